@@ -1,0 +1,85 @@
+// swift-tools-version:6.1
+import PackageDescription
+
+// One line per room; the arrows (dependencies) point down only, and stages never import each other.
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies)
+}
+
+func stage(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: ["StageSupport", "Formats"] + dependencies)
+}
+
+func tests(_ room: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(name: room + "Tests", dependencies: ["TestSupport"] + dependencies)
+}
+
+func system(_ name: String, pkgConfig: String, apt: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
+let package = Package(
+    name: "crux",
+    products: [
+        .executable(name: "crux-ingest", targets: ["Ingest"]),
+        .executable(name: "crux-score", targets: ["Score"]),
+        .executable(name: "crux-plan", targets: ["Plan"]),
+        .executable(name: "crux-update", targets: ["Update"]),
+        .executable(name: "crux-bench", targets: ["Bench"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // system libraries
+        system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
+        system("COpenBLAS", pkgConfig: "openblas", apt: "libopenblas-dev"),
+        system("CCrypto", pkgConfig: "libcrypto", apt: "libssl-dev"),
+
+        // ground
+        library("CKernels"),
+        library("Formats", ["CZstd", "CCrypto"]),
+
+        // kernels
+        library("Optimizers", ["CKernels"]),
+        library("Tensors", ["COpenBLAS", "CKernels"]),
+
+        // domain
+        library("Credit"),
+        library("Objectives"),
+        library("Rewards"),
+        library("Models", ["Tensors", "Formats", "CKernels"]),
+
+        // meaning
+        library("Recipes", ["Credit", "Objectives", "Optimizers", yams]),
+
+        // run
+        library("StageSupport", ["Formats", argumentParser, logging]),
+
+        // stages
+        stage("Ingest", ["CKernels"]),
+        stage("Score", ["Rewards", "Models", "CKernels"]),
+        stage("Plan", ["Credit", "Recipes"]),
+        stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
+        stage("Bench", ["CKernels", "Tensors", "Models", "COpenBLAS"]),
+
+        // tests
+        .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
+        tests("Formats", ["Formats", "CZstd"]),
+        tests("Credit", ["Credit"]),
+        tests("Objectives", ["Objectives"]),
+        tests("Rewards", ["Rewards"]),
+        tests("Optimizers", ["Optimizers"]),
+        tests("Kernels", ["CKernels"]),
+        tests("Models", ["Models", "Tensors", "Formats"]),
+        tests("Recipes", ["Recipes"]),
+        tests("Stage", ["Formats", "Models"]),
+    ]
+)

@@ -1,0 +1,110 @@
+/// The rows that stages hand to each other. Every per-token array has the length of `tokenIDs` and holds 0 where the
+/// loss mask is false; position t describes token t (not the prediction made at t).
+
+/// How well a rollout's distributions are known; carried through every later file.
+package enum EvidenceGrade: String, Sendable, CaseIterable {
+    /// Full-vocabulary logits: exact entropy.
+    case logits
+    /// Top-k log-probabilities: entropy as a rigorous interval.
+    case topk
+    /// Recomputed by Crux's own forward pass.
+    case checkpoint
+    /// Token ids alone.
+    case none
+}
+
+/// One rollout as `ingest` leaves it.
+package struct RolloutRow: Equatable, Sendable {
+    package var rolloutID = ""
+    package var groupID = ""
+    package var sampleIndex: Int32 = 0
+    package var policyVersion = ""
+    package var prompt = ""
+    package var completion = ""
+    package var referenceAnswer = ""
+    package var dataSource = ""
+    package var finishReason = ""
+    package var temperature: Float = 1
+    package var topP: Float = 1
+    package var tokenIDs: [Int32] = []
+    package var lossMask: [Bool] = []
+    package var rolloutLogprobs: [Float]?
+    package var evidence = EvidenceGrade.none.rawValue
+    package var logitsPath = ""
+    package var logitsOffset: Int64 = 0
+    package var logitsLength: Int64 = 0
+    package var givenReward: Float?
+    package var jobID: String?
+    package var extras = "{}"
+    package init() {}
+}
+
+/// A row or frame that `ingest` refused, with its reason.
+package struct RejectedRow: Equatable, Sendable {
+    package var shard = ""
+    package var frameIndex: Int64 = 0
+    package var frameOffset: Int64 = 0
+    package var rolloutID: String?
+    package var reason = ""
+    package var detail = ""
+    package init() {}
+}
+
+/// What `score` adds to a rollout: same rows, same order.
+package struct ScoreRow: Equatable, Sendable {
+    package var rolloutID = ""
+    package var reward: Float?
+    package var correct: Bool?
+    package var verdict = ""
+    package var extracted = ""
+    package var entropy: [Float]?
+    package var entropyLow: [Float]?
+    package var entropyHigh: [Float]?
+    package var oldLogprobs: [Float]?
+    package var referenceLogprobs: [Float]?
+    package var values: [Float]?
+    package init() {}
+}
+
+/// One rollout to learn from. `klWeights` is filled only when a KL term is on: the aggregation weights without the
+/// entropy mask, because the mask acts on the policy gradient alone.
+package struct PlanRow: Equatable, Sendable {
+    package var rolloutID = ""
+    package var groupID = ""
+    package var tokenIDs: [Int32] = []
+    package var lossMask: [Bool] = []
+    package var advantages: [Float] = []
+    package var entropyMask: [Bool] = []
+    package var tokenWeights: [Float] = []
+    package var oldLogprobs: [Float] = []
+    package var referenceLogprobs: [Float]?
+    package var klWeights: [Float]?
+    package var temperature: Float = 1
+    package var step: Int32 = 0
+    package var reward: Float = 0
+    package init() {}
+}
+
+/// A rollout the plan leaves out, with its reason.
+package struct DroppedRow: Equatable, Sendable {
+    package var rolloutID = ""
+    package var groupID = ""
+    package var reason = ""
+    package init() {}
+}
+
+/// One optimizer step.
+package struct MetricsRow: Equatable, Sendable {
+    package var step: Int32 = 0
+    package var loss: Double = 0
+    package var gradNorm: Double = 0
+    package var clipFractionLow: Double = 0
+    package var clipFractionHigh: Double = 0
+    package var importanceRatioMax: Double = 0
+    package var klK3: Double = 0
+    package var entropy: Double = 0
+    package var rewardMean: Double = 0
+    package var trainableTokens: Int64 = 0
+    package var seconds: Double = 0
+    package init() {}
+}
