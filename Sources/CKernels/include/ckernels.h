@@ -1,1 +1,94 @@
+// Vector kernels, each in one C body compiled for several instruction sets and chosen once at run time.
+//
+// Legend: n elements of a row, contiguous, float32 unless a type says otherwise. Reductions run in float lanes inside a
+// block of at most 1,024 elements and in double across blocks, in a fixed order: the same bytes for the same
+// instruction set, whatever the thread count. "+=" in a comment means that the kernel adds to what is there.
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { CRUX_BF16 = 0, CRUX_F16 = 1, CRUX_F32 = 2 } crux_dtype;
+
+typedef enum {
+    CRUX_ROW_OK = 0,
+    CRUX_ROW_NAN = 1,           // some logit is NaN
+    CRUX_ROW_POSITIVE_INFINITY = 2,
+    CRUX_ROW_EMPTY = 3          // every logit is -inf: no token was possible
+} crux_row_status;
+
+// What one row of logits z says after division by the temperature: everything of softmax(z / temperature), in nats.
+typedef struct {
+    double log_sum_exp;
+    double entropy;
+    double logprob;         // of the sampled token; -inf where its logit is -inf
+    double maximum;
+    // Upper bounds of what storing z with unit roundoff u (2^-8 bf16, 2^-11 f16, 2^-24 f32) can have moved:
+    double entropy_noise;   // u * sum p |z| (|log p| + H)
+    double logprob_noise;   // u * (|z_sampled| + sum p |z|)
+    crux_row_status status;
+} crux_row_stats;
+
+// One pass over memory. `sampled` must lie in 0..<n.
+void crux_logit_row(const void *row, crux_dtype dtype, size_t n, float inverse_temperature, int32_t sampled, crux_row_stats *out);
+
+// The slow obvious version in scalar double: kept as the check for the fast one.
+void crux_logit_row_reference(const void *row, crux_dtype dtype, size_t n, float inverse_temperature, int32_t sampled, crux_row_stats *out);
+
+// Only the status: NaN, +inf, or nothing finite.
+crux_row_status crux_scan_row(const void *row, crux_dtype dtype, size_t n);
+
+// Conversions of n elements. To 16 bits: round to nearest, ties to even; NaN stays NaN.
+void crux_bf16_to_f32(const uint16_t *x, float *y, size_t n);
+void crux_f16_to_f32(const uint16_t *x, float *y, size_t n);
+void crux_f32_to_bf16(const float *x, uint16_t *y, size_t n);
+void crux_f32_to_f16(const float *x, uint16_t *y, size_t n);
+
+// y = weight * x * rstd, rstd = 1 / sqrt(mean(x^2) + epsilon); returns rstd.
+float crux_rmsnorm_forward(const float *x, const float *weight, float *y, size_t n, float epsilon);
+// dx += and dweight +=.
+void crux_rmsnorm_backward(const float *dy, const float *x, const float *weight, float rstd, float *dx, float *dweight, size_t n);
+
+// y = silu(gate) * up; the backward half may write over its inputs.
+void crux_swiglu_forward(const float *gate, const float *up, float *y, size_t n);
+void crux_swiglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
+
+// scores -> softmax(scale * scores) in place; returns the log-sum-exp of the scaled scores.
+float crux_softmax_row(float *scores, size_t n, float scale);
+// scores -> exp(scale * scores - log_sum_exp) in place.
+void crux_softmax_row_from_lse(float *scores, size_t n, float scale, float log_sum_exp);
+// dp -> scale * p * (dp - delta) in place, delta = sum(p * dp).
+void crux_softmax_row_backward(const float *p, float *dp, size_t n, float scale, float delta);
+
+float crux_dot(const float *a, const float *b, size_t n);
+void crux_add(float *y, const float *x, size_t n);    // y += x
+double crux_squared_norm(const float *x, size_t n);
+
+// Of softmax(inverse_temperature * logits): log-probability of `target`, entropy, log-sum-exp.
+void crux_log_softmax_stats(const float *logits, size_t n, float inverse_temperature, int32_t target,
+                            float *logprob, float *entropy, float *log_sum_exp);
+// logits -> dlogprob * (1[v = target] - p_v) * inverse_temperature in place.
+void crux_head_backward_row(float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob);
+
+// One AdamW step with decoupled weight decay, in the order of torch.optim.AdamW. `bias1`, `bias2` are 1 - beta^step;
+// gradients are multiplied by gradient_scale first.
+typedef struct {
+    float learning_rate, beta1, beta2, epsilon, weight_decay, bias1, bias2_sqrt, gradient_scale;
+} crux_adamw_settings;
+void crux_adamw(float *parameter, const float *gradient, float *exp_avg, float *exp_avg_sq, size_t n, const crux_adamw_settings *settings);
+
+// Instruction sets, widest last. The widest that the processor has is chosen at the first call; tests set others.
+typedef enum { CRUX_PLAIN = 0, CRUX_AVX2 = 1, CRUX_AVX512 = 2 } crux_instruction_set;
+crux_instruction_set crux_best_instruction_set(void);
+crux_instruction_set crux_current_instruction_set(void);
+void crux_set_instruction_set(crux_instruction_set set);
+
+// Reads every byte once and returns a checksum: the machine's read bandwidth, for benchmarks.
+uint64_t crux_read_bandwidth_probe(const void *bytes, size_t count);
+
+#ifdef __cplusplus
+}
+#endif

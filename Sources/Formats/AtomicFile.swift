@@ -1,0 +1,82 @@
+import Foundation
+
+/// A file that appears under its name only when it is whole: written under a temporary name in the same folder, synced,
+/// renamed, and the folder synced. Nothing half-written can be taken for finished work.
+package final class AtomicFile {
+    package let path: String
+    private let temporary: String
+    private var descriptor: Int32
+    private var pending: [UInt8] = []
+    package private(set) var position = 0
+
+    /// The temporary name is fixed, so what a killed run left behind is written over, not collected.
+    package init(_ path: String) throws {
+        self.path = path
+        temporary = path + ".tmp-crux"
+        descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw IOError.fromErrno(path, "create the file") }
+        pending.reserveCapacity(Self.flushBytes)
+    }
+
+    private static let flushBytes = 1 << 20
+
+    package func write(_ bytes: UnsafeRawBufferPointer) throws {
+        position += bytes.count
+        if bytes.count >= Self.flushBytes {
+            try flush()
+            return try writeAll(bytes)
+        }
+        pending.append(contentsOf: bytes)
+        if pending.count >= Self.flushBytes { try flush() }
+    }
+
+    package func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
+    package func write(_ text: String) throws { try write(Array(text.utf8)) }
+
+    /// Makes the file visible under its name.
+    package func commit() throws {
+        try flush()
+        guard fsync(descriptor) == 0 else { throw IOError.fromErrno(path, "write the file to disk") }
+        let closed = close(descriptor)
+        descriptor = -1
+        guard closed == 0 else { throw IOError.fromErrno(path, "close the file") }
+        guard rename(temporary, path) == 0 else { throw IOError.fromErrno(path, "rename the finished file") }
+        try syncFolder(of: path)
+    }
+
+    deinit {
+        guard descriptor >= 0 else { return }
+        close(descriptor)
+        unlink(temporary)
+    }
+
+    package static func write(_ text: String, to path: String) throws {
+        let file = try AtomicFile(path)
+        try file.write(text)
+        try file.commit()
+    }
+
+    private func flush() throws {
+        try pending.withUnsafeBytes { try writeAll($0) }
+        pending.removeAll(keepingCapacity: true)
+    }
+
+    private func writeAll(_ bytes: UnsafeRawBufferPointer) throws {
+        var done = 0
+        while done < bytes.count {
+            let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw IOError.fromErrno(path, "write the file") }
+            done += count
+        }
+    }
+}
+
+/// After a rename only the folder's own sync makes the new name survive a power cut.
+package func syncFolder(of path: String) throws {
+    let folder = (path as NSString).deletingLastPathComponent
+    let descriptor = open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw IOError.fromErrno(path, "open the folder to sync it") }
+    defer { close(descriptor) }
+    _ = fsync(descriptor)     // some file systems refuse it for folders; the rename itself has succeeded
+}

@@ -1,0 +1,101 @@
+import CZstd
+import Foundation
+
+/// A zstd frame decoded as a stream: asks for exactly as many bytes as it wants and never holds more than zstd's window.
+package final class FrameStream {
+    private let context: OpaquePointer
+    private var input: ZSTD_inBuffer
+    private let file: String
+    private let place: String
+    package private(set) var produced = 0
+    private var ended = false
+
+    package init(_ compressed: UnsafeRawBufferPointer, file: String, place: String) throws {
+        self.file = file
+        self.place = place
+        guard let context = ZSTD_createDCtx() else { throw IOError(file: file, action: "decode", reason: "out of memory") }
+        self.context = context
+        input = ZSTD_inBuffer(src: compressed.baseAddress, size: compressed.count, pos: 0)
+    }
+
+    deinit { ZSTD_freeDCtx(context) }
+
+    /// Fills `target` wholly, or throws.
+    package func read(into target: UnsafeMutableRawBufferPointer) throws {
+        var output = ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
+        while output.pos < output.size {
+            guard !ended else { throw truncated("a frame that ends after \(produced + output.pos) bytes", "\(produced + output.size) bytes or more") }
+            try step(&output)
+        }
+        produced += target.count
+    }
+
+    /// Reads and drops `count` bytes.
+    package func skip(_ count: Int) throws {
+        try withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 16) { buffer in
+            var left = count
+            while left > 0 {
+                let size = min(left, buffer.count)
+                try read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<size]))
+                left -= size
+            }
+        }
+    }
+
+    /// The frame must end here; its checksum is verified on the way. One byte too many is an error, so a decompression
+    /// bomb costs no more than what its own header declared.
+    package func expectEnd() throws {
+        try withUnsafeTemporaryAllocation(byteCount: 1, alignment: 1) { byte in
+            while !ended {
+                var output = ZSTD_outBuffer(dst: byte.baseAddress, size: 1, pos: 0)
+                try step(&output)
+                guard output.pos == 0 else {
+                    throw FrameError(.excess, file, place, found: "more than \(produced) decompressed bytes", expected: "the length its header declares")
+                }
+            }
+        }
+    }
+
+    private func step(_ output: inout ZSTD_outBuffer) throws {
+        let before = (input.pos, output.pos)
+        let code = ZSTD_decompressStream(context, &output, &input)
+        if ZSTD_isError(code) != 0 { throw damaged(code) }
+        ended = code == 0
+        if !ended, input.pos == input.size, (input.pos, output.pos) == before { throw truncated("a frame cut off in the middle", "a whole zstd frame") }
+    }
+
+    private func truncated(_ found: String, _ expected: String) -> FrameError {
+        FrameError(.truncated, file, place, found: found, expected: expected)
+    }
+
+    private func damaged(_ code: Int) -> FrameError {
+        let message = String(cString: ZSTD_getErrorName(code))
+        let kind: FrameError.Kind = ZSTD_getErrorCode(code) == ZSTD_error_checksum_wrong ? .checksum : .damaged
+        return FrameError(kind, file, place, found: "a damaged frame (\(message))", expected: "a whole zstd frame")
+    }
+}
+
+/// A frame that does not decode to what it should be.
+package struct FrameError: Error, Sendable, CustomStringConvertible {
+    package enum Kind: String, Sendable {
+        case truncated = "truncated_frame"
+        case checksum = "checksum_mismatch"
+        case damaged = "damaged_frame"
+        case excess = "blob_longer_than_declared"
+        case header = "invalid_safetensors"
+        case missing = "missing_tensor"
+        case dtype = "wrong_dtype"
+        case shape = "wrong_shape"
+        case oversized = "oversized"
+    }
+
+    package let kind: Kind
+    package let format: FormatError
+
+    init(_ kind: Kind, _ file: String, _ place: String, found: String, expected: String) {
+        self.kind = kind
+        format = FormatError(file: file, place: place, found: found, expected: expected)
+    }
+
+    package var description: String { format.description }
+}

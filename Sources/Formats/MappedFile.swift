@@ -1,0 +1,33 @@
+import Foundation
+
+/// A whole file mapped for reading: pages come in as they are touched and leave under pressure, so files larger than
+/// memory are ordinary.
+package final class MappedFile: @unchecked Sendable {
+    package let path: String
+    package let bytes: UnsafeRawBufferPointer
+
+    package init(path: String) throws {
+        self.path = path
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Self.unreadable(path) }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw Self.unreadable(path) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw FormatError(file: path, place: "", found: "something that is not a regular file", expected: "a file")
+        }
+        guard status.st_size > 0 else { bytes = UnsafeRawBufferPointer(start: nil, count: 0); return }
+        guard let address = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
+            throw Self.unreadable(path)
+        }
+        bytes = UnsafeRawBufferPointer(start: address, count: Int(status.st_size))
+    }
+
+    deinit { if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) } }
+
+    private static func unreadable(_ path: String) -> FormatError {
+        FormatError(
+            file: path, place: "", found: String(cString: strerror(errno)).lowercased(), expected: "a readable file",
+            remedy: "Check the path and its permissions.")
+    }
+}

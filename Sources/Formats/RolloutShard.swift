@@ -1,0 +1,250 @@
+import CZstd
+import Foundation
+
+/// Where a compressed frame lies in its shard.
+package struct FrameSpan: Equatable, Sendable {
+    package let offset: Int
+    package let length: Int
+}
+
+/// What a walk over a shard finds: frames, and stretches that are none.
+package enum ShardEntry: Equatable, Sendable {
+    case frame(FrameSpan)
+    case broken(FrameSpan, reason: String)
+}
+
+/// A rollout shard: concatenated zstd frames, one rollout each. Frames are found by their block headers, without
+/// decompressing anything.
+package struct RolloutShard: Sendable {
+    package let file: MappedFile
+    package let entries: [ShardEntry]
+
+    package init(path: String) throws {
+        file = try MappedFile(path: path)
+        entries = Self.walk(file.bytes)
+    }
+
+    package func compressed(_ span: FrameSpan) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: file.bytes[span.offset..<span.offset + span.length])
+    }
+
+    private static func walk(_ bytes: UnsafeRawBufferPointer) -> [ShardEntry] {
+        var entries: [ShardEntry] = [], position = 0
+        while position < bytes.count {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
+            let size = ZSTD_findFrameCompressedSize(rest.baseAddress, rest.count)
+            if ZSTD_isError(size) == 0, size > 0 {
+                if !isSkippable(rest) { entries.append(.frame(FrameSpan(offset: position, length: size))) }
+                position += size
+            } else {
+                // Boundaries are lost: go on at the next frame magic, so that one flipped bit costs one rollout.
+                let next = nextFrame(bytes, after: position + 1) ?? bytes.count
+                let reason = next == bytes.count ? "truncated_frame" : "damaged_frame"
+                entries.append(.broken(FrameSpan(offset: position, length: next - position), reason: reason))
+                position = next
+            }
+        }
+        return entries
+    }
+
+    private static func magic(_ bytes: UnsafeRawBufferPointer) -> UInt32? {
+        bytes.count < 4 ? nil : UInt32(littleEndian: bytes.loadUnaligned(as: UInt32.self))
+    }
+
+    private static func isSkippable(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        magic(bytes).map { $0 & 0xffff_fff0 == UInt32(ZSTD_MAGIC_SKIPPABLE_START) } ?? false
+    }
+
+    /// The next place that bears the magic number and from which a whole frame can be walked.
+    private static func nextFrame(_ bytes: UnsafeRawBufferPointer, after start: Int) -> Int? {
+        guard let base = bytes.baseAddress else { return nil }
+        var position = start
+        while position + 4 <= bytes.count, let hit = memchr(base + position, 0x28, bytes.count - position) {
+            position = UnsafeRawPointer(hit) - base
+            let found = UnsafeRawBufferPointer(rebasing: bytes[position...])
+            if magic(found) == ZSTD_MAGICNUMBER, ZSTD_isError(ZSTD_findFrameCompressedSize(found.baseAddress, found.count)) == 0 {
+                return position
+            }
+            position += 1
+        }
+        return nil
+    }
+}
+
+/// Shape and type of a rollout's raw logits, [rows, vocabulary]; row k produced the k-th masked-in token.
+package struct LogitsInfo: Equatable, Sendable {
+    package let dtype: DType
+    package let rows: Int
+    package let vocabulary: Int
+    package var rowBytes: Int { vocabulary * dtype.size }
+}
+
+/// One rollout as a producer wrote it, without its logits.
+package struct RolloutFrame: Sendable {
+    package var metadata: [String: String] = [:]
+    package var tokenIDs: [Int32] = []
+    package var lossMask: [Bool] = []
+    package var rolloutLogprobs: [Float]?
+    package var values: [Float]?
+    package var referenceLogprobs: [Float]?
+    /// [M, topk], row by row.
+    package var topkTokenIDs: [Int32]?
+    package var topkLogprobs: [Float]?
+    package var topk = 0
+    package var logits: LogitsInfo?
+    package init() {}
+
+    package var trainableTokens: Int { lossMask.count { $0 } }
+}
+
+/// Reads a frame tensor by tensor, in the order of its bytes, whichever that is.
+package struct RolloutFrameReader {
+    /// Sees each logits row, once, in order.
+    package typealias LogitsRow = (_ info: LogitsInfo, _ row: Int, _ bytes: UnsafeRawBufferPointer) throws -> Void
+
+    /// Far above any context length; below what could hurt.
+    package static let maximumTokens = 1 << 24
+    package static let maximumTopK = 1 << 16
+
+    /// Memory: the small tensors and one row of logits, never the matrix. Lengths and shapes are checked against each
+    /// other before anything large is decoded. Pass no `logitsRow` to let logits go by unseen.
+    package static func read(_ stream: FrameStream, file: String, place: String, logitsRow: LogitsRow?) throws -> RolloutFrame {
+        let reader = RolloutFrameReader(stream: stream, file: file, place: place)
+        let header = try reader.header()
+        try reader.checkShapes(header)
+        var frame = RolloutFrame()
+        frame.metadata = header.metadata
+        for tensor in header.tensors { try reader.take(tensor, into: &frame, logitsRow) }
+        try stream.expectEnd()
+        return frame
+    }
+
+    private let stream: FrameStream
+    private let file: String
+    private let place: String
+
+    private func fail(_ kind: FrameError.Kind, _ found: String, _ expected: String) -> FrameError {
+        FrameError(kind, file, place, found: found, expected: expected)
+    }
+
+    private func header() throws -> SafetensorsHeader {
+        var length: UInt64 = 0
+        try withUnsafeMutableBytes(of: &length) { try stream.read(into: $0) }
+        length = UInt64(littleEndian: length)
+        guard length <= UInt64(SafetensorsHeader.maximumBytes) else {
+            throw fail(.header, "a header length of \(length)", "at most \(SafetensorsHeader.maximumBytes)")
+        }
+        let json = try bytes(Int(length), "the header of \(length) bytes")
+        do { return try SafetensorsHeader(json: Data(json), file: file, place: place) } catch let error as FormatError {
+            throw fail(.header, error.found, error.expected)
+        }
+    }
+
+    /// Grows as bytes arrive, so that a lying length costs no memory.
+    private func bytes(_ count: Int, _ what: String) throws -> [UInt8] {
+        var result: [UInt8] = []
+        while result.count < count {
+            let size = min(count - result.count, 1 << 20)
+            do {
+                let piece = try [UInt8](unsafeUninitializedCapacity: size) { buffer, filled in
+                    try stream.read(into: UnsafeMutableRawBufferPointer(buffer))
+                    filled = size
+                }
+                result += piece
+            } catch let error as FrameError where error.kind == .truncated && what.hasPrefix("the header") {
+                throw fail(.header, "a blob that ends inside \(what)", "a header within the blob")
+            }
+        }
+        return result
+    }
+
+    private func checkShapes(_ header: SafetensorsHeader) throws {
+        for name in ["token_ids", "loss_mask"] where header[name] == nil { throw fail(.missing, "no tensor '\(name)'", "it in every rollout") }
+        for tensor in header.tensors { try checkDType(tensor) }
+        let length = try vector(header["token_ids"]!)
+        guard length <= Self.maximumTokens else { throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)") }
+        for name in ["loss_mask", "rollout_logprobs", "values", "reference_logprobs"] {
+            guard let tensor = header[name] else { continue }
+            let count = try vector(tensor)
+            guard count == length else { throw fail(.shape, "\(count) entries in '\(name)'", "\(length), one for each of token_ids") }
+        }
+        for name in ["logits", "topk_token_ids", "topk_logprobs"] {
+            guard let tensor = header[name] else { continue }
+            guard tensor.shape.count == 2, tensor.shape[0] <= length, tensor.shape[1] > 0, tensor.shape[1] <= 1 << 24 else {
+                throw fail(.shape, "'\(name)' of shape \(tensor.shape)", "[trainable tokens, width] with at most \(length) rows")
+            }
+        }
+        let ids = header["topk_token_ids"]?.shape, logprobs = header["topk_logprobs"]?.shape
+        guard ids == logprobs, (ids?[1] ?? 0) <= Self.maximumTopK else {
+            throw fail(.shape, "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")", "both, of one shape")
+        }
+    }
+
+    private func checkDType(_ tensor: TensorInfo) throws {
+        guard let allowed = Self.dtypes[tensor.name] else {
+            // A producer's own extras are passed over, but not at any price.
+            guard tensor.end - tensor.begin <= 1 << 30 else {
+                throw fail(.oversized, "\(tensor.end - tensor.begin) bytes in the unknown tensor '\(tensor.name)'", "at most 1 GiB")
+            }
+            return
+        }
+        guard allowed.contains(tensor.dtype) else {
+            throw fail(.dtype, "'\(tensor.name)' of dtype \(tensor.dtype.rawValue)", allowed.map(\.rawValue).joined(separator: " or "))
+        }
+    }
+
+    private static let dtypes: [String: [DType]] = [
+        "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
+        "topk_token_ids": [.i32], "topk_logprobs": [.f32], "values": [.f32], "reference_logprobs": [.f32],
+    ]
+
+    private func vector(_ tensor: TensorInfo) throws -> Int {
+        guard tensor.shape.count == 1 else { throw fail(.shape, "'\(tensor.name)' of shape \(tensor.shape)", "one dimension") }
+        return tensor.shape[0]
+    }
+
+    private func take(_ tensor: TensorInfo, into frame: inout RolloutFrame, _ logitsRow: LogitsRow?) throws {
+        switch tensor.name {
+        case "token_ids": frame.tokenIDs = try elements(tensor)
+        case "loss_mask": frame.lossMask = try mask(tensor)
+        case "rollout_logprobs": frame.rolloutLogprobs = try elements(tensor)
+        case "values": frame.values = try elements(tensor)
+        case "reference_logprobs": frame.referenceLogprobs = try elements(tensor)
+        case "topk_token_ids":
+            frame.topkTokenIDs = try elements(tensor)
+            frame.topk = tensor.shape[1]
+        case "topk_logprobs": frame.topkLogprobs = try elements(tensor)
+        case "logits":
+            let info = LogitsInfo(dtype: tensor.dtype, rows: tensor.shape[0], vocabulary: tensor.shape[1])
+            frame.logits = info
+            try streamLogits(info, logitsRow)
+        default: try stream.skip(tensor.end - tensor.begin)
+        }
+    }
+
+    private func elements<T>(_ tensor: TensorInfo) throws -> [T] {
+        let raw = try bytes(tensor.end - tensor.begin, tensor.name)
+        return raw.withUnsafeBytes { raw in
+            [T](unsafeUninitializedCapacity: tensor.elementCount) { buffer, count in
+                UnsafeMutableRawBufferPointer(buffer).copyMemory(from: raw)
+                count = tensor.elementCount
+            }
+        }
+    }
+
+    private func mask(_ tensor: TensorInfo) throws -> [Bool] {
+        let raw = try bytes(tensor.elementCount, tensor.name)
+        guard let odd = raw.first(where: { $0 > 1 }) else { return raw.map { $0 == 1 } }
+        throw fail(.shape, "a loss_mask entry of \(odd)", "0 or 1")
+    }
+
+    private func streamLogits(_ info: LogitsInfo, _ logitsRow: LogitsRow?) throws {
+        guard let logitsRow else { return try stream.skip(info.rows * info.rowBytes) }
+        let row = UnsafeMutableRawBufferPointer.allocate(byteCount: info.rowBytes, alignment: 64)
+        defer { row.deallocate() }
+        for index in 0..<info.rows {
+            try stream.read(into: row)
+            try logitsRow(info, index, UnsafeRawBufferPointer(row))
+        }
+    }
+}

@@ -1,0 +1,184 @@
+import Foundation
+
+/// One tensor of a safetensors header. `begin` and `end` are byte offsets within the data area.
+package struct TensorInfo: Equatable, Sendable {
+    package var name: String
+    package var dtype: DType
+    package var shape: [Int]
+    package var begin: Int
+    package var end: Int
+
+    package init(name: String, dtype: DType, shape: [Int], begin: Int = 0, end: Int = 0) {
+        self.name = name
+        self.dtype = dtype
+        self.shape = shape
+        self.begin = begin
+        self.end = end
+    }
+
+    package var elementCount: Int { shape.reduce(1, *) }
+}
+
+/// The header of a safetensors file or blob: an 8-byte length, then JSON with each tensor's type, shape and place.
+package struct SafetensorsHeader: Equatable, Sendable {
+    /// In the order of their bytes.
+    package let tensors: [TensorInfo]
+    package let metadata: [String: String]
+
+    /// The format's own limit on the JSON's length.
+    package static let maximumBytes = 100_000_000
+
+    package var dataBytes: Int { tensors.last?.end ?? 0 }
+
+    package subscript(name: String) -> TensorInfo? { tensors.first { $0.name == name } }
+
+    /// Lays tensors out back to back in the given order.
+    package init(laying tensors: [TensorInfo], metadata: [String: String]) {
+        var position = 0
+        self.tensors = tensors.map {
+            var tensor = $0
+            tensor.begin = position
+            position += tensor.elementCount * tensor.dtype.size
+            tensor.end = position
+            return tensor
+        }
+        self.metadata = metadata
+    }
+
+    /// Checks every rule of the format: known types, sizes that match shapes, no gap, no overlap, no duplicate.
+    package init(json: Data, file: String, place: String) throws {
+        let fail = Failure(file: file, place: place)
+        guard let object = try? JSONSerialization.jsonObject(with: json) as? [String: Any] else {
+            throw fail("a header that is not a JSON object", "a safetensors header")
+        }
+        metadata = try Self.metadata(object["__metadata__"], fail)
+        let found = try object.filter { $0.key != "__metadata__" }.map { try Self.tensor($0.key, $0.value, fail) }
+        tensors = found.sorted { ($0.begin, $0.end, $0.name) < ($1.begin, $1.end, $1.name) }
+        var position = 0
+        for tensor in tensors {
+            guard tensor.begin == position else {
+                throw fail("tensor '\(tensor.name)' at byte \(tensor.begin)", "it at byte \(position): neither gap nor overlap")
+            }
+            position = tensor.end
+        }
+    }
+
+    private struct Failure {
+        let file: String
+        let place: String
+        func callAsFunction(_ found: String, _ expected: String) -> FormatError {
+            FormatError(file: file, place: place, found: found, expected: expected)
+        }
+    }
+
+    private static func metadata(_ value: Any?, _ fail: Failure) throws -> [String: String] {
+        guard let value, !(value is NSNull) else { return [:] }
+        guard let metadata = value as? [String: String] else { throw fail("__metadata__ with values that are not strings", "strings only") }
+        return metadata
+    }
+
+    private static func tensor(_ name: String, _ value: Any, _ fail: Failure) throws -> TensorInfo {
+        guard let entry = value as? [String: Any], let type = entry["dtype"] as? String, let shape = entry["shape"] as? [Int],
+            let offsets = entry["data_offsets"] as? [Int], offsets.count == 2
+        else { throw fail("tensor '\(name)' without dtype, shape or two data_offsets", "all three") }
+        guard let dtype = DType(rawValue: type) else {
+            throw fail("tensor '\(name)' of dtype \(type)", "one of \(DType.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        guard let bytes = byteCount(shape, dtype) else { throw fail("tensor '\(name)' of shape \(shape)", "sizes from 0 whose product fits") }
+        guard offsets[0] >= 0, offsets[1] >= offsets[0], offsets[1] - offsets[0] == bytes else {
+            throw fail("tensor '\(name)' \(type)\(shape) at bytes \(offsets[0])..<\(offsets[1])", "\(bytes) bytes")
+        }
+        return TensorInfo(name: name, dtype: dtype, shape: shape, begin: offsets[0], end: offsets[1])
+    }
+
+    private static func byteCount(_ shape: [Int], _ dtype: DType) -> Int? {
+        var count = dtype.size
+        for size in shape {
+            let (product, overflow) = count.multipliedReportingOverflow(by: size)
+            guard size >= 0, !overflow, product < 1 << 56 else { return nil }
+            count = product
+        }
+        return count
+    }
+
+    /// Length and JSON, padded with spaces so that the data area begins at a multiple of 8.
+    package func encoded() throws -> [UInt8] {
+        var object: [String: Any] = [:]
+        for tensor in tensors {
+            object[tensor.name] = ["dtype": tensor.dtype.rawValue, "shape": tensor.shape, "data_offsets": [tensor.begin, tensor.end]]
+        }
+        if !metadata.isEmpty { object["__metadata__"] = metadata }
+        var json = [UInt8](try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes]))
+        json += [UInt8](repeating: 0x20, count: (8 - json.count % 8) % 8)
+        return withUnsafeBytes(of: UInt64(json.count).littleEndian) { Array($0) } + json
+    }
+}
+
+/// A mapped safetensors file.
+package final class SafetensorsFile: Sendable {
+    package let path: String
+    package let header: SafetensorsHeader
+    /// Length field and JSON as they stand in the file: who writes the same layout can write the same bytes.
+    package let headerBytes: [UInt8]
+    private let file: MappedFile
+
+    package init(path: String) throws {
+        self.path = path
+        file = try MappedFile(path: path)
+        let (json, end) = try Self.headerRange(file)
+        header = try SafetensorsHeader(json: Data(file.bytes[json]), file: path, place: "header")
+        headerBytes = Array(file.bytes[..<end])
+        guard file.bytes.count - end == header.dataBytes else {
+            throw FormatError(
+                file: path, place: "data area", found: "\(file.bytes.count - end) bytes", expected: "\(header.dataBytes) by the header",
+                remedy: "The file is cut off or damaged; copy it again.")
+        }
+    }
+
+    private static func headerRange(_ file: MappedFile) throws -> (json: Range<Int>, end: Int) {
+        guard file.bytes.count >= 8 else {
+            throw FormatError(file: file.path, place: "header", found: "\(file.bytes.count) bytes", expected: "a safetensors file")
+        }
+        let length = UInt64(littleEndian: file.bytes.loadUnaligned(as: UInt64.self))
+        guard length <= UInt64(min(SafetensorsHeader.maximumBytes, file.bytes.count - 8)) else {
+            throw FormatError(
+                file: file.path, place: "header", found: "a header length of \(length)", expected: "at most the file's \(file.bytes.count - 8) bytes")
+        }
+        return (8..<8 + Int(length), 8 + Int(length))
+    }
+
+    package func tensor(_ name: String) throws -> TensorInfo {
+        guard let tensor = header[name] else {
+            throw FormatError(file: path, place: "", found: "no tensor '\(name)'", expected: "it among \(header.tensors.count) tensors")
+        }
+        return tensor
+    }
+
+    package func bytes(of tensor: TensorInfo) -> UnsafeRawBufferPointer {
+        let start = headerBytes.count
+        return UnsafeRawBufferPointer(rebasing: file.bytes[start + tensor.begin..<start + tensor.end])
+    }
+}
+
+/// Streams a safetensors file: the header first, then the tensors in its order; it appears under its name when whole.
+package struct SafetensorsWriter {
+    private let file: AtomicFile
+    private let end: Int
+
+    package init(path: String, header: SafetensorsHeader) throws {
+        try self.init(path: path, headerBytes: try header.encoded(), dataBytes: header.dataBytes)
+    }
+
+    package init(path: String, headerBytes: [UInt8], dataBytes: Int) throws {
+        file = try AtomicFile(path)
+        end = headerBytes.count + dataBytes
+        try file.write(headerBytes)
+    }
+
+    package func append(_ bytes: UnsafeRawBufferPointer) throws { try file.write(bytes) }
+
+    package func finish() throws {
+        precondition(file.position == end, "wrote \(file.position) bytes of a safetensors file of \(end)")
+        try file.commit()
+    }
+}

@@ -1,0 +1,202 @@
+import CKernels
+import Tensors
+
+/// What a layer keeps of its forward pass for the backward half. All [T, ·] over the tokens of a forest.
+struct LayerActivations {
+    let input: Buffer
+    let normed: Buffer
+    let rstd: Buffer
+    let query: NormedHeads
+    let key: NormedHeads
+    let value: Buffer
+    let attention: Buffer
+    /// [H, T]
+    let logSumExp: Buffer
+    let middle: Buffer
+    let middleNormed: Buffer
+    let middleRstd: Buffer
+    let gate: Buffer
+    let up: Buffer
+
+    init(_ a: DecoderArchitecture, tokens: Int) {
+        func columns(_ count: Int) -> Buffer { Buffer(tokens * count) }
+        input = columns(a.hidden)
+        normed = columns(a.hidden)
+        rstd = columns(1)
+        query = NormedHeads(tokens: tokens, heads: a.queryHeads, width: a.headWidth, normed: a.queryKeyNorm)
+        key = NormedHeads(tokens: tokens, heads: a.keyValueHeads, width: a.headWidth, normed: a.queryKeyNorm)
+        value = columns(a.keyValueColumns)
+        attention = columns(a.queryColumns)
+        logSumExp = columns(a.queryHeads)
+        middle = columns(a.hidden)
+        middleNormed = columns(a.hidden)
+        middleRstd = columns(1)
+        gate = columns(a.feedForward)
+        up = columns(a.feedForward)
+    }
+
+    /// Floats per token that `init` allocates: what a memory estimate multiplies.
+    static func floatsPerToken(_ a: DecoderArchitecture) -> Int {
+        let heads = a.queryColumns + a.keyValueColumns
+        return 4 * a.hidden + 2 + heads * (a.queryKeyNorm ? 2 : 1) + (a.queryKeyNorm ? a.queryHeads + a.keyValueHeads : 0)
+            + a.keyValueColumns + a.queryColumns + a.queryHeads + 2 * a.feedForward
+    }
+}
+
+/// Query or key heads: projected, normed per head where the family does, then rotated in place.
+struct NormedHeads {
+    /// [T, heads·D], after norm and rotation.
+    let rotated: Buffer
+    /// [T, heads·D] before the norm, and [T·heads]; nil without a norm.
+    let raw: Buffer?
+    let rstd: Buffer?
+    let width: Int
+
+    init(tokens: Int, heads: Int, width: Int, normed: Bool) {
+        self.width = width
+        rotated = Buffer(tokens * heads * width)
+        raw = normed ? Buffer(tokens * heads * width) : nil
+        rstd = normed ? Buffer(tokens * heads) : nil
+    }
+
+    /// One row per head of one token, [T·heads, D].
+    private func perHead(_ buffer: Buffer) -> Matrix { buffer.matrix(rows: buffer.count / width) }
+
+    func forward(_ x: Matrix, _ weights: LinearWeights, norm: Matrix?, _ batch: DecoderBatch) {
+        let target = raw ?? rotated
+        linearForward(x, weights, into: target.matrix(rows: x.rows), batch.compute)
+        if let norm, let raw, let rstd {
+            rmsNormForward(
+                perHead(raw), weight: norm, epsilon: batch.architecture.normEpsilon, into: perHead(rotated), rstd: rstd.pointer, batch.compute)
+        }
+        batch.rotary.forward(rotated.matrix(rows: x.rows), positions: batch.forest.positions, batch.compute)
+    }
+
+    /// `d` [T, heads·D] goes in as the gradient of the rotated heads and comes out as that of the projection.
+    func backward(_ d: Matrix, scratch: Buffer, norm: Matrix?, dnorm: Matrix?, _ batch: DecoderBatch) -> Matrix {
+        batch.rotary.backward(d, positions: batch.forest.positions, batch.compute)
+        guard let norm, let dnorm, let raw, let rstd else { return d }
+        let draw = Matrix(scratch.pointer, rows: d.rows * d.columns / width, columns: width)
+        draw.base.update(repeating: 0, count: d.rows * d.columns)
+        let dheads = Matrix(d.base, rows: draw.rows, columns: width)
+        rmsNormBackward(dheads, x: perHead(raw), weight: norm, rstd: rstd.pointer, into: draw, dweight: dnorm, batch.compute)
+        return Matrix(draw.base, rows: d.rows, columns: d.columns)
+    }
+}
+
+/// What every layer of one pass shares.
+struct DecoderBatch {
+    let architecture: DecoderArchitecture
+    let forest: TokenForest
+    let rotary: RotaryTable
+    let compute: Compute
+    var tokens: Int { forest.tokenIDs.count }
+}
+
+/// Space that the layers of a pass use one after the other.
+final class LayerScratch {
+    let feedForward: Buffer
+    let dgate: Buffer
+    let dup: Buffer
+    let dnormed: Buffer
+    let dattention: Buffer
+    let dquery: Buffer
+    let dkey: Buffer
+    let dvalue: Buffer
+    let dheads: Buffer
+
+    init(_ a: DecoderArchitecture, tokens: Int, training: Bool) {
+        func columns(_ count: Int) -> Buffer { Buffer(training ? tokens * count : 0) }
+        feedForward = Buffer(tokens * a.feedForward)
+        dgate = columns(a.feedForward)
+        dup = columns(a.feedForward)
+        dnormed = columns(a.hidden)
+        dattention = columns(a.queryColumns)
+        dquery = columns(a.queryColumns)
+        dkey = columns(a.keyValueColumns)
+        dvalue = columns(a.keyValueColumns)
+        dheads = columns(a.queryColumns)
+    }
+}
+
+/// x [T, C] (already in `saved.input`) → result [T, C]: x + attention(norm(x)), then + feedForward(norm(·)).
+func layerForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, into result: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch) {
+    attentionBlockForward(w, saved, layer: layer, batch)
+    feedForwardBlockForward(w, saved, into: result, scratch, batch)
+}
+
+/// dresidual [T, C] goes in as the gradient of the layer's result and comes out as that of its input.
+func layerBackward(
+    _ w: LayerWeights, gradients g: LayerWeights, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
+    _ batch: DecoderBatch
+) {
+    feedForwardBlockBackward(w, gradients: g, saved, dresidual: dresidual, scratch, batch)
+    attentionBlockBackward(w, gradients: g, saved, layer: layer, dresidual: dresidual, scratch, batch)
+}
+
+private func attentionBlockForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, _ batch: DecoderBatch) {
+    let t = batch.tokens, compute = batch.compute, normed = saved.normed.matrix(rows: t)
+    rmsNormForward(
+        saved.input.matrix(rows: t), weight: w.inputNorm, epsilon: batch.architecture.normEpsilon, into: normed, rstd: saved.rstd.pointer, compute)
+    saved.query.forward(normed, w.query, norm: w.queryNorm, batch)
+    saved.key.forward(normed, w.key, norm: w.keyNorm, batch)
+    linearForward(normed, w.value, into: saved.value.matrix(rows: t), compute)
+    attentionForward(
+        q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t), v: saved.value.matrix(rows: t), runs: batch.forest.runs,
+        shape: batch.architecture.attention(layer: layer), into: saved.attention.matrix(rows: t),
+        logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), compute)
+    linearForward(saved.attention.matrix(rows: t), w.output, into: saved.middle.matrix(rows: t), compute)
+    crux_add(saved.middle.pointer, saved.input.pointer, saved.middle.count)
+}
+
+private func attentionBlockBackward(
+    _ w: LayerWeights, gradients g: LayerWeights, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
+    _ batch: DecoderBatch
+) {
+    let t = batch.tokens, normed = saved.normed.matrix(rows: t), attention = saved.attention.matrix(rows: t)
+    let dattention = scratch.dattention.matrix(rows: t), dnormed = scratch.dnormed.matrix(rows: t)
+    linearBackward(dresidual, x: attention, w.output, gradients: g.output, into: dattention)
+    scratch.dkey.zero()
+    scratch.dvalue.zero()
+    attentionBackward(
+        dout: dattention, out: attention, q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t),
+        v: saved.value.matrix(rows: t), logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), runs: batch.forest.runs,
+        shape: batch.architecture.attention(layer: layer), dq: scratch.dquery.matrix(rows: t), dk: scratch.dkey.matrix(rows: t),
+        dv: scratch.dvalue.matrix(rows: t), batch.compute)
+    linearBackward(scratch.dvalue.matrix(rows: t), x: normed, w.value, gradients: g.value, into: dnormed)
+    let dkey = saved.key.backward(scratch.dkey.matrix(rows: t), scratch: scratch.dheads, norm: w.keyNorm, dnorm: g.keyNorm, batch)
+    linearBackward(dkey, x: normed, w.key, gradients: g.key, into: dnormed, keep: 1)
+    let dquery = saved.query.backward(scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: w.queryNorm, dnorm: g.queryNorm, batch)
+    linearBackward(dquery, x: normed, w.query, gradients: g.query, into: dnormed, keep: 1)
+    rmsNormBackward(
+        dnormed, x: saved.input.matrix(rows: t), weight: w.inputNorm, rstd: saved.rstd.pointer, into: dresidual, dweight: g.inputNorm, batch.compute)
+}
+
+private func feedForwardBlockForward(_ w: LayerWeights, _ saved: LayerActivations, into result: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch) {
+    let t = batch.tokens, normed = saved.middleNormed.matrix(rows: t), product = scratch.feedForward.matrix(rows: t)
+    rmsNormForward(
+        saved.middle.matrix(rows: t), weight: w.feedForwardNorm, epsilon: batch.architecture.normEpsilon, into: normed,
+        rstd: saved.middleRstd.pointer, batch.compute)
+    linearForward(normed, w.gate, into: saved.gate.matrix(rows: t), batch.compute)
+    linearForward(normed, w.up, into: saved.up.matrix(rows: t), batch.compute)
+    swigluForward(gate: saved.gate.matrix(rows: t), up: saved.up.matrix(rows: t), into: product, batch.compute)
+    linearForward(product, w.down, into: result, batch.compute)
+    crux_add(result.base, saved.middle.pointer, saved.middle.count)
+}
+
+private func feedForwardBlockBackward(
+    _ w: LayerWeights, gradients g: LayerWeights, _ saved: LayerActivations, dresidual: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch
+) {
+    let t = batch.tokens, compute = batch.compute, normed = saved.middleNormed.matrix(rows: t)
+    let gate = saved.gate.matrix(rows: t), up = saved.up.matrix(rows: t), product = scratch.feedForward.matrix(rows: t)
+    let dgate = scratch.dgate.matrix(rows: t), dup = scratch.dup.matrix(rows: t), dnormed = scratch.dnormed.matrix(rows: t)
+    swigluForward(gate: gate, up: up, into: product, compute)
+    linearBackward(dresidual, x: product, w.down, gradients: g.down, into: nil)
+    multiply(dresidual, w.down.weight, into: product)
+    swigluBackward(product, gate: gate, up: up, dgate: dgate, dup: dup, compute)
+    linearBackward(dgate, x: normed, w.gate, gradients: g.gate, into: dnormed)
+    linearBackward(dup, x: normed, w.up, gradients: g.up, into: dnormed, keep: 1)
+    rmsNormBackward(
+        dnormed, x: saved.middle.matrix(rows: t), weight: w.feedForwardNorm, rstd: saved.middleRstd.pointer, into: dresidual,
+        dweight: g.feedForwardNorm, compute)
+}

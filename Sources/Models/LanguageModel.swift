@@ -1,0 +1,186 @@
+import Tensors
+
+/// A sequence whose sampled tokens are to be scored or trained on.
+package struct SequenceQuery: Sendable {
+    /// [L]
+    package let tokenIDs: [Int32]
+    /// [L]: the tokens whose log-probability is wanted. Never the first: nothing predicts it.
+    package let wanted: [Bool]
+    /// Log-probabilities are those of softmax(logits / temperature).
+    package let temperature: Float
+
+    package init(tokenIDs: [Int32], wanted: [Bool], temperature: Float) {
+        self.tokenIDs = tokenIDs
+        self.wanted = wanted
+        self.temperature = temperature
+    }
+}
+
+/// Log-probability and entropy of each token of a sequence, [L], 0 where not wanted. Position t describes token t.
+package struct SequenceScores: Sendable {
+    package var logprobs: [Float]
+    package var entropy: [Float]
+}
+
+/// A causal language model with float32 weights: sequences in, one log-probability per token out; derivatives of a loss
+/// by those log-probabilities in, parameter gradients out. It knows nothing of losses.
+package final class LanguageModel: Sendable {
+    package let architecture: DecoderArchitecture
+    package let layout: ParameterLayout
+    /// All parameters, laid out as `layout`.
+    package let parameters: Buffer
+    private let weights: DecoderWeights
+    private let compute: Compute
+
+    package init(_ architecture: DecoderArchitecture, parameters: Buffer, threads: Int) {
+        self.architecture = architecture
+        self.parameters = parameters
+        layout = ParameterLayout(architecture)
+        precondition(parameters.count == layout.count, "\(parameters.count) parameters for a model of \(layout.count)")
+        weights = DecoderWeights(architecture, layout: layout, buffer: parameters)
+        compute = Compute(threads: threads)
+    }
+
+    /// Scores of all sequences; nothing is kept for a backward pass.
+    package func score(_ sequences: [SequenceQuery]) throws -> [SequenceScores] {
+        let batch = try ScoredBatch(sequences, self)
+        let hidden = forward(batch.decoder, keeping: nil)
+        let answers = headForward(hidden.matrix(rows: batch.decoder.tokens), weight: weights.head, queries: batch.queries, compute)
+        return batch.scores(answers)
+    }
+
+    /// Forward, then `derivatives(scores)` — dL/dlogprob for each sequence, [L] each — then backward into `gradients`
+    /// (laid out as `layout`, `+=`). A shared token's derivatives are summed over the sequences that pass it.
+    @discardableResult
+    package func accumulateGradients(
+        _ sequences: [SequenceQuery], into gradients: Buffer, derivatives: ([SequenceScores]) throws -> [[Float]]
+    ) throws -> [SequenceScores] {
+        let batch = try ScoredBatch(sequences, self)
+        let t = batch.decoder.tokens
+        let layers = (0..<architecture.layers).map { _ in LayerActivations(architecture, tokens: t) }
+        let final = FinalNorm(architecture, tokens: t)
+        let hidden = forward(batch.decoder, keeping: (layers, final)).matrix(rows: t)
+        let answers = headForward(hidden, weight: weights.head, queries: batch.queries, compute)
+        let scores = batch.scores(answers)
+        let dlogprobs = batch.gather(try derivatives(scores))
+
+        let g = DecoderWeights(architecture, layout: layout, buffer: gradients)
+        let dhidden = Buffer(t * architecture.hidden), dresidual = Buffer(t * architecture.hidden)
+        headBackward(
+            hidden, weight: weights.head, queries: batch.queries, answers: answers, dlogprobs: dlogprobs, dhidden: dhidden.matrix(rows: t),
+            dweight: g.head, compute)
+        rmsNormBackward(
+            dhidden.matrix(rows: t), x: final.input.matrix(rows: t), weight: weights.finalNorm, rstd: final.rstd.pointer,
+            into: dresidual.matrix(rows: t), dweight: g.finalNorm, compute)
+        backwardLayers(layers, gradients: g, dresidual: dresidual.matrix(rows: t), batch.decoder)
+        embeddingBackward(dresidual.matrix(rows: t), tokenIDs: batch.decoder.forest.tokenIDs, dweight: g.embedding)
+        return scores
+    }
+
+    /// Floats that one token of a training batch keeps alive: what a memory estimate multiplies.
+    package var activationFloatsPerToken: Int {
+        let a = architecture
+        return a.layers * LayerActivations.floatsPerToken(a) + 3 * a.feedForward + 5 * a.hidden + 4 * a.queryColumns + 2 * a.keyValueColumns
+    }
+
+    /// Final-norm output [T, C].
+    private func forward(_ batch: DecoderBatch, keeping kept: (layers: [LayerActivations], final: FinalNorm)?) -> Buffer {
+        let t = batch.tokens
+        let scratch = LayerScratch(architecture, tokens: t, training: false)
+        let passing = kept == nil ? LayerActivations(architecture, tokens: t) : nil
+        let final = kept?.final ?? FinalNorm(architecture, tokens: t)
+        func saved(_ layer: Int) -> LayerActivations { kept?.layers[layer] ?? passing! }
+        func input(_ layer: Int) -> Buffer { layer == architecture.layers ? final.input : saved(layer).input }
+
+        embeddingForward(batch.forest.tokenIDs, weight: weights.embedding, into: input(0).matrix(rows: t))
+        for (index, layer) in weights.layers.enumerated() {
+            layerForward(layer, saved(index), layer: index, into: input(index + 1).matrix(rows: t), scratch, batch)
+        }
+        rmsNormForward(
+            final.input.matrix(rows: t), weight: weights.finalNorm, epsilon: architecture.normEpsilon, into: final.output.matrix(rows: t),
+            rstd: final.rstd.pointer, compute)
+        return final.output
+    }
+
+    private func backwardLayers(_ layers: [LayerActivations], gradients g: DecoderWeights, dresidual: Matrix, _ batch: DecoderBatch) {
+        let scratch = LayerScratch(architecture, tokens: batch.tokens, training: true)
+        for index in layers.indices.reversed() {
+            layerBackward(
+                weights.layers[index], gradients: g.layers[index], layers[index], layer: index, dresidual: dresidual, scratch, batch)
+        }
+    }
+
+    fileprivate func decoderBatch(_ forest: TokenForest) throws -> DecoderBatch {
+        let rotary = try architecture.rotary.table(headWidth: architecture.headWidth, positions: forest.longestSequence)
+        return DecoderBatch(architecture: architecture, forest: forest, rotary: rotary, compute: compute)
+    }
+}
+
+/// Input, output and saved statistics of the norm before the head.
+private struct FinalNorm {
+    let input: Buffer
+    let output: Buffer
+    let rstd: Buffer
+
+    init(_ a: DecoderArchitecture, tokens: Int) {
+        input = Buffer(tokens * a.hidden)
+        output = Buffer(tokens * a.hidden)
+        rstd = Buffer(tokens)
+    }
+}
+
+/// Sequences laid out as a forest, with the questions they put to the head: one per distinct (token, temperature).
+private struct ScoredBatch {
+    let decoder: DecoderBatch
+    private(set) var queries: [HeadQuery] = []
+    /// Per sequence, the wanted positions with the index of their query.
+    private var asked: [[(position: Int, query: Int)]] = []
+    private let lengths: [Int]
+
+    private struct Key: Hashable {
+        let token: Int
+        let temperature: Float
+    }
+
+    init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
+        let forest = TokenForest(sequences.map(\.tokenIDs))
+        decoder = try model.decoderBatch(forest)
+        lengths = sequences.map(\.tokenIDs.count)
+        var known: [Key: Int] = [:]
+        for (index, sequence) in sequences.enumerated() {
+            let tokens = forest.tokens(of: index)
+            asked.append(sequence.wanted.indices.dropFirst().compactMap { position in
+                guard sequence.wanted[position] else { return nil }
+                return (position, ask(tokens[position], after: tokens[position - 1], sequence, at: position, &known))
+            })
+        }
+    }
+
+    private mutating func ask(_ token: Int, after previous: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int {
+        let key = Key(token: token, temperature: sequence.temperature)
+        if let index = known[key] { return index }
+        known[key] = queries.count
+        queries.append(HeadQuery(row: previous, target: sequence.tokenIDs[position], inverseTemperature: 1 / sequence.temperature))
+        return queries.count - 1
+    }
+
+    func scores(_ answers: [HeadAnswer]) -> [SequenceScores] {
+        zip(asked, lengths).map { asked, length in
+            var scores = SequenceScores(logprobs: [Float](repeating: 0, count: length), entropy: [Float](repeating: 0, count: length))
+            for (position, query) in asked {
+                scores.logprobs[position] = answers[query].logprob
+                scores.entropy[position] = answers[query].entropy
+            }
+            return scores
+        }
+    }
+
+    /// Derivatives per sequence → per query, summed in Double in sequence order.
+    func gather(_ derivatives: [[Float]]) -> [Float] {
+        var sums = [Double](repeating: 0, count: queries.count)
+        for (asked, derivative) in zip(asked, derivatives) {
+            for (position, query) in asked { sums[query] += Double(derivative[position]) }
+        }
+        return sums.map { Float($0) }
+    }
+}

@@ -1,0 +1,148 @@
+import Foundation
+import Formats
+import Tensors
+
+/// How a checkpoint stretches rotary positions beyond its training length. Every kind gives inverse frequencies [D/2]
+/// and a factor on cosines and sines; formulas follow transformers' `modeling_rope_utils`, in float32 like there.
+package struct RotaryScaling: Sendable {
+    package let base: Double
+    private let kind: any RotaryKind
+
+    /// Reads `rope_parameters` (transformers 5) or `rope_theta` with `rope_scaling` (before).
+    package init(_ configuration: ModelConfiguration, maxPositions: Int) throws {
+        let section = try configuration.section("rope_parameters") ?? configuration.section("rope_scaling")
+        let fallback = try configuration.double("rope_theta", default: 10_000)
+        base = try section?.double("rope_theta", default: fallback) ?? fallback
+        kind = try section.map { try Self.kind($0, maxPositions: maxPositions) } ?? DefaultRotary()
+    }
+
+    package func table(headWidth: Int, positions: Int) throws -> RotaryTable {
+        try kind.check(positions: positions)
+        let plain = plainFrequencies(headWidth)
+        return RotaryTable(
+            inverseFrequencies: kind.scale(plain, base: base), attentionFactor: kind.attentionFactor, positions: positions)
+    }
+
+    private func plainFrequencies(_ width: Int) -> [Float] {
+        stride(from: 0, to: width, by: 2).map { 1 / Float(pow(base, Double(Float($0) / Float(width)))) }
+    }
+
+    private static func kind(_ section: ModelConfiguration, maxPositions: Int) throws -> any RotaryKind {
+        guard try section.double("partial_rotary_factor", default: 1) == 1 else {
+            throw section.error("partial_rotary_factor", found: "\(try section.double("partial_rotary_factor"))", expected: "1")
+        }
+        let name = try section.string("rope_type", default: try section.string("type", default: "default"))
+        guard let make = kinds[name] else {
+            throw section.error("rope_type", found: "'\(name)'", expected: "one of \(kinds.keys.sorted().joined(separator: ", "))")
+        }
+        return try make(section, maxPositions)
+    }
+
+    private static let kinds: [String: @Sendable (ModelConfiguration, Int) throws -> any RotaryKind] = [
+        "default": { _, _ in DefaultRotary() },
+        "dynamic": { section, maxPositions in DynamicRotary(path: section.path, trainedPositions: maxPositions) },
+        "linear": { section, _ in LinearRotary(factor: Float(try section.double("factor"))) },
+        "llama3": Llama3Rotary.init,
+        "yarn": YarnRotary.init,
+    ]
+}
+
+private protocol RotaryKind: Sendable {
+    var attentionFactor: Float { get }
+    func scale(_ frequencies: [Float], base: Double) -> [Float]
+    func check(positions: Int) throws
+}
+
+extension RotaryKind {
+    var attentionFactor: Float { 1 }
+    func check(positions: Int) throws {}
+}
+
+private struct DefaultRotary: RotaryKind {
+    func scale(_ frequencies: [Float], base: Double) -> [Float] { frequencies }
+}
+
+private struct LinearRotary: RotaryKind {
+    let factor: Float
+    func scale(_ frequencies: [Float], base: Double) -> [Float] { frequencies.map { $0 / factor } }
+}
+
+/// Dynamic NTK leaves frequencies alone up to the trained length and changes them with the length of each sequence
+/// beyond it, so shared prefixes would have no single value there: longer sequences are refused.
+private struct DynamicRotary: RotaryKind {
+    let path: String
+    let trainedPositions: Int
+
+    func scale(_ frequencies: [Float], base: Double) -> [Float] { frequencies }
+
+    func check(positions: Int) throws {
+        guard positions > trainedPositions else { return }
+        throw FormatError(
+            file: path, place: "rope_type dynamic", found: "a sequence of \(positions) tokens",
+            expected: "at most max_position_embeddings, \(trainedPositions)", remedy: "Use a checkpoint with yarn or linear scaling.")
+    }
+}
+
+/// Llama 3.1: long wavelengths are slowed by `factor`, short ones kept, those between interpolated.
+private struct Llama3Rotary: RotaryKind {
+    let factor: Float, lowFrequencyFactor: Float, highFrequencyFactor: Float, trainedPositions: Float
+
+    init(_ section: ModelConfiguration, maxPositions: Int) throws {
+        factor = Float(try section.double("factor"))
+        lowFrequencyFactor = Float(try section.double("low_freq_factor"))
+        highFrequencyFactor = Float(try section.double("high_freq_factor"))
+        trainedPositions = Float(try section.int("original_max_position_embeddings", default: maxPositions))
+    }
+
+    func scale(_ frequencies: [Float], base: Double) -> [Float] {
+        frequencies.map { frequency in
+            let wavelength = 2 * Float.pi / frequency
+            if wavelength > trainedPositions / lowFrequencyFactor { return frequency / factor }
+            if wavelength < trainedPositions / highFrequencyFactor { return frequency }
+            let smooth = (trainedPositions / wavelength - lowFrequencyFactor) / (highFrequencyFactor - lowFrequencyFactor)
+            return (1 - smooth) * frequency / factor + smooth * frequency
+        }
+    }
+}
+
+/// YaRN: fast dimensions kept, slow ones interpolated, a ramp between; attention is tempered by `attentionFactor`.
+private struct YarnRotary: RotaryKind {
+    let attentionFactor: Float
+    let factor: Float, fastRotations: Double, slowRotations: Double, truncate: Bool, trainedPositions: Double
+
+    init(_ section: ModelConfiguration, maxPositions: Int) throws {
+        let trained = try section.int("original_max_position_embeddings", default: maxPositions)
+        let factor = try section.double("factor", default: Double(maxPositions) / Double(trained))
+        self.factor = Float(factor)
+        trainedPositions = Double(trained)
+        fastRotations = try section.double("beta_fast", default: 32)
+        slowRotations = try section.double("beta_slow", default: 1)
+        truncate = try section.bool("truncate", default: true)
+        attentionFactor = try Self.attentionFactor(section, factor: factor)
+    }
+
+    private static func attentionFactor(_ section: ModelConfiguration, factor: Double) throws -> Float {
+        if section.has("attention_factor") { return Float(try section.double("attention_factor")) }
+        let mscale = try section.double("mscale", default: 0), allDimensions = try section.double("mscale_all_dim", default: 0)
+        func temper(_ scale: Double) -> Double { factor <= 1 ? 1 : 0.1 * scale * log(factor) + 1 }
+        return Float(mscale != 0 && allDimensions != 0 ? temper(mscale) / temper(allDimensions) : temper(1))
+    }
+
+    func scale(_ frequencies: [Float], base: Double) -> [Float] {
+        let (low, high) = correctionRange(width: 2 * frequencies.count, base: base)
+        return frequencies.enumerated().map { index, frequency in
+            let ramp = min(max((Float(index) - Float(low)) / Float(high - low), 0), 1)
+            return frequency / factor * ramp + frequency * (1 - ramp)
+        }
+    }
+
+    private func correctionRange(width: Int, base: Double) -> (Double, Double) {
+        func dimension(_ rotations: Double) -> Double {
+            Double(width) * log(trainedPositions / (rotations * 2 * .pi)) / (2 * log(base))
+        }
+        var low = dimension(fastRotations), high = dimension(slowRotations)
+        if truncate { (low, high) = (low.rounded(.down), high.rounded(.up)) }
+        (low, high) = (max(low, 0), min(high, Double(width - 1)))
+        return (low, low == high ? high + 0.001 : high)
+    }
+}

@@ -1,0 +1,63 @@
+import Tensors
+
+/// The tokens of several sequences laid out so that every distinct prefix stands once: a forest of runs, parents before
+/// children. Rollouts of a group share their prompt, rollouts from one anchor a long prefix; whatever is computed on a
+/// shared token is computed once.
+package struct TokenForest: Sendable {
+    /// [T]
+    package private(set) var tokenIDs: [Int32] = []
+    /// [T], place in the sequence, from 0.
+    package private(set) var positions: [Int32] = []
+    package private(set) var runs: [AttentionRun] = []
+    /// Per sequence, the flat ranges that make it up, in order.
+    package private(set) var paths: [[Range<Int>]]
+
+    package init(_ sequences: [[Int32]], sharingPrefixes: Bool = true) {
+        paths = [[Range<Int>]](repeating: [], count: sequences.count)
+        let members = Array(sequences.indices)
+        let roots = sharingPrefixes ? Self.partition(members, at: 0, sequences) : members.map { [$0] }
+        for root in roots { add(root, from: 0, prefix: [], sequences) }
+    }
+
+    /// Flat token indices of a sequence, [L].
+    package func tokens(of sequence: Int) -> [Int] { paths[sequence].flatMap { Array($0) } }
+
+    package var longestSequence: Int { Int(positions.max() ?? -1) + 1 }
+
+    /// Adds the run that all `members` share from `start` on, then what follows it.
+    private mutating func add(_ members: [Int], from start: Int, prefix: [Range<Int>], _ sequences: [[Int32]]) {
+        let end = Self.sharedEnd(members, from: start, sequences)
+        guard end > start, let first = members.first else { return }
+        let run = tokenIDs.count..<tokenIDs.count + end - start
+        tokenIDs += sequences[first][start..<end]
+        positions += (start..<end).map(Int32.init)
+        runs.append(AttentionRun(tokens: run, prefix: prefix))
+        for member in members { paths[member].append(run) }
+        for branch in Self.partition(members, at: end, sequences) { add(branch, from: end, prefix: prefix + [run], sequences) }
+    }
+
+    /// The first position from which the members differ or one of them ends.
+    private static func sharedEnd(_ members: [Int], from start: Int, _ sequences: [[Int32]]) -> Int {
+        guard let first = members.first else { return start }
+        var end = sequences[first].count
+        for member in members.dropFirst() {
+            let other = sequences[member]
+            end = min(end, other.count)
+            var agree = start
+            while agree < end, other[agree] == sequences[first][agree] { agree += 1 }
+            end = agree
+        }
+        return end
+    }
+
+    /// Members that go on beyond `position`, grouped by their token there, groups in order of first appearance.
+    private static func partition(_ members: [Int], at position: Int, _ sequences: [[Int32]]) -> [[Int]] {
+        var order: [Int32] = [], groups: [Int32: [Int]] = [:]
+        for member in members where sequences[member].count > position {
+            let token = sequences[member][position]
+            if groups[token] == nil { order.append(token) }
+            groups[token, default: []].append(member)
+        }
+        return order.compactMap { groups[$0] }
+    }
+}

@@ -1,0 +1,64 @@
+/// Shape legend of this room: T tokens of a batch (all sequences of a micro-batch, shared prefixes once), C hidden width,
+/// F feed-forward width, H query heads, K key/value heads, D head width, V vocabulary, S keys that a token can see.
+/// Everything is float32, row-major; reductions longer than a row block accumulate in Double.
+///
+/// Accumulation rule: a parameter gradient is always added to (`+=`), an activation gradient is overwritten (`=`)
+/// except on the residual stream and where a doc comment says `+=`.
+
+/// Owned, zero-initialised float storage. A class, so that large arrays are never copied by accident.
+///
+/// `@unchecked Sendable`: parallel loops write disjoint ranges; whoever shares a range is at fault.
+package final class Buffer: @unchecked Sendable {
+    package let pointer: UnsafeMutablePointer<Float>
+    package let count: Int
+
+    package init(_ count: Int) {
+        precondition(count >= 0, "a buffer of \(count) floats was asked for")
+        self.count = count
+        pointer = UnsafeMutableRawPointer.allocate(byteCount: max(64, count * 4), alignment: 64).assumingMemoryBound(to: Float.self)
+        pointer.initialize(repeating: 0, count: count)
+    }
+
+    package convenience init(_ values: [Float]) {
+        self.init(values.count)
+        values.withUnsafeBufferPointer { if let base = $0.baseAddress { pointer.update(from: base, count: values.count) } }
+    }
+
+    deinit { pointer.deallocate() }
+
+    package func zero() { pointer.update(repeating: 0, count: count) }
+
+    /// The whole buffer seen as [rows, count / rows].
+    package func matrix(rows: Int) -> Matrix {
+        Matrix(pointer, rows: rows, columns: rows == 0 ? 0 : count / rows)
+    }
+
+    package var array: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
+}
+
+/// A view of [rows, columns] floats, row-major, `stride` floats from one row to the next. Does not own its memory.
+package struct Matrix: @unchecked Sendable {
+    package let base: UnsafeMutablePointer<Float>
+    package let rows: Int
+    package let columns: Int
+    package let stride: Int
+
+    package init(_ base: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int? = nil) {
+        self.base = base
+        self.rows = rows
+        self.columns = columns
+        self.stride = stride ?? columns
+    }
+
+    package func row(_ index: Int) -> UnsafeMutablePointer<Float> { base + index * stride }
+
+    /// Rows `range` of this view.
+    package subscript(rows range: Range<Int>) -> Matrix {
+        Matrix(base + range.lowerBound * stride, rows: range.count, columns: columns, stride: stride)
+    }
+
+    /// Columns `range` of this view, all rows: one attention head of [T, H·D], for example.
+    package subscript(columns range: Range<Int>) -> Matrix {
+        Matrix(base + range.lowerBound, rows: rows, columns: range.count, stride: stride)
+    }
+}

@@ -1,0 +1,61 @@
+import COpenBLAS
+import Dispatch
+
+/// The threads a computation may use. Matrix products hand them to OpenBLAS; row and head loops use them here, with
+/// OpenBLAS on one thread meanwhile, because two pools on the same cores starve each other.
+package struct Compute: Sendable {
+    package let threads: Int
+
+    package init(threads: Int) {
+        self.threads = max(1, threads)
+        openblas_set_num_threads(Int32(self.threads))
+    }
+
+    /// Calls `body` once for each index below `count`, at most `threads` at a time. Which thread takes which index is
+    /// open, so `body` must write only what belongs to its index.
+    package func forEach(_ count: Int, _ body: (Int) -> Void) {
+        guard threads > 1, count > 1 else { return (0..<count).forEach(body) }
+        openblas_set_num_threads(1)
+        defer { openblas_set_num_threads(Int32(threads)) }
+        let stride = min(threads, count)
+        withoutActuallyEscaping(body) { body in
+            nonisolated(unsafe) let body = body     // the caller's promise: disjoint writes per index
+            DispatchQueue.concurrentPerform(iterations: stride) { first in
+                for index in Swift.stride(from: first, to: count, by: stride) { body(index) }
+            }
+        }
+    }
+
+    /// Calls `body` with consecutive blocks of `blockRows` rows that cover 0..<rows. The blocks depend on `rows` alone,
+    /// never on the thread count, so per-block partial sums reduce to the same bytes for any number of threads.
+    package func forEachBlock(rows: Int, blockRows: Int = 32, _ body: (_ block: Int, _ rows: Range<Int>) -> Void) {
+        let blocks = (rows + blockRows - 1) / blockRows
+        forEach(blocks) { block in
+            body(block, block * blockRows..<min(rows, (block + 1) * blockRows))
+        }
+    }
+}
+
+/// result = scale · a · bᵀ + keep · result, with a [M, N], b [O, N], result [M, O]: a linear layer's forward pass.
+package func multiplyTransposed(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
+    guard a.rows > 0, b.rows > 0 else { return }
+    cblas_sgemm(
+        CblasRowMajor, CblasNoTrans, CblasTrans, blasint(a.rows), blasint(b.rows), blasint(a.columns),
+        scale, a.base, blasint(a.stride), b.base, blasint(b.stride), keep, result.base, blasint(result.stride))
+}
+
+/// result = scale · a · b + keep · result, with a [M, N], b [N, O], result [M, O].
+package func multiply(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
+    guard a.rows > 0, b.columns > 0 else { return }
+    cblas_sgemm(
+        CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(a.rows), blasint(b.columns), blasint(a.columns),
+        scale, a.base, blasint(a.stride), b.base, blasint(b.stride), keep, result.base, blasint(result.stride))
+}
+
+/// result = scale · aᵀ · b + keep · result, with a [N, M], b [N, O], result [M, O]: a weight gradient.
+package func transposedMultiply(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
+    guard a.columns > 0, b.columns > 0 else { return }
+    cblas_sgemm(
+        CblasRowMajor, CblasTrans, CblasNoTrans, blasint(a.columns), blasint(b.columns), blasint(a.rows),
+        scale, a.base, blasint(a.stride), b.base, blasint(b.stride), keep, result.base, blasint(result.stride))
+}
