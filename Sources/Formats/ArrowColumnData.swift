@@ -1,0 +1,143 @@
+/// A column of one batch while it is being built: values back to back, lists by their lengths.
+struct ColumnBuilder {
+    private(set) var rows = 0
+    private var validity: [UInt8] = []
+    private(set) var nulls = 0
+    private var offsets: [Int32] = [0]
+    private var childRows = 0
+    private var bytes: [UInt8] = []
+    /// Bits of a bool column or of a list of bools.
+    private var bits: [UInt8] = []
+    private var bitCount = 0
+
+    private mutating func mark(_ valid: Bool) {
+        if rows % 8 == 0 { validity.append(0) }
+        if valid { validity[rows / 8] |= 1 << UInt8(rows % 8) } else { nulls += 1 }
+        rows += 1
+    }
+
+    private mutating func appendBit(_ bit: Bool) {
+        if bitCount % 8 == 0 { bits.append(0) }
+        if bit { bits[bitCount / 8] |= 1 << UInt8(bitCount % 8) }
+        bitCount += 1
+    }
+
+    mutating func append<T: FixedWidthInteger>(_ value: T?) {
+        mark(value != nil)
+        withUnsafeBytes(of: (value ?? 0).littleEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func append(_ value: Float?) {
+        mark(value != nil)
+        withUnsafeBytes(of: (value ?? 0).bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func append(_ value: Double?) {
+        mark(value != nil)
+        withUnsafeBytes(of: (value ?? 0).bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func append(_ value: Bool?) {
+        mark(value != nil)
+        appendBit(value ?? false)
+    }
+
+    mutating func append(_ value: String?) {
+        mark(value != nil)
+        bytes.append(contentsOf: (value ?? "").utf8)
+        offsets.append(Int32(bytes.count))
+    }
+
+    mutating func append<T>(list: [T]?) where T: BitwiseCopyable {
+        mark(list != nil)
+        list?.withUnsafeBytes { bytes.append(contentsOf: $0) }
+        childRows += list?.count ?? 0
+        offsets.append(Int32(childRows))
+    }
+
+    mutating func append(bits list: [Bool]?) {
+        mark(list != nil)
+        for bit in list ?? [] { appendBit(bit) }
+        childRows += list?.count ?? 0
+        offsets.append(Int32(childRows))
+    }
+
+    /// Field nodes (length, nulls) and buffers in Arrow's pre-order. No bitmap is written where nothing is null.
+    func parts(_ type: ArrowType) -> (nodes: [[Int64]], buffers: [[UInt8]]) {
+        let node: [Int64] = [Int64(rows), Int64(nulls)], valid = nulls == 0 ? [] : validity
+        let lengths = offsets.withUnsafeBytes { Array($0) }
+        switch type {
+        case .bool: return ([node], [valid, bits])
+        case .utf8: return ([node], [valid, lengths, bytes])
+        case .list(.bool): return ([node, [Int64(childRows), 0]], [valid, lengths, [], bits])
+        case .list: return ([node, [Int64(childRows), 0]], [valid, lengths, [], bytes])
+        default: return ([node], [valid, bytes])
+        }
+    }
+}
+
+/// A column of one batch as it was read: checked buffers, values handed out by row.
+struct ColumnData {
+    let rows: Int
+    let validity: ArrowBuffer
+    let offsets: ArrowBuffer
+    let values: ArrowBuffer
+    let childNulls: Bool
+
+    func isNull(_ row: Int) -> Bool { validity.count > 0 && !validity.bit(row) }
+
+    func value<T: BitwiseCopyable>(_ row: Int, as type: T.Type) -> T? { isNull(row) ? nil : values.load(row, as: type) }
+
+    func bool(_ row: Int) -> Bool? { isNull(row) ? nil : values.bit(row) }
+
+    private func range(_ row: Int) -> Range<Int> {
+        Int(offsets.load(row, as: Int32.self))..<Int(offsets.load(row + 1, as: Int32.self))
+    }
+
+    func string(_ row: Int) -> String? { isNull(row) ? nil : values.text(range(row)) }
+
+    func list<T: BitwiseCopyable>(_ row: Int, of type: T.Type) -> [T]? {
+        isNull(row) ? nil : values.array(range(row), of: type)
+    }
+
+    func bools(_ row: Int) -> [Bool]? { isNull(row) ? nil : range(row).map { values.bit($0) } }
+}
+
+/// A body buffer: a stretch of the mapped file, or what zstd made of one.
+struct ArrowBuffer {
+    /// Owns decompressed bytes; nil where the file is mapped.
+    private let storage: [UInt8]?
+    private let mapped: UnsafeRawBufferPointer
+
+    init(mapped: UnsafeRawBufferPointer) {
+        self.mapped = mapped
+        storage = nil
+    }
+
+    init(_ storage: [UInt8]) {
+        self.storage = storage
+        mapped = UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+
+    var count: Int { storage?.count ?? mapped.count }
+
+    private func with<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { storage.map { $0.withUnsafeBytes(body) } ?? body(mapped) }
+
+    func bit(_ index: Int) -> Bool { with { $0[index / 8] >> UInt8(index % 8) & 1 == 1 } }
+
+    func load<T: BitwiseCopyable>(_ index: Int, as type: T.Type) -> T {
+        with { $0.loadUnaligned(fromByteOffset: index * MemoryLayout<T>.size, as: type) }
+    }
+
+    func array<T: BitwiseCopyable>(_ range: Range<Int>, of type: T.Type) -> [T] {
+        let size = MemoryLayout<T>.size
+        return with { bytes in
+            [T](unsafeUninitializedCapacity: range.count) { target, count in
+                UnsafeMutableRawBufferPointer(target).copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range.lowerBound * size..<range.upperBound * size]))
+                count = range.count
+            }
+        }
+    }
+
+    func text(_ range: Range<Int>) -> String { with { String(decoding: $0[range], as: UTF8.self) } }
+}

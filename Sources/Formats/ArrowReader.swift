@@ -1,0 +1,287 @@
+import CZstd
+
+/// Reads an Arrow IPC file into rows of a table: columns are found by name, others are passed over, and whatever does
+/// not fit throws an error that names the file and the column. Batches are read one at a time from the mapped file.
+package struct ArrowTableReader<Row> {
+    package let metadata: [String: String]
+    package let rowCount: Int
+    private let table: Table<Row>
+    private let file: ArrowFile
+    /// Per column of the table: where its node and its first buffer stand in a batch.
+    private let places: [FieldPlace]
+
+    package init(path: String, table: Table<Row>) throws {
+        self.table = table
+        file = try ArrowFile(path: path)
+        metadata = file.metadata
+        places = try table.columns.map { [file] column in try file.place(of: column.field) }
+        rowCount = try file.batches.reduce(0) { [file] in try $0 + file.batch($1).rows }
+    }
+
+    package func forEachRow(_ body: (Row) throws -> Void) throws {
+        for index in file.batches {
+            let batch = try file.batch(index)
+            let columns = try zip(places, table.columns).map { try batch.column($0, type: $1.type, nullable: $1.nullable) }
+            for row in 0..<batch.rows {
+                var value = table.make()
+                for (column, data) in zip(table.columns, columns) { column.read(&value, data, row) }
+                try body(value)
+            }
+        }
+    }
+
+    package func rows() throws -> [Row] {
+        var rows: [Row] = []
+        rows.reserveCapacity(rowCount)
+        try forEachRow { rows.append($0) }
+        return rows
+    }
+}
+
+struct FieldPlace {
+    let name: String
+    let node: Int
+    let buffer: Int
+}
+
+/// The footer of a file: schema, metadata and where the batches lie.
+struct ArrowFile {
+    let path: String
+    let metadata: [String: String]
+    let batches: Range<Int>
+    private let file: MappedFile
+    private let fields: [ArrowField]
+    private let blocks: [[Int64]]
+
+    init(path: String) throws {
+        self.path = path
+        file = try MappedFile(path: path)
+        let footer = try Self.footer(file)
+        do {
+            guard let schema = try footer.table(1) else { throw FlatBufferTable.OutOfBounds() }
+            guard try schema.value(0, default: Int16(0)) == 0 else {
+                throw FormatError(file: path, place: "schema", found: "big-endian data", expected: "little-endian data")
+            }
+            fields = try schema.tables(1).map { try Self.field($0, depth: 0, path) }
+            metadata = try Dictionary(schema.tables(2).map { (try $0.string(0), try $0.string(1)) }, uniquingKeysWith: { $1 })
+            blocks = try footer.structs(3, words: 3)
+        } catch is FlatBufferTable.OutOfBounds { throw Self.damaged(path, "footer") }
+        batches = 0..<blocks.count
+    }
+
+    static func damaged(_ path: String, _ place: String) -> FormatError {
+        FormatError(
+            file: path, place: place, found: "offsets that leave the file", expected: "an undamaged Arrow IPC file",
+            remedy: "Run the stage that wrote it again.")
+    }
+
+    private static func footer(_ file: MappedFile) throws -> FlatBufferTable {
+        let bytes = file.bytes, magic = ArrowFormat.magic
+        guard bytes.count >= 24, Array(bytes[..<6]) == magic else {
+            throw FormatError(file: file.path, place: "start", found: "no ARROW1 mark", expected: "an Arrow IPC file (also called Feather V2)")
+        }
+        guard Array(bytes[(bytes.count - 6)...]) == magic else {
+            throw FormatError(
+                file: file.path, place: "end", found: "no footer", expected: "a whole Arrow IPC file",
+                remedy: "Its writer was interrupted; run that stage again.")
+        }
+        let length = Int(Int32(littleEndian: bytes.loadUnaligned(fromByteOffset: bytes.count - 10, as: Int32.self)))
+        guard length > 0, length <= bytes.count - 18 else { throw damaged(file.path, "footer") }
+        do {
+            return try .root(UnsafeRawBufferPointer(rebasing: bytes[bytes.count - 10 - length..<bytes.count - 10]))
+        } catch { throw damaged(file.path, "footer") }
+    }
+
+    private static func field(_ table: FlatBufferTable, depth: Int, _ path: String) throws -> ArrowField {
+        guard depth < 16 else { throw FlatBufferTable.OutOfBounds() }
+        let name = try table.string(0)
+        let children = try table.tables(5).map { try field($0, depth: depth + 1, path) }
+        let dictionary = try table.table(4) != nil
+        let type = try type(table, children: children.map(\.type))
+        return ArrowField(
+            name: name, type: dictionary ? .other("dictionary<\(type)>", buffers: 2, children: []) : type,
+            nullable: try table.value(1, default: UInt8(0)) != 0)
+    }
+
+    private static func type(_ table: FlatBufferTable, children: [ArrowType]) throws -> ArrowType {
+        let id = try table.value(2, default: UInt8(0)), detail = try table.table(3)
+        switch id {
+        case ArrowFormat.TypeID.int:
+            let bits = try detail?.value(0, default: Int32(0)) ?? 0, signed = try detail?.value(1, default: UInt8(0)) ?? 0
+            if signed != 0, bits == 32 { return .int32 }
+            if signed != 0, bits == 64 { return .int64 }
+            return .other("\(signed != 0 ? "" : "u")int\(bits)", buffers: 2, children: [])
+        case ArrowFormat.TypeID.floatingPoint:
+            let precision = try detail?.value(0, default: Int16(0)) ?? 0
+            return precision == 1 ? .float32 : precision == 2 ? .float64 : .other("float16", buffers: 2, children: [])
+        case ArrowFormat.TypeID.utf8: return .utf8
+        case ArrowFormat.TypeID.bool: return .bool
+        case ArrowFormat.TypeID.list where children.count == 1: return .list(children[0])
+        default:
+            guard let known = ArrowFormat.names[id] else { return .other("type number \(id)", buffers: -1, children: children) }
+            return .other(known.name, buffers: known.buffers, children: children)
+        }
+    }
+
+    /// Finds a column by name and checks its type; counts the nodes and buffers of what stands before it.
+    func place(of wanted: ArrowField) throws -> FieldPlace {
+        var node = 0, buffer = 0
+        for field in fields {
+            if field.name == wanted.name {
+                guard field.type == wanted.type else {
+                    throw FormatError(file: path, place: "column '\(field.name)'", found: "type \(field.type)", expected: "\(wanted.type)")
+                }
+                return FieldPlace(name: field.name, node: node, buffer: buffer)
+            }
+            let (nodes, buffers) = try Self.extent(field.type, path: path, column: field.name)
+            node += nodes
+            buffer += buffers
+        }
+        throw FormatError(
+            file: path, place: "", found: "no column '\(wanted.name)' among \(fields.map(\.name).joined(separator: ", "))",
+            expected: "it, of type \(wanted.type)")
+    }
+
+    private static func extent(_ type: ArrowType, path: String, column: String) throws -> (Int, Int) {
+        guard type.bufferCount >= 0 else {
+            throw FormatError(file: path, place: "column '\(column)'", found: type.description, expected: "a type with a fixed number of buffers")
+        }
+        return try type.children.reduce((1, type.bufferCount)) { sum, child in
+            let (nodes, buffers) = try extent(child, path: path, column: column)
+            return (sum.0 + nodes, sum.1 + buffers)
+        }
+    }
+
+    func batch(_ index: Int) throws -> ArrowBatch {
+        let block = blocks[index], place = "batch \(index)"
+        let offset = Int(block[0]), length = Int(Int32(truncatingIfNeeded: block[1])), bodyLength = Int(block[2])
+        guard offset >= 0, length >= 16, bodyLength >= 0, offset <= file.bytes.count, length <= file.bytes.count - offset,
+            bodyLength <= file.bytes.count - offset - length
+        else { throw Self.damaged(path, place) }
+        let message = UnsafeRawBufferPointer(rebasing: file.bytes[offset + 8..<offset + length])
+        let body = UnsafeRawBufferPointer(rebasing: file.bytes[offset + length..<offset + length + bodyLength])
+        do { return try ArrowBatch(message: message, body: body, path: path, place: place) } catch is FlatBufferTable.OutOfBounds {
+            throw Self.damaged(path, place)
+        }
+    }
+}
+
+/// One record batch: its rows, nodes and buffers, all checked against the body.
+struct ArrowBatch {
+    let rows: Int
+    private let nodes: [[Int64]]
+    private let buffers: [[Int64]]
+    private let compressed: Bool
+    private let body: UnsafeRawBufferPointer
+    private let path: String
+    private let place: String
+
+    init(message: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, path: String, place: String) throws {
+        let root = try FlatBufferTable.root(message)
+        guard try root.value(1, default: UInt8(0)) == ArrowFormat.Header.recordBatch, let batch = try root.table(2) else {
+            throw FormatError(file: path, place: place, found: "a message of another kind", expected: "a record batch")
+        }
+        rows = Int(try batch.value(0, default: Int64(0)))
+        guard rows >= 0, rows < 1 << 40 else { throw FlatBufferTable.OutOfBounds() }
+        nodes = try batch.structs(1, words: 2)
+        buffers = try batch.structs(2, words: 2)
+        compressed = try Self.codec(try batch.table(3), path, place)
+        self.body = body
+        self.path = path
+        self.place = place
+    }
+
+    private static func codec(_ table: FlatBufferTable?, _ path: String, _ place: String) throws -> Bool {
+        guard let table else { return false }
+        guard try table.value(0, default: Int8(0)) == 1 else {
+            throw FormatError(
+                file: path, place: place, found: "LZ4-compressed buffers", expected: "plain or zstd-compressed buffers",
+                remedy: "Write the file with compression='zstd' or 'uncompressed'.")
+        }
+        return true
+    }
+
+    /// A column's data with every length checked, so that reading a row cannot leave a buffer.
+    func column(_ field: FieldPlace, type: ArrowType, nullable: Bool) throws -> ColumnData {
+        let nulls = try node(field.node, rows: rows, field).nulls
+        guard nullable || nulls == 0 else { throw bad(field, "\(nulls) nulls", "none") }
+        let validity = nulls == 0 ? ArrowBuffer([]) : try buffer(field.buffer, atLeast: (rows + 7) / 8, field)
+        switch type {
+        case .utf8:
+            let (offsets, end) = try offsets(field.buffer + 1, field)
+            let text = try buffer(field.buffer + 2, atLeast: end, field)
+            return ColumnData(rows: rows, validity: validity, offsets: offsets, values: text, childNulls: false)
+        case .list(let element):
+            let (offsets, end) = try offsets(field.buffer + 1, field)
+            let child = try node(field.node + 1, rows: nil, field)
+            guard end <= child.length else { throw bad(field, "list offsets up to \(end)", "at most \(child.length) list entries") }
+            guard child.nulls == 0 else { throw bad(field, "\(child.nulls) nulls inside lists", "none") }
+            let values = try buffer(field.buffer + 3, atLeast: byteCount(element, child.length), field)
+            return ColumnData(rows: rows, validity: validity, offsets: offsets, values: values, childNulls: false)
+        default:
+            let values = try buffer(field.buffer + 1, atLeast: byteCount(type, rows), field)
+            return ColumnData(rows: rows, validity: validity, offsets: ArrowBuffer([]), values: values, childNulls: false)
+        }
+    }
+
+    private func byteCount(_ type: ArrowType, _ count: Int) -> Int {
+        switch type {
+        case .bool: (count + 7) / 8
+        case .int64, .float64: 8 * count
+        default: 4 * count
+        }
+    }
+
+    private func bad(_ field: FieldPlace, _ found: String, _ expected: String) -> FormatError {
+        FormatError(file: path, place: "\(place), column '\(field.name)'", found: found, expected: expected)
+    }
+
+    private func node(_ index: Int, rows: Int?, _ field: FieldPlace) throws -> (length: Int, nulls: Int) {
+        guard index < nodes.count else { throw bad(field, "\(nodes.count) field nodes", "more than \(index)") }
+        let length = Int(nodes[index][0]), nulls = Int(nodes[index][1])
+        guard length >= 0, length < 1 << 40, nulls >= 0, rows == nil || length == rows else {
+            throw bad(field, "\(length) entries with \(nulls) nulls", "\(rows.map(String.init) ?? "a sane number of") entries")
+        }
+        return (length, nulls)
+    }
+
+    /// `rows + 1` offsets that never fall; also the last of them.
+    private func offsets(_ index: Int, _ field: FieldPlace) throws -> (ArrowBuffer, Int) {
+        guard rows > 0 else { return (ArrowBuffer([0, 0, 0, 0]), 0) }
+        let offsets = try buffer(index, atLeast: 4 * (rows + 1), field)
+        var last: Int32 = 0
+        for row in 0...rows {
+            let next = offsets.load(row, as: Int32.self)
+            guard next >= last else { throw bad(field, "offset \(next) after \(last)", "offsets that never fall") }
+            last = next
+        }
+        return (offsets, Int(last))
+    }
+
+    private func buffer(_ index: Int, atLeast wanted: Int, _ field: FieldPlace) throws -> ArrowBuffer {
+        guard index < buffers.count else { throw bad(field, "\(buffers.count) buffers", "more than \(index)") }
+        let offset = Int(buffers[index][0]), length = Int(buffers[index][1])
+        guard offset >= 0, length >= 0, offset <= body.count, length <= body.count - offset else {
+            throw bad(field, "a buffer at \(offset) of \(length) bytes", "it within the batch's \(body.count)")
+        }
+        let stored = UnsafeRawBufferPointer(rebasing: body[offset..<offset + length])
+        let buffer = compressed && length > 0 ? try decompress(stored, wanted: wanted, field) : ArrowBuffer(mapped: stored)
+        guard buffer.count >= wanted else { throw bad(field, "a buffer of \(buffer.count) bytes", "at least \(wanted)") }
+        return buffer
+    }
+
+    private func decompress(_ stored: UnsafeRawBufferPointer, wanted: Int, _ field: FieldPlace) throws -> ArrowBuffer {
+        guard stored.count >= 8 else { throw bad(field, "a compressed buffer of \(stored.count) bytes", "at least 8") }
+        let length = Int(Int64(littleEndian: stored.loadUnaligned(as: Int64.self)))
+        let payload = UnsafeRawBufferPointer(rebasing: stored[8...])
+        if length == -1 { return ArrowBuffer(mapped: payload) }
+        // Writers pad buffers, never by much: a length far above the need is damage or malice.
+        guard length >= 0, length <= wanted + (1 << 20) || length <= payload.count * 4096 && length < 1 << 34 else {
+            throw bad(field, "a buffer that claims \(length) bytes", "about \(wanted)")
+        }
+        var target = [UInt8](repeating: 0, count: length)
+        let size = ZSTD_decompress(&target, length, payload.baseAddress, payload.count)
+        guard ZSTD_isError(size) == 0, size == length else { throw bad(field, "a damaged zstd buffer", "\(length) bytes") }
+        return ArrowBuffer(target)
+    }
+}

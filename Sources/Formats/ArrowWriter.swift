@@ -1,0 +1,178 @@
+import CZstd
+
+/// Writes one Arrow IPC file. Batches are cut by a fixed rule, metadata is sorted: the bytes depend on the rows alone.
+package struct ArrowTableWriter<Row> {
+    private let table: Table<Row>
+    private let compression: ArrowCompression
+    private let file: AtomicFile
+    private let metadata: [(String, String)]
+    private var builders: [ColumnBuilder]
+    private var blocks: [[Int64]] = []
+    private var weight = 0
+    package private(set) var rowCount = 0
+
+    private static var batchWeight: Int { 1 << 20 }
+    private static var batchRows: Int { 8192 }
+
+    package init(path: String, table: Table<Row>, metadata: [String: String], compression: ArrowCompression = .none) throws {
+        self.table = table
+        self.compression = compression
+        self.metadata = metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        file = try AtomicFile(path)
+        builders = table.columns.map { _ in ColumnBuilder() }
+        try file.write(ArrowFormat.magic + [0, 0])
+        _ = try writeMessage(schemaMessage())
+    }
+
+    package mutating func append(_ row: Row) throws {
+        for index in table.columns.indices { table.columns[index].write(row, &builders[index]) }
+        rowCount += 1
+        weight += table.weight(row)
+        if weight >= Self.batchWeight || builders[0].rows >= Self.batchRows { try writeBatch() }
+    }
+
+    /// Writes what is pending and the footer, and makes the file visible.
+    package mutating func finish() throws {
+        if builders[0].rows > 0 || blocks.isEmpty { try writeBatch() }
+        try file.write([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])
+        let footer = footerTable()
+        try file.write(footer)
+        try file.write(withUnsafeBytes(of: Int32(footer.count).littleEndian) { Array($0) } + ArrowFormat.magic)
+        try file.commit()
+    }
+
+    private mutating func writeBatch() throws {
+        let parts = zip(builders, table.columns).map { $0.parts($1.type) }
+        var body: [UInt8] = [], buffers: [[Int64]] = []
+        for buffer in parts.flatMap(\.buffers) {
+            let stored = try compress(buffer)
+            buffers.append([Int64(body.count), Int64(stored.count)])
+            body += stored
+            body += [UInt8](repeating: 0, count: ArrowFormat.padded(body.count) - body.count)
+        }
+        let start = file.position
+        let message = batchMessage(rows: builders[0].rows, nodes: parts.flatMap(\.nodes), buffers: buffers, bodyLength: body.count)
+        let length = try writeMessage(message)
+        try file.write(body)
+        blocks.append([Int64(start), Int64(length), Int64(body.count)])
+        builders = table.columns.map { _ in ColumnBuilder() }
+        weight = 0
+    }
+
+    /// Uncompressed length as int64, then the zstd frame; -1 and the bytes themselves where that is not smaller.
+    private func compress(_ buffer: [UInt8]) throws -> [UInt8] {
+        guard case .zstd(let level) = compression, !buffer.isEmpty else { return buffer }
+        var target = [UInt8](repeating: 0, count: ZSTD_compressBound(buffer.count))
+        let size = ZSTD_compress(&target, target.count, buffer, buffer.count, level)
+        let worth = ZSTD_isError(size) == 0 && size < buffer.count
+        let prefix = withUnsafeBytes(of: Int64(worth ? buffer.count : -1).littleEndian) { Array($0) }
+        return prefix + (worth ? Array(target[..<size]) : buffer)
+    }
+
+    /// Continuation mark, metadata length (padding included), metadata. Returns what a footer block calls its length.
+    private func writeMessage(_ message: [UInt8]) throws -> Int {
+        let total = (file.position + 8 + message.count + 63) / 64 * 64 - file.position
+        try file.write([0xff, 0xff, 0xff, 0xff] + withUnsafeBytes(of: Int32(total - 8).littleEndian) { Array($0) })
+        try file.write(message + [UInt8](repeating: 0, count: total - 8 - message.count))
+        return total
+    }
+
+    // MARK: FlatBuffers
+
+    private func schemaMessage() -> [UInt8] {
+        var builder = FlatBufferBuilder()
+        let schema = schema(&builder)
+        return message(&builder, ArrowFormat.Header.schema, schema, bodyLength: 0)
+    }
+
+    private func message(_ builder: inout FlatBufferBuilder, _ type: UInt8, _ header: Int, bodyLength: Int) -> [UInt8] {
+        builder.startTable()
+        builder.add(3, Int64(bodyLength))
+        builder.addReference(2, header)
+        builder.add(0, ArrowFormat.version5)
+        builder.add(1, type)
+        return builder.finish(builder.endTable())
+    }
+
+    private func batchMessage(rows: Int, nodes: [[Int64]], buffers: [[Int64]], bodyLength: Int) -> [UInt8] {
+        var builder = FlatBufferBuilder()
+        let buffersAt = builder.structs(buffers), nodesAt = builder.structs(nodes)
+        let codec = compressionTable(&builder)
+        builder.startTable()
+        builder.add(0, Int64(rows))
+        builder.addReference(1, nodesAt)
+        builder.addReference(2, buffersAt)
+        if let codec { builder.addReference(3, codec) }
+        return message(&builder, ArrowFormat.Header.recordBatch, builder.endTable(), bodyLength: bodyLength)
+    }
+
+    private func compressionTable(_ builder: inout FlatBufferBuilder) -> Int? {
+        guard compression != .none else { return nil }
+        builder.startTable()
+        builder.add(0, Int8(1))     // ZSTD
+        builder.add(1, Int8(0))     // per buffer
+        return builder.endTable()
+    }
+
+    private func footerTable() -> [UInt8] {
+        var builder = FlatBufferBuilder()
+        let schema = schema(&builder)
+        // A block is offset, metadata length as int32 with 4 bytes of padding, body length: three words on disk.
+        let batches = builder.structs(blocks), dictionaries = builder.structs([])
+        builder.startTable()
+        builder.addReference(1, schema)
+        builder.addReference(2, dictionaries)
+        builder.addReference(3, batches)
+        builder.add(0, ArrowFormat.version5)
+        return builder.finish(builder.endTable())
+    }
+
+    private func schema(_ builder: inout FlatBufferBuilder) -> Int {
+        let fields = builder.vector(of: table.columns.map { field(&builder, $0.field) })
+        let pairs = builder.vector(of: metadata.map { keyValue(&builder, $0.0, $0.1) })
+        builder.startTable()
+        builder.addReference(1, fields)
+        builder.addReference(2, pairs)
+        builder.add(0, Int16(0))
+        return builder.endTable()
+    }
+
+    private func keyValue(_ builder: inout FlatBufferBuilder, _ key: String, _ value: String) -> Int {
+        let key = builder.string(key), value = builder.string(value)
+        builder.startTable()
+        builder.addReference(0, key)
+        builder.addReference(1, value)
+        return builder.endTable()
+    }
+
+    private func field(_ builder: inout FlatBufferBuilder, _ field: ArrowField) -> Int {
+        let children = builder.vector(of: field.type.children.map { self.field(&builder, ArrowField(name: "item", type: $0, nullable: true)) })
+        let name = builder.string(field.name), (typeID, type) = type(&builder, field.type)
+        builder.startTable()
+        builder.addReference(0, name)
+        builder.addReference(3, type)
+        builder.addReference(5, children)
+        builder.add(1, UInt8(field.nullable ? 1 : 0))
+        builder.add(2, typeID)
+        return builder.endTable()
+    }
+
+    private func type(_ builder: inout FlatBufferBuilder, _ type: ArrowType) -> (UInt8, Int) {
+        builder.startTable()
+        let id: UInt8
+        switch type {
+        case .int32, .int64:
+            builder.add(0, Int32(type == .int32 ? 32 : 64))
+            builder.add(1, UInt8(1))
+            id = ArrowFormat.TypeID.int
+        case .float32, .float64:
+            builder.add(0, Int16(type == .float32 ? 1 : 2))
+            id = ArrowFormat.TypeID.floatingPoint
+        case .bool: id = ArrowFormat.TypeID.bool
+        case .utf8: id = ArrowFormat.TypeID.utf8
+        case .list: id = ArrowFormat.TypeID.list
+        case .other(let name, _, _): preconditionFailure("no table of ours has a column of type \(name)")
+        }
+        return (id, builder.endTable())
+    }
+}

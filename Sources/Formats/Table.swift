@@ -1,0 +1,173 @@
+/// One column of a stage file: its name and type, and how it moves between a row and the file.
+package struct Column<Row>: Sendable {
+    package let name: String
+    package let type: ArrowType
+    package let nullable: Bool
+    let write: @Sendable (Row, inout ColumnBuilder) -> Void
+    let read: @Sendable (inout Row, ColumnData, Int) -> Void
+
+    var field: ArrowField { ArrowField(name: name, type: type, nullable: nullable) }
+}
+
+/// Key paths of stored properties carry nothing that threads could fight over.
+package typealias Path<Row, Value> = WritableKeyPath<Row, Value> & Sendable
+
+extension Column {
+    private static func make<V>(
+        _ name: String, _ type: ArrowType, _ path: any Path<Row, V>, _ append: @escaping @Sendable (inout ColumnBuilder, V) -> Void,
+        _ value: @escaping @Sendable (ColumnData, Int) -> V?
+    ) -> Column {
+        Column(
+            name: name, type: type, nullable: false, write: { append(&$1, $0[keyPath: path]) },
+            read: { row, data, index in if let value = value(data, index) { row[keyPath: path] = value } })
+    }
+
+    private static func optional<V>(
+        _ name: String, _ type: ArrowType, _ path: any Path<Row, V?>, _ append: @escaping @Sendable (inout ColumnBuilder, V?) -> Void,
+        _ value: @escaping @Sendable (ColumnData, Int) -> V?
+    ) -> Column {
+        Column(
+            name: name, type: type, nullable: true, write: { append(&$1, $0[keyPath: path]) },
+            read: { $0[keyPath: path] = value($1, $2) })
+    }
+
+    package static func utf8(_ name: String, _ path: any Path<Row, String>) -> Column { make(name, .utf8, path, { $0.append($1) }, { $0.string($1) }) }
+    package static func utf8(_ name: String, _ path: any Path<Row, String?>) -> Column { optional(name, .utf8, path, { $0.append($1) }, { $0.string($1) }) }
+    package static func bool(_ name: String, _ path: any Path<Row, Bool?>) -> Column { optional(name, .bool, path, { $0.append($1) }, { $0.bool($1) }) }
+    package static func int32(_ name: String, _ path: any Path<Row, Int32>) -> Column {
+        make(name, .int32, path, { $0.append($1) }, { $0.value($1, as: Int32.self) })
+    }
+    package static func int64(_ name: String, _ path: any Path<Row, Int64>) -> Column {
+        make(name, .int64, path, { $0.append($1) }, { $0.value($1, as: Int64.self) })
+    }
+    package static func float32(_ name: String, _ path: any Path<Row, Float>) -> Column {
+        make(name, .float32, path, { $0.append($1) }, { $0.value($1, as: Float.self) })
+    }
+    package static func float32(_ name: String, _ path: any Path<Row, Float?>) -> Column {
+        optional(name, .float32, path, { $0.append($1) }, { $0.value($1, as: Float.self) })
+    }
+    package static func float64(_ name: String, _ path: any Path<Row, Double>) -> Column {
+        make(name, .float64, path, { $0.append($1) }, { $0.value($1, as: Double.self) })
+    }
+    package static func listInt32(_ name: String, _ path: any Path<Row, [Int32]>) -> Column {
+        make(name, .list(.int32), path, { $0.append(list: $1) }, { $0.list($1, of: Int32.self) })
+    }
+    package static func listBool(_ name: String, _ path: any Path<Row, [Bool]>) -> Column {
+        make(name, .list(.bool), path, { $0.append(bits: $1) }, { $0.bools($1) })
+    }
+    package static func listFloat32(_ name: String, _ path: any Path<Row, [Float]>) -> Column {
+        make(name, .list(.float32), path, { $0.append(list: $1) }, { $0.list($1, of: Float.self) })
+    }
+    package static func listFloat32(_ name: String, _ path: any Path<Row, [Float]?>) -> Column {
+        optional(name, .list(.float32), path, { $0.append(list: $1) }, { $0.list($1, of: Float.self) })
+    }
+}
+
+/// A stage file's columns and how to begin a row.
+package struct Table<Row>: Sendable {
+    package let name: String
+    package let columns: [Column<Row>]
+    package let make: @Sendable () -> Row
+    /// Roughly how many bytes a row adds to a batch: batches are cut by it, so files have the same bytes on every run.
+    let weight: @Sendable (Row) -> Int
+}
+
+/// Every table of the contract, written down once: names, types and order. A newcomer adds a column as one line.
+package enum Tables {
+    package static let rollouts = Table<RolloutRow>(
+        name: "rollouts",
+        columns: [
+            .utf8("rollout_id", \.rolloutID),
+            .utf8("group_id", \.groupID),
+            .int32("sample_index", \.sampleIndex),
+            .utf8("policy_version", \.policyVersion),
+            .utf8("prompt", \.prompt),
+            .utf8("completion", \.completion),
+            .utf8("reference_answer", \.referenceAnswer),
+            .utf8("data_source", \.dataSource),
+            .utf8("finish_reason", \.finishReason),
+            .float32("temperature", \.temperature),
+            .float32("top_p", \.topP),
+            .listInt32("token_ids", \.tokenIDs),
+            .listBool("loss_mask", \.lossMask),
+            .listFloat32("rollout_logprobs", \.rolloutLogprobs),
+            .utf8("evidence", \.evidence),
+            .utf8("logits_path", \.logitsPath),
+            .int64("logits_offset", \.logitsOffset),
+            .int64("logits_length", \.logitsLength),
+            .float32("given_reward", \.givenReward),
+            .utf8("job_id", \.jobID),
+            .utf8("extras", \.extras),
+        ],
+        make: { RolloutRow() }, weight: { $0.tokenIDs.count })
+
+    package static let rejected = Table<RejectedRow>(
+        name: "rejected",
+        columns: [
+            .utf8("shard", \.shard),
+            .int64("frame_index", \.frameIndex),
+            .int64("frame_offset", \.frameOffset),
+            .utf8("rollout_id", \.rolloutID),
+            .utf8("reason", \.reason),
+            .utf8("detail", \.detail),
+        ],
+        make: { RejectedRow() }, weight: { _ in 16 })
+
+    package static let scores = Table<ScoreRow>(
+        name: "scores",
+        columns: [
+            .utf8("rollout_id", \.rolloutID),
+            .float32("reward", \.reward),
+            .bool("correct", \.correct),
+            .utf8("verdict", \.verdict),
+            .utf8("extracted", \.extracted),
+            .listFloat32("entropy", \.entropy),
+            .listFloat32("entropy_low", \.entropyLow),
+            .listFloat32("entropy_high", \.entropyHigh),
+            .listFloat32("old_logprobs", \.oldLogprobs),
+            .listFloat32("reference_logprobs", \.referenceLogprobs),
+            .listFloat32("values", \.values),
+        ],
+        make: { ScoreRow() }, weight: { $0.entropy?.count ?? $0.oldLogprobs?.count ?? 16 })
+
+    package static let plan = Table<PlanRow>(
+        name: "plan",
+        columns: [
+            .utf8("rollout_id", \.rolloutID),
+            .utf8("group_id", \.groupID),
+            .listInt32("token_ids", \.tokenIDs),
+            .listBool("loss_mask", \.lossMask),
+            .listFloat32("advantages", \.advantages),
+            .listBool("entropy_mask", \.entropyMask),
+            .listFloat32("token_weights", \.tokenWeights),
+            .listFloat32("old_logprobs", \.oldLogprobs),
+            .listFloat32("reference_logprobs", \.referenceLogprobs),
+            .int32("step", \.step),
+            .float32("reward", \.reward),
+            .float32("temperature", \.temperature),
+            .listFloat32("kl_weights", \.klWeights),
+        ],
+        make: { PlanRow() }, weight: { $0.tokenIDs.count })
+
+    package static let dropped = Table<DroppedRow>(
+        name: "dropped",
+        columns: [.utf8("rollout_id", \.rolloutID), .utf8("group_id", \.groupID), .utf8("reason", \.reason)],
+        make: { DroppedRow() }, weight: { _ in 16 })
+
+    package static let metrics = Table<MetricsRow>(
+        name: "metrics",
+        columns: [
+            .int32("step", \.step),
+            .float64("loss", \.loss),
+            .float64("grad_norm", \.gradNorm),
+            .float64("clip_fraction_low", \.clipFractionLow),
+            .float64("clip_fraction_high", \.clipFractionHigh),
+            .float64("importance_ratio_max", \.importanceRatioMax),
+            .float64("kl_k3", \.klK3),
+            .float64("entropy", \.entropy),
+            .float64("reward_mean", \.rewardMean),
+            .int64("trainable_tokens", \.trainableTokens),
+            .float64("seconds", \.seconds),
+        ],
+        make: { MetricsRow() }, weight: { _ in 16 })
+}
