@@ -3,7 +3,10 @@ import Foundation
 
 /// SHA-256 in lower-case hex.
 package enum SHA256Digest {
-    package static func ofFile(_ path: String) throws -> String { of(try MappedFile(path: path).bytes) }
+    package static func ofFile(_ path: String) throws -> String { of(try MappedFile(path: path)) }
+
+    /// The mapping must outlive the reading, and the compiler does not see that a pointer depends on it.
+    package static func of(_ file: MappedFile) -> String { withExtendedLifetime(file) { of(file.bytes) } }
 
     package static func of(_ text: String) -> String { Array(text.utf8).withUnsafeBytes { of($0) } }
 

@@ -5,6 +5,11 @@ import Foundation
 package struct FrameSpan: Equatable, Sendable {
     package let offset: Int
     package let length: Int
+
+    package init(offset: Int, length: Int) {
+        self.offset = offset
+        self.length = length
+    }
 }
 
 /// What a walk over a shard finds: frames, and stretches that are none.
