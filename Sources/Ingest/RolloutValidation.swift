@@ -1,0 +1,166 @@
+import CKernels
+import Formats
+import Foundation
+
+/// A rollout that breaks a rule: a short reason to count by, a sentence to understand it by.
+struct Rejection: Error {
+    let rolloutID: String?
+    let reason: String
+    let detail: String
+
+    init(_ rolloutID: String?, _ reason: String, found: String, expected: String) {
+        self.rolloutID = rolloutID
+        self.reason = reason
+        detail = "found \(found), expected \(expected)"
+    }
+}
+
+/// Looks at every logits row as it streams by.
+struct LogitsCheck {
+    mutating func see(_ info: LogitsInfo, _ row: Int, _ bytes: UnsafeRawBufferPointer) throws {
+        let status = crux_scan_row(bytes.baseAddress, kernelType(info.dtype), info.vocabulary)
+        guard status != CRUX_ROW_OK else { return }
+        let (reason, found) = switch status {
+        case CRUX_ROW_NAN: ("nan_logits", "NaN")
+        case CRUX_ROW_POSITIVE_INFINITY: ("infinite_logits", "+inf")
+        default: ("empty_logits", "nothing but -inf")
+        }
+        throw Rejection(nil, reason, found: "\(found) in logits row \(row)", expected: "finite logits, or -inf for impossible tokens")
+    }
+
+    private func kernelType(_ dtype: DType) -> crux_dtype {
+        dtype == .bf16 ? CRUX_BF16 : dtype == .f16 ? CRUX_F16 : CRUX_F32
+    }
+}
+
+/// The rules of the contract beyond shapes, and the row that a rollout which keeps them becomes.
+struct RolloutValidation {
+    private let frame: RolloutFrame
+    private let span: FrameSpan
+    private let keepLogits: Bool
+    private var metadata: [String: String] { frame.metadata }
+    private var id: String? { metadata["rollout_id"] }
+
+    init(_ frame: RolloutFrame, span: FrameSpan, keepLogits: Bool) {
+        self.frame = frame
+        self.span = span
+        self.keepLogits = keepLogits
+    }
+
+    func row() throws -> RolloutRow {
+        var row = RolloutRow()
+        try identify(&row)
+        try checkTokens()
+        try checkLogprobs()
+        try checkDistributions()
+        row.tokenIDs = frame.tokenIDs
+        row.lossMask = frame.lossMask
+        row.rolloutLogprobs = masked(frame.rolloutLogprobs)
+        locate(&row)
+        return row
+    }
+
+    private func reject(_ reason: String, _ found: String, _ expected: String) -> Rejection {
+        Rejection(id, reason, found: found, expected: expected)
+    }
+
+    // MARK: metadata
+
+    private static let knownKeys: Set<String> = [
+        "rollout_id", "group_id", "sample_index", "policy_version", "prompt", "completion", "reference_answer", "data_source", "finish_reason",
+        "temperature", "top_p", "reward", "job_id",
+    ]
+
+    private func identify(_ row: inout RolloutRow) throws {
+        row.rolloutID = try required("rollout_id")
+        row.groupID = try required("group_id")
+        row.sampleIndex = try number("sample_index", default: 0, "a whole number") { Int32($0) }
+        row.temperature = try number("temperature", default: 1, "a number above 0") { Float($0).flatMap { $0 > 0 && $0.isFinite ? $0 : nil } }
+        row.topP = try number("top_p", default: 1, "a number above 0 and at most 1") { Float($0).flatMap { $0 > 0 && $0 <= 1 ? $0 : nil } }
+        row.givenReward = try number("reward", default: nil, "a finite number") { Float($0).flatMap { $0.isFinite ? Optional($0) : nil } }
+        row.policyVersion = metadata["policy_version"] ?? ""
+        row.prompt = metadata["prompt"] ?? ""
+        row.completion = metadata["completion"] ?? ""
+        row.referenceAnswer = metadata["reference_answer"] ?? ""
+        row.dataSource = metadata["data_source"] ?? ""
+        row.finishReason = metadata["finish_reason"] ?? ""
+        row.jobID = metadata["job_id"]
+        row.extras = try extras()
+    }
+
+    private func required(_ key: String) throws -> String {
+        guard let value = metadata[key], !value.isEmpty else { throw reject("missing_metadata", "no '\(key)'", "it in every rollout") }
+        return value
+    }
+
+    private func number<T>(_ key: String, default fallback: T, _ expected: String, _ parse: (String) -> T?) throws -> T {
+        guard let text = metadata[key] else { return fallback }
+        guard let value = parse(text) else { throw reject("invalid_value", "\(key) '\(text)'", expected) }
+        return value
+    }
+
+    /// Keys that the contract does not know are kept, and `logits_kind`, which tells score what the logits are.
+    private func extras() throws -> String {
+        let unknown = metadata.filter { !Self.knownKeys.contains($0.key) }
+        let data = try JSONSerialization.data(withJSONObject: unknown, options: [.sortedKeys, .withoutEscapingSlashes])
+        return String(decoding: data, as: UTF8.self)
+    }
+
+    // MARK: tensors
+
+    private func checkTokens() throws {
+        if let bad = frame.tokenIDs.firstIndex(where: { $0 < 0 }) {
+            throw reject("invalid_token_id", "token id \(frame.tokenIDs[bad]) at position \(bad)", "ids from 0")
+        }
+        guard frame.trainableTokens > 0 else { throw reject("no_trainable_token", "a loss_mask of zeros", "at least one trainable token") }
+        guard !frame.lossMask[0] else {
+            throw reject("first_token_trainable", "loss_mask 1 on the first token", "0: no distribution produced it")
+        }
+    }
+
+    private func checkLogprobs() throws {
+        for (name, values) in [("rollout_logprobs", frame.rolloutLogprobs), ("reference_logprobs", frame.referenceLogprobs)] {
+            guard let values else { continue }
+            // 1e-3: producers round; a logarithm of a probability can't really be positive.
+            if let bad = values.indices.first(where: { frame.lossMask[$0] && !(values[$0] <= 1e-3 && values[$0] > -.infinity) }) {
+                throw reject("invalid_logprob", "\(name) \(values[bad]) at position \(bad)", "a finite logarithm of at most 0")
+            }
+        }
+        if let values = frame.values, let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite }) {
+            throw reject("invalid_value", "value \(values[bad]) at position \(bad)", "finite values")
+        }
+    }
+
+    private func checkDistributions() throws {
+        let trainable = frame.trainableTokens
+        if let logits = frame.logits {
+            guard logits.rows == trainable else { throw reject("length_mismatch", "\(logits.rows) logits rows", "\(trainable), one for each masked-in token") }
+            if let bad = frame.tokenIDs.firstIndex(where: { Int($0) >= logits.vocabulary }) {
+                throw reject(
+                    "token_out_of_vocabulary", "token id \(frame.tokenIDs[bad]) at position \(bad)", "ids below \(logits.vocabulary), the width of the logits")
+            }
+        }
+        guard let ids = frame.topkTokenIDs, let logprobs = frame.topkLogprobs else { return }
+        guard ids.count == trainable * frame.topk else {
+            throw reject("length_mismatch", "\(ids.count / max(1, frame.topk)) top-k rows", "\(trainable), one for each masked-in token")
+        }
+        if let bad = ids.firstIndex(where: { $0 < 0 }) { throw reject("invalid_token_id", "top-k id \(ids[bad])", "ids from 0") }
+        if let bad = logprobs.firstIndex(where: { $0.isNaN || $0 > 1e-3 }) {
+            throw reject("invalid_logprob", "top-k log-probability \(logprobs[bad])", "at most 0")
+        }
+    }
+
+    /// Whatever a producer left on tokens outside the mask is dropped.
+    private func masked(_ values: [Float]?) -> [Float]? {
+        values.map { zip($0, frame.lossMask).map { $1 ? $0 : 0 } }
+    }
+
+    /// Remembers where the frame lies if score will want anything of it.
+    private func locate(_ row: inout RolloutRow) {
+        let logits = frame.logits != nil && keepLogits
+        row.evidence = (logits ? EvidenceGrade.logits : frame.topk > 0 ? .topk : .none).rawValue
+        guard logits || frame.topk > 0 || frame.values != nil || frame.referenceLogprobs != nil else { return }
+        row.logitsOffset = Int64(span.offset)
+        row.logitsLength = Int64(span.length)
+    }
+}

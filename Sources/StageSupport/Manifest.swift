@@ -1,0 +1,84 @@
+import Formats
+import Foundation
+
+/// The last file that a stage writes: without it a directory is unfinished. It says what went in, what came out and
+/// under which configuration, and nothing that another run of the same command would say otherwise.
+package struct Manifest: Codable, Equatable, Sendable {
+    package struct File: Codable, Equatable, Sendable {
+        package var path: String
+        package var bytes: Int?
+        /// Absent where the content carries wall-clock times and so differs between runs.
+        package var sha256: String?
+        package var rows: Int?
+
+        package init(path: String, bytes: Int? = nil, sha256: String? = nil, rows: Int? = nil) {
+            self.path = path
+            self.bytes = bytes
+            self.sha256 = sha256
+            self.rows = rows
+        }
+    }
+
+    package var stage: String
+    package var version = cruxVersion
+    package var configuration: [String: String]
+    package var inputs: [File]
+    package var outputs: [File] = []
+    package var counts: [String: Int] = [:]
+
+    package init(stage: String, configuration: [String: String], inputs: [File]) {
+        self.stage = stage
+        self.configuration = configuration
+        self.inputs = inputs
+    }
+
+    package static let name = "manifest.json"
+
+    package func encoded() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
+    }
+
+    package func write(to directory: String) throws { try AtomicFile.write(try encoded(), to: directory + "/" + Self.name) }
+
+    /// nil where there is none.
+    package static func read(_ directory: String) throws -> Manifest? {
+        let path = directory + "/" + name
+        guard let data = FileManager.default.contents(atPath: path) else { return nil }
+        do { return try JSONDecoder().decode(Manifest.self, from: data) } catch {
+            throw FormatError(file: path, place: "", found: "a damaged manifest", expected: "JSON as a stage writes it", remedy: "Run the stage again with --overwrite.")
+        }
+    }
+
+    /// The finished directory of an earlier stage; an error where it is missing, unfinished or another stage's.
+    package static func finished(_ directory: String, stage: String) throws -> Manifest {
+        guard FileManager.default.fileExists(atPath: directory) else {
+            throw StageError(.invalidInput, "\(directory): no such directory; crux-\(stage) makes it")
+        }
+        guard let manifest = try read(directory) else {
+            throw StageError(.invalidInput, "\(directory): found no manifest.json, expected a finished crux-\(stage) directory. Run crux-\(stage) again; it goes on where it stopped.")
+        }
+        guard manifest.stage == stage else {
+            throw StageError(.invalidInput, "\(directory): found a directory of crux-\(manifest.stage), expected one of crux-\(stage)")
+        }
+        return manifest
+    }
+
+    /// This manifest as an input of the next stage: one digest that covers all it lists.
+    package static func asInput(_ directory: String) throws -> File {
+        File(path: directory + "/" + name, sha256: try SHA256Digest.ofFile(directory + "/" + name))
+    }
+
+    /// Digest, size and rows of a file in a stage directory.
+    package static func describe(_ name: String, in directory: String, rows: Int? = nil) throws -> File {
+        let mapped = try MappedFile(path: directory + "/" + name)
+        return File(path: name, bytes: mapped.bytes.count, sha256: SHA256Digest.of(mapped), rows: rows)
+    }
+
+    /// Digest over configuration and inputs: what a directory was made from.
+    package var fingerprint: String {
+        let settings = configuration.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+        return SHA256Digest.of((["\(stage) \(version)"] + settings + inputs.map { "\($0.sha256 ?? "")" }).joined(separator: "\n"))
+    }
+}

@@ -1,0 +1,113 @@
+import Formats
+import Foundation
+
+/// A stage's output directory: finished, half-way, or of another configuration.
+package struct StageDirectory: Sendable {
+    package let path: String
+    /// What the run is about to make, without outputs.
+    package let plan: Manifest
+    /// Remembers finished pieces until the manifest takes over.
+    package var workPath: String { path + "/.work" }
+
+    package enum State { case done(Manifest), work(StageDirectory) }
+
+    /// Opens or makes the directory for `plan`. A directory made from something else is refused (exit 5) unless
+    /// `overwrite`, which empties it of what stages write.
+    package static func open(_ path: String, for plan: Manifest, overwrite: Bool) throws -> State {
+        let directory = StageDirectory(path: path, plan: plan)
+        if overwrite { try directory.clear() }
+        if let manifest = try Manifest.read(path) {
+            try directory.requireSame(manifest)
+            try directory.removeWork()
+            return .done(manifest)
+        }
+        try directory.createFolder(path)
+        try directory.createFolder(directory.workPath)
+        try directory.claim()
+        return .work(directory)
+    }
+
+    package func file(_ name: String) -> String { path + "/" + name }
+
+    /// Only one task at a time: whoever comes second finds the manifest and need not repeat the work.
+    package func exclusively<T>(_ body: () throws -> T) throws -> T {
+        let descriptor = Foundation.open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else {
+            throw IOError(file: path, action: "lock the directory", reason: String(cString: strerror(errno)))
+        }
+        defer { close(descriptor) }
+        return try body()
+    }
+
+    /// Writes the manifest, last of all, and forgets the pieces.
+    package func finish(outputs: [Manifest.File], counts: [String: Int]) throws -> Manifest {
+        var manifest = plan
+        manifest.outputs = outputs
+        manifest.counts = counts
+        try manifest.write(to: path)
+        try removeWork()
+        return manifest
+    }
+
+    /// Arrow metadata that every table of this stage carries.
+    package func tableMetadata(recipeDigest: String = "", evidence: [String] = []) -> [String: String] {
+        [
+            "crux.stage": plan.stage, "crux.version": plan.version, "crux.inputs": plan.inputs.compactMap(\.sha256).joined(separator: " "),
+            "crux.recipe_sha256": recipeDigest, "crux.evidence": evidence.joined(separator: " "),
+        ]
+    }
+
+    private var claimPath: String { workPath + "/configuration.json" }
+
+    /// An unfinished directory remembers what it is being made from, so that another configuration can't go on with it.
+    private func claim() throws {
+        if let data = FileManager.default.contents(atPath: claimPath), let earlier = try? JSONDecoder().decode(Manifest.self, from: data) {
+            return try requireSame(earlier)
+        }
+        try AtomicFile.write(try plan.encoded(), to: claimPath)
+    }
+
+    private func requireSame(_ earlier: Manifest) throws {
+        guard earlier.fingerprint != plan.fingerprint else { return }
+        throw StageError(
+            .otherConfiguration,
+            "\(path): made with another configuration (\(differences(earlier).joined(separator: "; "))). Choose another --output, or --overwrite.")
+    }
+
+    private func differences(_ earlier: Manifest) -> [String] {
+        guard earlier.stage == plan.stage else { return ["it is a directory of crux-\(earlier.stage)"] }
+        var found = Set(earlier.configuration.keys).union(plan.configuration.keys).sorted().compactMap { key -> String? in
+            let (old, new) = (earlier.configuration[key], plan.configuration[key])
+            return old == new ? nil : "\(key) was \(old ?? "unset"), now \(new ?? "unset")"
+        }
+        if earlier.version != plan.version { found.append("version was \(earlier.version), now \(plan.version)") }
+        if earlier.inputs.map(\.sha256) != plan.inputs.map(\.sha256) { found.append("the inputs differ") }
+        return found
+    }
+
+    private func createFolder(_ folder: String) throws {
+        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
+            throw IOError(file: folder, action: "create the directory", reason: error.localizedDescription)
+        }
+    }
+
+    /// The manifest goes first: from then on the directory counts as unfinished.
+    private func clear() throws {
+        let manager = FileManager.default
+        guard manager.fileExists(atPath: path) else { return }
+        guard try Manifest.read(path) != nil || manager.fileExists(atPath: claimPath) || manager.contentsOfDirectory(atPath: path).isEmpty else {
+            throw StageError(.otherConfiguration, "\(path): --overwrite empties only directories that a stage made; this one is not. Choose another --output.")
+        }
+        try remove(Manifest.name)
+        for name in try manager.contentsOfDirectory(atPath: path).sorted() { try remove(name) }
+    }
+
+    private func removeWork() throws { try remove(".work") }
+
+    private func remove(_ name: String) throws {
+        guard FileManager.default.fileExists(atPath: file(name)) else { return }
+        do { try FileManager.default.removeItem(atPath: file(name)) } catch {
+            throw IOError(file: file(name), action: "remove it", reason: error.localizedDescription)
+        }
+    }
+}

@@ -1,0 +1,21 @@
+/// Exit codes that schedulers and Makefiles rely on.
+package enum ExitStatus: Int32, Sendable {
+    case done = 0
+    case someShardsFailed = 1
+    case usage = 2
+    case invalidInput = 3
+    case outputFailure = 4
+    case otherConfiguration = 5
+    case interrupted = 75
+}
+
+/// A stage's own refusal: what to tell the user, and with which exit code.
+package struct StageError: Error, Sendable, CustomStringConvertible {
+    package let status: ExitStatus
+    package let description: String
+
+    package init(_ status: ExitStatus, _ description: String) {
+        self.status = status
+        self.description = description
+    }
+}

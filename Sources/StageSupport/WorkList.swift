@@ -1,0 +1,63 @@
+import Formats
+import Foundation
+
+/// Pieces of work, one output file each (a shard, mostly), which remember that they are finished: a rerun skips them, and
+/// tasks that share the work see each other's.
+package struct WorkList<Record: Codable & Sendable>: Sendable {
+    private let directory: StageDirectory
+    private let names: [String]
+
+    /// `names` are the output files, in order; each piece writes its own.
+    package init(_ directory: StageDirectory, outputs names: [String]) {
+        self.directory = directory
+        self.names = names
+    }
+
+    private struct Marker: Codable {
+        var output: String
+        var sha256: String
+        var record: Record
+    }
+
+    private func markerPath(_ index: Int) -> String { directory.workPath + String(format: "/%05d.json", index) }
+
+    /// The record of a finished piece whose output is still what it was.
+    private func finished(_ index: Int) -> Record? {
+        guard let data = FileManager.default.contents(atPath: markerPath(index)), let marker = try? JSONDecoder().decode(Marker.self, from: data),
+            let digest = try? SHA256Digest.ofFile(directory.file(names[index])), digest == marker.sha256
+        else { return nil }
+        return marker.record
+    }
+
+    /// Runs this task's unfinished pieces in order. A piece that fails with a format error is reported and left out; the
+    /// others go on.
+    package func run(_ context: StageContext, piece: (_ index: Int, _ output: String) throws -> Record) throws -> [FormatError] {
+        let (tasks, rank) = context.options.share
+        var failures: [FormatError] = []
+        for index in names.indices where index % tasks == rank && finished(index) == nil {
+            try context.checkInterruption()
+            do { try keep(index, try piece(index, directory.file(names[index]))) } catch let error as FormatError {
+                context.report(error: error.description)
+                failures.append(error)
+            }
+        }
+        return failures
+    }
+
+    private func keep(_ index: Int, _ record: Record) throws {
+        let marker = Marker(output: names[index], sha256: try SHA256Digest.ofFile(directory.file(names[index])), record: record)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        try AtomicFile.write(String(decoding: try encoder.encode(marker), as: UTF8.self), to: markerPath(index))
+    }
+
+    /// All records in order once every piece is finished; nil while another task still works.
+    package func allRecords() -> [Record]? {
+        var records: [Record] = []
+        for index in names.indices {
+            guard let record = finished(index) else { return nil }
+            records.append(record)
+        }
+        return records
+    }
+}
