@@ -8,6 +8,10 @@ package final class FrameStream {
     private let file: String
     private let place: String
     package private(set) var produced = 0
+    /// Decompressed bytes by the frame's own header, where its producer put them there.
+    package let declaredBytes: Int?
+    /// No frame of this many compressed bytes can hold more: the smallest block has 4 bytes and fills at most 128 KiB.
+    package let mostBytes: Int
     private var ended = false
 
     package init(_ compressed: UnsafeRawBufferPointer, file: String, place: String) throws {
@@ -16,6 +20,10 @@ package final class FrameStream {
         guard let context = ZSTD_createDCtx() else { throw IOError(file: file, action: "decode", reason: "out of memory") }
         self.context = context
         input = ZSTD_inBuffer(src: compressed.baseAddress, size: compressed.count, pos: 0)
+        let declared = ZSTD_getFrameContentSize(compressed.baseAddress, compressed.count)
+        // The two largest values mean "unknown" and "no frame".
+        declaredBytes = declared < UInt64(Int.max) ? Int(declared) : nil
+        mostBytes = compressed.count << 15
     }
 
     deinit { ZSTD_freeDCtx(context) }
@@ -24,7 +32,10 @@ package final class FrameStream {
     package func read(into target: UnsafeMutableRawBufferPointer) throws {
         var output = ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
         while output.pos < output.size {
-            guard !ended else { throw truncated("a frame that ends after \(produced + output.pos) bytes", "\(produced + output.size) bytes or more") }
+            guard !ended else {
+                throw FrameError(
+                    .short, file, place, found: "a blob of \(produced + output.pos) bytes", expected: "the \(produced + output.size) or more that it declares")
+            }
             try step(&output)
         }
         produced += target.count
@@ -61,11 +72,9 @@ package final class FrameStream {
         let code = ZSTD_decompressStream(context, &output, &input)
         if ZSTD_isError(code) != 0 { throw damaged(code) }
         ended = code == 0
-        if !ended, input.pos == input.size, (input.pos, output.pos) == before { throw truncated("a frame cut off in the middle", "a whole zstd frame") }
-    }
-
-    private func truncated(_ found: String, _ expected: String) -> FrameError {
-        FrameError(.truncated, file, place, found: found, expected: expected)
+        if !ended, input.pos == input.size, (input.pos, output.pos) == before {
+            throw FrameError(.truncated, file, place, found: "a frame cut off in the middle", expected: "a whole zstd frame")
+        }
     }
 
     private func damaged(_ code: Int) -> FrameError {
@@ -82,15 +91,20 @@ package struct FrameError: Error, Sendable, CustomStringConvertible {
         case checksum = "checksum_mismatch"
         case damaged = "damaged_frame"
         case excess = "blob_longer_than_declared"
+        case short = "blob_shorter_than_declared"
         case header = "invalid_safetensors"
         case missing = "missing_tensor"
         case dtype = "wrong_dtype"
         case shape = "wrong_shape"
+        case length = "length_mismatch"
+        case value = "invalid_value"
         case oversized = "oversized"
     }
 
     package let kind: Kind
     package let format: FormatError
+    /// Whose frame it is, if its header could be read.
+    package internal(set) var rolloutID: String?
 
     init(_ kind: Kind, _ file: String, _ place: String, found: String, expected: String) {
         self.kind = kind

@@ -16,6 +16,12 @@ package struct FrameSpan: Equatable, Sendable {
 package enum ShardEntry: Equatable, Sendable {
     case frame(FrameSpan)
     case broken(FrameSpan, reason: String)
+
+    package var span: FrameSpan {
+        switch self {
+        case .frame(let span), .broken(let span, _): span
+        }
+    }
 }
 
 /// A rollout shard: concatenated zstd frames, one rollout each. Frames are found by their block headers, without
@@ -38,7 +44,7 @@ package struct RolloutShard: Sendable {
         while position < bytes.count {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
             let size = ZSTD_findFrameCompressedSize(rest.baseAddress, rest.count)
-            if ZSTD_isError(size) == 0, size > 0 {
+            if ZSTD_isError(size) == 0, size > 0, !swallows(bytes, position..<position + size) {
                 if !isSkippable(rest) { entries.append(.frame(FrameSpan(offset: position, length: size))) }
                 position += size
             } else {
@@ -50,6 +56,14 @@ package struct RolloutShard: Sendable {
             }
         }
         return entries
+    }
+
+    /// A damaged block length can lead the walk through later frames to an end by chance. A true end is the end of the shard
+    /// or another frame's start; where it is neither, a whole frame inside proves the length wrong.
+    private static func swallows(_ bytes: UnsafeRawBufferPointer, _ frame: Range<Int>) -> Bool {
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[frame.upperBound...])
+        if rest.count < 4 || magic(rest) == ZSTD_MAGICNUMBER || isSkippable(rest) { return false }
+        return nextFrame(bytes, after: frame.lowerBound + 1).map(frame.contains) ?? false
     }
 
     private static func magic(_ bytes: UnsafeRawBufferPointer) -> UInt32? {
@@ -116,12 +130,12 @@ package struct RolloutFrameReader {
     package static func read(_ stream: FrameStream, file: String, place: String, logitsRow: LogitsRow?) throws -> RolloutFrame {
         let reader = RolloutFrameReader(stream: stream, file: file, place: place)
         let header = try reader.header()
-        try reader.checkShapes(header)
-        var frame = RolloutFrame()
-        frame.metadata = header.metadata
-        for tensor in header.tensors { try reader.take(tensor, into: &frame, logitsRow) }
-        try stream.expectEnd()
-        return frame
+        do {
+            return try reader.frame(header, logitsRow)
+        } catch var error as FrameError {
+            error.rolloutID = header.metadata["rollout_id"]
+            throw error
+        }
     }
 
     private let stream: FrameStream
@@ -130,6 +144,16 @@ package struct RolloutFrameReader {
 
     private func fail(_ kind: FrameError.Kind, _ found: String, _ expected: String) -> FrameError {
         FrameError(kind, file, place, found: found, expected: expected)
+    }
+
+    private func frame(_ header: SafetensorsHeader, _ logitsRow: LogitsRow?) throws -> RolloutFrame {
+        try checkSize(header)
+        try checkShapes(header)
+        var frame = RolloutFrame()
+        frame.metadata = header.metadata
+        for tensor in header.tensors { try take(tensor, into: &frame, logitsRow) }
+        try stream.expectEnd()
+        return frame
     }
 
     private func header() throws -> SafetensorsHeader {
@@ -156,22 +180,33 @@ package struct RolloutFrameReader {
                     filled = size
                 }
                 result += piece
-            } catch let error as FrameError where error.kind == .truncated && what.hasPrefix("the header") {
+            } catch let error as FrameError where error.kind == .short && what.hasPrefix("the header") {
                 throw fail(.header, "a blob that ends inside \(what)", "a header within the blob")
             }
         }
         return result
     }
 
+    /// Before anything is decoded for it: what the header promises must be what the frame can hold.
+    private func checkSize(_ header: SafetensorsHeader) throws {
+        let promised = stream.produced + header.dataBytes
+        guard promised <= stream.mostBytes else {
+            throw fail(.oversized, "tensors of \(header.dataBytes) bytes", "at most the \(stream.mostBytes) that a frame of its length can hold")
+        }
+        guard let declared = stream.declaredBytes, declared != promised else { return }
+        throw fail(declared > promised ? .excess : .short, "a blob of \(declared) bytes", "\(promised) by its safetensors header")
+    }
+
     private func checkShapes(_ header: SafetensorsHeader) throws {
-        for name in ["token_ids", "loss_mask"] where header[name] == nil { throw fail(.missing, "no tensor '\(name)'", "it in every rollout") }
+        guard let tokenIDs = header["token_ids"] else { throw fail(.missing, "no tensor 'token_ids'", "it in every rollout") }
+        guard header["loss_mask"] != nil else { throw fail(.missing, "no tensor 'loss_mask'", "it in every rollout") }
         for tensor in header.tensors { try checkDType(tensor) }
-        let length = try vector(header["token_ids"]!)
+        let length = try vector(tokenIDs)
         guard length <= Self.maximumTokens else { throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)") }
         for name in ["loss_mask", "rollout_logprobs", "values", "reference_logprobs"] {
             guard let tensor = header[name] else { continue }
             let count = try vector(tensor)
-            guard count == length else { throw fail(.shape, "\(count) entries in '\(name)'", "\(length), one for each of token_ids") }
+            guard count == length else { throw fail(.length, "\(count) entries in '\(name)'", "\(length), one for each of token_ids") }
         }
         for name in ["logits", "topk_token_ids", "topk_logprobs"] {
             guard let tensor = header[name] else { continue }
@@ -180,6 +215,9 @@ package struct RolloutFrameReader {
             }
         }
         let ids = header["topk_token_ids"]?.shape, logprobs = header["topk_logprobs"]?.shape
+        guard (ids == nil) == (logprobs == nil) else {
+            throw fail(.missing, "no tensor '\(ids == nil ? "topk_token_ids" : "topk_logprobs")'", "both of the top-k tensors or none")
+        }
         guard ids == logprobs, (ids?[1] ?? 0) <= Self.maximumTopK else {
             throw fail(.shape, "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")", "both, of one shape")
         }
@@ -240,7 +278,7 @@ package struct RolloutFrameReader {
     private func mask(_ tensor: TensorInfo) throws -> [Bool] {
         let raw = try bytes(tensor.elementCount, tensor.name)
         guard let odd = raw.first(where: { $0 > 1 }) else { return raw.map { $0 == 1 } }
-        throw fail(.shape, "a loss_mask entry of \(odd)", "0 or 1")
+        throw fail(.value, "a loss_mask entry of \(odd)", "0 or 1")
     }
 
     private func streamLogits(_ info: LogitsInfo, _ logitsRow: LogitsRow?) throws {

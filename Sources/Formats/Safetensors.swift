@@ -16,7 +16,8 @@ package struct TensorInfo: Equatable, Sendable {
         self.end = end
     }
 
-    package var elementCount: Int { shape.reduce(1, *) }
+    /// The product of the shape; a zero is looked for first because hostile shapes overflow on the way to it.
+    package var elementCount: Int { shape.contains(0) ? 0 : shape.reduce(1, *) }
 }
 
 /// The header of a safetensors file or blob: an 8-byte length, then JSON with each tensor's type, shape and place.
@@ -47,55 +48,35 @@ package struct SafetensorsHeader: Equatable, Sendable {
 
     /// Checks every rule of the format: known types, sizes that match shapes, no gap, no overlap, no duplicate.
     package init(json: Data, file: String, place: String) throws {
-        let fail = Failure(file: file, place: place)
-        guard let object = try? JSONSerialization.jsonObject(with: json) as? [String: Any] else {
-            throw fail("a header that is not a JSON object", "a safetensors header")
-        }
-        metadata = try Self.metadata(object["__metadata__"], fail)
-        let found = try object.filter { $0.key != "__metadata__" }.map { try Self.tensor($0.key, $0.value, fail) }
+        let (found, metadata) = try json.withUnsafeBytes { try SafetensorsHeaderParser.parse($0, file: file, place: place) }
+        self.metadata = metadata
         tensors = found.sorted { ($0.begin, $0.end, $0.name) < ($1.begin, $1.end, $1.name) }
         var position = 0
         for tensor in tensors {
-            guard tensor.begin == position else {
-                throw fail("tensor '\(tensor.name)' at byte \(tensor.begin)", "it at byte \(position): neither gap nor overlap")
-            }
+            try Self.check(tensor, begins: position) { FormatError(file: file, place: place, found: $0, expected: $1) }
             position = tensor.end
         }
     }
 
-    private struct Failure {
-        let file: String
-        let place: String
-        func callAsFunction(_ found: String, _ expected: String) -> FormatError {
-            FormatError(file: file, place: place, found: found, expected: expected)
+    private static func check(_ tensor: TensorInfo, begins position: Int, _ fail: (_ found: String, _ expected: String) -> FormatError) throws {
+        guard tensor.begin == position, tensor.end >= tensor.begin else {
+            throw fail("tensor '\(tensor.name)' at bytes \(tensor.begin)..<\(tensor.end)", "it at byte \(position) on: neither gap nor overlap")
         }
-    }
-
-    private static func metadata(_ value: Any?, _ fail: Failure) throws -> [String: String] {
-        guard let value, !(value is NSNull) else { return [:] }
-        guard let metadata = value as? [String: String] else { throw fail("__metadata__ with values that are not strings", "strings only") }
-        return metadata
-    }
-
-    private static func tensor(_ name: String, _ value: Any, _ fail: Failure) throws -> TensorInfo {
-        guard let entry = value as? [String: Any], let type = entry["dtype"] as? String, let shape = entry["shape"] as? [Int],
-            let offsets = entry["data_offsets"] as? [Int], offsets.count == 2
-        else { throw fail("tensor '\(name)' without dtype, shape or two data_offsets", "all three") }
-        guard let dtype = DType(rawValue: type) else {
-            throw fail("tensor '\(name)' of dtype \(type)", "one of \(DType.allCases.map(\.rawValue).joined(separator: ", "))")
+        guard let bytes = byteCount(tensor.shape, tensor.dtype) else {
+            throw fail("tensor '\(tensor.name)' of shape \(tensor.shape)", "sizes whose product fits")
         }
-        guard let bytes = byteCount(shape, dtype) else { throw fail("tensor '\(name)' of shape \(shape)", "sizes from 0 whose product fits") }
-        guard offsets[0] >= 0, offsets[1] >= offsets[0], offsets[1] - offsets[0] == bytes else {
-            throw fail("tensor '\(name)' \(type)\(shape) at bytes \(offsets[0])..<\(offsets[1])", "\(bytes) bytes")
+        guard tensor.end - tensor.begin == bytes else {
+            throw fail("tensor '\(tensor.name)' \(tensor.dtype.rawValue)\(tensor.shape) in \(tensor.end - tensor.begin) bytes", "\(bytes) bytes")
         }
-        return TensorInfo(name: name, dtype: dtype, shape: shape, begin: offsets[0], end: offsets[1])
     }
 
     private static func byteCount(_ shape: [Int], _ dtype: DType) -> Int? {
+        // A zero makes the tensor empty, whatever the other sizes are.
+        if shape.contains(0) { return 0 }
         var count = dtype.size
         for size in shape {
             let (product, overflow) = count.multipliedReportingOverflow(by: size)
-            guard size >= 0, !overflow, product < 1 << 56 else { return nil }
+            guard !overflow, product < 1 << 56 else { return nil }
             count = product
         }
         return count

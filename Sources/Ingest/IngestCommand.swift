@@ -51,16 +51,20 @@ struct IngestCommand: StageCommand {
 
     private func settings(_ shards: [String]) -> [String: String] {
         var settings = ["format": format, "logits": logits.rawValue]
-        // The paths stand in the tables, so another place is another configuration.
-        if logits == .reference { settings["shards"] = shards.map(absolutePath).joined(separator: ":") }
+        // The place stands in the tables, so another one is another configuration.
+        if logits == .reference {
+            settings["folders"] = Set(shards.map { (absolutePath($0) as NSString).deletingLastPathComponent }).sorted().joined(separator: ":")
+        }
         return settings
     }
 
+    /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work useless.
     private func digests(_ shards: [String], _ context: StageContext) throws -> [Manifest.File] {
         try parallelMap(shards.count, threads: context.threads) { index in
             // An unreadable shard costs that shard, not the run: it shows when its turn comes.
             guard let file = try? MappedFile(path: shards[index]) else { return Manifest.File(path: shards[index]) }
-            return Manifest.File(path: shards[index], bytes: file.bytes.count, sha256: SHA256Digest.of(file))
+            let digest = options.share.owns(index) ? SHA256Digest.of(file) : nil
+            return Manifest.File(path: shards[index], bytes: file.bytes.count, sha256: digest)
         }
     }
 }
@@ -84,9 +88,8 @@ func findShards(_ inputs: [String]) throws -> [String] {
 
 private func expand(_ input: String) throws -> [String] {
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: input, isDirectory: &isFolder) else {
-        throw FormatError(file: input, place: "", found: "no such file or folder", expected: "a rollout shard or a folder of them", remedy: "Check --input.")
-    }
+    // What is not there counts as a shard that fails when its turn comes: the others need not wait for it.
+    guard FileManager.default.fileExists(atPath: input, isDirectory: &isFolder) else { return [input] }
     guard isFolder.boolValue else { return [input] }
     let names = try FileManager.default.contentsOfDirectory(atPath: input).filter { $0.hasSuffix(".rollouts.zst") }.sorted()
     guard !names.isEmpty else {

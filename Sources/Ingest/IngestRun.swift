@@ -11,9 +11,10 @@ struct ShardRecord: Codable, Sendable {
         var reason: String
         var detail: String
     }
+    /// The shard as it was when this was made from it.
+    var input: Manifest.File
     var rolloutIDs: [String] = []
     var trainableTokens = 0
-    var evidence: [String] = []
     var rejections: [Rejection] = []
 }
 
@@ -24,19 +25,26 @@ struct IngestRun {
     let logits: LogitsMode
     let context: StageContext
 
+    private var inputs: [Manifest.File] { directory.plan.inputs }
     private var names: [String] { shards.indices.map { String(format: "rollouts-%05d.arrow", $0) } }
+    private func copyName(_ index: Int) -> String { String(format: "logits-%05d.rollouts.zst", index) }
 
     func run() throws -> StageSummary {
         let work = WorkList<ShardRecord>(directory, outputs: names)
         let progress = ProgressLine(context, total: shards.count, unit: "shards")
-        let failures = try work.run(context) { index, output in
+        let failures = try work.run(context, isCurrent: { $1.input == inputs[$0] }) { index, output in
             defer { progress.advance() }
             return try ingestShard(index, output: output)
         }
-        guard failures.isEmpty else {
-            return StageSummary(status: .someShardsFailed, ["output": directory.path, "failed_shards": failures.map(\.file)])
-        }
+        guard failures.isEmpty else { return try failed(failures) }
         return try directory.exclusively { try finish(work) }
+    }
+
+    private func failed(_ failures: [FormatError]) throws -> StageSummary {
+        if failures.count == shards.count {
+            throw StageError(.invalidInput, "no shard could be read; the first: \(failures[0])")
+        }
+        return StageSummary(status: .someShardsFailed, ["output": directory.path, "failed_shards": failures.map(\.file)])
     }
 
     private func finish(_ work: WorkList<ShardRecord>) throws -> StageSummary {
@@ -46,39 +54,50 @@ struct IngestRun {
         }
         try removeDuplicatesAcrossShards(&records)
         let rejected = rejectedRows(records)
+        try writeRejected(rejected, inputs: records.map(\.input))
         try checkAmounts(records, rejected)
-        var table = try ArrowTableWriter(path: directory.file("rejected.arrow"), table: Tables.rejected, metadata: directory.tableMetadata())
-        for row in rejected { try table.append(row) }
-        try table.finish()
-        let manifest = try directory.finish(outputs: try outputs(records, rejected: rejected.count), counts: counts(records, rejected))
+        let manifest = try directory.finish(
+            inputs: records.map(\.input), outputs: try outputs(records, rejected: rejected.count), counts: counts(records, rejected))
         report(manifest, rejected)
         return summary(manifest)
     }
 
+    private func writeRejected(_ rows: [RejectedRow], inputs: [Manifest.File]) throws {
+        let metadata = directory.tableMetadata(inputs: inputs)
+        var table = try ArrowTableWriter(path: directory.file("rejected.arrow"), table: Tables.rejected, metadata: metadata)
+        for row in rows { try table.append(row) }
+        try table.finish()
+    }
+
     // MARK: one shard
 
+    /// Frames are decoded by several threads and taken in their order, a few ahead at most: memory depends neither on the
+    /// shard's length nor on its logits.
     private func ingestShard(_ index: Int, output: String) throws -> ShardRecord {
         let shard = try RolloutShard(path: shards[index])
         try requireFrames(shard)
-        let outcomes = try parallelMap(shard.entries.count, threads: context.threads) { examine(shard, entry: $0) }
-        var record = ShardRecord(), seen = Set<String>(), rows: [RolloutRow] = []
-        for (entry, outcome) in outcomes.enumerated() {
+        var record = ShardRecord(input: inputs[index]), seen = Set<String>()
+        var table = RolloutTableWriter(path: output, metadata: metadata(of: index))
+        var place = try FramePlace(shard, copy: logits == .copy ? directory.file(copyName(index)) : nil)
+        try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examine(shard, entry: $0) }) { entry, outcome in
             switch outcome {
             case .accepted(let row) where !seen.insert(row.rolloutID).inserted:
-                let (span, _) = location(shard.entries[entry])
-                record.rejections.append(.init(
-                    frameIndex: entry, frameOffset: span.offset, rolloutID: row.rolloutID, reason: "duplicate_rollout_id",
-                    detail: "found '\(row.rolloutID)' a second time in this shard, expected each id once"))
-            case .accepted(let row): rows.append(row)
+                record.rejections.append(duplicate(row.rolloutID, entry, shard.entries[entry], "a second time in this shard, expected each id once"))
+            case .accepted(var row):
+                try place.fill(&row)
+                try table.append(row)
+                record.rolloutIDs.append(row.rolloutID)
+                record.trainableTokens += row.lossMask.count { $0 }
             case .rejected(let rejection): record.rejections.append(rejection)
             }
         }
-        try place(&rows, shard: shard, index: index)
-        try write(rows, to: output)
-        record.rolloutIDs = rows.map(\.rolloutID)
-        record.trainableTokens = rows.reduce(0) { $0 + $1.lossMask.count { $0 } }
-        record.evidence = Set(rows.map(\.evidence)).sorted()
+        try place.finish()
+        try table.finish()
         return record
+    }
+
+    private func metadata(of index: Int) -> (Set<String>) -> [String: String] {
+        { directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted()) }
     }
 
     private func requireFrames(_ shard: RolloutShard) throws {
@@ -95,56 +114,37 @@ struct IngestRun {
         case rejected(ShardRecord.Rejection)
     }
 
-    private func location(_ entry: ShardEntry) -> (FrameSpan, brokenBecause: String?) {
-        switch entry {
-        case .frame(let span): (span, nil)
-        case .broken(let span, let reason): (span, reason)
-        }
-    }
-
-    private func examine(_ shard: RolloutShard, entry index: Int) -> Outcome {
-        let (span, broken) = location(shard.entries[index])
+    /// Throws only when the run is interrupted: what is wrong with a frame is an outcome.
+    private func examine(_ shard: RolloutShard, entry index: Int) throws -> Outcome {
+        try context.checkInterruption()
+        let span = shard.entries[index].span
         func reject(_ id: String?, _ reason: String, _ detail: String) -> Outcome {
             .rejected(.init(frameIndex: index, frameOffset: span.offset, rolloutID: id, reason: reason, detail: detail))
         }
-        if let broken {
-            return reject(nil, broken, "found bytes \(span.offset)..<\(span.offset + span.length) that are no whole zstd frame, expected one")
+        if case .broken(_, let reason) = shard.entries[index] {
+            return reject(nil, reason, "found bytes \(span.offset)..<\(span.offset + span.length) that are no whole zstd frame, expected one")
         }
         do {
-            let place = "frame \(index) at byte \(span.offset)"
-            let stream = try FrameStream(shard.compressed(span), file: shard.file.path, place: place)
-            var check = LogitsCheck()
-            let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place) { try check.see($0, $1, $2) }
-            return .accepted(try RolloutValidation(frame, span: span, keepLogits: logits != .drop).row())
+            return .accepted(try row(shard, span, place: "frame \(index) at byte \(span.offset)"))
         } catch let error as FrameError {
-            return reject(nil, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
+            return reject(error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
         } catch let error as Rejection {
             return reject(error.rolloutID, error.reason, error.detail)
         } catch { return reject(nil, "unreadable_frame", "\(error)") }
     }
 
-    /// Fills in where each row's frame lies: in the shard, or in the copy made here.
-    private func place(_ rows: inout [RolloutRow], shard: RolloutShard, index: Int) throws {
-        guard logits == .copy else {
-            for row in rows.indices where rows[row].logitsLength > 0 { rows[row].logitsPath = absolutePath(shard.file.path) }
-            return
-        }
-        let name = String(format: "logits-%05d.rollouts.zst", index)
-        let copy = try AtomicFile(directory.file(name))
-        for row in rows.indices where rows[row].logitsLength > 0 {
-            let frame = shard.compressed(FrameSpan(offset: Int(rows[row].logitsOffset), length: Int(rows[row].logitsLength)))
-            rows[row].logitsPath = name
-            rows[row].logitsOffset = Int64(copy.position)
-            try copy.write(frame)
-        }
-        try copy.commit()
+    private func row(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> RolloutRow {
+        let stream = try FrameStream(shard.compressed(span), file: shard.file.path, place: place)
+        var check = LogitsCheck()
+        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place) { check.see($0, $1, $2) }
+        let row = try RolloutValidation(frame, span: span, keepLogits: logits != .drop).row()
+        try check.requireFinite(rolloutID: row.rolloutID)
+        return row
     }
 
-    private func write(_ rows: [RolloutRow], to output: String) throws {
-        let metadata = directory.tableMetadata(evidence: Set(rows.map(\.evidence)).sorted())
-        var table = try ArrowTableWriter(path: output, table: Tables.rollouts, metadata: metadata)
-        for row in rows { try table.append(row) }
-        try table.finish()
+    private func duplicate(_ id: String, _ index: Int, _ entry: ShardEntry, _ where_: String) -> ShardRecord.Rejection {
+        .init(
+            frameIndex: index, frameOffset: entry.span.offset, rolloutID: id, reason: "duplicate_rollout_id", detail: "found '\(id)' \(where_)")
     }
 
     // MARK: all shards
@@ -156,17 +156,24 @@ struct IngestRun {
         for index in records.indices {
             let doubled = Set(records[index].rolloutIDs.filter { owner[$0] != nil })
             for id in records[index].rolloutIDs where owner[id] == nil { owner[id] = index }
-            guard !doubled.isEmpty else { continue }
-            let rows = try ArrowTableReader(path: directory.file(names[index]), table: Tables.rollouts).rows()
-            try write(rows.filter { !doubled.contains($0.rolloutID) }, to: directory.file(names[index]))
-            for row in rows where doubled.contains(row.rolloutID) {
-                records[index].rejections.append(.init(
-                    frameIndex: -1, frameOffset: Int(row.logitsOffset), rolloutID: row.rolloutID, reason: "duplicate_rollout_id",
-                    detail: "found '\(row.rolloutID)' again after \(shards[owner[row.rolloutID] ?? 0]), expected each id once in the dump"))
-            }
-            records[index].rolloutIDs.removeAll { doubled.contains($0) }
-            records[index].trainableTokens -= rows.filter { doubled.contains($0.rolloutID) }.reduce(0) { $0 + $1.lossMask.count { $0 } }
+            if !doubled.isEmpty { try move(doubled, of: index, to: &records[index]) { shards[owner[$0] ?? 0] } }
         }
+    }
+
+    /// The k-th row of the table comes from the k-th frame that was not rejected.
+    private func move(_ doubled: Set<String>, of index: Int, to record: inout ShardRecord, firstIn: (String) -> String) throws {
+        let path = directory.file(names[index])
+        let entries = try RolloutShard(path: shards[index]).entries
+        let rejected = Set(record.rejections.map(\.frameIndex))
+        let accepted = entries.indices.filter { !rejected.contains($0) }
+        for (entry, id) in zip(accepted, record.rolloutIDs) where doubled.contains(id) {
+            record.rejections.append(duplicate(id, entry, entries[entry], "again after \(firstIn(id)), expected each id once in the dump"))
+        }
+        record.rejections.sort { $0.frameIndex < $1.frameIndex }
+        try RolloutTableWriter.rewrite(path, metadata: metadata(of: index)) { !doubled.contains($0.rolloutID) }
+        record.rolloutIDs.removeAll { doubled.contains($0) }
+        record.trainableTokens = 0
+        try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow { record.trainableTokens += $0.lossMask.count { $0 } }
     }
 
     private func rejectedRows(_ records: [ShardRecord]) -> [RejectedRow] {
@@ -199,7 +206,7 @@ struct IngestRun {
     private func outputs(_ records: [ShardRecord], rejected: Int) throws -> [Manifest.File] {
         var files = try zip(names, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rolloutIDs.count) }
         if logits == .copy {
-            files += try shards.indices.map { try Manifest.describe(String(format: "logits-%05d.rollouts.zst", $0), in: directory.path) }
+            files += try shards.indices.map { try Manifest.describe(copyName($0), in: directory.path) }
         }
         return files + [try Manifest.describe("rejected.arrow", in: directory.path, rows: rejected)]
     }

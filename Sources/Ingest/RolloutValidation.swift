@@ -15,17 +15,24 @@ struct Rejection: Error {
     }
 }
 
-/// Looks at every logits row as it streams by.
+/// Looks at every logits row as it streams by and remembers the first that no softmax can be taken of.
 struct LogitsCheck {
-    mutating func see(_ info: LogitsInfo, _ row: Int, _ bytes: UnsafeRawBufferPointer) throws {
+    private var firstBad: (row: Int, status: crux_row_status)?
+
+    mutating func see(_ info: LogitsInfo, _ row: Int, _ bytes: UnsafeRawBufferPointer) {
+        guard firstBad == nil else { return }
         let status = crux_scan_row(bytes.baseAddress, kernelType(info.dtype), info.vocabulary)
-        guard status != CRUX_ROW_OK else { return }
+        if status != CRUX_ROW_OK { firstBad = (row, status) }
+    }
+
+    func requireFinite(rolloutID: String) throws {
+        guard let (row, status) = firstBad else { return }
         let (reason, found) = switch status {
         case CRUX_ROW_NAN: ("nan_logits", "NaN")
         case CRUX_ROW_POSITIVE_INFINITY: ("infinite_logits", "+inf")
         default: ("empty_logits", "nothing but -inf")
         }
-        throw Rejection(nil, reason, found: "\(found) in logits row \(row)", expected: "finite logits, or -inf for impossible tokens")
+        throw Rejection(rolloutID, reason, found: "\(found) in logits row \(row)", expected: "finite logits, or -inf for impossible tokens")
     }
 
     private func kernelType(_ dtype: DType) -> crux_dtype {

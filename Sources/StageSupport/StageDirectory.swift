@@ -18,8 +18,11 @@ package struct StageDirectory: Sendable {
         if overwrite { try directory.clear() }
         if let manifest = try Manifest.read(path) {
             try directory.requireSame(manifest)
-            try directory.removeWork()
-            return .done(manifest)
+            if manifest.outputs.allSatisfy(directory.isInPlace) {
+                try directory.removeWork()
+                return .done(manifest)
+            }
+            try directory.remove(Manifest.name)
         }
         try directory.createFolder(path)
         try directory.createFolder(directory.workPath)
@@ -40,8 +43,10 @@ package struct StageDirectory: Sendable {
     }
 
     /// Writes the manifest, last of all, and forgets the pieces.
-    package func finish(outputs: [Manifest.File], counts: [String: Int]) throws -> Manifest {
+    /// `inputs`: those of the plan where it knew all their digests.
+    package func finish(inputs: [Manifest.File]? = nil, outputs: [Manifest.File], counts: [String: Int]) throws -> Manifest {
         var manifest = plan
+        manifest.inputs = inputs ?? plan.inputs
         manifest.outputs = outputs
         manifest.counts = counts
         try manifest.write(to: path)
@@ -49,10 +54,11 @@ package struct StageDirectory: Sendable {
         return manifest
     }
 
-    /// Arrow metadata that every table of this stage carries.
-    package func tableMetadata(recipeDigest: String = "", evidence: [String] = []) -> [String: String] {
-        [
-            "crux.stage": plan.stage, "crux.version": plan.version, "crux.inputs": plan.inputs.compactMap(\.sha256).joined(separator: " "),
+    /// Arrow metadata that every table of this stage carries. `inputs`: those of this table, else all of the stage.
+    package func tableMetadata(inputs: [Manifest.File]? = nil, recipeDigest: String = "", evidence: [String] = []) -> [String: String] {
+        let digests = (inputs ?? plan.inputs).compactMap(\.sha256)
+        return [
+            "crux.stage": plan.stage, "crux.version": plan.version, "crux.inputs": digests.joined(separator: " "),
             "crux.recipe_sha256": recipeDigest, "crux.evidence": evidence.joined(separator: " "),
         ]
     }
@@ -68,10 +74,18 @@ package struct StageDirectory: Sendable {
     }
 
     private func requireSame(_ earlier: Manifest) throws {
-        guard earlier.fingerprint != plan.fingerprint else { return }
+        let differences = differences(earlier)
+        guard !differences.isEmpty else { return }
         throw StageError(
             .otherConfiguration,
-            "\(path): made with another configuration (\(differences(earlier).joined(separator: "; "))). Choose another --output, or --overwrite.")
+            "\(path): made with another configuration (\(differences.joined(separator: "; "))). Choose another --output, or --overwrite.")
+    }
+
+    /// By length alone: an output that someone cut off or deleted is made again; digests are for who uses it.
+    private func isInPlace(_ output: Manifest.File) -> Bool {
+        var status = stat()
+        guard stat(file(output.path), &status) == 0 else { return false }
+        return output.bytes == nil || output.bytes == Int(status.st_size)
     }
 
     private func differences(_ earlier: Manifest) -> [String] {
@@ -81,8 +95,12 @@ package struct StageDirectory: Sendable {
             return old == new ? nil : "\(key) was \(old ?? "unset"), now \(new ?? "unset")"
         }
         if earlier.version != plan.version { found.append("version was \(earlier.version), now \(plan.version)") }
-        if earlier.inputs.map(\.sha256) != plan.inputs.map(\.sha256) { found.append("the inputs differ") }
-        return found
+        return found + inputDifferences(earlier)
+    }
+
+    private func inputDifferences(_ earlier: Manifest) -> [String] {
+        guard earlier.inputs.count == plan.inputs.count else { return ["it had \(earlier.inputs.count) input files, now \(plan.inputs.count)"] }
+        return zip(earlier.inputs, plan.inputs).filter { !$0.mayEqual($1) }.map { "input \($1.path) is not what it was" }
     }
 
     private func createFolder(_ folder: String) throws {

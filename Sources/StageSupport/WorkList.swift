@@ -31,10 +31,14 @@ package struct WorkList<Record: Codable & Sendable>: Sendable {
 
     /// Runs this task's unfinished pieces in order. A piece that fails with a format error is reported and left out; the
     /// others go on.
-    package func run(_ context: StageContext, piece: (_ index: Int, _ output: String) throws -> Record) throws -> [FormatError] {
-        let (tasks, rank) = context.options.share
+    /// `isCurrent` says of a finished piece whether its input is still the one it was made from.
+    package func run(
+        _ context: StageContext, isCurrent: (_ index: Int, _ record: Record) -> Bool = { _, _ in true },
+        piece: (_ index: Int, _ output: String) throws -> Record
+    ) throws -> [FormatError] {
         var failures: [FormatError] = []
-        for index in names.indices where index % tasks == rank && finished(index) == nil {
+        for index in names.indices where context.options.share.owns(index) {
+            if let record = finished(index), isCurrent(index, record) { continue }
             try context.checkInterruption()
             do { try keep(index, try piece(index, directory.file(names[index]))) } catch let error as FormatError {
                 context.report(error: error.description)

@@ -1,0 +1,96 @@
+import Dispatch
+import Foundation
+
+/// `produce` runs on `threads` threads, `consume` on the calling one, in the order of the indices below `count`. At most four
+/// values for each thread wait to be consumed, so memory stays bounded however many there are and however uneven the work is.
+/// The first error by index is thrown, from either side; work beyond it may or may not have run.
+package func parallelInOrder<Value: Sendable>(
+    _ count: Int, threads: Int, produce: @Sendable (Int) throws -> Value, consume: (Int, Value) throws -> Void
+) throws {
+    guard threads > 1, count > 1 else { return try (0..<count).forEach { try consume($0, produce($0)) } }
+    let line = WaitingLine<Value>(count: count, window: 4 * threads)
+    try withoutActuallyEscaping(produce) { produce in
+        let team = ThreadTeam(min(threads, count)) {
+            while let index = line.take() { line.put(index, Result { try produce(index) }) }
+        }
+        defer { team.join() }
+        defer { line.close() }
+        for index in 0..<count { try consume(index, line.next(index).get()) }
+    }
+}
+
+/// Hands indices out to producers and values back in order.
+private final class WaitingLine<Value: Sendable>: @unchecked Sendable {
+    private let condition = NSCondition()
+    private let count: Int
+    private let window: Int
+    private var nextToTake = 0
+    private var consumed = 0
+    private var closed = false
+    private var waiting: [Int: Result<Value, any Error>] = [:]
+
+    init(count: Int, window: Int) {
+        self.count = count
+        self.window = window
+    }
+
+    /// The next index to work on; nil when there is none left. Blocks while too many values wait to be consumed.
+    func take() -> Int? {
+        condition.withLock {
+            while !closed, nextToTake < count, nextToTake >= consumed + window { condition.wait() }
+            guard !closed, nextToTake < count else { return nil }
+            nextToTake += 1
+            return nextToTake - 1
+        }
+    }
+
+    func put(_ index: Int, _ value: Result<Value, any Error>) {
+        condition.withLock {
+            waiting[index] = value
+            condition.broadcast()
+        }
+    }
+
+    /// Blocks until the value of `index` is there. Indices must be asked for in order.
+    func next(_ index: Int) -> Result<Value, any Error> {
+        condition.withLock {
+            while true {
+                if let value = waiting.removeValue(forKey: index) {
+                    consumed = index + 1
+                    condition.broadcast()
+                    return value
+                }
+                condition.wait()
+            }
+        }
+    }
+
+    func close() {
+        condition.withLock {
+            closed = true
+            condition.broadcast()
+        }
+    }
+}
+
+/// Threads of the operating system: unlike those of a dispatch queue they may block on each other.
+private struct ThreadTeam {
+    private let group = DispatchGroup()
+
+    /// Secondary threads get 512 KiB by default, too little for deep library calls.
+    private static let stackSize = 8 << 20
+
+    init(_ count: Int, _ body: @escaping @Sendable () -> Void) {
+        for _ in 0..<count {
+            group.enter()
+            let thread = Thread { [group] in
+                body()
+                group.leave()
+            }
+            thread.stackSize = Self.stackSize
+            thread.start()
+        }
+    }
+
+    func join() { group.wait() }
+}
