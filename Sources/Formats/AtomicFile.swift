@@ -12,12 +12,14 @@ package final class AtomicFile {
     /// The temporary name is fixed, so what a killed run left behind is written over, not collected.
     package init(_ path: String) throws {
         self.path = path
-        temporary = path + ".tmp-crux"
+        temporary = path + Self.temporarySuffix
         descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw IOError.fromErrno(path, "create the file") }
         pending.reserveCapacity(Self.flushBytes)
     }
 
+    /// What the name of an unfinished file ends with.
+    package static let temporarySuffix = ".tmp-crux"
     private static let flushBytes = 1 << 20
 
     package func write(_ bytes: UnsafeRawBufferPointer) throws {

@@ -1,0 +1,44 @@
+/// The reward that a verdict is worth, before groups are compared.
+package struct RewardShaping: Codable, Equatable, Sendable {
+    /// What a correct and a wrong answer are worth. Both null: the score's own reward as it is. Only one null: 1 or 0.
+    package var correct: Double?
+    package var wrong: Double?
+    package var overlong: OverlongPenalty?
+
+    package init() {}
+
+    package func reward(score: Double, isCorrect: Bool?, length: Int) -> Double {
+        base(score, isCorrect) + (overlong?.penalty(length: length) ?? 0)
+    }
+
+    /// A row with a reward but no verdict keeps its reward.
+    private func base(_ score: Double, _ isCorrect: Bool?) -> Double {
+        guard let isCorrect, correct != nil || wrong != nil else { return score }
+        return isCorrect ? correct ?? 1 : wrong ?? 0
+    }
+}
+
+/// DAPO's soft length penalty: 0 up to `max_length - cache_length` trainable tokens (EOS included), then falling in a line
+/// to -factor at `max_length`, and -factor beyond. (verl has no floor beyond; TRL has it.) With `cache_length` 0 it is a
+/// hard step.
+package struct OverlongPenalty: Codable, Equatable, Sendable {
+    /// L_max and L_cache of the paper.
+    package var maxLength = 20480
+    package var cacheLength = 4096
+    package var factor = 1.0
+
+    package init() {}
+
+    package var problems: [String] {
+        var problems: [String] = []
+        if maxLength < 1 { problems.append("reward.overlong.max_length is \(maxLength); expected at least 1") }
+        if !(0...max(0, maxLength)).contains(cacheLength) { problems.append("reward.overlong.cache_length is \(cacheLength); expected 0 to max_length") }
+        return problems
+    }
+
+    package func penalty(length: Int) -> Double {
+        guard cacheLength > 0 else { return length > maxLength ? -factor : 0 }
+        let excess = length - (maxLength - cacheLength)
+        return excess <= 0 ? 0 : max(-1, -Double(excess) / Double(cacheLength)) * factor
+    }
+}

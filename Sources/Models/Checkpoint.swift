@@ -1,0 +1,161 @@
+import CKernels
+import Formats
+import Foundation
+import Tensors
+
+/// A Hugging Face checkpoint on disk: configuration, safetensors files (one, or shards with an index), and whatever else
+/// lies beside them.
+package struct Checkpoint: Sendable {
+    package let directory: String
+    package let architecture: DecoderArchitecture
+    package let layout: ParameterLayout
+    private let files: [SafetensorsFile]
+    /// Tensor name → index into `files`.
+    private let places: [String: Int]
+
+    private static let indexName = "model.safetensors.index.json"
+
+    /// Opens and checks every name, shape and type; reads no weights yet.
+    package init(directory: String) throws {
+        self.directory = directory
+        architecture = try ModelRegistry.architecture(try ModelConfiguration(directory: directory))
+        layout = ParameterLayout(architecture)
+        files = try Self.fileNames(directory).map { try SafetensorsFile(path: directory + "/" + $0) }
+        var places: [String: Int] = [:]
+        for (index, file) in files.enumerated() {
+            for tensor in file.header.tensors {
+                if let other = places.updateValue(index, forKey: tensor.name) {
+                    throw FormatError(
+                        file: file.path, place: "", found: "tensor '\(tensor.name)' again", expected: "it only in \(files[other].path)")
+                }
+            }
+        }
+        self.places = places
+        try layout.parameters.forEach(check)
+    }
+
+    /// Files in a fixed order, each once.
+    private static func fileNames(_ directory: String) throws -> [String] {
+        let index = directory + "/" + indexName
+        guard let data = FileManager.default.contents(atPath: index) else { return ["model.safetensors"] }
+        guard let object = try? JSONSerialization.jsonObject(with: data) as? [String: Any], let map = object["weight_map"] as? [String: String] else {
+            throw FormatError(file: index, place: "", found: "no weight_map", expected: "a safetensors index")
+        }
+        let names = Set(map.values).sorted()
+        for name in names where !FileManager.default.fileExists(atPath: directory + "/" + name) {
+            throw FormatError(
+                file: directory + "/" + name, place: "", found: "no such file", expected: "a shard that \(indexName) names",
+                remedy: "The checkpoint is incomplete; copy it again.")
+        }
+        return names
+    }
+
+    private func check(_ parameter: ParameterLayout.Parameter) throws {
+        guard let index = places[parameter.name], let tensor = files[index].header[parameter.name] else {
+            throw FormatError(
+                file: directory, place: "", found: "no tensor '\(parameter.name)'", expected: "it, of shape \(parameter.shape)",
+                remedy: "Does config.json belong to these weights?")
+        }
+        guard tensor.shape == parameter.shape else {
+            throw FormatError(
+                file: files[index].path, place: "tensor '\(tensor.name)'", found: "shape \(tensor.shape)", expected: "\(parameter.shape) by config.json")
+        }
+        guard [.bf16, .f16, .f32].contains(tensor.dtype) else {
+            throw FormatError(
+                file: files[index].path, place: "tensor '\(tensor.name)'", found: "dtype \(tensor.dtype.rawValue)", expected: "BF16, F16 or F32",
+                remedy: "Quantised checkpoints can't be trained; use the original weights.")
+        }
+    }
+
+    /// True where some parameter is stored in 16 bits, so that small updates need float32 masters beside it.
+    package var needsMasters: Bool {
+        layout.parameters.contains { files[places[$0.name] ?? 0].header[$0.name]?.dtype != .f32 }
+    }
+
+    /// True where `name` is stored in 16 bits.
+    package func isHalf(_ name: String) -> Bool { places[name].flatMap { files[$0].header[name]?.dtype } != .f32 }
+
+    /// All parameters in float32, laid out as `layout`.
+    package func loadParameters() throws -> Buffer {
+        let buffer = Buffer(layout.count)
+        for parameter in layout.parameters {
+            let file = files[places[parameter.name]!], tensor = try file.tensor(parameter.name)
+            file.bytes(of: tensor).widen(tensor.dtype, into: buffer.pointer + parameter.range.lowerBound, count: parameter.range.count)
+        }
+        return buffer
+    }
+
+    // MARK: saving
+
+    /// Writes a checkpoint of the same layout: same files, names, dtypes and order, same header bytes; tokenizer and
+    /// configuration copied as they are. `parameters` in float32; 16-bit tensors are rounded to nearest.
+    package func save(_ parameters: Buffer, to target: String) throws {
+        for file in files { try save(file, parameters, to: target) }
+        try copyRest(to: target)
+    }
+
+    private func save(_ file: SafetensorsFile, _ parameters: Buffer, to target: String) throws {
+        let name = (file.path as NSString).lastPathComponent
+        let writer = try SafetensorsWriter(path: target + "/" + name, headerBytes: file.headerBytes, dataBytes: file.header.dataBytes)
+        for tensor in file.header.tensors {
+            guard let parameter = trained(tensor.name) else {
+                try writer.append(file.bytes(of: tensor))
+                continue
+            }
+            let values = UnsafeBufferPointer(start: parameters.pointer + parameter.range.lowerBound, count: parameter.range.count)
+            try values.narrowed(to: tensor.dtype) { try writer.append($0) }
+        }
+        try writer.finish()
+    }
+
+    /// A stored copy of a tied head is the embedding; anything unknown is passed through.
+    private func trained(_ name: String) -> ParameterLayout.Parameter? {
+        if let parameter = layout[name] { return parameter }
+        guard architecture.tiedHead, name == "lm_head.weight" else { return nil }
+        return layout["model.embed_tokens.weight"]
+    }
+
+    /// Endings of weights in other formats: copying them would leave stale weights beside the new ones.
+    private static let staleEndings = [".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"]
+
+    private func copyRest(to target: String) throws {
+        let own = Set(files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
+        for name in try FileManager.default.contentsOfDirectory(atPath: directory).sorted() where !own.contains(name) && !name.hasPrefix(".") {
+            var isFolder: ObjCBool = false
+            guard FileManager.default.fileExists(atPath: directory + "/" + name, isDirectory: &isFolder), !isFolder.boolValue,
+                !Self.staleEndings.contains(where: { name.hasSuffix($0) }), !name.hasSuffix(".safetensors"),
+                !name.contains(AtomicFile.temporarySuffix)
+            else { continue }
+            let source = try MappedFile(path: directory + "/" + name)
+            let copy = try AtomicFile(target + "/" + name)
+            try withExtendedLifetime(source) { try copy.write(source.bytes) }
+            try copy.commit()
+        }
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// Elements of a 16- or 32-bit type as float32.
+    func widen(_ dtype: DType, into target: UnsafeMutablePointer<Float>, count: Int) {
+        guard count > 0, let base = baseAddress else { return }
+        switch dtype {
+        case .bf16: crux_bf16_to_f32(base.assumingMemoryBound(to: UInt16.self), target, count)
+        case .f16: crux_f16_to_f32(base.assumingMemoryBound(to: UInt16.self), target, count)
+        default: UnsafeMutableRawPointer(target).copyMemory(from: base, byteCount: 4 * count)
+        }
+    }
+}
+
+extension UnsafeBufferPointer<Float> {
+    /// Hands the values to `body` in pieces, in the given type, rounded to nearest.
+    func narrowed(to dtype: DType, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+        guard dtype != .f32 else { return try body(UnsafeRawBufferPointer(self)) }
+        let piece = 1 << 20
+        var half = [UInt16](repeating: 0, count: Swift.min(piece, count))
+        for start in Swift.stride(from: 0, to: count, by: piece) {
+            let size = Swift.min(piece, count - start)
+            if dtype == .bf16 { crux_f32_to_bf16(baseAddress! + start, &half, size) } else { crux_f32_to_f16(baseAddress! + start, &half, size) }
+            try half.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[..<(2 * size)])) }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+import CKernels
+import Foundation
+
+/// AdamW with decoupled weight decay, in torch.optim.AdamW's order and with its constants' meaning; decay reaches every
+/// parameter. Float32 state.
+package struct AdamW: Codable, Equatable, Sendable {
+    package static let name = "adamw"
+
+    package var lr = 1e-6
+    package var betas = [0.9, 0.999]
+    package var eps = 1e-8
+    package var weightDecay = 0.0
+    /// Gradients are scaled down to this global L2 norm; null is never.
+    package var maxGradNorm: Double? = 1.0
+
+    package init() {}
+
+    package var problems: [String] {
+        var problems: [String] = []
+        if !(lr >= 0) { problems.append("optimizer.lr is \(lr); expected 0 or more") }
+        if betas.count != 2 || betas.contains(where: { !($0 >= 0 && $0 < 1) }) { problems.append("optimizer.betas is \(betas); expected two numbers from 0 to below 1") }
+        if !(eps >= 0) { problems.append("optimizer.eps is \(eps); expected 0 or more") }
+        if !(weightDecay >= 0) { problems.append("optimizer.weight_decay is \(weightDecay); expected 0 or more") }
+        if let maxGradNorm, !(maxGradNorm > 0) { problems.append("optimizer.max_grad_norm is \(maxGradNorm); expected more than 0, or null for none") }
+        return problems
+    }
+
+    /// What gradients of this global norm are multiplied by before the step (1e-6 as in torch's clip_grad_norm_).
+    package func gradientScale(norm: Double) -> Double {
+        maxGradNorm.map { min(1, $0 / (norm + 1e-6)) } ?? 1
+    }
+
+    /// One step over `count` parameters. `step` counts from 1.
+    package func update(
+        parameters: UnsafeMutablePointer<Float>, gradients: UnsafePointer<Float>, expAvg: UnsafeMutablePointer<Float>,
+        expAvgSq: UnsafeMutablePointer<Float>, count: Int, step: Int, gradientScale: Double
+    ) {
+        var settings = crux_adamw_settings(
+            learning_rate: Float(lr), beta1: Float(betas[0]), beta2: Float(betas[1]), epsilon: Float(eps), weight_decay: Float(weightDecay),
+            bias1: Float(1 - pow(betas[0], Double(step))), bias2_sqrt: Float(sqrt(1 - pow(betas[1], Double(step)))),
+            gradient_scale: Float(gradientScale))
+        crux_adamw(parameters, gradients, expAvg, expAvgSq, count, &settings)
+    }
+}
+
+/// The global L2 norm's square, in Double over blocks in a fixed order.
+package func squaredNorm(_ values: UnsafePointer<Float>, count: Int) -> Double { crux_squared_norm(values, count) }

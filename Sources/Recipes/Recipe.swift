@@ -1,0 +1,149 @@
+import Credit
+import Foundation
+import Objectives
+import Optimizers
+
+/// The whole configuration of plan and update, resolved: nothing optional is left open. What a person writes is YAML
+/// (sparse, commented), what the tool writes is JSON (complete).
+package struct Recipe: Sendable {
+    package var name = ""
+    package var credit = CreditPolicy()
+    package var objective: any Objective = PPOClip()
+    package var kl = KLPenalty()
+    package var optimizer = AdamW()
+
+    private static let sections = [
+        "name", "reward", "filter", "advantage", "entropy", "objective", "aggregation", "kl", "schedule", "optimizer", "expansion", "trainable",
+    ]
+
+    package static func load(path: String) throws -> Recipe {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw RecipeError(file: path, problems: ["no such recipe, or not readable"])
+        }
+        let text = String(decoding: data, as: UTF8.self)
+        return try path.hasSuffix(".json") ? load(json: text, file: path) : load(yaml: text, file: path)
+    }
+
+    package static func load(yaml: String, file: String) throws -> Recipe { try Recipe(try RecipeNode(yaml: yaml, file: file), file: file) }
+
+    package static func load(json: String, file: String) throws -> Recipe {
+        guard let node = try? JSONDecoder().decode(RecipeNode.self, from: Data(json.utf8)) else {
+            throw RecipeError(file: file, problems: ["not valid JSON"])
+        }
+        return try Recipe(node, file: file)
+    }
+
+    private init(_ node: RecipeNode, file: String) throws {
+        guard case .map(let sections) = node else { throw RecipeError(file: file, problems: ["found \(node.description), expected sections"]) }
+        var reader = SectionReader()
+        for key in sections.keys.sorted() where !Self.sections.contains(key) {
+            reader.report("unknown key \(key); known: \(Self.sections.joined(separator: ", "))")
+        }
+        if case .string(let name)? = sections["name"] { self.name = name }
+        readCredit(sections, &reader)
+        objective = reader.readTyped(sections["objective"], ObjectiveRegistry.all.map { ($0.name, $0.init()) }, default: PPOClip.name, at: "objective")
+        kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl")
+        optimizer = reader.readTyped(sections["optimizer"], [(AdamW.name, AdamW())], default: AdamW.name, at: "optimizer")
+        reader.refuse(sections["expansion"], at: "expansion", known: [])
+        reader.refuse(sections["trainable"], at: "trainable", known: ["full"])
+        let problems = reader.problems + self.problems
+        guard problems.isEmpty else { throw RecipeError(file: file, problems: problems) }
+    }
+
+    private mutating func readCredit(_ sections: [String: RecipeNode], _ reader: inout SectionReader) {
+        let reward = sections["reward"], entropy = sections["entropy"]
+        credit.reward = reader.read(RewardShaping.self, defaults: RewardShaping(), reward, at: "reward", ignoring: ["overlong"])
+        credit.reward.overlong = reader.readOptional(OverlongPenalty.self, OverlongPenalty(), reward?["overlong"], at: "reward.overlong")
+        credit.filter = reader.read(GroupFilter.self, defaults: GroupFilter(), sections["filter"], at: "filter")
+        credit.advantage = reader.readTyped(
+            sections["advantage"], AdvantageRegistry.all.map { ($0.name, $0.init()) }, default: GroupNormalized.name, at: "advantage")
+        _ = reader.read(EntropySection.self, defaults: EntropySection(), entropy, at: "entropy", ignoring: ["shaping", "mask"])
+        credit.shaping = reader.readOptional(EntropyShaping.self, EntropyShaping(), entropy?["shaping"], at: "entropy.shaping")
+        credit.mask = reader.readOptional(EntropyMask.self, EntropyMask(), entropy?["mask"], at: "entropy.mask")
+        credit.aggregation = reader.readTyped(
+            sections["aggregation"], AggregationRegistry.all.map { ($0.name, $0.init()) }, default: TokenMean.name, at: "aggregation")
+        credit.schedule = reader.read(Schedule.self, defaults: Schedule(), sections["schedule"], at: "schedule")
+    }
+
+    private var problems: [String] {
+        (credit.reward.overlong?.problems ?? []) + credit.advantage.problems + (credit.shaping?.problems ?? []) + (credit.mask?.problems ?? [])
+            + credit.aggregation.problems + credit.schedule.problems + objective.problems + kl.problems + optimizer.problems
+    }
+
+    /// Every section with every default, keys sorted: what will run.
+    package func resolvedJSON() throws -> String {
+        var reward = SectionReader.resolved(credit.reward)
+        reward["overlong"] = credit.reward.overlong.map { .map(SectionReader.resolved($0)) } ?? .null
+        let entropy: [String: RecipeNode] = [
+            "shaping": credit.shaping.map { .map(SectionReader.resolved($0)) } ?? .null,
+            "mask": credit.mask.map { .map(SectionReader.resolved($0)) } ?? .null,
+        ]
+        let sections: [String: RecipeNode] = [
+            "name": .string(name), "reward": .map(reward), "filter": .map(SectionReader.resolved(credit.filter)),
+            "advantage": Self.typed(credit.advantage, type(of: credit.advantage).name), "entropy": .map(entropy),
+            "objective": Self.typed(objective, type(of: objective).name),
+            "aggregation": Self.typed(credit.aggregation, type(of: credit.aggregation).name), "kl": .map(SectionReader.resolved(kl)),
+            "schedule": .map(SectionReader.resolved(credit.schedule)), "optimizer": Self.typed(optimizer, AdamW.name), "expansion": .null,
+            "trainable": .map(["type": .string("full")]),
+        ]
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+        return String(decoding: try encoder.encode(RecipeNode.map(sections)), as: UTF8.self) + "\n"
+    }
+
+    private static func typed(_ value: any Encodable, _ name: String) -> RecipeNode {
+        .map(SectionReader.resolved(value).merging(["type": .string(name)]) { $1 })
+    }
+}
+
+/// `entropy` has no keys of its own, only sections.
+private struct EntropySection: Codable {}
+
+extension RecipeNode {
+    /// An entry of a map; nil elsewhere.
+    subscript(key: String) -> RecipeNode? {
+        if case .map(let map) = self { map[key] } else { nil }
+    }
+}
+
+extension SectionReader {
+    /// A section that is off where it is absent or null.
+    mutating func readOptional<T: Codable>(_ type: T.Type, _ defaults: T, _ node: RecipeNode?, at path: String) -> T? {
+        node == nil || node == .null ? nil : read(type, defaults: defaults, node, at: path)
+    }
+
+    /// A section whose `type` names a member of a registry; a bare word is its type.
+    mutating func readTyped<P>(_ node: RecipeNode?, _ known: [(name: String, defaults: P)], default fallback: String, at path: String) -> P {
+        let (name, section) = typeName(node, default: fallback, at: path)
+        guard let entry = known.first(where: { $0.name == name }) else {
+            report("unknown \(path) type '\(name)'; known: \(known.map(\.name).sorted().joined(separator: ", "))")
+            return known.first { $0.name == fallback }!.defaults
+        }
+        guard let defaults = entry.defaults as? any Codable else { return entry.defaults }
+        return readAny(defaults, section, at: path) as? P ?? entry.defaults
+    }
+
+    private mutating func readAny<T: Codable>(_ defaults: T, _ node: RecipeNode?, at path: String) -> any Codable {
+        read(T.self, defaults: defaults, node, at: path, ignoring: ["type"])
+    }
+
+    private mutating func typeName(_ node: RecipeNode?, default fallback: String, at path: String) -> (String, RecipeNode?) {
+        switch node {
+        case .string(let name): return (name, nil)
+        case .map(let map):
+            if case .string(let name)? = map["type"] { return (name, node) }
+            if let type = map["type"] { report("\(path).type is \(type.description); expected a word") }
+            return (fallback, node)
+        default: return (fallback, node)
+        }
+    }
+
+    /// A section whose only types are `known` (without settings of their own).
+    mutating func refuse(_ node: RecipeNode?, at path: String, known: [String]) {
+        guard let node, node != .null else { return }
+        let (name, _) = typeName(node, default: "", at: path)
+        if !known.contains(name) {
+            report("\(path) type '\(name)' is not available in this version; known: \(known.isEmpty ? "none" : known.joined(separator: ", "))")
+        }
+    }
+}
