@@ -67,6 +67,9 @@ package struct Checkpoint: Sendable {
         }
     }
 
+    /// Every file that the weights depend on.
+    package var inputPaths: [String] { [directory + "/config.json"] + files.map(\.path) }
+
     /// True where some parameter is stored in 16 bits, so that small updates need float32 masters beside it.
     package var needsMasters: Bool {
         layout.parameters.contains { files[places[$0.name] ?? 0].header[$0.name]?.dtype != .f32 }

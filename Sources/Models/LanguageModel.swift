@@ -31,6 +31,7 @@ package final class LanguageModel: Sendable {
     package let parameters: Buffer
     private let weights: DecoderWeights
     private let compute: Compute
+    package var threads: Int { compute.threads }
 
     package init(_ architecture: DecoderArchitecture, parameters: Buffer, threads: Int) {
         self.architecture = architecture

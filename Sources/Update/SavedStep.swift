@@ -1,0 +1,128 @@
+import Formats
+import Foundation
+import Models
+import StageSupport
+import Tensors
+
+/// A step directory, `step-000007`: a Hugging Face checkpoint with the optimizer's state beside it. It appears under its
+/// name when it is whole.
+struct SavedStep {
+    let path: String
+    let step: Int
+
+    static func name(_ step: Int) -> String { String(format: "step-%06d", step) }
+
+    private var statePath: String { path + "/optimizer.safetensors" }
+
+    /// Steps found in a directory, oldest first.
+    static func all(in directory: String) -> [SavedStep] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        return names.filter { $0.hasPrefix("step-") }.compactMap { name in
+            Int(name.dropFirst(5)).map { SavedStep(path: directory + "/" + name, step: $0) }
+        }.sorted { $0.step < $1.step }
+    }
+
+    /// The last step of a finished update directory.
+    static func last(in directory: String) throws -> SavedStep {
+        _ = try Manifest.finished(directory, stage: "update")
+        guard let last = all(in: directory).last else {
+            throw StageError(.invalidInput, "\(directory): found no step directory, expected a finished update with at least one step")
+        }
+        return last
+    }
+
+    func inputFiles() throws -> [Manifest.File] { [Manifest.File(path: statePath, sha256: try SHA256Digest.ofFile(statePath))] }
+
+    // MARK: state
+
+    /// Weights (masters where there are any) and moments.
+    func load(_ checkpoint: Checkpoint) throws -> TrainingState {
+        let weights = try Checkpoint(directory: path)
+        guard zip(weights.layout.parameters, checkpoint.layout.parameters).allSatisfy({ $0.name == $1.name && $0.shape == $1.shape }),
+            weights.layout.count == checkpoint.layout.count
+        else { throw StageError(.invalidInput, "\(path): found other parameters than in \(checkpoint.directory), expected the same names and shapes") }
+        let file = try SafetensorsFile(path: statePath)
+        let state = TrainingState(parameters: try weights.loadParameters(), step: try savedStep(file))
+        for parameter in checkpoint.layout.parameters {
+            try read("exp_avg.", parameter, file, into: state.expAvg)
+            try read("exp_avg_sq.", parameter, file, into: state.expAvgSq)
+            if file.header["master." + parameter.name] != nil { try read("master.", parameter, file, into: state.parameters) }
+        }
+        return state
+    }
+
+    private func savedStep(_ file: SafetensorsFile) throws -> Int {
+        guard let text = file.header.metadata["step"], let step = Int(text) else {
+            throw FormatError(file: statePath, place: "metadata", found: "no step number", expected: "'step', as crux-update writes it")
+        }
+        return step
+    }
+
+    private func read(_ prefix: String, _ parameter: ParameterLayout.Parameter, _ file: SafetensorsFile, into target: Buffer) throws {
+        let tensor = try file.tensor(prefix + parameter.name)
+        guard tensor.dtype == .f32, tensor.shape == parameter.shape else {
+            throw FormatError(
+                file: statePath, place: "tensor '\(tensor.name)'", found: "\(tensor.dtype.rawValue) \(tensor.shape)", expected: "F32 \(parameter.shape)")
+        }
+        withExtendedLifetime(file) {
+            UnsafeMutableRawPointer(target.pointer + parameter.range.lowerBound).copyMemory(from: file.bytes(of: tensor).baseAddress ?? UnsafeRawPointer(target.pointer), byteCount: 4 * parameter.range.count)
+        }
+    }
+
+    /// Writes checkpoint and state into a folder of another name, which then takes its own.
+    static func save(_ state: TrainingState, _ checkpoint: Checkpoint, metrics: [MetricsRow], in directory: StageDirectory) throws {
+        let step = SavedStep(path: directory.file(name(state.step)), step: state.step)
+        let unfinished = step.path + AtomicFile.temporarySuffix
+        try recreate(unfinished)
+        try checkpoint.save(state.parameters, to: unfinished)
+        try SavedStep(path: unfinished, step: state.step).writeState(state, checkpoint)
+        try writeMetrics(metrics, to: directory.workPath + "/metrics-\(name(state.step)).arrow", directory)
+        try? FileManager.default.removeItem(atPath: step.path)
+        guard rename(unfinished, step.path) == 0 else {
+            throw IOError(file: step.path, action: "rename the finished step", reason: String(cString: strerror(errno)))
+        }
+        try syncFolder(of: step.path)
+    }
+
+    static func writeMetrics(_ rows: [MetricsRow], to path: String, _ directory: StageDirectory) throws {
+        var table = try ArrowTableWriter(path: path, table: Tables.metrics, metadata: directory.tableMetadata())
+        for row in rows { try table.append(row) }
+        try table.finish()
+    }
+
+    private static func recreate(_ folder: String) throws {
+        try? FileManager.default.removeItem(atPath: folder)
+        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
+            throw IOError(file: folder, action: "create the directory", reason: error.localizedDescription)
+        }
+    }
+
+    private func writeState(_ state: TrainingState, _ checkpoint: Checkpoint) throws {
+        let parameters = checkpoint.layout.parameters
+        let halves = parameters.filter { checkpoint.isHalf($0.name) }
+        let parts = parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
+            + halves.map { ("master.", $0, state.parameters) }
+        let tensors = parts.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
+        let writer = try SafetensorsWriter(path: statePath, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))
+        for (_, parameter, buffer) in parts {
+            try writer.append(UnsafeRawBufferPointer(start: buffer.pointer + parameter.range.lowerBound, count: 4 * parameter.range.count))
+        }
+        try writer.finish()
+    }
+}
+
+/// Everything that a step changes. Float32, laid out as the model's parameters.
+final class TrainingState {
+    let parameters: Buffer
+    let expAvg: Buffer
+    let expAvgSq: Buffer
+    /// Optimizer steps done.
+    var step: Int
+
+    init(parameters: Buffer, step: Int) {
+        self.parameters = parameters
+        self.step = step
+        expAvg = Buffer(parameters.count)
+        expAvgSq = Buffer(parameters.count)
+    }
+}

@@ -1,0 +1,107 @@
+import Formats
+import Foundation
+import Models
+import Recipes
+import StageSupport
+import Tensors
+
+/// Load → steps → save. Steps saved by an interrupted run are gone on from; the rest is computed again to the same bytes.
+struct UpdateRun {
+    let directory: StageDirectory
+    let checkpoint: Checkpoint
+    let recipe: Recipe
+    let rows: [PlanRow]
+    let planPath: String
+    let resume: SavedStep?
+    let saveEvery: Int?
+    let context: StageContext
+
+    func run() throws -> StageSummary {
+        try checkRows()
+        let first = resume?.step ?? 0
+        let schedule = optimizerSteps()
+        let (state, earlier) = try startingState()
+        var metrics = earlier
+        let model = LanguageModel(checkpoint.architecture, parameters: state.parameters, threads: context.threads)
+        let step = OptimizerStep(model: model, recipe: recipe, gradients: Buffer(model.layout.count))
+        let progress = ProgressLine(context, total: schedule.count, unit: "steps")
+        progress.advance(by: state.step - first)
+        for part in schedule.dropFirst(state.step - first) {
+            try context.checkInterruption()
+            metrics.append(try step.run(part.map { rows[$0] }, state))
+            if let saveEvery, state.step % saveEvery == 0 { try SavedStep.save(state, checkpoint, metrics: metrics, in: directory) }
+            progress.advance(note: note(metrics.last))
+        }
+        if saveEvery == nil || state.step % (saveEvery ?? 1) != 0 || schedule.isEmpty {
+            try SavedStep.save(state, checkpoint, metrics: metrics, in: directory)
+        }
+        return try finish(metrics)
+    }
+
+    /// Row indices of each optimizer step: the plan's steps in order, once per epoch.
+    private func optimizerSteps() -> [[Int]] {
+        var members: [Int32: [Int]] = [:]
+        for (index, row) in rows.enumerated() { members[row.step, default: []].append(index) }
+        let once = members.sorted { $0.key < $1.key }.map(\.value)
+        return (0..<recipe.credit.schedule.epochs).flatMap { _ in once }
+    }
+
+    /// The newest whole step that this directory holds, else the resumed one, else the checkpoint.
+    private func startingState() throws -> (TrainingState, [MetricsRow]) {
+        if let saved = SavedStep.all(in: directory.path).last {
+            let path = directory.workPath + "/metrics-\(SavedStep.name(saved.step)).arrow"
+            let metrics = try ArrowTableReader(path: path, table: Tables.metrics).rows()
+            context.say("going on after step \(saved.step)")
+            return (try saved.load(checkpoint), metrics)
+        }
+        if let resume { return (try resume.load(checkpoint), []) }
+        return (TrainingState(parameters: try checkpoint.loadParameters(), step: 0), [])
+    }
+
+    private func checkRows() throws {
+        let vocabulary = checkpoint.architecture.vocabulary
+        for row in rows {
+            func fail(_ found: String, _ expected: String, _ remedy: String = "Plan again.") -> FormatError {
+                FormatError(file: planPath, place: "rollout '\(row.rolloutID)'", found: found, expected: expected, remedy: remedy)
+            }
+            let length = row.tokenIDs.count
+            guard [row.lossMask.count, row.advantages.count, row.tokenWeights.count, row.oldLogprobs.count, row.referenceLogprobs?.count ?? length, row.klWeights?.count ?? length]
+                .allSatisfy({ $0 == length })
+            else { throw fail("per-token columns of different lengths", "\(length) entries each") }
+            if let token = row.tokenIDs.first(where: { !(0..<Int32(vocabulary)).contains($0) }) {
+                throw fail(
+                    "token id \(token)", "ids below the vocabulary of \(checkpoint.directory), \(vocabulary)", "Give the checkpoint that sampled the dump.")
+            }
+            guard row.temperature > 0, row.lossMask.first != true else { throw fail("temperature \(row.temperature) or a trainable first token", "neither") }
+            guard (row.advantages + row.tokenWeights + row.oldLogprobs).allSatisfy(\.isFinite) else { throw fail("a number that is not finite", "finite numbers") }
+        }
+    }
+
+    private func finish(_ metrics: [MetricsRow]) throws -> StageSummary {
+        let steps = SavedStep.all(in: directory.path)
+        try SavedStep.writeMetrics(metrics, to: directory.file("metrics.arrow"), directory)
+        var outputs: [Manifest.File] = []
+        for step in steps { outputs += try describe(step) }
+        // Wall-clock seconds stand in it: the one file whose bytes differ between equal runs.
+        outputs.append(Manifest.File(path: "metrics.arrow", rows: metrics.count))
+        let counts = ["steps": metrics.count, "last_step": steps.last?.step ?? 0, "rollouts": rows.count]
+        let manifest = try directory.finish(outputs: outputs, counts: counts)
+        for row in metrics.suffix(20) {
+            context.say(
+                "step \(row.step): loss \(text(row.loss)), gradient norm \(text(row.gradNorm)), clipped low \(text(row.clipFractionLow)) high \(text(row.clipFractionHigh)), "
+                    + "entropy \(text(row.entropy)), \(row.trainableTokens) tokens in \(text(row.seconds)) s")
+        }
+        return StageSummary(["output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? ""])
+    }
+
+    private func describe(_ step: SavedStep) throws -> [Manifest.File] {
+        let name = SavedStep.name(step.step)
+        return try FileManager.default.contentsOfDirectory(atPath: step.path).sorted().map { try Manifest.describe(name + "/" + $0, in: directory.path) }
+    }
+
+    private func text(_ value: Double) -> String { String(format: "%.4g", value) }
+
+    private func note(_ row: MetricsRow?) -> String {
+        row.map { "loss \(text($0.loss))  \(text(Double($0.trainableTokens) / max($0.seconds, 1e-9))) tokens/s" } ?? ""
+    }
+}
