@@ -1,0 +1,204 @@
+import Formats
+import Foundation
+import Models
+import Rewards
+import StageSupport
+
+/// One ingest file's outcome, remembered until the manifest is written.
+struct ScoreRecord: Codable, Sendable {
+    var rows = 0
+    var verdicts: [String: Int] = [:]
+    var rewardSum = 0.0
+    var rewarded = 0
+    var correct = 0
+    var judged = 0
+    var entropyTokens = 0
+    var nearZeroEntropies = 0
+    var noise = NoiseFloor()
+    var disagreement: [String: Disagreement] = [:]
+    var evidence: [String] = []
+}
+
+/// How far two sources differ about the log-probabilities of the sampled tokens.
+struct Disagreement: Codable, Sendable {
+    var tokens = 0
+    var sum = 0.0
+    var largest = 0.0
+    var rolloutID = ""
+    var position = 0
+
+    mutating func add(_ a: [Float]?, _ b: [Float]?, _ row: RolloutRow) {
+        guard let a, let b else { return }
+        for t in row.lossMask.indices where row.lossMask[t] && a[t].isFinite && b[t].isFinite {
+            let difference = abs(Double(a[t]) - Double(b[t]))
+            tokens += 1
+            sum += difference
+            if difference > largest { (largest, rolloutID, position) = (difference, row.rolloutID, t) }
+        }
+    }
+
+    static func += (sum: inout Disagreement, next: Disagreement) {
+        sum.tokens += next.tokens
+        sum.sum += next.sum
+        if next.largest > sum.largest { (sum.largest, sum.rolloutID, sum.position) = (next.largest, next.rolloutID, next.position) }
+    }
+}
+
+/// Runs the ingest files, then — whichever task comes last — finishes the directory.
+struct ScoreRun {
+    let directory: StageDirectory
+    let ingest: String
+    let names: [String]
+    let reward: any RewardFunction
+    let policies: Policies
+    let context: StageContext
+
+    private var outputs: [String] { names.map { "scores-" + $0.dropFirst("rollouts-".count) } }
+
+    func run() throws -> StageSummary {
+        let work = WorkList<ScoreRecord>(directory, outputs: outputs)
+        let progress = ProgressLine(context, total: names.count, unit: "shards")
+        let failures = try work.run(context) { index, output in
+            defer { progress.advance() }
+            return try scoreFile(names[index], output: output)
+        }
+        guard failures.isEmpty else {
+            return StageSummary(status: .invalidInput, ["output": directory.path, "failed_shards": failures.map(\.file)])
+        }
+        return try directory.exclusively { try finish(work) }
+    }
+
+    private func scoreFile(_ name: String, output: String) throws -> ScoreRecord {
+        let rows = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts).rows()
+        let scorer = try LogitsScorer(rows: rows, ingest: ingest, checkpoint: policies.checkpoint.map { ($0.directory, $0.vocabulary) })
+        let frames = try parallelMap(rows.count, threads: context.threads) { try scorer.score(rows[$0]) }
+        let policy = try policies.checkpoint?.score(rows), reference = try policies.reference?.score(rows)
+        var record = ScoreRecord(), marks: [ScoreRow] = []
+        for (index, row) in rows.enumerated() {
+            let mark = score(row, frames[index], policy?[index], reference?[index])
+            record.add(row, mark, frames[index], policy?[index])
+            marks.append(mark)
+        }
+        record.evidence = Set(zip(rows, marks).map { grade($0, $1) }).sorted()
+        var table = try ArrowTableWriter(path: output, table: Tables.scores, metadata: directory.tableMetadata(evidence: record.evidence))
+        for mark in marks { try table.append(mark) }
+        try table.finish()
+        return record
+    }
+
+    private func grade(_ row: RolloutRow, _ mark: ScoreRow) -> String {
+        row.evidence == EvidenceGrade.none.rawValue && mark.entropy != nil ? EvidenceGrade.checkpoint.rawValue : row.evidence
+    }
+
+    private func score(_ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?, _ reference: SequenceScores?) -> ScoreRow {
+        var mark = ScoreRow()
+        mark.rolloutID = row.rolloutID
+        judge(row, &mark)
+        mark.values = frame.values
+        mark.referenceLogprobs = reference?.logprobs ?? frame.referenceLogprobs
+        if let invalid = frame.invalid {
+            mark.verdict = invalid
+            return mark
+        }
+        mark.entropy = frame.entropy ?? policy?.entropy
+        mark.entropyLow = frame.entropyLow
+        mark.entropyHigh = frame.entropyHigh
+        mark.oldLogprobs = policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
+        return mark
+    }
+
+    private func judge(_ row: RolloutRow, _ mark: inout ScoreRow) {
+        let outcome = reward.judge(
+            RewardInput(completion: row.completion, referenceAnswer: row.referenceAnswer, dataSource: row.dataSource, givenReward: row.givenReward))
+        mark.reward = outcome.reward
+        mark.correct = outcome.correct
+        mark.verdict = outcome.verdict
+        mark.extracted = outcome.extracted
+    }
+
+    // MARK: all files
+
+    private func finish(_ work: WorkList<ScoreRecord>) throws -> StageSummary {
+        if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
+        guard let records = work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
+        let total = records.reduce(into: ScoreRecord()) { $0.merge($1) }
+        let files = try zip(outputs, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rows) }
+        let manifest = try directory.finish(outputs: files, counts: total.counts)
+        let report = ScoreReport(total)
+        report.lines.forEach(context.say)
+        report.warnings.forEach(context.warn)
+        return StageSummary(["output": directory.path, "counts": manifest.counts, "report": report.fields])
+    }
+}
+
+extension ScoreRecord {
+    mutating func add(_ row: RolloutRow, _ mark: ScoreRow, _ frame: FrameScores, _ policy: SequenceScores?) {
+        rows += 1
+        verdicts[mark.verdict, default: 0] += 1
+        if let reward = mark.reward { (rewardSum, rewarded) = (rewardSum + Double(reward), rewarded + 1) }
+        if let isCorrect = mark.correct { (correct, judged) = (correct + (isCorrect ? 1 : 0), judged + 1) }
+        noise += frame.noise
+        for t in row.lossMask.indices where row.lossMask[t] {
+            guard let entropy = mark.entropy?[t] else { break }
+            entropyTokens += 1
+            nearZeroEntropies += entropy < 0.01 ? 1 : 0
+        }
+        disagreement["logits_sampler", default: Disagreement()].add(frame.logprobs, row.rolloutLogprobs, row)
+        disagreement["logits_checkpoint", default: Disagreement()].add(frame.logprobs, policy?.logprobs, row)
+        disagreement["sampler_checkpoint", default: Disagreement()].add(row.rolloutLogprobs, policy?.logprobs, row)
+    }
+
+    mutating func merge(_ next: ScoreRecord) {
+        rows += next.rows
+        verdicts.merge(next.verdicts, uniquingKeysWith: +)
+        rewardSum += next.rewardSum
+        rewarded += next.rewarded
+        correct += next.correct
+        judged += next.judged
+        entropyTokens += next.entropyTokens
+        nearZeroEntropies += next.nearZeroEntropies
+        noise += next.noise
+        for (pair, difference) in next.disagreement { disagreement[pair, default: Disagreement()] += difference }
+    }
+
+    var counts: [String: Int] {
+        var counts = ["rollouts": rows, "entropy_tokens": entropyTokens, "correct": correct, "judged": judged]
+        for (verdict, count) in verdicts { counts["verdict_\(verdict)"] = count }
+        return counts
+    }
+}
+
+/// What score tells about a dump: verdicts, entropy, its noise floor, and whether the sources agree.
+struct ScoreReport {
+    let lines: [String]
+    let warnings: [String]
+    let fields: [String: any Sendable]
+
+    init(_ record: ScoreRecord) {
+        func number(_ value: Double) -> String { String(format: "%.3g", value) }
+        func share(_ part: Int, _ whole: Int) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) }
+        let pairs = record.disagreement.filter { $0.value.tokens > 0 }.sorted { $0.key < $1.key }
+        let mean = pairs.map { ($0.key, $0.value.sum / Double($0.value.tokens), $0.value) }
+        let names = ["logits_sampler": "logits and sampler", "logits_checkpoint": "logits and checkpoint", "sampler_checkpoint": "sampler and checkpoint"]
+        lines = [
+            "\(record.rows) rollouts; " + record.verdicts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+                + "; accuracy \(number(share(record.correct, record.judged))), mean reward \(number(record.rewarded == 0 ? 0 : record.rewardSum / Double(record.rewarded)))",
+            record.entropyTokens == 0
+                ? "no entropy: the dump has no logits and no --checkpoint was given"
+                : "entropy of \(record.entropyTokens) tokens, \(number(100 * share(record.nearZeroEntropies, record.entropyTokens))) % below 0.01",
+            record.noise.tokens == 0 ? nil : "noise floor of stored logits: entropy mean \(number(record.noise.entropySum / Double(record.noise.tokens))) "
+                + "largest \(number(record.noise.entropyMax)), log-probability mean \(number(record.noise.logprobSum / Double(record.noise.tokens))) largest \(number(record.noise.logprobMax))",
+        ].compactMap { $0 } + mean.map { pair, mean, worst in
+            "\(names[pair] ?? pair) differ about sampled tokens by \(number(mean)) on average, at most \(number(worst.largest)) (rollout \(worst.rolloutID), position \(worst.position))"
+        }
+        warnings = mean.filter { $0.1 > 1e-2 }.map { pair, mean, _ in
+            "\(names[pair] ?? pair) differ by \(number(mean)) on average: check temperature, top-p and the policy version"
+        }
+        var fields: [String: any Sendable] = [
+            "accuracy": share(record.correct, record.judged), "share_below_0.01": share(record.nearZeroEntropies, record.entropyTokens),
+            "entropy_noise_mean": record.noise.tokens == 0 ? 0 : record.noise.entropySum / Double(record.noise.tokens), "entropy_noise_max": record.noise.entropyMax,
+        ]
+        for (pair, mean, worst) in mean { (fields["\(pair)_mean"], fields["\(pair)_max"]) = (mean, worst.largest) }
+        self.fields = fields
+    }
+}
