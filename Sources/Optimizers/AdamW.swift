@@ -35,10 +35,11 @@ package struct AdamW: Codable, Equatable, Sendable {
         parameters: UnsafeMutablePointer<Float>, gradients: UnsafePointer<Float>, expAvg: UnsafeMutablePointer<Float>,
         expAvgSq: UnsafeMutablePointer<Float>, count: Int, step: Int, gradientScale: Double
     ) {
+        let (beta1, beta2) = (betas[0], betas[1])
         var settings = crux_adamw_settings(
-            learning_rate: Float(lr), beta1: Float(betas[0]), beta2: Float(betas[1]), epsilon: Float(eps), weight_decay: Float(weightDecay),
-            bias1: Float(1 - pow(betas[0], Double(step))), bias2_sqrt: Float(sqrt(1 - pow(betas[1], Double(step)))),
-            gradient_scale: Float(gradientScale))
+            decay: Float(1 - lr * weightDecay), step_size: Float(lr / (1 - pow(beta1, Double(step)))), beta1: Float(beta1),
+            one_minus_beta1: Float(1 - beta1), beta2: Float(beta2), one_minus_beta2: Float(1 - beta2),
+            inverse_bias2_sqrt: Float(1 / sqrt(1 - pow(beta2, Double(step)))), epsilon: Float(eps), gradient_scale: Float(gradientScale))
         crux_adamw(parameters, gradients, expAvg, expAvgSq, count, &settings)
     }
 }

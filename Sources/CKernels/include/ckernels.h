@@ -73,10 +73,15 @@ void crux_log_softmax_stats(const float *logits, size_t n, float inverse_tempera
 // logits -> dlogprob * (1[v = target] - p_v) * inverse_temperature in place.
 void crux_head_backward_row(float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob);
 
-// One AdamW step with decoupled weight decay, in the order of torch.optim.AdamW. `bias1`, `bias2` are 1 - beta^step;
-// gradients are multiplied by gradient_scale first.
+// One AdamW step with decoupled weight decay, in the order of torch.optim.AdamW. All constants are computed in double and
+// rounded once: 1 - 0.999f, say, is wrong in its fifth digit.
 typedef struct {
-    float learning_rate, beta1, beta2, epsilon, weight_decay, bias1, bias2_sqrt, gradient_scale;
+    float decay;               // 1 - learning_rate * weight_decay
+    float step_size;           // learning_rate / (1 - beta1^step)
+    float beta1, one_minus_beta1, beta2, one_minus_beta2;
+    float inverse_bias2_sqrt;  // 1 / sqrt(1 - beta2^step)
+    float epsilon;
+    float gradient_scale;      // multiplies gradients first
 } crux_adamw_settings;
 void crux_adamw(float *parameter, const float *gradient, float *exp_avg, float *exp_avg_sq, size_t n, const crux_adamw_settings *settings);
 
