@@ -1,0 +1,58 @@
+# Rules:
+#   make pipeline     set up, build, and turn the dump in fixtures/ into an updated checkpoint under run/
+#                     (RECIPE=recipes/….yaml, DUMP=folder, CHECKPOINT=folder, RUN=folder to change what and where)
+#   make test         set up, build and run all tests: needs Swift and Debian packages, nothing else
+#   make build        set up and leave the executables in .build/release/
+#   make bench        measure ingest, score, plan and update on made-up data, beside this machine's own limits
+#   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
+#   make lint         check the code's form with swift-format
+#   make setup        install the Debian packages that are missing
+#   make clean        remove what was built and run
+
+RECIPE     ?= recipes/dapo-top20.yaml
+DUMP       ?= fixtures/dump
+CHECKPOINT ?= fixtures/policy
+RUN        ?= run
+SWIFT      ?= swift
+BIN        := .build/release
+PACKAGES   := libopenblas-dev libzstd-dev libssl-dev pkg-config
+PYTHON     ?= python3
+
+.PHONY: pipeline test build bench conformance lint setup clean
+.DELETE_ON_ERROR:
+
+setup:
+	@pkg-config --exists openblas libzstd libcrypto 2>/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
+
+build: setup
+	$(SWIFT) build -c release
+
+pipeline: build
+	$(BIN)/crux-ingest --input $(DUMP) --output $(RUN)/ingest
+	$(BIN)/crux-score --input $(RUN)/ingest --output $(RUN)/score
+	$(BIN)/crux-plan --input $(RUN)/ingest --scores $(RUN)/score --recipe $(RECIPE) --output $(RUN)/plan
+	$(BIN)/crux-update --plan $(RUN)/plan --checkpoint $(CHECKPOINT) --output $(RUN)/update
+	@echo "updated checkpoint: $$(ls -d $(RUN)/update/step-* | tail -n 1)"
+
+# Release, because numeric code in debug is fifty times slower.
+test: setup
+	$(SWIFT) build -c release --build-tests
+	$(SWIFT) test -c release --skip-build
+
+bench: build
+	$(BIN)/crux-bench
+
+conformance: build .venv/installed
+	conformance/run.sh .venv/bin/python $(BIN)
+
+.venv/installed: conformance/requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet -r conformance/requirements.txt
+	touch $@
+
+lint:
+	$(SWIFT) format lint --recursive --configuration .swift-format Sources Tests Package.swift
+
+clean:
+	rm -rf .build run .venv
