@@ -10,13 +10,31 @@ package func parallelInOrder<Value: Sendable>(
     guard threads > 1, count > 1 else { return try (0..<count).forEach { try consume($0, produce($0)) } }
     let line = WaitingLine<Value>(count: count, window: 4 * threads)
     try withoutActuallyEscaping(produce) { produce in
+        // A thread may hold its closure a moment longer than `join` waits. What it holds is this box, emptied before
+        // `produce` has to be given back.
+        let work = Work(produce)
         let team = ThreadTeam(min(threads, count)) {
-            while let index = line.take() { line.put(index, Result { try produce(index) }) }
+            while let index = line.take() { line.put(index, Result { try work.run(index) }) }
         }
+        defer { work.drop() }
         defer { team.join() }
         defer { line.close() }
         for index in 0..<count { try consume(index, line.next(index).get()) }
     }
+}
+
+/// `run` only between init and `drop`; the join between the threads' last call and `drop` orders the two.
+private final class Work<Value>: @unchecked Sendable {
+    private var body: (@Sendable (Int) throws -> Value)?
+
+    init(_ body: @escaping @Sendable (Int) throws -> Value) { self.body = body }
+
+    func run(_ index: Int) throws -> Value {
+        guard let body else { preconditionFailure("work was asked for after its end") }
+        return try body(index)
+    }
+
+    func drop() { body = nil }
 }
 
 /// Hands indices out to producers and values back in order.
