@@ -1,0 +1,77 @@
+import Formats
+import Foundation
+import Models
+import Tensors
+import TestSupport
+import Testing
+
+/// What PyTorch says of a family's tiny checkpoint; see fixtures/README.md.
+private struct FamilyReference: Decodable {
+    struct Sequence: Decodable {
+        let token_ids: [Int32]
+        let temperature: Float
+        let derivatives: [Float]
+        let logprobs: [Double]
+        let entropy: [Double]
+    }
+    struct Gradient: Decodable {
+        let norm: Double
+        let projection: Double
+    }
+    let sequences: [Sequence]
+    let gradients: [String: Gradient]
+
+    init(_ name: String) throws {
+        let data = try Data(contentsOf: URL(fileURLWithPath: fixture("families/\(name)/reference.json")))
+        self = try JSONDecoder().decode(Self.self, from: data)
+    }
+
+    var queries: [SequenceQuery] {
+        sequences.map { sequence in
+            SequenceQuery(tokenIDs: sequence.token_ids, wanted: sequence.token_ids.indices.map { $0 > 0 }, temperature: sequence.temperature)
+        }
+    }
+}
+
+private let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: fixture("families"))) ?? []).sorted()
+
+@Suite struct FamilyTests {
+    @Test func thereIsAFixtureForEveryFamily() throws {
+        let types = try families.map { try ModelConfiguration(directory: fixture("families/\($0)")).string("model_type") }
+        #expect(Set(types) == Set(ModelRegistry.families.map { $0.modelType }))
+    }
+
+    @Test(arguments: families) func logprobsAndEntropyMatchPyTorch(_ name: String) throws {
+        let reference = try FamilyReference(name), model = try model(name)
+        for (sequence, scores) in zip(reference.sequences, try model.score(reference.queries)) {
+            #expect(firstDifference(scores.logprobs.map { Double($0) }, sequence.logprobs, absolute: 2e-5) == nil)
+            #expect(firstDifference(scores.entropy.map { Double($0) }, sequence.entropy, absolute: 2e-5) == nil)
+        }
+    }
+
+    @Test(arguments: families) func everyParametersGradientMatchesPyTorch(_ name: String) throws {
+        let reference = try FamilyReference(name), model = try model(name), gradients = Buffer(model.layout.count)
+        try model.accumulateGradients(reference.queries, into: gradients) { _ in reference.sequences.map(\.derivatives) }
+        #expect(Set(model.layout.parameters.map(\.name)) == Set(reference.gradients.keys))
+        for parameter in model.layout.parameters {
+            guard let expected = reference.gradients[parameter.name] else { continue }
+            let ours = parameter.range.map { Double(gradients.pointer[$0]) }
+            let norm = ours.reduce(0) { $0 + $1 * $1 }.squareRoot()
+            // The same fixed direction as in make_family_fixtures.py.
+            let projection = ours.enumerated().reduce(0) { $0 + $1.element * sin(1.7 * Double($1.offset) + 0.3) }
+            #expect(isClose(norm, expected.norm, absolute: 1e-6, relative: 1e-4), "\(parameter.name)")
+            #expect(isClose(projection, expected.projection, absolute: 1e-6 + 1e-4 * expected.norm), "\(parameter.name)")
+        }
+    }
+
+    @Test(arguments: families) func savingUntouchedParametersWritesTheSameBytes(_ name: String) throws {
+        let checkpoint = try Checkpoint(directory: fixture("families/\(name)")), folder = try TemporaryDirectory()
+        try checkpoint.save(try checkpoint.loadParameters(), to: folder.path)
+        #expect(try contents(of: folder.path) == contents(of: checkpoint.directory))
+    }
+
+    private func model(_ name: String) throws -> LanguageModel {
+        let checkpoint = try Checkpoint(directory: fixture("families/\(name)"))
+        return LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 2)
+    }
+}

@@ -1,0 +1,67 @@
+import Formats
+import Foundation
+import Models
+import Tensors
+import TestSupport
+import Testing
+
+@Suite struct SharedPrefixTests {
+    /// Sequences that grow from common stems: prefixes of every length are shared, some sequences end inside others, some are
+    /// the same.
+    private func family(of count: Int, seed: UInt64) -> [SequenceQuery] {
+        var generator = SplitMix(seed: seed), sequences: [[Int32]] = [[3, 1, 4]]
+        while sequences.count < count {
+            let parent = sequences[Int(generator.next() % UInt64(sequences.count))]
+            let kept = 2 + Int(generator.next() % UInt64(parent.count - 1)), added = Int(generator.next() % 6)
+            sequences.append(Array(parent.prefix(kept)) + (0..<added).map { _ in Int32(generator.next() % 32) })
+        }
+        return sequences.enumerated().map { index, tokens in
+            SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { $0 > 1 }, temperature: index % 3 == 0 ? 0.8 : 1)
+        }
+    }
+
+    private func gradients(_ model: LanguageModel, _ batches: [[SequenceQuery]]) throws -> (scores: [[Float]], gradients: [Float]) {
+        let buffer = Buffer(model.layout.count)
+        var scores: [[Float]] = []
+        for batch in batches {
+            let batchScores = try model.accumulateGradients(batch, into: buffer) { _ in
+                batch.map { query in query.tokenIDs.indices.map { query.wanted[$0] ? Float(sin(Double($0) + Double(query.tokenIDs.count))) : 0 } }
+            }
+            scores += batchScores.map(\.logprobs)
+        }
+        return (scores, buffer.array)
+    }
+
+    private func model(threads: Int) throws -> LanguageModel {
+        let checkpoint = try Checkpoint(directory: fixture("policy"))
+        return LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
+    }
+
+    private func relativeDistance(_ a: [Float], _ b: [Float]) -> Double {
+        let difference = zip(a, b).reduce(0.0) { $0 + pow(Double($1.0) - Double($1.1), 2) }
+        return (difference / b.reduce(0.0) { $0 + pow(Double($1), 2) }).squareRoot()
+    }
+
+    @Test(arguments: [1, 2, 3] as [UInt64]) func aForestHasTheGradientsOfItsSequencesOneByOne(_ seed: UInt64) throws {
+        let model = try model(threads: 2), queries = family(of: 12, seed: seed)
+        let together = try gradients(model, [queries]), apart = try gradients(model, queries.map { [$0] })
+        for (one, other) in zip(together.scores, apart.scores) { #expect(firstDifference(one, other, absolute: 1e-5) == nil) }
+        // Sums in another order, in float32: a few units in the last place of the largest terms.
+        #expect(relativeDistance(together.gradients, apart.gradients) < 1e-5)
+    }
+
+    @Test func oneAndTwoThreadsAgreeWithinRounding() throws {
+        let queries = family(of: 8, seed: 9)
+        let one = try gradients(try model(threads: 1), [queries]), two = try gradients(try model(threads: 2), [queries])
+        #expect(relativeDistance(one.gradients, two.gradients) < 1e-5)
+    }
+
+    @Test func everyDistinctPrefixStandsOnce() {
+        let forest = TokenForest([[1, 2, 3], [1, 2, 4, 5], [1, 2], [7]])
+        // Distinct prefixes: 1, 12, 123, 124, 1245, 7.
+        #expect(forest.tokenIDs.count == 6)
+        #expect(forest.tokens(of: 1).map { forest.tokenIDs[$0] } == [1, 2, 4, 5])
+        #expect(forest.tokens(of: 2).map { forest.positions[$0] } == [0, 1])
+        #expect(forest.tokens(of: 0).prefix(2) == forest.tokens(of: 1).prefix(2))
+    }
+}

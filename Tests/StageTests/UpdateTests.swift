@@ -1,0 +1,112 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+@Suite(.serialized) struct UpdateTests {
+    /// A run up to the plan; `edit` changes the recipe's text.
+    private func planned(_ recipe: String = "dapo-top20", edit: (String) -> String = { $0 }) throws -> Pipeline {
+        let run = try Pipeline()
+        try run.ingest()
+        try run.score()
+        let text = try String(contentsOfFile: fixture("recipes/\(recipe).yaml"), encoding: .utf8)
+        try edit(text).write(toFile: run.folder("recipe.yaml"), atomically: true, encoding: .utf8)
+        try run.plan(run.folder("recipe.yaml"))
+        return run
+    }
+
+    /// All files but metrics.arrow, which carries wall-clock seconds.
+    private func files(_ folder: String) throws -> [String: Data] {
+        try contents(of: folder).filter { $0.key != "metrics.arrow" }
+    }
+
+    @Test func anUpdateGoneOnFromAnotherEqualsOneWithTwoEpochs() throws {
+        let run = try planned(edit: { $0.replacingOccurrences(of: "epochs: 1", with: "epochs: 2") })
+        try run.update(to: "both")
+        let once = try planned()
+        try once.update(to: "first")
+        try once.update(to: "second", ["--resume-from", once.folder("first")])
+        #expect(try contents(of: run.folder("both/step-000012")) == contents(of: once.folder("second/step-000012")))
+    }
+
+    @Test func aKilledUpdateEndsWithTheBytesOfAnUndisturbedOne() throws {
+        let run = try planned()
+        try run.update(to: "undisturbed", ["--save-every", "1"])
+        let process = try Executable("crux-update").start(run.updateArguments(to: "killed") + ["--save-every", "1"])
+        while process.isRunning, !FileManager.default.fileExists(atPath: run.folder("killed/step-000002")) { usleep(500) }
+        process.signal(SIGKILL)
+        _ = process.wait()
+        try run.update(to: "killed", ["--save-every", "1"])
+        #expect(try files(run.folder("killed")) == files(run.folder("undisturbed")))
+        #expect(try files(run.folder("killed")).keys.contains("step-000006/model.safetensors"))
+    }
+
+    @Test func aRerunWithTheSameThreadsHasTheSameBytes() throws {
+        let run = try planned()
+        try run.update(to: "one")
+        try run.update(to: "two")
+        #expect(try files(run.folder("one")) == files(run.folder("two")))
+    }
+
+    @Test func microUpdatesOfA16BitCheckpointAreKeptInItsMasters() throws {
+        // lr 1e-9: far below half a unit in the last place of bf16, so the weights stay and the masters move.
+        let run = try planned(edit: { $0.replacingOccurrences(of: "lr: 1.0e-3", with: "lr: 1.0e-9") })
+        try run.update()
+        #expect(try readBytes(run.folder("update/step-000006/model.safetensors")) == readBytes(fixture("policy/model.safetensors")))
+        let state = try SafetensorsFile(path: run.folder("update/step-000006/optimizer.safetensors"))
+        let tensor = try state.tensor("master.model.norm.weight"), before = try SafetensorsFile(path: fixture("policy/model.safetensors"))
+        let masters = withExtendedLifetime(state) { Array(state.bytes(of: tensor).bindMemory(to: Float.self)) }
+        let weights = try withExtendedLifetime(before) {
+            try before.bytes(of: before.tensor("model.norm.weight")).bindMemory(to: UInt16.self).map { Float(bitPattern: UInt32($0) << 16) }
+        }
+        #expect(masters != weights)
+        #expect(firstDifference(masters, weights, absolute: 1e-6) == nil)
+    }
+
+    @Test func aCheckpointOfAnotherVocabularyIsRefused() throws {
+        let run = try planned()
+        let folder = try run.folder.folder("small")
+        // A family fixture of vocabulary 40 accepts the dump's ids below 32, so score must see the logits' width.
+        let result = try Executable("crux-score").run([
+            "--quiet", "--input", run.folder("ingest"), "--output", folder + "/score", "--checkpoint", fixture("families/qwen2-tied"),
+        ])
+        #expect(result.status == 3)
+        #expect(result.errors.contains("32") && result.errors.contains("40"))
+    }
+
+    @Test func aMissingShardOfACheckpointIsNamed() throws {
+        let run = try planned(), copy = run.folder("sharded")
+        try FileManager.default.copyItem(atPath: fixture("families/qwen2-untied-sharded"), toPath: copy)
+        try FileManager.default.removeItem(atPath: copy + "/model-00002-of-00003.safetensors")
+        let result = try run.runUpdate(checkpoint: copy)
+        #expect(result.status == 3)
+        #expect(result.errors.contains("model-00002-of-00003.safetensors"))
+        #expect(!FileManager.default.fileExists(atPath: run.folder("update/manifest.json")))
+    }
+
+    @Test func anotherPlanIntoTheSameDirectoryIsRefusedUnlessOverwritten() throws {
+        let run = try planned()
+        try run.update()
+        try run.plan(fixture("recipes/raft.yaml"), to: "other")
+        #expect(try run.runUpdate(plan: "other").status == 5)
+        #expect(try run.runUpdate(plan: "other", ["--overwrite"]).status == 0)
+    }
+
+    @Test func aFullDiskLeavesNothingThatLooksWhole() throws {
+        let run = try planned()
+        // 512 KiB: less than the checkpoint.
+        let result = try Executable("crux-update").start(run.updateArguments(), fileSizeLimit: 1024).wait()
+        #expect(result.status == 4)
+        #expect(!FileManager.default.fileExists(atPath: run.folder("update/step-000006")))
+        #expect(!FileManager.default.fileExists(atPath: run.folder("update/manifest.json")))
+        try run.update()
+    }
+
+    @Test func anUnknownRecipeKeyIsNamedWithTheKnownOnes() throws {
+        let run = try planned()
+        try "name: x\nobjective: {type: ppo_clip, clip_hgih: 0.3}\n".write(toFile: run.folder("bad.yaml"), atomically: true, encoding: .utf8)
+        let result = try run.runPlan(run.folder("bad.yaml"), to: "bad")
+        #expect(result.status == 3)
+        #expect(result.errors.contains("clip_hgih") && result.errors.contains("clip_high"))
+    }
+}

@@ -1,0 +1,84 @@
+import Foundation
+
+/// One of the built executables, such as `crux-ingest`.
+package struct Executable: Sendable {
+    package let path: String
+
+    package init(_ name: String) { path = Self.productsFolder + "/" + name }
+
+    package struct Result: Sendable {
+        package let status: Int32
+        package let output: String
+        package let errors: String
+
+        /// The JSON summary on stdout.
+        package var summary: [String: Any] {
+            ((try? JSONSerialization.jsonObject(with: Data(output.utf8))) as? [String: Any]) ?? [:]
+        }
+    }
+
+    /// The test bundle lies beside the executables.
+    private static let productsFolder: String = {
+        let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let beside = (bundle as NSString).deletingLastPathComponent
+        return FileManager.default.fileExists(atPath: beside + "/crux-ingest") ? beside : repositoryRoot + "/.build/release"
+    }()
+
+    /// Variables of schedulers that must not leak into a test from where it runs.
+    private static let schedulerPrefixes = ["SLURM_", "OMPI_", "JOB_COMPLETION"]
+
+    /// Runs to the end. `fileSizeLimit`: as `ulimit -f` takes it, in blocks of 512 bytes.
+    package func run(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws -> Result {
+        let started = try start(arguments, environment: environment, fileSizeLimit: fileSizeLimit)
+        return started.wait()
+    }
+
+    package func start(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws -> Running {
+        let process = Process()
+        if let fileSizeLimit {
+            process.executableURL = URL(fileURLWithPath: "/bin/sh")
+            process.arguments = ["-c", "ulimit -f \(fileSizeLimit); exec \"$0\" \"$@\"", path] + arguments
+        } else {
+            process.executableURL = URL(fileURLWithPath: path)
+            process.arguments = arguments
+        }
+        let inherited = ProcessInfo.processInfo.environment.filter { variable in !Self.schedulerPrefixes.contains { variable.key.hasPrefix($0) } }
+        process.environment = inherited.merging(environment) { $1 }
+        return try Running(process)
+    }
+
+    /// An executable that is running. Its output goes to files, because a full pipe would stop it.
+    package final class Running {
+        private let process: Process
+        private let folder: TemporaryDirectory
+
+        fileprivate init(_ process: Process) throws {
+            self.process = process
+            folder = try TemporaryDirectory()
+            process.standardOutput = try Self.newFile(folder("stdout"))
+            process.standardError = try Self.newFile(folder("stderr"))
+            process.standardInput = FileHandle.nullDevice
+            try process.run()
+        }
+
+        package var isRunning: Bool { process.isRunning }
+
+        package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+
+        /// The status is the exit code, or minus the number of the signal that ended it.
+        package func wait() -> Result {
+            process.waitUntilExit()
+            let status = process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus
+            return Result(status: status, output: text("stdout"), errors: text("stderr"))
+        }
+
+        private func text(_ name: String) -> String {
+            String(decoding: FileManager.default.contents(atPath: folder(name)) ?? Data(), as: UTF8.self)
+        }
+
+        private static func newFile(_ path: String) throws -> FileHandle {
+            _ = FileManager.default.createFile(atPath: path, contents: nil)
+            return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+        }
+    }
+}
