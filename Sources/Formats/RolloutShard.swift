@@ -95,6 +95,13 @@ package struct LogitsInfo: Equatable, Sendable {
     package let dtype: DType
     package let rows: Int
     package let vocabulary: Int
+
+    package init(dtype: DType, rows: Int, vocabulary: Int) {
+        self.dtype = dtype
+        self.rows = rows
+        self.vocabulary = vocabulary
+    }
+
     package var rowBytes: Int { vocabulary * dtype.size }
 }
 
