@@ -23,25 +23,38 @@ package struct RolloutShardWriter {
 
     /// The safetensors blob of a rollout, uncompressed.
     package static func blob(_ frame: RolloutFrame, logits: [UInt8] = []) throws -> [UInt8] {
-        let parts = tensors(frame, logits)
+        let parts = parts(frame, logits)
         let header = SafetensorsHeader(laying: parts.map(\.info), metadata: frame.metadata)
         return try header.encoded() + parts.flatMap(\.bytes)
     }
 
-    private static func tensors(_ frame: RolloutFrame, _ logits: [UInt8]) -> [(info: TensorInfo, bytes: [UInt8])] {
-        let length = frame.tokenIDs.count, rows = frame.topk == 0 ? 0 : (frame.topkTokenIDs?.count ?? 0) / frame.topk
-        func part<T>(_ name: String, _ dtype: DType, _ shape: [Int], _ values: [T]?) -> (info: TensorInfo, bytes: [UInt8])? {
-            values.map { (TensorInfo(name: name, dtype: dtype, shape: shape), $0.withUnsafeBytes { Array($0) }) }
+    private struct Part {
+        let info: TensorInfo
+        let bytes: [UInt8]
+
+        init(_ name: String, _ dtype: DType, _ shape: [Int], _ bytes: [UInt8]) {
+            info = TensorInfo(name: name, dtype: dtype, shape: shape)
+            self.bytes = bytes
+        }
+    }
+
+    /// Shapes are those of the arrays as they are, so that tests can write what no honest producer would.
+    private static func parts(_ frame: RolloutFrame, _ logits: [UInt8]) -> [Part] {
+        func vector<T>(_ name: String, _ dtype: DType, _ values: [T]?) -> Part? {
+            values.map { Part(name, dtype, [$0.count], $0.withUnsafeBytes { Array($0) }) }
+        }
+        func matrix<T>(_ name: String, _ dtype: DType, _ values: [T]?) -> Part? {
+            values.map { Part(name, dtype, [$0.count / max(1, frame.topk), frame.topk], $0.withUnsafeBytes { Array($0) }) }
         }
         return [
-            part("token_ids", .i32, [length], frame.tokenIDs),
-            part("rollout_logprobs", .f32, [length], frame.rolloutLogprobs),
-            part("values", .f32, [length], frame.values),
-            part("reference_logprobs", .f32, [length], frame.referenceLogprobs),
-            part("topk_token_ids", .i32, [rows, frame.topk], frame.topkTokenIDs),
-            part("topk_logprobs", .f32, [rows, frame.topk], frame.topkLogprobs),
-            frame.logits.flatMap { part("logits", $0.dtype, [$0.rows, $0.vocabulary], logits) },
-            part("loss_mask", .u8, [frame.lossMask.count], frame.lossMask.map { UInt8($0 ? 1 : 0) }),
+            vector("token_ids", .i32, frame.tokenIDs),
+            vector("rollout_logprobs", .f32, frame.rolloutLogprobs),
+            vector("values", .f32, frame.values),
+            vector("reference_logprobs", .f32, frame.referenceLogprobs),
+            matrix("topk_token_ids", .i32, frame.topkTokenIDs),
+            matrix("topk_logprobs", .f32, frame.topkLogprobs),
+            frame.logits.map { Part("logits", $0.dtype, [$0.rows, $0.vocabulary], logits) },
+            vector("loss_mask", .u8, frame.lossMask.map { UInt8($0 ? 1 : 0) }),
         ].compactMap { $0 }
     }
 
