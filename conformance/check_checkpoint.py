@@ -1,0 +1,27 @@
+"""A checkpoint that crux-update wrote loads in transformers, and transformers' log-probabilities are those of crux-score.
+
+usage: check_checkpoint.py STEP_DIR INGEST_DIR SCORE_DIR   (SCORE_DIR made by crux-score --checkpoint STEP_DIR)
+"""
+import glob
+import sys
+
+import pyarrow.ipc as ipc
+import torch
+from transformers import AutoModelForCausalLM
+
+step, ingest, score = sys.argv[1:4]
+model = AutoModelForCausalLM.from_pretrained(step, dtype=torch.float32).eval()
+worst = 0.0
+for name in sorted(glob.glob(ingest + "/rollouts-*.arrow")):
+    rows = ipc.open_file(name).read_all().to_pylist()
+    marks = ipc.open_file(name.replace(ingest, score).replace("rollouts-", "scores-")).read_all().to_pylist()
+    for row, mark in list(zip(rows, marks))[:40]:
+        ids = torch.tensor(row["token_ids"])
+        with torch.no_grad():
+            logp = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].double() / row["temperature"], -1)
+        theirs = logp.gather(1, ids[1:, None])[:, 0]
+        mask = torch.tensor(row["loss_mask"][1:])
+        ours = torch.tensor(mark["old_logprobs"][1:], dtype=torch.float64)
+        worst = max(worst, (ours - theirs)[mask].abs().max().item())
+print(f"{'ok  ' if worst <= 1e-4 else 'FAIL'} log-probabilities of the written checkpoint in transformers: {worst:.3g} (limit 0.0001)")
+sys.exit(worst > 1e-4)

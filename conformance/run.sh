@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Everything against its peers, on all families: make conformance
+#   run.sh PYTHON BIN_DIR
+set -euo pipefail
+# Not realpath: resolving the link would step out of the virtual environment.
+python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") bin=$2
+cd "$(dirname "$0")/.."
+export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+try() { "$@" || failed=1; }
+
+# One dump through all stages with each recipe, beside the same computation in PyTorch.
+compare() {    # NAME CHECKPOINT DUMP RECIPE…
+  local name=$1 checkpoint=$2 dump=$3 run=$work/$1
+  shift 3
+  "$bin/crux-ingest" --quiet --input "$dump" --output "$run/ingest" > /dev/null
+  "$bin/crux-score" --quiet --input "$run/ingest" --output "$run/score" > /dev/null
+  for recipe in "$@"; do
+    echo "== $name, $recipe"
+    "$bin/crux-plan" --quiet --input "$run/ingest" --scores "$run/score" --recipe "fixtures/recipes/$recipe.yaml" --output "$run/$recipe/plan" > /dev/null
+    "$bin/crux-update" --quiet --plan "$run/$recipe/plan" --checkpoint "$checkpoint" --output "$run/$recipe/update" > /dev/null
+    "$python" conformance/make_expected.py "$dump" "$checkpoint" "fixtures/recipes/$recipe.yaml" "$run/$recipe/expected" > /dev/null 2>&1
+    try "$python" conformance/compare_expected.py "$run/$recipe/expected" "$checkpoint" "$run/score" "$run/$recipe/plan" "$run/$recipe/update"
+    step=$(ls -d "$run/$recipe"/update/step-* | tail -n 1)
+    "$bin/crux-score" --quiet --input "$run/ingest" --output "$run/$recipe/rescored" --checkpoint "$step" > /dev/null
+    try "$python" conformance/check_checkpoint.py "$step" "$run/ingest" "$run/$recipe/rescored"
+    try "$python" conformance/arrow_tables.py "$run/ingest" "$run/score" "$run/$recipe/plan" "$run/$recipe/update"
+  done
+}
+
+compare policy fixtures/policy fixtures/dump dapo-top20 grpo grpo-entropy-shaped raft
+dtypes=(f32 bf16 f16)
+i=0
+for family in fixtures/families/*; do
+  name=$(basename "$family")
+  "$python" conformance/make_dump.py "$family" "$work/$name-dump" --dtype "${dtypes[$((i % 3))]}" --temperature 0.9
+  compare "$name" "$family" "$work/$name-dump" dapo-top20 grpo-entropy-shaped
+  i=$((i + 1))
+done
+[ $failed = 0 ] && echo "conformance: all within limits" || { echo "conformance: some limits are broken, see FAIL above"; exit 1; }
