@@ -17,13 +17,13 @@ failed = False
 
 
 def check(path):
-    table = ipc.open_file(path).read_all()
+    arrow_table = table = ipc.open_file(path).read_all()
     table.validate(full=True)
     counts = {
         "pyarrow": table.num_rows,
         "polars": polars.read_ipc(path).height,
         "pandas": len(pandas.read_feather(path)),
-        "duckdb": duckdb.sql("select count(*) from table").fetchone()[0],
+        "duckdb": duckdb.sql("select count(*) from arrow_table").fetchone()[0],
     }
     assert len(set(counts.values())) == 1, counts
     assert polars.read_ipc(path).to_arrow().column_names == table.column_names

@@ -43,6 +43,7 @@ def reference(model, vocab):
     for length, temperature in ((6, 1.0), (9, 1.0), (4, 0.7)):
         tail = torch.randint(0, vocab, (length,), generator=gen).tolist()
         derivative = [0.0] * 7 + [round(x, 3) for x in torch.randn(length, generator=gen).tolist()]
+        tail[1] = 0          # the padding token, whose embedding gets no gradient as an input
         sequences.append(dict(token_ids=prompt + tail, temperature=temperature, derivatives=derivative))
     for s in sequences:
         ids = torch.tensor(s["token_ids"])

@@ -16,6 +16,8 @@ package struct DecoderArchitecture: Sendable {
     package var maxPositions: Int
     /// The head reuses the embedding: one parameter, two gradients summed.
     package var tiedHead: Bool
+    /// Its embedding gets no gradient as an input, as in transformers (`padding_idx`); a tied head still reaches it.
+    package var paddingToken: Int32?
     package var queryKeyValueBias = false
     package var outputBias = false
     package var feedForwardBias = false
@@ -35,8 +37,16 @@ package struct DecoderArchitecture: Sendable {
         normEpsilon = Float(try configuration.double("rms_norm_eps", default: 1e-6))
         maxPositions = try configuration.size("max_position_embeddings", default: 2048)
         tiedHead = try configuration.bool("tie_word_embeddings", default: false)
+        paddingToken = try Self.paddingToken(configuration, vocabulary: vocabulary)
         rotary = try RotaryScaling(configuration, maxPositions: maxPositions)
         windows = [Int?](repeating: nil, count: layers)
+    }
+
+    /// Negative ids count from the end of the vocabulary, as in torch.
+    private static func paddingToken(_ configuration: ModelConfiguration, vocabulary: Int) throws -> Int32? {
+        guard configuration.has("pad_token_id") else { return nil }
+        let id = try configuration.int("pad_token_id")
+        return Int32(clamping: id < 0 ? id + vocabulary : id)
     }
 
     func validate(_ configuration: ModelConfiguration) throws {

@@ -74,7 +74,8 @@ package final class LanguageModel: Sendable {
             dhidden.matrix(rows: t), x: final.input.matrix(rows: t), weight: weights.finalNorm, rstd: final.rstd.pointer,
             into: dresidual.matrix(rows: t), dweight: g.finalNorm, compute)
         backwardLayers(layers, gradients: g, dresidual: dresidual.matrix(rows: t), batch.decoder)
-        embeddingBackward(dresidual.matrix(rows: t), tokenIDs: batch.decoder.forest.tokenIDs, dweight: g.embedding)
+        embeddingBackward(
+            dresidual.matrix(rows: t), tokenIDs: batch.decoder.forest.tokenIDs, padding: architecture.paddingToken, dweight: g.embedding)
         return scores
     }
 
