@@ -23,7 +23,7 @@ def check(path):
         "pyarrow": table.num_rows,
         "polars": polars.read_ipc(path).height,
         "pandas": len(pandas.read_feather(path)),
-        "duckdb": duckdb.sql("select count(*) from arrow_table").fetchone()[0],
+        "duckdb": duckdb.sql("select count(*) from arrow_table").fetchall()[0][0],
     }
     assert len(set(counts.values())) == 1, counts
     assert polars.read_ipc(path).to_arrow().column_names == table.column_names

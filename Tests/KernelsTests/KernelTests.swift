@@ -1,0 +1,174 @@
+import CKernels
+import Foundation
+import TestSupport
+import Testing
+
+/// Fast kernels against slow ones, on every instruction set that this machine has.
+@Suite(.serialized) struct KernelTests {
+    private static let sets = (0...crux_best_instruction_set().rawValue).map { $0 }
+
+    private func onEverySet(_ body: () -> Void) {
+        for set in Self.sets {
+            crux_set_instruction_set(crux_instruction_set(rawValue: set))
+            body()
+        }
+        crux_set_instruction_set(crux_best_instruction_set())
+    }
+
+    private func normal(_ count: Int, scale: Double, seed: UInt64) -> [Float] {
+        var generator = SplitMix(seed: seed)
+        func uniform() -> Double { (Double(generator.next() >> 11) + 0.5) / Double(1 << 53) }
+        return (0..<count).map { _ in Float(scale * sqrt(-2 * log(uniform())) * cos(2 * .pi * uniform())) }
+    }
+
+    private func compare(_ row: UnsafeRawPointer, _ dtype: crux_dtype, _ n: Int, temperature: Float, sampled: Int32) {
+        var fast = crux_row_stats(), slow = crux_row_stats()
+        crux_logit_row(row, dtype, n, 1 / temperature, sampled, &fast)
+        crux_logit_row_reference(row, dtype, n, 1 / temperature, sampled, &slow)
+        #expect(fast.status == slow.status)
+        guard slow.status == CRUX_ROW_OK else { return }
+        #expect(isClose(fast.entropy, slow.entropy, absolute: slow.entropy < 0.1 ? 1e-6 : 5e-6))
+        // The logit itself is rounded to float32 after the division by the temperature.
+        #expect(isClose(fast.logprob, slow.logprob, absolute: 5e-6, relative: 2e-7))
+        #expect(isClose(fast.log_sum_exp, slow.log_sum_exp, absolute: 5e-6, relative: 2e-7))
+        // A bound, not a result: where one token has nearly all the mass, log S = 6e-8-rounded sums decide its third digit.
+        #expect(isClose(fast.entropy_noise, slow.entropy_noise, absolute: 1e-9, relative: 1e-2))
+        #expect(isClose(fast.logprob_noise, slow.logprob_noise, absolute: 1e-9, relative: 1e-4))
+    }
+
+    @Test func logitRowsOfEveryShapeMatchTheSlowKernel() {
+        onEverySet {
+            for (n, scale, peak) in [(1, 1.0, 0.0), (7, 2, 0), (32, 3, 8), (1025, 0, 0), (32_000, 2, 20), (151_936, 2, 0), (151_936, 2, 24), (151_936, 0.01, 30)] {
+                var row = normal(n, scale: scale, seed: UInt64(n) &+ UInt64(peak))
+                row[n / 2] += Float(peak)
+                for temperature in [1, 0.6] as [Float] { row.withUnsafeBytes { compare($0.baseAddress!, CRUX_F32, n, temperature: temperature, sampled: Int32(n / 3)) } }
+                var half = [UInt16](repeating: 0, count: n)
+                crux_f32_to_bf16(row, &half, n)
+                half.withUnsafeBytes { compare($0.baseAddress!, CRUX_BF16, n, temperature: 1, sampled: Int32(n / 2)) }
+                crux_f32_to_f16(row, &half, n)
+                half.withUnsafeBytes { compare($0.baseAddress!, CRUX_F16, n, temperature: 0.9, sampled: Int32(n - 1)) }
+            }
+        }
+    }
+
+    @Test func impossibleTokensCountForNothingAndBadRowsAreNamed() {
+        onEverySet {
+            let worked: [Float] = [2, 1, -.infinity]
+            var stats = crux_row_stats()
+            crux_logit_row(worked, CRUX_F32, 3, 1, 0, &stats)
+            #expect(isClose(stats.entropy, 0.582203, absolute: 1e-6))
+            for (bad, status) in [(Float.nan, CRUX_ROW_NAN), (.infinity, CRUX_ROW_POSITIVE_INFINITY)] {
+                var row = normal(5000, scale: 1, seed: 4)
+                row[4321] = bad
+                crux_logit_row(row, CRUX_F32, 5000, 1, 0, &stats)
+                #expect(stats.status == status)
+                #expect(crux_scan_row(row, CRUX_F32, 5000) == status)
+            }
+            let empty = [Float](repeating: -.infinity, count: 3000)
+            crux_logit_row(empty, CRUX_F32, 3000, 1, 0, &stats)
+            #expect(stats.status == CRUX_ROW_EMPTY)
+            // A block of impossible tokens, then one possible token: entropy 0.
+            var one = empty
+            one[2999] = 30_000
+            crux_logit_row(one, CRUX_F32, 3000, 1, 2999, &stats)
+            #expect(stats.status == CRUX_ROW_OK && stats.entropy == 0 && stats.logprob == 0)
+        }
+    }
+
+    @Test func knownEntropiesComeOut() {
+        onEverySet {
+            for (temperature, entropy) in [(1, 0.947537), (0.5, 0.455429), (2, 1.245050)] as [(Float, Double)] {
+                var stats = crux_row_stats()
+                crux_logit_row([2, 1, 0, -1] as [Float], CRUX_F32, 4, 1 / temperature, 0, &stats)
+                #expect(isClose(stats.entropy, entropy, absolute: 1e-6))
+            }
+            // Uniform: ln V. Two tokens a distance apart: entropies down to 1e-6.
+            var stats = crux_row_stats()
+            crux_logit_row([Float](repeating: 3, count: 151_936), CRUX_F32, 151_936, 1, 5, &stats)
+            #expect(isClose(stats.entropy, log(151_936), absolute: 5e-6))
+            for gap in stride(from: 1, through: 18, by: 0.5) {
+                crux_logit_row([0, Float(-gap)], CRUX_F32, 2, 1, 0, &stats)
+                let q = 1 / (1 + exp(gap))
+                #expect(isClose(stats.entropy, -q * log(q) - (1 - q) * log1p(-q), absolute: 1e-6))
+            }
+        }
+    }
+
+    @Test func everyHalfPrecisionNumberConvertsExactlyAndBack() {
+        let all = (0...UInt16.max).map { $0 }
+        onEverySet {
+            var wide = [Float](repeating: 0, count: all.count), back = [UInt16](repeating: 0, count: all.count)
+            crux_f16_to_f32(all, &wide, all.count)
+            crux_f32_to_f16(wide, &back, all.count)
+            #expect(zip(all, wide).allSatisfy { $1.isNaN ? $0 & 0x7fff > 0x7c00 : $1 == Float(Float16(bitPattern: $0)) })
+            #expect(zip(zip(all, back), wide).allSatisfy { $1.isNaN || $0.0 == $0.1 })
+            crux_bf16_to_f32(all, &wide, all.count)
+            crux_f32_to_bf16(wide, &back, all.count)
+            #expect(zip(zip(all, back), wide).allSatisfy { $1.isNaN || $0.0 == $0.1 })
+        }
+    }
+
+    @Test func roundingTo16BitsIsToNearestEven() {
+        onEverySet {
+            var half = [UInt16](repeating: 0, count: 3)
+            crux_f32_to_bf16([Float(bitPattern: 0x3f80_8000), Float(bitPattern: 0x3f81_8000), Float(bitPattern: 0x3f80_8001)], &half, 3)
+            #expect(half == [0x3f80, 0x3f82, 0x3f81])
+        }
+    }
+
+    @Test(arguments: [1, 5, 64, 897, 4864]) func normAndGateBackwardMatchTheirFormulas(_ n: Int) {
+        onEverySet {
+            checkNorm(n)
+            checkGate(n)
+        }
+    }
+
+    private func checkNorm(_ n: Int) {
+        let x = normal(n, scale: 1, seed: 1), w = normal(n, scale: 1, seed: 2), d = normal(n, scale: 1, seed: 3)
+        var y = [Float](repeating: 0, count: n), dx = y, dw = y
+        let inverse = Double(crux_rmsnorm_forward(x, w, &y, n, 1e-6))
+        crux_rmsnorm_backward(d, x, w, Float(inverse), &dx, &dw, n)
+        let scaled = zip(d, w).map { Double($0) * Double($1) }, normed = x.map { Double($0) * inverse }
+        let mean = zip(scaled, normed).reduce(0.0) { $0 + $1.0 * $1.1 } / Double(n)
+        let expected = zip(scaled, normed).map { inverse * ($0 - $1 * mean) }
+        #expect(firstDifference(dx.map { Double($0) }, expected, absolute: 2e-5) == nil)
+        #expect(firstDifference(dw.map { Double($0) }, zip(d, normed).map { Double($0) * $1 }, absolute: 1e-5) == nil)
+    }
+
+    private func checkGate(_ n: Int) {
+        let gate = normal(n, scale: 3, seed: 1), up = normal(n, scale: 1, seed: 2), d = normal(n, scale: 1, seed: 3)
+        var dgate = [Float](repeating: 0, count: n), dup = dgate
+        crux_swiglu_backward(d, gate, up, &dgate, &dup, n)
+        for i in 0..<n {
+            let g = Double(gate[i]), s = 1 / (1 + exp(-g)), dy = Double(d[i])
+            #expect(isClose(Double(dgate[i]), dy * Double(up[i]) * s * (1 + g * (1 - s)), absolute: 1e-5))
+            #expect(isClose(Double(dup[i]), dy * g * s, absolute: 1e-5))
+        }
+    }
+
+    @Test(arguments: [1, 3, 130, 2049]) func softmaxForwardAndBackwardMatch(_ n: Int) {
+        onEverySet {
+            let scores = normal(n, scale: 4, seed: 6), scale: Float = 0.3
+            var p = scores
+            let lse = crux_softmax_row(&p, n, scale)
+            let total = scores.reduce(0.0) { $0 + exp(Double($1) * Double(scale)) }
+            #expect(isClose(Double(lse), log(total), absolute: 1e-5))
+            #expect(firstDifference(p.map { Double($0) }, scores.map { exp(Double($0) * Double(scale)) / total }, absolute: 1e-6) == nil)
+            var again = scores
+            crux_softmax_row_from_lse(&again, n, scale, lse)
+            #expect(firstDifference(again, p, absolute: 1e-6) == nil)
+        }
+    }
+
+    @Test func theHeadsDerivativeIsTheWorkedFormulaAlsoWhereTheTokenIsNearlyCertain() {
+        onEverySet {
+            var z: [Float] = [20, 0, -1, -.infinity], logprob: Float = 0, entropy: Float = 0, lse: Float = 0
+            crux_log_softmax_stats(z, 4, 2, 0, &logprob, &entropy, &lse)
+            crux_head_backward_row(&z, 4, 2, lse, 0, 3)
+            let q = exp(-40.0) + exp(-42.0)
+            #expect(isClose(Double(logprob), -q, absolute: 1e-12))
+            #expect(isClose(Double(z[1]), -6 * exp(-40), absolute: 0, relative: 1e-4))
+            #expect(z[3] == 0)
+        }
+    }
+}
