@@ -5,17 +5,32 @@ import Foundation
 package enum SHA256Digest {
     package static func ofFile(_ path: String) throws -> String { of(try MappedFile(path: path)) }
 
-    /// The mapping must outlive the reading, and the compiler does not see that a pointer depends on it.
-    package static func of(_ file: MappedFile) -> String { withExtendedLifetime(file) { of(file.bytes) } }
+    /// The mapping must outlive the reading, and the compiler does not see that a pointer depends on it. Pages are given back
+    /// as they are read.
+    package static func of(_ file: MappedFile) -> String {
+        withExtendedLifetime(file) {
+            digest { update in
+                for start in stride(from: 0, to: file.bytes.count, by: pieceBytes) {
+                    let range = start..<min(start + pieceBytes, file.bytes.count)
+                    update(UnsafeRawBufferPointer(rebasing: file.bytes[range]))
+                    file.release(range)
+                }
+            }
+        }
+    }
+
+    private static let pieceBytes = 4 << 20
 
     package static func of(_ text: String) -> String { Array(text.utf8).withUnsafeBytes { of($0) } }
 
-    package static func of(_ bytes: UnsafeRawBufferPointer) -> String {
+    package static func of(_ bytes: UnsafeRawBufferPointer) -> String { digest { $0(bytes) } }
+
+    private static func digest(_ feed: ((UnsafeRawBufferPointer) -> Void) -> Void) -> String {
         var digest = [UInt8](repeating: 0, count: 32)
         let context = EVP_MD_CTX_new()
         defer { EVP_MD_CTX_free(context) }
         EVP_DigestInit_ex(context, EVP_sha256(), nil)
-        EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
+        feed { EVP_DigestUpdate(context, $0.baseAddress, $0.count) }
         EVP_DigestFinal_ex(context, &digest, nil)
         return digest.map { String(format: "%02x", $0) }.joined()
     }

@@ -13,8 +13,24 @@ package final class FrameStream {
     /// No frame of this many compressed bytes can hold more: the smallest block has 4 bytes and fills at most 128 KiB.
     package let mostBytes: Int
     private var ended = false
+    /// The mapping that the compressed bytes lie in, the frame's place in it, and how much of the frame was given back.
+    private let mapping: MappedFile?
+    private let offset: Int
+    private var released = 0
 
-    package init(_ compressed: UnsafeRawBufferPointer, file: String, place: String) throws {
+    /// A frame of a mapped file: its pages are given back as they are consumed, so that memory does not grow with it.
+    package convenience init(_ span: FrameSpan, in file: MappedFile, place: String) throws {
+        let bytes = UnsafeRawBufferPointer(rebasing: file.bytes[span.offset..<span.offset + span.length])
+        try self.init(bytes, file: file.path, place: place, mapping: file, offset: span.offset)
+    }
+
+    package convenience init(_ compressed: UnsafeRawBufferPointer, file: String, place: String) throws {
+        try self.init(compressed, file: file, place: place, mapping: nil, offset: 0)
+    }
+
+    private init(_ compressed: UnsafeRawBufferPointer, file: String, place: String, mapping: MappedFile?, offset: Int) throws {
+        self.mapping = mapping
+        self.offset = offset
         self.file = file
         self.place = place
         guard let context = ZSTD_createDCtx() else { throw IOError(file: file, action: "decode", reason: "out of memory") }
@@ -26,7 +42,17 @@ package final class FrameStream {
         mostBytes = compressed.count << 15
     }
 
-    deinit { ZSTD_freeDCtx(context) }
+    deinit {
+        release()
+        ZSTD_freeDCtx(context)
+    }
+
+    private func release() {
+        mapping?.release(offset + released..<offset + input.pos)
+        released = input.pos
+    }
+
+    private static let releaseBytes = 4 << 20
 
     /// Fills `target` wholly, or throws.
     package func read(into target: UnsafeMutableRawBufferPointer) throws {
@@ -75,6 +101,7 @@ package final class FrameStream {
         if !ended, input.pos == input.size, (input.pos, output.pos) == before {
             throw FrameError(.truncated, file, place, found: "a frame cut off in the middle", expected: "a whole zstd frame")
         }
+        if input.pos - released >= Self.releaseBytes { release() }
     }
 
     private func damaged(_ code: Int) -> FrameError {

@@ -23,6 +23,15 @@ package final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: address, count: Int(status.st_size))
     }
 
+    /// Gives back the memory of pages wholly inside `range`; touching them again reads them anew. What has been consumed
+    /// of a large file need not count against this process.
+    package func release(_ range: Range<Int>) {
+        guard let base = bytes.baseAddress else { return }
+        let page = 4096, start = (range.lowerBound + page - 1) / page * page, end = range.upperBound / page * page
+        guard end > start else { return }
+        madvise(UnsafeMutableRawPointer(mutating: base) + start, end - start, MADV_DONTNEED)
+    }
+
     deinit { if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) } }
 
     private static func unreadable(_ path: String) -> FormatError {

@@ -134,7 +134,7 @@ struct IngestRun {
     }
 
     private func row(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> RolloutRow {
-        let stream = try FrameStream(shard.compressed(span), file: shard.file.path, place: place)
+        let stream = try FrameStream(span, in: shard.file, place: place)
         var check = LogitsCheck()
         let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place) { check.see($0, $1, $2) }
         let row = try RolloutValidation(frame, span: span, keepLogits: logits != .drop).row()

@@ -65,7 +65,7 @@ struct LogitsScorer: Sendable {
     func score(_ row: RolloutRow) throws -> FrameScores {
         guard let shard = shards[row.logitsPath] else { return FrameScores() }
         let place = "rollout '\(row.rolloutID)' at byte \(row.logitsOffset)"
-        let stream = try FrameStream(try compressed(row, shard, place), file: shard.path, place: place)
+        let stream = try FrameStream(try span(row, shard, place), in: shard, place: place)
         var scan = LogitsScan(row)
         let uses = row.evidence == EvidenceGrade.logits.rawValue
         let frame = try RolloutFrameReader.read(stream, file: shard.path, place: place, logitsRow: uses ? { try scan.see($0, $1, $2, self, shard.path, place) } : nil)
@@ -79,12 +79,12 @@ struct LogitsScorer: Sendable {
         return scores
     }
 
-    private func compressed(_ row: RolloutRow, _ shard: MappedFile, _ place: String) throws -> UnsafeRawBufferPointer {
+    private func span(_ row: RolloutRow, _ shard: MappedFile, _ place: String) throws -> FrameSpan {
         let start = Int(row.logitsOffset), length = Int(row.logitsLength)
         guard start >= 0, length > 0, start <= shard.bytes.count, length <= shard.bytes.count - start else {
             throw changed(shard.path, place, "a file of \(shard.bytes.count) bytes")
         }
-        return UnsafeRawBufferPointer(rebasing: shard.bytes[start..<start + length])
+        return FrameSpan(offset: start, length: length)
     }
 
     private func changed(_ file: String, _ place: String, _ found: String) -> FormatError {
