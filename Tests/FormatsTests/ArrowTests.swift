@@ -1,0 +1,64 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct ArrowTests {
+    private func rows(_ count: Int) -> [PlanRow] {
+        (0..<count).map { index in
+            var row = PlanRow()
+            let length = index % 5
+            row.rolloutID = "r\(index)é"
+            row.tokenIDs = (0..<length).map { Int32($0 * index) }
+            row.lossMask = (0..<length).map { ($0 + index) % 3 == 0 }
+            row.advantages = row.tokenIDs.map { Float($0) / 3 }
+            row.entropyMask = row.lossMask
+            row.tokenWeights = row.advantages
+            row.oldLogprobs = row.advantages
+            row.referenceLogprobs = index % 4 == 0 ? nil : row.advantages
+            row.step = Int32(index)
+            return row
+        }
+    }
+
+    private func write(_ rows: [PlanRow], _ path: String, _ compression: ArrowCompression = .none) throws {
+        var writer = try ArrowTableWriter(path: path, table: Tables.plan, metadata: ["b": "2", "a": "1"], compression: compression)
+        for row in rows { try writer.append(row) }
+        try writer.finish()
+    }
+
+    @Test(arguments: [0, 1, 7, 20_000], [ArrowCompression.none, .zstd(level: 1)])
+    func rowsComeBackAsTheyWent(_ count: Int, _ compression: ArrowCompression) throws {
+        let folder = try TemporaryDirectory(), rows = rows(count)
+        try write(rows, folder("a.arrow"), compression)
+        let reader = try ArrowTableReader(path: folder("a.arrow"), table: Tables.plan)
+        #expect(reader.rowCount == count)
+        #expect(reader.metadata == ["a": "1", "b": "2"])
+        #expect(try reader.rows() == rows)
+        try write(rows, folder("b.arrow"), compression)
+        #expect(try readBytes(folder("a.arrow")) == readBytes(folder("b.arrow")))
+    }
+
+    @Test func aMissingOrOtherColumnIsNamed() throws {
+        let folder = try TemporaryDirectory()
+        try write(rows(3), folder("a.arrow"))
+        let error = #expect(throws: FormatError.self) { _ = try ArrowTableReader(path: folder("a.arrow"), table: Tables.scores) }
+        #expect(error?.found.contains("no column 'correct'") == true)
+        #expect(throws: FormatError.self) { _ = try ArrowTableReader(path: fixture("policy/config.json"), table: Tables.plan) }
+    }
+
+    @Test(arguments: [ArrowCompression.none, .zstd(level: 1)]) func damageIsAnErrorOrOtherRowsButNeverATrap(_ compression: ArrowCompression) throws {
+        let folder = try TemporaryDirectory()
+        try write(rows(40), folder("whole.arrow"), compression)
+        let whole = try readBytes(folder("whole.arrow"))
+        var generator = SplitMix(seed: 12)
+        for round in 0..<1500 {
+            var bytes = whole
+            if round % 5 == 0 { bytes = Array(bytes.prefix(Int(generator.next() % UInt64(whole.count)))) } else {
+                for _ in 0...round % 3 { bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next()) }
+            }
+            try writeBytes(bytes, to: folder("damaged.arrow"))
+            do { _ = try ArrowTableReader(path: folder("damaged.arrow"), table: Tables.plan).rows() } catch is FormatError {}
+        }
+    }
+}
