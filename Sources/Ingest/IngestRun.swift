@@ -15,6 +15,8 @@ struct ShardRecord: Codable, Sendable {
     var input: Manifest.File
     var rolloutIDs: [String] = []
     var trainableTokens = 0
+    /// Widths of the logits seen.
+    var vocabularies: Set<Int> = []
     var rejections: [Rejection] = []
 }
 
@@ -81,9 +83,10 @@ struct IngestRun {
         var place = try FramePlace(shard, copy: logits == .copy ? directory.file(copyName(index)) : nil)
         try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examine(shard, entry: $0) }) { entry, outcome in
             switch outcome {
-            case .accepted(let row) where !seen.insert(row.rolloutID).inserted:
+            case .accepted(let row, _) where !seen.insert(row.rolloutID).inserted:
                 record.rejections.append(duplicate(row.rolloutID, entry, shard.entries[entry], "a second time in this shard, expected each id once"))
-            case .accepted(var row):
+            case .accepted(var row, let vocabulary):
+                if let vocabulary { record.vocabularies.insert(vocabulary) }
                 try place.fill(&row)
                 try table.append(row)
                 record.rolloutIDs.append(row.rolloutID)
@@ -110,7 +113,7 @@ struct IngestRun {
     }
 
     private enum Outcome: Sendable {
-        case accepted(RolloutRow)
+        case accepted(RolloutRow, vocabulary: Int?)
         case rejected(ShardRecord.Rejection)
     }
 
@@ -125,7 +128,7 @@ struct IngestRun {
             return reject(nil, reason, "found bytes \(span.offset)..<\(span.offset + span.length) that are no whole zstd frame, expected one")
         }
         do {
-            return .accepted(try row(shard, span, place: "frame \(index) at byte \(span.offset)"))
+            return try accept(shard, span, place: "frame \(index) at byte \(span.offset)")
         } catch let error as FrameError {
             return reject(error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
         } catch let error as Rejection {
@@ -133,13 +136,13 @@ struct IngestRun {
         } catch { return reject(nil, "unreadable_frame", "\(error)") }
     }
 
-    private func row(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> RolloutRow {
+    private func accept(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> Outcome {
         let stream = try FrameStream(span, in: shard.file, place: place)
         var check = LogitsCheck()
         let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place) { check.see($0, $1, $2) }
         let row = try RolloutValidation(frame, span: span, keepLogits: logits != .drop).row()
         try check.requireFinite(rolloutID: row.rolloutID)
-        return row
+        return .accepted(row, vocabulary: frame.logits?.vocabulary)
     }
 
     private func duplicate(_ id: String, _ index: Int, _ entry: ShardEntry, _ where_: String) -> ShardRecord.Rejection {
@@ -217,6 +220,9 @@ struct IngestRun {
             "trainable_tokens": records.reduce(0) { $0 + $1.trainableTokens },
         ]
         for row in rejected { counts["rejected_\(row.reason)", default: 0] += 1 }
+        // What later stages hold a checkpoint against.
+        let vocabularies = records.reduce(into: Set<Int>()) { $0.formUnion($1.vocabularies) }
+        if let vocabulary = vocabularies.first, vocabularies.count == 1 { counts["vocabulary"] = vocabulary }
         return counts
     }
 

@@ -59,9 +59,12 @@ struct PlanCommand: StageCommand {
 struct ScoredRollouts {
     private(set) var rows: [(rollout: RolloutRow, score: ScoreRow)] = []
     let directory: String
+    /// Width of the dump's logits, where it has any and they agree.
+    let vocabulary: Int?
 
     init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest) throws {
         directory = scores
+        vocabulary = ingestManifest.counts["vocabulary"]
         let names = ingestManifest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
         for name in names {
             let scoreName = "scores-" + name.dropFirst("rollouts-".count)

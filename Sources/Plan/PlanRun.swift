@@ -20,7 +20,7 @@ struct PlanRun {
         let allDropped = (dropped + plan.dropped.map { (eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
         let report = PlanReport(plan: plan, inputs: inputs, dropped: allDropped.map(\.1), recipe: recipe)
         let outputs = try write(plan, eligible, allDropped)
-        let manifest = try directory.finish(outputs: outputs, counts: report.counts)
+        let manifest = try directory.finish(outputs: outputs, counts: report.counts.merging(rollouts.vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 })
         report.lines.forEach(context.say)
         plan.warnings.forEach(context.warn)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "summary": report.summary])

@@ -117,7 +117,13 @@ package struct StageDirectory: Sendable {
             throw StageError(.otherConfiguration, "\(path): --overwrite empties only directories that a stage made; this one is not. Choose another --output.")
         }
         try remove(Manifest.name)
-        for name in try manager.contentsOfDirectory(atPath: path).sorted() { try remove(name) }
+        for name in try manager.contentsOfDirectory(atPath: path).sorted() where Self.isOurs(name) { try remove(name) }
+    }
+
+    /// What stages write; anything else in the directory is somebody's own and stays.
+    private static func isOurs(_ name: String) -> Bool {
+        [".arrow", ".rollouts.zst", AtomicFile.temporarySuffix].contains { name.hasSuffix($0) } || name.hasPrefix("step-")
+            || [".work", "recipe.resolved.json", "jobs"].contains(name)
     }
 
     private func removeWork() throws { try remove(".work") }

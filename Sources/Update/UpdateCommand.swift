@@ -40,6 +40,7 @@ struct UpdateCommand: StageCommand {
     func runStage(_ context: StageContext) throws -> StageSummary {
         let planned = try Manifest.finished(plan, stage: "plan")
         let source = try Checkpoint(directory: checkpoint)
+        try requireVocabulary(of: planned, source)
         let resume = try resumeFrom.map { try SavedStep.last(in: $0) }
         if options.dryRun { return StageSummary(["would_write": output, "rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0]) }
         // One task does the whole step.
@@ -58,6 +59,13 @@ struct UpdateCommand: StageCommand {
                 saveEvery: saveEvery, context: context
             ).run()
         }
+    }
+
+    private func requireVocabulary(of planned: Manifest, _ source: Checkpoint) throws {
+        guard let vocabulary = planned.counts["vocabulary"], vocabulary != source.architecture.vocabulary else { return }
+        throw StageError(
+            .invalidInput,
+            "\(checkpoint): found a vocabulary of \(source.architecture.vocabulary), expected \(vocabulary), that of the dump's logits. Give the checkpoint that sampled the dump.")
     }
 
     private var settings: [String: String] {

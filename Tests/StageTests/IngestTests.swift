@@ -30,7 +30,7 @@ let ingest = Executable("crux-ingest")
         #expect(result.status == 0, "\(result.errors)")
         // The README of the golden data: 24 prompts x 8 rollouts, 6,095 trainable tokens.
         let counts = result.summary["counts"] as? [String: Int]
-        #expect(counts == ["rollouts": 192, "rejected": 0, "trainable_tokens": 6095])
+        #expect(counts == ["rollouts": 192, "rejected": 0, "trainable_tokens": 6095, "vocabulary": 32])
         #expect(result.output.split(separator: "\n").count == 1)
         let first = try #require(try rows().first)
         #expect(first.rolloutID == "add-21-0000-00" && first.groupID == "add-21-0000" && first.sampleIndex == 0)

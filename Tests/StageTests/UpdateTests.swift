@@ -76,6 +76,9 @@ import Testing
         ])
         #expect(result.status == 3)
         #expect(result.errors.contains("32") && result.errors.contains("40"))
+        let update = try run.runUpdate(checkpoint: fixture("families/qwen2-tied"))
+        #expect(update.status == 3)
+        #expect(update.errors.contains("32") && update.errors.contains("40"))
     }
 
     @Test func aMissingShardOfACheckpointIsNamed() throws {
@@ -93,7 +96,10 @@ import Testing
         try run.update()
         try run.plan(fixture("recipes/raft.yaml"), to: "other")
         #expect(try run.runUpdate(plan: "other").status == 5)
+        try "mine".write(toFile: run.folder("update/notes.txt"), atomically: true, encoding: .utf8)
         #expect(try run.runUpdate(plan: "other", ["--overwrite"]).status == 0)
+        #expect(FileManager.default.fileExists(atPath: run.folder("update/notes.txt")))
+        #expect(!FileManager.default.fileExists(atPath: run.folder("update/step-000006")))
     }
 
     @Test func aFullDiskLeavesNothingThatLooksWhole() throws {
