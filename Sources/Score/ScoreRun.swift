@@ -63,7 +63,9 @@ struct ScoreRun {
             return try scoreFile(names[index], output: output)
         }
         guard failures.isEmpty else {
-            return StageSummary(status: .invalidInput, ["output": directory.path, "failed_shards": failures.map(\.file)])
+            // Not one file could be scored: that is the input's fault as a whole, a wrong checkpoint for example.
+            let status: ExitStatus = failures.count == names.count ? .invalidInput : .someShardsFailed
+            return StageSummary(status: status, ["output": directory.path, "failed_shards": failures.map(\.file)])
         }
         return try directory.exclusively { try finish(work) }
     }
