@@ -61,4 +61,18 @@ import Testing
             do { _ = try ArrowTableReader(path: folder("damaged.arrow"), table: Tables.plan).rows() } catch is FormatError {}
         }
     }
+
+    /// Written by pyarrow: four rows sliced out of a plan, with a list of structs before our columns and a dictionary behind.
+    @Test(arguments: ["plain", "zstd"]) func filesOfPyarrowAreReadPastColumnsOfOtherTypes(_ kind: String) throws {
+        let rows = try ArrowTableReader(path: fixture("arrow/pyarrow-\(kind).arrow"), table: Tables.plan).rows()
+        #expect(rows.map(\.rolloutID) == ["add-21-0000-05", "add-21-0000-06", "add-21-0000-07", "add-21-0001-00"])
+        #expect(rows.allSatisfy { $0.tokenIDs.count == $0.lossMask.count && $0.tokenIDs.first == 17 && $0.referenceLogprobs == nil })
+    }
+
+    @Test func lz4IsRefusedByName() throws {
+        let error = #expect(throws: FormatError.self) {
+            _ = try ArrowTableReader(path: fixture("arrow/pyarrow-lz4.arrow"), table: Tables.plan).rows()
+        }
+        #expect(error?.found == "LZ4-compressed buffers")
+    }
 }
