@@ -38,8 +38,12 @@ def check(path):
 
 import pyarrow.compute  # noqa: E402
 
-for folder in sys.argv[1:]:
-    for path in sorted(glob.glob(folder + "/*.arrow")):
+for folder in sys.argv[1:] or ["(no stage directory given)"]:
+    paths = sorted(glob.glob(folder + "/*.arrow"))
+    if not paths:
+        failed = True
+        print(f"FAIL {folder}: no *.arrow in it, so nothing was checked")
+    for path in paths:
         try:
             print(f"ok   {path.split('/')[-2]}/{path.split('/')[-1]}: {check(path)} rows in pyarrow, polars, pandas, DuckDB")
         except Exception as error:
