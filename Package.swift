@@ -30,6 +30,7 @@ let package = Package(
         .executable(name: "crux-score", targets: ["Score"]),
         .executable(name: "crux-plan", targets: ["Plan"]),
         .executable(name: "crux-update", targets: ["Update"]),
+        .executable(name: "crux-rollout", targets: ["Rollout"]),
         .executable(name: "crux-bench", targets: ["Bench"]),
     ],
     dependencies: [
@@ -45,6 +46,7 @@ let package = Package(
 
         // ground
         library("CKernels"),
+        library("Randomness"),
         library("Formats", ["CZstd", "CCrypto"]),
 
         // kernels
@@ -52,10 +54,11 @@ let package = Package(
         library("Tensors", ["COpenBLAS", "CKernels"]),
 
         // domain
-        library("Credit"),
+        library("Credit", ["Randomness"]),
         library("Objectives"),
         library("Rewards"),
-        library("Models", ["Tensors", "Formats", "CKernels"]),
+        library("Models", ["Tensors", "Formats", "CKernels", "Randomness"]),
+        library("Tokenizer", ["Formats"]),
 
         // meaning
         library("Recipes", ["Credit", "Objectives", "Optimizers", yams]),
@@ -68,6 +71,7 @@ let package = Package(
         stage("Score", ["Rewards", "Models", "CKernels"]),
         stage("Plan", ["Credit", "Recipes"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
+        stage("Rollout", ["Models", "Tokenizer"]),
         stage("Bench", ["CKernels", "Tensors", "Models", "COpenBLAS"]),
 
         // tests
@@ -78,7 +82,8 @@ let package = Package(
         tests("Rewards", ["Rewards"]),
         tests("Optimizers", ["Optimizers"]),
         tests("Kernels", ["CKernels"]),
-        tests("Models", ["Models", "Tensors", "Formats"]),
+        tests("Models", ["Models", "Tensors", "Formats", "Randomness"]),
+        tests("Tokenizer", ["Tokenizer"]),
         tests("Recipes", ["Recipes"]),
         tests("Stage", ["Formats", "Models"]),
     ]

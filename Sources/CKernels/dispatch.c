@@ -20,6 +20,7 @@ typedef struct {
     void (*add)(float *, const float *, size_t);
     double (*squared_norm)(const float *, size_t);
     void (*log_softmax_stats)(const float *, size_t, float, int32_t, float *, float *, float *);
+    int32_t (*sample_row)(const float *, size_t, float, float, double);
     void (*head_backward_row)(float *, size_t, float, float, int32_t, float);
     void (*adamw)(float *, const float *, float *, float *, size_t, const crux_adamw_settings *);
 } crux_kernels;
@@ -145,6 +146,9 @@ void crux_add(float *y, const float *x, size_t n) { chosen->add(y, x, n); }
 double crux_squared_norm(const float *x, size_t n) { return chosen->squared_norm(x, n); }
 void crux_log_softmax_stats(const float *logits, size_t n, float inverse_temperature, int32_t target, float *logprob, float *entropy, float *lse) {
     chosen->log_softmax_stats(logits, n, inverse_temperature, target, logprob, entropy, lse);
+}
+int32_t crux_sample_row(const float *logits, size_t n, float inverse_temperature, float lse, double u) {
+    return chosen->sample_row(logits, n, inverse_temperature, lse, u);
 }
 void crux_head_backward_row(float *logits, size_t n, float inverse_temperature, float lse, int32_t target, float dlogprob) {
     chosen->head_backward_row(logits, n, inverse_temperature, lse, target, dlogprob);

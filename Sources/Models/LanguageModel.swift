@@ -29,8 +29,8 @@ package final class LanguageModel: Sendable {
     package let layout: ParameterLayout
     /// All parameters, laid out as `layout`.
     package let parameters: Buffer
-    private let weights: DecoderWeights
-    private let compute: Compute
+    let weights: DecoderWeights
+    let compute: Compute
     package var threads: Int { compute.threads }
 
     package init(_ architecture: DecoderArchitecture, parameters: Buffer, threads: Int) {

@@ -73,6 +73,17 @@ void crux_log_softmax_stats(const float *logits, size_t n, float inverse_tempera
 // logits -> dlogprob * (1[v = target] - p_v) * inverse_temperature in place.
 void crux_head_backward_row(float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob);
 
+// Generation. Each result depends on its own row alone, never on how many rows are computed together.
+// y[r][o] = x[r] . w[o]: x [rows, inputs] and y [rows, outputs] with strides, w [outputs, inputs] dense.
+void crux_linear_rows(const float *x, size_t rows, size_t x_stride, const float *w, size_t outputs, size_t inputs, float *y, size_t y_stride);
+// scores[t] = q . keys[t], and out += sum p[t] values[t], over `count` keys of `width` floats, `stride` apart.
+void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores);
+void crux_attention_mix(const float *p, const float *values, size_t stride, size_t count, size_t width, float *out);
+// The first of the largest elements.
+int32_t crux_argmax(const float *x, size_t n);
+// The token where the cumulative probability of softmax(inverse_temperature * logits), in token order, first exceeds u in [0, 1).
+int32_t crux_sample_row(const float *logits, size_t n, float inverse_temperature, float log_sum_exp, double u);
+
 // One AdamW step with decoupled weight decay, in the order of torch.optim.AdamW. All constants are computed in double and
 // rounded once: 1 - 0.999f, say, is wrong in its fifth digit.
 typedef struct {

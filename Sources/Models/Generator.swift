@@ -1,0 +1,194 @@
+import Randomness
+import Tensors
+
+/// A prompt to be continued.
+package struct GenerationRequest: Sendable {
+    package let prompt: [Int32]
+    package let maxTokens: Int
+    package let seed: UInt64
+    package let sampling: SamplingParameters
+
+    /// `prompt` holds at least one token, all within the vocabulary; `maxTokens` is at least 1.
+    package init(prompt: [Int32], maxTokens: Int, seed: UInt64, sampling: SamplingParameters) {
+        self.prompt = prompt
+        self.maxTokens = maxTokens
+        self.seed = seed
+        self.sampling = sampling
+    }
+}
+
+/// What followed a prompt; the stop token, where one ended it, is the last.
+package struct Continuation: Sendable {
+    package internal(set) var tokens: [Int32] = []
+    package internal(set) var logprobs: [Float] = []
+    /// Of softmax(logits / temperature), nats.
+    package internal(set) var entropies: [Float] = []
+    package internal(set) var isStopped = false
+}
+
+/// Samples continuations with a key-value cache: many at once, each distinct stretch of the prompts computed once. What a
+/// request gets depends on its prompt, seed and sampling alone, not on what runs beside it.
+package struct Generator {
+    private let model: LanguageModel
+    private let stopTokens: Set<Int32>
+    private let slots: Int
+
+    /// `slots`: sequences computed at a time.
+    package init(_ model: LanguageModel, stopTokens: Set<Int32>, slots: Int) {
+        self.model = model
+        self.stopTokens = stopTokens
+        self.slots = max(1, slots)
+    }
+
+    /// `onToken` sees the raw logits [V] that each token was drawn from; `onFinish` gets each continuation as it ends, in any
+    /// order; `step` is called between passes and may throw to stop.
+    package func run(
+        _ requests: [GenerationRequest], onToken: (_ request: Int, _ logits: UnsafeMutablePointer<Float>) throws -> Void = { _, _ in },
+        step: () throws -> Void = {}, onFinish: (_ request: Int, Continuation) throws -> Void
+    ) throws {
+        let longest = requests.map { $0.prompt.count + $0.maxTokens }.max() ?? 0
+        let pass = try DecodingPass(model, positions: longest), prefixes = PrefixStore(requests.map(\.prompt))
+        let logits = Buffer(slots * model.architecture.vocabulary)
+        var active: [Sequence] = [], next = 0
+        while next < requests.count || !active.isEmpty {
+            try step()
+            let admitted = next..<min(requests.count, next + slots - active.count)
+            prefixes.compute(admitted, model.architecture, pass)
+            active += admitted.map { Sequence($0, requests[$0], prefixes) }
+            next = admitted.upperBound
+            try draw(&active, logits, pass, onToken)
+            for sequence in active where sequence.isFinished { try onFinish(sequence.request, sequence.continuation) }
+            active.removeAll(where: \.isFinished)
+            advance(&active, pass)
+        }
+    }
+
+    /// One token for each sequence, from its hidden state.
+    private func draw(
+        _ active: inout [Sequence], _ buffer: Buffer, _ pass: DecodingPass, _ onToken: (Int, UnsafeMutablePointer<Float>) throws -> Void
+    ) throws {
+        let width = model.architecture.hidden, hidden = Buffer(active.count * width)
+        for (row, sequence) in active.enumerated() { (hidden.pointer + row * width).update(from: sequence.hidden, count: width) }
+        let logits = Matrix(buffer.pointer, rows: active.count, columns: model.architecture.vocabulary)
+        pass.logits(hidden.matrix(rows: active.count), into: logits)
+        let drawn = [SampledToken](unsafeUninitializedCapacity: active.count) { result, count in
+            nonisolated(unsafe) let target = result
+            model.compute.forEach(active.count) { row in
+                let sampled = SampledToken(logits.row(row), count: logits.columns, active[row].sampling, uniform: active[row].nextUniform)
+                (target.baseAddress! + row).initialize(to: sampled)
+            }
+            count = active.count
+        }
+        for row in active.indices {
+            try onToken(active[row].request, logits.row(row))
+            active[row].take(drawn[row], stopTokens)
+        }
+    }
+
+    /// The hidden state after each sequence's newest token.
+    private func advance(_ active: inout [Sequence], _ pass: DecodingPass) {
+        guard !active.isEmpty else { return }
+        let rows = active.indices.map { active[$0].nextRow(model.architecture) }
+        let hidden = pass.hidden(rows), width = model.architecture.hidden
+        for row in active.indices { active[row].hidden = Array(UnsafeBufferPointer(start: hidden.pointer + row * width, count: width)) }
+    }
+}
+
+/// A request in the making.
+private struct Sequence {
+    let request: Int
+    let sampling: SamplingParameters
+    private let maxTokens: Int
+    private let promptLength: Int
+    private var path: [KeyValueBlock]
+    private var random: SplitMix64
+    /// [C], after the newest token.
+    var hidden: [Float]
+    private(set) var continuation = Continuation()
+    private(set) var nextUniform: Double
+    private(set) var isFinished = false
+
+    init(_ request: Int, _ wanted: GenerationRequest, _ prefixes: PrefixStore) {
+        self.request = request
+        sampling = wanted.sampling
+        maxTokens = wanted.maxTokens
+        promptLength = wanted.prompt.count
+        (path, hidden) = prefixes.take(request)
+        random = SplitMix64(seed: wanted.seed)
+        nextUniform = random.uniform()
+    }
+
+    mutating func take(_ sampled: SampledToken, _ stopTokens: Set<Int32>) {
+        continuation.tokens.append(sampled.token)
+        continuation.logprobs.append(sampled.logprob)
+        continuation.entropies.append(sampled.entropy)
+        continuation.isStopped = stopTokens.contains(sampled.token)
+        isFinished = continuation.isStopped || continuation.tokens.count >= maxTokens
+        nextUniform = random.uniform()
+    }
+
+    private static let blockTokens = 64
+
+    mutating func nextRow(_ a: DecoderArchitecture) -> DecodingRow {
+        let generated = continuation.tokens.count - 1, position = promptLength + generated
+        if generated % Self.blockTokens == 0 { path.append(KeyValueBlock(a, start: position, capacity: min(Self.blockTokens, maxTokens - generated))) }
+        return DecodingRow(token: continuation.tokens[generated], position: position, path: path)
+    }
+}
+
+/// The prompts' caches: each distinct stretch computed when its first request starts, forgotten when its last has.
+private final class PrefixStore {
+    private struct Run {
+        let tokens: Range<Int>
+        let start: Int
+        var waiting = 0
+        var block: KeyValueBlock?
+        /// [C], after the run's last token.
+        var hidden: [Float] = []
+    }
+
+    private let forest: TokenForest
+    private var runs: [Run]
+    /// Per request, its runs, root first.
+    private let paths: [[Int]]
+
+    init(_ prompts: [[Int32]]) {
+        forest = TokenForest(prompts)
+        var runs = forest.runs.map { Run(tokens: $0.tokens, start: $0.prefixLength) }
+        let byStart = Dictionary(uniqueKeysWithValues: forest.runs.enumerated().map { ($1.tokens.lowerBound, $0) })
+        paths = forest.paths.map { $0.compactMap { byStart[$0.lowerBound] } }
+        for run in paths.joined() { runs[run].waiting += 1 }
+        self.runs = runs
+    }
+
+    private static let rowsPerPass = 256
+
+    /// Everything that the requests' prompts need and is not there yet.
+    func compute(_ requests: Range<Int>, _ a: DecoderArchitecture, _ pass: DecodingPass) {
+        var rows: [DecodingRow] = [], ends: [(row: Int, run: Int)] = []
+        for request in requests {
+            for (depth, run) in paths[request].enumerated() where runs[run].block == nil {
+                runs[run].block = KeyValueBlock(a, start: runs[run].start, capacity: runs[run].tokens.count)
+                let path = paths[request][...depth].compactMap { runs[$0].block }
+                rows += runs[run].tokens.map { DecodingRow(token: forest.tokenIDs[$0], position: Int(forest.positions[$0]), path: path) }
+                ends.append((rows.count - 1, run))
+            }
+        }
+        for start in stride(from: 0, to: rows.count, by: Self.rowsPerPass) {
+            let part = start..<min(rows.count, start + Self.rowsPerPass)
+            let hidden = pass.hidden(Array(rows[part])), width = a.hidden
+            for (row, run) in ends where part.contains(row) {
+                runs[run].hidden = Array(UnsafeBufferPointer(start: hidden.pointer + (row - part.lowerBound) * width, count: width))
+            }
+        }
+    }
+
+    func take(_ request: Int) -> (path: [KeyValueBlock], hidden: [Float]) {
+        let path = paths[request].compactMap { runs[$0].block }, hidden = paths[request].last.map { runs[$0].hidden } ?? []
+        for run in paths[request] {
+            runs[run].waiting -= 1
+            if runs[run].waiting == 0 { runs[run].block = nil }
+        }
+        return (path, hidden)
+    }
+}

@@ -1,0 +1,3 @@
+import StageSupport
+@main
+enum RolloutMain { static func main() {} }
