@@ -71,7 +71,7 @@ let package = Package(
         stage("Score", ["Rewards", "Models", "CKernels"]),
         stage("Plan", ["Credit", "Recipes"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
-        stage("Rollout", ["Models", "Tokenizer"]),
+        stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Bench", ["CKernels", "Tensors", "Models", "COpenBLAS"]),
 
         // tests

@@ -66,6 +66,44 @@ package struct ScoreRow: Equatable, Sendable {
     package init() {}
 }
 
+/// One continuation to be sampled: the j-th state of a base rollout, once per replicate.
+package struct JobRow: Equatable, Sendable {
+    /// Readable and unique: base, state and replicate. What `ingest` calls the joined rollout.
+    package var jobID = ""
+    /// At most 64 characters of [A-Za-z0-9._-]: what engines hand back.
+    package var customID = ""
+    package var baseRolloutID = ""
+    package var groupID = ""
+    package var stateIndex: Int32 = 0
+    /// Index in the base's `token_ids` of the first token to be sampled anew.
+    package var anchorPosition: Int32 = 0
+    /// Entropy of the anchor token, where the base's is known; null for state 0.
+    package var anchorEntropy: Float?
+    package var prefixLength: Int32 = 0
+    package var prefixSHA256 = ""
+    package var replicate: Int32 = 0
+    package var seed: Int64 = 0
+    package var maxTokens: Int32 = 0
+    /// Tokens put behind the base's own at the prefix's end (S-GRPO's inducer).
+    package var injectedTokenIDs: [Int32] = []
+    /// Text of the response as far as the prefix goes; null without a tokenizer.
+    package var completionPrefix: String?
+    package init() {}
+}
+
+/// A base rollout with the states that were made of it: what a second plan needs beside the jobs' results.
+package struct BaseRow: Equatable, Sendable {
+    package var rollout = RolloutRow()
+    package var reward: Float?
+    package var correct: Bool?
+    package var entropy: [Float]?
+    package var oldLogprobs: [Float]?
+    package var referenceLogprobs: [Float]?
+    /// Lengths of the states' prefixes within `token_ids`, state 0 (the prompt) first.
+    package var statePositions: [Int32] = []
+    package init() {}
+}
+
 /// One rollout to learn from. `klWeights` is filled only when a KL term is on: the aggregation weights without the
 /// entropy mask, because the mask acts on the policy gradient alone.
 package struct PlanRow: Equatable, Sendable {

@@ -149,6 +149,51 @@ package enum Tables {
         ],
         make: { PlanRow() }, weight: { $0.tokenIDs.count })
 
+    package static let jobs = Table<JobRow>(
+        name: "jobs",
+        columns: [
+            .utf8("job_id", \.jobID),
+            .utf8("custom_id", \.customID),
+            .utf8("base_rollout_id", \.baseRolloutID),
+            .utf8("group_id", \.groupID),
+            .int32("state_index", \.stateIndex),
+            .int32("anchor_position", \.anchorPosition),
+            .float32("anchor_entropy", \.anchorEntropy),
+            .int32("prefix_length", \.prefixLength),
+            .utf8("prefix_sha256", \.prefixSHA256),
+            .int32("replicate", \.replicate),
+            .int64("seed", \.seed),
+            .int32("max_tokens", \.maxTokens),
+            .listInt32("injected_token_ids", \.injectedTokenIDs),
+            .utf8("completion_prefix", \.completionPrefix),
+        ],
+        make: { JobRow() }, weight: { 32 + ($0.completionPrefix?.utf8.count ?? 0) })
+
+    package static let bases = Table<BaseRow>(
+        name: "bases",
+        columns: [
+            .utf8("rollout_id", \.rollout.rolloutID),
+            .utf8("group_id", \.rollout.groupID),
+            .utf8("policy_version", \.rollout.policyVersion),
+            .utf8("prompt", \.rollout.prompt),
+            .utf8("completion", \.rollout.completion),
+            .utf8("reference_answer", \.rollout.referenceAnswer),
+            .utf8("data_source", \.rollout.dataSource),
+            .utf8("finish_reason", \.rollout.finishReason),
+            .float32("temperature", \.rollout.temperature),
+            .float32("top_p", \.rollout.topP),
+            .listInt32("token_ids", \.rollout.tokenIDs),
+            .listBool("loss_mask", \.rollout.lossMask),
+            .utf8("evidence", \.rollout.evidence),
+            .float32("reward", \.reward),
+            .bool("correct", \.correct),
+            .listFloat32("entropy", \.entropy),
+            .listFloat32("old_logprobs", \.oldLogprobs),
+            .listFloat32("reference_logprobs", \.referenceLogprobs),
+            .listInt32("state_positions", \.statePositions),
+        ],
+        make: { BaseRow() }, weight: { $0.rollout.tokenIDs.count })
+
     package static let dropped = Table<DroppedRow>(
         name: "dropped",
         columns: [.utf8("rollout_id", \.rolloutID), .utf8("group_id", \.groupID), .utf8("reason", \.reason)],

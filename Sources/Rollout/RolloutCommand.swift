@@ -1,3 +1,111 @@
+import ArgumentParser
+import Formats
+import Foundation
+import Models
 import StageSupport
+import Tokenizer
+
 @main
-enum RolloutMain { static func main() {} }
+enum RolloutMain {
+    static func main() { RolloutCommand.runMain() }
+}
+
+enum LogitsType: String, ExpressibleByArgument, CaseIterable {
+    case bf16, f16, f32
+    var dtype: DType { self == .bf16 ? .bf16 : self == .f16 ? .f16 : .f32 }
+}
+
+/// A checkpoint and prompts, or jobs → rollout shards, sampled on the CPU.
+struct RolloutCommand: StageCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "crux-rollout", abstract: "Samples rollouts from a Hugging Face checkpoint, for prompts or for re-expansion jobs.", version: cruxVersion)
+    static let stage = "rollout"
+
+    @Option(help: "Hugging Face checkpoint to sample from, with its tokenizer.json.")
+    var checkpoint: String
+
+    @Option(help: "Prompts as JSON lines: group_id, prompt or prompt_token_ids, reference_answer, data_source.")
+    var prompts: String?
+
+    @Option(help: "Jobs to run: the jobs folder of crux-plan, or a file of request lines such as missing.jsonl.")
+    var jobs: String?
+
+    @Option(help: "Directory to make.")
+    var output: String
+
+    @Option(help: "Rollouts per prompt.")
+    var groupSize = 8
+
+    @Option(help: "Most tokens to sample for a prompt (default: 1024); jobs bring their own.")
+    var maxTokens = 1024
+
+    @Option(help: "Sampling temperature; 0 is greedy.")
+    var temperature: Float = 1
+
+    @Option(help: "Sample from the most likely tokens that make up this probability.")
+    var topP: Float = 1
+
+    @Option(help: "Sample from this many most likely tokens; 0 is all.")
+    var topK = 0
+
+    @Flag(help: "Write the raw logits of every sampled token.")
+    var logits = false
+
+    @Option(help: "Type of the written logits: bf16, f16, f32.")
+    var logitsType = LogitsType.bf16
+
+    @Option(help: "Rollouts computed at a time; what is sampled doesn't depend on it.")
+    var batch = 32
+
+    @Option(help: "Rollouts per shard file.")
+    var rolloutsPerShard = 256
+
+    @Option(help: "Text to record as policy_version (default: a digest of the checkpoint).")
+    var policyVersion: String?
+
+    @OptionGroup var options: StageOptions
+
+    func validate() throws {
+        guard (prompts == nil) != (jobs == nil) else { throw ValidationError("Give either --prompts or --jobs.") }
+        for (name, value) in [("--group-size", groupSize), ("--max-tokens", maxTokens), ("--batch", batch), ("--rollouts-per-shard", rolloutsPerShard)]
+        where value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1.") }
+        guard temperature >= 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); it must be 0 or more.") }
+        guard topP > 0, topP <= 1 else { throw ValidationError("--top-p is \(topP); it must be above 0 and at most 1.") }
+        guard topK >= 0 else { throw ValidationError("--top-k is \(topK); it must be 0 (all) or more.") }
+    }
+
+    func runStage(_ context: StageContext) throws -> StageSummary {
+        let model = try Checkpoint(directory: checkpoint)
+        let digests = try model.inputPaths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
+        let settings = SampleSettings(
+            sampling: SamplingParameters(temperature: temperature, topP: topP, topK: topK), groupSize: groupSize, maxTokens: maxTokens, seed: options.seed,
+            version: policyVersion ?? Self.version(digests))
+        let tokenizer = try Tokenizer(path: checkpoint), source = try RolloutSource(prompts: prompts, jobs: jobs)
+        let samples = try source.samples(settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
+        if options.dryRun { return StageSummary(["would_write": output, "rollouts": samples.count]) }
+        let plan = Manifest(stage: Self.stage, configuration: configuration(settings), inputs: digests + (try source.inputFiles()))
+        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
+        case .done(let manifest):
+            context.say("\(output) is finished already; nothing to do")
+            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
+        case .work(let directory):
+            return try RolloutRun(
+                directory: directory, checkpoint: model, tokenizer: tokenizer, samples: samples, settings: settings,
+                logits: logits ? logitsType.dtype : nil, slots: batch, perShard: rolloutsPerShard, context: context
+            ).run()
+        }
+    }
+
+    /// The weights' digest in short.
+    private static func version(_ files: [Manifest.File]) -> String {
+        String(SHA256Digest.of(files.compactMap(\.sha256).joined(separator: " ")).prefix(16))
+    }
+
+    private func configuration(_ settings: SampleSettings) -> [String: String] {
+        [
+            "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "top_p": "\(topP)", "top_k": "\(topK)",
+            "seed": "\(options.seed)", "logits": logits ? logitsType.rawValue : "none", "rollouts_per_shard": "\(rolloutsPerShard)",
+            "policy_version": settings.version,
+        ]
+    }
+}

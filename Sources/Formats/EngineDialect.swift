@@ -1,0 +1,234 @@
+import Foundation
+
+/// A continuation asked of an engine, with every sampling field spelled out: engines otherwise take defaults of their own
+/// (or of the model's generation_config.json).
+package struct EngineRequest: Equatable, Sendable {
+    package var customID = ""
+    /// Token ids of the prefix.
+    package var prefix: [Int32] = []
+    package var maxTokens = 0
+    package var seed: Int64 = 0
+    package var temperature: Float = 1
+    package var topP: Float = 1
+    /// 0 is off.
+    package var topK = 0
+    package var stopTokenIDs: [Int32] = []
+    /// The name under which a server knows the policy.
+    package var model = "policy"
+    /// For chat endpoints: the prompt, and the text of the response so far.
+    package var prompt = ""
+    package var responsePrefix = ""
+
+    package init() {}
+}
+
+/// What an engine gave back for one request.
+package struct EngineResult: Equatable, Sendable {
+    package var customID = ""
+    /// The engine's own words where it failed.
+    package var error: String?
+    /// The prefix as the engine saw it, if it says so.
+    package var prefix: [Int32]?
+    /// nil where the engine returned text alone.
+    package var tokenIDs: [Int32]?
+    package var logprobs: [Float]?
+    package var text = ""
+    package var finishReason = ""
+    /// Sampled tokens by the engine's own count.
+    package var tokenCount: Int?
+
+    package init() {}
+}
+
+/// A way of writing requests and results as JSON lines. A newcomer: one type, one line in the registry.
+package protocol EngineDialect: Sendable {
+    static var name: String { get }
+    /// Whether a prefix travels as text, so that it must be whole UTF-8 and may come back tokenised differently.
+    static var sendsText: Bool { get }
+    static func line(_ request: EngineRequest) -> [String: Any]
+    /// nil where the object is no request of this dialect.
+    static func request(_ object: [String: Any]) -> EngineRequest?
+    /// nil where the object is no result of this dialect.
+    static func result(_ object: [String: Any]) -> EngineResult?
+}
+
+package enum EngineDialects {
+    package static let all: [any EngineDialect.Type] = [ChatPrefill.self, OpenAICompletions.self, SGLangGenerate.self]
+    package static var names: [String] { all.map { $0.name } }
+    package static func named(_ name: String) -> (any EngineDialect.Type)? { all.first { $0.name == name } }
+
+    /// One JSON line of a request.
+    package static func encode(_ request: EngineRequest, as dialect: any EngineDialect.Type) throws -> String {
+        let data = try JSONSerialization.data(withJSONObject: dialect.line(request), options: [.sortedKeys, .withoutEscapingSlashes])
+        return String(decoding: data, as: UTF8.self) + "\n"
+    }
+
+    /// nil where the line is not a JSON object of any dialect.
+    package static func decodeRequest(_ line: Data) -> EngineRequest? { object(line).flatMap { object in all.lazy.compactMap { $0.request(object) }.first } }
+    package static func decodeResult(_ line: Data) -> EngineResult? { object(line).flatMap { object in all.lazy.compactMap { $0.result(object) }.first } }
+
+    private static func object(_ line: Data) -> [String: Any]? { (try? JSONSerialization.jsonObject(with: line)) as? [String: Any] }
+}
+
+/// A float as the decimal that reads back to it: 0.7, not 0.699999988079071.
+private func decimal(_ value: Float) -> NSDecimalNumber { NSDecimalNumber(string: "\(value)") }
+
+private func tokens(_ value: Any?) -> [Int32]? {
+    guard let list = value as? [Any] else { return nil }
+    let ids = list.compactMap { ($0 as? NSNumber).flatMap { Int32(exactly: $0.int64Value) } }
+    return ids.count == list.count ? ids : nil
+}
+
+private func float(_ value: Any?) -> Float? { (value as? NSNumber)?.floatValue }
+
+/// Fields that completions and chat bodies share. Off-values are spelled out too.
+private func openAIBody(_ request: EngineRequest) -> [String: Any] {
+    [
+        "model": request.model, "max_tokens": request.maxTokens, "n": 1, "seed": request.seed, "temperature": decimal(request.temperature),
+        "top_p": decimal(request.topP), "top_k": request.topK == 0 ? -1 : request.topK, "min_p": 0, "presence_penalty": 0, "frequency_penalty": 0,
+        "repetition_penalty": 1, "stop_token_ids": request.stopTokenIDs.map { Int($0) }, "return_token_ids": true, "return_tokens_as_token_ids": true,
+        "skip_special_tokens": true, "stream": false,
+    ]
+}
+
+/// The OpenAI batch shape with `/v1/completions`: token ids in, token ids out. vLLM and compatible servers.
+package enum OpenAICompletions: EngineDialect {
+    package static let name = "openai"
+    package static let sendsText = false
+
+    package static func line(_ request: EngineRequest) -> [String: Any] {
+        let own: [String: Any] = ["prompt": request.prefix.map { Int($0) }, "logprobs": 0, "add_special_tokens": false, "echo": false]
+        return ["custom_id": request.customID, "method": "POST", "url": "/v1/completions", "body": openAIBody(request).merging(own) { $1 }]
+    }
+
+    package static func request(_ object: [String: Any]) -> EngineRequest? {
+        guard let body = object["body"] as? [String: Any], let prefix = tokens(body["prompt"]), let id = object["custom_id"] as? String else { return nil }
+        var request = EngineRequest()
+        request.customID = id
+        request.prefix = prefix
+        request.maxTokens = (body["max_tokens"] as? NSNumber)?.intValue ?? 16
+        request.seed = (body["seed"] as? NSNumber)?.int64Value ?? 0
+        request.temperature = float(body["temperature"]) ?? 1
+        request.topP = float(body["top_p"]) ?? 1
+        request.topK = max(0, (body["top_k"] as? NSNumber)?.intValue ?? 0)
+        request.stopTokenIDs = tokens(body["stop_token_ids"]) ?? []
+        return request
+    }
+
+    /// Batch output lines, and bare responses with a `custom_id` beside them.
+    package static func result(_ object: [String: Any]) -> EngineResult? {
+        guard let id = object["custom_id"] as? String, object["body"] == nil else { return nil }
+        var result = EngineResult()
+        result.customID = id
+        let response = object["response"] as? [String: Any]
+        let body = (response?["body"] as? [String: Any]) ?? object
+        result.error = failure(object, response, body)
+        guard result.error == nil, let choice = (body["choices"] as? [[String: Any]])?.first else {
+            result.error = result.error ?? "no choices in the response"
+            return result
+        }
+        result.prefix = tokens(choice["prompt_token_ids"]) ?? tokens(body["prompt_token_ids"])
+        result.text = choice["text"] as? String ?? (choice["message"] as? [String: Any])?["content"] as? String ?? ""
+        result.finishReason = choice["finish_reason"] as? String ?? ""
+        result.tokenCount = ((body["usage"] as? [String: Any])?["completion_tokens"] as? NSNumber)?.intValue
+        readTokens(choice, &result)
+        return result
+    }
+
+    private static func failure(_ object: [String: Any], _ response: [String: Any]?, _ body: [String: Any]) -> String? {
+        if let error = object["error"], !(error is NSNull) { return describe(error) }
+        if let status = (response?["status_code"] as? NSNumber)?.intValue, status >= 400 { return "status \(status)" }
+        if let error = body["error"], !(error is NSNull) { return describe(error) }
+        return nil
+    }
+
+    private static func describe(_ error: Any) -> String {
+        if let text = (error as? [String: Any])?["message"] as? String { return text }
+        return "\(error)"
+    }
+
+    /// Ids where they were returned, else from tokens written as `token_id:123`. Completions and chat nest them differently.
+    private static func readTokens(_ choice: [String: Any], _ result: inout EngineResult) {
+        let logprobs = choice["logprobs"] as? [String: Any]
+        let entries = logprobs?["content"] as? [[String: Any]]
+        let texts = logprobs?["tokens"] as? [String] ?? entries?.compactMap { $0["token"] as? String }
+        let values = logprobs?["token_logprobs"] as? [Any] ?? entries?.compactMap { $0["logprob"] }
+        let spelled = texts?.compactMap { $0.hasPrefix("token_id:") ? Int32($0.dropFirst(9)) : nil }
+        result.tokenIDs = tokens(choice["token_ids"]) ?? (spelled?.count == texts?.count ? spelled : nil)
+        result.logprobs = values.flatMap { values in
+            let numbers = values.compactMap { float($0) }
+            return numbers.count == values.count ? numbers : nil
+        }
+        if result.tokenCount == nil { result.tokenCount = result.logprobs?.count }
+    }
+}
+
+/// `/v1/chat/completions` with the response so far as an assistant message to be continued: what `vllm run-batch` takes. The
+/// prefix travels as text, so the join checks the token ids that came of it. Results have the completions' shape.
+package enum ChatPrefill: EngineDialect {
+    package static let name = "chat"
+    package static let sendsText = true
+
+    package static func line(_ request: EngineRequest) -> [String: Any] {
+        var messages: [[String: Any]] = [["role": "user", "content": request.prompt]]
+        if !request.responsePrefix.isEmpty { messages.append(["role": "assistant", "content": request.responsePrefix]) }
+        let continues = !request.responsePrefix.isEmpty
+        let own: [String: Any] = [
+            "messages": messages, "add_generation_prompt": !continues, "continue_final_message": continues, "logprobs": true, "top_logprobs": 0,
+        ]
+        return ["custom_id": request.customID, "method": "POST", "url": "/v1/chat/completions", "body": openAIBody(request).merging(own) { $1 }]
+    }
+
+    package static func request(_ object: [String: Any]) -> EngineRequest? { nil }
+    package static func result(_ object: [String: Any]) -> EngineResult? { nil }
+}
+
+/// SGLang's native `/generate`, one object per line; `rid` comes back as `meta_info.id`.
+package enum SGLangGenerate: EngineDialect {
+    package static let name = "sglang"
+    package static let sendsText = false
+
+    package static func line(_ request: EngineRequest) -> [String: Any] {
+        [
+            "rid": request.customID, "input_ids": request.prefix.map { Int($0) }, "return_logprob": true, "logprob_start_len": -1, "top_logprobs_num": 0,
+            "stream": false,
+            "sampling_params": [
+                "max_new_tokens": request.maxTokens, "temperature": decimal(request.temperature), "top_p": decimal(request.topP),
+                "top_k": request.topK == 0 ? -1 : request.topK, "min_p": 0, "presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1,
+                "stop_token_ids": request.stopTokenIDs.map { Int($0) }, "ignore_eos": false, "skip_special_tokens": true, "n": 1,
+                "sampling_seed": request.seed,
+            ] as [String: Any],
+        ]
+    }
+
+    package static func request(_ object: [String: Any]) -> EngineRequest? {
+        guard let id = object["rid"] as? String, let prefix = tokens(object["input_ids"]), let sampling = object["sampling_params"] as? [String: Any] else { return nil }
+        var request = EngineRequest()
+        request.customID = id
+        request.prefix = prefix
+        request.maxTokens = (sampling["max_new_tokens"] as? NSNumber)?.intValue ?? 128
+        request.seed = (sampling["sampling_seed"] as? NSNumber)?.int64Value ?? 0
+        request.temperature = float(sampling["temperature"]) ?? 1
+        request.topP = float(sampling["top_p"]) ?? 1
+        request.topK = max(0, (sampling["top_k"] as? NSNumber)?.intValue ?? 0)
+        request.stopTokenIDs = tokens(sampling["stop_token_ids"]) ?? []
+        return request
+    }
+
+    package static func result(_ object: [String: Any]) -> EngineResult? {
+        guard let meta = object["meta_info"] as? [String: Any], let id = meta["id"] as? String ?? object["rid"] as? String else { return nil }
+        var result = EngineResult()
+        result.customID = id
+        result.text = object["text"] as? String ?? ""
+        // [log-probability, id, text or null] per token; some servers leave the text out.
+        let triples = meta["output_token_logprobs"] as? [[Any]]
+        result.tokenIDs = tokens(object["output_ids"]) ?? tokens(triples?.map { $0.count > 1 ? $0[1] : NSNull() })
+        let logprobs = triples?.compactMap { float($0.first) }
+        result.logprobs = logprobs?.count == triples?.count ? logprobs : nil
+        result.tokenCount = (meta["completion_tokens"] as? NSNumber)?.intValue
+        let reason = meta["finish_reason"] as? [String: Any]
+        result.finishReason = reason?["type"] as? String ?? meta["finish_reason"] as? String ?? ""
+        if result.finishReason == "abort" { result.error = reason?["message"] as? String ?? "aborted" }
+        return result
+    }
+}

@@ -1,0 +1,54 @@
+import Foundation
+
+/// `plan/jobs/`: request lines for engines, and the sidecar tables that join their results.
+package struct JobDirectory: Sendable {
+    package let path: String
+    package static let jobsName = "jobs.arrow"
+    package static let basesName = "bases.arrow"
+    /// Limits of the OpenAI batch format, which other hosts share.
+    package static let linesPerFile = 50_000
+    package static let bytesPerFile = 200_000_000
+
+    package init(_ path: String) { self.path = path }
+
+    package func jobs() throws -> [JobRow] { try table(Self.jobsName, Tables.jobs) }
+    package func bases() throws -> [BaseRow] { try table(Self.basesName, Tables.bases) }
+
+    private func table<Row>(_ name: String, _ table: Table<Row>) throws -> [Row] {
+        guard FileManager.default.fileExists(atPath: path + "/" + name) else {
+            throw FormatError(
+                file: path + "/" + name, place: "", found: "no such file", expected: "the jobs of a crux-plan directory",
+                remedy: "Give the jobs folder that crux-plan made, such as run/plan/jobs.")
+        }
+        return try ArrowTableReader(path: path + "/" + name, table: table).rows()
+    }
+
+    /// Files of request lines, in order.
+    package func lineFiles() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: path).filter { $0.hasPrefix("jobs-") && $0.hasSuffix(".jsonl") }.sorted().map { path + "/" + $0 }
+    }
+
+    package static func linesName(_ index: Int) -> String { String(format: "jobs-%05d.jsonl", index) }
+}
+
+/// Calls `body` with each line of a text file (without its end) and its number, from 1. The last line may lack its end.
+package func forEachLine(of path: String, _ body: (_ number: Int, _ line: Data) throws -> Void) throws {
+    let file = try MappedFile(path: path)
+    try withExtendedLifetime(file) {
+        let bytes = file.bytes
+        var start = 0, number = 0
+        while start < bytes.count {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[start...])
+            let length = memchr(rest.baseAddress!, 0x0a, rest.count).map { rest.baseAddress!.distance(to: UnsafeRawPointer($0)) } ?? rest.count
+            number += 1
+            let line = UnsafeRawBufferPointer(rebasing: rest[..<length])
+            if line.contains(where: { $0 > 0x20 }) { try body(number, Data(line)) }
+            start += length + 1
+        }
+    }
+}
+
+/// SHA-256 of token ids as little-endian int32: what identifies a prefix.
+package func prefixDigest(_ ids: some Collection<Int32>) -> String {
+    ids.map(\.littleEndian).withUnsafeBytes { SHA256Digest.of($0) }
+}

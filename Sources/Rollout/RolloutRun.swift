@@ -1,0 +1,133 @@
+import Formats
+import Foundation
+import Models
+import StageSupport
+import Tokenizer
+
+/// One shard's outcome, remembered until the manifest is written.
+struct SampledRecord: Codable, Sendable {
+    var rollouts = 0
+    var promptTokens = 0
+    var tokens = 0
+    var stopped = 0
+    var entropySum = 0.0
+}
+
+/// Load → sample → save, shard by shard: a killed run keeps its finished shards, and several tasks share them.
+struct RolloutRun {
+    let directory: StageDirectory
+    let checkpoint: Checkpoint
+    let tokenizer: Tokenizer
+    let samples: [Sample]
+    let settings: SampleSettings
+    /// Type of the logits to write; nil writes none.
+    let logits: DType?
+    let slots: Int
+    let perShard: Int
+    let context: StageContext
+
+    private var pieces: [Range<Int>] { stride(from: 0, to: samples.count, by: perShard).map { $0..<min(samples.count, $0 + perShard) } }
+    private var names: [String] { pieces.indices.map { String(format: "rollouts-%05d.rollouts.zst", $0) } }
+
+    func run() throws -> StageSummary {
+        let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
+        let generator = Generator(model, stopTokens: try StopTokens.read(checkpoint.directory), slots: slots)
+        let work = WorkList<SampledRecord>(directory, outputs: names), pieces = pieces
+        let progress = ProgressLine(context, total: samples.count, unit: "rollouts")
+        _ = try work.run(context) { index, output in try sample(Array(samples[pieces[index]]), generator, progress, output: output) }
+        return try directory.exclusively { try finish(work) }
+    }
+
+    private func sample(_ part: [Sample], _ generator: Generator, _ progress: ProgressLine, output: String) throws -> SampledRecord {
+        var continuations = [Continuation?](repeating: nil, count: part.count)
+        let spool = try logits.map {
+            try LogitsSpool($0, vocabulary: checkpoint.architecture.vocabulary, rollouts: part.count, folder: directory.path)
+        }
+        try generator.run(
+            part.map(\.request),
+            onToken: { try spool?.append($1, to: $0) },
+            step: { try context.checkInterruption() },
+            onFinish: { index, continuation in
+                continuations[index] = continuation
+                progress.advance()
+            })
+        var record = SampledRecord()
+        let writer = try RolloutShardWriter(path: output)
+        for (index, continuation) in continuations.enumerated() {
+            guard let continuation else { continue }
+            try write(part[index], continuation, logits: try spool?.read(index), to: writer)
+            record.add(part[index], continuation)
+        }
+        try writer.finish()
+        return record
+    }
+
+    private func write(_ sample: Sample, _ continuation: Continuation, logits rows: [UInt8]?, to writer: RolloutShardWriter) throws {
+        var frame = RolloutFrame()
+        let prompt = sample.request.prompt, zeros = [Float](repeating: 0, count: prompt.count)
+        frame.tokenIDs = prompt + continuation.tokens
+        frame.lossMask = prompt.map { _ in false } + continuation.tokens.map { _ in true }
+        frame.rolloutLogprobs = zeros + continuation.logprobs
+        let sampling = sample.request.sampling
+        frame.metadata = sample.metadata.merging([
+            "completion": tokenizer.decode(frame.tokenIDs[sample.responseStart...]), "finish_reason": continuation.isStopped ? "stop" : "length",
+            "temperature": "\(sampling.scoringTemperature)", "top_p": "\(sampling.topP)", "policy_version": settings.version,
+        ]) { $1 }
+        if sampling.topK > 0 { frame.metadata["top_k"] = "\(sampling.topK)" }
+        if sampling.isGreedy { frame.metadata["greedy"] = "true" }
+        guard let rows, let dtype = logits else { return try writer.append(frame) }
+        frame.metadata["logits_kind"] = "raw"
+        frame.logits = LogitsInfo(dtype: dtype, rows: continuation.tokens.count, vocabulary: checkpoint.architecture.vocabulary)
+        try writer.append(frame, logits: rows)
+    }
+
+    private func finish(_ work: WorkList<SampledRecord>) throws -> StageSummary {
+        if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
+        guard let records = work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
+        let total = records.reduce(into: SampledRecord()) { $0.merge($1) }
+        let outputs = try zip(names, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rollouts) }
+        let manifest = try directory.finish(
+            outputs: outputs,
+            counts: ["rollouts": total.rollouts, "prompt_tokens": total.promptTokens, "sampled_tokens": total.tokens, "stopped": total.stopped])
+        let entropy = total.tokens == 0 ? 0 : total.entropySum / Double(total.tokens)
+        context.say(
+            "\(total.rollouts) rollouts, \(total.tokens) sampled tokens, \(total.rollouts - total.stopped) cut off by length; mean entropy "
+                + String(format: "%.4f", entropy))
+        return StageSummary(["output": directory.path, "counts": manifest.counts, "entropy_mean": entropy])
+    }
+}
+
+extension SampledRecord {
+    mutating func add(_ sample: Sample, _ continuation: Continuation) {
+        rollouts += 1
+        promptTokens += sample.request.prompt.count
+        tokens += continuation.tokens.count
+        stopped += continuation.isStopped ? 1 : 0
+        entropySum += continuation.entropies.reduce(0) { $0 + Double($1) }
+    }
+
+    mutating func merge(_ other: SampledRecord) {
+        rollouts += other.rollouts
+        promptTokens += other.promptTokens
+        tokens += other.tokens
+        stopped += other.stopped
+        entropySum += other.entropySum
+    }
+}
+
+/// Tokens that end a rollout: `eos_token_id` of generation_config.json, else of config.json; one id or a list.
+enum StopTokens {
+    static func read(_ directory: String) throws -> Set<Int32> {
+        for name in ["generation_config.json", "config.json"] {
+            guard let data = FileManager.default.contents(atPath: directory + "/" + name),
+                let object = (try? JSONSerialization.jsonObject(with: data)) as? [String: Any], let value = object["eos_token_id"], !(value is NSNull)
+            else { continue }
+            let ids = (value as? [NSNumber])?.map(\.int32Value) ?? (value as? NSNumber).map { [$0.int32Value] }
+            if let ids { return Set(ids) }
+        }
+        throw FormatError(
+            file: directory + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
+            expected: "the id of the token that ends a rollout, or a list of ids")
+    }
+}
+
