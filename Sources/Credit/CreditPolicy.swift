@@ -7,6 +7,8 @@ package struct CreditInput: Sendable {
     package var mask: [Bool]
     /// [L]; needed by shaping and masks only.
     package var entropy: [Float]
+    /// Tokens that a length penalty counts, where that is more than the trainable ones.
+    package var length: Int?
 
     package init(groupID: String, reward: Double, correct: Bool?, isTruncated: Bool, mask: [Bool], entropy: [Float]) {
         self.groupID = groupID
@@ -53,14 +55,20 @@ package struct CreditPolicy: Sendable {
     package var mask: EntropyMask?
     package var aggregation: any Aggregation = TokenMean()
     package var schedule = Schedule()
+    /// Sampling again from states of the rollouts; takes the place of `advantage`.
+    package var expansion: (any Expansion)?
 
     package init() {}
 
-    package var needsEntropy: Bool { shaping != nil || mask != nil }
+    package var needsEntropy: Bool { shaping != nil || mask?.selection.type.readsEntropy == true }
+
+    package func shapedReward(_ input: CreditInput) -> Double {
+        reward.reward(score: input.reward, isCorrect: input.correct, length: input.length ?? input.trainable)
+    }
 
     package func assign(_ inputs: [CreditInput], seed: UInt64) -> CreditPlan {
         var plan = CreditPlan()
-        let rewards = inputs.map { reward.reward(score: $0.reward, isCorrect: $0.correct, length: $0.trainable) }
+        let rewards = inputs.map(shapedReward)
         let groups = kept(groups(of: inputs), inputs, rewards, &plan)
         let advantages = advantages(groups, inputs, rewards, &plan)
         let steps = steps(of: groups, inputs, advantages: advantages, seed: seed)
@@ -70,10 +78,56 @@ package struct CreditPolicy: Sendable {
                 index: index, step: step, reward: rewards[index], advantages: inputs[index].mask.map { $0 ? advantage : 0 }, entropyMask: inputs[index].mask)
         }
         plan.dropped.sort { $0.index < $1.index }
-        shape(&plan, inputs)
-        applyMask(&plan, inputs)
-        weigh(&plan, inputs)
+        settle(&plan, inputs, seed: seed)
         return plan
+    }
+
+    /// The second plan of an expansion: rows with advantages of their own. `inputs` describe all rows; a credited row's mask
+    /// and group take the place of its input's.
+    package func assign(credited: ExpansionCredit, _ inputs: [CreditInput], seed: UInt64) -> CreditPlan {
+        var plan = CreditPlan(), inputs = inputs
+        plan.dropped = credited.dropped.map { (index: $0.row, reason: $0.reason) }
+        var groups: [String: [CreditedRow]] = [:], order: [String] = []
+        for row in credited.rows {
+            if groups[row.groupID] == nil { order.append(row.groupID) }
+            groups[row.groupID, default: []].append(row)
+        }
+        let live = order.compactMap { name -> (String, [CreditedRow])? in
+            let rows = alive(groups[name] ?? [], inputs, &plan)
+            return rows.isEmpty ? nil : (name, rows)
+        }
+        for (step, (name, rows)) in zip(schedule.steps(groups: live.count, seed: seed), live) {
+            for row in rows {
+                inputs[row.row].mask = row.mask
+                inputs[row.row].groupID = name
+                plan.kept.append(TokenCredit(index: row.row, step: step, reward: row.reward, advantages: row.advantages, entropyMask: row.mask))
+            }
+        }
+        plan.kept.sort { $0.index < $1.index }
+        plan.dropped.sort { $0.index < $1.index }
+        if expansion?.whitens == true { whiten(&plan.kept, masks: plan.kept.map { inputs[$0.index].mask }) }
+        settle(&plan, inputs, seed: seed)
+        return plan
+    }
+
+    /// Rows of a group that the filter leaves.
+    private func alive(_ rows: [CreditedRow], _ inputs: [CreditInput], _ plan: inout CreditPlan) -> [CreditedRow] {
+        if filter.degenerateGroups == .drop, rows.allSatisfy({ $0.advantages.allSatisfy { $0 == 0 } }) {
+            plan.dropped += rows.map { ($0.row, "degenerate_group") }
+            return []
+        }
+        return rows.filter { row in
+            guard filter.truncated == .drop, inputs[row.row].isTruncated else { return true }
+            plan.dropped.append((row.row, "truncated"))
+            return false
+        }
+    }
+
+    /// What follows once advantages stand: shaping, mask, weights.
+    private func settle(_ plan: inout CreditPlan, _ inputs: [CreditInput], seed: UInt64) {
+        shape(&plan, inputs)
+        applyMask(&plan, inputs, seed: seed)
+        weigh(&plan, inputs)
     }
 
     /// Members of each group, groups in dump order.
@@ -151,13 +205,13 @@ package struct CreditPolicy: Sendable {
         return order.compactMap { members[$0] }
     }
 
-    private func applyMask(_ plan: inout CreditPlan, _ inputs: [CreditInput]) {
+    private func applyMask(_ plan: inout CreditPlan, _ inputs: [CreditInput], seed: UInt64) {
         guard let mask else { return }
-        for rows in scopes(mask.scope, plan, inputs) {
+        for (number, rows) in scopes(mask.scope, plan, inputs).enumerated() {
             let entropies = rows.flatMap { row in trainable(inputs[plan.kept[row].index]) }
-            let (kept, threshold) = mask.keep(entropies)
+            let (kept, threshold) = mask.keep(entropies, seed: seed &+ UInt64(number))
             if let threshold { plan.thresholds.append(threshold) }
-            if mask.ties == .quantile, mask.top < 1, threshold == 0, !plan.warnings.contains(Self.zeroThreshold) { plan.warnings.append(Self.zeroThreshold) }
+            if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, threshold == 0, !plan.warnings.contains(Self.zeroThreshold) { plan.warnings.append(Self.zeroThreshold) }
             var next = 0
             for row in rows {
                 for t in plan.kept[row].entropyMask.indices where inputs[plan.kept[row].index].mask[t] {
@@ -171,7 +225,10 @@ package struct CreditPolicy: Sendable {
     private static let zeroThreshold =
         "so many entropies are exactly 0 that the threshold is 0 and every token of a scope is kept: use `ties: exact_count`"
 
-    private func trainable(_ input: CreditInput) -> [Float] { input.mask.indices.filter { input.mask[$0] }.map { input.entropy[$0] } }
+    /// Zeros where entropies are unknown: only a selection that doesn't read them gets so far.
+    private func trainable(_ input: CreditInput) -> [Float] {
+        input.mask.indices.filter { input.mask[$0] }.map { input.entropy.isEmpty ? 0 : input.entropy[$0] }
+    }
 
     // MARK: weights
 

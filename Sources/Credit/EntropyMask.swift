@@ -1,4 +1,6 @@
-/// Keeps the share ρ of tokens with the highest entropy within a scope: H ≥ τ with τ the (1-ρ)-quantile.
+import Randomness
+
+/// Keeps a share of each scope's tokens: those of highest entropy (`top`), of lowest (`bottom`), or any (`random`).
 package struct EntropyMask: Codable, Equatable, Sendable {
     /// The tokens that compete: those of an optimizer step, of the whole plan, of a group, of one rollout.
     package enum Scope: String, Codable, CaseIterable, Sendable { case step, plan, group, rollout }
@@ -18,39 +20,42 @@ package struct EntropyMask: Codable, Equatable, Sendable {
         }
     }
 
-    /// ρ
-    package var top = 0.2
+    /// ρ, under the name of what it selects. At most one of them; none is `top: 0.2`.
+    package var top: Double?
+    package var bottom: Double?
+    package var random: Double?
     package var scope = Scope.step
     package var normalizer = Normalizer.kept
     package var ties = Ties.quantile
 
     package init() {}
 
-    package var problems: [String] { (0...1).contains(top) ? [] : ["entropy.mask.top is \(top); expected 0 to 1"] }
-
-    /// The mask over one scope's tokens, and its threshold. `entropies` are those of trainable tokens in row order.
-    package func keep(_ entropies: [Float]) -> (kept: [Bool], threshold: Double?) {
-        guard !entropies.isEmpty else { return ([], nil) }
-        switch ties {
-        case .quantile:
-            let threshold = quantile(entropies, 1 - top) ?? 0
-            return (entropies.map { Double($0) >= threshold }, threshold)
-        case .exactCount: return keepExactly(entropies)
-        }
+    private var shares: [String: Double] {
+        [TopEntropy.name: top, BottomEntropy.name: bottom, RandomTokens.name: random].compactMapValues { $0 }
     }
 
-    private func keepExactly(_ entropies: [Float]) -> ([Bool], Double?) {
-        // 1e-9: 0.2 · 5 must give 1 although 0.2 is a little more than a fifth.
-        let count = min(entropies.count, max(1, Int((top * Double(entropies.count) - 1e-9).rounded(.up))))
-        var sorted = entropies
-        let threshold = select(&sorted, entropies.count - count)
-        var ties = count - entropies.count { $0 > threshold }
-        let kept = entropies.map { entropy in
-            if entropy > threshold { return true }
-            guard entropy == threshold, ties > 0 else { return false }
-            ties -= 1
-            return true
-        }
-        return (kept, Double(threshold))
+    /// With the default share written out where none was given.
+    package var spelledOut: EntropyMask {
+        var mask = self
+        if shares.isEmpty { mask.top = 0.2 }
+        return mask
+    }
+
+    package var selection: (type: any TokenSelection.Type, share: Double) {
+        for type in TokenSelectionRegistry.all { if let share = shares[type.name] { return (type, share) } }
+        return (TopEntropy.self, 0.2)
+    }
+
+    package var problems: [String] {
+        let several = shares.count > 1 ? ["entropy.mask has \(shares.keys.sorted().joined(separator: " and ")); expected one of them"] : []
+        return several + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
+    }
+
+    /// The mask over one scope's tokens, and its threshold. `entropies` are those of trainable tokens in row order; `seed`
+    /// decides a random selection.
+    package func keep(_ entropies: [Float], seed: UInt64 = 0) -> (kept: [Bool], threshold: Double?) {
+        guard !entropies.isEmpty else { return ([], nil) }
+        var random = SplitMix64(seed: seed)
+        return selection.type.keep(entropies, share: selection.share, ties: ties, random: &random)
     }
 }

@@ -49,8 +49,9 @@ struct DecodingPass {
         rmsNorm(space.residual, w.feedForwardNorm, into: space.normed)
         linearRows(space.normed, w.gate, into: space.gate, compute)
         linearRows(space.normed, w.up, into: space.up, compute)
-        swigluForward(gate: space.gate, up: space.up, into: space.gate, compute)
-        linearRows(space.gate, w.down, into: space.normed, compute)
+        // Not in place: a kernel whose output may be its input is not vectorised.
+        swigluForward(gate: space.gate, up: space.up, into: space.product, compute)
+        linearRows(space.product, w.down, into: space.normed, compute)
         addToResidual(space)
     }
 
@@ -93,16 +94,17 @@ struct DecodingPass {
 
     /// Activations of one pass, [R, ·].
     private struct Space {
-        let residual, normed, query, key, value, attention, gate, up: Matrix
+        let residual, normed, query, key, value, attention, gate, up, product: Matrix
         let normedBuffer: Buffer
         private let buffers: [Buffer]
 
         init(_ a: DecoderArchitecture, rows: Int) {
-            let widths = [a.hidden, a.hidden, a.queryColumns, a.keyValueColumns, a.keyValueColumns, a.queryColumns, a.feedForward, a.feedForward]
+            let widths = [a.hidden, a.hidden, a.queryColumns, a.keyValueColumns, a.keyValueColumns, a.queryColumns, a.feedForward, a.feedForward, a.feedForward]
             buffers = widths.map { Buffer(rows * $0) }
             let views = buffers.map { $0.matrix(rows: rows) }
             (residual, normed, query, key) = (views[0], views[1], views[2], views[3])
             (value, attention, gate, up) = (views[4], views[5], views[6], views[7])
+            product = views[8]
             normedBuffer = buffers[1]
         }
     }

@@ -44,7 +44,6 @@ package struct Recipe: Sendable {
         objective = reader.readTyped(sections["objective"], ObjectiveRegistry.all.map { ($0.name, $0.init()) }, default: PPOClip.name, at: "objective")
         kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl")
         optimizer = reader.readTyped(sections["optimizer"], [(AdamW.name, AdamW())], default: AdamW.name, at: "optimizer")
-        reader.refuse(sections["expansion"], at: "expansion", known: [])
         reader.refuse(sections["trainable"], at: "trainable", known: ["full"])
         let problems = reader.problems + self.problems
         guard problems.isEmpty else { throw RecipeError(file: file, problems: problems) }
@@ -55,18 +54,32 @@ package struct Recipe: Sendable {
         credit.reward = reader.read(RewardShaping.self, defaults: RewardShaping(), reward, at: "reward", ignoring: ["overlong"])
         credit.reward.overlong = reader.readOptional(OverlongPenalty.self, OverlongPenalty(), reward?["overlong"], at: "reward.overlong")
         credit.filter = reader.read(GroupFilter.self, defaults: GroupFilter(), sections["filter"], at: "filter")
+        readExpansion(sections, &reader)
         credit.advantage = reader.readTyped(
-            sections["advantage"], AdvantageRegistry.all.map { ($0.name, $0.init()) }, default: GroupNormalized.name, at: "advantage")
+            credit.expansion == nil ? sections["advantage"] : nil, AdvantageRegistry.all.map { ($0.name, $0.init()) }, default: GroupNormalized.name, at: "advantage")
         _ = reader.read(EntropySection.self, defaults: EntropySection(), entropy, at: "entropy", ignoring: ["shaping", "mask"])
         credit.shaping = reader.readOptional(EntropyShaping.self, EntropyShaping(), entropy?["shaping"], at: "entropy.shaping")
-        credit.mask = reader.readOptional(EntropyMask.self, EntropyMask(), entropy?["mask"], at: "entropy.mask")
+        credit.mask = reader.readOptional(EntropyMask.self, EntropyMask(), entropy?["mask"], at: "entropy.mask")?.spelledOut
         credit.aggregation = reader.readTyped(
             sections["aggregation"], AggregationRegistry.all.map { ($0.name, $0.init()) }, default: TokenMean.name, at: "aggregation")
         credit.schedule = reader.read(Schedule.self, defaults: Schedule(), sections["schedule"], at: "schedule")
     }
 
+    /// An expansion brings its own advantages, so `advantage` can only say the same name.
+    private mutating func readExpansion(_ sections: [String: RecipeNode], _ reader: inout SectionReader) {
+        let names = ExpansionRegistry.all.map { $0.name }
+        let (advantage, _) = reader.typeName(sections["advantage"], default: GroupNormalized.name, at: "advantage")
+        guard let node = sections["expansion"], node != .null else {
+            if names.contains(advantage) { reader.report("advantage \(advantage) needs expansion: {type: \(advantage), …}") }
+            return
+        }
+        credit.expansion = reader.readTyped(node, ExpansionRegistry.all.map { ($0.name, $0.init()) }, default: FR3E.name, at: "expansion")
+        let own = credit.expansion.map { type(of: $0).name } ?? ""
+        if sections["advantage"] != nil, advantage != own { reader.report("advantage is '\(advantage)'; expected '\(own)', or nothing, with expansion \(own)") }
+    }
+
     private var problems: [String] {
-        (credit.reward.overlong?.problems ?? []) + credit.advantage.problems + (credit.shaping?.problems ?? []) + (credit.mask?.problems ?? [])
+        (credit.expansion?.problems ?? []) + (credit.reward.overlong?.problems ?? []) + credit.advantage.problems + (credit.shaping?.problems ?? []) + (credit.mask?.problems ?? [])
             + credit.aggregation.problems + credit.schedule.problems + objective.problems + kl.problems + optimizer.problems
     }
 
@@ -80,15 +93,21 @@ package struct Recipe: Sendable {
         ]
         let sections: [String: RecipeNode] = [
             "name": .string(name), "reward": .map(reward), "filter": .map(SectionReader.resolved(credit.filter)),
-            "advantage": Self.typed(credit.advantage, type(of: credit.advantage).name), "entropy": .map(entropy),
+            "advantage": advantageNode, "entropy": .map(entropy),
             "objective": Self.typed(objective, type(of: objective).name),
             "aggregation": Self.typed(credit.aggregation, type(of: credit.aggregation).name), "kl": .map(SectionReader.resolved(kl)),
-            "schedule": .map(SectionReader.resolved(credit.schedule)), "optimizer": Self.typed(optimizer, AdamW.name), "expansion": .null,
+            "schedule": .map(SectionReader.resolved(credit.schedule)), "optimizer": Self.typed(optimizer, AdamW.name),
+            "expansion": credit.expansion.map { Self.typed($0, type(of: $0).name) } ?? .null,
             "trainable": .map(["type": .string("full")]),
         ]
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
         return String(decoding: try encoder.encode(RecipeNode.map(sections)), as: UTF8.self) + "\n"
+    }
+
+    private var advantageNode: RecipeNode {
+        if let expansion = credit.expansion { return .map(["type": .string(type(of: expansion).name)]) }
+        return Self.typed(credit.advantage, type(of: credit.advantage).name)
     }
 
     private static func typed(_ value: any Encodable, _ name: String) -> RecipeNode {
@@ -127,7 +146,7 @@ extension SectionReader {
         read(T.self, defaults: defaults, node, at: path, ignoring: ["type"])
     }
 
-    private mutating func typeName(_ node: RecipeNode?, default fallback: String, at path: String) -> (String, RecipeNode?) {
+    mutating func typeName(_ node: RecipeNode?, default fallback: String, at path: String) -> (String, RecipeNode?) {
         switch node {
         case .string(let name): return (name, nil)
         case .map(let map):

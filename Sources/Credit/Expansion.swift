@@ -1,0 +1,199 @@
+/// A rollout that may be gone back into: tokens, what is known of them, and its outcome. Arrays of length L.
+package struct BaseRollout: Sendable {
+    package var id = ""
+    package var groupID = ""
+    package var tokenIDs: [Int32] = []
+    package var mask: [Bool] = []
+    /// Empty where unknown.
+    package var entropy: [Float] = []
+    /// Of the sampled tokens; empty where unknown.
+    package var logprobs: [Float] = []
+    package var reward = 0.0
+    package var correct: Bool?
+    package var isTruncated = false
+    /// The response's text by token, where a tokenizer was there to tell.
+    package var text: ResponseText?
+    /// The answer as the reward found it.
+    package var answer = ""
+
+    package init() {}
+
+    /// First token of the response: everything before is prompt.
+    package var responseStart: Int { mask.firstIndex(of: true) ?? mask.count }
+    /// Behind the last trainable token.
+    package var responseEnd: Int { (mask.lastIndex(of: true) ?? -1) + 1 }
+    /// Sampled tokens that may be sampled anew: the end-of-sequence token is none of them.
+    var content: Range<Int> { responseStart..<max(responseStart, isTruncated ? responseEnd : responseEnd - 1) }
+}
+
+/// A response's text with the place of each token in it.
+package struct ResponseText: Sendable {
+    /// UTF-8.
+    package let bytes: [UInt8]
+    /// Per token from the response's start, where its first byte lies.
+    package let starts: [Int]
+
+    /// `tokens`: bytes of each token from the response's start; special tokens have none.
+    package init(tokens: [[UInt8]]) {
+        var place = 0
+        starts = tokens.map { token in
+            defer { place += token.count }
+            return place
+        }
+        bytes = Array(tokens.joined())
+    }
+
+    /// The first token that starts at `byte` or behind, counted from the response's start. A token across the border
+    /// belongs to what comes before.
+    package func token(startingAt byte: Int) -> Int { starts.firstIndex { $0 >= byte } ?? starts.count }
+
+    /// The token that holds `byte`.
+    package func token(holding byte: Int) -> Int { max(0, (starts.lastIndex { $0 <= byte }) ?? 0) }
+
+    package func firstRange(of text: String, from start: Int = 0) -> Range<Int>? {
+        let wanted = Array(text.utf8)
+        guard !wanted.isEmpty, bytes.count >= wanted.count else { return nil }
+        return (start...max(start, bytes.count - wanted.count)).first { $0 + wanted.count <= bytes.count && bytes[$0..<$0 + wanted.count].elementsEqual(wanted) }
+            .map { $0..<$0 + wanted.count }
+    }
+
+    package func lastRange(of text: String) -> Range<Int>? {
+        var found: Range<Int>?, start = 0
+        while let next = firstRange(of: text, from: start) { (found, start) = (next, next.lowerBound + 1) }
+        return found
+    }
+}
+
+/// A place to go back to: the base's first `position` tokens, then tokens put in by the method.
+package struct ExpansionState: Equatable, Sendable {
+    package var position: Int
+    package var injected: [Int32] = []
+    package var anchorEntropy: Float?
+
+    package init(position: Int, injected: [Int32] = [], anchorEntropy: Float? = nil) {
+        (self.position, self.injected, self.anchorEntropy) = (position, injected, anchorEntropy)
+    }
+}
+
+/// A continuation from a state, as it came back.
+package struct Outcome: Equatable, Sendable {
+    /// Index of its row.
+    package var row: Int
+    package var reward: Double
+    package var correct: Bool?
+    package var mask: [Bool]
+
+    package init(row: Int, reward: Double, correct: Bool?, mask: [Bool]) {
+        (self.row, self.reward, self.correct, self.mask) = (row, reward, correct, mask)
+    }
+}
+
+/// A base with its states in order of position — state 0 is the prompt — and what came back from each.
+package struct ExpandedBase: Sendable {
+    package var base: BaseRollout
+    /// Index of the base's own row.
+    package var row: Int
+    package var states: [ExpansionState]
+    package var outcomes: [[Outcome]]
+
+    package init(base: BaseRollout, row: Int, states: [ExpansionState], outcomes: [[Outcome]]) {
+        (self.base, self.row, self.states, self.outcomes) = (base, row, states, outcomes)
+    }
+}
+
+/// A row to train on, with its mask and per-token advantages, [L] each.
+package struct CreditedRow: Equatable, Sendable {
+    package var row: Int
+    package var groupID: String
+    package var reward: Double
+    package var mask: [Bool]
+    package var advantages: [Double]
+
+    init(row: Int, groupID: String, reward: Double, mask: [Bool], advantage: Double) {
+        (self.row, self.groupID, self.reward, self.mask) = (row, groupID, reward, mask)
+        advantages = mask.map { $0 ? advantage : 0 }
+    }
+
+    init(row: Int, groupID: String, reward: Double, mask: [Bool], advantages: [Double]) {
+        (self.row, self.groupID, self.reward, self.mask, self.advantages) = (row, groupID, reward, mask, advantages)
+    }
+}
+
+/// What an expansion makes of one base: rows to train on, and what it learned on the way, for the report.
+package struct ExpansionCredit: Sendable {
+    package var rows: [CreditedRow] = []
+    package var dropped: [(row: Int, reason: String)] = []
+    /// V(S_j), nil where nothing came back.
+    package var values: [Double?] = []
+    /// Factors on a state's advantages, where the method has any.
+    package var factors: [Double] = []
+}
+
+/// A method that goes back into rollouts and samples again from there. The conforming struct's properties are the recipe's
+/// keys of `expansion`. Two plans: `states` before sampling, `credit` after.
+package protocol Expansion: Codable, Sendable {
+    static var name: String { get }
+    static var source: String { get }
+    init()
+    var problems: [String] { get }
+    /// Continuations per state.
+    var replicates: Int { get }
+    /// Most tokens of a response, prefix included; nil: the longest response of the dump.
+    var maxTokens: Int? { get }
+    var readsEntropy: Bool { get }
+    var readsLogprobs: Bool { get }
+    /// Needs a tokenizer: for the response's text, or to write tokens of its own.
+    var readsText: Bool { get }
+    /// Bases with the same prefix share its continuations.
+    var sharesPrefixes: Bool { get }
+    /// Whether what was cut off by length counts as wrong, whatever its text says.
+    var judgesTruncatedWrong: Bool { get }
+    /// Whether advantages are whitened over the plan.
+    var whitens: Bool { get }
+    /// Which of a group's rollouts to go back into; indices in order.
+    func bases(among group: [BaseRollout]) -> [Int]
+    /// States in order of position; state 0, where there is one, is the prompt. `encode` turns text of the method's own into tokens.
+    func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState]
+    func credit(_ expanded: ExpandedBase) -> ExpansionCredit
+}
+
+extension Expansion {
+    package var readsEntropy: Bool { false }
+    package var readsLogprobs: Bool { false }
+    package var readsText: Bool { false }
+    package var sharesPrefixes: Bool { false }
+    package var whitens: Bool { false }
+    package var judgesTruncatedWrong: Bool { false }
+    package func bases(among group: [BaseRollout]) -> [Int] { Array(group.indices) }
+
+    var commonProblems: [String] {
+        (replicates >= 1 ? [] : ["expansion.replicates is \(replicates); expected at least 1"])
+            + (maxTokens.map { $0 >= 1 } ?? true ? [] : ["expansion.max_tokens is \(maxTokens ?? 0); expected at least 1, or null"])
+    }
+}
+
+package enum ExpansionRegistry {
+    /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
+    package static let all: [any Expansion.Type] = [FR3E.self, SerialEarlyExit.self, VinePPO.self]
+}
+
+/// (x - mean) / sqrt(var + 1e-8) over all trainable tokens, Bessel-corrected; all 0 where they are equal or only one.
+func whiten(_ rows: inout [TokenCredit], masks: [[Bool]]) {
+    var sum = 0.0, count = 0
+    func forEachToken(_ body: (_ row: Int, _ t: Int) -> Void) {
+        for row in rows.indices { for t in masks[row].indices where masks[row][t] { body(row, t) } }
+    }
+    forEachToken { row, t in
+        sum += rows[row].advantages[t]
+        count += 1
+    }
+    guard count > 1 else {
+        for row in rows.indices { rows[row].advantages = rows[row].advantages.map { _ in 0 } }
+        return
+    }
+    let mean = sum / Double(count)
+    var squares = 0.0
+    forEachToken { row, t in squares += (rows[row].advantages[t] - mean) * (rows[row].advantages[t] - mean) }
+    let scale = 1 / (squares / Double(count - 1) + 1e-8).squareRoot()
+    for row in rows.indices { for t in masks[row].indices where masks[row][t] { rows[row].advantages[t] = (rows[row].advantages[t] - mean) * scale } }
+}
