@@ -67,9 +67,9 @@ let package = Package(
         library("StageSupport", ["Formats", argumentParser, logging]),
 
         // stages
-        stage("Ingest", ["CKernels"]),
+        stage("Ingest", ["CKernels", "Tokenizer"]),
         stage("Score", ["Rewards", "Models", "CKernels"]),
-        stage("Plan", ["Credit", "Recipes"]),
+        stage("Plan", ["Credit", "Recipes", "Tokenizer"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Bench", ["CKernels", "Tensors", "Models", "COpenBLAS"]),

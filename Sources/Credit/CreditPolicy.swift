@@ -26,7 +26,11 @@ package struct CreditInput: Sendable {
 package struct TokenCredit: Sendable {
     /// Index into the inputs.
     package let index: Int
+    /// Rollouts that were compared with each other.
+    package let groupID: String
     package let step: Int
+    /// Tokens to train on.
+    package let mask: [Bool]
     /// Shaped reward.
     package let reward: Double
     package var advantages: [Double]
@@ -43,6 +47,8 @@ package struct CreditPlan: Sendable {
     /// Per scope that was masked, its threshold (one per step with scope `step`).
     package var thresholds: [Double] = []
     package var warnings: [String] = []
+
+    package init() {}
 }
 
 /// The part of a recipe that settles credit before training, in the order in which it acts: reward shaping → group filter
@@ -74,8 +80,10 @@ package struct CreditPolicy: Sendable {
         let steps = steps(of: groups, inputs, advantages: advantages, seed: seed)
         plan.kept = inputs.indices.compactMap { index in
             guard let advantage = advantages[index], let step = steps[inputs[index].groupID] else { return nil }
+            let mask = inputs[index].mask
             return TokenCredit(
-                index: index, step: step, reward: rewards[index], advantages: inputs[index].mask.map { $0 ? advantage : 0 }, entropyMask: inputs[index].mask)
+                index: index, groupID: inputs[index].groupID, step: step, mask: mask, reward: rewards[index], advantages: mask.map { $0 ? advantage : 0 },
+                entropyMask: mask)
         }
         plan.dropped.sort { $0.index < $1.index }
         settle(&plan, inputs, seed: seed)
@@ -100,7 +108,9 @@ package struct CreditPolicy: Sendable {
             for row in rows {
                 inputs[row.row].mask = row.mask
                 inputs[row.row].groupID = name
-                plan.kept.append(TokenCredit(index: row.row, step: step, reward: row.reward, advantages: row.advantages, entropyMask: row.mask))
+                plan.kept.append(
+                    TokenCredit(
+                        index: row.row, groupID: name, step: step, mask: row.mask, reward: row.reward, advantages: row.advantages, entropyMask: row.mask))
             }
         }
         plan.kept.sort { $0.index < $1.index }

@@ -11,6 +11,8 @@ package struct BaseRollout: Sendable {
     package var reward = 0.0
     package var correct: Bool?
     package var isTruncated = false
+    /// Index of the token that ends the thinking; set by a method that looks for it.
+    package var thoughtEnd: Int?
     /// The response's text by token, where a tokenizer was there to tell.
     package var text: ResponseText?
     /// The answer as the reward found it.
@@ -127,6 +129,8 @@ package struct ExpansionCredit: Sendable {
     package var values: [Double?] = []
     /// Factors on a state's advantages, where the method has any.
     package var factors: [Double] = []
+
+    package init() {}
 }
 
 /// A method that goes back into rollouts and samples again from there. The conforming struct's properties are the recipe's
@@ -144,6 +148,10 @@ package protocol Expansion: Codable, Sendable {
     var readsLogprobs: Bool { get }
     /// Needs a tokenizer: for the response's text, or to write tokens of its own.
     var readsText: Bool { get }
+    /// Continuations are sampled from the first this many states only; nil: from all.
+    var sampledStates: Int? { get }
+    /// The token that ends a base's thinking, for methods that cut it short.
+    func thoughtEnd(of base: BaseRollout) -> Int?
     /// Bases with the same prefix share its continuations.
     var sharesPrefixes: Bool { get }
     /// Whether what was cut off by length counts as wrong, whatever its text says.
@@ -163,6 +171,8 @@ extension Expansion {
     package var readsText: Bool { false }
     package var sharesPrefixes: Bool { false }
     package var whitens: Bool { false }
+    package var sampledStates: Int? { nil }
+    package func thoughtEnd(of base: BaseRollout) -> Int? { nil }
     package var judgesTruncatedWrong: Bool { false }
     package func bases(among group: [BaseRollout]) -> [Int] { Array(group.indices) }
 

@@ -34,16 +34,16 @@ package struct SerialEarlyExit: Expansion {
             + (thoughtEnd.isEmpty ? ["expansion.thought_end is empty; expected the text that ends the thinking"] : [])
     }
 
-    /// Thinking tokens, and whether their end was found. Without an end the whole response is thinking.
-    private func thought(_ base: BaseRollout) -> (tokens: Range<Int>, isClosed: Bool) {
-        guard let text = base.text, let end = text.firstRange(of: thoughtEnd) else { return (base.content, false) }
-        return (base.responseStart..<base.responseStart + text.token(holding: end.lowerBound), true)
+    package func thoughtEnd(of base: BaseRollout) -> Int? {
+        guard let text = base.text, let end = text.firstRange(of: thoughtEnd) else { return nil }
+        return base.responseStart + text.token(holding: end.lowerBound)
     }
 
     package func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState] {
         var random = SplitMix64(seed: seed)
         let injected = encode(inducer), start = base.responseStart
-        return cuts(thought(base).tokens.count, &random).map { ExpansionState(position: start + $0, injected: injected) }
+        // Without an end the whole response is thinking.
+        return cuts((thoughtEnd(of: base) ?? base.content.upperBound) - start, &random).map { ExpansionState(position: start + $0, injected: injected) }
     }
 
     /// Lengths of thinking to keep, 1 to n-1, ascending, each once; all of them where there are no more than m.
@@ -62,15 +62,15 @@ package struct SerialEarlyExit: Expansion {
     }
 
     package func credit(_ expanded: ExpandedBase) -> ExpansionCredit {
-        let base = expanded.base, (thought, isClosed) = thought(base)
+        let base = expanded.base
         var credit = ExpansionCredit()
         let exits = zip(expanded.states, expanded.outcomes).flatMap { state, outcomes in
             outcomes.map { (outcome: $0, mask: mask($0, state, base)) }
         }
-        let isBaseCorrect = isClosed && (base.correct ?? (base.reward > 0))
+        let isBaseCorrect = base.thoughtEnd != nil && (base.correct ?? (base.reward > 0))
         let rewards = Self.rewards(correct: exits.map { $0.outcome.correct ?? ($0.outcome.reward > 0) } + [isBaseCorrect])
         let mean = rewards.reduce(0, +) / Double(rewards.count)
-        let baseMask = trained == .answer ? base.mask.indices.map { base.mask[$0] && $0 >= thought.upperBound } : base.mask
+        let baseMask = trained == .answer ? base.mask.indices.map { base.mask[$0] && $0 >= base.thoughtEnd ?? base.responseEnd } : base.mask
         let rows = exits.map { (row: $0.outcome.row, mask: $0.mask) } + [(row: expanded.row, mask: baseMask)]
         credit.rows = zip(rows, rewards).map {
             CreditedRow(row: $0.row, groupID: base.id, reward: $1, mask: $0.mask, advantage: $1 - mean)

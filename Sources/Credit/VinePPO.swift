@@ -29,9 +29,10 @@ package struct VinePPO: Expansion {
     package var judgesTruncatedWrong: Bool { true }
     package var sharesPrefixes: Bool { true }
     package var whitens: Bool { whiten }
+    package var sampledStates: Int? { maxStates }
 
     package func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState] {
-        stepPositions(base).prefix(maxStates ?? Int.max).map { ExpansionState(position: $0) }
+        stepPositions(base).map { ExpansionState(position: $0) }
     }
 
     /// Where each step's first token stands, the response's start first. A token across a border belongs to the step before.
@@ -53,9 +54,7 @@ package struct VinePPO: Expansion {
             credit.dropped.append((expanded.row, "missing_value"))
             return credit
         }
-        // Steps beyond the cap come after the last border and keep an advantage of 0.
-        let all = stepPositions(base), sampled = expanded.states.count
-        let borders = expanded.states.map(\.position) + [sampled < all.count ? all[sampled] : base.responseEnd]
+        let borders = expanded.states.map(\.position) + [base.responseEnd]
         var perToken = [Double](repeating: 0, count: base.mask.count)
         for (step, advantage) in advantages.enumerated() {
             for t in borders[step]..<borders[step + 1] where base.mask[t] { perToken[t] = advantage }

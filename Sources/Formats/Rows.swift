@@ -68,7 +68,7 @@ package struct ScoreRow: Equatable, Sendable {
 
 /// One continuation to be sampled: the j-th state of a base rollout, once per replicate.
 package struct JobRow: Equatable, Sendable {
-    /// Readable and unique: base, state and replicate. What `ingest` calls the joined rollout.
+    /// Readable and unique: base, state and replicate. What a joined rollout says of itself.
     package var jobID = ""
     /// At most 64 characters of [A-Za-z0-9._-]: what engines hand back.
     package var customID = ""
@@ -101,6 +101,8 @@ package struct BaseRow: Equatable, Sendable {
     package var referenceLogprobs: [Float]?
     /// Lengths of the states' prefixes within `token_ids`, state 0 (the prompt) first.
     package var statePositions: [Int32] = []
+    /// Index of the token that ends the thinking, for methods that cut it short; -1 where there is none.
+    package var thoughtEnd: Int32 = -1
     package init() {}
 }
 

@@ -191,6 +191,7 @@ package enum Tables {
             .listFloat32("old_logprobs", \.oldLogprobs),
             .listFloat32("reference_logprobs", \.referenceLogprobs),
             .listInt32("state_positions", \.statePositions),
+            .int32("thought_end", \.thoughtEnd),
         ],
         make: { BaseRow() }, weight: { $0.rollout.tokenIDs.count })
 

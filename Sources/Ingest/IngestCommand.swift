@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import Foundation
 import StageSupport
+import Tokenizer
 
 enum LogitsMode: String, ExpressibleByArgument, CaseIterable { case reference, copy, drop }
 
@@ -25,6 +26,12 @@ struct IngestCommand: StageCommand {
     @Option(help: "Dialect of the input: auto or one of \(IngestFormat.names).")
     var format = "auto"
 
+    @Option(help: "Jobs folder of crux-plan: joins results of its jobs (shards or JSON lines) to their prefixes.")
+    var jobs: String?
+
+    @Option(help: "Checkpoint folder (or tokenizer.json), for results that come as text.")
+    var tokenizer: String?
+
     @Option(help: "What becomes of logits: reference (stay where they are), copy (into the output), drop.")
     var logits = LogitsMode.reference
 
@@ -39,6 +46,8 @@ struct IngestCommand: StageCommand {
     func runStage(_ context: StageContext) throws -> StageSummary {
         let shards = try findShards(input)
         if options.dryRun { return StageSummary(["would_read": shards, "would_write": output]) }
+        if let jobs { return try join(shards, JobDirectory(jobs), context) }
+        try requireShards(shards)
         let plan = Manifest(stage: Self.stage, configuration: settings(shards), inputs: try digests(shards, context))
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):
@@ -47,6 +56,28 @@ struct IngestCommand: StageCommand {
         case .work(let directory):
             return try IngestRun(directory: directory, shards: shards, logits: logits, context: context).run()
         }
+    }
+
+    /// One task joins all: duplicates and gaps show only over the whole.
+    private func join(_ files: [String], _ jobs: JobDirectory, _ context: StageContext) throws -> StageSummary {
+        guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
+        let inputs = try [JobDirectory.jobsName, JobDirectory.basesName].map { jobs.path + "/" + $0 } + files
+        let plan = Manifest(
+            stage: Self.stage, configuration: settings(files).merging(["jobs": "joined"]) { $1 },
+            inputs: try inputs.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) })
+        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
+        case .done(let manifest):
+            context.say("\(output) is finished already; nothing to do")
+            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
+        case .work(let directory):
+            let tokenizer = try tokenizer.map { TextTokens(tokenizer: try Tokenizer(path: $0), stopTokens: StopTokens.read($0) ?? []) }
+            return try JoinRun(directory: directory, files: files, jobs: jobs, logits: logits, tokenizer: tokenizer, context: context).run()
+        }
+    }
+
+    private func requireShards(_ files: [String]) throws {
+        guard let lines = files.first(where: isLines) else { return }
+        throw StageError(.usage, "\(lines): JSON lines are results of jobs; give --jobs DIR, the jobs folder of the plan that asked for them")
     }
 
     private func settings(_ shards: [String]) -> [String: String] {
@@ -71,11 +102,14 @@ struct IngestCommand: StageCommand {
 
 /// Input dialects.
 enum IngestFormat: String, CaseIterable {
-    case rollouts
+    case rollouts, openai, sglang
     static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }
 
 func absolutePath(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
+
+/// Results as JSON lines.
+func isLines(_ path: String) -> Bool { path.hasSuffix(".jsonl") || path.hasSuffix(".json") }
 
 /// Files as given, folders as their *.rollouts.zst sorted by name; each file once.
 func findShards(_ inputs: [String]) throws -> [String] {
@@ -91,9 +125,11 @@ private func expand(_ input: String) throws -> [String] {
     // What is not there counts as a shard that fails when its turn comes: the others need not wait for it.
     guard FileManager.default.fileExists(atPath: input, isDirectory: &isFolder) else { return [input] }
     guard isFolder.boolValue else { return [input] }
-    let names = try FileManager.default.contentsOfDirectory(atPath: input).filter { $0.hasSuffix(".rollouts.zst") }.sorted()
+    let all = try FileManager.default.contentsOfDirectory(atPath: input).sorted()
+    let shards = all.filter { $0.hasSuffix(".rollouts.zst") }, names = shards.isEmpty ? all.filter(isLines) : shards
     guard !names.isEmpty else {
-        throw FormatError(file: input, place: "", found: "no *.rollouts.zst", expected: "at least one rollout shard", remedy: "Check --input.")
+        throw FormatError(
+            file: input, place: "", found: "no *.rollouts.zst and no *.jsonl", expected: "at least one rollout shard or file of results", remedy: "Check --input.")
     }
     return names.map { input + (input.hasSuffix("/") ? "" : "/") + $0 }
 }

@@ -77,11 +77,12 @@ struct IngestRun {
     /// shard's length nor on its logits.
     private func ingestShard(_ index: Int, output: String) throws -> ShardRecord {
         let shard = try RolloutShard(path: shards[index])
-        try requireFrames(shard)
+        try FrameExaminer.requireFrames(shard)
         var record = ShardRecord(input: inputs[index]), seen = Set<String>()
+        let examiner = FrameExaminer(keepLogits: logits != .drop, context: context)
         var table = RolloutTableWriter(path: output, metadata: metadata(of: index))
         var place = try FramePlace(shard, copy: logits == .copy ? directory.file(copyName(index)) : nil)
-        try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examine(shard, entry: $0) }) { entry, outcome in
+        try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examiner.examine(shard, entry: $0) }) { entry, outcome in
             switch outcome {
             case .accepted(let row, _) where !seen.insert(row.rolloutID).inserted:
                 record.rejections.append(duplicate(row.rolloutID, entry, shard.entries[entry], "a second time in this shard, expected each id once"))
@@ -101,48 +102,6 @@ struct IngestRun {
 
     private func metadata(of index: Int) -> (Set<String>) -> [String: String] {
         { directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted()) }
-    }
-
-    private func requireFrames(_ shard: RolloutShard) throws {
-        guard !shard.file.bytes.isEmpty, Array(shard.file.bytes.prefix(4)) != [0x28, 0xb5, 0x2f, 0xfd] else { return }
-        let frames = shard.entries.contains { if case .frame = $0 { true } else { false } }
-        guard !frames, !shard.entries.isEmpty else { return }
-        throw FormatError(
-            file: shard.file.path, place: "", found: "no zstd frame", expected: "concatenated zstd frames, one rollout each",
-            remedy: "Check that this is a rollout shard.")
-    }
-
-    private enum Outcome: Sendable {
-        case accepted(RolloutRow, vocabulary: Int?)
-        case rejected(ShardRecord.Rejection)
-    }
-
-    /// Throws only when the run is interrupted: what is wrong with a frame is an outcome.
-    private func examine(_ shard: RolloutShard, entry index: Int) throws -> Outcome {
-        try context.checkInterruption()
-        let span = shard.entries[index].span
-        func reject(_ id: String?, _ reason: String, _ detail: String) -> Outcome {
-            .rejected(.init(frameIndex: index, frameOffset: span.offset, rolloutID: id, reason: reason, detail: detail))
-        }
-        if case .broken(_, let reason) = shard.entries[index] {
-            return reject(nil, reason, "found bytes \(span.offset)..<\(span.offset + span.length) that are no whole zstd frame, expected one")
-        }
-        do {
-            return try accept(shard, span, place: "frame \(index) at byte \(span.offset)")
-        } catch let error as FrameError {
-            return reject(error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
-        } catch let error as Rejection {
-            return reject(error.rolloutID, error.reason, error.detail)
-        } catch { return reject(nil, "unreadable_frame", "\(error)") }
-    }
-
-    private func accept(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> Outcome {
-        let stream = try FrameStream(span, in: shard.file, place: place)
-        var check = LogitsCheck()
-        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place) { check.see($0, $1, $2) }
-        let row = try RolloutValidation(frame, span: span, keepLogits: logits != .drop).row()
-        try check.requireFinite(rolloutID: row.rolloutID)
-        return .accepted(row, vocabulary: frame.logits?.vocabulary)
     }
 
     private func duplicate(_ id: String, _ index: Int, _ entry: ShardEntry, _ where_: String) -> ShardRecord.Rejection {

@@ -4,16 +4,18 @@ import Formats
 import Foundation
 import Recipes
 import StageSupport
+import Tokenizer
 
 @main
 enum PlanMain {
     static func main() { PlanCommand.runMain() }
 }
 
-/// `ingest/` and `score/` under a recipe → `plan/`: per-token advantages, masks and weights, and what was left out and why.
+/// `ingest/` and `score/` under a recipe → `plan/`: per-token advantages, masks and weights, and what was left out and why;
+/// with an expansion recipe first the jobs, then, given the jobs, what their results are worth.
 struct PlanCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-plan", abstract: "Decides what to learn from: advantages, masks, weights, optimizer steps.", version: cruxVersion)
+        commandName: "crux-plan", abstract: "Decides what to learn from: advantages, masks, weights, optimizer steps, re-expansion jobs.", version: cruxVersion)
     static let stage = "plan"
 
     @Option(help: "Directory of crux-ingest.")
@@ -25,57 +27,95 @@ struct PlanCommand: StageCommand {
     @Option(help: "Recipe (YAML).")
     var recipe: String
 
+    @Option(help: "Change a key of the recipe, such as optimizer.lr=1e-5; may be repeated.")
+    var set: [String] = []
+
     @Option(help: "Directory to make.")
     var output: String
 
+    @Option(help: "The jobs folder of an earlier plan, whose results --input and --scores now hold.")
+    var jobs: String?
+
+    @Option(help: "Checkpoint folder (or tokenizer.json): gives expansions the text of tokens.")
+    var tokenizer: String?
+
+    @Option(help: "Shape of the job lines: \(EngineDialects.names.joined(separator: ", ")).")
+    var engine = OpenAICompletions.name
+
+    @Option(help: "Name under which the engine serves the policy.")
+    var model = "policy"
+
     @OptionGroup var options: StageOptions
+
+    func validate() throws {
+        guard EngineDialects.named(engine) != nil else {
+            throw ValidationError("--engine is '\(engine)'; known: \(EngineDialects.names.joined(separator: ", ")).")
+        }
+    }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         let recipe = try loadRecipe()
         let resolved = try recipe.resolvedJSON()
+        try check(recipe)
         let ingest = try Manifest.finished(input, stage: "ingest"), score = try Manifest.finished(scores, stage: "score")
         if options.dryRun { return StageSummary(["would_write": output, "recipe": resolved]) }
         // One task does the whole plan: group statistics and thresholds span the dump.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
-        let plan = Manifest(
-            stage: Self.stage, configuration: ["recipe": SHA256Digest.of(resolved), "seed": "\(options.seed)"],
-            inputs: [try Manifest.asInput(input), try Manifest.asInput(scores)])
+        let plan = Manifest(stage: Self.stage, configuration: configuration(recipe, resolved), inputs: try inputFiles())
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
             let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score)
-            return try PlanRun(directory: directory, recipe: recipe, resolved: resolved, rollouts: rollouts, context: context).run()
+            let writer = PlanWriter(directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary, context: context)
+            return try run(recipe.credit.expansion, rollouts, writer)
         }
+    }
+
+    private func run(_ expansion: (any Expansion)?, _ rollouts: ScoredRollouts, _ writer: PlanWriter) throws -> StageSummary {
+        guard let expansion else { return try PlanRun(rollouts: rollouts, writer: writer).run() }
+        if let jobs {
+            return try ExpandedPlanRun(expansion: expansion, jobs: JobDirectory(jobs), rollouts: rollouts, writer: writer).run()
+        }
+        let text = try tokenizer.map { (try Tokenizer(path: $0), StopTokens.read($0) ?? []) }
+        guard let dialect = EngineDialects.named(engine) else { throw StageError(.usage, "unknown engine '\(engine)'") }
+        return try JobPlanRun(
+            expansion: expansion, rollouts: rollouts, tokenizer: text?.0, stopTokens: (text?.1 ?? []).sorted(), dialect: dialect, model: model, writer: writer
+        ).run()
     }
 
     private func loadRecipe() throws -> Recipe {
-        do { return try Recipe.load(path: recipe) } catch let error as RecipeError { throw StageError(.invalidInput, error.description) }
+        do { return try Recipe.load(path: recipe, overrides: set) } catch let error as RecipeError { throw StageError(.invalidInput, error.description) }
     }
-}
 
-/// The rows of ingest with those of score beside them.
-struct ScoredRollouts {
-    private(set) var rows: [(rollout: RolloutRow, score: ScoreRow)] = []
-    let directory: String
-    /// Width of the dump's logits, where it has any and they agree.
-    let vocabulary: Int?
-
-    init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest) throws {
-        directory = scores
-        vocabulary = ingestManifest.counts["vocabulary"]
-        let names = ingestManifest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
-        for name in names {
-            let scoreName = "scores-" + name.dropFirst("rollouts-".count)
-            let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts).rows()
-            let marks = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores).rows()
-            guard rollouts.count == marks.count, zip(rollouts, marks).allSatisfy({ $0.rolloutID == $1.rolloutID }) else {
-                throw FormatError(
-                    file: scores + "/" + scoreName, place: "", found: "\(marks.count) rows that are not those of \(name)",
-                    expected: "its \(rollouts.count) rows in the same order", remedy: "Score this ingest directory.")
-            }
-            rows += zip(rollouts, marks).map { ($0, $1) }
+    private func check(_ recipe: Recipe) throws {
+        let expansion = recipe.credit.expansion, name = expansion.map { type(of: $0).name } ?? ""
+        if jobs != nil, expansion == nil {
+            throw StageError(.usage, "--jobs needs a recipe with an expansion section; \(self.recipe) has none")
         }
+        guard jobs == nil, tokenizer == nil else { return }
+        if expansion?.readsText == true {
+            throw StageError(.usage, "\(self.recipe): expansion \(name) reads the text of tokens; give --tokenizer DIR, the checkpoint that sampled the dump")
+        }
+        if EngineDialects.named(engine)?.sendsText == true {
+            throw StageError(.usage, "--engine \(engine) sends prefixes as text; give --tokenizer DIR, the checkpoint that sampled the dump")
+        }
+    }
+
+    private func configuration(_ recipe: Recipe, _ resolved: String) -> [String: String] {
+        var configuration = ["recipe": SHA256Digest.of(resolved), "seed": "\(options.seed)"]
+        guard recipe.credit.expansion != nil, jobs == nil else { return configuration }
+        configuration["engine"] = engine
+        configuration["model"] = model
+        return configuration
+    }
+
+    private func inputFiles() throws -> [Manifest.File] {
+        var files = [try Manifest.asInput(input), try Manifest.asInput(scores)]
+        if let jobs {
+            files += try [JobDirectory.jobsName, JobDirectory.basesName].map { Manifest.File(path: jobs + "/" + $0, sha256: try SHA256Digest.ofFile(jobs + "/" + $0)) }
+        }
+        return files
     }
 }

@@ -71,18 +71,17 @@ private struct Tally {
         addTokens(plan, inputs)
         addGroups(inputs)
         rewardMean = plan.kept.isEmpty ? 0 : plan.kept.reduce(0) { $0 + $1.reward } / Double(plan.kept.count)
-        let entropies = plan.kept.flatMap { row in inputs[row.index].entropy.isEmpty ? [] : inputs[row.index].mask.indices.filter { inputs[row.index].mask[$0] }.map { inputs[row.index].entropy[$0] } }
+        let entropies = plan.kept.flatMap { row in inputs[row.index].entropy.isEmpty ? [] : row.mask.indices.filter { row.mask[$0] }.map { inputs[row.index].entropy[$0] } }
         if !entropies.isEmpty { entropyQuantiles = [0.2, 0.5, 0.8, 0.95].compactMap { quantile(entropies, $0) } }
     }
 
     private mutating func addTokens(_ plan: CreditPlan, _ inputs: [CreditInput]) {
         var byStep: [Int: Step] = [:], sum = 0.0
         for row in plan.kept {
-            let input = inputs[row.index]
             var step = byStep[row.step] ?? Step()
-            step.groups.insert(input.groupID)
+            step.groups.insert(row.groupID)
             step.rows += 1
-            for t in input.mask.indices where input.mask[t] {
+            for t in row.mask.indices where row.mask[t] {
                 let advantage = row.advantages[t]
                 if advantage > 0 { positive += 1 } else if advantage < 0 { negative += 1 } else { zero += 1 }
                 sum += advantage

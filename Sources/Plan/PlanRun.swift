@@ -6,73 +6,53 @@ import StageSupport
 
 /// Rows → credit → tables.
 struct PlanRun {
+    let rollouts: ScoredRollouts
+    let writer: PlanWriter
+
+    func run() throws -> StageSummary {
+        let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
+        let (eligible, dropped) = rollouts.sift()
+        let rows = eligible.map { rollouts.rows[$0] }
+        let inputs = try rows.map { try needs.creditInput($0) }
+        let plan = writer.recipe.credit.assign(inputs, seed: writer.context.options.seed)
+        try plan.kept.forEach { try needs.requireLogprobs(rows[$0.index]) }
+        let allDropped = (dropped + plan.dropped.map { (eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
+        return try writer.write(plan, rows: rows, inputs: inputs, dropped: allDropped.map { (rollouts.rows[$0.0].rollout, $0.1) })
+    }
+}
+
+/// Writes a plan's tables and says what a researcher judges it by.
+struct PlanWriter {
     let directory: StageDirectory
     let recipe: Recipe
     let resolved: String
-    let rollouts: ScoredRollouts
+    let vocabulary: Int?
     let context: StageContext
 
-    func run() throws -> StageSummary {
-        let (eligible, dropped) = sift()
-        let inputs = try eligible.map { try creditInput(rollouts.rows[$0]) }
-        let plan = recipe.credit.assign(inputs, seed: context.options.seed)
-        try plan.kept.forEach { try requireLogprobs(rollouts.rows[eligible[$0.index]]) }
-        let allDropped = (dropped + plan.dropped.map { (eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
-        let report = PlanReport(plan: plan, inputs: inputs, dropped: allDropped.map(\.1), recipe: recipe)
-        let outputs = try write(plan, eligible, allDropped)
-        let manifest = try directory.finish(outputs: outputs, counts: report.counts.merging(rollouts.vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 })
-        report.lines.forEach(context.say)
+    /// `rows` and `inputs` are what the plan's indices point into. `more`: counts, lines and summary of a method's own.
+    func write(
+        _ plan: CreditPlan, rows: [ScoredRollout], inputs: [CreditInput], dropped: [(rollout: RolloutRow, reason: String)], extra: [Manifest.File] = [],
+        counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:]
+    ) throws -> StageSummary {
+        let report = PlanReport(plan: plan, inputs: inputs, dropped: dropped.map(\.reason), recipe: recipe)
+        let outputs = try tables(plan, rows, dropped) + extra
+        let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }
+        let manifest = try directory.finish(outputs: outputs, counts: all)
+        (report.lines + lines).forEach(context.say)
         plan.warnings.forEach(context.warn)
-        return StageSummary(["output": directory.path, "counts": manifest.counts, "summary": report.summary])
+        return StageSummary(["output": directory.path, "counts": manifest.counts, "summary": report.summary.merging(summary) { $1 }])
     }
 
-    /// Rows that can take part, and those that can't with their reason.
-    private func sift() -> (eligible: [Int], dropped: [(Int, String)]) {
-        var eligible: [Int] = [], dropped: [(Int, String)] = []
-        for (index, row) in rollouts.rows.enumerated() {
-            if row.score.verdict.hasPrefix("invalid_") { dropped.append((index, row.score.verdict)) } else if row.score.reward == nil {
-                dropped.append((index, "no_reward"))
-            } else { eligible.append(index) }
-        }
-        return (eligible, dropped)
-    }
-
-    private func creditInput(_ row: (rollout: RolloutRow, score: ScoreRow)) throws -> CreditInput {
-        if recipe.credit.needsEntropy, row.score.entropy == nil {
-            throw StageError(
-                .invalidInput,
-                "\(rollouts.directory): rollout '\(row.rollout.rolloutID)': found no entropy (evidence '\(row.rollout.evidence)'), expected it for the recipe's "
-                    + "entropy section. Score again with --checkpoint DIR, or take a recipe without entropy.")
-        }
-        return CreditInput(
-            groupID: row.rollout.groupID, reward: Double(row.score.reward ?? 0), correct: row.score.correct,
-            isTruncated: row.rollout.finishReason == "length", mask: row.rollout.lossMask, entropy: row.score.entropy ?? [])
-    }
-
-    private func requireLogprobs(_ row: (rollout: RolloutRow, score: ScoreRow)) throws {
-        func fail(_ what: String, _ why: String, _ remedy: String) -> StageError {
-            StageError(.invalidInput, "\(rollouts.directory): rollout '\(row.rollout.rolloutID)': found no \(what), expected it for \(why). \(remedy)")
-        }
-        if recipe.objective.readsOldLogprobs, row.score.oldLogprobs == nil {
-            throw fail("old_logprobs", "objective \(type(of: recipe.objective).name)", "Score again with --checkpoint DIR, the policy that sampled.")
-        }
-        if recipe.kl.isOn, row.score.referenceLogprobs == nil {
-            throw fail("reference_logprobs", "kl.coef \(recipe.kl.coef)", "Score again with --reference DIR.")
-        }
-    }
-
-    private func write(_ plan: CreditPlan, _ eligible: [Int], _ dropped: [(Int, String)]) throws -> [Manifest.File] {
+    private func tables(_ plan: CreditPlan, _ rows: [ScoredRollout], _ dropped: [(rollout: RolloutRow, reason: String)]) throws -> [Manifest.File] {
         let metadata = directory.tableMetadata(
-            recipeDigest: SHA256Digest.of(resolved), evidence: Set(plan.kept.map { rollouts.rows[eligible[$0.index]].rollout.evidence }).sorted())
+            recipeDigest: SHA256Digest.of(resolved), evidence: Set(plan.kept.map { rows[$0.index].rollout.evidence }).sorted())
         var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata)
-        for credit in plan.kept { try table.append(planRow(credit, rollouts.rows[eligible[credit.index]])) }
+        for credit in plan.kept { try table.append(planRow(credit, rows[credit.index])) }
         try table.finish()
         var rest = try ArrowTableWriter(path: directory.file("dropped.arrow"), table: Tables.dropped, metadata: metadata)
-        for (index, reason) in dropped {
+        for (rollout, reason) in dropped {
             var row = DroppedRow()
-            row.rolloutID = rollouts.rows[index].rollout.rolloutID
-            row.groupID = rollouts.rows[index].rollout.groupID
-            row.reason = reason
+            (row.rolloutID, row.groupID, row.reason) = (rollout.rolloutID, rollout.groupID, reason)
             try rest.append(row)
         }
         try rest.finish()
@@ -84,12 +64,12 @@ struct PlanRun {
         ]
     }
 
-    private func planRow(_ credit: TokenCredit, _ source: (rollout: RolloutRow, score: ScoreRow)) -> PlanRow {
+    private func planRow(_ credit: TokenCredit, _ source: ScoredRollout) -> PlanRow {
         var row = PlanRow()
         row.rolloutID = source.rollout.rolloutID
-        row.groupID = source.rollout.groupID
+        row.groupID = credit.groupID
         row.tokenIDs = source.rollout.tokenIDs
-        row.lossMask = source.rollout.lossMask
+        row.lossMask = credit.mask
         row.advantages = credit.advantages.map { Float($0) }
         row.entropyMask = credit.entropyMask
         row.tokenWeights = credit.weights.map { Float($0) }

@@ -16,15 +16,20 @@ package struct Recipe: Sendable {
         "name", "reward", "filter", "advantage", "entropy", "objective", "aggregation", "kl", "schedule", "optimizer", "expansion", "trainable",
     ]
 
-    package static func load(path: String) throws -> Recipe {
+    /// `overrides`: "section.key=value" each, the value in YAML, laid over the file.
+    package static func load(path: String, overrides: [String] = []) throws -> Recipe {
         guard let data = FileManager.default.contents(atPath: path) else {
             throw RecipeError(file: path, problems: ["no such recipe, or not readable"])
         }
         let text = String(decoding: data, as: UTF8.self)
-        return try path.hasSuffix(".json") ? load(json: text, file: path) : load(yaml: text, file: path)
+        return try path.hasSuffix(".json") ? load(json: text, file: path) : load(yaml: text, file: path, overrides: overrides)
     }
 
-    package static func load(yaml: String, file: String) throws -> Recipe { try Recipe(try RecipeNode(yaml: yaml, file: file), file: file) }
+    package static func load(yaml: String, file: String, overrides: [String] = []) throws -> Recipe {
+        var node = try RecipeNode(yaml: yaml, file: file)
+        for text in overrides { node = try node.setting(text, file: file) }
+        return try Recipe(node, file: file)
+    }
 
     package static func load(json: String, file: String) throws -> Recipe {
         guard let node = try? JSONDecoder().decode(RecipeNode.self, from: Data(json.utf8)) else {

@@ -36,6 +36,21 @@ indirect enum RecipeNode: Equatable {
         return .double(value)
     }
 
+    /// This tree with "a.b=value" laid over it. A bare word where a section is needed is its type.
+    func setting(_ text: String, file: String) throws -> RecipeNode {
+        let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+        guard parts.count == 2 else { throw RecipeError(file: "--set \(text)", problems: ["found no '=', expected section.key=value"]) }
+        return replacing(parts[0].split(separator: ".").map(String.init)[...], with: try RecipeNode(yaml: parts[1], file: "--set \(text)"))
+    }
+
+    private func replacing(_ path: ArraySlice<String>, with value: RecipeNode) -> RecipeNode {
+        guard let key = path.first else { return value }
+        var map: [String: RecipeNode] = [:]
+        if case .map(let existing) = self { map = existing } else if case .string = self { map = ["type": self] }
+        map[key] = (map[key] ?? .null).replacing(path.dropFirst(), with: value)
+        return .map(map)
+    }
+
     var description: String {
         switch self {
         case .null: "null"

@@ -31,11 +31,18 @@ struct RolloutRun {
 
     func run() throws -> StageSummary {
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
-        let generator = Generator(model, stopTokens: try StopTokens.read(checkpoint.directory), slots: slots)
+        let generator = Generator(model, stopTokens: try requiredStopTokens(), slots: slots)
         let work = WorkList<SampledRecord>(directory, outputs: names), pieces = pieces
         let progress = ProgressLine(context, total: samples.count, unit: "rollouts")
         _ = try work.run(context) { index, output in try sample(Array(samples[pieces[index]]), generator, progress, output: output) }
         return try directory.exclusively { try finish(work) }
+    }
+
+    private func requiredStopTokens() throws -> Set<Int32> {
+        if let tokens = StopTokens.read(checkpoint.directory) { return tokens }
+        throw FormatError(
+            file: checkpoint.directory + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
+            expected: "the id of the token that ends a rollout, or a list of ids")
     }
 
     private func sample(_ part: [Sample], _ generator: Generator, _ progress: ProgressLine, output: String) throws -> SampledRecord {
@@ -114,20 +121,3 @@ extension SampledRecord {
         entropySum += other.entropySum
     }
 }
-
-/// Tokens that end a rollout: `eos_token_id` of generation_config.json, else of config.json; one id or a list.
-enum StopTokens {
-    static func read(_ directory: String) throws -> Set<Int32> {
-        for name in ["generation_config.json", "config.json"] {
-            guard let data = FileManager.default.contents(atPath: directory + "/" + name),
-                let object = (try? JSONSerialization.jsonObject(with: data)) as? [String: Any], let value = object["eos_token_id"], !(value is NSNull)
-            else { continue }
-            let ids = (value as? [NSNumber])?.map(\.int32Value) ?? (value as? NSNumber).map { [$0.int32Value] }
-            if let ids { return Set(ids) }
-        }
-        throw FormatError(
-            file: directory + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
-            expected: "the id of the token that ends a rollout, or a list of ids")
-    }
-}
-

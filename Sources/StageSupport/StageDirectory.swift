@@ -123,7 +123,7 @@ package struct StageDirectory: Sendable {
     /// What stages write; anything else in the directory is somebody's own and stays.
     private static func isOurs(_ name: String) -> Bool {
         [".arrow", ".rollouts.zst", AtomicFile.temporarySuffix].contains { name.hasSuffix($0) } || name.hasPrefix("step-")
-            || [".work", "recipe.resolved.json", "jobs"].contains(name)
+            || [".work", "recipe.resolved.json", "jobs", "missing.jsonl"].contains(name)
     }
 
     private func removeWork() throws { try remove(".work") }

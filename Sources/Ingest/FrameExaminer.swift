@@ -1,0 +1,50 @@
+import Formats
+import StageSupport
+
+/// A shard's frames, one by one: the row that each becomes, or why it becomes none.
+struct FrameExaminer: Sendable {
+    let keepLogits: Bool
+    let context: StageContext
+
+    enum Outcome: Sendable {
+        case accepted(RolloutRow, vocabulary: Int?)
+        case rejected(ShardRecord.Rejection)
+    }
+
+    /// Throws only when the run is interrupted: what is wrong with a frame is an outcome.
+    func examine(_ shard: RolloutShard, entry index: Int) throws -> Outcome {
+        try context.checkInterruption()
+        let span = shard.entries[index].span
+        func reject(_ id: String?, _ reason: String, _ detail: String) -> Outcome {
+            .rejected(.init(frameIndex: index, frameOffset: span.offset, rolloutID: id, reason: reason, detail: detail))
+        }
+        if case .broken(_, let reason) = shard.entries[index] {
+            return reject(nil, reason, "found bytes \(span.offset)..<\(span.offset + span.length) that are no whole zstd frame, expected one")
+        }
+        do {
+            return try accept(shard, span, place: "frame \(index) at byte \(span.offset)")
+        } catch let error as FrameError {
+            return reject(error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
+        } catch let error as Rejection {
+            return reject(error.rolloutID, error.reason, error.detail)
+        } catch { return reject(nil, "unreadable_frame", "\(error)") }
+    }
+
+    private func accept(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> Outcome {
+        let stream = try FrameStream(span, in: shard.file, place: place)
+        var check = LogitsCheck()
+        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place) { check.see($0, $1, $2) }
+        let row = try RolloutValidation(frame, span: span, keepLogits: keepLogits).row()
+        try check.requireFinite(rolloutID: row.rolloutID)
+        return .accepted(row, vocabulary: frame.logits?.vocabulary)
+    }
+
+    static func requireFrames(_ shard: RolloutShard) throws {
+        guard !shard.file.bytes.isEmpty, Array(shard.file.bytes.prefix(4)) != [0x28, 0xb5, 0x2f, 0xfd] else { return }
+        let frames = shard.entries.contains { if case .frame = $0 { true } else { false } }
+        guard !frames, !shard.entries.isEmpty else { return }
+        throw FormatError(
+            file: shard.file.path, place: "", found: "no zstd frame", expected: "concatenated zstd frames, one rollout each",
+            remedy: "Check that this is a rollout shard.")
+    }
+}

@@ -1,0 +1,43 @@
+import Formats
+
+/// A plan's jobs with their bases, to look results up in.
+struct JobIndex {
+    let jobs: [JobRow]
+    private let byID: [String: Int]
+    private let bases: [String: BaseRow]
+
+    init(_ directory: JobDirectory) throws {
+        jobs = try directory.jobs()
+        bases = Dictionary(try directory.bases().map { ($0.rollout.rolloutID, $0) }) { first, _ in first }
+        byID = Dictionary(jobs.enumerated().flatMap { index, job in [(job.customID, index), (job.jobID, index)] }) { first, _ in first }
+        if let orphan = jobs.first(where: { bases[$0.baseRolloutID] == nil }) {
+            throw FormatError(
+                file: directory.path, place: "job '\(orphan.jobID)'", found: "no base '\(orphan.baseRolloutID)' in \(JobDirectory.basesName)",
+                expected: "every job's base", remedy: "Plan again.")
+        }
+    }
+
+    /// By custom_id, or by job_id.
+    func index(of id: String) -> Int? { byID[id] }
+
+    func base(of job: JobRow) -> BaseRow { bases[job.baseRolloutID] ?? BaseRow() }
+
+    func prefix(of job: JobRow) -> [Int32] { base(of: job).rollout.tokenIDs.prefix(Int(job.anchorPosition)) + job.injectedTokenIDs }
+
+    /// What is known of a job's rollout before its tokens.
+    func row(of job: JobRow) -> RolloutRow {
+        let base = base(of: job).rollout
+        var row = RolloutRow()
+        row.rolloutID = job.customID
+        row.jobID = job.jobID
+        row.groupID = job.groupID
+        row.sampleIndex = job.replicate
+        row.prompt = base.prompt
+        row.referenceAnswer = base.referenceAnswer
+        row.dataSource = base.dataSource
+        row.policyVersion = base.policyVersion
+        row.temperature = base.temperature
+        row.topP = base.topP
+        return row
+    }
+}

@@ -1,0 +1,200 @@
+import Credit
+import Formats
+import Foundation
+import StageSupport
+import Tokenizer
+
+extension BaseRollout {
+    /// `text`: with a tokenizer, the response token by token.
+    init(_ row: ScoredRollout, reward: Double, tokenizer: Tokenizer?) {
+        self.init()
+        id = row.rollout.rolloutID
+        groupID = row.rollout.groupID
+        tokenIDs = row.rollout.tokenIDs
+        mask = row.rollout.lossMask
+        entropy = row.score.entropy ?? []
+        logprobs = row.score.oldLogprobs ?? []
+        self.reward = reward
+        correct = row.score.correct
+        isTruncated = row.rollout.finishReason == "length"
+        answer = row.score.extracted
+        text = tokenizer.map { tokenizer in ResponseText(tokens: tokenIDs[responseStart...].map { tokenizer.decodedBytes([$0]) }) }
+    }
+
+    /// A base of an earlier plan, which has settled what its text says.
+    init(_ row: ScoredRollout, reward: Double, correct: Bool?, thoughtEnd: Int32) {
+        self.init(row, reward: reward, tokenizer: nil)
+        self.correct = correct
+        self.thoughtEnd = thoughtEnd < 0 ? nil : Int(thoughtEnd)
+    }
+}
+
+/// The first plan of an expansion: rollouts → states to go back to → jobs for an engine, and the tables that join their results.
+struct JobPlanRun {
+    let expansion: any Expansion
+    let rollouts: ScoredRollouts
+    let tokenizer: Tokenizer?
+    let stopTokens: [Int32]
+    let dialect: any EngineDialect.Type
+    let model: String
+    let writer: PlanWriter
+
+    /// A base with its states.
+    private struct Opened {
+        let row: ScoredRollout
+        let base: BaseRollout
+        let states: [ExpansionState]
+    }
+
+    func run() throws -> StageSummary {
+        let (eligible, dropped) = rollouts.sift()
+        let rows = eligible.map { rollouts.rows[$0] }
+        let opened = try open(rows), longest = rows.map { $0.rollout.lossMask.count { $0 } }.max() ?? 1
+        let (jobs, skipped) = self.jobs(opened, maxTokens: expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest)
+        if tokenizer == nil { writer.context.warn("no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone") }
+        if skipped > 0 { writer.context.warn("\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)") }
+        let files = try write(jobs, opened)
+        let states = opened.reduce(0) { $0 + $1.states.count }
+        return try writer.write(
+            CreditPlan(), rows: [], inputs: [], dropped: dropped.map { (rollouts.rows[$0.0].rollout, $0.1) }, extra: files,
+            counts: ["rollouts": rollouts.rows.count, "bases": opened.count, "states": states, "jobs": jobs.count],
+            lines: [
+                "\(type(of: expansion).name): \(opened.count) bases, \(states) states, \(jobs.count) jobs in \(writer.directory.file("jobs"))",
+                "run them with crux-rollout --jobs or an engine, join with crux-ingest --jobs, score, then plan again with --jobs",
+            ])
+    }
+
+    // MARK: states
+
+    private func open(_ rows: [ScoredRollout]) throws -> [Opened] {
+        let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
+        var order: [String] = [], groups: [String: [ScoredRollout]] = [:]
+        for row in rows {
+            if expansion.readsEntropy { try needs.requireEntropy(row, for: "expansion \(type(of: expansion).name)") }
+            if expansion.readsLogprobs { try needs.requireOldLogprobs(row, for: "expansion \(type(of: expansion).name)") }
+            if groups[row.rollout.groupID] == nil { order.append(row.rollout.groupID) }
+            groups[row.rollout.groupID, default: []].append(row)
+        }
+        return order.flatMap { open(group: groups[$0] ?? []) }
+    }
+
+    private func open(group rows: [ScoredRollout]) -> [Opened] {
+        let bases = rows.map { BaseRollout($0, reward: Double($0.score.reward ?? 0), tokenizer: tokenizer) }
+        return expansion.bases(among: bases).map { index in
+            let seed = UInt64(SHA256Digest.of("\(writer.context.options.seed)/\(bases[index].id)").prefix(16), radix: 16) ?? 0
+            let states = expansion.states(of: bases[index], seed: seed) { tokenizer?.encode($0, addingSpecialTokens: false) ?? [] }
+            return Opened(row: rows[index], base: bases[index], states: states)
+        }
+    }
+
+    // MARK: jobs
+
+    private func jobs(_ opened: [Opened], maxTokens: Int) -> (jobs: [(row: JobRow, request: EngineRequest)], skipped: Int) {
+        var jobs: [(row: JobRow, request: EngineRequest)] = [], seen = Set<String>(), skipped = 0
+        for base in opened {
+            for (index, state) in base.states.enumerated() where index < expansion.sampledStates ?? Int.max {
+                let prefix = Array(base.base.tokenIDs[..<state.position]) + state.injected, digest = prefixDigest(prefix)
+                if expansion.sharesPrefixes, !seen.insert(digest).inserted { continue }
+                let room = maxTokens - (prefix.count - base.base.responseStart)
+                guard room > 0, let text = self.text(prefix, base.base) else {
+                    skipped += 1
+                    continue
+                }
+                for replicate in 0..<expansion.replicates {
+                    var row = JobRow()
+                    (row.stateIndex, row.prefixLength, row.prefixSHA256) = (Int32(index), Int32(prefix.count), digest)
+                    (row.replicate, row.maxTokens, row.completionPrefix) = (Int32(replicate), Int32(room), text.isEmpty && tokenizer == nil ? nil : text)
+                    jobs.append(job(row, base, state, prefix))
+                }
+            }
+        }
+        return (jobs, skipped)
+    }
+
+    /// The response as far as the prefix goes; nil where a dialect that sends text can't send it.
+    private func text(_ prefix: [Int32], _ base: BaseRollout) -> String? {
+        guard let tokenizer else { return "" }
+        let bytes = tokenizer.decodedBytes(prefix[base.responseStart...])
+        guard dialect.sendsText else { return String(decoding: bytes, as: UTF8.self) }
+        return String(validating: bytes, as: UTF8.self)
+    }
+
+    private func job(_ start: JobRow, _ opened: Opened, _ state: ExpansionState, _ prefix: [Int32]) -> (JobRow, EngineRequest) {
+        var row = start
+        row.jobID = "\(opened.base.id)/s\(row.stateIndex)/r\(row.replicate)"
+        row.baseRolloutID = opened.base.id
+        row.groupID = opened.base.groupID
+        row.anchorPosition = Int32(state.position)
+        row.anchorEntropy = state.anchorEntropy
+        row.injectedTokenIDs = state.injected
+        let digest = SHA256Digest.of("\(SHA256Digest.of(writer.resolved))/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
+        row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(row.replicate)"
+        // 31 bits: what every engine takes as a seed.
+        row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
+        return (row, request(row, opened.row.rollout, prefix))
+    }
+
+    private func request(_ row: JobRow, _ rollout: RolloutRow, _ prefix: [Int32]) -> EngineRequest {
+        var request = EngineRequest()
+        request.customID = row.customID
+        request.prefix = prefix
+        request.maxTokens = Int(row.maxTokens)
+        request.seed = row.seed
+        request.temperature = rollout.temperature
+        request.topP = rollout.topP
+        request.stopTokenIDs = stopTokens
+        request.model = model
+        request.prompt = rollout.prompt
+        request.responsePrefix = row.completionPrefix ?? ""
+        return request
+    }
+
+    // MARK: files
+
+    private func write(_ jobs: [(row: JobRow, request: EngineRequest)], _ opened: [Opened]) throws -> [Manifest.File] {
+        let folder = writer.directory.file("jobs")
+        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
+            throw IOError(file: folder, action: "create the directory", reason: error.localizedDescription)
+        }
+        let metadata = writer.directory.tableMetadata(recipeDigest: SHA256Digest.of(writer.resolved))
+        var table = try ArrowTableWriter(path: folder + "/" + JobDirectory.jobsName, table: Tables.jobs, metadata: metadata)
+        for job in jobs { try table.append(job.row) }
+        try table.finish()
+        var bases = try ArrowTableWriter(path: folder + "/" + JobDirectory.basesName, table: Tables.bases, metadata: metadata)
+        for base in opened { try bases.append(baseRow(base)) }
+        try bases.finish()
+        let lines = try writeLines(jobs.map(\.request), folder)
+        return try lines.map { try Manifest.describe("jobs/" + $0.name, in: writer.directory.path, rows: $0.lines) } + [
+            try Manifest.describe("jobs/" + JobDirectory.jobsName, in: writer.directory.path, rows: jobs.count),
+            try Manifest.describe("jobs/" + JobDirectory.basesName, in: writer.directory.path, rows: opened.count),
+        ]
+    }
+
+    private func baseRow(_ opened: Opened) -> BaseRow {
+        var row = BaseRow()
+        row.rollout = opened.row.rollout
+        (row.reward, row.correct) = (opened.row.score.reward, opened.row.score.correct)
+        (row.entropy, row.oldLogprobs, row.referenceLogprobs) = (opened.row.score.entropy, opened.row.score.oldLogprobs, opened.row.score.referenceLogprobs)
+        row.statePositions = opened.states.map { Int32($0.position) }
+        row.thoughtEnd = expansion.thoughtEnd(of: opened.base).map(Int32.init) ?? -1
+        return row
+    }
+
+    /// At least one file, none beyond the limits of the batch format.
+    private func writeLines(_ requests: [EngineRequest], _ folder: String) throws -> [(name: String, lines: Int)] {
+        var files: [(name: String, lines: Int)] = []
+        var file = try AtomicFile(folder + "/" + JobDirectory.linesName(0)), lines = 0
+        for request in requests {
+            let line = try EngineDialects.encode(request, as: dialect)
+            if lines == JobDirectory.linesPerFile || lines > 0 && file.position + line.utf8.count > JobDirectory.bytesPerFile {
+                try file.commit()
+                files.append((JobDirectory.linesName(files.count), lines))
+                (file, lines) = (try AtomicFile(folder + "/" + JobDirectory.linesName(files.count)), 0)
+            }
+            try file.write(line)
+            lines += 1
+        }
+        try file.commit()
+        return files + [(JobDirectory.linesName(files.count), lines)]
+    }
+}
