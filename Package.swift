@@ -31,6 +31,8 @@ let package = Package(
         .executable(name: "crux-plan", targets: ["Plan"]),
         .executable(name: "crux-update", targets: ["Update"]),
         .executable(name: "crux-rollout", targets: ["Rollout"]),
+        .executable(name: "crux-loop", targets: ["Loop"]),
+        .executable(name: "crux-report", targets: ["Report"]),
         .executable(name: "crux-bench", targets: ["Bench"]),
     ],
     dependencies: [
@@ -43,6 +45,8 @@ let package = Package(
         system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
         system("COpenBLAS", pkgConfig: "openblas", apt: "libopenblas-dev"),
         system("CCrypto", pkgConfig: "libcrypto", apt: "libssl-dev"),
+
+        .systemLibrary(name: "CSystem"),
 
         // ground
         library("CKernels"),
@@ -63,8 +67,10 @@ let package = Package(
         // meaning
         library("Recipes", ["Credit", "Objectives", "Optimizers", yams]),
 
+        library("LearningCurves", ["Formats"]),
+
         // run
-        library("StageSupport", ["Formats", argumentParser, logging]),
+        library("StageSupport", ["Formats", "CSystem", argumentParser, logging]),
 
         // stages
         stage("Ingest", ["CKernels", "Tokenizer"]),
@@ -72,6 +78,8 @@ let package = Package(
         stage("Plan", ["Credit", "Recipes", "Tokenizer"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
+        stage("Loop", ["LearningCurves", "Recipes"]),
+        stage("Report", ["LearningCurves"]),
         stage("Bench", ["CKernels", "Tensors", "Models", "COpenBLAS"]),
 
         // tests

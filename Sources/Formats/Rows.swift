@@ -148,3 +148,23 @@ package struct MetricsRow: Equatable, Sendable {
     package var seconds: Double = 0
     package init() {}
 }
+
+/// One iteration of the loop, from rollouts to a new checkpoint. Figures of the rollouts are those of the policy before the
+/// iteration's update, held-out ones of the policy after it; iteration 0 is the policy that the loop started from.
+package struct LoopRow: Codable, Equatable, Sendable {
+    package var iteration: Int32 = 0
+    package var prompts: Int64 = 0
+    package var rollouts: Int64 = 0
+    /// Everything that was sampled to learn from, continuations of jobs included.
+    package var sampledTokens: Int64 = 0
+    package var optimizerSteps: Int64 = 0
+    package var trainAccuracy: Double?
+    package var rewardMean: Double?
+    package var entropy: Double?
+    package var completionLength: Double?
+    package var gradNorm: Double?
+    package var heldoutAccuracy: Double?
+    package var heldoutEntropy: Double?
+    package var heldoutLength: Double?
+    package init() {}
+}

@@ -49,6 +49,9 @@ extension Column {
     package static func float64(_ name: String, _ path: any Path<Row, Double>) -> Column {
         make(name, .float64, path, { $0.append($1) }, { $0.value($1, as: Double.self) })
     }
+    package static func float64(_ name: String, _ path: any Path<Row, Double?>) -> Column {
+        optional(name, .float64, path, { $0.append($1) }, { $0.value($1, as: Double.self) })
+    }
     package static func listInt32(_ name: String, _ path: any Path<Row, [Int32]>) -> Column {
         make(name, .list(.int32), path, { $0.append(list: $1) }, { $0.list($1, of: Int32.self) })
     }
@@ -216,4 +219,23 @@ package enum Tables {
             .float64("seconds", \.seconds),
         ],
         make: { MetricsRow() }, weight: { _ in 16 })
+
+    package static let loop = Table<LoopRow>(
+        name: "loop",
+        columns: [
+            .int32("iteration", \.iteration),
+            .int64("prompts", \.prompts),
+            .int64("rollouts", \.rollouts),
+            .int64("sampled_tokens", \.sampledTokens),
+            .int64("optimizer_steps", \.optimizerSteps),
+            .float64("train_accuracy", \.trainAccuracy),
+            .float64("reward_mean", \.rewardMean),
+            .float64("entropy", \.entropy),
+            .float64("completion_length", \.completionLength),
+            .float64("grad_norm", \.gradNorm),
+            .float64("heldout_accuracy", \.heldoutAccuracy),
+            .float64("heldout_entropy", \.heldoutEntropy),
+            .float64("heldout_length", \.heldoutLength),
+        ],
+        make: { LoopRow() }, weight: { _ in 16 })
 }

@@ -93,10 +93,11 @@ struct RolloutRun {
         guard let records = work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
         let total = records.reduce(into: SampledRecord()) { $0.merge($1) }
         let outputs = try zip(names, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rollouts) }
+        let entropy = total.tokens == 0 ? 0 : total.entropySum / Double(total.tokens)
         let manifest = try directory.finish(
             outputs: outputs,
-            counts: ["rollouts": total.rollouts, "prompt_tokens": total.promptTokens, "sampled_tokens": total.tokens, "stopped": total.stopped])
-        let entropy = total.tokens == 0 ? 0 : total.entropySum / Double(total.tokens)
+            counts: ["rollouts": total.rollouts, "prompt_tokens": total.promptTokens, "sampled_tokens": total.tokens, "stopped": total.stopped],
+            measures: ["entropy_mean": entropy])
         context.say(
             "\(total.rollouts) rollouts, \(total.tokens) sampled tokens, \(total.rollouts - total.stopped) cut off by length; mean entropy "
                 + String(format: "%.4f", entropy))

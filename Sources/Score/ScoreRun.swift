@@ -125,7 +125,8 @@ struct ScoreRun {
         guard let records = work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
         let total = records.reduce(into: ScoreRecord()) { $0.merge($1) }
         let files = try zip(outputs, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rows) }
-        let manifest = try directory.finish(outputs: files, counts: total.counts)
+        let manifest = try directory.finish(
+            outputs: files, counts: total.counts, measures: ["reward_mean": total.rewarded == 0 ? 0 : total.rewardSum / Double(total.rewarded)])
         let report = ScoreReport(total)
         report.lines.forEach(context.say)
         report.warnings.forEach(context.warn)

@@ -32,6 +32,8 @@ package struct Manifest: Codable, Equatable, Sendable {
     package var inputs: [File]
     package var outputs: [File] = []
     package var counts: [String: Int] = [:]
+    /// Figures that are no counts, such as a mean.
+    package var measures: [String: Double]?
 
     package init(stage: String, configuration: [String: String], inputs: [File]) {
         self.stage = stage

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CSystem
 import Dispatch
 import Formats
 import Foundation
@@ -45,6 +46,7 @@ extension StageCommand {
     }
 
     private func execute() -> ExitStatus {
+        if ProcessInfo.processInfo.environment[SiblingStages.dieWithParent] != nil { _ = crux_die_with_parent() }
         let context = StageContext(stage: Self.stage, options: options)
         Interruption.shared.listen()
         do {

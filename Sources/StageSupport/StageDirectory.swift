@@ -30,6 +30,15 @@ package struct StageDirectory: Sendable {
         return .work(directory)
     }
 
+    /// Makes a finished directory unfinished again, to go on with it.
+    package static func reopen(_ path: String, for plan: Manifest) throws -> StageDirectory {
+        let directory = StageDirectory(path: path, plan: plan)
+        try directory.remove(Manifest.name)
+        try directory.createFolder(directory.workPath)
+        try directory.claim()
+        return directory
+    }
+
     package func file(_ name: String) -> String { path + "/" + name }
 
     /// Only one task at a time: whoever comes second finds the manifest and need not repeat the work.
@@ -44,11 +53,14 @@ package struct StageDirectory: Sendable {
 
     /// Writes the manifest, last of all, and forgets the pieces.
     /// `inputs`: those of the plan where it knew all their digests.
-    package func finish(inputs: [Manifest.File]? = nil, outputs: [Manifest.File], counts: [String: Int]) throws -> Manifest {
+    package func finish(
+        inputs: [Manifest.File]? = nil, outputs: [Manifest.File], counts: [String: Int], measures: [String: Double]? = nil
+    ) throws -> Manifest {
         var manifest = plan
         manifest.inputs = inputs ?? plan.inputs
         manifest.outputs = outputs
         manifest.counts = counts
+        manifest.measures = measures
         try manifest.write(to: path)
         try removeWork()
         return manifest
@@ -122,8 +134,8 @@ package struct StageDirectory: Sendable {
 
     /// What stages write; anything else in the directory is somebody's own and stays.
     private static func isOurs(_ name: String) -> Bool {
-        [".arrow", ".rollouts.zst", AtomicFile.temporarySuffix].contains { name.hasSuffix($0) } || name.hasPrefix("step-")
-            || [".work", "recipe.resolved.json", "jobs", "missing.jsonl"].contains(name)
+        [".arrow", ".rollouts.zst", AtomicFile.temporarySuffix].contains { name.hasSuffix($0) } || name.hasPrefix("step-") || name.hasPrefix("iteration-")
+            || [".work", "recipe.resolved.json", "jobs", "missing.jsonl", "metrics.csv", "curves.svg"].contains(name)
     }
 
     private func removeWork() throws { try remove(".work") }

@@ -1,0 +1,104 @@
+import Formats
+import Foundation
+
+/// What one loop learned, iteration by iteration.
+package struct LearningCurve: Sendable {
+    package let name: String
+    package let rows: [LoopRow]
+
+    package init(name: String, rows: [LoopRow]) { (self.name, self.rows) = (name, rows) }
+
+    /// The first and the last held-out accuracy.
+    package var before: Double? { rows.first?.heldoutAccuracy }
+    package var after: Double? { rows.last { $0.heldoutAccuracy != nil }?.heldoutAccuracy }
+}
+
+/// A quantity that curves are drawn of.
+package struct CurveQuantity: Sendable {
+    package let title: String
+    package let value: @Sendable (LoopRow) -> Double?
+
+    package static let all = [
+        CurveQuantity(title: "held-out accuracy") { $0.heldoutAccuracy },
+        CurveQuantity(title: "entropy of sampled tokens (nats)") { $0.entropy ?? $0.heldoutEntropy },
+        CurveQuantity(title: "completion length (tokens)") { $0.completionLength ?? $0.heldoutLength },
+        CurveQuantity(title: "mean reward of the rollouts") { $0.rewardMean },
+    ]
+}
+
+package enum CurvePicture {
+    /// Curves of the same name — seeds of a recipe — become one line, their mean, with a band of one standard deviation.
+    package static func svg(title: String, _ curves: [LearningCurve]) -> String {
+        let panels = CurveQuantity.all.map { quantity in
+            ChartPanel(title: quantity.title, lines: names(curves).map { name in line(name, curves.filter { $0.name == name }, quantity) }.filter { !$0.points.isEmpty })
+        }
+        return LineChart.svg(title: title, xLabel: "iteration", panels: panels)
+    }
+
+    package static func names(_ curves: [LearningCurve]) -> [String] {
+        curves.reduce(into: []) { if !$0.contains($1.name) { $0.append($1.name) } }
+    }
+
+    private static func line(_ name: String, _ curves: [LearningCurve], _ quantity: CurveQuantity) -> ChartLine {
+        let iterations = Set(curves.flatMap { $0.rows.map(\.iteration) }).sorted()
+        let found = iterations.compactMap { iteration -> (x: Double, statistics: Statistics)? in
+            let values = curves.compactMap { curve in curve.rows.first { $0.iteration == iteration }.flatMap(quantity.value) }
+            return values.isEmpty ? nil : (Double(iteration), Statistics(values))
+        }
+        return ChartLine(name: name, points: found.map { ($0.x, $0.statistics.mean) }, spread: curves.count > 1 ? found.map(\.statistics.deviation) : [])
+    }
+}
+
+/// Mean and standard deviation (Bessel; 0 for one value).
+package struct Statistics: Equatable, Sendable {
+    package let mean: Double
+    package let deviation: Double
+    package let low: Double
+    package let high: Double
+
+    package init(_ values: [Double]) {
+        let mean = values.reduce(0, +) / Double(max(1, values.count))
+        self.mean = mean
+        deviation = values.count < 2 ? 0 : (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)).squareRoot()
+        (low, high) = (values.min() ?? 0, values.max() ?? 0)
+    }
+}
+
+package enum CurveTable {
+    /// One line per name: held-out accuracy before and after over the seeds, entropy, length and tokens at the end.
+    package static func markdown(_ curves: [LearningCurve]) -> String {
+        var text = """
+            | recipe | seeds | before | after: mean ± std | lowest … highest | entropy at the end | tokens per completion | sampled tokens per iteration | iterations |
+            |---|---|---|---|---|---|---|---|---|\n
+            """
+        let names = CurvePicture.names(curves).sorted { mean($0, curves) > mean($1, curves) }
+        for name in names { text += line(name, curves.filter { $0.name == name }) }
+        return text
+    }
+
+    private static func mean(_ name: String, _ curves: [LearningCurve]) -> Double { Statistics(curves.filter { $0.name == name }.compactMap(\.after)).mean }
+
+    private static func line(_ name: String, _ curves: [LearningCurve]) -> String {
+        func share(_ value: Double) -> String { String(format: "%.1f %%", 100 * value) }
+        func last(_ value: (LoopRow) -> Double?) -> Double { Statistics(curves.compactMap { $0.rows.last { value($0) != nil }.flatMap(value) }).mean }
+        let after = Statistics(curves.compactMap(\.after)), trained = curves.flatMap { $0.rows.dropFirst() }
+        let tokens = Statistics(trained.map { Double($0.sampledTokens) }).mean
+        return "| \(name) | \(curves.count) | \(share(Statistics(curves.compactMap(\.before)).mean)) | **\(share(after.mean))** ± \(share(after.deviation)) | "
+            + "\(share(after.low)) … \(share(after.high)) | \(String(format: "%.3f", last { $0.heldoutEntropy })) | \(String(format: "%.1f", last { $0.heldoutLength })) | "
+            + "\(Int(tokens)) | \(curves.map { $0.rows.count - 1 }.max() ?? 0) |\n"
+    }
+
+    /// Every row of a curve, for a spreadsheet.
+    package static func csv(_ rows: [LoopRow]) -> String {
+        func text(_ value: Double?) -> String { value.map { String(format: "%.6f", $0) } ?? "" }
+        let header = "iteration,prompts,rollouts,sampled_tokens,optimizer_steps,train_accuracy,reward_mean,entropy,completion_length,grad_norm,"
+            + "heldout_accuracy,heldout_entropy,heldout_length\n"
+        return rows.reduce(into: header) { csv, row in
+            let counts = [Int64(row.iteration), row.prompts, row.rollouts, row.sampledTokens, row.optimizerSteps].map { "\($0)" }
+            let figures = [
+                row.trainAccuracy, row.rewardMean, row.entropy, row.completionLength, row.gradNorm, row.heldoutAccuracy, row.heldoutEntropy, row.heldoutLength,
+            ].map(text)
+            csv += (counts + figures).joined(separator: ",") + "\n"
+        }
+    }
+}

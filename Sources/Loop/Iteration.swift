@@ -1,0 +1,87 @@
+import Formats
+import Foundation
+import StageSupport
+
+/// `iteration-0007/`: the stage directories of one iteration, and its record when it is through.
+struct Iteration {
+    let number: Int
+    private let folder: String
+    private let root: String
+
+    init(number: Int, root: String) {
+        self.number = number
+        self.root = root
+        folder = root + String(format: "/iteration-%04d", number)
+    }
+
+    var before: Iteration { Iteration(number: number - 1, root: root) }
+
+    func path(_ name: String) -> String { folder + "/" + name }
+
+    func createFolder() throws {
+        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
+            throw IOError(file: folder, action: "create the directory", reason: error.localizedDescription)
+        }
+    }
+
+    func manifest(_ name: String, stage: String) throws -> Manifest { try Manifest.finished(path(name), stage: stage) }
+
+    /// The checkpoint that this iteration ended with.
+    func lastStep() throws -> String {
+        let update = path("update")
+        let steps = try FileManager.default.contentsOfDirectory(atPath: update).filter { $0.hasPrefix("step-") }.sorted()
+        guard let last = steps.last else { throw StageError(.invalidInput, "\(update): found no step directory, expected a finished update") }
+        return update + "/" + last
+    }
+
+    func record() throws -> LoopRow? {
+        guard let data = FileManager.default.contents(atPath: path("record.json")) else { return nil }
+        do { return try JSONDecoder().decode(LoopRow.self, from: data) } catch {
+            throw FormatError(
+                file: path("record.json"), place: "", found: "a damaged record", expected: "JSON as crux-loop writes it", remedy: "Remove the iteration's folder and run again.")
+        }
+    }
+
+    func save(_ row: LoopRow) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+        try AtomicFile.write(String(decoding: try encoder.encode(row), as: UTF8.self) + "\n", to: path("record.json"))
+    }
+
+    /// Everything but the record.
+    func prune() throws {
+        guard number >= 0, FileManager.default.fileExists(atPath: folder) else { return }
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder) where name != "record.json" {
+            do { try FileManager.default.removeItem(atPath: path(name)) } catch {
+                throw IOError(file: path(name), action: "remove it", reason: error.localizedDescription)
+            }
+        }
+    }
+}
+
+/// Lines of a prompt file, dealt in order, round and round; in a later round group ids are told apart by it.
+struct PromptLines {
+    private let lines: [String]
+    private let path: String
+
+    init(_ path: String) throws {
+        var lines: [String] = []
+        try forEachLine(of: path) { lines.append(String(decoding: $1, as: UTF8.self)) }
+        guard !lines.isEmpty else { throw FormatError(file: path, place: "", found: "no prompt", expected: "at least one JSON line") }
+        (self.lines, self.path) = (lines, path)
+    }
+
+    func lines(from first: Int, count: Int) throws -> String {
+        try (first..<first + count).map { try line($0) + "\n" }.joined()
+    }
+
+    private func line(_ place: Int) throws -> String {
+        let line = lines[place % lines.count], round = place / lines.count
+        guard round > 0 else { return line }
+        guard var object = (try? JSONSerialization.jsonObject(with: Data(line.utf8))) as? [String: Any], let group = object["group_id"] as? String else {
+            throw FormatError(file: path, place: "line \(place % lines.count + 1)", found: "no group_id", expected: "JSON with group_id and prompt")
+        }
+        object["group_id"] = "\(group)~\(round)"
+        return String(decoding: try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes]), as: UTF8.self)
+    }
+}

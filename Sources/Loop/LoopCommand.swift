@@ -1,0 +1,110 @@
+import ArgumentParser
+import Formats
+import Foundation
+import Recipes
+import StageSupport
+
+@main
+enum LoopMain {
+    static func main() { LoopCommand.runMain() }
+}
+
+/// Again and again: rollout → ingest → score → plan → (jobs → rollout → ingest → score → plan) → update.
+struct LoopCommand: StageCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "crux-loop", abstract: "Trains a checkpoint over many iterations, each from new rollouts.", version: cruxVersion)
+    static let stage = "loop"
+
+    @Option(help: "Recipe (YAML).")
+    var recipe: String
+
+    @Option(help: "Change a key of the recipe, such as optimizer.lr=1e-5; may be repeated.")
+    var set: [String] = []
+
+    @Option(help: "Hugging Face checkpoint to start from.")
+    var checkpoint: String
+
+    @Option(help: "Training prompts, JSON lines; taken in order, round and round.")
+    var prompts: String
+
+    @Option(help: "Held-out prompts to measure by.")
+    var heldout: String?
+
+    @Option(help: "Directory to make.")
+    var output: String
+
+    @Option(help: "Iterations in all; a finished loop can be given more.")
+    var iterations: Int
+
+    @Option(help: "Prompts of the first iteration (and of all, without --tokens).")
+    var promptsPerIteration = 32
+
+    @Option(help: "Tokens to sample per iteration, jobs included: the number of prompts follows from what prompts cost so far.")
+    var tokens: Int?
+
+    @Option(help: "Rollouts per prompt.")
+    var groupSize = 8
+
+    @Option(help: "Most tokens of a completion.")
+    var maxTokens = 1024
+
+    @Option(help: "Sampling temperature.")
+    var temperature: Float = 1
+
+    @Option(help: "Measure on the held-out prompts every N iterations, and at the start and the end.")
+    var evalEvery = 1
+
+    @Option(help: "Rollouts computed at a time.")
+    var batch = 32
+
+    @Option(help: "Reward, as crux-score takes it.")
+    var reward = "auto"
+
+    @Flag(help: "Keep of past iterations only what goes into the table.")
+    var prune = false
+
+    @OptionGroup var options: StageOptions
+
+    func validate() throws {
+        let sizes = [
+            ("--iterations", iterations), ("--prompts-per-iteration", promptsPerIteration), ("--group-size", groupSize), ("--max-tokens", maxTokens),
+            ("--eval-every", evalEvery), ("--batch", batch), ("--tokens", tokens ?? 1),
+        ]
+        for (name, value) in sizes where value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1.") }
+        guard temperature > 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); it must be above 0.") }
+    }
+
+    func runStage(_ context: StageContext) throws -> StageSummary {
+        let loaded = try loadRecipe()
+        if options.dryRun { return StageSummary(["would_write": output, "iterations": iterations]) }
+        let plan = Manifest(stage: Self.stage, configuration: try settings(loaded), inputs: try inputFiles())
+        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
+        case .done(let manifest) where (manifest.counts["iterations"] ?? 0) >= iterations:
+            context.say("\(output) is finished already; nothing to do")
+            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
+        case .done:
+            return try LoopRun(self, loaded, StageDirectory.reopen(output, for: plan), context).run()
+        case .work(let directory):
+            return try LoopRun(self, loaded, directory, context).run()
+        }
+    }
+
+    private func loadRecipe() throws -> Recipe {
+        do { return try Recipe.load(path: recipe, overrides: set) } catch let error as RecipeError { throw StageError(.invalidInput, error.description) }
+    }
+
+    /// Everything that the numbers depend on but the number of iterations, which may grow.
+    private func settings(_ loaded: Recipe) throws -> [String: String] {
+        [
+            "recipe": SHA256Digest.of(try loaded.resolvedJSON()), "prompts_per_iteration": "\(promptsPerIteration)", "tokens": tokens.map { "\($0)" } ?? "",
+            "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "eval_every": "\(evalEvery)", "reward": reward,
+            "seed": "\(options.seed)", "threads": "\(options.threadCount)", "prune": "\(prune)",
+        ]
+    }
+
+    private func inputFiles() throws -> [Manifest.File] {
+        let weights = try FileManager.default.contentsOfDirectory(atPath: checkpoint).filter { $0.hasSuffix(".safetensors") || $0 == "config.json" || $0 == "tokenizer.json" }
+        let paths = weights.sorted().map { checkpoint + "/" + $0 } + [prompts] + (heldout.map { [$0] } ?? [])
+        return try paths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
+    }
+}

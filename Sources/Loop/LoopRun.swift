@@ -1,0 +1,190 @@
+import Formats
+import Foundation
+import LearningCurves
+import Recipes
+import StageSupport
+
+/// Iteration by iteration, each in a directory of its own with a record at its end: a killed loop goes on with the first
+/// iteration that has none, whose stages go on where they stopped.
+struct LoopRun {
+    private let command: LoopCommand
+    private let recipe: Recipe
+    private let directory: StageDirectory
+    private let context: StageContext
+    private let stages: SiblingStages
+
+    init(_ command: LoopCommand, _ recipe: Recipe, _ directory: StageDirectory, _ context: StageContext) {
+        (self.command, self.recipe, self.directory, self.context) = (command, recipe, directory, context)
+        stages = SiblingStages(context)
+    }
+
+    func run() throws -> StageSummary {
+        let prompts = try PromptLines(command.prompts)
+        var records: [LoopRow] = []
+        let progress = ProgressLine(context, total: command.iterations, unit: "iterations")
+        for number in 0...command.iterations {
+            let iteration = Iteration(number: number, root: directory.path)
+            let record = try iteration.record() ?? run(iteration, prompts, after: records)
+            records.append(record)
+            if number > 0 { progress.advance() }
+            try writeCurves(records)
+        }
+        return try finish(records)
+    }
+
+    private func run(_ iteration: Iteration, _ prompts: PromptLines, after records: [LoopRow]) throws -> LoopRow {
+        try iteration.createFolder()
+        var row = LoopRow()
+        row.iteration = Int32(iteration.number)
+        if iteration.number > 0 { try learn(iteration, prompts, after: records, &row) }
+        if isMeasured(iteration.number) { try measure(iteration, &row) }
+        try iteration.save(row)
+        if command.prune { try Iteration(number: iteration.number - 1, root: directory.path).prune() }
+        context.say(describe(row))
+        return row
+    }
+
+    private func isMeasured(_ number: Int) -> Bool { number % command.evalEvery == 0 || number == command.iterations }
+
+    // MARK: one iteration
+
+    private var threads: [String] { ["--threads", "\(context.threads)"] }
+
+    /// A seed for each use, the same on every run.
+    private func seed(_ iteration: Iteration, _ use: String) -> [String] {
+        let digest = SHA256Digest.of("\(command.options.seed)/\(iteration.number)/\(use)")
+        return ["--seed", "\(UInt64(digest.prefix(15), radix: 16) ?? 0)"]
+    }
+
+    private func checkpoint(_ iteration: Iteration) throws -> String {
+        try iteration.number == 0 ? command.checkpoint : iteration.lastStep()
+    }
+
+    private func learn(_ iteration: Iteration, _ prompts: PromptLines, after records: [LoopRow], _ row: inout LoopRow) throws {
+        let before = iteration.before, policy = try checkpoint(before)
+        let first = records.reduce(0) { $0 + Int($1.prompts) }, count = promptCount(after: records)
+        try AtomicFile.write(prompts.lines(from: first, count: count), to: iteration.path("prompts.jsonl"))
+        row.prompts = Int64(count)
+        try sample(iteration, "rollout", policy, ["--prompts", iteration.path("prompts.jsonl"), "--group-size", "\(command.groupSize)", "--max-tokens", "\(command.maxTokens)"])
+        try ingestAndScore(iteration, "", [])
+        try addSampled(iteration, "rollout", &row)
+        try addScored(iteration, "score", &row)
+        var plan = ["--input", iteration.path("ingest"), "--scores", iteration.path("score")]
+        if recipe.credit.expansion != nil { plan = try expand(iteration, policy, plan, &row) }
+        try stages.run("crux-plan", plan + planSettings(iteration) + ["--output", iteration.path("plan")])
+        try update(iteration, policy)
+        try addTrained(iteration, &row)
+    }
+
+    /// Jobs out and home again; returns the inputs of the plan that trains.
+    private func expand(_ iteration: Iteration, _ policy: String, _ inputs: [String], _ row: inout LoopRow) throws -> [String] {
+        let jobs = iteration.path("expansion/jobs")
+        try stages.run("crux-plan", inputs + planSettings(iteration) + ["--tokenizer", command.checkpoint, "--output", iteration.path("expansion")])
+        try sample(iteration, "expansion-rollout", policy, ["--jobs", jobs])
+        try ingestAndScore(iteration, "expansion-", ["--jobs", jobs])
+        try addSampled(iteration, "expansion-rollout", &row)
+        return ["--input", iteration.path("expansion-ingest"), "--scores", iteration.path("expansion-score"), "--jobs", jobs]
+    }
+
+    private func planSettings(_ iteration: Iteration) -> [String] {
+        ["--recipe", command.recipe] + command.set.flatMap { ["--set", $0] } + seed(iteration, "plan")
+    }
+
+    /// Logits are kept where the recipe wants to see entropies.
+    private func sample(_ iteration: Iteration, _ name: String, _ policy: String, _ source: [String]) throws {
+        let needsEntropy = recipe.credit.needsEntropy || recipe.credit.expansion?.readsEntropy == true
+        try stages.run(
+            "crux-rollout",
+            ["--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)", "--batch", "\(command.batch)",
+                "--rollouts-per-shard", "4096", "--policy-version", "\(iteration.number - 1)"] + source + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
+    }
+
+    private func ingestAndScore(_ iteration: Iteration, _ prefix: String, _ more: [String]) throws {
+        try stages.run("crux-ingest", ["--input", iteration.path(prefix + "rollout"), "--output", iteration.path(prefix + "ingest")] + more + threads)
+        try stages.run(
+            "crux-score", ["--input", iteration.path(prefix + "ingest"), "--output", iteration.path(prefix + "score"), "--reward", command.reward] + threads)
+    }
+
+    private func update(_ iteration: Iteration, _ policy: String) throws {
+        let resume = iteration.number > 1 ? ["--resume-from", iteration.before.path("update")] : []
+        try stages.run("crux-update", ["--plan", iteration.path("plan"), "--checkpoint", policy, "--output", iteration.path("update")] + resume + threads)
+    }
+
+    /// The same prompts and random numbers every time: what differs is the policy.
+    private func measure(_ iteration: Iteration, _ row: inout LoopRow) throws {
+        guard let heldout = command.heldout else { return }
+        let policy = try checkpoint(iteration)
+        try stages.run(
+            "crux-rollout",
+            ["--checkpoint", policy, "--prompts", heldout, "--output", iteration.path("heldout-rollout"), "--group-size", "1", "--max-tokens", "\(command.maxTokens)",
+                "--temperature", "\(command.temperature)", "--batch", "\(command.batch)", "--rollouts-per-shard", "4096", "--seed", "\(command.options.seed)"] + threads)
+        try ingestAndScore(iteration, "heldout-", [])
+        let rollout = try iteration.manifest("heldout-rollout", stage: "rollout"), score = try iteration.manifest("heldout-score", stage: "score")
+        row.heldoutAccuracy = Self.ratio(score.counts["correct"], score.counts["judged"])
+        row.heldoutEntropy = rollout.measures?["entropy_mean"]
+        row.heldoutLength = Self.ratio(rollout.counts["sampled_tokens"], rollout.counts["rollouts"])
+    }
+
+    // MARK: figures
+
+    private static func ratio(_ part: Int?, _ whole: Int?) -> Double? {
+        guard let part, let whole, whole > 0 else { return nil }
+        return Double(part) / Double(whole)
+    }
+
+    /// With a token budget: as many prompts as it pays for at the mean price so far.
+    private func promptCount(after records: [LoopRow]) -> Int {
+        let paid = records.reduce(0) { $0 + Int($1.prompts) }, spent = records.reduce(0) { $0 + Int($1.sampledTokens) }
+        guard let budget = command.tokens, paid > 0, spent > 0 else { return command.promptsPerIteration }
+        return max(1, (budget * paid + spent / 2) / spent)
+    }
+
+    private func addSampled(_ iteration: Iteration, _ name: String, _ row: inout LoopRow) throws {
+        let manifest = try iteration.manifest(name, stage: "rollout")
+        row.rollouts += Int64(manifest.counts["rollouts"] ?? 0)
+        row.sampledTokens += Int64(manifest.counts["sampled_tokens"] ?? 0)
+        guard name == "rollout" else { return }
+        row.entropy = manifest.measures?["entropy_mean"]
+        row.completionLength = Self.ratio(manifest.counts["sampled_tokens"], manifest.counts["rollouts"])
+    }
+
+    private func addScored(_ iteration: Iteration, _ name: String, _ row: inout LoopRow) throws {
+        let manifest = try iteration.manifest(name, stage: "score")
+        row.trainAccuracy = Self.ratio(manifest.counts["correct"], manifest.counts["judged"])
+        row.rewardMean = manifest.measures?["reward_mean"]
+    }
+
+    private func addTrained(_ iteration: Iteration, _ row: inout LoopRow) throws {
+        let metrics = try ArrowTableReader(path: iteration.path("update/metrics.arrow"), table: Tables.metrics).rows()
+        row.optimizerSteps = Int64(metrics.count)
+        row.gradNorm = metrics.last?.gradNorm
+    }
+
+    // MARK: saving
+
+    private func writeCurves(_ records: [LoopRow]) throws {
+        let curve = LearningCurve(name: recipe.name, rows: records)
+        try AtomicFile.write(CurveTable.csv(records), to: directory.file("metrics.csv"))
+        try AtomicFile.write(CurvePicture.svg(title: "\(recipe.name), seed \(command.options.seed)", [curve]), to: directory.file("curves.svg"))
+    }
+
+    private func finish(_ records: [LoopRow]) throws -> StageSummary {
+        var table = try ArrowTableWriter(path: directory.file("metrics.arrow"), table: Tables.loop, metadata: directory.tableMetadata())
+        for record in records { try table.append(record) }
+        try table.finish()
+        let names = [("metrics.arrow", records.count as Int?), ("metrics.csv", nil), ("curves.svg", nil)]
+        let last = try checkpoint(Iteration(number: command.iterations, root: directory.path))
+        let weights = try FileManager.default.contentsOfDirectory(atPath: last).sorted().map { ((last as NSString).pathComponents.suffix(3).joined(separator: "/")) + "/" + $0 }
+        let outputs = try names.map { try Manifest.describe($0.0, in: directory.path, rows: $0.1) } + weights.map { try Manifest.describe($0, in: directory.path) }
+        let curve = LearningCurve(name: recipe.name, rows: records)
+        let measures = ["heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after].compactMapValues { $0 }
+        let manifest = try directory.finish(outputs: outputs, counts: ["iterations": command.iterations], measures: measures)
+        return StageSummary(["output": directory.path, "counts": manifest.counts, "measures": measures, "checkpoint": last])
+    }
+
+    private func describe(_ row: LoopRow) -> String {
+        func text(_ value: Double?, _ format: String = "%.3f") -> String { value.map { String(format: format, $0) } ?? "-" }
+        return "iteration \(row.iteration): held-out accuracy \(text(row.heldoutAccuracy)), reward \(text(row.rewardMean)), entropy \(text(row.entropy ?? row.heldoutEntropy)), "
+            + "length \(text(row.completionLength ?? row.heldoutLength, "%.1f")), \(row.prompts) prompts, \(row.sampledTokens) tokens sampled, \(row.optimizerSteps) steps"
+    }
+}
