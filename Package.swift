@@ -85,7 +85,7 @@ let package = Package(
         // tests
         .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
         tests("Formats", ["Formats", "CZstd"]),
-        tests("Credit", ["Credit"]),
+        tests("Credit", ["Credit", "Randomness"]),
         tests("Objectives", ["Objectives"]),
         tests("Rewards", ["Rewards"]),
         tests("Optimizers", ["Optimizers"]),
@@ -93,6 +93,7 @@ let package = Package(
         tests("Models", ["Models", "Tensors", "Formats", "Randomness"]),
         tests("Tokenizer", ["Tokenizer"]),
         tests("Recipes", ["Recipes"]),
-        tests("Stage", ["Formats", "Models"]),
+        tests("Stage", ["Formats", "Models", "Tokenizer"]),
+        tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]
 )

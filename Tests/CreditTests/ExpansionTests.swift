@@ -1,0 +1,352 @@
+import Credit
+import Foundation
+import Randomness
+import TestSupport
+import Testing
+
+/// A response of `length` tokens behind a prompt of two; text token by token where given.
+private func base(_ id: String = "b", length: Int, reward: Double = 0, correct: Bool? = nil, truncated: Bool = false, text: [String]? = nil) -> BaseRollout {
+    var base = BaseRollout()
+    (base.id, base.groupID) = (id, "g")
+    base.tokenIDs = (0..<Int32(length + 2)).map { $0 }
+    base.mask = (0..<length + 2).map { $0 >= 2 }
+    base.entropy = base.mask.map { _ in 0 }
+    base.logprobs = base.mask.map { _ in 0 }
+    (base.reward, base.correct, base.isTruncated) = (reward, correct, truncated)
+    base.text = text.map { ResponseText(tokens: $0.map { Array($0.utf8) }) }
+    return base
+}
+
+private func noTokens(_ text: String) -> [Int32] { [] }
+
+/// Outcomes of states, rows numbered on, three tokens each of which the last is trained.
+private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
+    var row = 0
+    return rewards.map { rewards in
+        rewards.map { reward in
+            defer { row += 1 }
+            return Outcome(row: row, reward: reward, correct: reward > 0, mask: [false, false, true])
+        }
+    }
+}
+
+@Suite struct FR3ETests {
+    private func expanded(_ rewards: [[Double]], positions: [Int] = [2, 3, 4]) -> ExpandedBase {
+        ExpandedBase(base: base(length: 6), row: 99, states: positions.prefix(rewards.count).map { ExpansionState(position: $0) }, outcomes: outcomes(rewards))
+    }
+
+    private func advantages(_ credit: ExpansionCredit, state: Int) -> [Double] {
+        credit.rows.filter { $0.groupID == "b/\(state)" }.map { $0.advantages[2] }
+    }
+
+    @Test func theWorkedExample() {
+        let credit = FR3E().credit(expanded([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]]))
+        #expect(credit.values == [0.25, 0.5, 0.75])
+        #expect(firstDifference(credit.factors, [0.472367, 0.778801, 0.778801], absolute: 1e-6) == nil)
+        #expect(firstDifference(advantages(credit, state: 0), [0.354275, -0.118092, -0.118092, -0.118092], absolute: 1e-6) == nil)
+        #expect(firstDifference(advantages(credit, state: 1), [0.3894, 0.3894, -0.3894, -0.3894], absolute: 1e-6) == nil)
+        #expect(firstDifference(advantages(credit, state: 2), [0.1947, 0.1947, 0.1947, -0.584101], absolute: 1e-6) == nil)
+    }
+
+    @Test func sharpenedAndRegressingFactors() {
+        var sharpened = FR3E()
+        sharpened.sharpen = 1.5
+        #expect(firstDifference(sharpened.factors(values: [0.25, 0.5, 0.75], survives: [true, true, true]), [0.485744, 0.87026, 0.87026], absolute: 1e-6) == nil)
+        #expect(firstDifference(FR3E().factors(values: [0.5, 0.25], survives: [true, true]), [0.606531, 1.284025], absolute: 1e-6) == nil)
+        // Nothing changed anywhere: no division by zero.
+        #expect(sharpened.factors(values: [1, 1], survives: [false, false]) == [1, 1])
+        var neutral = FR3E()
+        neutral.root = .neutral
+        #expect(neutral.factors(values: [0.25, 0.25], survives: [true, true]) == [1, 1])
+    }
+
+    /// The same numbers by the definition, written out.
+    @Test func agreesWithBruteForceOnRandomOutcomes() {
+        var random = SplitMix64(seed: 4)
+        for _ in 0..<200 {
+            let rewards = (0..<3).map { _ in (0..<Int.random(in: 0...5, using: &random)).map { _ in Double(Bool.random(using: &random) ? 1 : 0) } }
+            let credit = FR3E().credit(expanded(rewards))
+            var before: Double?, expected: [Double] = []
+            for (state, values) in rewards.enumerated() where !values.isEmpty {
+                let value = values.reduce(0, +) / Double(values.count)
+                let delta = before.map { value - $0 } ?? (state == 0 ? 1 - value : 0)
+                before = value
+                if Set(values).count > 1 { expected += values.map { exp(-delta) * ($0 - value) } }
+            }
+            #expect(firstDifference(credit.rows.map { $0.advantages[2] }, expected, absolute: 1e-12) == nil)
+            #expect(credit.rows.count + credit.dropped.count == rewards.reduce(0) { $0 + $1.count })
+            #expect(credit.rows.allSatisfy { $0.advantages[0] == 0 && $0.advantages[1] == 0 })
+        }
+    }
+
+    @Test func aDegenerateStateIsDroppedButItsValueCounts() {
+        let rewards: [[Double]] = [[1, 0], [1, 1], [1, 0]]
+        let credit = FR3E().credit(expanded(rewards))
+        #expect(credit.dropped.map(\.row) == [2, 3] && credit.dropped.allSatisfy { $0.reason == "degenerate_state" })
+        #expect(firstDifference(credit.factors, [exp(-0.5), exp(-0.5), exp(0.5)], absolute: 1e-12) == nil)
+        var parity = FR3E()
+        parity.previous = .surviving
+        #expect(firstDifference(parity.credit(expanded(rewards)).factors, [exp(-0.5), exp(-0.5), 1], absolute: 1e-12) == nil)
+        // A single continuation has nothing to be compared with.
+        #expect(FR3E().credit(expanded([[1]])).rows.isEmpty)
+    }
+
+    @Test func anchorsAreTheMostUncertainTokensInOrderOfPosition() {
+        var one = base(length: 8)
+        one.entropy = [0, 0, 9, 0.1, 0.9, 0.5, 0.9, 0.2, 0.3, 9]     // the first token repeats the prompt, the last ends the text
+        var method = FR3E()
+        method.anchors = 3
+        let states = method.states(of: one, seed: 0, encode: noTokens)
+        #expect(states.map(\.position) == [2, 4, 5, 6])
+        #expect(states.map(\.anchorEntropy) == [nil, 0.9, 0.5, 0.9])
+        method.minimumGap = 2
+        #expect(method.states(of: one, seed: 0, encode: noTokens).map(\.position) == [2, 4, 6, 8])
+        method.anchorScore = .surprisal
+        one.logprobs = [0, 0, -9, -3, 0, 0, -1, 0, -2, -9]
+        #expect(method.states(of: one, seed: 0, encode: noTokens).map(\.position) == [2, 3, 6, 8])
+    }
+
+    @Test func fewTokensGiveFewAnchors() {
+        let positions = { (length: Int) in FR3E().states(of: base(length: length, truncated: true), seed: 0, encode: noTokens).map(\.position) }
+        #expect(positions(1) == [2])
+        #expect(positions(3) == [2, 3, 4])
+        // Ties: lower positions first.
+        #expect(positions(9) == [2, 3, 4, 5, 6])
+    }
+
+    @Test func theAnswersOwnTokensAreSpared() {
+        var one = base(length: 6, text: ["so", " #### ", "1", "42", "\n", ""])
+        one.entropy = [0, 0, 1, 2, 9, 8, 3, 0]
+        one.answer = "142"
+        #expect(FR3E().states(of: one, seed: 0, encode: noTokens).map(\.position) == [2, 3, 6])
+        var method = FR3E()
+        method.excludeAnswer = false
+        #expect(method.states(of: one, seed: 0, encode: noTokens).map(\.position) == [2, 3, 4, 5, 6])
+    }
+
+    @Test func oneCorrectAndOneWrongBaseEachTheSmallestID() {
+        let group = [base("c", length: 4, correct: false), base("a", length: 4, correct: false), base("d", length: 4, correct: true), base("b", length: 4, correct: true)]
+        #expect(FR3E().bases(among: group) == [1, 3])
+        #expect(FR3E().bases(among: Array(group.prefix(2))) == [1])
+        var all = FR3E()
+        all.bases = .all
+        #expect(all.bases(among: group) == [0, 1, 2, 3])
+    }
+}
+
+@Suite struct VinePPOTests {
+    @Test func theWorkedExamples() {
+        #expect(VinePPO.advantages(values: [0.5, 0.25, 0.75], reward: 1) == [-0.25, 0.5, 0.25])
+        #expect(VinePPO.advantages(values: [0.5, 0.25, nil, nil], reward: 1) == [-0.25, 0.75, 0, 0])
+        #expect(VinePPO.advantages(values: [0.5, nil, 0.75], reward: 1) == nil)
+        #expect(VinePPO.advantages(values: [nil], reward: 1) == nil)
+        #expect(VinePPO.advantages(values: [0.25], reward: 1) == [0.75])
+    }
+
+    @Test func stepAdvantagesSumToTheRewardMinusTheFirstValue() {
+        var random = SplitMix64(seed: 8)
+        for _ in 0..<200 {
+            let values = (0..<Int.random(in: 1...9, using: &random)).map { _ in random.uniform() }, reward = Double(Int.random(in: 0...1, using: &random))
+            let known = Int.random(in: 1...values.count, using: &random)
+            let given = values.enumerated().map { $0 < known ? $1 : nil }
+            let sum = (VinePPO.advantages(values: given, reward: reward) ?? []).reduce(0, +)
+            #expect(isClose(sum, reward - values[0], absolute: 1e-12))
+        }
+    }
+
+    private let lines = ["one two", " three\n", "four", " five six seven", " eight\n", "#### 4\n", ""]
+
+    @Test func statesStandWhereStepsBegin() {
+        var method = VinePPO()
+        method.minimumStepCharacters = 1
+        #expect(method.states(of: base(length: 7, text: lines), seed: 0, encode: noTokens).map(\.position) == [2, 4, 7])
+        // Short pieces join the next; the short last one joins the step before it.
+        method.minimumStepCharacters = 20
+        #expect(method.states(of: base(length: 7, text: lines), seed: 0, encode: noTokens).map(\.position) == [2])
+        method.minimumStepCharacters = 13
+        #expect(method.states(of: base(length: 7, text: lines), seed: 0, encode: noTokens).map(\.position) == [2, 4])
+    }
+
+    @Test func aTokenAcrossABorderBelongsToTheStepBefore() {
+        var method = VinePPO()
+        method.minimumStepCharacters = 1
+        let states = method.states(of: base(length: 4, text: ["one", "\ntwo", " three\n", ""]), seed: 0, encode: noTokens)
+        #expect(states.map(\.position) == [2, 4])
+    }
+
+    @Test func tokensTakeTheAdvantageOfTheirStep() {
+        var method = VinePPO()
+        method.minimumStepCharacters = 1
+        let one = base(length: 7, reward: 1, text: lines), states = method.states(of: one, seed: 0, encode: noTokens)
+        let credit = method.credit(ExpandedBase(base: one, row: 5, states: states, outcomes: outcomes([[1, 0], [1, 0, 0, 0], [1, 1, 1, 0]])))
+        #expect(credit.rows.count == 1 && credit.rows[0].row == 5)
+        #expect(credit.rows[0].advantages == [0, 0, -0.25, -0.25, 0.5, 0.5, 0.5, 0.25, 0.25])
+        let gap = method.credit(ExpandedBase(base: one, row: 5, states: states, outcomes: outcomes([[1, 0], [], [1]])))
+        #expect(gap.rows.isEmpty && gap.dropped.map(\.reason) == ["missing_value"])
+    }
+}
+
+@Suite struct SerialEarlyExitTests {
+    @Test func theWorkedExample() {
+        let rewards = SerialEarlyExit.rewards(correct: [false, true, false, true, true])
+        #expect(rewards == [0, 1, 0, 0.5, 0.25])
+        let mean = rewards.reduce(0, +) / 5
+        #expect(firstDifference(rewards.map { $0 - mean }, [-0.35, 0.65, -0.35, 0.15, -0.10], absolute: 1e-12) == nil)
+    }
+
+    private let text = ["think", " more", " still", " on", "</think>", " 42", "\n", ""]
+
+    private func credited(_ exits: [Bool], base isCorrect: Bool, closed: Bool = true, trained: SerialEarlyExit.Trained = .thoughtAndAnswer) -> ExpansionCredit {
+        var method = SerialEarlyExit()
+        method.trained = trained
+        var one = base(length: 8, correct: isCorrect, text: closed ? text : text.map { $0 == "</think>" ? "" : $0 })
+        one.thoughtEnd = method.thoughtEnd(of: one)
+        let states = exits.indices.map { ExpansionState(position: 3 + $0, injected: [100]) }
+        let outcomes = exits.enumerated().map { index, isRight in
+            [Outcome(row: index, reward: isRight ? 1 : 0, correct: isRight, mask: (0..<3 + index + 3).map { $0 >= 3 + index + 1 })]
+        }
+        return method.credit(ExpandedBase(base: one, row: 9, states: states, outcomes: outcomes))
+    }
+
+    @Test func exitsAndTheFullResponseAreOneGroup() {
+        let credit = credited([false, true], base: true)
+        #expect(credit.rows.map(\.row) == [0, 1, 9])
+        #expect(firstDifference(credit.rows.map { $0.advantages.last ?? 0 }, [-0.5, 0.5, 0], absolute: 1e-12) == nil)
+        // The thinking before the cut is trained, the injected token is not, the answer is.
+        #expect(credit.rows[1].mask == [false, false, true, true, false, true, true])
+        #expect(credited([false, true], base: true, trained: .answer).rows[1].mask == [false, false, false, false, false, true, true])
+        #expect(credited([false, true], base: true, trained: .answer).rows[2].mask == [false, false, false, false, false, false, true, true, true, true])
+    }
+
+    @Test func aResponseWhoseThinkingNeverEndedIsWrong() {
+        #expect(credited([false], base: true, closed: false).rows.map(\.reward) == [0, 0])
+        #expect(credited([false], base: true, closed: true).rows.map(\.reward) == [0, 1])
+    }
+
+    @Test func oneCorrectExitGetsTheSameWhereverItSits() {
+        for place in 0..<4 {
+            let credit = credited((0..<3).map { $0 == place }, base: place == 3)
+            for (index, row) in credit.rows.enumerated() { #expect(row.advantages.last == (index == place ? 0.75 : -0.25)) }
+        }
+        #expect(credited([false, false], base: false).rows.allSatisfy { $0.advantages.allSatisfy { $0 == 0 } })
+    }
+
+    @Test(arguments: SerialEarlyExit.Positions.allCases) func cutsLieInsideTheThinking(_ positions: SerialEarlyExit.Positions) {
+        var method = SerialEarlyExit()
+        (method.positions, method.exits, method.thoughtEnd) = (positions, 8, "END")
+        for length in 1...40 {
+            let words = (0..<length).map { _ in "w" } + ["END", "a", ""]
+            let states = method.states(of: base(length: words.count, text: words), seed: UInt64(length)) { _ in [7, 8] }
+            #expect(states.allSatisfy { $0.position > 2 && $0.position < 2 + length && $0.injected == [7, 8] }, "\(length)")
+            #expect(states.map(\.position) == Set(states.map(\.position)).sorted())
+            #expect(length > 8 ? (1...8).contains(states.count) : states.count == length - 1)
+            if positions == .stratified, length > 8 + 8 { #expect(states.count == 8) }
+        }
+    }
+}
+
+@Suite struct ExpansionRegistryTests {
+    /// Every method, on the same base: rows name their tokens, masked tokens get nothing, states come in order.
+    @Test func everyMethodKeepsTheRules() {
+        #expect(ExpansionRegistry.all.map { $0.name } == ExpansionRegistry.all.map { $0.name }.sorted())
+        let words = ["a b", " c\n", "d e", " f\n", "</think>", "4", ""]
+        var one = base(length: 7, reward: 1, correct: true, text: words)
+        one.entropy = [0, 0, 0.1, 0.7, 0.3, 0.9, 0.2, 0.5, 0]
+        for type in ExpansionRegistry.all {
+            let method = type.init()
+            #expect(method.problems.isEmpty && method.replicates >= 1, "\(type.name)")
+            one.thoughtEnd = method.thoughtEnd(of: one)
+            let states = method.states(of: one, seed: 1) { _ in [50] }
+            #expect(!states.isEmpty && states.map(\.position) == states.map(\.position).sorted(), "\(type.name)")
+            #expect(method.states(of: one, seed: 1) { _ in [50] } == states, "\(type.name)")
+            var row = 0
+            let outcomes = states.map { state in
+                (0..<max(2, method.replicates)).map { replicate in
+                    row += 1
+                    let length = state.position + state.injected.count
+                    return Outcome(row: row, reward: Double(replicate % 2), correct: replicate % 2 == 1, mask: (0..<length + 2).map { $0 >= length })
+                }
+            }
+            let credit = method.credit(ExpandedBase(base: one, row: 0, states: states, outcomes: outcomes))
+            #expect(!credit.rows.isEmpty, "\(type.name)")
+            for row in credit.rows {
+                #expect(row.mask.count == row.advantages.count && zip(row.mask, row.advantages).allSatisfy { $0 || $1 == 0 }, "\(type.name)")
+            }
+            let none = method.credit(ExpandedBase(base: one, row: 0, states: states, outcomes: states.map { _ in [] }))
+            #expect(none.rows.allSatisfy { $0.advantages.allSatisfy { $0 == 0 } }, "\(type.name) makes something of nothing")
+        }
+    }
+
+    @Test func whitenedAdvantagesHaveMeanZeroAndDeviationOne() {
+        var policy = CreditPolicy()
+        policy.expansion = VinePPO()
+        let rows = [[1.0, 2, 3], [-2, 0.5]]
+        var credit = ExpansionCredit()
+        let method = VinePPO()
+        for (index, advantages) in rows.enumerated() {
+            // One state per token makes per-token advantages.
+            let one = base("r\(index)", length: advantages.count, reward: 0, truncated: true)
+            let states = advantages.indices.map { ExpansionState(position: 2 + $0) }
+            var values = [0.0]
+            for advantage in advantages.reversed() { values.insert(values[0] - advantage, at: 0) }
+            let made = method.credit(ExpandedBase(base: one, row: index, states: states, outcomes: values.dropLast().map { [Outcome(row: 9, reward: $0, correct: nil, mask: [])] }))
+            credit.rows += made.rows
+        }
+        let inputs = rows.enumerated().map { index, advantages in
+            CreditInput(groupID: "g\(index)", reward: 0, correct: nil, isTruncated: false, mask: [false, false] + advantages.map { _ in true }, entropy: [])
+        }
+        let plan = policy.assign(credited: credit, inputs, seed: 0)
+        let whitened = plan.kept.flatMap { row in row.advantages.indices.filter { row.mask[$0] }.map { row.advantages[$0] } }, flat = rows.flatMap { $0 }
+        let mean = flat.reduce(0, +) / 5, deviation = (flat.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 4 + 1e-8).squareRoot()
+        #expect(firstDifference(whitened, flat.map { ($0 - mean) / deviation }, absolute: 1e-9) == nil)
+        #expect(plan.kept.allSatisfy { zip($0.mask, $0.advantages).allSatisfy { $0 || $1 == 0 } })
+    }
+}
+
+@Suite struct TokenSelectionTests {
+    private let entropies: [Float] = [0.02, 1.2, 0, 0.7, 0.01, 0.1, 2.0, 0.05, 0.3, 0.5]
+
+    private func mask(_ edit: (inout EntropyMask) -> Void) -> EntropyMask {
+        var mask = EntropyMask()
+        edit(&mask)
+        return mask
+    }
+
+    @Test func bottomKeepsWhatTopLeavesOut() {
+        let top = mask { $0.top = 0.2 }.keep(entropies), bottom = mask { $0.bottom = 0.8 }.keep(entropies)
+        #expect(bottom.kept == top.kept.map { !$0 })
+        #expect(isClose(bottom.threshold ?? 0, 0.8, absolute: 1e-6))
+        let exact = mask { ($0.bottom, $0.ties) = (0.8, .exactCount) }.keep([0, 0, 0, 0, 0])
+        #expect(exact.kept == [true, true, true, true, false])
+    }
+
+    @Test func randomKeepsAnExactShareAndEveryTokenAsOften() {
+        let selection = mask { $0.random = 0.2 }
+        var times = [Int](repeating: 0, count: 10)
+        for seed in 0..<5000 as Range<UInt64> {
+            let kept = selection.keep(entropies, seed: seed).kept
+            #expect(kept.count { $0 } == 2)
+            for index in kept.indices where kept[index] { times[index] += 1 }
+        }
+        // 5,000 draws at 0.2: five standard deviations are 141.
+        #expect(times.allSatisfy { abs($0 - 1000) < 141 }, "\(times)")
+        #expect(selection.keep(entropies, seed: 3).kept == selection.keep(entropies, seed: 3).kept)
+        #expect(mask { $0.random = 0.25 }.keep([1, 2, 3, 4, 5]).kept.count { $0 } == 2)
+    }
+
+    @Test func everySelectionKeepsAllWithAShareOfOne() {
+        for type in TokenSelectionRegistry.all {
+            var random = SplitMix64(seed: 1)
+            for ties in EntropyMask.Ties.allCases {
+                #expect(type.keep(entropies, share: 1, ties: ties, random: &random).kept.allSatisfy { $0 }, "\(type.name)")
+                #expect(type.keep([0.5], share: 0.1, ties: ties, random: &random).kept == [true], "\(type.name)")
+            }
+        }
+    }
+
+    @Test func onlyOneSelectionAtATime() {
+        #expect(EntropyMask().problems.isEmpty && EntropyMask().spelledOut.top == 0.2)
+        #expect(mask { ($0.top, $0.random) = (0.2, 0.2) }.problems.count == 1)
+        #expect(mask { $0.bottom = 1.5 }.problems == ["entropy.mask.bottom is 1.5; expected 0 to 1"])
+    }
+}

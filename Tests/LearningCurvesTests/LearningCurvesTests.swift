@@ -1,0 +1,62 @@
+import Formats
+import Foundation
+import LearningCurves
+import Testing
+
+@Suite struct LearningCurvesTests {
+    private func curve(_ name: String, _ accuracies: [Double?]) -> LearningCurve {
+        LearningCurve(name: name, rows: accuracies.enumerated().map { index, accuracy in
+            var row = LoopRow()
+            row.iteration = Int32(index)
+            row.sampledTokens = index == 0 ? 0 : 100
+            row.heldoutAccuracy = accuracy
+            row.rewardMean = index == 0 ? nil : 0.5
+            return row
+        })
+    }
+
+    @Test func statisticsAreMeanAndBesselDeviation() {
+        #expect(Statistics([1, 2, 3]) == Statistics([3, 1, 2]))
+        #expect(Statistics([1, 2, 3]).mean == 2 && Statistics([1, 2, 3]).deviation == 1 && Statistics([4]).deviation == 0)
+    }
+
+    @Test func theTableHasOneLinePerRecipeBestFirst() {
+        let table = CurveTable.markdown([curve("low", [0.25, nil, 0.5]), curve("high", [0.25, nil, 0.75]), curve("low", [0.25, nil, 0.6])])
+        let lines = table.split(separator: "\n")
+        #expect(lines.count == 4)
+        #expect(lines[2].hasPrefix("| high | 1 | 25.0 % | **75.0 %** ± 0.0 %"))
+        #expect(lines[3].hasPrefix("| low | 2 | 25.0 % | **55.0 %** ± 7.1 % | 50.0 % … 60.0 %"))
+        #expect(lines[3].contains("| 100 | 2 |"))
+    }
+
+    @Test func thePictureDrawsEveryRecipeOnceInsideItsFrame() throws {
+        let curves = [curve("a<b", [0.2, 0.4]), curve("c", [0.3, nil]), curve("c", [0.5, 0.9])]
+        let svg = CurvePicture.svg(title: "t & u", curves)
+        #expect(svg == CurvePicture.svg(title: "t & u", curves))
+        #expect(svg.contains("a&lt;b") && svg.contains("t &amp; u") && !svg.contains("nan"))
+        _ = try XMLDocumentCheck(svg)
+    }
+
+    @Test func theCSVHasOneLinePerIteration() {
+        let csv = CurveTable.csv(curve("a", [0.25, nil]).rows)
+        #expect(csv.split(separator: "\n").count == 3)
+        #expect(csv.split(separator: "\n")[1] == "0,0,0,0,0,,,,,,0.250000,,")
+    }
+}
+
+/// Tags open and close in order.
+private struct XMLDocumentCheck {
+    init(_ text: String) throws {
+        var open: [Substring] = []
+        for tag in text.split(separator: "<").dropFirst(text.hasPrefix("<") ? 0 : 1) {
+            guard let end = tag.firstIndex(of: ">") else { throw Unclosed(tag: String(tag)) }
+            let name = tag.prefix { $0 != " " && $0 != ">" && $0 != "\n" }
+            if name.hasPrefix("/") {
+                guard open.popLast() == name.dropFirst() else { throw Unclosed(tag: String(name)) }
+            } else if tag[..<end].last != "/" { open.append(name) }
+        }
+        if !open.isEmpty { throw Unclosed(tag: "\(open)") }
+    }
+
+    struct Unclosed: Error { let tag: String }
+}
