@@ -33,7 +33,7 @@ private struct FamilyReference: Decodable {
     }
 }
 
-private let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: fixture("families"))) ?? []).sorted()
+let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: fixture("families"))) ?? []).sorted()
 
 @Suite struct FamilyTests {
     @Test func thereIsAFixtureForEveryFamily() throws {

@@ -1,0 +1,99 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct LoopTests {
+    private let folder: TemporaryDirectory
+
+    init() throws { folder = try TemporaryDirectory() }
+
+    private func arguments(_ output: String, recipe: String, iterations: Int, _ more: [String] = []) throws -> [String] {
+        let heldout = try String(contentsOfFile: fixture("prompts-heldout.jsonl"), encoding: .utf8).split(separator: "\n").prefix(16).joined(separator: "\n") + "\n"
+        try heldout.write(toFile: folder("heldout.jsonl"), atomically: true, encoding: .utf8)
+        return [
+            "--quiet", "--recipe", repositoryRoot + "/recipes/\(recipe).yaml", "--checkpoint", fixture("policy"), "--prompts", fixture("prompts-train.jsonl"),
+            "--heldout", folder("heldout.jsonl"), "--output", folder(output), "--iterations", "\(iterations)", "--prompts-per-iteration", "6", "--group-size", "4",
+            "--max-tokens", "60", "--batch", "64", "--eval-every", "2", "--threads", "1", "--set", "optimizer.lr=1e-4",
+        ] + more
+    }
+
+    private func run(_ arguments: [String]) throws -> Executable.Result {
+        let result = try Executable("crux-loop").run(arguments)
+        #expect(result.status == 0, "\(result.errors)")
+        return result
+    }
+
+    /// Every file but the one that holds wall-clock seconds.
+    private func files(_ output: String) throws -> [String: Data] {
+        try contents(of: folder(output)).filter { !($0.key.contains("update/") && $0.key.hasSuffix("metrics.arrow")) }
+    }
+
+    private func rows(_ output: String) throws -> [LoopRow] { try ArrowTableReader(path: folder(output + "/metrics.arrow"), table: Tables.loop).rows() }
+
+    @Test func everyIterationLearnsFromTheOneBefore() throws {
+        let result = try run(try arguments("loop", recipe: "grpo", iterations: 3))
+        let rows = try rows("loop")
+        #expect(rows.map(\.iteration) == [0, 1, 2, 3])
+        #expect(rows.map { $0.heldoutAccuracy != nil } == [true, false, true, true])
+        #expect(rows.dropFirst().allSatisfy { $0.prompts == 6 && $0.rollouts == 24 && $0.sampledTokens > 24 && $0.rewardMean != nil && $0.entropy != nil })
+        // The optimizer's steps count on, and each iteration samples from the checkpoint before it.
+        #expect((result.summary["checkpoint"] as? String)?.hasSuffix("iteration-0003/update/step-000003") == true)
+        let prompts = try (1...3).map { try String(contentsOfFile: folder("loop/iteration-000\($0)/prompts.jsonl"), encoding: .utf8) }
+        let training = try String(contentsOfFile: fixture("prompts-train.jsonl"), encoding: .utf8)
+        #expect(training.hasPrefix(prompts.joined()))
+        let versions = try (1...3).map { try ArrowTableReader(path: folder("loop/iteration-000\($0)/ingest/rollouts-00000.arrow"), table: Tables.rollouts).rows()[0].policyVersion }
+        #expect(versions == ["0", "1", "2"])
+        #expect(FileManager.default.fileExists(atPath: folder("loop/curves.svg")) && FileManager.default.fileExists(atPath: folder("loop/metrics.csv")))
+    }
+
+    @Test func aFinishedLoopCanBeGivenMoreIterations() throws {
+        _ = try run(try arguments("short", recipe: "grpo", iterations: 2))
+        #expect(try run(try arguments("short", recipe: "grpo", iterations: 2)).summary["already_done"] as? Bool == true)
+        _ = try run(try arguments("short", recipe: "grpo", iterations: 4))
+        _ = try run(try arguments("long", recipe: "grpo", iterations: 4))
+        #expect(try files("short") == files("long"))
+        #expect(try Executable("crux-loop").run(try arguments("short", recipe: "dapo", iterations: 4)).status == 5)
+    }
+
+    @Test(arguments: ["dapo-top20", "fr3e"]) func aKilledLoopEndsWithTheSameBytes(_ recipe: String) throws {
+        let more = recipe == "fr3e" ? ["--set", "expansion.anchors=1", "--set", "expansion.replicates=2"] : []
+        _ = try run(try arguments("whole", recipe: recipe, iterations: 2, more))
+        let whole = try files("whole")
+        var kills = 0
+        for delay in [150, 300, 450, 600] {
+            let command = try arguments("killed", recipe: recipe, iterations: 2, more), process = try Executable("crux-loop").start(command)
+            usleep(useconds_t(delay * 1000))
+            kills += process.isRunning ? 1 : 0
+            process.signal(SIGKILL)
+            _ = process.wait()
+        }
+        _ = try run(try arguments("killed", recipe: recipe, iterations: 2, more))
+        #expect(try files("killed") == whole && kills > 0)
+    }
+
+    @Test func aTokenBudgetSetsTheNumberOfPrompts() throws {
+        _ = try run(try arguments("budget", recipe: "grpo", iterations: 4, ["--tokens", "1600"]))
+        let rows = try rows("budget")
+        #expect(rows[1].prompts == 6)
+        for row in rows.dropFirst(2) { #expect(abs(Double(row.sampledTokens) / 1600 - 1) < 0.3, "\(row.sampledTokens)") }
+    }
+
+    @Test func aFailingStageSpeaksForItself() throws {
+        let result = try Executable("crux-loop").run(try arguments("bad", recipe: "grpo", iterations: 1, ["--set", "optimizer.lr=-1"]))
+        #expect(result.status == 3 && result.errors.contains("optimizer.lr is -1"))
+        let vine = try Executable("crux-loop").run(try arguments("bad2", recipe: "grpo", iterations: 1, ["--reward", "nonsense"]))
+        #expect(vine.status == 2 && vine.errors.contains("crux-score") && vine.errors.contains("nonsense"), "\(vine.errors)")
+        let report = try Executable("crux-report").run(["--loops", "a=\(folder("bad"))", "--output", folder("table")])
+        #expect(report.status == 3 && report.errors.contains("crux-loop"))
+    }
+
+    @Test func reportPutsLoopsSideBySide() throws {
+        for seed in ["1", "2"] { _ = try run(try arguments("s\(seed)", recipe: "grpo", iterations: 1, ["--seed", seed])) }
+        let result = try Executable("crux-report").run(["--loops", "grpo=\(folder("s1"))", "grpo=\(folder("s2"))", "--output", folder("table"), "--title", "two seeds"])
+        #expect(result.status == 0, "\(result.errors)")
+        let table = try String(contentsOfFile: folder("table.md"), encoding: .utf8)
+        #expect(table.split(separator: "\n").count == 3 && table.contains("| grpo | 2 |"))
+        #expect(try String(contentsOfFile: folder("table.svg"), encoding: .utf8).contains("two seeds"))
+    }
+}
