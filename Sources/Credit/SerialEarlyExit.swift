@@ -53,7 +53,7 @@ package struct SerialEarlyExit: Expansion {
         guard n > m else { return Array(1...last) }
         let drawn = (0..<m).map { i -> Int in
             switch positions {
-            case .stratified: 1 + Int((Double(i) + random.uniform()) * Double(last) / Double(m))
+            case .stratified: Int.random(in: 1 + i * last / m...(i + 1) * last / m, using: &random)
             case .uniform: 1 + Int(random.uniform() * Double(last))
             case .even: Int((Double(n) * (m == 1 ? 0.5 : 0.1 + 0.8 * Double(i) / Double(m - 1))).rounded())
             }

@@ -21,10 +21,17 @@ package enum SHA256Digest {
 
     private static let pieceBytes = 4 << 20
 
-    package static func of(_ text: String) -> String { Array(text.utf8).withUnsafeBytes { of($0) } }
+    /// A temporary array in place of `bytes` was released before OpenSSL had read it, in one caller into which the optimiser
+    /// had moved all of this.
+    package static func of(_ text: String) -> String {
+        let bytes = Array(text.utf8)
+        return withExtendedLifetime(bytes) { bytes.withUnsafeBytes { of($0) } }
+    }
 
+    @inline(never)
     package static func of(_ bytes: UnsafeRawBufferPointer) -> String { digest { $0(bytes) } }
 
+    @inline(never)
     private static func digest(_ feed: ((UnsafeRawBufferPointer) -> Void) -> Void) -> String {
         var digest = [UInt8](repeating: 0, count: 32)
         let context = EVP_MD_CTX_new()

@@ -42,7 +42,7 @@ struct JoinRun {
     // MARK: reading
 
     private func readLines(_ file: String, _ join: ResultJoin, _ found: inout Join) throws {
-        let endsWhole = try MappedFile(path: file).bytes.last == 0x0a
+        let endsWhole = try endsWithNewline(file)
         var last: Int?
         try forEachLine(of: file) { number, line in
             found.results += 1
@@ -60,6 +60,11 @@ struct JoinRun {
             found.rejected[last].reason = "cut_off_line"
             found.rejected[last].detail = "found a last line without its end, expected a whole result"
         }
+    }
+
+    private func endsWithNewline(_ path: String) throws -> Bool {
+        let file = try MappedFile(path: path)
+        return withExtendedLifetime(file) { file.bytes.last == 0x0a }
     }
 
     private func readShard(_ file: String, _ number: Int, _ join: ResultJoin, _ found: inout Join) throws {

@@ -76,7 +76,7 @@ struct LoopCommand: StageCommand {
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         let loaded = try loadRecipe()
-        if options.dryRun { return StageSummary(["would_write": output, "iterations": iterations]) }
+        if options.dryRun { return StageSummary(["would_write": output, "iterations": iterations, "recipe": try loaded.resolvedJSON()]) }
         let plan = Manifest(stage: Self.stage, configuration: try settings(loaded), inputs: try inputFiles())
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest) where (manifest.counts["iterations"] ?? 0) >= iterations:

@@ -240,7 +240,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
             #expect(states.allSatisfy { $0.position > 2 && $0.position < 2 + length && $0.injected == [7, 8] }, "\(length)")
             #expect(states.map(\.position) == Set(states.map(\.position)).sorted())
             #expect(length > 8 ? (1...8).contains(states.count) : states.count == length - 1)
-            if positions == .stratified, length > 8 + 8 { #expect(states.count == 8) }
+            if positions == .stratified, length > 8 { #expect(states.count == 8) }
         }
     }
 }

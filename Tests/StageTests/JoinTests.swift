@@ -169,7 +169,8 @@ import Tokenizer
         try chain.planJobs(to: "sglang", ["--engine", "sglang"])
         var lines: [String] = []
         try forEachLine(of: chain.folder("sglang/jobs/jobs-00000.jsonl")) { _, text in
-            let request = try #require(SGLangGenerate.request(try #require(try JSONSerialization.jsonObject(with: text) as? [String: Any])))
+            let object = try #require(try JSONSerialization.jsonObject(with: text) as? [String: Any])
+            let request = try #require(SGLangGenerate.request(object))
             let index = lines.count, tokens = continuation(index)
             #expect(request.customID == requests[index].customID && request.prefix == requests[index].prefix && request.seed == requests[index].seed)
             lines.append(try line([
@@ -189,7 +190,10 @@ import Tokenizer
     @Test func chatLinesCarryTextAndDriftIsFound() throws {
         try chain.planJobs(to: "chat", ["--engine", "chat"])
         var bodies: [[String: Any]] = []
-        try forEachLine(of: chain.folder("chat/jobs/jobs-00000.jsonl")) { bodies.append(try #require((try JSONSerialization.jsonObject(with: $1) as? [String: Any])?["body"] as? [String: Any])) }
+        try forEachLine(of: chain.folder("chat/jobs/jobs-00000.jsonl")) { _, text in
+            let object = try JSONSerialization.jsonObject(with: text) as? [String: Any]
+            bodies.append(try #require(object?["body"] as? [String: Any]))
+        }
         let index = try #require(jobs.firstIndex { $0.stateIndex > 0 }), messages = try #require(bodies[index]["messages"] as? [[String: String]])
         #expect(messages.map { $0["role"] } == ["user", "assistant"] && messages[1]["content"] == jobs[index].completionPrefix)
         #expect(bodies[index]["continue_final_message"] as? Bool == true && bodies[index]["add_generation_prompt"] as? Bool == false)
