@@ -6,36 +6,29 @@
 // 16 lanes on every instruction set, so that all of them add in the same order.
 typedef float crux_lanes __attribute__((vector_size(64)));
 
-#define CRUX_MAX_TILE_ROWS 8
-#define CRUX_MAX_TILE_OUTPUTS 3
+#define CRUX_TILE_ROWS_MAX 8
 
 #define NAME(x) plain_##x
 #define TILE_ROWS 1
-#define TILE_OUTPUTS 2
 #include "generation_body.inc"
 #undef NAME
 #undef TILE_ROWS
-#undef TILE_OUTPUTS
 
 #if defined(__x86_64__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2"))), apply_to = function)
 #define NAME(x) avx2_##x
 #define TILE_ROWS 2
-#define TILE_OUTPUTS 2
 #include "generation_body.inc"
 #undef NAME
 #undef TILE_ROWS
-#undef TILE_OUTPUTS
 #pragma clang attribute pop
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi,bmi2"))), apply_to = function)
 #define NAME(x) avx512_##x
 #define TILE_ROWS 8
-#define TILE_OUTPUTS 3
 #include "generation_body.inc"
 #undef NAME
 #undef TILE_ROWS
-#undef TILE_OUTPUTS
 #pragma clang attribute pop
 
 #define CHOOSE(call) \
@@ -48,8 +41,17 @@ typedef float crux_lanes __attribute__((vector_size(64)));
 #define CHOOSE(call) plain_##call;
 #endif
 
-void crux_linear_rows(const float *x, size_t rows, size_t x_stride, const float *w, size_t outputs, size_t inputs, float *y, size_t y_stride) {
-    CHOOSE(linear_rows(x, rows, x_stride, w, outputs, inputs, y, y_stride))
+size_t crux_packed_count(size_t outputs, size_t inputs) { return (outputs + CRUX_PANEL - 1) / CRUX_PANEL * CRUX_PANEL * inputs; }
+
+void crux_pack(const float *w, size_t outputs, size_t inputs, float *packed) {
+    for (size_t o = 0; o < outputs; o += CRUX_PANEL)
+        for (size_t k = 0; k < inputs; k++)
+            for (size_t i = 0; i < CRUX_PANEL; i++)
+                packed[o * inputs + k * CRUX_PANEL + i] = o + i < outputs ? w[(o + i) * inputs + k] : 0;
+}
+
+void crux_packed_rows(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs, size_t inputs, float *y, size_t y_stride) {
+    CHOOSE(packed_rows(x, rows, x_stride, packed, outputs, inputs, y, y_stride))
 }
 
 void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores) {

@@ -25,7 +25,7 @@ package struct RolloutShardWriter {
     package static func blob(_ frame: RolloutFrame, logits: [UInt8] = []) throws -> [UInt8] {
         let parts = parts(frame, logits)
         let header = SafetensorsHeader(laying: parts.map(\.info), metadata: frame.metadata)
-        return try header.encoded() + parts.flatMap(\.bytes)
+        return header.encoded() + parts.flatMap(\.bytes)
     }
 
     private struct Part {

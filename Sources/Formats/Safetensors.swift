@@ -83,15 +83,35 @@ package struct SafetensorsHeader: Equatable, Sendable {
     }
 
     /// Length and JSON, padded with spaces so that the data area begins at a multiple of 8.
-    package func encoded() throws -> [UInt8] {
-        var object: [String: Any] = [:]
-        for tensor in tensors {
-            object[tensor.name] = ["dtype": tensor.dtype.rawValue, "shape": tensor.shape, "data_offsets": [tensor.begin, tensor.end]]
+    package func encoded() -> [UInt8] {
+        var entries = tensors.map { tensor in
+            let shape = tensor.shape.map { "\($0)" }.joined(separator: ",")
+            return (tensor.name, #"{"data_offsets":[\#(tensor.begin),\#(tensor.end)],"dtype":"\#(tensor.dtype.rawValue)","shape":[\#(shape)]}"#)
         }
-        if !metadata.isEmpty { object["__metadata__"] = metadata }
-        var json = [UInt8](try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes]))
+        if !metadata.isEmpty { entries.append(("__metadata__", Self.object(metadata.map { ($0, Self.quoted($1)) }))) }
+        var json = Array(Self.object(entries).utf8)
         json += [UInt8](repeating: 0x20, count: (8 - json.count % 8) % 8)
         return withUnsafeBytes(of: UInt64(json.count).littleEndian) { Array($0) } + json
+    }
+
+    // By hand, because a shard has a header for each of its rollouts and Foundation's writer takes longer than sampling one.
+
+    private static func object(_ entries: [(key: String, value: String)]) -> String {
+        "{" + entries.sorted { $0.key < $1.key }.map { quoted($0.key) + ":" + $0.value }.joined(separator: ",") + "}"
+    }
+
+    private static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            case _ where scalar.value < 0x20: result += "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
     }
 }
 
@@ -147,7 +167,7 @@ package struct SafetensorsWriter {
     private let end: Int
 
     package init(path: String, header: SafetensorsHeader) throws {
-        try self.init(path: path, headerBytes: try header.encoded(), dataBytes: header.dataBytes)
+        try self.init(path: path, headerBytes: header.encoded(), dataBytes: header.dataBytes)
     }
 
     package init(path: String, headerBytes: [UInt8], dataBytes: Int) throws {

@@ -30,12 +30,14 @@ package struct Continuation: Sendable {
 /// request gets depends on its prompt, seed and sampling alone, not on what runs beside it.
 package struct Generator {
     private let model: LanguageModel
+    private let pass: DecodingPass
     private let stopTokens: Set<Int32>
     private let slots: Int
 
     /// `slots`: sequences computed at a time.
     package init(_ model: LanguageModel, stopTokens: Set<Int32>, slots: Int) {
         self.model = model
+        pass = DecodingPass(model)
         self.stopTokens = stopTokens
         self.slots = max(1, slots)
     }
@@ -47,8 +49,10 @@ package struct Generator {
         step: () throws -> Void = {}, onFinish: (_ request: Int, Continuation) throws -> Void
     ) throws {
         let longest = requests.map { $0.prompt.count + $0.maxTokens }.max() ?? 0
-        let pass = try DecodingPass(model, positions: longest), prefixes = PrefixStore(requests.map(\.prompt))
-        let logits = Buffer(slots * model.architecture.vocabulary)
+        var pass = pass
+        try pass.prepare(positions: longest)
+        let prefixes = PrefixStore(requests.map(\.prompt))
+        let logits = Buffer(uninitialized: min(slots, requests.count) * model.architecture.vocabulary)
         var active: [Sequence] = [], next = 0
         while next < requests.count || !active.isEmpty {
             try step()
@@ -67,7 +71,7 @@ package struct Generator {
     private func draw(
         _ active: inout [Sequence], _ buffer: Buffer, _ pass: DecodingPass, _ onToken: (Int, UnsafeMutablePointer<Float>) throws -> Void
     ) throws {
-        let width = model.architecture.hidden, hidden = Buffer(active.count * width)
+        let width = model.architecture.hidden, hidden = Buffer(uninitialized: active.count * width)
         for (row, sequence) in active.enumerated() { (hidden.pointer + row * width).update(from: sequence.hidden, count: width) }
         let logits = Matrix(buffer.pointer, rows: active.count, columns: model.architecture.vocabulary)
         pass.logits(hidden.matrix(rows: active.count), into: logits)

@@ -13,7 +13,7 @@ final class KeyValueBlock {
         self.capacity = capacity
         self.start = start
         columns = a.keyValueColumns
-        storage = Buffer(2 * a.layers * capacity * columns)
+        storage = Buffer(uninitialized: 2 * a.layers * capacity * columns)
     }
 
     /// [capacity, K·D], after norm and rotation.

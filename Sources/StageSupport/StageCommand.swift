@@ -10,6 +10,8 @@ import Logging
 package protocol StageCommand: ParsableCommand {
     static var stage: String { get }
     var options: StageOptions { get }
+    /// For stages that take and give back the same large blocks again and again.
+    static var keepsFreedMemory: Bool { get }
     /// Returns what the one-line JSON summary on stdout says.
     func runStage(_ context: StageContext) throws -> StageSummary
 }
@@ -29,6 +31,8 @@ package struct StageSummary {
 }
 
 extension StageCommand {
+    package static var keepsFreedMemory: Bool { false }
+
     /// `main` of the executable.
     package static func runMain() -> Never {
         do {
@@ -47,6 +51,7 @@ extension StageCommand {
 
     private func execute() -> ExitStatus {
         if ProcessInfo.processInfo.environment[SiblingStages.dieWithParent] != nil { _ = crux_die_with_parent() }
+        if Self.keepsFreedMemory { crux_keep_freed_memory() }
         let context = StageContext(stage: Self.stage, options: options)
         Interruption.shared.listen()
         do {

@@ -5,18 +5,23 @@
 /// Accumulation rule: a parameter gradient is always added to (`+=`), an activation gradient is overwritten (`=`)
 /// except on the residual stream and where a doc comment says `+=`.
 
-/// Owned, zero-initialised float storage. A class, so that large arrays are never copied by accident.
+/// Owned float storage, zero-initialised unless told otherwise. A class, so that large arrays are never copied by accident.
 ///
 /// `@unchecked Sendable`: parallel loops write disjoint ranges; whoever shares a range is at fault.
 package final class Buffer: @unchecked Sendable {
     package let pointer: UnsafeMutablePointer<Float>
     package let count: Int
 
-    package init(_ count: Int) {
+    package convenience init(_ count: Int) {
+        self.init(uninitialized: count)
+        pointer.initialize(repeating: 0, count: count)
+    }
+
+    /// For what is written whole before it is read.
+    package init(uninitialized count: Int) {
         precondition(count >= 0, "a buffer of \(count) floats was asked for")
         self.count = count
         pointer = UnsafeMutableRawPointer.allocate(byteCount: max(64, count * 4), alignment: 64).assumingMemoryBound(to: Float.self)
-        pointer.initialize(repeating: 0, count: count)
     }
 
     package convenience init(_ values: [Float]) {

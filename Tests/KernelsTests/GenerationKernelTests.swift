@@ -19,14 +19,15 @@ import Testing
     }
 
     private func product(_ x: [Float], rows: Int, stride: Int, _ w: [Float], outputs: Int, inputs: Int) -> [Float] {
-        var y = [Float](repeating: .nan, count: rows * (outputs + 1))
-        crux_linear_rows(x, rows, stride, w, outputs, inputs, &y, outputs + 1)
+        var y = [Float](repeating: .nan, count: rows * (outputs + 1)), packed = [Float](repeating: .nan, count: crux_packed_count(outputs, inputs))
+        crux_pack(w, outputs, inputs, &packed)
+        crux_packed_rows(x, rows, stride, packed, outputs, inputs, &y, outputs + 1)
         return y
     }
 
     @Test func everyShapeOfProductIsTheSumOfProducts() {
         onEverySet {
-            for (rows, outputs, inputs) in [(1, 1, 1), (1, 7, 16), (3, 5, 17), (8, 3, 64), (9, 10, 33), (17, 4, 896), (33, 6, 31)] {
+            for (rows, outputs, inputs) in [(1, 1, 1), (1, 7, 16), (3, 5, 17), (8, 32, 64), (9, 33, 33), (17, 65, 896), (33, 6, 31), (4, 40, 5), (5, 31, 7), (6, 2, 9), (15, 64, 3)] {
                 let stride = inputs + 3, x = numbers(rows * stride, seed: 1), w = numbers(outputs * inputs, seed: 2)
                 let y = product(x, rows: rows, stride: stride, w, outputs: outputs, inputs: inputs)
                 for r in 0..<rows {

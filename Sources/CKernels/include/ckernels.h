@@ -74,8 +74,12 @@ void crux_log_softmax_stats(const float *logits, size_t n, float inverse_tempera
 void crux_head_backward_row(float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob);
 
 // Generation. Each result depends on its own row alone, never on how many rows are computed together.
-// y[r][o] = x[r] . w[o]: x [rows, inputs] and y [rows, outputs] with strides, w [outputs, inputs] dense.
-void crux_linear_rows(const float *x, size_t rows, size_t x_stride, const float *w, size_t outputs, size_t inputs, float *y, size_t y_stride);
+// y[r][o] = x[r] . w[o]: x [rows, inputs] and y [rows, outputs] with strides; w [outputs, inputs] packed into panels of
+// CRUX_PANEL outputs, [inputs, CRUX_PANEL] each, the last one filled up with zeros.
+#define CRUX_PANEL 32
+size_t crux_packed_count(size_t outputs, size_t inputs);
+void crux_pack(const float *w, size_t outputs, size_t inputs, float *packed);
+void crux_packed_rows(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs, size_t inputs, float *y, size_t y_stride);
 // scores[t] = q . keys[t], and out += sum p[t] values[t], over `count` keys of `width` floats, `stride` apart.
 void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores);
 void crux_attention_mix(const float *p, const float *values, size_t stride, size_t count, size_t width, float *out);
