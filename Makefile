@@ -40,8 +40,8 @@ test: setup
 	$(SWIFT) build -c release --build-tests
 	$(SWIFT) test -c release --skip-build
 
-bench: build
-	$(BIN)/crux-bench
+bench: build .venv/installed
+	$(BIN)/crux-bench --python .venv/bin/python
 
 conformance: build .venv/installed
 	conformance/run.sh .venv/bin/python $(BIN)

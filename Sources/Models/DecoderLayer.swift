@@ -19,7 +19,8 @@ struct LayerActivations {
     let up: Buffer
 
     init(_ a: DecoderArchitecture, tokens: Int) {
-        func columns(_ count: Int) -> Buffer { Buffer(tokens * count) }
+        // The forward pass writes every one of them whole.
+        func columns(_ count: Int) -> Buffer { Buffer(uninitialized: tokens * count) }
         input = columns(a.hidden)
         normed = columns(a.hidden)
         rstd = columns(1)
@@ -54,9 +55,9 @@ struct NormedHeads {
 
     init(tokens: Int, heads: Int, width: Int, normed: Bool) {
         self.width = width
-        rotated = Buffer(tokens * heads * width)
-        raw = normed ? Buffer(tokens * heads * width) : nil
-        rstd = normed ? Buffer(tokens * heads) : nil
+        rotated = Buffer(uninitialized: tokens * heads * width)
+        raw = normed ? Buffer(uninitialized: tokens * heads * width) : nil
+        rstd = normed ? Buffer(uninitialized: tokens * heads) : nil
     }
 
     /// One row per head of one token, [T·heads, D].
@@ -106,8 +107,8 @@ final class LayerScratch {
     let dheads: Buffer
 
     init(_ a: DecoderArchitecture, tokens: Int, training: Bool) {
-        func columns(_ count: Int) -> Buffer { Buffer(training ? tokens * count : 0) }
-        feedForward = Buffer(tokens * a.feedForward)
+        func columns(_ count: Int) -> Buffer { Buffer(uninitialized: training ? tokens * count : 0) }
+        feedForward = Buffer(uninitialized: tokens * a.feedForward)
         dgate = columns(a.feedForward)
         dup = columns(a.feedForward)
         dnormed = columns(a.hidden)

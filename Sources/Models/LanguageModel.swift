@@ -125,9 +125,9 @@ private struct FinalNorm {
     let rstd: Buffer
 
     init(_ a: DecoderArchitecture, tokens: Int) {
-        input = Buffer(tokens * a.hidden)
-        output = Buffer(tokens * a.hidden)
-        rstd = Buffer(tokens)
+        input = Buffer(uninitialized: tokens * a.hidden)
+        output = Buffer(uninitialized: tokens * a.hidden)
+        rstd = Buffer(uninitialized: tokens)
     }
 }
 

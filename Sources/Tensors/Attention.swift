@@ -51,7 +51,7 @@ package func attentionForward(
     compute.forEach(runs.count * shape.keyValueHeads) { task in
         let run = runs[task / shape.keyValueHeads], keyValueHead = task % shape.keyValueHeads
         let path = PathKeys(run, k: k, v: v, head: shape.queryColumns(keyValueHead))
-        let scores = Buffer(min(queriesPerChunk, run.tokens.count) * run.keyCount)
+        let scores = Buffer(uninitialized: min(queriesPerChunk, run.tokens.count) * run.keyCount)
         for head in heads(of: keyValueHead, shape) {
             let columns = shape.queryColumns(head)
             for chunk in chunks(of: run, shape) {
@@ -78,7 +78,7 @@ package func attentionBackward(
             let path = PathKeys(run, k: k, v: v, head: columns)
             let gradients = PathKeys(zeroed: run.keyCount, width: shape.headWidth)
             let chunkRows = min(queriesPerChunk, run.tokens.count)
-            let scores = Buffer(chunkRows * run.keyCount), dscores = Buffer(chunkRows * run.keyCount)
+            let scores = Buffer(uninitialized: chunkRows * run.keyCount), dscores = Buffer(uninitialized: chunkRows * run.keyCount)
             for head in heads(of: keyValueHead, shape) {
                 let columns = shape.queryColumns(head)
                 for chunk in chunks(of: run, shape) {
@@ -166,14 +166,16 @@ private struct PathKeys {
     let keys: Matrix
     let values: Matrix
 
-    init(zeroed count: Int, width: Int) {
-        storage = Buffer(2 * count * width)
+    init(zeroed count: Int, width: Int) { self.init(Buffer(2 * count * width), count: count, width: width) }
+
+    private init(_ storage: Buffer, count: Int, width: Int) {
+        self.storage = storage
         keys = Matrix(storage.pointer, rows: count, columns: width)
         values = Matrix(storage.pointer + count * width, rows: count, columns: width)
     }
 
     init(_ run: AttentionRun, k: Matrix, v: Matrix, head columns: Range<Int>) {
-        self.init(zeroed: run.keyCount, width: columns.count)
+        self.init(Buffer(uninitialized: 2 * run.keyCount * columns.count), count: run.keyCount, width: columns.count)
         forEachToken(run) { index, token in
             keys.row(index).update(from: k.row(token) + columns.lowerBound, count: columns.count)
             values.row(index).update(from: v.row(token) + columns.lowerBound, count: columns.count)

@@ -40,7 +40,7 @@ private func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadQuery>, into buf
 package func headForward(_ hidden: Matrix, weight: Matrix, queries: [HeadQuery], _ compute: Compute) -> [HeadAnswer] {
     var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
     let ranges = chunks(queries.count, vocabulary: weight.rows), widest = ranges.first?.count ?? 0
-    let rows = Buffer(widest * hidden.columns), logits = Buffer(widest * weight.rows)
+    let rows = Buffer(uninitialized: widest * hidden.columns), logits = Buffer(uninitialized: widest * weight.rows)
     answers.withUnsafeMutableBufferPointer { answers in
         for range in ranges {
             let x = gather(hidden, queries[range], into: rows)
@@ -66,7 +66,8 @@ package func headBackward(
 ) {
     let live = queries.indices.filter { dlogprobs[$0] != 0 }
     let ranges = chunks(live.count, vocabulary: weight.rows), widest = ranges.first?.count ?? 0
-    let rows = Buffer(widest * hidden.columns), drows = Buffer(widest * hidden.columns), logits = Buffer(widest * weight.rows)
+    let rows = Buffer(uninitialized: widest * hidden.columns), drows = Buffer(uninitialized: widest * hidden.columns)
+    let logits = Buffer(uninitialized: widest * weight.rows)
     for range in ranges {
         let indices = live[range], asked = indices.map { queries[$0] }
         let x = gather(hidden, asked[...], into: rows)

@@ -1,0 +1,87 @@
+import Foundation
+import Models
+import Tensors
+
+/// Sampling from a Qwen2.5-0.5B-shaped model in float32, beside transformers' generate on the same cores, turn by turn.
+struct GenerationBench {
+    let machine: MachineLimits
+    let threads: Int
+    /// A Python with torch and transformers; without one our own figures stand alone.
+    let python: String?
+
+    private static let configuration = """
+        {"model_type": "qwen2", "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+         "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": true, "rope_theta": 1000000.0}
+        """
+    private static let prompt = 32
+    private static let new = 64
+    private static let rounds = 2
+
+    func run() throws {
+        let architecture = try ModelRegistry.architecture(try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
+        let model = LanguageModel(architecture, parameters: Self.weights(ParameterLayout(architecture).count), threads: threads)
+        let peer = try python.map { try Peer(python: $0) }
+        print("generation, Qwen2.5-0.5B shape (24 layers, float32), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:")
+        for batch in [1, 8, 32] {
+            let generator = Generator(model, stopTokens: [], slots: batch)
+            var ours: [Double] = [], shared: [Double] = [], theirs: [Double] = []
+            for _ in 0..<Self.rounds {
+                ours.append(try rate(generator, batch, rolloutsPerPrompt: 1))
+                shared.append(try rate(generator, batch, rolloutsPerPrompt: 8))
+                if batch > 1, let peer { theirs.append(try peer.rate(batch: batch, prompt: Self.prompt, new: Self.new, threads: threads)) }
+            }
+            report("batch \(batch), different prompts", batch, ours.max() ?? 0, theirs.max(), bytes: Double(4 * model.layout.count))
+            if batch > 1 { report("batch \(batch), groups of 8", batch, shared.max() ?? 0, theirs.max(), bytes: Double(4 * model.layout.count)) }
+        }
+    }
+
+    private static func weights(_ count: Int) -> Buffer {
+        let buffer = Buffer(uninitialized: count)
+        for i in 0..<count { buffer.pointer[i] = Float((i &* 2_654_435_761) & 0xffff) / 65536 * 0.04 - 0.02 }
+        return buffer
+    }
+
+    private func rate(_ generator: Generator, _ batch: Int, rolloutsPerPrompt: Int) throws -> Double {
+        let requests = (0..<batch).map { (index: Int) -> GenerationRequest in
+            let prompt = (0..<Self.prompt).map { (place: Int) -> Int32 in Int32((place * 61 + index / rolloutsPerPrompt * 1009 + 7) % 100_000) }
+            return GenerationRequest(prompt: prompt, maxTokens: Self.new, seed: UInt64(index), sampling: SamplingParameters())
+        }
+        return Double(batch * Self.new) / (try seconds { try generator.run(requests) { _, _ in } })
+    }
+
+    private func report(_ name: String, _ batch: Int, _ ours: Double, _ theirs: Double?, bytes: Double) {
+        let limit = machine.readBandwidth / bytes * Double(batch)
+        let ratio = theirs.map { ", transformers \(text($0)) tokens/s: \(String(format: "%.1f", ours / $0)) times as fast" } ?? ""
+        print("  \(name): \(text(ours)) tokens/s (reading the weights alone would allow \(text(limit)))\(ratio)")
+    }
+
+    /// The other side, as a process that is told what to measure.
+    private final class Peer {
+        private let process = Process()
+        private let input = Pipe()
+        private let output = Pipe()
+
+        init(python: String) throws {
+            process.executableURL = URL(fileURLWithPath: python)
+            process.arguments = ["bench/generate.py"]
+            process.standardInput = input
+            process.standardOutput = output
+            process.standardError = FileHandle.nullDevice
+            try process.run()
+            guard try line() == "ready" else { throw ChildProcess.Failure(description: "\(python) bench/generate.py did not start: are torch and transformers there?") }
+        }
+
+        deinit { process.terminate() }
+
+        func rate(batch: Int, prompt: Int, new: Int, threads: Int) throws -> Double {
+            input.fileHandleForWriting.write(Data("\(batch) \(prompt) \(new) \(threads)\n".utf8))
+            return Double(try line()) ?? 0
+        }
+
+        private func line() throws -> String {
+            var bytes: [UInt8] = []
+            while let byte = try output.fileHandleForReading.read(upToCount: 1)?.first, byte != 0x0a { bytes.append(byte) }
+            return String(decoding: bytes, as: UTF8.self)
+        }
+    }
+}
