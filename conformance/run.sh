@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything against its peers, on all families: make conformance
+# Everything against its peers: tokenizers, generation and jobs, then all stages on all families. make conformance
 #   run.sh PYTHON BIN_DIR
 set -euo pipefail
 # Not realpath: resolving the link would step out of the virtual environment.
@@ -29,6 +29,12 @@ compare() {    # NAME CHECKPOINT DUMP RECIPE…
     try "$python" conformance/arrow_tables.py "$run/ingest" "$run/score" "$run/$recipe/plan" "$run/$recipe/update"
   done
 }
+
+echo "== tokenizers, generation, jobs"
+try "$python" conformance/check_tokenizer.py "$bin" fixtures "$work/tokenizers"
+try "$python" conformance/check_generation.py "$bin" fixtures/policy fixtures/prompts-heldout.jsonl "$work/generation"
+mkdir -p "$work/jobs"
+try conformance/jobs.sh "$python" "$bin" "$work/jobs"
 
 compare policy fixtures/policy fixtures/dump dapo-top20 grpo grpo-entropy-shaped raft
 dtypes=(f32 bf16 f16)
