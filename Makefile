@@ -1,9 +1,13 @@
 # Rules:
 #   make pipeline     set up, build, and turn the dump in fixtures/ into an updated checkpoint under run/
 #                     (RECIPE=recipes/….yaml, DUMP=folder, CHECKPOINT=folder, RUN=folder to change what and where)
+#   make loop         train the fixture policy over many iterations, each from new rollouts: RECIPE=recipes/….yaml ITERATIONS=20
+#                     (SET="optimizer.lr=7e-5 …" changes keys of the recipe, LOOP_FLAGS="--group-size 4 …" the loop's own;
+#                     CHECKPOINT=, PROMPTS=, HELDOUT=, RUN= as they are named; interrupted, it goes on where it stopped)
+#   make table        the learning table of docs/: every recipe, three seeds (hours; goes on where it stopped)
 #   make test         set up, build and run all tests: needs Swift and Debian packages, nothing else
 #   make build        set up and leave the executables in .build/release/
-#   make bench        measure ingest, score, plan and update on made-up data, beside this machine's own limits
+#   make bench        measure every stage on made-up data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make lint         check the code's form with swift-format
 #   make setup        install the Debian packages that are missing
@@ -13,12 +17,17 @@ RECIPE     ?= recipes/dapo-top20.yaml
 DUMP       ?= fixtures/dump
 CHECKPOINT ?= fixtures/policy
 RUN        ?= run
+PROMPTS    ?= fixtures/prompts-train.jsonl
+HELDOUT    ?= fixtures/prompts-heldout.jsonl
+ITERATIONS ?= 20
+SET        ?= optimizer.lr=7e-5 optimizer.warmup_steps=40 optimizer.weight_decay=0 schedule.groups_per_step=15
+LOOP_FLAGS ?= --prompts-per-iteration 60 --group-size 8 --max-tokens 72 --batch 512 --eval-every 5
 SWIFT      ?= swift
 BIN        := .build/release
 PACKAGES   := libopenblas-dev libzstd-dev libssl-dev pkg-config
 PYTHON     ?= python3
 
-.PHONY: pipeline test build bench conformance lint setup clean
+.PHONY: pipeline loop table test build bench conformance lint setup clean
 .DELETE_ON_ERROR:
 
 setup:
@@ -34,6 +43,13 @@ pipeline: build
 	$(BIN)/crux-plan --input $(RUN)/ingest --scores $(RUN)/score --recipe $(RECIPE) --output $(RUN)/plan
 	$(BIN)/crux-update --plan $(RUN)/plan --checkpoint $(CHECKPOINT) --output $(RUN)/update
 	@echo "updated checkpoint: $$(ls -d $(RUN)/update/step-* | tail -n 1)"
+
+loop: build
+	$(BIN)/crux-loop --recipe $(RECIPE) --checkpoint $(CHECKPOINT) --prompts $(PROMPTS) --heldout $(HELDOUT) --iterations $(ITERATIONS) \
+	  --output $(RUN)/loop/$(basename $(notdir $(RECIPE))) $(LOOP_FLAGS) $(addprefix --set ,$(SET))
+
+table: build
+	docs/learning-table.sh
 
 # Release, because numeric code in debug is fifty times slower.
 test: setup
