@@ -14,7 +14,7 @@ struct GenerationBench {
          "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": true, "rope_theta": 1000000.0}
         """
     private static let prompt = 32
-    private static let new = 64
+    private static let new = 128
     private static let rounds = 2
 
     func run() throws {
