@@ -65,7 +65,10 @@ package enum EngineDialects {
 
     /// nil where the line is not a JSON object of any dialect.
     package static func decodeRequest(_ line: Data) -> EngineRequest? { object(line).flatMap { object in all.lazy.compactMap { $0.request(object) }.first } }
-    package static func decodeResult(_ line: Data) -> EngineResult? { object(line).flatMap { object in all.lazy.compactMap { $0.result(object) }.first } }
+    /// `dialects`: those to try.
+    package static func decodeResult(_ line: Data, as dialects: [any EngineDialect.Type] = all) -> EngineResult? {
+        object(line).flatMap { object in dialects.lazy.compactMap { $0.result(object) }.first }
+    }
 
     private static func object(_ line: Data) -> [String: Any]? { (try? JSONSerialization.jsonObject(with: line)) as? [String: Any] }
 }

@@ -71,9 +71,13 @@ struct IngestCommand: StageCommand {
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
             let tokenizer = try tokenizer.map { TextTokens(tokenizer: try Tokenizer(path: $0), stopTokens: StopTokens.read($0) ?? []) }
-            return try JoinRun(directory: directory, files: files, jobs: jobs, logits: logits, tokenizer: tokenizer, context: context).run()
+            return try JoinRun(
+                directory: directory, files: files, jobs: jobs, logits: logits, tokenizer: tokenizer, dialects: dialects, context: context
+            ).run()
         }
     }
+
+    private var dialects: [any EngineDialect.Type] { EngineDialects.named(format).map { [$0] } ?? EngineDialects.all }
 
     private func requireShards(_ files: [String]) throws {
         guard let lines = files.first(where: isLines) else { return }

@@ -9,6 +9,8 @@ struct JoinRun {
     let jobs: JobDirectory
     let logits: LogitsMode
     let tokenizer: TextTokens?
+    /// Dialects that JSON lines may be in.
+    let dialects: [any EngineDialect.Type]
     let context: StageContext
 
     private static let rowsPerTable = 8192
@@ -47,7 +49,7 @@ struct JoinRun {
         try forEachLine(of: file) { number, line in
             found.results += 1
             last = nil
-            guard let result = EngineDialects.decodeResult(line) else {
+            guard let result = EngineDialects.decodeResult(line, as: dialects) else {
                 last = found.rejected.count
                 return found.rejected.append(
                     rejectedRow(file, number - 1, nil, "damaged_line", "found '\(String(decoding: line.prefix(60), as: UTF8.self))', expected a result with its custom_id"))

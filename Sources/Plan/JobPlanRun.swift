@@ -61,7 +61,7 @@ struct JobPlanRun {
             lines: [
                 "\(type(of: expansion).name): \(opened.count) bases, \(states) states, \(jobs.count) jobs in \(writer.directory.file("jobs"))",
                 "run them with crux-rollout --jobs or an engine, join with crux-ingest --jobs, score, then plan again with --jobs",
-            ])
+            ], showsCredit: false)
     }
 
     // MARK: states

@@ -29,16 +29,17 @@ struct PlanWriter {
     let vocabulary: Int?
     let context: StageContext
 
-    /// `rows` and `inputs` are what the plan's indices point into. `more`: counts, lines and summary of a method's own.
+    /// `rows` and `inputs` are what the plan's indices point into. `counts`, `lines`, `summary` and `extra` files are a method's own;
+    /// `showsCredit` is false where there is no credit yet to report.
     func write(
         _ plan: CreditPlan, rows: [ScoredRollout], inputs: [CreditInput], dropped: [(rollout: RolloutRow, reason: String)], extra: [Manifest.File] = [],
-        counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:]
+        counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:], showsCredit: Bool = true
     ) throws -> StageSummary {
         let report = PlanReport(plan: plan, inputs: inputs, dropped: dropped.map(\.reason), recipe: recipe)
         let outputs = try tables(plan, rows, dropped) + extra
         let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }
         let manifest = try directory.finish(outputs: outputs, counts: all)
-        (report.lines + lines).forEach(context.say)
+        ((showsCredit ? report.lines : []) + lines).forEach(context.say)
         plan.warnings.forEach(context.warn)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "summary": report.summary.merging(summary) { $1 }])
     }

@@ -225,6 +225,13 @@ import Tokenizer
         #expect(row.tokenIDs == requests[0].prefix + [8, 13, 0] && row.extras == #"{"retokenised":"true"}"#)
     }
 
+    @Test func aNamedFormatTakesNoOther() throws {
+        let lines = [try write([try line(completions(0)), try line(completions(1))])]
+        #expect(counts(try chain.join(lines, to: "named", ["--format", "openai"]))["rollouts"] == 2)
+        let other = try chain.join(lines, to: "other", ["--format", "sglang"])
+        #expect(other.status == 3 && other.errors.contains("damaged_line"), "\(other.errors)")
+    }
+
     @Test func nothingUsableIsAnErrorThatSaysWhy() throws {
         let result = try chain.join([try write([try line(failure(0))])])
         #expect(result.status == 3 && result.errors.contains("out of memory"))
