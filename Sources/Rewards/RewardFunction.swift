@@ -44,8 +44,12 @@ package enum RewardRegistry {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any RewardFunction.Type] = [
         AutomaticReward.self,
+        DapoMath.self,
+        DapoMathStrict.self,
         GSM8K.self,
+        GSM8KFlexible.self,
         GivenReward.self,
+        MathReward.self,
         NumericReward.self,
     ]
 
@@ -75,6 +79,17 @@ package struct AutomaticReward: RewardFunction {
 
     package func judge(_ input: RewardInput) -> RewardOutcome {
         if input.givenReward != nil { return GivenReward().judge(input) }
-        return input.dataSource == "openai/gsm8k" ? GSM8K().judge(input) : NumericReward().judge(input)
+        return Self.function(for: input.dataSource).judge(input)
+    }
+
+    /// verl's table of data sources.
+    private static func function(for dataSource: String) -> any RewardFunction {
+        switch dataSource {
+        case "openai/gsm8k": GSM8K()
+        case "lighteval/MATH", "DigitalLearningGmbH/MATH-lighteval", "HuggingFaceH4/MATH-500": MathReward()
+        case "math_dapo", "math", "math_dapo_reasoning": DapoMath()
+        case _ where dataSource.hasPrefix("aime"): DapoMath()
+        default: NumericReward()
+        }
     }
 }
