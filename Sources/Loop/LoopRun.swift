@@ -132,9 +132,13 @@ struct LoopRun {
         return Double(part) / Double(whole)
     }
 
-    /// With a token budget: as many prompts as it pays for at the mean price so far.
+    /// Prices move with the policy, so that old ones would break the budget for a long time.
+    private static let pricedIterations = 3
+
+    /// With a token budget: as many prompts as it pays for at the mean price of the last iterations.
     private func promptCount(after records: [LoopRow]) -> Int {
-        let paid = records.reduce(0) { $0 + Int($1.prompts) }, spent = records.reduce(0) { $0 + Int($1.sampledTokens) }
+        let recent = records.suffix(Self.pricedIterations)
+        let paid = recent.reduce(0) { $0 + Int($1.prompts) }, spent = recent.reduce(0) { $0 + Int($1.sampledTokens) }
         guard let budget = command.tokens, paid > 0, spent > 0 else { return command.promptsPerIteration }
         return max(1, (budget * paid + spent / 2) / spent)
     }
