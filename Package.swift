@@ -75,7 +75,7 @@ let package = Package(
         // stages
         stage("Ingest", ["CKernels", "Tokenizer"]),
         stage("Score", ["Rewards", "Models", "CKernels"]),
-        stage("Plan", ["Credit", "Recipes", "Tokenizer"]),
+        stage("Plan", ["Credit", "Objectives", "Recipes", "Rewards", "Tokenizer"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes"]),
@@ -92,8 +92,8 @@ let package = Package(
         tests("Kernels", ["CKernels"]),
         tests("Models", ["Models", "Tensors", "Formats", "Randomness"]),
         tests("Tokenizer", ["Tokenizer"]),
-        tests("Recipes", ["Recipes"]),
-        tests("Stage", ["Formats", "Models", "Tokenizer"]),
+        tests("Recipes", ["Recipes", "Credit"]),
+        tests("Stage", ["Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]
 )

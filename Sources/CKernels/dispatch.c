@@ -23,6 +23,8 @@ typedef struct {
     int32_t (*sample_row)(const float *, size_t, float, float, double);
     void (*head_backward_row)(float *, size_t, float, float, int32_t, float);
     void (*adamw)(float *, const float *, float *, float *, size_t, const crux_adamw_settings *);
+    void (*joint_row)(const float *, const float *, const float *, size_t, float, double *, double *);
+    double (*target_row)(float *, float *, const float *, size_t, float, float, int32_t, float, float);
 } crux_kernels;
 
 static inline uint32_t crux_float_to_bits(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
@@ -144,6 +146,13 @@ void crux_softmax_row_backward(const float *p, float *dp, size_t n, float scale,
 float crux_dot(const float *a, const float *b, size_t n) { return chosen->dot(a, b, n); }
 void crux_add(float *y, const float *x, size_t n) { chosen->add(y, x, n); }
 double crux_squared_norm(const float *x, size_t n) { return chosen->squared_norm(x, n); }
+void crux_joint_row(const float *policy, const float *reference, const float *q, size_t n, float inverse_temperature, double *kl, double *expected_q) {
+    chosen->joint_row(policy, reference, q, n, inverse_temperature, kl, expected_q);
+}
+double crux_target_row(float *policy, float *reference, const float *q, size_t n, float inverse_temperature, float inverse_beta, int32_t token,
+                       float bonus, float derivative) {
+    return chosen->target_row(policy, reference, q, n, inverse_temperature, inverse_beta, token, bonus, derivative);
+}
 void crux_log_softmax_stats(const float *logits, size_t n, float inverse_temperature, int32_t target, float *logprob, float *entropy, float *lse) {
     chosen->log_softmax_stats(logits, n, inverse_temperature, target, logprob, entropy, lse);
 }

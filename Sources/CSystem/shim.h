@@ -1,9 +1,11 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
-// prctl takes any number of arguments, which Swift can't call.
-static inline int crux_die_with_parent(void) { return prctl(PR_SET_PDEATHSIG, SIGKILL); }
+// prctl takes any number of arguments, which Swift can't call. The parent may have died before the call: whoever is the parent
+// now tells.
+static inline int crux_die_with_parent(int parent) { return prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent; }
 
 // Freed memory stays with the process. Large blocks would otherwise go back to the kernel after every step and come again
 // page by page, zeroed each time: a quarter of a small model's training step.

@@ -1,26 +1,142 @@
-/// From the shaped rewards of one group to one advantage per rollout, broadcast over its tokens. The conforming struct's
-/// properties are the recipe's keys. Arithmetic in Double; sums run in dump order.
+/// Per-token numbers that a method may need beside rewards; raw values are the columns' names in files and messages.
+package enum TokenColumn: String, CaseIterable, Sendable {
+    case entropy
+    /// Under the policy that trains, before the first step.
+    case oldLogprobs = "old_logprobs"
+    /// As the sampler wrote them.
+    case rolloutLogprobs = "rollout_logprobs"
+    case referenceLogprobs = "reference_logprobs"
+    /// A critic's, of the state before the token.
+    case values
+    /// log-probability under an implicit reward model minus that under its reference (PRIME's q_t).
+    case processRewards = "process_rewards"
+    /// KL(policy || reference) over the whole vocabulary, of the state before the token.
+    case referenceKL = "reference_kl"
+    /// Σ_v π(v) Q(v) over the whole vocabulary, of the state before the token.
+    case expectedQ = "expected_q"
+
+    /// What to run so that the column is there.
+    package var remedy: String {
+        switch self {
+        case .entropy: "Score again with --checkpoint DIR, or take a recipe without entropy."
+        case .oldLogprobs: "Score again with --checkpoint DIR, the policy that sampled."
+        case .rolloutLogprobs: "Dump the sampler's log-probabilities (rollout_logprobs), or leave out what needs them."
+        case .referenceLogprobs: "Score again with --reference DIR."
+        case .values: "Score again with --critic DIR, or dump values."
+        case .processRewards: "Score again with --process-reward DIR --process-reference DIR."
+        case .referenceKL: "Score again with --checkpoint DIR --reference DIR, or set the estimator's kl to k1 or k3."
+        case .expectedQ: "Score again with --checkpoint DIR --reference DIR --q-network DIR."
+        }
+    }
+}
+
+/// One rollout as an advantage estimator sees it. Arrays of length L.
+package struct Episode: Sendable {
+    /// Shaped reward of the outcome.
+    package var reward: Double
+    package var correct: Bool?
+    package var mask: [Bool]
+    /// Rewards of single tokens beside the outcome's, such as a KL penalty; nil is none.
+    package var tokenRewards: [Double]?
+    package var columns: [TokenColumn: [Float]]
+
+    package init(reward: Double, correct: Bool? = nil, mask: [Bool], tokenRewards: [Double]? = nil, columns: [TokenColumn: [Float]] = [:]) {
+        (self.reward, self.correct, self.mask, self.tokenRewards, self.columns) = (reward, correct, mask, tokenRewards, columns)
+    }
+
+    /// All its rewards in one sum.
+    package var score: Double { reward + (tokenRewards?.reduce(0, +) ?? 0) }
+
+    /// Trainable positions.
+    var positions: [Int] { mask.indices.filter { mask[$0] } }
+
+    /// Reward of each trainable token, the outcome's on the last.
+    var rewardsByPosition: [Double] {
+        let places = positions
+        var rewards = places.map { tokenRewards?[$0] ?? 0 }
+        if !rewards.isEmpty { rewards[rewards.count - 1] += reward }
+        return rewards
+    }
+
+    /// A column's numbers at the trainable positions; 0 where it is missing.
+    func numbers(_ column: TokenColumn) -> [Double] {
+        guard let values = columns[column] else { return positions.map { _ in 0 } }
+        return positions.map { Double(values[$0]) }
+    }
+
+    func spread(_ value: Double) -> EpisodeCredit { EpisodeCredit(advantages: mask.map { $0 ? value : 0 }) }
+
+    /// Per trainable token → per token.
+    func spread(_ values: [Double]) -> [Double] {
+        var next = 0
+        return mask.map { trained in
+            guard trained else { return 0 }
+            defer { next += 1 }
+            return values[next]
+        }
+    }
+}
+
+/// What an estimator makes of one rollout, [L] each.
+package struct EpisodeCredit: Equatable, Sendable {
+    package var advantages: [Double]
+    /// What a critic or Q network is to learn for each token, where the method has one.
+    package var returns: [Double]?
+
+    package init(advantages: [Double], returns: [Double]? = nil) { (self.advantages, self.returns) = (advantages, returns) }
+}
+
+/// From rewards to one advantage per token. The conforming struct's properties are the recipe's keys. Arithmetic in
+/// Double; sums run in dump order.
 package protocol AdvantageEstimator: Codable, Sendable {
     static var name: String { get }
     static var source: String { get }
     init()
     var problems: [String] { get }
-    /// nil drops the rollout, with `dropReason`.
-    func advantages(rewards: [Double]) -> [Double?]
+    /// What it reads beside rewards.
+    var columns: Set<TokenColumn> { get }
+    /// Whether it says what a critic or Q network is to learn.
+    var givesReturns: Bool { get }
+    /// Whether advantages are whitened over the plan's trainable tokens afterwards.
+    var whitens: Bool { get }
+    /// Credit for all groups of the plan, in order; nil drops the rollout, with `dropReason`.
+    func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]]
     static var dropReason: String { get }
 }
 
 extension AdvantageEstimator {
     package var problems: [String] { [] }
+    package var columns: Set<TokenColumn> { [] }
+    package var givesReturns: Bool { false }
+    package var whitens: Bool { false }
     package static var dropReason: String { "no_advantage" }
+}
+
+/// An estimator that needs nothing but the rewards of one group and gives every token of a rollout the same.
+package protocol GroupEstimator: AdvantageEstimator {
+    func advantages(rewards: [Double]) -> [Double?]
+}
+
+extension GroupEstimator {
+    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] {
+        groups.map { group in
+            zip(group, advantages(rewards: group.map(\.score))).map { episode, advantage in advantage.map { episode.spread($0) } }
+        }
+    }
 }
 
 package enum AdvantageRegistry {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any AdvantageEstimator.Type] = [
+        MonteCarloSoftAdvantage.self,
+        SoftBellmanTarget.self,
+        GeneralizedAdvantage.self,
         GroupNormalized.self,
         PositiveReward.self,
+        ImplicitProcessReward.self,
         RawReward.self,
+        ReinforcePlusPlus.self,
+        ReinforcePlusPlusBaseline.self,
         LeaveOneOut.self,
     ]
 }

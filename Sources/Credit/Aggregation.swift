@@ -22,6 +22,7 @@ package struct StepCounts: Sendable {
 /// splitting a step can't change it.
 package protocol Aggregation: Codable, Sendable {
     static var name: String { get }
+    static var source: String { get }
     init()
     var problems: [String] { get }
     /// One weight per row, the same for all its tokens; 0 where there is nothing to divide by.
@@ -46,6 +47,7 @@ private func inverse(_ count: Int) -> Double { count > 0 ? 1 / Double(count) : 0
 /// Every token of the step counts the same (DAPO).
 package struct TokenMean: Aggregation {
     package static let name = "token_mean"
+    package static let source = "DAPO, arXiv 2503.14476; verl token-mean, TRL dapo"
     package init() {}
     package func weights(_ step: StepCounts) -> [Double] {
         let weight = inverse((step.countsKept ? step.kept : step.trainable).reduce(0, +))
@@ -57,6 +59,7 @@ package struct TokenMean: Aggregation {
 /// tokens whatever the mask keeps.
 package struct SequenceMeanTokenMean: Aggregation {
     package static let name = "sequence_mean_token_mean"
+    package static let source = "DeepSeekMath, arXiv 2402.03300; verl seq-mean-token-mean, TRL grpo"
     package init() {}
     package func weights(_ step: StepCounts) -> [Double] {
         step.trainable.map { inverse(step.liveRows) * inverse($0) }
@@ -65,18 +68,22 @@ package struct SequenceMeanTokenMean: Aggregation {
 
 package struct SequenceMeanTokenSum: Aggregation {
     package static let name = "sequence_mean_token_sum"
+    package static let source = "verl seq-mean-token-sum"
     package init() {}
     package func weights(_ step: StepCounts) -> [Double] { step.trainable.map { _ in inverse(step.liveRows) } }
 }
 
 /// Sum / (rows · length) with a constant length, so that no answer's length matters (Dr.GRPO, TRL's dr_grpo). Without
-/// `length`: the recipe's overlong.max_length, else the plan's longest row.
+/// `length`: the recipe's overlong.max_length, else the plan's longest row. verl's seq-mean-token-sum-norm does not divide by
+/// the rows: `per_row: false`.
 package struct ConstantDivisor: Aggregation {
     package static let name = "constant"
+    package static let source = "Dr.GRPO, arXiv 2503.20783; TRL dr_grpo; verl seq-mean-token-sum-norm with per_row false"
     package var length: Int?
+    package var perRow = true
     package init() {}
     package var problems: [String] { length.map { $0 > 0 ? [] : ["aggregation.length is \($0); expected at least 1"] } ?? [] }
     package func weights(_ step: StepCounts) -> [Double] {
-        step.trainable.map { _ in inverse(step.liveRows) * inverse(length ?? step.longest) }
+        step.trainable.map { _ in (perRow ? inverse(step.liveRows) : 1) * inverse(length ?? step.longest) }
     }
 }

@@ -1,3 +1,5 @@
+import Randomness
+
 /// One rollout as credit assignment sees it.
 package struct CreditInput: Sendable {
     package var groupID: String
@@ -9,6 +11,10 @@ package struct CreditInput: Sendable {
     package var entropy: [Float]
     /// Tokens that a length penalty counts, where that is more than the trainable ones.
     package var length: Int?
+    /// What estimators and corrections read beside, [L] each.
+    package var columns: [TokenColumn: [Float]] = [:]
+    /// Rewards of single tokens beside the outcome's, [L]; nil is none.
+    package var tokenRewards: [Double]?
 
     package init(groupID: String, reward: Double, correct: Bool?, isTruncated: Bool, mask: [Bool], entropy: [Float]) {
         self.groupID = groupID
@@ -36,6 +42,10 @@ package struct TokenCredit: Sendable {
     package var advantages: [Double]
     package var entropyMask: [Bool]
     package var weights: [Double] = []
+    /// What a critic or Q network is to learn, where the method has one.
+    package var returns: [Double]?
+    /// Rollouts that an objective sees together carry the same number.
+    package var pair: Int?
     /// Aggregation weights without the entropy mask, for the KL term.
     package var unmaskedWeights: [Double] = []
 }
@@ -47,6 +57,9 @@ package struct CreditPlan: Sendable {
     /// Per scope that was masked, its threshold (one per step with scope `step`).
     package var thresholds: [Double] = []
     package var warnings: [String] = []
+    /// Groups that were left out for lack of contrast: prompts to sample again.
+    package var resample: [String] = []
+    package var staleness = Staleness()
 
     package init() {}
 }
@@ -63,10 +76,24 @@ package struct CreditPolicy: Sendable {
     package var schedule = Schedule()
     /// Sampling again from states of the rollouts; takes the place of `advantage`.
     package var expansion: (any Expansion)?
+    package var correction = ImportanceCorrection()
+    /// Pairs take the place of groups, for preference objectives.
+    package var pairs: PreferencePairs?
 
     package init() {}
 
-    package var needsEntropy: Bool { shaping != nil || mask?.selection.type.readsEntropy == true }
+    package var needsEntropy: Bool { shaping != nil || plannedMask?.selection.type.readsEntropy == true }
+
+    /// The mask that the plan settles; one that follows the policy is the update's.
+    private var plannedMask: EntropyMask? { mask?.policy == .plan ? mask : nil }
+
+    /// Per-token numbers without which no credit can be given.
+    package var columns: Set<TokenColumn> {
+        var columns = expansion == nil && pairs == nil ? advantage.columns : []
+        if needsEntropy { columns.insert(.entropy) }
+        if correction.isOn { columns.formUnion([.oldLogprobs, .rolloutLogprobs]) }
+        return columns
+    }
 
     package func shapedReward(_ input: CreditInput) -> Double {
         reward.reward(score: input.reward, isCorrect: input.correct, length: input.length ?? input.trainable)
@@ -76,18 +103,57 @@ package struct CreditPolicy: Sendable {
         var plan = CreditPlan()
         let rewards = inputs.map(shapedReward)
         let groups = kept(groups(of: inputs), inputs, rewards, &plan)
-        let advantages = advantages(groups, inputs, rewards, &plan)
-        let steps = steps(of: groups, inputs, advantages: advantages, seed: seed)
-        plan.kept = inputs.indices.compactMap { index in
-            guard let advantage = advantages[index], let step = steps[inputs[index].groupID] else { return nil }
-            let mask = inputs[index].mask
-            return TokenCredit(
-                index: index, groupID: inputs[index].groupID, step: step, mask: mask, reward: rewards[index], advantages: mask.map { $0 ? advantage : 0 },
-                entropyMask: mask)
-        }
+        if let pairs { pair(groups, inputs, rewards, pairs, seed: seed, &plan) } else { compare(groups, inputs, rewards, seed: seed, &plan) }
         plan.dropped.sort { $0.index < $1.index }
         settle(&plan, inputs, seed: seed)
         return plan
+    }
+
+    /// Rollouts credited by the estimator, kept in dump order.
+    private func compare(_ groups: [[Int]], _ inputs: [CreditInput], _ rewards: [Double], seed: UInt64, _ plan: inout CreditPlan) {
+        let credits = credits(groups, inputs, rewards, &plan)
+        let steps = steps(of: groups, inputs, isKept: credits.map { $0 != nil }, seed: seed)
+        plan.kept = inputs.indices.compactMap { index in
+            guard let credit = credits[index], let step = steps[inputs[index].groupID] else { return nil }
+            var row = TokenCredit(
+                index: index, groupID: inputs[index].groupID, step: step, mask: inputs[index].mask, reward: rewards[index], advantages: credit.advantages,
+                entropyMask: inputs[index].mask)
+            row.returns = credit.returns
+            return row
+        }
+        if advantage.whitens {
+            if plan.kept.reduce(0, { $0 + $1.mask.count { $0 } }) == 1 { plan.warnings.append("a single trainable token can't be whitened: its advantage is 0") }
+            whiten(&plan.kept, masks: plan.kept.map(\.mask))
+        }
+    }
+
+    /// Chosen and rejected responses side by side, advantages 1 and -1, a rollout once for each pair it is in.
+    private func pair(_ groups: [[Int]], _ inputs: [CreditInput], _ rewards: [Double], _ pairs: PreferencePairs, seed: UInt64, _ plan: inout CreditPlan) {
+        var found: [[(chosen: Int, rejected: Int)]] = []
+        for group in groups {
+            let members = group.filter { filter.truncated == .keep || !inputs[$0].isTruncated }
+            // By the group's name, so that its pairs don't depend on where it stands in the dump.
+            var random = SplitMix64(seed: inputs[group[0]].groupID.utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
+            let made = pairs.pairs(correct: members.map { inputs[$0].correct }, lengths: members.map { inputs[$0].trainable }, random: &random)
+                .map { (members[$0.chosen], members[$0.rejected]) }
+            let used = Set(made.flatMap { [$0.0, $0.1] })
+            plan.dropped += group.filter { !used.contains($0) }.map { ($0, members.contains($0) ? "no_pair" : "truncated") }
+            if !made.isEmpty { found.append(made) }
+        }
+        var number = 0
+        for (step, made) in zip(schedule.steps(groups: found.count, seed: seed), found) {
+            for (chosen, rejected) in made {
+                for (index, advantage) in [(chosen, 1.0), (rejected, -1.0)] {
+                    let mask = inputs[index].mask
+                    var row = TokenCredit(
+                        index: index, groupID: inputs[index].groupID, step: step, mask: mask, reward: rewards[index], advantages: mask.map { $0 ? advantage : 0 },
+                        entropyMask: mask)
+                    row.pair = number
+                    plan.kept.append(row)
+                }
+                number += 1
+            }
+        }
     }
 
     /// The second plan of an expansion: rows with advantages of their own. `inputs` describe all rows; a credited row's mask
@@ -152,34 +218,41 @@ package struct CreditPolicy: Sendable {
 
     private func kept(_ groups: [[Int]], _ inputs: [CreditInput], _ rewards: [Double], _ plan: inout CreditPlan) -> [[Int]] {
         groups.filter { group in
-            let isDegenerate = GroupFilter.isDegenerate(correct: group.map { inputs[$0].correct }, rewards: group.map { rewards[$0] })
-            guard filter.degenerateGroups == .drop, isDegenerate else { return true }
-            plan.dropped += group.map { ($0, "degenerate_group") }
+            guard let reason = filter.dropReason(correct: group.map { inputs[$0].correct }, rewards: group.map { rewards[$0] }) else { return true }
+            plan.dropped += group.map { ($0, reason) }
+            if let first = group.first { plan.resample.append(inputs[first].groupID) }
             return false
         }
     }
 
-    private func advantages(_ groups: [[Int]], _ inputs: [CreditInput], _ rewards: [Double], _ plan: inout CreditPlan) -> [Double?] {
-        var result = [Double?](repeating: nil, count: inputs.count)
+    /// One credit per input; nil for those that are dropped or were before.
+    private func credits(_ groups: [[Int]], _ inputs: [CreditInput], _ rewards: [Double], _ plan: inout CreditPlan) -> [EpisodeCredit?] {
+        var result = [EpisodeCredit?](repeating: nil, count: inputs.count)
         let singles = groups.count { $0.count == 1 }
         if singles > 0 { plan.warnings.append("\(singles) groups have a single rollout: nothing to compare it with") }
-        for group in groups {
-            for (index, advantage) in zip(group, advantage.advantages(rewards: group.map { rewards[$0] })) {
-                if advantage == nil {
-                    plan.dropped.append((index, type(of: self.advantage).dropReason))
+        let episodes = groups.map { $0.map { episode(inputs[$0], rewards[$0]) } }
+        for (group, credits) in zip(groups, advantage.credit(episodes)) {
+            let isZeroed = filter.degenerateGroups == .zero && GroupFilter.isDegenerate(correct: group.map { inputs[$0].correct }, rewards: group.map { rewards[$0] })
+            for (index, credit) in zip(group, credits) {
+                if credit == nil {
+                    plan.dropped.append((index, type(of: advantage).dropReason))
                 } else if filter.truncated == .drop, inputs[index].isTruncated {
                     plan.dropped.append((index, "truncated"))
                 } else {
-                    result[index] = advantage
+                    result[index] = isZeroed ? EpisodeCredit(advantages: inputs[index].mask.map { _ in 0 }) : credit
                 }
             }
         }
         return result
     }
 
+    private func episode(_ input: CreditInput, _ reward: Double) -> Episode {
+        Episode(reward: reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards, columns: input.columns)
+    }
+
     /// Groups with at least one kept rollout are dealt to steps in dump order.
-    private func steps(of groups: [[Int]], _ inputs: [CreditInput], advantages: [Double?], seed: UInt64) -> [String: Int] {
-        let live = groups.filter { $0.contains { advantages[$0] != nil } }.compactMap { $0.first.map { inputs[$0].groupID } }
+    private func steps(of groups: [[Int]], _ inputs: [CreditInput], isKept: [Bool], seed: UInt64) -> [String: Int] {
+        let live = groups.filter { $0.contains { isKept[$0] } }.compactMap { $0.first.map { inputs[$0].groupID } }
         return Dictionary(uniqueKeysWithValues: zip(live, schedule.steps(groups: live.count, seed: seed)))
     }
 
@@ -216,7 +289,7 @@ package struct CreditPolicy: Sendable {
     }
 
     private func applyMask(_ plan: inout CreditPlan, _ inputs: [CreditInput], seed: UInt64) {
-        guard let mask else { return }
+        guard let mask = plannedMask else { return }
         for (number, rows) in scopes(mask.scope, plan, inputs).enumerated() {
             let entropies = rows.flatMap { row in trainable(inputs[plan.kept[row].index]) }
             let (kept, threshold) = mask.keep(entropies, seed: seed &+ UInt64(number))
@@ -247,13 +320,29 @@ package struct CreditPolicy: Sendable {
         for rows in grouped(plan.kept.indices, by: { [kept = plan.kept] in kept[$0].step }) {
             let trainable = rows.map { inputs[plan.kept[$0].index].trainable }
             let kept = rows.map { plan.kept[$0].entropyMask.count { $0 } }
-            let countsKept = mask?.normalizer == .kept
+            let countsKept = plannedMask?.normalizer == .kept
             let masked = aggregation.weights(StepCounts(trainable: trainable, kept: kept, countsKept: countsKept, longest: longest))
             let unmasked = aggregation.weights(StepCounts(trainable: trainable, kept: trainable, countsKept: false, longest: longest))
             for (position, row) in rows.enumerated() {
                 plan.kept[row].weights = plan.kept[row].entropyMask.map { $0 ? masked[position] : 0 }
                 plan.kept[row].unmaskedWeights = inputs[plan.kept[row].index].mask.map { $0 ? unmasked[position] : 0 }
             }
+        }
+        correct(&plan, inputs)
+    }
+
+    /// Weighs tokens by what trainer and sampler disagree about, and takes note of how much that is wherever both are known.
+    private func correct(_ plan: inout CreditPlan, _ inputs: [CreditInput]) {
+        for row in plan.kept.indices {
+            let input = inputs[plan.kept[row].index]
+            guard let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs] else { continue }
+            plan.staleness.add(trainer: trainer, sampler: sampler, mask: input.mask)
+            guard correction.isOn else { continue }
+            let factors = correction.weights(trainer: trainer, sampler: sampler, mask: input.mask)
+            for t in factors.indices { plan.kept[row].weights[t] *= factors[t] }
+        }
+        if correction.isOn, plan.staleness.largest == 0, plan.staleness.tokens > 0 {
+            plan.warnings.append("old_logprobs are the sampler's own, so the correction does nothing: score with --checkpoint DIR, the policy to be trained")
         }
     }
 }

@@ -27,6 +27,11 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     package var scope = Scope.step
     package var normalizer = Normalizer.kept
     package var ties = Ties.quantile
+    /// Whose entropies decide: those of the dump, settled in the plan, or at each optimizer step those of the policy as it
+    /// then stands.
+    package var policy = Policy.plan
+
+    package enum Policy: String, Codable, CaseIterable, Sendable { case plan, current }
 
     package init() {}
 
@@ -47,8 +52,9 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     }
 
     package var problems: [String] {
+        let moving = policy == .current && scope == .plan ? ["entropy.mask.policy is current with scope plan; expected scope step, group or rollout"] : []
         let several = shares.count > 1 ? ["entropy.mask has \(shares.keys.sorted().joined(separator: " and ")); expected one of them"] : []
-        return several + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
+        return moving + several + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
     }
 
     /// The mask over one scope's tokens, and its threshold. `entropies` are those of trainable tokens in row order; `seed`

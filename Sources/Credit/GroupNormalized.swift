@@ -2,11 +2,12 @@ import Foundation
 
 /// GRPO: (R - mean) / (std + epsilon) over the group; the divisor of the variance is n - ddof. verl: ddof 1, epsilon
 /// 1e-6; TRL: ddof 1, epsilon 1e-4. `normalize: none` leaves R - mean (Dr.GRPO).
-package struct GroupNormalized: AdvantageEstimator {
+package struct GroupNormalized: GroupEstimator {
     package static let name = "grpo"
     package static let source = "DeepSeekMath, arXiv 2402.03300; Dr.GRPO, arXiv 2503.20783"
 
-    package enum Normalization: String, Codable, CaseIterable, Sendable { case std, none }
+    /// `batch` divides by the deviation of all rewards of the plan (TRL's scale_rewards="batch").
+    package enum Normalization: String, Codable, CaseIterable, Sendable { case std, batch, none }
 
     package var normalize = Normalization.std
     package var ddof = 1
@@ -25,8 +26,19 @@ package struct GroupNormalized: AdvantageEstimator {
         if GroupFilter.areEqual(rewards) { return rewards.map { _ in 0 } }
         let mean = rewards.reduce(0, +) / Double(rewards.count)
         guard normalize == .std else { return rewards.map { $0 - mean } }
-        guard rewards.count > ddof else { return rewards.map { _ in 0 } }
-        let variance = rewards.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(rewards.count - ddof)
-        return rewards.map { ($0 - mean) / (sqrt(variance) + epsilon) }
+        guard let deviation = deviation(rewards) else { return rewards.map { _ in 0 } }
+        return rewards.map { ($0 - mean) / (deviation + epsilon) }
+    }
+
+    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] {
+        let scale = normalize == .batch ? 1 / ((deviation(groups.joined().map(\.score)) ?? 0) + epsilon) : 1
+        return groups.map { group in zip(group, advantages(rewards: group.map(\.score))).map { episode, advantage in advantage.map { episode.spread($0 * scale) } } }
+    }
+
+    /// nil where there are too few rewards.
+    private func deviation(_ rewards: [Double]) -> Double? {
+        guard rewards.count > ddof else { return nil }
+        let mean = rewards.reduce(0, +) / Double(rewards.count)
+        return sqrt(rewards.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(rewards.count - ddof))
     }
 }

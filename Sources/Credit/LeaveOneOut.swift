@@ -1,5 +1,5 @@
 /// RLOO: the reward minus the mean of the others in the group.
-package struct LeaveOneOut: AdvantageEstimator {
+package struct LeaveOneOut: GroupEstimator {
     package static let name = "rloo"
     package static let source = "Ahmadian et al. 2024, arXiv 2402.14740"
 

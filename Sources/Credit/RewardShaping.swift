@@ -19,13 +19,14 @@ package struct RewardShaping: Codable, Equatable, Sendable {
 }
 
 /// DAPO's soft length penalty: 0 up to `max_length - cache_length` trainable tokens (EOS included), then falling in a line
-/// to -factor at `max_length`, and -factor beyond. (verl has no floor beyond; TRL has it.) With `cache_length` 0 it is a
-/// hard step.
+/// to -factor at `max_length`, and -factor beyond; `floor: false` lets it fall on, as verl's code does. With `cache_length` 0
+/// it is a hard step.
 package struct OverlongPenalty: Codable, Equatable, Sendable {
     /// L_max and L_cache of the paper.
     package var maxLength = 20480
     package var cacheLength = 4096
     package var factor = 1.0
+    package var floor = true
 
     package init() {}
 
@@ -39,6 +40,6 @@ package struct OverlongPenalty: Codable, Equatable, Sendable {
     package func penalty(length: Int) -> Double {
         guard cacheLength > 0 else { return length > maxLength ? -factor : 0 }
         let excess = length - (maxLength - cacheLength)
-        return excess <= 0 ? 0 : max(-1, -Double(excess) / Double(cacheLength)) * factor
+        return excess <= 0 ? 0 : max(floor ? -1 : -.infinity, -Double(excess) / Double(cacheLength)) * factor
     }
 }

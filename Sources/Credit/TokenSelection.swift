@@ -4,6 +4,7 @@ import Randomness
 package protocol TokenSelection: Sendable {
     /// The recipe's key, whose value is the share of tokens kept.
     static var name: String { get }
+    static var source: String { get }
     static var readsEntropy: Bool { get }
     /// The mask over one scope's tokens, and the entropy where it cuts. `entropies` are those of trainable tokens in row order.
     static func keep(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, random: inout SplitMix64) -> (kept: [Bool], threshold: Double?)
@@ -19,6 +20,7 @@ func exactCount(_ share: Double, of count: Int) -> Int { min(count, max(1, Int((
 /// The share ρ of tokens with the highest entropy: H ≥ τ with τ the (1-ρ)-quantile (arXiv 2506.01939).
 package enum TopEntropy: TokenSelection {
     package static let name = "top"
+    package static let source = "arXiv 2506.01939"
     package static let readsEntropy = true
 
     package static func keep(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, random: inout SplitMix64) -> (kept: [Bool], threshold: Double?) {
@@ -45,6 +47,7 @@ package enum TopEntropy: TokenSelection {
 /// top 0.2 leaves out.
 package enum BottomEntropy: TokenSelection {
     package static let name = "bottom"
+    package static let source = "arXiv 2506.01939, control"
     package static let readsEntropy = true
 
     package static func keep(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, random: inout SplitMix64) -> (kept: [Bool], threshold: Double?) {
@@ -61,6 +64,7 @@ package enum BottomEntropy: TokenSelection {
 /// equally likely.
 package enum RandomTokens: TokenSelection {
     package static let name = "random"
+    package static let source = "arXiv 2506.01939, control"
     package static let readsEntropy = false
 
     package static func keep(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, random: inout SplitMix64) -> (kept: [Bool], threshold: Double?) {

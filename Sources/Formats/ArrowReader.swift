@@ -1,30 +1,33 @@
 import CZstd
 
-/// Reads an Arrow IPC file into rows of a table: columns are found by name, others are passed over, and whatever does
-/// not fit throws an error that names the file and the column. Batches are read one at a time from the mapped file.
+/// Reads an Arrow IPC file into rows of a table: columns are found by name, others are passed over, nullable ones may be
+/// missing (an older or another writer), and whatever does not fit throws an error that names the file and the column. Batches are read one at a time from the mapped file.
 package struct ArrowTableReader<Row> {
     package let metadata: [String: String]
     package let rowCount: Int
     private let table: Table<Row>
     private let file: ArrowFile
-    /// Per column of the table: where its node and its first buffer stand in a batch.
-    private let places: [FieldPlace]
+    /// Columns that the file has, and where the node and the first buffer of each stand in a batch.
+    private let columns: [(column: Column<Row>, place: FieldPlace)]
 
     package init(path: String, table: Table<Row>) throws {
         self.table = table
         file = try ArrowFile(path: path)
         metadata = file.metadata
-        places = try table.columns.map { [file] column in try file.place(of: column.field) }
+        columns = try table.columns.compactMap { [file] column in
+            guard let place = try file.place(of: column.field) else { return nil }
+            return (column, place)
+        }
         rowCount = try file.batches.reduce(0) { [file] in try $0 + file.batch($1).rows }
     }
 
     package func forEachRow(_ body: (Row) throws -> Void) throws {
         for index in file.batches {
             let batch = try file.batch(index)
-            let columns = try zip(places, table.columns).map { try batch.column($0, type: $1.type, nullable: $1.nullable) }
+            let data = try columns.map { try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable) }
             for row in 0..<batch.rows {
                 var value = table.make()
-                for (column, data) in zip(table.columns, columns) { column.read(&value, data, row) }
+                for (index, data) in data.enumerated() { columns[index].column.read(&value, data, row) }
                 try body(value)
             }
         }
@@ -32,7 +35,8 @@ package struct ArrowTableReader<Row> {
 
     package func rows() throws -> [Row] {
         var rows: [Row] = []
-        rows.reserveCapacity(rowCount)
+        // Not more than a damaged file can ask for without harm.
+        rows.reserveCapacity(min(rowCount, 1 << 16))
         try forEachRow { rows.append($0) }
         return rows
     }
@@ -123,8 +127,9 @@ struct ArrowFile {
         }
     }
 
-    /// Finds a column by name and checks its type; counts the nodes and buffers of what stands before it.
-    func place(of wanted: ArrowField) throws -> FieldPlace {
+    /// Finds a column by name and checks its type; counts the nodes and buffers of what stands before it. nil where a nullable
+    /// column is missing.
+    func place(of wanted: ArrowField) throws -> FieldPlace? {
         var node = 0, buffer = 0
         for field in fields {
             if field.name == wanted.name {
@@ -137,6 +142,7 @@ struct ArrowFile {
             node += nodes
             buffer += buffers
         }
+        if wanted.nullable { return nil }
         throw FormatError(
             file: path, place: "", found: "no column '\(wanted.name)' among \(fields.map(\.name).joined(separator: ", "))",
             expected: "it, of type \(wanted.type)")

@@ -63,6 +63,12 @@ package struct ScoreRow: Equatable, Sendable {
     package var oldLogprobs: [Float]?
     package var referenceLogprobs: [Float]?
     package var values: [Float]?
+    /// log-probabilities under an implicit reward model and under its reference.
+    package var processLogprobs: [Float]?
+    package var processReferenceLogprobs: [Float]?
+    /// Over the whole vocabulary, of the state before the token: KL(policy || reference) and Σ π Q.
+    package var referenceKL: [Float]?
+    package var expectedQ: [Float]?
     package init() {}
 }
 
@@ -119,6 +125,11 @@ package struct PlanRow: Equatable, Sendable {
     package var oldLogprobs: [Float] = []
     package var referenceLogprobs: [Float]?
     package var klWeights: [Float]?
+    /// What a critic or Q network is to learn, and the critic's values now.
+    package var returns: [Float]?
+    package var values: [Float]?
+    /// Chosen and rejected response carry the same number, chosen first.
+    package var pair: Int32?
     package var temperature: Float = 1
     package var step: Int32 = 0
     package var reward: Float = 0
@@ -146,6 +157,11 @@ package struct MetricsRow: Equatable, Sendable {
     package var rewardMean: Double = 0
     package var trainableTokens: Int64 = 0
     package var seconds: Double = 0
+    /// What some methods add: see `Measure`.
+    package var rewardMargin: Double?
+    package var rewardAccuracy: Double?
+    package var valueError: Double?
+    package var targetDivergence: Double?
     package init() {}
 }
 

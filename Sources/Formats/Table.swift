@@ -37,6 +37,9 @@ extension Column {
     package static func int32(_ name: String, _ path: any Path<Row, Int32>) -> Column {
         make(name, .int32, path, { $0.append($1) }, { $0.value($1, as: Int32.self) })
     }
+    package static func int32(_ name: String, _ path: any Path<Row, Int32?>) -> Column {
+        optional(name, .int32, path, { $0.append($1) }, { $0.value($1, as: Int32.self) })
+    }
     package static func int64(_ name: String, _ path: any Path<Row, Int64>) -> Column {
         make(name, .int64, path, { $0.append($1) }, { $0.value($1, as: Int64.self) })
     }
@@ -130,6 +133,10 @@ package enum Tables {
             .listFloat32("old_logprobs", \.oldLogprobs),
             .listFloat32("reference_logprobs", \.referenceLogprobs),
             .listFloat32("values", \.values),
+            .listFloat32("process_logprobs", \.processLogprobs),
+            .listFloat32("process_reference_logprobs", \.processReferenceLogprobs),
+            .listFloat32("reference_kl", \.referenceKL),
+            .listFloat32("expected_q", \.expectedQ),
         ],
         make: { ScoreRow() }, weight: { $0.entropy?.count ?? $0.oldLogprobs?.count ?? 16 })
 
@@ -149,6 +156,9 @@ package enum Tables {
             .float32("reward", \.reward),
             .float32("temperature", \.temperature),
             .listFloat32("kl_weights", \.klWeights),
+            .listFloat32("returns", \.returns),
+            .listFloat32("values", \.values),
+            .int32("pair", \.pair),
         ],
         make: { PlanRow() }, weight: { $0.tokenIDs.count })
 
@@ -217,6 +227,10 @@ package enum Tables {
             .float64("reward_mean", \.rewardMean),
             .int64("trainable_tokens", \.trainableTokens),
             .float64("seconds", \.seconds),
+            .float64("reward_margin", \.rewardMargin),
+            .float64("reward_accuracy", \.rewardAccuracy),
+            .float64("value_error", \.valueError),
+            .float64("target_divergence", \.targetDivergence),
         ],
         make: { MetricsRow() }, weight: { _ in 16 })
 

@@ -15,10 +15,25 @@ package struct Checkpoint: Sendable {
 
     private static let indexName = "model.safetensors.index.json"
 
-    /// Opens and checks every name, shape and type; reads no weights yet.
-    package init(directory: String) throws {
+    /// What a checkpoint is to be used as.
+    package enum Role: Sendable { case languageModel, critic }
+
+    /// True where a language model was opened as a critic: its value head is new, all zeros, and on no disk yet.
+    package let hasFreshValueHead: Bool
+
+    /// Opens and checks every name, shape and type; reads no weights yet. A language model opened as a critic gets a value
+    /// head of zeros in place of its own head.
+    package init(directory: String, as role: Role = .languageModel) throws {
         self.directory = directory
-        architecture = try ModelRegistry.architecture(try ModelConfiguration(directory: directory))
+        var architecture = try ModelRegistry.architecture(try ModelConfiguration(directory: directory))
+        if role == .languageModel, architecture.valueHead != nil {
+            throw FormatError(
+                file: directory + "/config.json", place: "key architectures", found: "a model with a value head", expected: "a causal language model",
+                remedy: "Critics go with --critic, or with a recipe whose objective is value.")
+        }
+        hasFreshValueHead = role == .critic && architecture.valueHead == nil
+        if hasFreshValueHead { architecture.valueHead = ValueHeadShape(hasBias: true) }
+        self.architecture = architecture
         layout = ParameterLayout(architecture)
         files = try Self.fileNames(directory).map { try SafetensorsFile(path: directory + "/" + $0) }
         var places: [String: Int] = [:]
@@ -31,8 +46,11 @@ package struct Checkpoint: Sendable {
             }
         }
         self.places = places
-        try layout.parameters.forEach(check)
+        try layout.parameters.filter { !isFresh($0.name) }.forEach(check)
     }
+
+    /// A value head's tensor that no file holds yet.
+    private func isFresh(_ name: String) -> Bool { hasFreshValueHead && (name == DecoderWeights.valueWeight || name == DecoderWeights.valueBias) }
 
     /// Files in a fixed order, each once.
     private static func fileNames(_ directory: String) throws -> [String] {
@@ -72,16 +90,22 @@ package struct Checkpoint: Sendable {
 
     /// True where some parameter is stored in 16 bits, so that small updates need float32 masters beside it.
     package var needsMasters: Bool {
-        layout.parameters.contains { files[places[$0.name] ?? 0].header[$0.name]?.dtype != .f32 }
+        layout.parameters.contains { isHalf($0.name) }
     }
 
     /// True where `name` is stored in 16 bits.
-    package func isHalf(_ name: String) -> Bool { places[name].flatMap { files[$0].header[name]?.dtype } != .f32 }
+    package func isHalf(_ name: String) -> Bool { dtype(name) != .f32 }
+
+    /// As stored; a new value head takes the embedding's.
+    private func dtype(_ name: String) -> DType? {
+        let known = isFresh(name) ? layout.parameters[0].name : name
+        return places[known].flatMap { files[$0].header[known]?.dtype }
+    }
 
     /// All parameters in float32, laid out as `layout`.
     package func loadParameters() throws -> Buffer {
         let buffer = Buffer(layout.count)
-        for parameter in layout.parameters {
+        for parameter in layout.parameters where !isFresh(parameter.name) {
             let file = files[places[parameter.name]!], tensor = try file.tensor(parameter.name)
             file.bytes(of: tensor).widen(tensor.dtype, into: buffer.pointer + parameter.range.lowerBound, count: parameter.range.count)
         }
@@ -93,8 +117,34 @@ package struct Checkpoint: Sendable {
     /// Writes a checkpoint of the same layout: same files, names, dtypes and order, same header bytes; tokenizer and
     /// configuration copied as they are. `parameters` in float32; 16-bit tensors are rounded to nearest.
     package func save(_ parameters: Buffer, to target: String) throws {
+        if hasFreshValueHead { return try saveAsCritic(parameters, to: target) }
         for file in files { try save(file, parameters, to: target) }
         try copyRest(to: target)
+    }
+
+    /// One file of the layout's tensors, and a configuration that says what they are now.
+    private func saveAsCritic(_ parameters: Buffer, to target: String) throws {
+        let tensors = layout.parameters.map { TensorInfo(name: $0.name, dtype: dtype($0.name) ?? .f32, shape: $0.shape) }
+        let writer = try SafetensorsWriter(path: target + "/model.safetensors", header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
+        for (tensor, parameter) in zip(tensors, layout.parameters) {
+            let values = UnsafeBufferPointer(start: parameters.pointer + parameter.range.lowerBound, count: parameter.range.count)
+            try values.narrowed(to: tensor.dtype) { try writer.append($0) }
+        }
+        try writer.finish()
+        try copyRest(to: target, but: ["config.json", Self.indexName])
+        try AtomicFile.write(try criticConfiguration(), to: target + "/config.json")
+    }
+
+    private func criticConfiguration() throws -> String {
+        let path = directory + "/config.json"
+        guard let data = FileManager.default.contents(atPath: path), var object = try? JSONSerialization.jsonObject(with: data) as? [String: Any] else {
+            throw FormatError(file: path, place: "", found: "text that is not a JSON object", expected: "a JSON object")
+        }
+        let name = (object["architectures"] as? [String])?.first ?? ""
+        object["architectures"] = [name.replacingOccurrences(of: "ForCausalLM", with: "") + "ForTokenClassification"]
+        (object["num_labels"], object["id2label"], object["label2id"]) = (1, ["0": "LABEL_0"], ["LABEL_0": 0])
+        (object["classifier_dropout"], object["hidden_dropout"]) = (0.0, 0.0)
+        return String(decoding: try JSONSerialization.data(withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]), as: UTF8.self) + "\n"
     }
 
     private func save(_ file: SafetensorsFile, _ parameters: Buffer, to target: String) throws {
@@ -121,8 +171,8 @@ package struct Checkpoint: Sendable {
     /// Endings of weights in other formats: copying them would leave stale weights beside the new ones.
     private static let staleEndings = [".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"]
 
-    private func copyRest(to target: String) throws {
-        let own = Set(files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
+    private func copyRest(to target: String, but left: Set<String> = []) throws {
+        let own = left.union(files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
         for name in try FileManager.default.contentsOfDirectory(atPath: directory).sorted() where !own.contains(name) && !name.hasPrefix(".") {
             var isFolder: ObjCBool = false
             guard FileManager.default.fileExists(atPath: directory + "/" + name, isDirectory: &isFolder), !isFolder.boolValue,

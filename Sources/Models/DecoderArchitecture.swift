@@ -22,6 +22,8 @@ package struct DecoderArchitecture: Sendable {
     package var outputBias = false
     package var feedForwardBias = false
     package var queryKeyNorm = false
+    /// A critic: one number per token in place of a distribution.
+    package var valueHead: ValueHeadShape?
     /// Per layer, the number of keys a token sees; nil is all.
     package var windows: [Int?]
 
@@ -40,6 +42,7 @@ package struct DecoderArchitecture: Sendable {
         paddingToken = try Self.paddingToken(configuration, vocabulary: vocabulary)
         rotary = try RotaryScaling(configuration, maxPositions: maxPositions)
         windows = [Int?](repeating: nil, count: layers)
+        valueHead = try ValueHeadShape(configuration)
     }
 
     /// Negative ids count from the end of the vocabulary, as in torch.
@@ -65,6 +68,20 @@ package struct DecoderArchitecture: Sendable {
 
     package var queryColumns: Int { queryHeads * headWidth }
     package var keyValueColumns: Int { keyValueHeads * headWidth }
+}
+
+/// `score` of transformers' …ForTokenClassification (weight and bias, as verl's critics) and …ForSequenceClassification (weight
+/// alone, as TRL's) with a single label.
+package struct ValueHeadShape: Equatable, Sendable {
+    package var hasBias: Bool
+
+    package init(hasBias: Bool) { self.hasBias = hasBias }
+
+    init?(_ configuration: ModelConfiguration) throws {
+        guard let name = try configuration.strings("architectures")?.first else { return nil }
+        guard name.hasSuffix("ForTokenClassification") || name.hasSuffix("ForSequenceClassification") else { return nil }
+        hasBias = name.hasSuffix("ForTokenClassification")
+    }
 }
 
 /// Qwen's per-layer windows: `layer_types` where given, else layers from `max_window_layers` on; only with

@@ -8,18 +8,25 @@ package struct SequenceQuery: Sendable {
     package let wanted: [Bool]
     /// Log-probabilities are those of softmax(logits / temperature).
     package let temperature: Float
+    /// [L]: what a target distribution adds to the log-odds of each token; nil is nothing.
+    package let bonuses: [Float]?
 
-    package init(tokenIDs: [Int32], wanted: [Bool], temperature: Float) {
+    package init(tokenIDs: [Int32], wanted: [Bool], temperature: Float, bonuses: [Float]? = nil) {
         self.tokenIDs = tokenIDs
         self.wanted = wanted
         self.temperature = temperature
+        self.bonuses = bonuses
     }
 }
 
-/// Log-probability and entropy of each token of a sequence, [L], 0 where not wanted. Position t describes token t.
+/// What the model says of each token of a sequence, [L], 0 where not wanted. Position t describes token t.
 package struct SequenceScores: Sendable {
-    package var logprobs: [Float]
+    /// Log-probabilities, or what else was asked for.
+    package var outputs: [Float]
+    /// 0 where the question doesn't need the whole distribution.
     package var entropy: [Float]
+
+    package var logprobs: [Float] { outputs }
 }
 
 /// A causal language model with float32 weights: sequences in, one log-probability per token out; derivatives of a loss
@@ -43,33 +50,47 @@ package final class LanguageModel: Sendable {
     }
 
     /// Scores of all sequences; nothing is kept for a backward pass.
-    package func score(_ sequences: [SequenceQuery]) throws -> [SequenceScores] {
+    package func score(_ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob) throws -> [SequenceScores] {
         let batch = try ScoredBatch(sequences, self)
         let hidden = forward(batch.decoder, keeping: nil)
-        let answers = headForward(hidden.matrix(rows: batch.decoder.tokens), weight: weights.head, queries: batch.queries, compute)
-        return batch.scores(answers)
+        let head = try head(question, batch.decoder.forest)
+        return withExtendedLifetime(hidden) { batch.scores(head.forward(hidden.matrix(rows: batch.decoder.tokens), batch.queries)) }
     }
 
-    /// Forward, then `derivatives(scores)` — dL/dlogprob for each sequence, [L] each — then backward into `gradients`
+    /// KL(policy || reference) and, with a Q network, Σ π Q for each wanted token's state, [L], 0 elsewhere.
+    package func compare(_ sequences: [SequenceQuery], reference: LanguageModel, q: LanguageModel?) throws -> [(kl: [Float], expectedQ: [Float])] {
+        let batch = try ScoredBatch(sequences, self), hidden = forward(batch.decoder, keeping: nil)
+        let frozen = try reference.frozen(batch.decoder.forest), critic = try q?.frozen(batch.decoder.forest)
+        return withExtendedLifetime((hidden, frozen, critic)) {
+            let answers = jointForward(
+                hidden.matrix(rows: batch.decoder.tokens), weight: weights.head, reference: frozen.head, q: critic?.head, queries: batch.queries, compute)
+            return zip(batch.spread(answers.map(\.kl)), batch.spread(answers.map(\.expectedQ))).map { (kl: $0, expectedQ: $1) }
+        }
+    }
+
+    func frozen(_ forest: TokenForest) throws -> FrozenModel { FrozenModel(hidden: forward(try decoderBatch(forest), keeping: nil), self) }
+
+    private func head(_ question: TokenQuestion, _ forest: TokenForest) throws -> any TokenHead { try question.head(of: self, forest) }
+
+    /// Forward, then `derivatives(scores)` — dL/doutput for each sequence, [L] each — then backward into `gradients`
     /// (laid out as `layout`, `+=`). A shared token's derivatives are summed over the sequences that pass it.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], into gradients: Buffer, derivatives: ([SequenceScores]) throws -> [[Float]]
+        _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob, derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         let batch = try ScoredBatch(sequences, self)
         let t = batch.decoder.tokens
         let layers = (0..<architecture.layers).map { _ in LayerActivations(architecture, tokens: t) }
         let final = FinalNorm(architecture, tokens: t)
         let hidden = forward(batch.decoder, keeping: (layers, final)).matrix(rows: t)
-        let answers = headForward(hidden, weight: weights.head, queries: batch.queries, compute)
+        let head = try head(question, batch.decoder.forest)
+        let answers = head.forward(hidden, batch.queries)
         let scores = batch.scores(answers)
-        let dlogprobs = batch.gather(try derivatives(scores))
+        let doutputs = batch.gather(try derivatives(scores))
 
         let g = DecoderWeights(architecture, layout: layout, buffer: gradients)
         let dhidden = Buffer(t * architecture.hidden), dresidual = Buffer(t * architecture.hidden)
-        headBackward(
-            hidden, weight: weights.head, queries: batch.queries, answers: answers, dlogprobs: dlogprobs, dhidden: dhidden.matrix(rows: t),
-            dweight: g.head, compute)
+        head.backward(hidden, batch.queries, answers, doutputs, dhidden: dhidden.matrix(rows: t), gradients: g)
         rmsNormBackward(
             dhidden.matrix(rows: t), x: final.input.matrix(rows: t), weight: weights.finalNorm, rstd: final.rstd.pointer,
             into: dresidual.matrix(rows: t), dweight: g.finalNorm, compute)
@@ -142,6 +163,7 @@ private struct ScoredBatch {
     private struct Key: Hashable {
         let token: Int
         let temperature: Float
+        let bonus: Float
     }
 
     init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
@@ -159,21 +181,23 @@ private struct ScoredBatch {
     }
 
     private mutating func ask(_ token: Int, after previous: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int {
-        let key = Key(token: token, temperature: sequence.temperature)
+        let key = Key(token: token, temperature: sequence.temperature, bonus: sequence.bonuses?[position] ?? 0)
         if let index = known[key] { return index }
         known[key] = queries.count
-        queries.append(HeadQuery(row: previous, target: sequence.tokenIDs[position], inverseTemperature: 1 / sequence.temperature))
+        queries.append(HeadQuery(row: previous, target: sequence.tokenIDs[position], inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
         return queries.count - 1
     }
 
     func scores(_ answers: [HeadAnswer]) -> [SequenceScores] {
+        zip(spread(answers.map(\.output)), spread(answers.map(\.entropy))).map { SequenceScores(outputs: $0, entropy: $1) }
+    }
+
+    /// One number per query → per sequence, [L], 0 where nothing was asked.
+    func spread(_ values: [Float]) -> [[Float]] {
         zip(asked, lengths).map { asked, length in
-            var scores = SequenceScores(logprobs: [Float](repeating: 0, count: length), entropy: [Float](repeating: 0, count: length))
-            for (position, query) in asked {
-                scores.logprobs[position] = answers[query].logprob
-                scores.entropy[position] = answers[query].entropy
-            }
-            return scores
+            var row = [Float](repeating: 0, count: length)
+            for (position, query) in asked { row[position] = values[query] }
+            return row
         }
     }
 

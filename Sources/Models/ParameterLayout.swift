@@ -30,8 +30,12 @@ package struct DecoderWeights: Sendable {
     package let embedding: Matrix
     package let layers: [LayerWeights]
     package let finalNorm: Matrix
-    /// [V, C]; the embedding itself where the head is tied.
+    /// [V, C], the embedding itself where the head is tied; of a critic [1, C].
     package let head: Matrix
+    /// [1], of a critic only.
+    package let headBias: Matrix?
+
+    static let valueWeight = "score.weight", valueBias = "score.bias"
 
     typealias Parameter = (_ name: String, _ shape: [Int]) -> Matrix
 
@@ -41,7 +45,13 @@ package struct DecoderWeights: Sendable {
             LayerWeights(architecture) { parameter("model.layers.\(index)." + $0, $1) }
         }
         finalNorm = parameter("model.norm.weight", [architecture.hidden])
-        head = architecture.tiedHead ? embedding : parameter("lm_head.weight", [architecture.vocabulary, architecture.hidden])
+        if let valueHead = architecture.valueHead {
+            head = parameter(Self.valueWeight, [1, architecture.hidden])
+            headBias = valueHead.hasBias ? parameter(Self.valueBias, [1]) : nil
+        } else {
+            head = architecture.tiedHead ? embedding : parameter("lm_head.weight", [architecture.vocabulary, architecture.hidden])
+            headBias = nil
+        }
     }
 
     /// Views of a buffer that is laid out as `layout`.

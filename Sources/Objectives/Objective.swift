@@ -1,10 +1,38 @@
 import Foundation
 
+/// What an objective asks of the model for each token, and what its derivatives are by.
+package enum ModelOutput: String, Codable, Sendable {
+    /// log-probability of the token
+    case logprob
+    /// the critic's value of the state before the token
+    case value
+    /// the raw logit of the token: Q(s, w) of a Q network
+    case tokenLogit = "token_logit"
+    /// KL(π || target distribution) of the state before the token
+    case divergence
+}
+
+/// What a method reports of its own, as the mean over what it counted.
+package enum Measure: String, CaseIterable, Sendable {
+    /// h of preference pairs
+    case rewardMargin = "reward_margin"
+    /// share of sequences whose implicit reward has the outcome's sign
+    case rewardAccuracy = "reward_accuracy"
+    /// squared error of values or Q against their targets
+    case valueError = "value_error"
+    /// KL to the target distribution
+    case targetDivergence = "target_divergence"
+}
+
+/// Whose log-probabilities `referenceLogprobs` are: the frozen policy's, or the frozen model's that an implicit reward model is
+/// measured against.
+package enum Reference: String, Sendable { case policy, process }
+
 /// One sequence as an objective sees it. All arrays have length L; position t describes token t, and entries where the
 /// mask is false have no influence on anything.
 package struct SequenceInputs: Sendable {
-    /// Log-probabilities under the policy being trained.
-    package var logprobs: [Float]
+    /// What the model being trained says, in the objective's `output`.
+    package var outputs: [Float]
     /// Log-probabilities under the policy that sampled.
     package var oldLogprobs: [Float]
     package var advantages: [Float]
@@ -15,18 +43,46 @@ package struct SequenceInputs: Sendable {
     package var referenceLogprobs: [Float]?
     /// Aggregation weights of the KL term, which the entropy mask does not touch.
     package var klWeights: [Float]?
+    /// What a critic or Q network is to learn.
+    package var returns: [Float]?
+    /// The critic's values when the plan was made.
+    package var oldValues: [Float]?
+    /// Shaped reward of the outcome.
+    package var reward = 0.0
+    /// Tokens singled out by `marks` over the whole step.
+    package var marks: [Bool]?
+
+    package var logprobs: [Float] {
+        get { outputs }
+        set { outputs = newValue }
+    }
 
     package init(
         logprobs: [Float], oldLogprobs: [Float], advantages: [Float], weights: [Float], mask: [Bool], referenceLogprobs: [Float]? = nil,
         klWeights: [Float]? = nil
     ) {
-        self.logprobs = logprobs
+        outputs = logprobs
         self.oldLogprobs = oldLogprobs
         self.advantages = advantages
         self.weights = weights
         self.mask = mask
         self.referenceLogprobs = referenceLogprobs
         self.klWeights = klWeights
+    }
+
+    var positions: [Int] { mask.indices.filter { mask[$0] } }
+}
+
+/// π* ∝ reference · exp(Q / β), or with the bonus A / β of the sampled token in place of Q.
+package struct BoltzmannSettings: Equatable, Sendable {
+    package var beta: Double
+    package var readsQNetwork: Bool
+
+    /// |A / β| is kept within this.
+    private static let largestBonus = 10.0
+
+    package func bonus(advantage: Float) -> Float {
+        readsQNetwork ? 0 : Float(min(max(Double(advantage) / beta, -Self.largestBonus), Self.largestBonus))
     }
 }
 
@@ -37,6 +93,9 @@ package struct SequenceLoss: Equatable, Sendable {
     package var clippedLow = 0
     package var clippedHigh = 0
     package var largestRatio = 0.0
+    /// Σ of the objective's `measure`, and over how many.
+    package var measure = 0.0
+    package var measured = 0
 
     package init() {}
 
@@ -45,11 +104,13 @@ package struct SequenceLoss: Equatable, Sendable {
         sum.clippedLow += next.clippedLow
         sum.clippedHigh += next.clippedHigh
         sum.largestRatio = max(sum.largestRatio, next.largestRatio)
+        sum.measure += next.measure
+        sum.measured += next.measured
     }
 }
 
-/// A surrogate loss of one sequence and its derivative by each log-probability. The conforming struct's properties are
-/// the recipe's keys, with their defaults.
+/// A surrogate loss and its derivative by each of the model's outputs. The conforming struct's properties are the recipe's
+/// keys, with their defaults.
 package protocol Objective: Codable, Sendable {
     /// The recipe's `type`.
     static var name: String { get }
@@ -58,23 +119,68 @@ package protocol Objective: Codable, Sendable {
     init()
     /// What is wrong with the settings, one sentence each.
     var problems: [String] { get }
+    /// What it asks of the model.
+    var output: ModelOutput { get }
     /// False where the loss needs no log-probabilities of the sampling policy.
     var readsOldLogprobs: Bool { get }
-    /// Returns the loss and adds dL/dlogprobs to `gradient` (length L). Arithmetic in Double.
+    /// Where the loss itself compares with a reference: whose log-probabilities.
+    var reference: Reference? { get }
+    /// True where it learns towards `returns`.
+    var readsReturns: Bool { get }
+    var measure: Measure? { get }
+    /// Sequences come two by two, chosen and rejected, in one call.
+    var readsPairs: Bool { get }
+    /// The loss is one of whole sequences, so that only sequence aggregations make sense.
+    var isPerSequence: Bool { get }
+    /// What stands still beside the model, where the output is a divergence.
+    var boltzmann: BoltzmannSettings? { get }
+    /// Share of its own that a target network keeps at each step; nil: there is none.
+    var targetDecay: Double? { get }
+    /// Tokens that it treats apart, chosen over the whole optimizer step from the policy as it stands; nil: none ever.
+    func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]?
+    /// Whether `marks` is to be asked.
+    var marksTokens: Bool { get }
+    /// Returns the loss and adds dL/doutput to `gradient` (length L). Arithmetic in Double.
     func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss
+    /// The same for sequences that belong together: one, or two where it reads pairs.
+    func evaluate(unit: [SequenceInputs], gradients: inout [[Float]]) -> SequenceLoss
 }
 
 extension Objective {
     package var problems: [String] { [] }
+    package var output: ModelOutput { .logprob }
     package var readsOldLogprobs: Bool { true }
+    package var reference: Reference? { nil }
+    package var readsReturns: Bool { false }
+    package var measure: Measure? { nil }
+    package var readsPairs: Bool { false }
+    package var isPerSequence: Bool { false }
+    package var boltzmann: BoltzmannSettings? { nil }
+    package var targetDecay: Double? { nil }
+    package var marksTokens: Bool { false }
+    package func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? { nil }
+
+    package func evaluate(unit: [SequenceInputs], gradients: inout [[Float]]) -> SequenceLoss {
+        var sum = SequenceLoss()
+        for index in unit.indices { sum += evaluate(unit[index], gradient: &gradients[index]) }
+        return sum
+    }
 }
 
 package enum ObjectiveRegistry {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any Objective.Type] = [
+        CISPO.self,
+        ClipCov.self,
+        SoftPolicy.self,
+        SoftQ.self,
         GSPO.self,
+        EntropyControlledPreference.self,
+        KLCov.self,
         NegativeLogLikelihood.self,
         PPOClip.self,
+        ProcessRewardCrossEntropy.self,
+        ValueLoss.self,
     ]
 }
 
@@ -89,3 +195,8 @@ struct ImportanceRatio {
         value = exp(min(max(difference, -20), 20))
     }
 }
+
+/// log(1 + exp(x)) without overflow.
+func softplus(_ x: Double) -> Double { max(x, 0) + log1p(exp(-abs(x))) }
+
+func sigmoid(_ x: Double) -> Double { x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)) }

@@ -70,8 +70,8 @@ struct JobPlanRun {
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
         var order: [String] = [], groups: [String: [ScoredRollout]] = [:]
         for row in rows {
-            if expansion.readsEntropy { try needs.requireEntropy(row, for: "expansion \(type(of: expansion).name)") }
-            if expansion.readsLogprobs { try needs.requireOldLogprobs(row, for: "expansion \(type(of: expansion).name)") }
+            if expansion.readsEntropy { try needs.require(.entropy, row, for: "expansion \(type(of: expansion).name)") }
+            if expansion.readsLogprobs { try needs.require(.oldLogprobs, row, for: "expansion \(type(of: expansion).name)") }
             if groups[row.rollout.groupID] == nil { order.append(row.rollout.groupID) }
             groups[row.rollout.groupID, default: []].append(row)
         }

@@ -8,7 +8,14 @@ import Tokenizer
 
 @main
 enum PlanMain {
-    static func main() { PlanCommand.runMain() }
+    static func main() {
+        // Asks for nothing else, so it can't wait for the flags that every plan needs.
+        if CommandLine.arguments.dropFirst() == ["--list"] {
+            print(Listing.text)
+            exit(0)
+        }
+        PlanCommand.runMain()
+    }
 }
 
 /// `ingest/` and `score/` under a recipe → `plan/`: per-token advantages, masks and weights, and what was left out and why;
@@ -45,9 +52,13 @@ struct PlanCommand: StageCommand {
     @Option(help: "Name under which the engine serves the policy.")
     var model = "policy"
 
+    @Flag(help: "Print every method that a recipe can name, with its defaults and where it comes from, and stop. Goes alone.")
+    var list = false
+
     @OptionGroup var options: StageOptions
 
     func validate() throws {
+        guard !list else { throw ValidationError("--list goes alone: crux-plan --list") }
         guard EngineDialects.named(engine) != nil else {
             throw ValidationError("--engine is '\(engine)'; known: \(EngineDialects.names.joined(separator: ", ")).")
         }

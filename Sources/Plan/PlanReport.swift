@@ -20,8 +20,22 @@ struct PlanReport {
         summary = [
             "thresholds": plan.thresholds, "share_kept": tally.shareKept, "positive_tokens": tally.positive, "negative_tokens": tally.negative,
             "zero_tokens": tally.zero, "reward_mean": tally.rewardMean, "groups_correct": tally.allCorrect, "groups_wrong": tally.allWrong,
+            "resample": plan.resample.count, "staleness_mean": plan.staleness.meanDifference, "staleness_kl": plan.staleness.kl,
+            "staleness_max": plan.staleness.largest, "effective_share": plan.staleness.effectiveShare,
             "groups_mixed": tally.mixed, "epochs": recipe.credit.schedule.epochs, "warnings": plan.warnings,
         ]
+    }
+
+    private static func staleness(_ plan: CreditPlan, _ number: (Double) -> String) -> String? {
+        guard plan.staleness.tokens > 0 else { return nil }
+        return "trainer against sampler: log-probabilities differ by \(number(plan.staleness.meanDifference)) on average, at most \(number(plan.staleness.largest)); "
+            + "KL \(number(plan.staleness.kl)) per token, effective share of tokens \(number(100 * plan.staleness.effectiveShare)) %"
+    }
+
+    private static func resample(_ plan: CreditPlan, _ tally: Tally) -> String? {
+        guard !plan.resample.isEmpty else { return nil }
+        let all = tally.mixed + tally.allCorrect + tally.allWrong
+        return "\(plan.resample.count) of \(all) groups fall short for lack of contrast: resample.jsonl has their prompts, ready for crux-rollout --prompts"
     }
 
     private static func lines(_ plan: CreditPlan, _ tally: Tally, _ counts: [String: Int]) -> [String] {
@@ -34,7 +48,7 @@ struct PlanReport {
             "\(plan.kept.count) rollouts kept, \(counts["dropped"] ?? 0) dropped" + (reasons.isEmpty ? "" : " (\(reasons.joined(separator: ", ")))"),
             "groups: \(tally.mixed) mixed, \(tally.allCorrect) all correct, \(tally.allWrong) all wrong; mean shaped reward \(number(tally.rewardMean))",
             "advantages: \(tally.positive) tokens positive, \(tally.negative) negative, \(tally.zero) zero; mean \(number(tally.advantageMean)), largest size \(number(tally.advantageMax))",
-            entropies, thresholds,
+            entropies, thresholds, staleness(plan, number), resample(plan, tally),
         ].compactMap { $0 } + tally.steps.prefix(12).map { step, part in
             "step \(step): \(part.groups.count) groups, \(part.rows) rollouts, \(part.trainable) trainable tokens, \(part.kept) kept, weights sum to \(number(part.weight))"
         } + (tally.steps.count > 12 ? ["… \(tally.steps.count - 12) more steps"] : [])

@@ -17,7 +17,12 @@ struct PlanRun {
         let plan = writer.recipe.credit.assign(inputs, seed: writer.context.options.seed)
         try plan.kept.forEach { try needs.requireLogprobs(rows[$0.index]) }
         let allDropped = (dropped + plan.dropped.map { (eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
-        return try writer.write(plan, rows: rows, inputs: inputs, dropped: allDropped.map { (rollouts.rows[$0.0].rollout, $0.1) })
+        let versions = Set(plan.kept.map { rows[$0.index].rollout.policyVersion }).sorted()
+        let files = writer.recipe.credit.filter.resamples ? [try writer.writeResample(plan, rows)] : []
+        return try writer.write(
+            plan, rows: rows, inputs: inputs, dropped: allDropped.map { (rollouts.rows[$0.0].rollout, $0.1) }, extra: files,
+            lines: versions.count > 1 ? ["policy versions: \(versions.count), from \(versions.first ?? "") to \(versions.last ?? "")"] : [],
+            summary: ["policy_versions": versions.count])
     }
 }
 
@@ -42,6 +47,17 @@ struct PlanWriter {
         ((showsCredit ? report.lines : []) + lines).forEach(context.say)
         plan.warnings.forEach(context.warn)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "summary": report.summary.merging(summary) { $1 }])
+    }
+
+    /// Prompts of groups that gave no contrast, as crux-rollout takes them: what dynamic sampling would sample again.
+    func writeResample(_ plan: CreditPlan, _ rows: [ScoredRollout]) throws -> Manifest.File {
+        var first: [String: RolloutRow] = [:]
+        for row in rows where first[row.rollout.groupID] == nil { first[row.rollout.groupID] = row.rollout }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let lines = try plan.resample.compactMap { first[$0] }.map { String(decoding: try encoder.encode(PromptLine($0)), as: UTF8.self) + "\n" }
+        try AtomicFile.write(lines.joined(), to: directory.file("resample.jsonl"))
+        return try Manifest.describe("resample.jsonl", in: directory.path, rows: lines.count)
     }
 
     private func tables(_ plan: CreditPlan, _ rows: [ScoredRollout], _ dropped: [(rollout: RolloutRow, reason: String)]) throws -> [Manifest.File] {
@@ -75,11 +91,28 @@ struct PlanWriter {
         row.entropyMask = credit.entropyMask
         row.tokenWeights = credit.weights.map { Float($0) }
         row.oldLogprobs = source.score.oldLogprobs ?? [Float](repeating: 0, count: row.tokenIDs.count)
-        row.referenceLogprobs = source.score.referenceLogprobs
-        row.klWeights = recipe.kl.isOn ? credit.unmaskedWeights.map { Float($0) } : nil
+        row.referenceLogprobs = recipe.objective.reference == .process ? source.score.processReferenceLogprobs : source.score.referenceLogprobs
+        row.returns = credit.returns?.map { Float($0) }
+        row.values = source.score.values
+        row.pair = credit.pair.map { Int32($0) }
+        row.klWeights = recipe.kl.isInLoss ? credit.unmaskedWeights.map { Float($0) } : nil
         row.temperature = source.rollout.temperature
         row.step = Int32(credit.step)
         row.reward = Float(credit.reward)
         return row
+    }
+}
+
+/// A line of crux-rollout's prompt file.
+private struct PromptLine: Encodable {
+    let group_id: String
+    let prompt: String
+    let prompt_token_ids: [Int32]
+    let reference_answer: String
+    let data_source: String
+
+    init(_ row: RolloutRow) {
+        (group_id, prompt, reference_answer, data_source) = (row.groupID, row.prompt, row.referenceAnswer, row.dataSource)
+        prompt_token_ids = Array(row.tokenIDs.prefix(row.lossMask.firstIndex(of: true) ?? row.tokenIDs.count))
     }
 }

@@ -14,6 +14,7 @@ package struct Recipe: Sendable {
 
     private static let sections = [
         "name", "reward", "filter", "advantage", "entropy", "objective", "aggregation", "kl", "schedule", "optimizer", "expansion", "trainable",
+        "preset", "pairs", "correction",
     ]
 
     /// `overrides`: "section.key=value" each, the value in YAML, laid over the file.
@@ -38,9 +39,10 @@ package struct Recipe: Sendable {
         return try Recipe(node, file: file)
     }
 
-    private init(_ node: RecipeNode, file: String) throws {
-        guard case .map(let sections) = node else { throw RecipeError(file: file, problems: ["found \(node.description), expected sections"]) }
+    private init(_ written: RecipeNode, file: String) throws {
         var reader = SectionReader()
+        let node = Preset.apply(to: written, &reader)
+        guard case .map(let sections) = node else { throw RecipeError(file: file, problems: ["found \(node.description), expected sections"]) }
         for key in sections.keys.sorted() where !Self.sections.contains(key) {
             reader.report("unknown key \(key); known: \(Self.sections.joined(separator: ", "))")
         }
@@ -48,6 +50,7 @@ package struct Recipe: Sendable {
         readCredit(sections, &reader)
         objective = reader.readTyped(sections["objective"], ObjectiveRegistry.all.map { ($0.name, $0.init()) }, default: PPOClip.name, at: "objective")
         kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl")
+        readPairs(sections, &reader)
         optimizer = reader.readTyped(sections["optimizer"], [(AdamW.name, AdamW())], default: AdamW.name, at: "optimizer")
         reader.refuse(sections["trainable"], at: "trainable", known: ["full"])
         let problems = reader.problems + self.problems
@@ -65,9 +68,19 @@ package struct Recipe: Sendable {
         _ = reader.read(EntropySection.self, defaults: EntropySection(), entropy, at: "entropy", ignoring: ["shaping", "mask"])
         credit.shaping = reader.readOptional(EntropyShaping.self, EntropyShaping(), entropy?["shaping"], at: "entropy.shaping")
         credit.mask = reader.readOptional(EntropyMask.self, EntropyMask(), entropy?["mask"], at: "entropy.mask")?.spelledOut
-        credit.aggregation = reader.readTyped(
-            sections["aggregation"], AggregationRegistry.all.map { ($0.name, $0.init()) }, default: TokenMean.name, at: "aggregation")
+        credit.correction = reader.read(ImportanceCorrection.self, defaults: credit.correction, sections["correction"], at: "correction")
         credit.schedule = reader.read(Schedule.self, defaults: Schedule(), sections["schedule"], at: "schedule")
+    }
+
+    /// What follows from the objective: pairs, and which aggregation is the natural one.
+    private mutating func readPairs(_ sections: [String: RecipeNode], _ reader: inout SectionReader) {
+        credit.aggregation = reader.readTyped(
+            sections["aggregation"], AggregationRegistry.all.map { ($0.name, $0.init()) },
+            default: objective.isPerSequence ? SequenceMeanTokenSum.name : TokenMean.name, at: "aggregation")
+        let pairs = reader.read(PreferencePairs.self, defaults: PreferencePairs(), sections["pairs"], at: "pairs")
+        if objective.readsPairs { credit.pairs = pairs } else if let node = sections["pairs"], node != .null {
+            reader.report("pairs are given, but objective \(type(of: objective).name) reads none; expected h_dpo, or no pairs")
+        }
     }
 
     /// An expansion brings its own advantages, so `advantage` can only say the same name.
@@ -85,7 +98,25 @@ package struct Recipe: Sendable {
 
     private var problems: [String] {
         (credit.expansion?.problems ?? []) + (credit.reward.overlong?.problems ?? []) + credit.advantage.problems + (credit.shaping?.problems ?? []) + (credit.mask?.problems ?? [])
-            + credit.aggregation.problems + credit.schedule.problems + objective.problems + kl.problems + optimizer.problems
+            + credit.aggregation.problems + credit.schedule.problems + objective.problems.map { "objective: " + $0 } + kl.problems + optimizer.problems
+            + credit.filter.problems + credit.correction.problems + (credit.pairs?.problems ?? []) + contradictions
+    }
+
+    /// Sections that are well by themselves but not together.
+    private var contradictions: [String] {
+        let name = type(of: objective).name, advantage = type(of: credit.advantage).name
+        var found: [String] = []
+        if objective.readsReturns, credit.expansion != nil || !credit.advantage.givesReturns {
+            found.append("objective \(name) learns towards returns, which advantage '\(advantage)' does not give; expected gae or etpo_q")
+        }
+        if objective.isPerSequence, !(credit.aggregation is SequenceMeanTokenSum) {
+            found.append("objective \(name) is a loss of whole sequences; expected aggregation sequence_mean_token_sum")
+        }
+        if objective.isPerSequence, credit.mask != nil { found.append("objective \(name) is a loss of whole sequences; expected no entropy.mask") }
+        if kl.isInLoss, objective.output != .logprob { found.append("kl in the loss needs log-probabilities, which objective \(name) does not ask for; expected coef 0") }
+        if kl.isInReward, credit.expansion != nil { found.append("kl.placement is reward with an expansion; expected loss") }
+        if objective.readsPairs, credit.expansion != nil { found.append("objective \(name) reads pairs; expected no expansion") }
+        return found
     }
 
     /// Every section with every default, keys sorted: what will run.
@@ -104,10 +135,17 @@ package struct Recipe: Sendable {
             "schedule": .map(SectionReader.resolved(credit.schedule)), "optimizer": Self.typed(optimizer, AdamW.name),
             "expansion": credit.expansion.map { Self.typed($0, type(of: $0).name) } ?? .null,
             "trainable": .map(["type": .string("full")]),
+            "correction": .map(SectionReader.resolved(credit.correction)),
+            "pairs": credit.pairs.map { .map(SectionReader.resolved($0)) } ?? .null,
         ]
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
         return String(decoding: try encoder.encode(RecipeNode.map(sections)), as: UTF8.self) + "\n"
+    }
+
+    /// A section's keys with their defaults, as a recipe would write them on one line.
+    package static func defaults(_ settings: any Encodable) -> String {
+        SectionReader.resolved(settings).sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.written)" }.joined(separator: ", ")
     }
 
     private var advantageNode: RecipeNode {

@@ -43,12 +43,22 @@ indirect enum RecipeNode: Equatable {
         return replacing(parts[0].split(separator: ".").map(String.init)[...], with: try RecipeNode(yaml: parts[1], file: "--set \(text)"))
     }
 
-    private func replacing(_ path: ArraySlice<String>, with value: RecipeNode) -> RecipeNode {
+    func replacing(_ path: ArraySlice<String>, with value: RecipeNode) -> RecipeNode {
         guard let key = path.first else { return value }
         var map: [String: RecipeNode] = [:]
         if case .map(let existing) = self { map = existing } else if case .string = self { map = ["type": self] }
         map[key] = (map[key] ?? .null).replacing(path.dropFirst(), with: value)
         return .map(map)
+    }
+
+    /// As YAML's flow style has it.
+    var written: String {
+        switch self {
+        case .string(let value): value.contains("\n") ? "\"\(value.replacingOccurrences(of: "\n", with: "\\n"))\"" : value
+        case .list(let list): "[\(list.map(\.written).joined(separator: ", "))]"
+        case .map(let map): "{\(map.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.written)" }.joined(separator: ", "))}"
+        default: description
+        }
     }
 
     var description: String {

@@ -3,6 +3,7 @@
 /// must be the reference to the letter. Right is +1, wrong -1.
 package struct DapoMath: RewardFunction {
     package static let name = "dapo_math"
+    package static let source = "verl math_dapo"
 
     package init() {}
 
@@ -18,6 +19,7 @@ package struct DapoMath: RewardFunction {
 /// The same with `strict_box_verify`: only the last \boxed{…} of the last 100 characters, to the letter.
 package struct DapoMathStrict: RewardFunction {
     package static let name = "dapo_math_strict"
+    package static let source = "verl math_dapo, strict box"
 
     package init() {}
 

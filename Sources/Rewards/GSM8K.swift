@@ -3,6 +3,7 @@
 /// `flexible` takes the last number of any kind instead.
 package struct GSM8K: RewardFunction {
     package static let name = "gsm8k"
+    package static let source = "verl gsm8k, strict"
 
     /// Characters are Unicode scalars, as in Python: a Swift `Character` can hold several.
     private static let window = 300
@@ -53,6 +54,7 @@ package struct GSM8K: RewardFunction {
 /// verl's `flexible` method: the last number of any kind.
 package struct GSM8KFlexible: RewardFunction {
     package static let name = "gsm8k_flexible"
+    package static let source = "verl gsm8k, flexible"
 
     package init() {}
 

@@ -2,6 +2,7 @@
 /// must be the same text.
 package struct MathReward: RewardFunction {
     package static let name = "math"
+    package static let source = "verl math_reward"
 
     package init() {}
 

@@ -6,6 +6,7 @@ import Foundation
 /// is no number on either side is `undecided` unless both texts are the same.
 package struct NumericReward: RewardFunction {
     package static let name = "numeric"
+    package static let source = "exact rationals, with an undecided verdict"
 
     package init() {}
 

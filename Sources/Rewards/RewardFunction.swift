@@ -36,6 +36,8 @@ package struct RewardInput: Sendable {
 /// A verdict on text: never throws, whatever the text; the same text gets the same verdict.
 package protocol RewardFunction: Sendable {
     static var name: String { get }
+    /// What it follows, for listings.
+    static var source: String { get }
     init()
     func judge(_ input: RewardInput) -> RewardOutcome
 }
@@ -61,6 +63,7 @@ package enum RewardRegistry {
 /// The reward that the dump brought. A verdict follows from it only where it is one of -1, 0, 1.
 package struct GivenReward: RewardFunction {
     package static let name = "given"
+    package static let source = "the dump's own reward"
 
     package init() {}
 
@@ -74,6 +77,7 @@ package struct GivenReward: RewardFunction {
 /// A given reward where there is one, else the function that the data source is known for, else `numeric`.
 package struct AutomaticReward: RewardFunction {
     package static let name = "auto"
+    package static let source = "given, else by data_source as verl, else numeric"
 
     package init() {}
 

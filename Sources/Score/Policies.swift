@@ -3,29 +3,98 @@ import Foundation
 import Models
 import StageSupport
 
-/// The checkpoints that score may run: the policy itself and a frozen reference.
-struct Policies: Sendable {
-    let checkpoint: Policy?
-    let reference: Policy?
-
-    init(checkpoint: String?, reference: String?, threads: Int) throws {
-        self.checkpoint = try checkpoint.map { try Policy(directory: $0, threads: threads) }
-        self.reference = try reference.map { try Policy(directory: $0, threads: threads) }
-    }
-
-    func inputFiles() throws -> [Manifest.File] { try (checkpoint?.inputFiles() ?? []) + (reference?.inputFiles() ?? []) }
+/// What score's models say of one rollout, [L] each; nil where no model was there to say it.
+struct ModelScores: Sendable {
+    var policy: SequenceScores?
+    var referenceLogprobs: [Float]?
+    var values: [Float]?
+    var processLogprobs: [Float]?
+    var processReferenceLogprobs: [Float]?
+    var referenceKL: [Float]?
+    var expectedQ: [Float]?
 }
 
-/// A checkpoint with its weights loaded, asked for the log-probabilities of rollouts.
+/// The checkpoints that score may run.
+struct Policies: Sendable {
+    /// The policy itself.
+    let checkpoint: Policy?
+    /// Its frozen reference.
+    let reference: Policy?
+    let critic: Policy?
+    /// An implicit reward model and what it is measured against (PRIME).
+    let process: Policy?
+    let processReference: Policy?
+    /// The target Q network (ETPO).
+    let q: Policy?
+
+    init(_ paths: ModelPaths, threads: Int) throws {
+        func open(_ path: String?, as role: Checkpoint.Role = .languageModel) throws -> Policy? {
+            try path.map { try Policy(directory: $0, as: role, threads: threads) }
+        }
+        checkpoint = try open(paths.checkpoint)
+        reference = try open(paths.reference)
+        critic = try open(paths.critic, as: .critic)
+        process = try open(paths.processReward)
+        processReference = try open(paths.processReference)
+        q = try open(paths.qNetwork)
+        try requireOneVocabulary()
+    }
+
+    private var all: [Policy] { [checkpoint, reference, critic, process, processReference, q].compactMap { $0 } }
+
+    private func requireOneVocabulary() throws {
+        guard let checkpoint, let other = [reference, q].compactMap({ $0 }).first(where: { $0.vocabulary != checkpoint.vocabulary }) else { return }
+        throw StageError(
+            .invalidInput,
+            "\(other.directory): found a vocabulary of \(other.vocabulary), expected \(checkpoint.vocabulary), that of \(checkpoint.directory): they are compared token by token.")
+    }
+
+    func inputFiles() throws -> [Manifest.File] { try all.flatMap { try $0.inputFiles() } }
+
+    /// True where a critic has no value head of its own yet: its values are all 0.
+    var hasFreshCritic: Bool { critic?.hasFreshValueHead == true }
+
+    func score(_ rows: [RolloutRow]) throws -> [ModelScores] {
+        var scores = [ModelScores](repeating: ModelScores(), count: rows.count)
+        func fill<T>(_ path: WritableKeyPath<ModelScores, T?>, _ values: [T]?) {
+            for (index, value) in (values ?? []).enumerated() { scores[index][keyPath: path] = value }
+        }
+        fill(\.policy, try checkpoint?.score(rows))
+        fill(\.referenceLogprobs, try reference?.score(rows).map(\.logprobs))
+        fill(\.values, try critic?.score(rows, .value).map(\.outputs))
+        fill(\.processLogprobs, try process?.score(rows).map(\.logprobs))
+        fill(\.processReferenceLogprobs, try processReference?.score(rows).map(\.logprobs))
+        if let checkpoint, let reference {
+            let compared = try checkpoint.compare(rows, reference: reference, q: q)
+            fill(\.referenceKL, compared.map(\.kl))
+            if q != nil { fill(\.expectedQ, compared.map(\.expectedQ)) }
+        }
+        return scores
+    }
+}
+
+/// Folders of the checkpoints, as given.
+struct ModelPaths {
+    var checkpoint: String?
+    var reference: String?
+    var critic: String?
+    var processReward: String?
+    var processReference: String?
+    var qNetwork: String?
+}
+
+/// A checkpoint with its weights loaded, asked about the tokens of rollouts.
 struct Policy: Sendable {
     let directory: String
     let vocabulary: Int
+    let hasFreshValueHead: Bool
     private let model: LanguageModel
     private let paths: [String]
 
-    init(directory: String, threads: Int) throws {
-        let checkpoint = try Checkpoint(directory: directory)
+    init(directory: String, as role: Checkpoint.Role, threads: Int) throws {
+        let checkpoint = try Checkpoint(directory: directory, as: role)
         self.directory = directory
+        hasFreshValueHead = checkpoint.hasFreshValueHead
         vocabulary = checkpoint.architecture.vocabulary
         paths = checkpoint.inputPaths
         model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
@@ -38,19 +107,28 @@ struct Policy: Sendable {
     /// Tokens scored at once: neighbours share prompts, and more buys nothing.
     private static let batchTokens = 4096
 
-    /// Log-probability and entropy of every trainable token of every row, in row order. Batches are cut by tokens alone.
-    func score(_ rows: [RolloutRow]) throws -> [SequenceScores] {
-        var scores: [SequenceScores] = [], batch: [SequenceQuery] = [], tokens = 0
+    /// Answers for every trainable token of every row, in row order.
+    func score(_ rows: [RolloutRow], _ question: TokenQuestion = .logprob) throws -> [SequenceScores] {
+        try batches(rows).flatMap { try model.score($0, question) }
+    }
+
+    func compare(_ rows: [RolloutRow], reference: Policy, q: Policy?) throws -> [(kl: [Float], expectedQ: [Float])] {
+        try batches(rows).flatMap { try model.compare($0, reference: reference.model, q: q?.model) }
+    }
+
+    /// Cut by tokens alone.
+    private func batches(_ rows: [RolloutRow]) throws -> [[SequenceQuery]] {
+        var batches: [[SequenceQuery]] = [[]], tokens = 0
         for row in rows {
             try check(row)
-            if !batch.isEmpty, tokens + row.tokenIDs.count > Self.batchTokens {
-                scores += try model.score(batch)
-                (batch, tokens) = ([], 0)
+            if tokens > 0, tokens + row.tokenIDs.count > Self.batchTokens {
+                batches.append([])
+                tokens = 0
             }
-            batch.append(SequenceQuery(tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature))
+            batches[batches.count - 1].append(SequenceQuery(tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature))
             tokens += row.tokenIDs.count
         }
-        return scores + (try model.score(batch))
+        return batches.filter { !$0.isEmpty }
     }
 
     private func check(_ row: RolloutRow) throws {

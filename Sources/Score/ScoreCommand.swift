@@ -31,18 +31,39 @@ struct ScoreCommand: StageCommand {
     @Option(help: "Checkpoint of the frozen reference: fills reference_logprobs.")
     var reference: String?
 
+    @Option(help: "Critic (or a language model to become one): fills values.")
+    var critic: String?
+
+    @Option(help: "Implicit reward model: fills process_logprobs.")
+    var processReward: String?
+
+    @Option(help: "Frozen model that the implicit reward model is measured against: fills process_reference_logprobs.")
+    var processReference: String?
+
+    @Option(help: "Target Q network; with --checkpoint and --reference it fills expected_q.")
+    var qNetwork: String?
+
     @OptionGroup var options: StageOptions
+
+    private var paths: ModelPaths {
+        ModelPaths(
+            checkpoint: checkpoint, reference: reference, critic: critic, processReward: processReward, processReference: processReference, qNetwork: qNetwork)
+    }
 
     func validate() throws {
         guard RewardRegistry.named(reward) != nil else {
             throw ValidationError("--reward is '\(reward)'; known: \(RewardRegistry.names.joined(separator: ", ")).")
+        }
+        if qNetwork != nil, checkpoint == nil || reference == nil {
+            throw ValidationError("--q-network needs --checkpoint and --reference: what it says is averaged over the policy's distribution.")
         }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         let ingest = try Manifest.finished(input, stage: "ingest")
         if options.dryRun { return StageSummary(["would_write": output, "rollouts": ingest.counts["rollouts"] ?? 0]) }
-        let policies = try Policies(checkpoint: checkpoint, reference: reference, threads: context.threads)
+        let policies = try Policies(paths, threads: context.threads)
+        if policies.hasFreshCritic { context.warn("\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing") }
         let plan = Manifest(stage: Self.stage, configuration: ["reward": reward], inputs: [try Manifest.asInput(input)] + (try policies.inputFiles()))
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):

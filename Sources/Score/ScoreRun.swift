@@ -74,11 +74,11 @@ struct ScoreRun {
         let rows = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts).rows()
         let scorer = try LogitsScorer(rows: rows, ingest: ingest, checkpoint: policies.checkpoint.map { ($0.directory, $0.vocabulary) })
         let frames = try parallelMap(rows.count, threads: context.threads) { try scorer.score(rows[$0]) }
-        let policy = try policies.checkpoint?.score(rows), reference = try policies.reference?.score(rows)
+        let models = try policies.score(rows)
         var record = ScoreRecord(), marks: [ScoreRow] = []
         for (index, row) in rows.enumerated() {
-            let mark = score(row, frames[index], policy?[index], reference?[index])
-            record.add(row, mark, frames[index], policy?[index])
+            let mark = score(row, frames[index], models[index])
+            record.add(row, mark, frames[index], models[index].policy)
             marks.append(mark)
         }
         record.evidence = Set(zip(rows, marks).map { grade($0, $1) }).sorted()
@@ -92,20 +92,24 @@ struct ScoreRun {
         row.evidence == EvidenceGrade.none.rawValue && mark.entropy != nil ? EvidenceGrade.checkpoint.rawValue : row.evidence
     }
 
-    private func score(_ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?, _ reference: SequenceScores?) -> ScoreRow {
+    private func score(_ row: RolloutRow, _ frame: FrameScores, _ models: ModelScores) -> ScoreRow {
         var mark = ScoreRow()
         mark.rolloutID = row.rolloutID
         judge(row, &mark)
-        mark.values = frame.values
-        mark.referenceLogprobs = reference?.logprobs ?? frame.referenceLogprobs
+        mark.values = models.values ?? frame.values
+        mark.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
+        mark.processLogprobs = models.processLogprobs
+        mark.processReferenceLogprobs = models.processReferenceLogprobs
+        mark.referenceKL = models.referenceKL
+        mark.expectedQ = models.expectedQ
         if let invalid = frame.invalid {
             mark.verdict = invalid
             return mark
         }
-        mark.entropy = frame.entropy ?? policy?.entropy
+        mark.entropy = frame.entropy ?? models.policy?.entropy
         mark.entropyLow = frame.entropyLow
         mark.entropyHigh = frame.entropyHigh
-        mark.oldLogprobs = policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
+        mark.oldLogprobs = models.policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
         return mark
     }
 

@@ -21,7 +21,7 @@ package struct SiblingStages: Sendable {
         let process = Process(), errors = Pipe()
         process.executableURL = URL(fileURLWithPath: folder + "/" + name)
         process.arguments = ["--quiet"] + arguments
-        process.environment = ProcessInfo.processInfo.environment.merging([Self.dieWithParent: "1"]) { $1 }
+        process.environment = ProcessInfo.processInfo.environment.merging([Self.dieWithParent: "\(getpid())"]) { $1 }
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle.nullDevice
         process.standardError = errors

@@ -50,7 +50,9 @@ extension StageCommand {
     }
 
     private func execute() -> ExitStatus {
-        if ProcessInfo.processInfo.environment[SiblingStages.dieWithParent] != nil { _ = crux_die_with_parent() }
+        if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }), crux_die_with_parent(parent) != 0 {
+            return .interrupted
+        }
         if Self.keepsFreedMemory { crux_keep_freed_memory() }
         let context = StageContext(stage: Self.stage, options: options)
         Interruption.shared.listen()

@@ -6,17 +6,21 @@ package struct HeadQuery: Sendable {
     package let row: Int
     package let target: Int32
     package let inverseTemperature: Float
+    /// Added to the target's log-odds where a distribution is drawn towards another.
+    package let bonus: Float
 
-    package init(row: Int, target: Int32, inverseTemperature: Float) {
+    package init(row: Int, target: Int32, inverseTemperature: Float, bonus: Float = 0) {
         self.row = row
         self.target = target
         self.inverseTemperature = inverseTemperature
+        self.bonus = bonus
     }
 }
 
 /// What the head says about one query; natural logarithms, nats.
 package struct HeadAnswer: Sendable {
-    package var logprob: Float = 0
+    /// The log-probability, or what else the head was asked for: a value, a logit, a divergence.
+    package var output: Float = 0
     package var entropy: Float = 0
     /// Of logits / temperature; the backward half rebuilds probabilities from it.
     package var logSumExp: Float = 0
@@ -25,12 +29,12 @@ package struct HeadAnswer: Sendable {
 /// Logits of a chunk stay below this many floats (128 MiB), so a [tokens, V] matrix never exists.
 private let chunkFloats = 32 << 20
 
-private func chunks(_ count: Int, vocabulary: Int) -> [Range<Int>] {
+func chunks(_ count: Int, vocabulary: Int) -> [Range<Int>] {
     let rows = max(16, chunkFloats / max(1, vocabulary))
     return stride(from: 0, to: count, by: rows).map { $0..<min(count, $0 + rows) }
 }
 
-private func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadQuery>, into buffer: Buffer) -> Matrix {
+func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadQuery>, into buffer: Buffer) -> Matrix {
     let gathered = Matrix(buffer.pointer, rows: queries.count, columns: hidden.columns)
     for (i, query) in queries.enumerated() { gathered.row(i).update(from: hidden.row(query.row), count: hidden.columns) }
     return gathered
@@ -51,7 +55,7 @@ package func headForward(_ hidden: Matrix, weight: Matrix, queries: [HeadQuery],
                 let query = queries[range.lowerBound + i]
                 var answer = HeadAnswer()
                 crux_log_softmax_stats(
-                    z.row(i), z.columns, query.inverseTemperature, query.target, &answer.logprob, &answer.entropy, &answer.logSumExp)
+                    z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy, &answer.logSumExp)
                 out[i] = answer
             }
         }

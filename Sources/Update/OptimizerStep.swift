@@ -11,6 +11,9 @@ struct OptimizerStep {
     let model: LanguageModel
     let recipe: Recipe
     let gradients: Buffer
+    let question: TokenQuestion
+    let seed: UInt64
+    let microBatchTokens: Int?
 
     /// Activations of a micro-batch stay below this many floats (4 GiB).
     private static let activationFloats = 1 << 30
@@ -32,11 +35,14 @@ struct OptimizerStep {
         let start = Date()
         gradients.zero()
         var totals = Totals()
-        for batch in microBatches(rows) { try accumulate(batch, &totals) }
+        let units = units(rows), batches = microBatches(units, rows)
+        let preview = try self.preview(rows, batches, state)
+        for batch in batches { try accumulate(batch, rows, preview, &totals) }
         let norm = sqrt(squaredNorm(gradients.pointer, count: gradients.count))
         try requireFinite(norm, state)
         state.step += 1
         apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
+        moveTarget(state)
         return metrics(totals, step: state.step, norm: norm, seconds: Date().timeIntervalSince(start))
     }
 
@@ -47,47 +53,78 @@ struct OptimizerStep {
             remedy: "Look for extreme advantages or log-probabilities in plan.arrow, or lower the learning rate.")
     }
 
-    /// Consecutive rows while their tokens fit; neighbours share prompts, so groups stay together.
-    private func microBatches(_ rows: [PlanRow]) -> [ArraySlice<PlanRow>] {
-        let limit = max(1, Self.activationFloats / model.activationFloatsPerToken)
-        var batches: [ArraySlice<PlanRow>] = [], start = 0, tokens = 0
-        for (index, row) in rows.enumerated() {
-            if index > start, tokens + row.tokenIDs.count > limit {
-                batches.append(rows[start..<index])
-                (start, tokens) = (index, 0)
-            }
-            tokens += row.tokenIDs.count
+    /// Row indices that an objective sees together: each row alone, or the two of a pair.
+    private func units(_ rows: [PlanRow]) -> [[Int]] {
+        var units: [[Int]] = []
+        for index in rows.indices {
+            if let pair = rows[index].pair, index > 0, rows[index - 1].pair == pair { units[units.count - 1].append(index) } else { units.append([index]) }
         }
-        if start < rows.count { batches.append(rows[start...]) }
+        return units
+    }
+
+    /// Consecutive units while their tokens fit; neighbours share prompts, so groups stay together.
+    private func microBatches(_ units: [[Int]], _ rows: [PlanRow]) -> [[[Int]]] {
+        let limit = microBatchTokens ?? max(1, Self.activationFloats / model.activationFloatsPerToken)
+        var batches: [[[Int]]] = [], tokens = 0
+        for unit in units {
+            let size = unit.reduce(0) { $0 + rows[$1].tokenIDs.count }
+            if batches.isEmpty || tokens + size > limit {
+                batches.append([])
+                tokens = 0
+            }
+            batches[batches.count - 1].append(unit)
+            tokens += size
+        }
         return batches
     }
 
-    private func accumulate(_ rows: ArraySlice<PlanRow>, _ totals: inout Totals) throws {
-        let rows = Array(rows)
-        let queries = rows.map { SequenceQuery(tokenIDs: $0.tokenIDs, wanted: $0.lossMask, temperature: $0.temperature) }
-        try model.accumulateGradients(queries, into: gradients) { scores in
-            zip(rows, scores).map { row, scores in derivative(row, scores, &totals) }
+    private func query(_ row: PlanRow) -> SequenceQuery {
+        let bonuses = recipe.objective.boltzmann.map { settings in row.advantages.map { settings.bonus(advantage: $0) } }
+        return SequenceQuery(tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature, bonuses: bonuses)
+    }
+
+    /// A forward pass over the whole step, for what must be known before the first gradient.
+    private func preview(_ rows: [PlanRow], _ batches: [[[Int]]], _ state: TrainingState) throws -> StepPreview {
+        guard StepPreview.isNeeded(recipe) else { return .none }
+        let scores = try batches.flatMap { batch in try model.score(batch.joined().map { query(rows[$0]) }) }
+        return StepPreview(rows, scores, recipe, seed: seed &+ UInt64(state.step))
+    }
+
+    private func accumulate(_ batch: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ totals: inout Totals) throws {
+        try model.accumulateGradients(batch.joined().map { query(rows[$0]) }, into: gradients, question) { scores in
+            var gradients: [[Float]] = [], next = 0
+            for unit in batch {
+                gradients += derivatives(unit, rows, Array(scores[next..<next + unit.count]), preview, &totals)
+                next += unit.count
+            }
+            return gradients
         }
     }
 
-    private func derivative(_ row: PlanRow, _ scores: SequenceScores, _ totals: inout Totals) -> [Float] {
-        let inputs = SequenceInputs(
-            logprobs: scores.logprobs, oldLogprobs: row.oldLogprobs, advantages: row.advantages, weights: row.tokenWeights, mask: row.lossMask,
-            referenceLogprobs: row.referenceLogprobs, klWeights: row.klWeights)
-        var gradient = [Float](repeating: 0, count: row.tokenIDs.count)
-        totals.loss += recipe.objective.evaluate(inputs, gradient: &gradient)
-        totals.klLoss += recipe.kl.evaluate(inputs, gradient: &gradient)
-        totals.reward += Double(row.reward)
-        totals.rows += 1
-        addTokens(row, scores, &totals)
-        return gradient
+    private func derivatives(_ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ totals: inout Totals) -> [[Float]] {
+        let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }
+        var gradients = unit.map { [Float](repeating: 0, count: rows[$0].tokenIDs.count) }
+        totals.loss += recipe.objective.evaluate(unit: inputs, gradients: &gradients)
+        for (position, index) in unit.enumerated() {
+            totals.klLoss += recipe.kl.evaluate(inputs[position], gradient: &gradients[position])
+            totals.reward += Double(rows[index].reward)
+            totals.rows += 1
+            addTokens(rows[index], scores[position], &totals)
+        }
+        return gradients
+    }
+
+    /// target ← decay · target + (1 - decay) · parameters
+    private func moveTarget(_ state: TrainingState) {
+        guard let target = state.target, let decay = recipe.objective.targetDecay else { return }
+        for i in 0..<target.count { target.pointer[i] = Float(decay * Double(target.pointer[i]) + (1 - decay) * Double(state.parameters.pointer[i])) }
     }
 
     private func addTokens(_ row: PlanRow, _ scores: SequenceScores, _ totals: inout Totals) {
         let anchor = row.referenceLogprobs ?? (recipe.objective.readsOldLogprobs ? row.oldLogprobs : scores.logprobs)
         for t in row.lossMask.indices where row.lossMask[t] {
             totals.trainable += 1
-            totals.klK3 += KLEstimator.k3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value
+            if recipe.objective.output == .logprob { totals.klK3 += KLEstimator.k3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value }
             totals.entropy += Double(scores.entropy[t])
         }
     }
@@ -117,6 +154,16 @@ struct OptimizerStep {
         row.rewardMean = totals.reward / Double(max(1, totals.rows))
         row.trainableTokens = Int64(totals.trainable)
         row.seconds = seconds
+        if let measure = recipe.objective.measure { row[keyPath: Self.column(measure)] = totals.loss.measure / Double(max(1, totals.loss.measured)) }
         return row
+    }
+
+    private static func column(_ measure: Measure) -> WritableKeyPath<MetricsRow, Double?> {
+        switch measure {
+        case .rewardMargin: \.rewardMargin
+        case .rewardAccuracy: \.rewardAccuracy
+        case .valueError: \.valueError
+        case .targetDivergence: \.targetDivergence
+        }
     }
 }

@@ -37,7 +37,7 @@ struct SavedStep {
 
     /// Weights (masters where there are any) and moments.
     func load(_ checkpoint: Checkpoint) throws -> TrainingState {
-        let weights = try Checkpoint(directory: path)
+        let weights = try Checkpoint(directory: path, as: checkpoint.architecture.valueHead == nil ? .languageModel : .critic)
         guard zip(weights.layout.parameters, checkpoint.layout.parameters).allSatisfy({ $0.name == $1.name && $0.shape == $1.shape }),
             weights.layout.count == checkpoint.layout.count
         else { throw StageError(.invalidInput, "\(path): found other parameters than in \(checkpoint.directory), expected the same names and shapes") }
@@ -48,7 +48,16 @@ struct SavedStep {
             try read("exp_avg_sq.", parameter, file, into: state.expAvgSq)
             if file.header["master." + parameter.name] != nil { try read("master.", parameter, file, into: state.parameters) }
         }
+        try loadTarget(state, checkpoint, file)
         return state
+    }
+
+    private func loadTarget(_ state: TrainingState, _ checkpoint: Checkpoint, _ file: SafetensorsFile) throws {
+        let parameters = checkpoint.layout.parameters
+        guard let first = parameters.first, file.header["target." + first.name] != nil else { return }
+        let target = Buffer(checkpoint.layout.count)
+        for parameter in parameters { try read("target.", parameter, file, into: target) }
+        state.target = target
     }
 
     private func savedStep(_ file: SafetensorsFile) throws -> Int {
@@ -90,6 +99,18 @@ struct SavedStep {
         try table.finish()
     }
 
+    /// A checkpoint of the target network beside the steps.
+    static let targetName = "target"
+
+    static func saveTarget(_ target: Buffer, _ checkpoint: Checkpoint, in directory: StageDirectory) throws {
+        let path = directory.file(targetName), unfinished = path + AtomicFile.temporarySuffix
+        try recreate(unfinished)
+        try checkpoint.save(target, to: unfinished)
+        try? FileManager.default.removeItem(atPath: path)
+        guard rename(unfinished, path) == 0 else { throw IOError(file: path, action: "rename the target network", reason: String(cString: strerror(errno))) }
+        try syncFolder(of: path)
+    }
+
     private static func recreate(_ folder: String) throws {
         try? FileManager.default.removeItem(atPath: folder)
         do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
@@ -101,7 +122,7 @@ struct SavedStep {
         let parameters = checkpoint.layout.parameters
         let halves = parameters.filter { checkpoint.isHalf($0.name) }
         let parts = parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
-            + halves.map { ("master.", $0, state.parameters) }
+            + halves.map { ("master.", $0, state.parameters) } + (state.target.map { target in parameters.map { ("target.", $0, target) } } ?? [])
         let tensors = parts.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
         let writer = try SafetensorsWriter(path: statePath, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))
         for (_, parameter, buffer) in parts {
@@ -116,6 +137,8 @@ final class TrainingState {
     let parameters: Buffer
     let expAvg: Buffer
     let expAvgSq: Buffer
+    /// A slow copy of the parameters, where the objective keeps one.
+    var target: Buffer?
     /// Optimizer steps done.
     var step: Int
 

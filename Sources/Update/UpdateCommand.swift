@@ -32,33 +32,72 @@ struct UpdateCommand: StageCommand {
     @Option(help: "Keep a checkpoint every N steps (default: only the last).")
     var saveEvery: Int?
 
+    @Option(help: "Most tokens computed at a time; the step's gradient is the sum and does not depend on it (default: by memory).")
+    var microBatchTokens: Int?
+
+    @Option(help: "Frozen reference, for objectives whose target is made of it.")
+    var reference: String?
+
+    @Option(help: "Q network, for objectives whose target is made of it.")
+    var qNetwork: String?
+
     @OptionGroup var options: StageOptions
 
     func validate() throws {
+        if let microBatchTokens, microBatchTokens < 1 { throw ValidationError("--micro-batch-tokens is \(microBatchTokens); it must be at least 1.") }
         if let saveEvery, saveEvery < 1 { throw ValidationError("--save-every is \(saveEvery); it must be at least 1.") }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         let planned = try Manifest.finished(plan, stage: "plan")
-        let source = try Checkpoint(directory: checkpoint)
+        let recipe = try loadRecipe()
+        let source = try Checkpoint(directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
         try requireVocabulary(of: planned, source)
+        let beside = try companions(recipe, source)
         let resume = try resumeFrom.map { try SavedStep.last(in: $0) }
         if options.dryRun { return StageSummary(["would_write": output, "rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0]) }
         // One task does the whole step.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let manifest = Manifest(
-            stage: Self.stage, configuration: settings, inputs: [try Manifest.asInput(plan)] + (try source.inputFiles()) + (try resume?.inputFiles() ?? []))
+            stage: Self.stage, configuration: settings, inputs: [try Manifest.asInput(plan)] + (try source.inputFiles()) + (try resume?.inputFiles() ?? []) + (try beside.flatMap { try $0.inputFiles() }))
         switch try StageDirectory.open(output, for: manifest, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            let recipe = try loadRecipe()
             let rows = try ArrowTableReader(path: plan + "/plan.arrow", table: Tables.plan).rows()
             return try UpdateRun(
                 directory: directory, checkpoint: source, recipe: recipe, rows: rows, planPath: plan + "/plan.arrow", resume: resume,
-                saveEvery: saveEvery, context: context
+                saveEvery: saveEvery, microBatchTokens: microBatchTokens, question: try question(recipe, beside, context), context: context
             ).run()
+        }
+    }
+
+    /// The frozen models that the objective's target is made of: the reference, then the Q network.
+    private func companions(_ recipe: Recipe, _ source: Checkpoint) throws -> [Checkpoint] {
+        let name = type(of: recipe.objective).name
+        guard let settings = recipe.objective.boltzmann else {
+            if let given = reference ?? qNetwork { throw StageError(.usage, "\(given) was given, but objective \(name) has no target made of other models") }
+            return []
+        }
+        guard let reference else { throw StageError(.usage, "objective \(name) needs the frozen reference: give --reference DIR") }
+        if settings.readsQNetwork, qNetwork == nil { throw StageError(.usage, "objective \(name) needs a Q network: give --q-network DIR, the target of an etpo_q update") }
+        let models = try ([reference] + (settings.readsQNetwork ? [qNetwork ?? ""] : [])).map { try Checkpoint(directory: $0) }
+        if let other = models.first(where: { $0.architecture.vocabulary != source.architecture.vocabulary }) {
+            throw StageError(
+                .invalidInput, "\(other.directory): found a vocabulary of \(other.architecture.vocabulary), expected \(source.architecture.vocabulary), that of \(checkpoint)")
+        }
+        return models
+    }
+
+    private func question(_ recipe: Recipe, _ beside: [Checkpoint], _ context: StageContext) throws -> TokenQuestion {
+        switch recipe.objective.output {
+        case .logprob: return .logprob
+        case .value: return .value
+        case .tokenLogit: return .tokenLogit
+        case .divergence:
+            let models = try beside.map { LanguageModel($0.architecture, parameters: try $0.loadParameters(), threads: context.threads) }
+            return .divergence(BoltzmannTarget(reference: models[0], q: models.dropFirst().first, beta: Float(recipe.objective.boltzmann?.beta ?? 1)))
         }
     }
 
@@ -72,6 +111,7 @@ struct UpdateCommand: StageCommand {
     private var settings: [String: String] {
         // Rounding differs between thread counts, so a half-done update must go on with the same.
         var settings = ["threads": "\(options.threadCount)"]
+        settings["micro_batch_tokens"] = microBatchTokens.map { "\($0)" }
         settings["save_every"] = saveEvery.map { "\($0)" }
         return settings
     }

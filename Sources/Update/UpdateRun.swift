@@ -14,6 +14,8 @@ struct UpdateRun {
     let planPath: String
     let resume: SavedStep?
     let saveEvery: Int?
+    let microBatchTokens: Int?
+    let question: TokenQuestion
     let context: StageContext
 
     func run() throws -> StageSummary {
@@ -23,7 +25,9 @@ struct UpdateRun {
         let (state, earlier) = try startingState()
         var metrics = earlier
         let model = LanguageModel(checkpoint.architecture, parameters: state.parameters, threads: context.threads)
-        let step = OptimizerStep(model: model, recipe: recipe, gradients: Buffer(model.layout.count))
+        if recipe.objective.targetDecay != nil, state.target == nil { state.target = copy(state.parameters) }
+        let step = OptimizerStep(
+            model: model, recipe: recipe, gradients: Buffer(model.layout.count), question: question, seed: context.options.seed, microBatchTokens: microBatchTokens)
         let progress = ProgressLine(context, total: schedule.count, unit: "steps")
         progress.advance(by: state.step - first)
         for part in schedule.dropFirst(state.step - first) {
@@ -35,7 +39,14 @@ struct UpdateRun {
         if saveEvery == nil || state.step % (saveEvery ?? 1) != 0 || schedule.isEmpty {
             try SavedStep.save(state, checkpoint, metrics: metrics, in: directory)
         }
+        if let target = state.target { try SavedStep.saveTarget(target, checkpoint, in: directory) }
         return try finish(metrics)
+    }
+
+    private func copy(_ buffer: Buffer) -> Buffer {
+        let copy = Buffer(uninitialized: buffer.count)
+        copy.pointer.update(from: buffer.pointer, count: buffer.count)
+        return copy
     }
 
     /// Row indices of each optimizer step: the plan's steps in order, once per epoch.
@@ -65,7 +76,7 @@ struct UpdateRun {
                 FormatError(file: planPath, place: "rollout '\(row.rolloutID)'", found: found, expected: expected, remedy: remedy)
             }
             let length = row.tokenIDs.count
-            guard [row.lossMask.count, row.advantages.count, row.tokenWeights.count, row.oldLogprobs.count, row.referenceLogprobs?.count ?? length, row.klWeights?.count ?? length]
+            guard [row.lossMask.count, row.advantages.count, row.tokenWeights.count, row.oldLogprobs.count, row.referenceLogprobs?.count ?? length, row.klWeights?.count ?? length, row.returns?.count ?? length, row.values?.count ?? length]
                 .allSatisfy({ $0 == length })
             else { throw fail("per-token columns of different lengths", "\(length) entries each") }
             if let token = row.tokenIDs.first(where: { !(0..<Int32(vocabulary)).contains($0) }) {
@@ -73,7 +84,10 @@ struct UpdateRun {
                     "token id \(token)", "ids below the vocabulary of \(checkpoint.directory), \(vocabulary)", "Give the checkpoint that sampled the dump.")
             }
             guard row.temperature > 0, row.lossMask.first != true else { throw fail("temperature \(row.temperature) or a trainable first token", "neither") }
-            guard (row.advantages + row.tokenWeights + row.oldLogprobs).allSatisfy(\.isFinite) else { throw fail("a number that is not finite", "finite numbers") }
+            if recipe.objective.readsReturns, row.returns == nil {
+                throw fail("no returns", "them, for objective \(type(of: recipe.objective).name)", "Plan again with an advantage that gives returns, such as gae.")
+            }
+            guard (row.advantages + row.tokenWeights + row.oldLogprobs + (row.returns ?? [])).allSatisfy(\.isFinite) else { throw fail("a number that is not finite", "finite numbers") }
         }
     }
 
@@ -81,7 +95,8 @@ struct UpdateRun {
         let steps = SavedStep.all(in: directory.path)
         try SavedStep.writeMetrics(metrics, to: directory.file("metrics.arrow"), directory)
         var outputs: [Manifest.File] = []
-        for step in steps { outputs += try describe(step) }
+        for step in steps { outputs += try describe(SavedStep.name(step.step)) }
+        if recipe.objective.targetDecay != nil { outputs += try describe(SavedStep.targetName) }
         // Wall-clock seconds stand in it: the one file whose bytes differ between equal runs.
         outputs.append(Manifest.File(path: "metrics.arrow", rows: metrics.count))
         let counts = ["steps": metrics.count, "last_step": steps.last?.step ?? 0, "rollouts": rows.count]
@@ -89,14 +104,20 @@ struct UpdateRun {
         for row in metrics.suffix(20) {
             context.say(
                 "step \(row.step): loss \(text(row.loss)), gradient norm \(text(row.gradNorm)), clipped low \(text(row.clipFractionLow)) high \(text(row.clipFractionHigh)), "
-                    + "entropy \(text(row.entropy)), \(row.trainableTokens) tokens in \(text(row.seconds)) s")
+                    + measures(row) + "entropy \(text(row.entropy)), \(row.trainableTokens) tokens in \(text(row.seconds)) s")
         }
-        return StageSummary(["output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? ""])
+        var summary: [String: any Sendable] = ["output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? ""]
+        if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
+        return StageSummary(summary)
     }
 
-    private func describe(_ step: SavedStep) throws -> [Manifest.File] {
-        let name = SavedStep.name(step.step)
-        return try FileManager.default.contentsOfDirectory(atPath: step.path).sorted().map { try Manifest.describe(name + "/" + $0, in: directory.path) }
+    private func describe(_ name: String) throws -> [Manifest.File] {
+        try FileManager.default.contentsOfDirectory(atPath: directory.path + "/" + name).sorted().map { try Manifest.describe(name + "/" + $0, in: directory.path) }
+    }
+
+    private func measures(_ row: MetricsRow) -> String {
+        [("reward margin", row.rewardMargin), ("reward accuracy", row.rewardAccuracy), ("value error", row.valueError), ("target divergence", row.targetDivergence)]
+            .compactMap { name, value in value.map { "\(name) \(text($0)), " } }.joined()
     }
 
     private func text(_ value: Double) -> String { String(format: "%.4g", value) }

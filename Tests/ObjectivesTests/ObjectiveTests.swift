@@ -13,38 +13,157 @@ import Testing
         func perToken(_ make: () -> Float) -> [Float] { mask.map { $0 ? make() : 0 } }
         let old = perToken { uniform(-3, -0.1) }
         let current = zip(old, mask).map { old, trained in trained ? old + uniform(-1.2, 1.2) : 0 }
-        return SequenceInputs(
-            logprobs: current, oldLogprobs: old, advantages: perToken { uniform(-2, 2) }, weights: perToken { uniform(0, 0.2) }, mask: mask)
+        var inputs = SequenceInputs(
+            logprobs: current, oldLogprobs: old, advantages: perToken { uniform(-2, 2) }, weights: perToken { uniform(0, 0.2) }, mask: mask,
+            referenceLogprobs: perToken { uniform(-3, -0.1) })
+        inputs.returns = perToken { uniform(-4, 2) }
+        inputs.oldValues = perToken { uniform(-4, 2) }
+        inputs.reward = 1
+        inputs.marks = mask.indices.map { mask[$0] && $0 % 5 == 0 }
+        return inputs
+    }
+
+    /// What an objective sees in one call: a sequence, or two where it reads pairs.
+    private func unit(_ objective: any Objective, seed: UInt64) -> [SequenceInputs] {
+        objective.readsPairs ? [sequence(seed: seed), sequence(seed: seed + 100, length: 17)] : [sequence(seed: seed)]
+    }
+
+    private func evaluate(_ objective: any Objective, unit: [SequenceInputs]) -> (loss: Double, gradients: [[Float]]) {
+        var gradients = unit.map { [Float](repeating: 0, count: $0.mask.count) }
+        return (objective.evaluate(unit: unit, gradients: &gradients).loss, gradients)
     }
 
     private func evaluate(_ objective: any Objective, _ sequence: SequenceInputs) -> (loss: Double, gradient: [Float]) {
-        var gradient = [Float](repeating: 0, count: sequence.mask.count)
-        let loss = objective.evaluate(sequence, gradient: &gradient).loss
-        return (loss, gradient)
+        let result = evaluate(objective, unit: [sequence])
+        return (result.loss, result.gradients[0])
     }
 
-    /// GSPO's derivative is straight-through: its value is the sequence's, so plain differences measure something else.
+    /// GSPO's and CISPO's derivatives are straight-through, so plain differences measure something else: they have tests of their own.
     private func objectives() -> [any Objective] {
-        var dual = PPOClip()
+        var dual = PPOClip(), sharper = EntropyControlledPreference()
         (dual.clipHigh, dual.clipDual) = (0.28, 3)
-        return ObjectiveRegistry.all.filter { $0 != GSPO.self }.map { $0.init() } + [dual]
+        sharper.alpha = 0.8
+        return ObjectiveRegistry.all.filter { $0 != GSPO.self && $0 != CISPO.self }.map { $0.init() } + [dual, sharper]
     }
 
     @Test(arguments: [1, 2, 3, 4] as [UInt64]) func gradientsEqualCentralDifferences(_ seed: UInt64) {
         for objective in objectives() {
-            let inputs = sequence(seed: seed), gradient = evaluate(objective, inputs).gradient
-            for t in inputs.mask.indices {
-                var above = inputs, below = inputs
-                // 2^-9 is exact in float32 next to numbers of size 1; the loss is computed in Double.
-                above.logprobs[t] += 0x1p-9
-                below.logprobs[t] -= 0x1p-9
-                let slope = (evaluate(objective, above).loss - evaluate(objective, below).loss) / 0x1p-8
-                // Second-order error of the difference, unless a clip lies within the step.
-                let ratio = exp(Double(inputs.logprobs[t] - inputs.oldLogprobs[t])), nearClip = [0.8, 1.2, 1.28, 3].contains { abs(ratio - $0) < 0.01 }
-                guard !nearClip else { continue }
-                #expect(isClose(Double(gradient[t]), slope, absolute: 2e-5), "\(type(of: objective)) at \(t)")
+            let inputs = unit(objective, seed: seed), gradients = evaluate(objective, unit: inputs).gradients
+            for (member, sequence) in inputs.enumerated() {
+                for t in sequence.mask.indices {
+                    var above = inputs, below = inputs
+                    // 2^-9 is exact in float32 next to numbers of size 1; the loss is computed in Double.
+                    above[member].outputs[t] += 0x1p-9
+                    below[member].outputs[t] -= 0x1p-9
+                    let slope = (evaluate(objective, unit: above).loss - evaluate(objective, unit: below).loss) / 0x1p-8
+                    guard !isNearKink(objective, sequence, t) else { continue }
+                    // Second-order error of the difference.
+                    #expect(isClose(Double(gradients[member][t]), slope, absolute: 2e-5), "\(type(of: objective)) at \(t)")
+                }
             }
         }
+    }
+
+    /// Where a bound lies within the difference's step: ratios at a clip, values at the clip around the old one or where both
+    /// errors are as large, log-probabilities equal to the old one.
+    private func isNearKink(_ objective: any Objective, _ sequence: SequenceInputs, _ t: Int) -> Bool {
+        guard objective.output == .value else {
+            let ratio = exp(Double(sequence.outputs[t] - sequence.oldLogprobs[t]))
+            return ([0.8, 1.2, 1.28, 3] + (objective is KLCov ? [1] : [])).contains { abs(ratio - $0) < 0.01 }
+        }
+        guard let old = sequence.oldValues?[t], let target = sequence.returns?[t] else { return false }
+        let value = sequence.outputs[t], clipped = min(max(value, old - 0.5), old + 0.5)
+        return abs(abs(value - old) - 0.5) < 0.01 || clipped != value && abs(abs(value - target) - abs(clipped - target)) < 0.01
+    }
+
+    @Test func everyMemberIsListedOnce() {
+        let names = ObjectiveRegistry.all.map { $0.name }
+        #expect(names == Set(names).sorted() && ObjectiveRegistry.all.allSatisfy { !$0.source.isEmpty })
+    }
+
+    @Test func cispoClipsTheRatioAndKeepsEveryGradient() {
+        // r = 2 at A = 1: weighed by 1.28 although a clipped surrogate would stand still; r = .5 has no lower bound.
+        let inputs = SequenceInputs(
+            logprobs: [0, -1, -2], oldLogprobs: [0, -1 - Float(log(2.0)), -2 + Float(log(2.0))], advantages: [0, 1, -1], weights: [0, 0.5, 0.5], mask: [false, true, true])
+        let result = evaluate(CISPO(), inputs)
+        #expect(isClose(result.loss, -0.5 * 1.28 * -1 + 0.5 * 0.5 * -2, absolute: 1e-6))
+        #expect(isClose(Double(result.gradient[1]), -0.64, absolute: 1e-6) && isClose(Double(result.gradient[2]), 0.25, absolute: 1e-6))
+    }
+
+    @Test func preferencesAreTheWorkedNumbers() {
+        func sequence(_ logprob: Float, _ reference: Float) -> SequenceInputs {
+            SequenceInputs(
+                logprobs: [0, logprob], oldLogprobs: [0, 0], advantages: [0, 1], weights: [0, 0.5], mask: [false, true], referenceLogprobs: [0, reference])
+        }
+        for (alpha, loss, slope) in [(1.0, 0.554355, -0.042556), (0.9, 0.571573, -0.039183), (0.8, 0.589185, -0.035618), (1.2, 0.521090, -0.048735)] {
+            var objective = EntropyControlledPreference()
+            objective.alpha = alpha
+            let result = evaluate(objective, unit: [sequence(-10, -12), sequence(-14, -13)])
+            #expect(isClose(result.loss, loss, absolute: 1e-6))
+            #expect(isClose(Double(result.gradients[0][1]), slope, absolute: 1e-6) && isClose(Double(result.gradients[1][1]), -slope, absolute: 1e-6))
+        }
+        let same = evaluate(EntropyControlledPreference(), unit: [sequence(-10, -12), sequence(-10, -12)])
+        #expect(isClose(same.loss, log(2), absolute: 1e-12) && same.gradients[0][1] + same.gradients[1][1] == 0)
+        // Far apart: softplus(800) is 800, not infinity.
+        #expect(isClose(evaluate(EntropyControlledPreference(), unit: [sequence(-8000, 0), sequence(0, 0)]).loss, 800, absolute: 1e-3))
+    }
+
+    @Test func implicitRewardsAreTrainedOnOutcomes() {
+        // q1 = 2, -1, .5 and correct; q2 = -1, -2 and wrong: cross-entropies .656350 and .620957.
+        func loss(_ q: [Float], _ reward: Double) -> (Double, Float) {
+            var inputs = SequenceInputs(
+                logprobs: q, oldLogprobs: q.map { _ in 0 }, advantages: q, weights: q.map { _ in 0.5 }, mask: q.map { _ in true }, referenceLogprobs: q.map { _ in 0 })
+            inputs.reward = reward
+            let result = evaluate(ProcessRewardCrossEntropy(), inputs)
+            return (result.loss, result.gradient[0])
+        }
+        let first = loss([2, -1, 0.5], 1), second = loss([-1, -2], 0)
+        #expect(isClose(first.0, 0.5 * 0.656350, absolute: 1e-6) && isClose(second.0, 0.5 * 0.620957, absolute: 1e-6))
+        #expect(isClose(Double(first.1), 0.5 * 0.05 * (0.518741 - 1), absolute: 1e-6) && isClose(Double(second.1), 0.5 * 0.05 * 0.462570, absolute: 1e-6))
+        #expect(isClose(loss([0, 0], 1).0, 0.5 * log(2), absolute: 1e-12))
+    }
+
+    @Test func covarianceMarksTheTokensThatTurnThePolicyCertain() throws {
+        var inputs = sequence(seed: 9, length: 40)
+        inputs.marks = nil
+        var selection = KLCov()
+        selection.ratio = 0.1
+        let marks = try #require(selection.marks([inputs], seed: 0))[0], trained = inputs.mask.indices.filter { inputs.mask[$0] }
+        let count = Double(trained.count), meanA = trained.reduce(0) { $0 + Double(inputs.advantages[$1]) } / count
+        let meanL = trained.reduce(0) { $0 + Double(inputs.logprobs[$1]) } / count
+        let covariance = trained.map { ($0, (Double(inputs.advantages[$0]) - meanA) * (Double(inputs.logprobs[$0]) - meanL)) }.sorted { $0.1 > $1.1 }
+        #expect(Set(covariance.prefix(Int(0.1 * count)).map(\.0)) == Set(marks.indices.filter { marks[$0] }))
+        // Clip-Cov takes its share from between the bounds, and what it takes has no gradient.
+        var clip = ClipCov()
+        (clip.ratio, clip.covarianceLow, clip.covarianceHigh) = (0.1, 0.05, 5)
+        let out = try #require(clip.marks([inputs], seed: 3))[0]
+        let chosen = out.indices.filter { out[$0] }
+        #expect(chosen.count == Int(0.1 * count) && chosen.allSatisfy { t in covariance.contains { $0.0 == t && $0.1 > 0.05 && $0.1 < 5 } })
+        inputs.marks = out
+        let gradient = evaluate(clip, inputs).gradient
+        #expect(chosen.allSatisfy { gradient[$0] == 0 })
+        #expect(clip.marks([inputs], seed: 3)?[0] == out)
+    }
+
+    @Test func valuesAreClippedAroundTheOldOnes() {
+        func loss(_ value: Float, _ old: Float, _ target: Float) -> (Double, Float) {
+            var inputs = SequenceInputs(logprobs: [value], oldLogprobs: [0], advantages: [0], weights: [1], mask: [true])
+            (inputs.returns, inputs.oldValues) = ([target], [old])
+            let result = evaluate(ValueLoss(), inputs)
+            return (result.loss, result.gradient[0])
+        }
+        #expect(loss(1.2, 1, 2) == (0.5 * Double(Float(1.2) - 2) * Double(Float(1.2) - 2), Float(1.2) - 2))
+        // Moved 1 towards the target where .5 is allowed: the clipped error counts and nothing flows.
+        #expect(loss(2, 1, 3).0 == 0.5 * 1.5 * 1.5 && loss(2, 1, 3).1 == 0)
+    }
+
+    @Test func huberIsLinearBeyondItsBound() {
+        var objective = SoftQ()
+        objective.huber = 1
+        var inputs = SequenceInputs(logprobs: [3], oldLogprobs: [0], advantages: [0], weights: [1], mask: [true])
+        inputs.returns = [0]
+        let result = evaluate(objective, inputs)
+        #expect(result.loss == 2.5 && result.gradient == [1])
     }
 
     @Test func gspoSharesOneRatioAndPassesItsSizeToEveryToken() {
@@ -63,19 +182,26 @@ import Testing
 
     @Test func maskedTokensHaveNoInfluence() {
         for type in ObjectiveRegistry.all {
-            let objective = type.init(), clean = sequence(seed: 5)
-            var dirty = clean
-            for t in clean.mask.indices where !clean.mask[t] {
-                (dirty.logprobs[t], dirty.oldLogprobs[t], dirty.advantages[t], dirty.weights[t]) = (-50, 3, 9, 9)
+            let objective = type.init(), clean = unit(objective, seed: 5)
+            let dirty = clean.map { clean in
+                var dirty = clean
+                for t in clean.mask.indices where !clean.mask[t] {
+                    (dirty.outputs[t], dirty.oldLogprobs[t], dirty.advantages[t], dirty.weights[t]) = (-50, 3, 9, 9)
+                    dirty.referenceLogprobs?[t] = 5
+                    dirty.returns?[t] = 6
+                    dirty.oldValues?[t] = 7
+                }
+                return dirty
             }
-            #expect(evaluate(objective, clean) == evaluate(objective, dirty), "\(type.name)")
+            #expect(evaluate(objective, unit: clean) == evaluate(objective, unit: dirty), "\(type.name)")
+            #expect(objective.marks(clean, seed: 1) == objective.marks(dirty, seed: 1), "\(type.name)")
         }
     }
 
     @Test func anEmptySequenceGivesNothing() {
         for type in ObjectiveRegistry.all {
             let inputs = SequenceInputs(logprobs: [], oldLogprobs: [], advantages: [], weights: [], mask: [])
-            #expect(evaluate(type.init(), inputs).loss == 0)
+            #expect(evaluate(type.init(), unit: [inputs]).loss == 0)
         }
     }
 
@@ -109,8 +235,10 @@ import Testing
     }
 
     @Test(arguments: KLEstimator.allCases) func klDerivativesEqualCentralDifferences(_ estimator: KLEstimator) {
+        // A straight-through form has the derivative of k2, whatever its value.
+        let measured = estimator.rawValue.hasSuffix("+") ? KLEstimator.k2 : estimator
         for d in [-2.0, -0.3, 0.2, 1.7] {
-            let slope = (estimator.evaluate(d + 1e-5).value - estimator.evaluate(d - 1e-5).value) / 2e-5
+            let slope = (measured.evaluate(d + 1e-5).value - measured.evaluate(d - 1e-5).value) / 2e-5
             #expect(isClose(estimator.evaluate(d).derivative, slope, absolute: 1e-8))
         }
     }

@@ -34,7 +34,7 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
     }
 
     @Test func anUnknownTypeNamesTheKnownOnes() {
-        #expect(problems("advantage: {type: grop}").first == "unknown advantage type 'grop'; known: grpo, positive_reward, raw_reward, rloo")
+        #expect(problems("advantage: {type: grop}").first == "unknown advantage type 'grop'; known: \(AdvantageRegistry.all.map { $0.name }.joined(separator: ", "))")
         #expect(problems("expansion: {type: fr4e}").first == "unknown expansion type 'fr4e'; known: fr3e, s_grpo, vineppo")
         #expect(problems("expansion: {type: fr3e, anchor: 2}").first?.contains("known: anchor_score, anchors, bases") == true)
         #expect(problems("trainable: {type: lora}").first?.contains("known: full") == true)

@@ -8,18 +8,28 @@ struct Pipeline {
 
     init() throws { folder = try TemporaryDirectory() }
 
-    func ingest(_ input: String = fixture("dump"), _ more: [String] = []) throws {
-        try expectDone(Executable("crux-ingest").run(["--quiet", "--input", input, "--output", folder("ingest")] + more))
+    func ingest(_ input: String = fixture("dump"), _ more: [String] = []) throws { try ingest([input], to: "ingest", more) }
+
+    func ingest(_ inputs: [String], to name: String, _ more: [String] = []) throws {
+        try expectDone(Executable("crux-ingest").run(["--quiet", "--output", folder(name)] + inputs.flatMap { ["--input", $0] } + more))
     }
 
-    func score(_ more: [String] = []) throws {
-        try expectDone(Executable("crux-score").run(["--quiet", "--input", folder("ingest"), "--output", folder("score")] + more))
+    func score(_ more: [String] = [], from input: String = "ingest", to name: String = "score") throws {
+        try expectDone(Executable("crux-score").run(["--quiet", "--input", folder(input), "--output", folder(name)] + more))
     }
 
-    func plan(_ recipe: String, to name: String = "plan") throws { try expectDone(runPlan(recipe, to: name)) }
+    func plan(_ recipe: String, to name: String = "plan", _ more: [String] = [], scores: String = "score", input: String = "ingest") throws {
+        try expectDone(runPlan(recipe, to: name, more, scores: scores, input: input))
+    }
 
-    func runPlan(_ recipe: String, to name: String = "plan") throws -> Executable.Result {
-        try Executable("crux-plan").run(["--quiet", "--input", folder("ingest"), "--scores", folder("score"), "--recipe", recipe, "--output", folder(name)])
+    func runPlan(_ recipe: String, to name: String = "plan", _ more: [String] = [], scores: String = "score", input: String = "ingest") throws -> Executable.Result {
+        try Executable("crux-plan").run(["--quiet", "--input", folder(input), "--scores", folder(scores), "--recipe", recipe, "--output", folder(name)] + more)
+    }
+
+    /// The newest step of an update directory.
+    func lastStep(_ name: String) throws -> String {
+        let steps = try FileManager.default.contentsOfDirectory(atPath: folder(name)).filter { $0.hasPrefix("step-") }.sorted()
+        return folder(name) + "/" + (try #require(steps.last))
     }
 
     func update(plan: String = "plan", to name: String = "update", _ more: [String] = []) throws {

@@ -24,6 +24,8 @@ package final class TemporaryDirectory: Sendable {
 package let repositoryRoot = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().path
 
+package func repository(_ name: String) -> String { repositoryRoot + "/" + name }
+
 package func fixture(_ name: String) -> String { repositoryRoot + "/fixtures/" + name }
 
 /// Every file below a folder with its bytes, by its path within: two folders are the same when these are.

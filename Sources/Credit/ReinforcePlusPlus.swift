@@ -1,0 +1,45 @@
+/// REINFORCE++: each token's discounted return G_t = r_t + γ G_{t+1}, whitened over the plan. (verl's code forgets what comes
+/// behind a masked token within a rollout; here returns are carried over it, as for GAE.)
+package struct ReinforcePlusPlus: AdvantageEstimator {
+    package static let name = "reinforce_pp"
+    package static let source = "REINFORCE++, arXiv 2501.03262; verl core_algos"
+
+    package var gamma = 1.0
+    package var whiten = true
+
+    package init() {}
+
+    package var problems: [String] { (0...1).contains(gamma) ? [] : ["advantage.gamma is \(gamma); expected 0 to 1"] }
+    package var whitens: Bool { whiten }
+
+    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] {
+        groups.map { $0.map { EpisodeCredit(advantages: $0.spread(discountedReturns($0.rewardsByPosition, gamma: gamma))) } }
+    }
+}
+
+/// Sums of what is still to come, G_t = r_t + γ G_{t+1}.
+func discountedReturns(_ rewards: [Double], gamma: Double) -> [Double] {
+    var returns = rewards
+    for t in rewards.indices.dropLast().reversed() { returns[t] += gamma * returns[t + 1] }
+    return returns
+}
+
+/// REINFORCE++ with a baseline: the reward minus the group's mean, on every token, whitened over the plan.
+package struct ReinforcePlusPlusBaseline: GroupEstimator {
+    package static let name = "reinforce_pp_baseline"
+    package static let source = "REINFORCE++-baseline, arXiv 2501.03262; verl core_algos"
+
+    package var whiten = true
+    package var groupOfOne = GroupOfOne.zero
+
+    package init() {}
+
+    package var whitens: Bool { whiten }
+
+    package func advantages(rewards: [Double]) -> [Double?] {
+        if rewards.count == 1 { return groupOfOne == .raw ? rewards : [0] }
+        if GroupFilter.areEqual(rewards) { return rewards.map { _ in 0 } }
+        let mean = rewards.reduce(0, +) / Double(rewards.count)
+        return rewards.map { $0 - mean }
+    }
+}

@@ -1,0 +1,102 @@
+import Tensors
+
+/// What a model is asked about each wanted token.
+package enum TokenQuestion: Sendable {
+    /// log-probability of the token, with the entropy of the distribution it was drawn from
+    case logprob
+    /// a critic's value of the state before the token
+    case value
+    /// the raw logit of the token: Q(s, w) of a Q network
+    case tokenLogit
+    /// KL(π || π*) of the state before the token
+    case divergence(BoltzmannTarget)
+}
+
+/// π* ∝ reference · exp(Q / β), with models that stand still. Without a Q network the sampled tokens' bonuses alone tilt it.
+package struct BoltzmannTarget: Sendable {
+    package let reference: LanguageModel
+    package let q: LanguageModel?
+    package let beta: Float
+
+    package init(reference: LanguageModel, q: LanguageModel?, beta: Float) { (self.reference, self.q, self.beta) = (reference, q, beta) }
+}
+
+/// A frozen model's final hidden states of a batch; holds their memory.
+final class FrozenModel: Sendable {
+    private let hidden: Buffer
+    private let model: LanguageModel
+
+    init(hidden: Buffer, _ model: LanguageModel) { (self.hidden, self.model) = (hidden, model) }
+
+    var head: FrozenHead { FrozenHead(hidden: hidden.matrix(rows: hidden.count / model.architecture.hidden), weight: model.weights.head) }
+}
+
+/// From final hidden states to answers, and from derivatives by the answers back. One type per question.
+protocol TokenHead {
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer]
+    /// dhidden +=, gradients +=.
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights)
+}
+
+extension TokenQuestion {
+    /// `forest`: the batch's tokens, for the models beside.
+    func head(of model: LanguageModel, _ forest: TokenForest) throws -> any TokenHead {
+        switch self {
+        case .logprob: LogprobHead(weights: model.weights, compute: model.compute)
+        case .value: ValueHead(weights: model.weights)
+        case .tokenLogit: TokenLogitHead(weights: model.weights)
+        case .divergence(let target):
+            DivergenceHead(weights: model.weights, compute: model.compute, reference: try target.reference.frozen(forest), q: try target.q?.frozen(forest), beta: target.beta)
+        }
+    }
+}
+
+private struct LogprobHead: TokenHead {
+    let weights: DecoderWeights
+    let compute: Compute
+
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { headForward(hidden, weight: weights.head, queries: queries, compute) }
+
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights) {
+        headBackward(hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden, dweight: gradients.head, compute)
+    }
+}
+
+private struct ValueHead: TokenHead {
+    let weights: DecoderWeights
+
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+        valueHeadForward(hidden, weight: weights.head, bias: weights.headBias, queries: queries)
+    }
+
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights) {
+        valueHeadBackward(hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head, dbias: gradients.headBias)
+    }
+}
+
+private struct TokenLogitHead: TokenHead {
+    let weights: DecoderWeights
+
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { tokenLogitForward(hidden, weight: weights.head, queries: queries) }
+
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights) {
+        tokenLogitBackward(hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head)
+    }
+}
+
+private struct DivergenceHead: TokenHead {
+    let weights: DecoderWeights
+    let compute: Compute
+    let reference: FrozenModel
+    let q: FrozenModel?
+    let beta: Float
+
+    private var target: SoftTarget { SoftTarget(reference: reference.head, q: q?.head, inverseBeta: 1 / beta) }
+
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { softTargetForward(hidden, weight: weights.head, target: target, queries: queries, compute) }
+
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights) {
+        softTargetBackward(
+            hidden, weight: weights.head, target: target, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head, compute)
+    }
+}

@@ -1,0 +1,72 @@
+/// Conventions of another codebase, laid under what a recipe says itself: they only change defaults, so that a key that is
+/// written down always wins.
+package enum Preset {
+    /// One default: in a section, where its type is this one (nil: whatever it is), only if the section is there at all
+    /// (`ifPresent`).
+    struct Convention {
+        let section: [String]
+        let type: String?
+        let key: String
+        let value: RecipeNode
+        var ifPresent = false
+    }
+
+    package static let sources = [
+        "verl": "verl core_algos, ppo_trainer.yaml",
+        "trl": "TRL GRPOTrainer, RLOOTrainer",
+    ]
+
+    static let conventions: [String: [Convention]] = [
+        "verl": [
+            Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .double(1e-6)),
+            Convention(section: ["advantage"], type: "grpo", key: "group_of_one", value: .string("raw")),
+            Convention(section: ["advantage"], type: "rloo", key: "group_of_one", value: .string("raw")),
+            Convention(section: ["advantage"], type: "reinforce_pp_baseline", key: "group_of_one", value: .string("raw")),
+            Convention(section: ["objective"], type: "ppo_clip", key: "clip_dual", value: .double(3)),
+            Convention(section: ["objective"], type: "cispo", key: "clip_low", value: .double(0.2)),
+            Convention(section: ["objective"], type: "cispo", key: "clip_high", value: .double(0.2)),
+            Convention(section: ["objective"], type: "gspo", key: "clip_low", value: .double(0.2)),
+            Convention(section: ["objective"], type: "gspo", key: "clip_high", value: .double(0.2)),
+            Convention(section: ["aggregation"], type: "constant", key: "per_row", value: .bool(false)),
+            Convention(section: ["reward", "overlong"], type: nil, key: "floor", value: .bool(false), ifPresent: true),
+        ],
+        "trl": [
+            Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .double(1e-4)),
+            Convention(section: ["entropy", "mask"], type: nil, key: "normalizer", value: .string("all"), ifPresent: true),
+            Convention(section: ["kl"], type: nil, key: "bounded", value: .bool(false)),
+        ],
+    ]
+
+    /// Types that a section has where a recipe names none.
+    private static let defaultTypes = ["advantage": "grpo", "objective": "ppo_clip", "aggregation": "token_mean"]
+
+    static func apply(to node: RecipeNode, _ reader: inout SectionReader) -> RecipeNode {
+        guard let preset = node["preset"], preset != .null else { return node }
+        guard case .string(let name) = preset, let conventions = conventions[name] else {
+            reader.report("preset is \(preset.description); known: \(conventions.keys.sorted().joined(separator: ", "))")
+            return node
+        }
+        return conventions.reduce(node) { $1.laid(under: $0) }
+    }
+
+    fileprivate static func type(of section: RecipeNode?, named name: String) -> String? {
+        switch section {
+        case .string(let word): return word
+        case .map(let map): if case .string(let word)? = map["type"] { return word }
+        default: break
+        }
+        return defaultTypes[name]
+    }
+}
+
+extension Preset.Convention {
+    fileprivate func laid(under node: RecipeNode) -> RecipeNode {
+        let existing = section.reduce(Optional(node)) { $0?[$1] }
+        if ifPresent, existing == nil || existing == .null { return node }
+        // An expansion brings its own advantages.
+        if section == ["advantage"], node["expansion"] ?? .null != .null { return node }
+        if let type, Preset.type(of: existing, named: section.last ?? "") != type { return node }
+        if case .map(let map)? = existing, map[key] != nil { return node }
+        return node.replacing((section + [key])[...], with: value)
+    }
+}

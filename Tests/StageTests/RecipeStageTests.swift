@@ -1,0 +1,168 @@
+import Formats
+import Foundation
+import Recipes
+import TestSupport
+import Testing
+
+/// Every recipe of `recipes/` that needs no second round of sampling, through plan and update on the fixture dump.
+@Suite(.serialized) struct RecipeStageTests {
+    /// A dump scored with everything that any recipe reads, twice: in its order, and with its shards the other way round. The
+    /// models beside are the policy some steps on, so that nothing is 0 by chance.
+    private struct Scored {
+        let pipeline: Pipeline
+        let beside: String
+        let critic: String
+
+        static let shared = Result { try Scored() }
+
+        private init() throws {
+            pipeline = try Pipeline()
+            try pipeline.ingest()
+            try pipeline.score()
+            try pipeline.plan(repository("recipes/grpo.yaml"), to: "plan-beside", ["--set", "optimizer.lr=3e-4"])
+            try pipeline.update(plan: "plan-beside", to: "beside")
+            beside = try pipeline.lastStep("beside")
+            try Self.score(pipeline, "", beside: beside, critic: fixture("policy"))
+            // A critic that has learned a little, from the values 0 of one that has not.
+            try pipeline.plan(repository("recipes/ppo-critic.yaml"), to: "plan-critic", ["--set", "optimizer.lr=1e-3"], scores: "score-all")
+            try pipeline.update(plan: "plan-critic", to: "critic")
+            critic = try pipeline.lastStep("critic")
+            try FileManager.default.removeItem(atPath: pipeline.folder("score-all"))
+            try Self.score(pipeline, "", beside: beside, critic: critic)
+            let shards = (0..<3).reversed().map { fixture("dump/rollouts-0000\($0).rollouts.zst") }
+            try pipeline.ingest(shards, to: "ingest-turned")
+            try Self.score(pipeline, "-turned", beside: beside, critic: critic)
+        }
+
+        private static func score(_ pipeline: Pipeline, _ turn: String, beside: String, critic: String) throws {
+            try pipeline.score(
+                ["--checkpoint", fixture("policy"), "--reference", beside, "--critic", critic, "--process-reward", beside, "--process-reference", fixture("policy"),
+                    "--q-network", beside], from: "ingest" + turn, to: "score-all" + turn)
+        }
+    }
+
+    static let recipes: [String] = {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: repository("recipes"))) ?? []
+        return names.sorted().filter { (try? Recipe.load(path: repository("recipes/" + $0)))?.credit.expansion == nil }
+    }()
+
+    /// All groups in one step, so that dumps in another order make the same step.
+    private static let settings = ["--set", "schedule.groups_per_step=null", "--set", "reward.overlong=null"]
+
+    private func update(_ name: String, _ recipe: Recipe, _ scored: Scored, _ plan: String, to output: String, _ more: [String] = []) throws {
+        let checkpoint = recipe.objective.output == .value ? scored.critic : fixture("policy")
+        let target = recipe.objective.boltzmann.map { _ in ["--reference", scored.beside, "--q-network", scored.beside] } ?? []
+        let result = try scored.pipeline.runUpdate(plan: plan, to: output, checkpoint: checkpoint, target + more)
+        try #require(result.status == 0, "\(name): \(result.errors)")
+    }
+
+    @Test(arguments: recipes) func aRecipeTrainsAndItsStepIsTheSameHoweverItIsCut(_ name: String) throws {
+        let scored = try Scored.shared.get(), path = repository("recipes/" + name), recipe = try Recipe.load(path: path)
+        let run = { (part: String) in "\(part)-\(name)" }
+        try scored.pipeline.plan(path, to: run("plan"), Self.settings, scores: "score-all")
+        try update(name, recipe, scored, run("plan"), to: run("whole"))
+        try update(name, recipe, scored, run("plan"), to: run("split"), ["--micro-batch-tokens", "1500"])
+        let whole = try outcome(scored, run("whole")), split = try outcome(scored, run("split"))
+        #expect(whole.metrics.loss.isFinite && whole.metrics.gradNorm > 0)
+        // The same sum in another order, in float32.
+        #expect(relativeDistance(split.moments, whole.moments) < 2e-5)
+        #expect(isClose(split.metrics.loss, whole.metrics.loss, absolute: 1e-6, relative: 1e-5))
+    }
+
+    @Test(arguments: recipes) func thePlanIsTheSameInWhateverOrderRolloutsStand(_ name: String) throws {
+        let scored = try Scored.shared.get(), path = repository("recipes/" + name), recipe = try Recipe.load(path: path)
+        // A random mask is another one where tokens stand elsewhere.
+        guard recipe.credit.mask?.random == nil else { return }
+        try scored.pipeline.plan(path, to: "given-" + name, Self.settings, scores: "score-all")
+        try scored.pipeline.plan(path, to: "turned-" + name, Self.settings, scores: "score-all-turned", input: "ingest-turned")
+        let given = try rows(scored, "given-" + name), turned = try rows(scored, "turned-" + name)
+        #expect(given.map(\.rolloutID) != turned.map(\.rolloutID) && given.count == turned.count)
+        let found = Dictionary(turned.map { ($0.rolloutID, $0) }, uniquingKeysWith: { first, _ in first })
+        for row in given {
+            let other = try #require(found[row.rolloutID])
+            #expect(other.entropyMask == row.entropyMask && other.step == row.step)
+            // Sums in another order, in Double.
+            for path in [\PlanRow.advantages, \PlanRow.tokenWeights] as [KeyPath<PlanRow, [Float]>] {
+                #expect(firstDifference(other[keyPath: path].map { Double($0) }, row[keyPath: path].map { Double($0) }, absolute: 1e-6) == nil, "\(row.rolloutID)")
+            }
+        }
+    }
+
+    private func rows(_ scored: Scored, _ plan: String) throws -> [PlanRow] {
+        try ArrowTableReader(path: scored.pipeline.folder(plan) + "/plan.arrow", table: Tables.plan).rows()
+    }
+
+    /// The step's metrics, and its first moments, which are a tenth of the gradient.
+    private func outcome(_ scored: Scored, _ name: String) throws -> (metrics: MetricsRow, moments: [Float]) {
+        let rows = try ArrowTableReader(path: scored.pipeline.folder(name) + "/metrics.arrow", table: Tables.metrics).rows()
+        let file = try SafetensorsFile(path: scored.pipeline.lastStep(name) + "/optimizer.safetensors")
+        let moments = try file.header.tensors.filter { $0.name.hasPrefix("exp_avg.") }.sorted { $0.name < $1.name }.flatMap { info in
+            let tensor = try file.tensor(info.name)
+            return withExtendedLifetime(file) { Array(file.bytes(of: tensor).bindMemory(to: Float.self)) }
+        }
+        return (try #require(rows.last), moments)
+    }
+
+    private func relativeDistance(_ a: [Float], _ b: [Float]) -> Double {
+        let distance = zip(a, b).reduce(0.0) { $0 + (Double($1.0) - Double($1.1)) * (Double($1.0) - Double($1.1)) }
+        return a.count == b.count ? sqrt(distance / b.reduce(1e-300) { $0 + Double($1) * Double($1) }) : .infinity
+    }
+
+    @Test func whatARecipeLacksIsNamedWithTheFlagThatSuppliesIt() throws {
+        let pipeline = try Scored.shared.get().pipeline
+        let expected = [
+            "ppo.yaml": ["values", "--critic"], "grpo-kl.yaml": ["reference_logprobs", "--reference"], "prime.yaml": ["process_rewards", "--process-reward"],
+            "etpo-mc.yaml": ["reference_kl", "--checkpoint"], "etpo-q.yaml": ["expected_q", "--q-network"], "dpo.yaml": ["reference_logprobs", "--reference"],
+            "prime-reward-model.yaml": ["process_reference_logprobs", "--process-reference"],
+        ]
+        for (name, words) in expected {
+            // The plain scores, with neither critic nor reference.
+            let result = try pipeline.runPlan(repository("recipes/" + name), to: "lacking-" + name)
+            #expect(result.status == 3, "\(name)")
+            for word in words { #expect(result.errors.contains(word), "\(name): \(result.errors)") }
+        }
+        #expect(try pipeline.runUpdate(plan: "plan-beside", to: "refused", ["--q-network", fixture("policy")]).status == 2)
+    }
+
+    @Test func aSecondCheckpointOfAnotherVocabularyIsRefused() throws {
+        let scored = try Scored.shared.get()
+        let result = try Executable("crux-score").run(
+            ["--quiet", "--input", scored.pipeline.folder("ingest"), "--output", scored.pipeline.folder("score-other"), "--checkpoint", fixture("policy"), "--reference",
+                fixture("families/qwen2-tied")])
+        #expect(result.status == 3 && result.errors.contains("vocabulary"), "\(result.errors)")
+        let critic = try Executable("crux-score").run(
+            ["--quiet", "--input", scored.pipeline.folder("ingest"), "--output", scored.pipeline.folder("score-critic"), "--checkpoint", scored.critic])
+        #expect(critic.status == 3 && critic.errors.contains("value head"), "\(critic.errors)")
+    }
+
+    @Test func targetNetworksFollowSlowly() throws {
+        let scored = try Scored.shared.get(), pipeline = scored.pipeline
+        try pipeline.plan(repository("recipes/etpo-q.yaml"), to: "plan-q", ["--set", "optimizer.lr=1e-3", "--set", "objective.polyak=0.75"] + Self.settings, scores: "score-all")
+        try pipeline.update(plan: "plan-q", to: "q")
+        let start = try parameters(fixture("policy")), trained = try masters(pipeline.lastStep("q"), "master."), target = try masters(pipeline.lastStep("q"), "target.")
+        for index in stride(from: 0, to: start.count, by: 997) {
+            #expect(isClose(Double(target[index]), 0.75 * Double(start[index]) + 0.25 * Double(trained[index]), absolute: 1e-6))
+        }
+        #expect(FileManager.default.fileExists(atPath: pipeline.folder("q") + "/target/model.safetensors"))
+        // A second update goes on with the target of the first.
+        try pipeline.update(plan: "plan-q", to: "q2", ["--resume-from", pipeline.folder("q")])
+        let moved = try masters(pipeline.lastStep("q2"), "target."), further = try masters(pipeline.lastStep("q2"), "master.")
+        #expect(isClose(Double(moved[7]), 0.75 * Double(target[7]) + 0.25 * Double(further[7]), absolute: 1e-6))
+    }
+
+    private func parameters(_ directory: String) throws -> [Float] {
+        let file = try SafetensorsFile(path: directory + "/model.safetensors")
+        return try file.header.tensors.map(\.name).sorted().flatMap { name in
+            let tensor = try file.tensor(name)
+            return withExtendedLifetime(file) { file.bytes(of: tensor).bindMemory(to: UInt16.self).map { Float(bitPattern: UInt32($0) << 16) } }
+        }
+    }
+
+    private func masters(_ directory: String, _ prefix: String) throws -> [Float] {
+        let file = try SafetensorsFile(path: directory + "/optimizer.safetensors")
+        return try file.header.tensors.map(\.name).filter { $0.hasPrefix(prefix) }.sorted().flatMap { name in
+            let tensor = try file.tensor(name)
+            return withExtendedLifetime(file) { Array(file.bytes(of: tensor).bindMemory(to: Float.self)) }
+        }
+    }
+}
