@@ -2,7 +2,8 @@
 package struct RewardOutcome: Equatable, Sendable {
     package var reward: Float?
     package var correct: Bool?
-    /// `correct`, `wrong`, `no_answer` (judged, nothing found: wrong), `undecided`, `no_reference`, `given`, `no_reward`.
+    /// `correct`, `wrong`, `no_answer` (judged, nothing found: wrong), `undecided`, `no_reference`, `given`, `no_reward`; of a command
+    /// `external`, `reward_error`, `reward_timeout`, `reward_died`, `reward_rubbish`.
     package var verdict: String
     /// The answer as it was found.
     package var extracted: String
@@ -11,7 +12,7 @@ package struct RewardOutcome: Equatable, Sendable {
         RewardOutcome(reward: isCorrect ? 1 : 0, correct: isCorrect, verdict: isCorrect ? "correct" : "wrong", extracted: extracted)
     }
 
-    static func open(_ verdict: String, _ extracted: String = "") -> RewardOutcome {
+    package static func open(_ verdict: String, _ extracted: String = "") -> RewardOutcome {
         RewardOutcome(reward: nil, correct: nil, verdict: verdict, extracted: extracted)
     }
 
@@ -24,6 +25,10 @@ package struct RewardInput: Sendable {
     package var referenceAnswer: String
     package var dataSource: String
     package var givenReward: Float?
+    /// For external commands.
+    package var prompt = ""
+    /// A JSON object of strings.
+    package var extras = "{}"
 
     package init(completion: String, referenceAnswer: String, dataSource: String = "", givenReward: Float? = nil) {
         self.completion = completion

@@ -22,8 +22,20 @@ struct ScoreCommand: StageCommand {
     @Option(help: "Directory to make.")
     var output: String
 
-    @Option(help: "Reward: \(RewardRegistry.names.joined(separator: ", ")).")
-    var reward = AutomaticReward.name
+    @Option(help: "Reward: \(RewardRegistry.names.joined(separator: ", ")) (default: \(AutomaticReward.name)).")
+    var reward: String?
+
+    @Option(help: "Program that judges in JSON lines, as a shell command. With --reward it gets the rows which that leaves undecided, else all.")
+    var rewardCommand: String?
+
+    @Option(help: "Processes of the reward command (default: --threads).")
+    var rewardWorkers: Int?
+
+    @Option(help: "Seconds that one answer may take.")
+    var rewardTimeout = 30.0
+
+    @Option(help: "What a row is worth whose judge hung, died or failed: null, zero, or fail to end the run.")
+    var onRewardFailure = RewardFailure.null
 
     @Option(help: "Checkpoint of the policy: recomputes old_logprobs, and entropy where the dump has no logits.")
     var checkpoint: String?
@@ -51,9 +63,11 @@ struct ScoreCommand: StageCommand {
     }
 
     func validate() throws {
-        guard RewardRegistry.named(reward) != nil else {
+        if let reward, RewardRegistry.named(reward) == nil {
             throw ValidationError("--reward is '\(reward)'; known: \(RewardRegistry.names.joined(separator: ", ")).")
         }
+        if let rewardWorkers, rewardWorkers < 1 { throw ValidationError("--reward-workers is \(rewardWorkers); it must be at least 1.") }
+        guard rewardTimeout > 0 else { throw ValidationError("--reward-timeout is \(rewardTimeout); it must be above 0.") }
         if qNetwork != nil, checkpoint == nil || reference == nil {
             throw ValidationError("--q-network needs --checkpoint and --reference: what it says is averaged over the policy's distribution.")
         }
@@ -64,17 +78,25 @@ struct ScoreCommand: StageCommand {
         if options.dryRun { return StageSummary(["would_write": output, "rollouts": ingest.counts["rollouts"] ?? 0]) }
         let policies = try Policies(paths, threads: context.threads)
         if policies.hasFreshCritic { context.warn("\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing") }
-        let plan = Manifest(stage: Self.stage, configuration: ["reward": reward], inputs: [try Manifest.asInput(input)] + (try policies.inputFiles()))
+        let plan = Manifest(stage: Self.stage, configuration: settings, inputs: [try Manifest.asInput(input)] + (try policies.inputFiles()))
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            guard let function = RewardRegistry.named(reward) else { throw StageError(.usage, "unknown reward '\(reward)'") }
+            let judge = try Judge(self, log: directory.workPath + "/reward-command-\(options.share.rank).log", context)
+            defer { judge.close() }
             return try ScoreRun(
-                directory: directory, ingest: input, names: ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }, reward: function,
+                directory: directory, ingest: input, names: ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }, judge: judge,
                 policies: policies, context: context
             ).run()
         }
+    }
+
+    private var settings: [String: String] {
+        var settings = ["reward": reward ?? (rewardCommand == nil ? AutomaticReward.name : "")]
+        settings["reward_command"] = rewardCommand
+        if rewardCommand != nil { settings["on_reward_failure"] = onRewardFailure.rawValue }
+        return settings
     }
 }

@@ -49,7 +49,7 @@ struct ScoreRun {
     let directory: StageDirectory
     let ingest: String
     let names: [String]
-    let reward: any RewardFunction
+    let judge: Judge
     let policies: Policies
     let context: StageContext
 
@@ -74,10 +74,10 @@ struct ScoreRun {
         let rows = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts).rows()
         let scorer = try LogitsScorer(rows: rows, ingest: ingest, checkpoint: policies.checkpoint.map { ($0.directory, $0.vocabulary) })
         let frames = try parallelMap(rows.count, threads: context.threads) { try scorer.score(rows[$0]) }
-        let models = try policies.score(rows)
+        let models = try policies.score(rows), outcomes = try judge.judge(rows)
         var record = ScoreRecord(), marks: [ScoreRow] = []
         for (index, row) in rows.enumerated() {
-            let mark = score(row, frames[index], models[index])
+            let mark = score(row, frames[index], models[index], outcomes[index])
             record.add(row, mark, frames[index], models[index].policy)
             marks.append(mark)
         }
@@ -92,10 +92,10 @@ struct ScoreRun {
         row.evidence == EvidenceGrade.none.rawValue && mark.entropy != nil ? EvidenceGrade.checkpoint.rawValue : row.evidence
     }
 
-    private func score(_ row: RolloutRow, _ frame: FrameScores, _ models: ModelScores) -> ScoreRow {
+    private func score(_ row: RolloutRow, _ frame: FrameScores, _ models: ModelScores, _ outcome: RewardOutcome) -> ScoreRow {
         var mark = ScoreRow()
         mark.rolloutID = row.rolloutID
-        judge(row, &mark)
+        (mark.reward, mark.correct, mark.verdict, mark.extracted) = (outcome.reward, outcome.correct, outcome.verdict, outcome.extracted)
         mark.values = models.values ?? frame.values
         mark.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
         mark.processLogprobs = models.processLogprobs
@@ -111,15 +111,6 @@ struct ScoreRun {
         mark.entropyHigh = frame.entropyHigh
         mark.oldLogprobs = models.policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
         return mark
-    }
-
-    private func judge(_ row: RolloutRow, _ mark: inout ScoreRow) {
-        let outcome = reward.judge(
-            RewardInput(completion: row.completion, referenceAnswer: row.referenceAnswer, dataSource: row.dataSource, givenReward: row.givenReward))
-        mark.reward = outcome.reward
-        mark.correct = outcome.correct
-        mark.verdict = outcome.verdict
-        mark.extracted = outcome.extracted
     }
 
     // MARK: all files

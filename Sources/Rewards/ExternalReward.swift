@@ -1,0 +1,105 @@
+import Foundation
+
+/// A reward that another program gives, in JSON lines over stdin and stdout: Math-Verify, or anyone's Python, as it is.
+///
+/// Request: `id`, `data_source`, `prompt`, `response`, `ground_truth`, `extra_info`. Answer: `id` and `score` (a number, or null for
+/// "not judged"), optionally `acc` (right or wrong) and `pred` (the answer as found); or `id` and `error`. Every worker process has one
+/// request at a time. One that hangs, dies or prints rubbish loses that row and is replaced; a command that never answers at all
+/// ends the run.
+package final class ExternalReward: @unchecked Sendable {
+    package struct Settings: Sendable {
+        package var command: String
+        package var workers: Int
+        /// For one answer.
+        package var seconds: Double
+        /// File that the workers' stderr goes to.
+        package var log: String
+
+        package init(command: String, workers: Int, seconds: Double, log: String) {
+            (self.command, self.workers, self.seconds, self.log) = (command, workers, seconds, log)
+        }
+    }
+
+    /// The command answers nobody: what it was and what it said last.
+    package struct NeverAnswers: Error, CustomStringConvertible {
+        package let description: String
+    }
+
+    private let settings: Settings
+    private let lock = NSLock()
+    private var idle: [RewardWorker] = []
+    private var requests = 0
+    private var answers = 0
+    private var failures = 0
+
+    package init(_ settings: Settings) {
+        self.settings = settings
+        // A worker that is gone must be an error of the write, not our end.
+        signal(SIGPIPE, SIG_IGN)
+    }
+
+    /// From any thread; a thread waits for its own worker only. `workers` bounds how many threads should ask at once.
+    package func judge(_ input: RewardInput) throws -> RewardOutcome {
+        let id = lock.withLock { () -> String in
+            requests += 1
+            return "\(requests)"
+        }
+        do {
+            let worker = try lock.withLock { idle.popLast() } ?? RewardWorker(command: settings.command, log: settings.log)
+            do {
+                let answer = try worker.ask(Self.request(input, id), id: id, seconds: settings.seconds)
+                lock.withLock {
+                    answers += 1
+                    idle.append(worker)
+                }
+                return Self.outcome(answer)
+            } catch {
+                worker.stop()
+                throw error
+            }
+        } catch let failure as RewardWorker.Failure {
+            try countFailure(failure)
+            return .open(failure.rawValue)
+        }
+    }
+
+    package func close() {
+        lock.withLock {
+            idle.forEach { $0.stop() }
+            idle = []
+        }
+    }
+
+    /// Failures before any answer that prove a command wrong as a whole.
+    private var limit: Int { max(3, 2 * settings.workers) }
+
+    private func countFailure(_ failure: RewardWorker.Failure) throws {
+        let isHopeless = lock.withLock { () -> Bool in
+            failures += 1
+            return answers == 0 && failures >= limit
+        }
+        guard isHopeless else { return }
+        let said = (try? String(contentsOfFile: settings.log, encoding: .utf8)).map { $0.split(separator: "\n").suffix(3).joined(separator: " / ") } ?? ""
+        throw NeverAnswers(
+            description: "--reward-command '\(settings.command)': found no answer in \(limit) tries (the last: \(failure.rawValue)), expected JSON lines with id and score."
+                + (said.isEmpty ? "" : " It said: \(said)"))
+    }
+
+    private static func request(_ input: RewardInput, _ id: String) -> [String: any Sendable] {
+        let extra = (try? JSONSerialization.jsonObject(with: Data(input.extras.utf8)) as? [String: String]) ?? [:]
+        return [
+            "id": id, "data_source": input.dataSource, "prompt": input.prompt, "response": input.completion, "ground_truth": input.referenceAnswer, "extra_info": extra,
+        ]
+    }
+
+    /// Without `acc` a verdict follows from the score only where it is one of -1, 0, 1.
+    static func outcome(_ answer: [String: Any]) -> RewardOutcome {
+        if answer["error"] != nil, !(answer["error"] is NSNull) { return .open("reward_error", "\(answer["error"] ?? "")") }
+        let extracted = answer["pred"].map { $0 is NSNull ? "" : "\($0)" } ?? ""
+        if answer["score"] is NSNull { return .open("no_reward", extracted) }
+        guard let score = (answer["score"] as? NSNumber)?.floatValue, score.isFinite else { return .open(RewardWorker.Failure.rubbish.rawValue, extracted) }
+        let accuracy = (answer["acc"] as? NSNumber)?.doubleValue
+        let correct = accuracy.map { $0 > 0.5 } ?? ([-1, 0, 1].contains(score) ? score > 0 : nil)
+        return RewardOutcome(reward: score, correct: correct, verdict: "external", extracted: extracted)
+    }
+}
