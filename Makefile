@@ -65,6 +65,7 @@ conformance: build .venv/installed
 .venv/installed: conformance/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet -r conformance/requirements.txt
+	.venv/bin/pip install --quiet --no-deps verl==0.9.1
 	touch $@
 
 lint:

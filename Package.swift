@@ -34,6 +34,7 @@ let package = Package(
         .executable(name: "crux-loop", targets: ["Loop"]),
         .executable(name: "crux-report", targets: ["Report"]),
         .executable(name: "crux-bench", targets: ["Bench"]),
+        .executable(name: "crux-probe", targets: ["Probe"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -77,6 +78,7 @@ let package = Package(
         stage("Score", ["Rewards", "Models", "CKernels"]),
         stage("Plan", ["Credit", "Objectives", "Recipes", "Rewards", "Tokenizer"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
+        .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes"]),
         stage("Report", ["LearningCurves"]),

@@ -30,6 +30,13 @@ compare() {    # NAME CHECKPOINT DUMP RECIPE…
   done
 }
 
+echo "== methods and rewards, beside verl and TRL"
+try "$python" conformance/check_methods.py "$bin"
+reward_score=$("$python" -c 'import importlib.util as u; print(u.find_spec("verl").submodule_search_locations[0])')/utils/reward_score
+"$python" conformance/make_reward_fixture.py "$reward_score" "$work/rewards.json" > /dev/null
+# The tests hold ours against the fixture; here the fixture is held against verl as it is.
+try cmp "$work/rewards.json" fixtures/rewards.json && echo "rewards: the fixture's verdicts are verl's"
+
 echo "== tokenizers, generation, jobs"
 try "$python" conformance/check_tokenizer.py "$bin" fixtures "$work/tokenizers"
 try "$python" conformance/check_generation.py "$bin" fixtures/policy fixtures/prompts-heldout.jsonl "$work/generation"

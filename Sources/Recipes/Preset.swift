@@ -27,7 +27,6 @@ package enum Preset {
             Convention(section: ["objective"], type: "cispo", key: "clip_high", value: .double(0.2)),
             Convention(section: ["objective"], type: "gspo", key: "clip_low", value: .double(0.2)),
             Convention(section: ["objective"], type: "gspo", key: "clip_high", value: .double(0.2)),
-            Convention(section: ["aggregation"], type: "constant", key: "per_row", value: .bool(false)),
             Convention(section: ["reward", "overlong"], type: nil, key: "floor", value: .bool(false), ifPresent: true),
         ],
         "trl": [

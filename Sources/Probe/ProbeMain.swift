@@ -1,0 +1,119 @@
+import Credit
+import Foundation
+import Objectives
+import Recipes
+
+// Settles credit, or evaluates a loss, on arrays given as JSON: one request line on stdin, one answer line on stdout. It is the window
+// through which conformance holds the rooms below the stages against other codebases; no stage reads it.
+
+/// Rows for a plan, or sequences for a loss, under a recipe in YAML.
+private struct Request: Decodable {
+    struct Row: Decodable {
+        var group: String
+        var reward: Double
+        var correct: Bool?
+        var mask: [Bool]
+        var entropy: [Float]?
+        var columns: [String: [Float]]?
+    }
+
+    struct Sequence: Decodable {
+        var outputs: [Float]
+        var old: [Float]
+        var advantages: [Float]
+        var weights: [Float]
+        var mask: [Bool]
+        var reference: [Float]?
+        var klWeights: [Float]?
+        var returns: [Float]?
+        var values: [Float]?
+        var reward: Double?
+    }
+
+    var recipe: String
+    var rows: [Row]?
+    /// Each a unit: one sequence, or a pair.
+    var units: [[Sequence]]?
+    var seed: UInt64?
+}
+
+private struct Answer: Encodable {
+    struct Row: Encodable {
+        var index: Int
+        var advantages: [Double]
+        var weights: [Double]
+        var klWeights: [Double]
+        var mask: [Bool]
+        var returns: [Double]?
+        var pair: Int?
+    }
+
+    var rows: [Row]?
+    var loss: Double?
+    var gradients: [[[Float]]]?
+    var marks: [[Bool]]?
+    var error: String?
+}
+
+private func plan(_ rows: [Request.Row], _ recipe: Recipe, seed: UInt64) -> Answer {
+    let inputs = rows.map { row in
+        var input = CreditInput(groupID: row.group, reward: row.reward, correct: row.correct, isTruncated: false, mask: row.mask, entropy: row.entropy ?? [])
+        for (name, values) in row.columns ?? [:] { if let column = TokenColumn(rawValue: name) { input.columns[column] = values } }
+        if recipe.kl.isInReward, let logprobs = input.columns[.oldLogprobs], let reference = input.columns[.referenceLogprobs] {
+            input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: row.mask)
+        }
+        return input
+    }
+    let kept = recipe.credit.assign(inputs, seed: seed).kept.map { credit in
+        Answer.Row(
+            index: credit.index, advantages: credit.advantages, weights: credit.weights, klWeights: credit.unmaskedWeights, mask: credit.entropyMask,
+            returns: credit.returns, pair: credit.pair)
+    }
+    return Answer(rows: kept)
+}
+
+private func inputs(_ sequence: Request.Sequence) -> SequenceInputs {
+    var inputs = SequenceInputs(
+        logprobs: sequence.outputs, oldLogprobs: sequence.old, advantages: sequence.advantages, weights: sequence.weights, mask: sequence.mask,
+        referenceLogprobs: sequence.reference, klWeights: sequence.klWeights)
+    (inputs.returns, inputs.oldValues, inputs.reward) = (sequence.returns, sequence.values, sequence.reward ?? 0)
+    return inputs
+}
+
+private func loss(_ units: [[Request.Sequence]], _ recipe: Recipe, seed: UInt64) -> Answer {
+    var units = units.map { $0.map(inputs) }
+    let marks = recipe.objective.marksTokens ? recipe.objective.marks(units.flatMap { $0 }, seed: seed) : nil
+    var next = 0
+    for unit in units.indices {
+        for member in units[unit].indices {
+            units[unit][member].marks = marks?[next]
+            next += 1
+        }
+    }
+    var total = 0.0
+    let gradients = units.map { unit in
+        var gradients = unit.map { [Float](repeating: 0, count: $0.mask.count) }
+        total += recipe.objective.evaluate(unit: unit, gradients: &gradients).loss
+        for (index, sequence) in unit.enumerated() { total += recipe.kl.evaluate(sequence, gradient: &gradients[index]) }
+        return gradients
+    }
+    return Answer(loss: total, gradients: gradients, marks: marks)
+}
+
+private func answer(_ line: String) -> Answer {
+    do {
+        let request = try JSONDecoder().decode(Request.self, from: Data(line.utf8)), recipe = try Recipe.load(yaml: request.recipe, file: "request")
+        if let rows = request.rows { return plan(rows, recipe, seed: request.seed ?? 0) }
+        return loss(request.units ?? [], recipe, seed: request.seed ?? 0)
+    } catch { return Answer(error: "\(error)") }
+}
+
+@main
+enum ProbeMain {
+    static func main() throws {
+        let encoder = JSONEncoder()
+        while let line = readLine() {
+            FileHandle.standardOutput.write(try encoder.encode(answer(line)) + Data("\n".utf8))
+        }
+    }
+}

@@ -1,0 +1,88 @@
+import Formats
+import Foundation
+import Models
+import Tensors
+import TestSupport
+import Testing
+
+/// What a model can be asked beside log-probabilities, on the fixture policy.
+@Suite struct QuestionTests {
+    private let sequences: [SequenceQuery] = [
+        SequenceQuery(tokenIDs: [3, 9, 4, 11, 6, 2], wanted: [false, false, true, true, true, true], temperature: 1),
+        // Shares a prefix with the first, and one token that is asked twice with another bonus.
+        SequenceQuery(tokenIDs: [3, 9, 4, 7, 5], wanted: [false, false, true, true, true], temperature: 1, bonuses: [0, 0, 1.5, -2, 0.5]),
+    ]
+
+    private func parameters(_ checkpoint: Checkpoint, shaken seed: UInt64? = nil) throws -> Buffer {
+        let buffer = try checkpoint.loadParameters()
+        guard let seed else { return buffer }
+        var generator = SplitMix(seed: seed)
+        for i in 0..<buffer.count { buffer.pointer[i] += 0.02 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
+        return buffer
+    }
+
+    private func question(_ name: String, _ checkpoint: Checkpoint) throws -> TokenQuestion {
+        func model(_ seed: UInt64) throws -> LanguageModel { LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: seed), threads: 2) }
+        switch name {
+        case "logprob": return .logprob
+        case "value": return .value
+        case "tokenLogit": return .tokenLogit
+        case "towards Q": return .divergence(BoltzmannTarget(reference: try model(5), q: try model(6), beta: 2))
+        default: return .divergence(BoltzmannTarget(reference: try model(5), q: nil, beta: 1))
+        }
+    }
+
+    /// Σ c · output with c that differ by token.
+    private func loss(_ scores: [SequenceScores]) -> Double {
+        zip(scores, coefficients).reduce(0) { sum, pair in sum + zip(pair.0.outputs, pair.1).reduce(0) { $0 + Double($1.0) * Double($1.1) } }
+    }
+
+    private var coefficients: [[Float]] { sequences.map { sequence in sequence.wanted.indices.map { sequence.wanted[$0] ? Float(sin(Double(3 * $0 + sequence.tokenIDs.count))) + 1.2 : 0 } } }
+
+    @Test(arguments: ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"]) func theGradientEqualsCentralDifferences(_ name: String) throws {
+        let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel)
+        let question = try question(name, try Checkpoint(directory: fixture("policy")))
+        let start = try parameters(checkpoint, shaken: 1), gradient = Buffer(start.count)
+        let model = LanguageModel(checkpoint.architecture, parameters: start, threads: 2)
+        let scores = try model.accumulateGradients(sequences, into: gradient, question) { _ in coefficients }
+        let plain = try model.score(sequences, question)
+        for (a, b) in zip(scores, plain) { #expect(a.outputs == b.outputs) }
+
+        // Along the gradient itself, where the derivative is its length.
+        let length = sqrt((0..<gradient.count).reduce(0.0) { $0 + Double(gradient.pointer[$1]) * Double(gradient.pointer[$1]) })
+        func along(_ step: Double) throws -> Double {
+            let moved = Buffer(uninitialized: start.count)
+            for i in 0..<start.count { moved.pointer[i] = Float(Double(start.pointer[i]) + step * Double(gradient.pointer[i]) / length) }
+            return loss(try LanguageModel(checkpoint.architecture, parameters: moved, threads: 2).score(sequences, question))
+        }
+        // A change of the loss of .1 either way: far above float32's noise, and small against the curvature.
+        let step = min(2e-3, 0.1 / length), slope = (try along(step) - along(-step)) / (2 * step)
+        #expect(length > 0 && isClose(slope, length, absolute: 0, relative: 2e-3), "\(name): \(slope) against \(length)")
+    }
+
+    @Test func aFreshCriticSaysZeroAndIsSavedAsOne() throws {
+        let folder = try TemporaryDirectory(), source = try Checkpoint(directory: fixture("policy"), as: .critic)
+        #expect(source.hasFreshValueHead)
+        let buffer = try source.loadParameters()
+        let zeros = try LanguageModel(source.architecture, parameters: buffer, threads: 1).score(sequences, .value)
+        #expect(zeros.allSatisfy { $0.outputs.allSatisfy { $0 == 0 } })
+        buffer.pointer[source.layout.count - 1] = 0.5
+        try source.save(buffer, to: folder.folder("critic"))
+        let saved = try Checkpoint(directory: folder("critic"), as: .critic)
+        #expect(!saved.hasFreshValueHead && saved.layout.parameters.map(\.name) == source.layout.parameters.map(\.name))
+        let values = try LanguageModel(saved.architecture, parameters: try saved.loadParameters(), threads: 1).score(sequences, .value)
+        #expect(values[0].outputs == [0, 0, 0.5, 0.5, 0.5, 0.5])
+        #expect(throws: FormatError.self) { _ = try Checkpoint(directory: folder("critic")) }
+    }
+
+    @Test func comparingWithItselfGivesNoDivergence() throws {
+        let checkpoint = try Checkpoint(directory: fixture("policy"))
+        let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 2)
+        let other = LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 2), threads: 2)
+        for row in try model.compare(sequences, reference: model, q: nil) { #expect(row.kl.allSatisfy { abs($0) < 1e-6 }) }
+        let compared = try model.compare(sequences, reference: other, q: other)
+        #expect(compared[0].kl[2] > 0 && compared[0].kl[0] == 0 && compared[0].expectedQ[3] != 0)
+        // The prefix is one: so are its answers.
+        #expect(compared[0].kl[2] == compared[1].kl[2])
+    }
+}
