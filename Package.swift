@@ -80,7 +80,7 @@ let package = Package(
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
         .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
-        stage("Loop", ["LearningCurves", "Recipes"]),
+        stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
         stage("Report", ["LearningCurves"]),
         stage("Bench", ["CKernels", "Tensors", "Models", "COpenBLAS"]),
 

@@ -27,8 +27,8 @@ struct Iteration {
     func manifest(_ name: String, stage: String) throws -> Manifest { try Manifest.finished(path(name), stage: stage) }
 
     /// The checkpoint that this iteration ended with.
-    func lastStep() throws -> String {
-        let update = path("update")
+    func lastStep(of name: String = "update") throws -> String {
+        let update = path(name)
         let steps = try FileManager.default.contentsOfDirectory(atPath: update).filter { $0.hasPrefix("step-") }.sorted()
         guard let last = steps.last else { throw StageError(.invalidInput, "\(update): found no step directory, expected a finished update") }
         return update + "/" + last

@@ -21,6 +21,12 @@ struct LoopCommand: StageCommand {
     @Option(help: "Change a key of the recipe, such as optimizer.lr=1e-5; may be repeated.")
     var set: [String] = []
 
+    @Option(help: "Recipe of a model that learns beside the policy (a critic, a reward model, a Q network), from the same start; may be repeated.")
+    var companion: [String] = []
+
+    @Option(help: "Change a key of the companions' recipes; may be repeated.")
+    var companionSet: [String] = []
+
     @Option(help: "Hugging Face checkpoint to start from.")
     var checkpoint: String
 
@@ -75,17 +81,21 @@ struct LoopCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
-        let loaded = try loadRecipe()
+        let loaded = try loadRecipe(), companions = try companion.map { try Companion(path: $0, overrides: companionSet) }
+        let missing = ModelNeeds([loaded] + companions.map(\.recipe)).missing(companions)
+        guard missing.isEmpty else {
+            throw StageError(.usage, "\(recipe) reads what a second model says: give \(missing.map { "--companion \($0)" }.joined(separator: " "))")
+        }
         if options.dryRun { return StageSummary(["would_write": output, "iterations": iterations, "recipe": try loaded.resolvedJSON()]) }
-        let plan = Manifest(stage: Self.stage, configuration: try settings(loaded), inputs: try inputFiles())
+        let plan = Manifest(stage: Self.stage, configuration: try settings(loaded, companions), inputs: try inputFiles())
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest) where (manifest.counts["iterations"] ?? 0) >= iterations:
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .done:
-            return try LoopRun(self, loaded, StageDirectory.reopen(output, for: plan), context).run()
+            return try LoopRun(self, loaded, companions, StageDirectory.reopen(output, for: plan), context).run()
         case .work(let directory):
-            return try LoopRun(self, loaded, directory, context).run()
+            return try LoopRun(self, loaded, companions, directory, context).run()
         }
     }
 
@@ -94,12 +104,14 @@ struct LoopCommand: StageCommand {
     }
 
     /// Everything that the numbers depend on but the number of iterations, which may grow.
-    private func settings(_ loaded: Recipe) throws -> [String: String] {
-        [
+    private func settings(_ loaded: Recipe, _ companions: [Companion]) throws -> [String: String] {
+        var settings = [
             "recipe": SHA256Digest.of(try loaded.resolvedJSON()), "prompts_per_iteration": "\(promptsPerIteration)", "tokens": tokens.map { "\($0)" } ?? "",
             "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "eval_every": "\(evalEvery)", "reward": reward,
             "seed": "\(options.seed)", "threads": "\(options.threadCount)", "prune": "\(prune)",
         ]
+        for companion in companions { settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON()) }
+        return settings
     }
 
     private func inputFiles() throws -> [Manifest.File] {

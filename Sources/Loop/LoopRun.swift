@@ -9,12 +9,15 @@ import StageSupport
 struct LoopRun {
     private let command: LoopCommand
     private let recipe: Recipe
+    private let companions: [Companion]
+    private let needs: ModelNeeds
     private let directory: StageDirectory
     private let context: StageContext
     private let stages: SiblingStages
 
-    init(_ command: LoopCommand, _ recipe: Recipe, _ directory: StageDirectory, _ context: StageContext) {
-        (self.command, self.recipe, self.directory, self.context) = (command, recipe, directory, context)
+    init(_ command: LoopCommand, _ recipe: Recipe, _ companions: [Companion], _ directory: StageDirectory, _ context: StageContext) {
+        (self.command, self.recipe, self.companions, self.directory, self.context) = (command, recipe, companions, directory, context)
+        needs = ModelNeeds([recipe] + companions.map(\.recipe))
         stages = SiblingStages(context)
     }
 
@@ -66,14 +69,34 @@ struct LoopRun {
         try AtomicFile.write(prompts.lines(from: first, count: count), to: iteration.path("prompts.jsonl"))
         row.prompts = Int64(count)
         try sample(iteration, "rollout", policy, ["--prompts", iteration.path("prompts.jsonl"), "--group-size", "\(command.groupSize)", "--max-tokens", "\(command.maxTokens)"])
-        try ingestAndScore(iteration, "", [])
+        try ingestAndScore(iteration, "", [], needs.flags(policy: policy, start: command.checkpoint, companions: companions, before: before))
         try addSampled(iteration, "rollout", &row)
         try addScored(iteration, "score", &row)
         var plan = ["--input", iteration.path("ingest"), "--scores", iteration.path("score")]
         if recipe.credit.expansion != nil { plan = try expand(iteration, policy, plan, &row) }
         try stages.run("crux-plan", plan + planSettings(iteration) + ["--output", iteration.path("plan")])
+        // From the scores of before: the policy's advantages and the companions' targets are of one moment.
+        for companion in companions { try teach(companion, iteration) }
         try update(iteration, policy)
         try addTrained(iteration, &row)
+    }
+
+    private func teach(_ companion: Companion, _ iteration: Iteration) throws {
+        let source = ["--input", iteration.path("ingest"), "--scores", iteration.path("score"), "--recipe", companion.path]
+        try stages.run(
+            "crux-plan", source + companion.overrides.flatMap { ["--set", $0] } + seed(iteration, companion.planName) + ["--output", iteration.path(companion.planName)])
+        let resume = iteration.number > 1 ? ["--resume-from", iteration.before.path(companion.updateName)] : []
+        try stages.run(
+            "crux-update",
+            ["--plan", iteration.path(companion.planName), "--checkpoint", try companion.checkpoint(after: iteration.before, start: command.checkpoint), "--output",
+                iteration.path(companion.updateName)] + resume + threads)
+    }
+
+    /// Models that stand still beside the policy in its update.
+    private func frozen(_ iteration: Iteration) throws -> [String] {
+        guard let settings = recipe.objective.boltzmann else { return [] }
+        let q = try companions.filter { settings.readsQNetwork && $0.role == .qNetwork }.flatMap { ["--q-network", try $0.scorer(after: iteration.before, start: command.checkpoint)] }
+        return ["--reference", command.checkpoint] + q
     }
 
     /// Jobs out and home again; returns the inputs of the plan that trains.
@@ -99,15 +122,15 @@ struct LoopRun {
                 "--rollouts-per-shard", "4096", "--policy-version", "\(iteration.number - 1)"] + source + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
     }
 
-    private func ingestAndScore(_ iteration: Iteration, _ prefix: String, _ more: [String]) throws {
+    private func ingestAndScore(_ iteration: Iteration, _ prefix: String, _ more: [String], _ models: [String] = []) throws {
         try stages.run("crux-ingest", ["--input", iteration.path(prefix + "rollout"), "--output", iteration.path(prefix + "ingest")] + more + threads)
         try stages.run(
-            "crux-score", ["--input", iteration.path(prefix + "ingest"), "--output", iteration.path(prefix + "score"), "--reward", command.reward] + threads)
+            "crux-score", ["--input", iteration.path(prefix + "ingest"), "--output", iteration.path(prefix + "score"), "--reward", command.reward] + models + threads)
     }
 
     private func update(_ iteration: Iteration, _ policy: String) throws {
         let resume = iteration.number > 1 ? ["--resume-from", iteration.before.path("update")] : []
-        try stages.run("crux-update", ["--plan", iteration.path("plan"), "--checkpoint", policy, "--output", iteration.path("update")] + resume + threads)
+        try stages.run("crux-update", ["--plan", iteration.path("plan"), "--checkpoint", policy, "--output", iteration.path("update")] + resume + frozen(iteration) + threads)
     }
 
     /// The same prompts and random numbers every time: what differs is the policy.

@@ -78,6 +78,25 @@ import Testing
         #expect(try files("loop") == whole && kills > 0)
     }
 
+    @Test(arguments: [("ppo", "ppo-critic", "critic"), ("prime", "prime-reward-model", "process-reward"), ("etpo", "etpo-q", "q-network")])
+    func companionsLearnBesideThePolicy(_ recipe: String, _ companion: String, _ folderName: String) throws {
+        let more = ["--companion", repository("recipes/\(companion).yaml"), "--companion-set", "optimizer.lr=1e-3"]
+        let filter = recipe == "prime" ? ["--set", "filter.min_accuracy=null", "--set", "filter.max_accuracy=null"] : []
+        _ = try run(try arguments("loop", recipe: recipe, iterations: 2, more + filter))
+        // The second update goes on from the first, and the second scoring saw what the first had made.
+        let metrics = try (1...2).map { try ArrowTableReader(path: folder("loop/iteration-000\($0)/\(folderName)/metrics.arrow"), table: Tables.metrics).rows() }
+        #expect(metrics.map { $0.map(\.step) } == [[1], [2]] && metrics.joined().allSatisfy { $0.gradNorm > 0 })
+        let scores = try (1...2).map { try ArrowTableReader(path: folder("loop/iteration-000\($0)/score/scores-00000.arrow"), table: Tables.scores).rows() }
+        if recipe == "ppo" {
+            #expect(scores[0].allSatisfy { $0.values?.allSatisfy { $0 == 0 } == true } && scores[1].contains { $0.values?.contains { $0 != 0 } == true })
+        }
+        if recipe == "prime" { #expect(scores[0].allSatisfy { $0.processLogprobs == $0.processReferenceLogprobs } && scores[1].contains { $0.processLogprobs != $0.processReferenceLogprobs }) }
+        if recipe == "etpo" { #expect(FileManager.default.fileExists(atPath: folder("loop/iteration-0002/q-network/target/model.safetensors"))) }
+        // Whoever forgets it is told before any work.
+        let alone = try Executable("crux-loop").run(try arguments("alone", recipe: recipe, iterations: 1))
+        #expect(alone.status == 2 && alone.errors.contains("--companion recipes/\(companion).yaml"), "\(alone.errors)")
+    }
+
     @Test func aTokenBudgetSetsTheNumberOfPrompts() throws {
         _ = try run(try arguments("budget", recipe: "grpo", iterations: 4, ["--tokens", "1600"]))
         let rows = try rows("budget")

@@ -1,0 +1,78 @@
+import Credit
+import Formats
+import Objectives
+import Recipes
+import StageSupport
+
+/// A model that learns beside the policy from the same rollouts. What it is follows from its recipe's objective.
+struct Companion: Sendable {
+    enum Role: String, Sendable {
+        case critic
+        case processReward = "process-reward"
+        case qNetwork = "q-network"
+    }
+
+    let role: Role
+    let path: String
+    let overrides: [String]
+    let recipe: Recipe
+
+    /// `overrides`: those whose section.key=value the companion's recipe is to take.
+    init(path: String, overrides: [String]) throws {
+        do { recipe = try Recipe.load(path: path, overrides: overrides) } catch let error as RecipeError { throw StageError(.invalidInput, error.description) }
+        (self.path, self.overrides) = (path, overrides)
+        switch (recipe.objective.output, recipe.objective.reference) {
+        case (.value, _): role = .critic
+        case (.tokenLogit, _): role = .qNetwork
+        case (_, .process): role = .processReward
+        default:
+            throw StageError(
+                .usage, "--companion \(path): found objective \(type(of: recipe.objective).name), expected one that trains a critic (value), a Q network (etpo_q) or a reward model (prime_ce)")
+        }
+    }
+
+    /// Folders of an iteration.
+    var planName: String { role.rawValue + "-plan" }
+    var updateName: String { role.rawValue }
+
+    /// What scoring reads of it after `iteration`: of a Q network its slow copy.
+    func scorer(after iteration: Iteration, start: String) throws -> String {
+        guard iteration.number > 0 else { return start }
+        return role == .qNetwork ? iteration.path(updateName + "/target") : try iteration.lastStep(of: updateName)
+    }
+
+    func checkpoint(after iteration: Iteration, start: String) throws -> String { iteration.number > 0 ? try iteration.lastStep(of: updateName) : start }
+}
+
+/// Which models scoring must run so that every recipe of a loop finds what it reads.
+struct ModelNeeds: Sendable {
+    let needsPolicy: Bool
+    let needsReference: Bool
+    private let roles: Set<Companion.Role>
+
+    init(_ recipes: [Recipe]) {
+        let columns = recipes.reduce(into: Set<TokenColumn>()) { $0.formUnion($1.credit.columns) }
+        let whole = !columns.isDisjoint(with: [.referenceKL, .expectedQ])
+        needsPolicy = whole || recipes.contains { $0.credit.correction.isOn }
+        needsReference = whole || columns.contains(.referenceLogprobs) || recipes.contains { $0.kl.isOn || $0.objective.reference == .policy }
+        var roles = Set<Companion.Role>()
+        if columns.contains(.values) { roles.insert(.critic) }
+        if columns.contains(.processRewards) || recipes.contains(where: { $0.objective.reference == .process }) { roles.insert(.processReward) }
+        if columns.contains(.expectedQ) { roles.insert(.qNetwork) }
+        self.roles = roles
+    }
+
+    /// Roles that nobody fills, with the recipe that would.
+    func missing(_ companions: [Companion]) -> [String] {
+        let examples: [Companion.Role: String] = [.critic: "recipes/ppo-critic.yaml", .processReward: "recipes/prime-reward-model.yaml", .qNetwork: "recipes/etpo-q.yaml"]
+        return roles.subtracting(companions.map(\.role)).compactMap { examples[$0] }.sorted()
+    }
+
+    /// Flags of crux-score. `start` is frozen: the reference of everything.
+    func flags(policy: String, start: String, companions: [Companion], before: Iteration) throws -> [String] {
+        var flags = needsPolicy ? ["--checkpoint", policy] : []
+        if needsReference { flags += ["--reference", start] }
+        for companion in companions where roles.contains(companion.role) { flags += ["--" + companion.role.rawValue, try companion.scorer(after: before, start: start)] }
+        return flags + (roles.contains(.processReward) ? ["--process-reference", start] : [])
+    }
+}
