@@ -81,7 +81,7 @@ let package = Package(
         .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
-        stage("Report", ["LearningCurves"]),
+        stage("Report", ["LearningCurves", "Credit", "Tokenizer"]),
         stage("Bench", ["CKernels", "Tensors", "Models", "COpenBLAS"]),
 
         // tests

@@ -3,22 +3,41 @@ import Formats
 import Foundation
 import LearningCurves
 import StageSupport
+import Tokenizer
 
 @main
 enum ReportMain {
     static func main() { ReportCommand.runMain() }
 }
 
-/// Loops side by side: a table and a picture.
+/// Loops side by side: a table and a picture. Or the entropies of a scored dump: figures and token tables.
 struct ReportCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-report", abstract: "Puts finished loops side by side: a table (Markdown) and a picture (SVG).", version: cruxVersion)
+        commandName: "crux-report", abstract: "Puts finished loops side by side, or tells of a scored dump's entropies.", version: cruxVersion)
     static let stage = "report"
 
     @Option(name: .long, parsing: .upToNextOption, help: "NAME=DIRECTORY of each loop; loops of the same name count as seeds of one recipe.")
-    var loops: [String]
+    var loops: [String] = []
 
-    @Option(help: "Files to make: OUTPUT.md and OUTPUT.svg.")
+    @Option(help: "Directory of crux-score whose entropies to tell of; needs --input.")
+    var scores: String?
+
+    @Option(help: "Directory of crux-ingest that --scores belongs to.")
+    var input: String?
+
+    @Option(help: "Scores of the same rollouts by another policy, to compare with.")
+    var against: String?
+
+    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text.")
+    var tokenizer: String?
+
+    @Option(help: "Token tables hold tokens that occur more often than this.")
+    var minimumCount = 100
+
+    @Option(help: "Tokens of the highest and of the lowest entropy to list.")
+    var tableRows = 100
+
+    @Option(help: "Files to make: OUTPUT.md and OUTPUT.svg, or OUTPUT.json of entropies.")
     var output: String
 
     @Option(help: "Title of the picture.")
@@ -26,7 +45,22 @@ struct ReportCommand: StageCommand {
 
     @OptionGroup var options: StageOptions
 
+    func validate() throws {
+        guard loops.isEmpty != (scores == nil) else { throw ValidationError("Give --loops, or --scores with --input.") }
+        guard (scores == nil) == (input == nil) else { throw ValidationError("--scores and --input go together.") }
+    }
+
     func runStage(_ context: StageContext) throws -> StageSummary {
+        guard let scores, let input else { return try reportLoops(context) }
+        if options.dryRun { return StageSummary(["would_write": [output + ".md", output + ".json"]]) }
+        let report = EntropyReport(
+            input: input, scores: scores, against: against, tokenizer: try tokenizer.map { try Tokenizer(path: $0) }, minimumCount: minimumCount, tableRows: tableRows)
+        let tokens = try report.write(to: output)
+        context.say("\(tokens) tokens in \(output).md and \(output).json")
+        return StageSummary(["output": output, "tokens": tokens])
+    }
+
+    private func reportLoops(_ context: StageContext) throws -> StageSummary {
         let curves = try loops.map(curve)
         if options.dryRun { return StageSummary(["would_write": [output + ".md", output + ".svg"]]) }
         try AtomicFile.write(CurveTable.markdown(curves), to: output + ".md")

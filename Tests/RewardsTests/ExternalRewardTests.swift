@@ -23,7 +23,7 @@ import Testing
         done
         """#
 
-    private func reward(_ command: String, seconds: Double = 5) throws -> (ExternalReward, TemporaryDirectory) {
+    private func reward(_ command: String, seconds: Double = 30) throws -> (ExternalReward, TemporaryDirectory) {
         let folder = try TemporaryDirectory()
         return (ExternalReward(ExternalReward.Settings(command: command, workers: 2, seconds: seconds, log: folder("log"))), folder)
     }
@@ -47,7 +47,7 @@ import Testing
 
     @Test(arguments: [("hang", "reward_timeout"), ("die", "reward_died"), ("rubbish", "reward_rubbish")])
     func aBrokenWorkerCostsOneRow(_ response: String, _ verdict: String) throws {
-        let (reward, folder) = try reward(Self.judge, seconds: 0.5)
+        let (reward, folder) = try reward(Self.judge, seconds: 2)
         defer { withExtendedLifetime(folder) { reward.close() } }
         #expect(try reward.judge(input("right")).reward == 1)
         let broken = try reward.judge(input(response))

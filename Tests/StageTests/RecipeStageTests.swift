@@ -135,6 +135,33 @@ import Testing
         #expect(critic.status == 3 && critic.errors.contains("value head"), "\(critic.errors)")
     }
 
+    @Test func entropiesAreReportedAndCompared() throws {
+        let pipeline = try Scored.shared.get().pipeline
+        try pipeline.score(["--checkpoint", Scored.shared.get().beside], to: "score-beside")
+        let result = try Executable("crux-report").run(
+            ["--quiet", "--input", pipeline.folder("ingest"), "--scores", pipeline.folder("score"), "--against", pipeline.folder("score-beside"), "--tokenizer", fixture("policy"),
+                "--minimum-count", "10", "--output", pipeline.folder("entropy")])
+        #expect(result.status == 0, "\(result.errors)")
+        let json = try #require(try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: pipeline.folder("entropy.json")))) as? [String: Any])
+        let rows = try ArrowTableReader(path: pipeline.folder("score/scores-00000.arrow"), table: Tables.scores).rows()
+        #expect((json["statistics"] as? [String: Any])?["tokens"] as? Int ?? 0 > rows.count && json["comparison"] != nil)
+        #expect(try String(contentsOfFile: pipeline.folder("entropy.md"), encoding: .utf8).contains("## Highest mean entropy"))
+    }
+
+    @Test func anExternalJudgeDecidesWhatOursLeavesOpen() throws {
+        let pipeline = try Scored.shared.get().pipeline
+        let judge = #"while read -r line; do echo "$line" | sed 's/.*"id":"\([^"]*\)".*/{"id":"\1","score":0.5}/'; done"#
+        try pipeline.score(["--reward-command", judge, "--reward-workers", "3"], to: "score-judged")
+        let rows = try ArrowTableReader(path: pipeline.folder("score-judged/scores-00000.arrow"), table: Tables.scores).rows()
+        #expect(rows.allSatisfy { $0.reward == 0.5 && $0.correct == nil && $0.verdict == "external" })
+        // With a reward of ours only what it leaves undecided goes out: nothing here.
+        try pipeline.score(["--reward", "numeric", "--reward-command", judge], to: "score-both")
+        #expect(try ArrowTableReader(path: pipeline.folder("score-both/scores-00000.arrow"), table: Tables.scores).rows().allSatisfy { $0.verdict != "external" })
+        let broken = try Executable("crux-score").run(
+            ["--quiet", "--input", pipeline.folder("ingest"), "--output", pipeline.folder("score-broken"), "--reward-command", "exit 1"])
+        #expect(broken.status != 0 && broken.errors.contains("exit 1"), "\(broken.errors)")
+    }
+
     @Test func targetNetworksFollowSlowly() throws {
         let scored = try Scored.shared.get(), pipeline = scored.pipeline
         try pipeline.plan(repository("recipes/etpo-q.yaml"), to: "plan-q", ["--set", "optimizer.lr=1e-3", "--set", "objective.polyak=0.75"] + Self.settings, scores: "score-all")
