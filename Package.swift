@@ -94,7 +94,7 @@ let package = Package(
         tests("Kernels", ["CKernels"]),
         tests("Models", ["Models", "Tensors", "Formats", "Randomness"]),
         tests("Tokenizer", ["Tokenizer"]),
-        tests("Recipes", ["Recipes", "Credit"]),
+        tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests("Stage", ["Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]

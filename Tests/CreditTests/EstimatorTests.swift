@@ -47,6 +47,15 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         #expect(AdvantageRegistry.all.map { $0.name } == AdvantageRegistry.all.map { $0.name }.sorted())
     }
 
+    /// Those that compare within the group find nothing to learn from in one without contrast; the others say so by their name.
+    @Test func groupsWithoutContrastGiveNothing() {
+        let absolute = ["raw_reward", "positive_reward", "gae", "reinforce_pp", "etpo_q"]
+        for type in AdvantageRegistry.all where !absolute.contains(type.name) {
+            let group = episodes([0.9, 0.9, 0.9], lengths: [2, 2, 2]) { $1.correct = true }
+            #expect(advantages(type.init(), [group]).joined().allSatisfy { $0 == 0 }, "\(type.name)")
+        }
+    }
+
     @Test func maskedTokensHaveNoInfluence() {
         for type in AdvantageRegistry.all {
             let clean = full(rewards)

@@ -60,4 +60,36 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
         let recipe = try Recipe.load(yaml: "optimizer: {max_grad_norm: null}\nentropy: {mask: null}\n", file: "r.yaml")
         #expect(recipe.optimizer.maxGradNorm == nil && recipe.credit.mask == nil)
     }
+
+    @Test func aPresetChangesDefaultsOnly() throws {
+        let verl = try Recipe.load(yaml: "preset: verl\nreward: {overlong: {max_length: 10, cache_length: 4}}", file: "r.yaml")
+        #expect((verl.credit.advantage as? GroupNormalized)?.groupOfOne == .raw && (verl.objective as? PPOClip)?.clipDual == 3)
+        #expect(verl.credit.reward.overlong?.floor == false)
+        let own = try Recipe.load(yaml: "preset: verl\nobjective: {type: ppo_clip, clip_dual: 10}\nadvantage: rloo", file: "r.yaml")
+        #expect((own.objective as? PPOClip)?.clipDual == 10 && (own.credit.advantage as? LeaveOneOut)?.groupOfOne == .raw)
+        let trl = try Recipe.load(yaml: "preset: trl\nentropy: {mask: {top: 0.3}}", file: "r.yaml")
+        #expect((trl.credit.advantage as? GroupNormalized)?.epsilon == 1e-4 && trl.credit.mask?.normalizer == .all && !trl.kl.bounded)
+        // Where there is no mask, no preset makes one; an expansion has advantages of its own.
+        #expect(try Recipe.load(yaml: "preset: trl", file: "r.yaml").credit.mask == nil)
+        #expect(problems("preset: verl\nexpansion: fr3e").isEmpty)
+        #expect(problems("preset: openrlhf") == ["preset is 'openrlhf'; known: trl, verl"])
+    }
+
+    @Test func sectionsThatContradictEachOtherAreRefused() {
+        let cases = [
+            "objective: value": "returns", "objective: {type: h_dpo}\naggregation: token_mean": "sequence_mean_token_sum",
+            "objective: prime_ce\nentropy: {mask: {top: 0.2}}": "no entropy.mask", "pairs: {per_group: 2}": "reads none",
+            "advantage: gae\nobjective: value\nkl: {coef: 0.1}": "log-probabilities", "expansion: fr3e\nkl: {coef: 0.1, placement: reward}": "placement",
+            "entropy: {mask: {policy: current, scope: plan}}": "scope plan", "correction: {level: token, high: 0.5}": "correction.high",
+            "filter: {min_accuracy: 2}": "filter.min_accuracy", "objective: {type: h_dpo, alpha: 0}": "alpha",
+        ]
+        for (yaml, word) in cases { #expect(problems(yaml).contains { $0.contains(word) }, "\(yaml): \(problems(yaml))") }
+    }
+
+    @Test func theResolvedFormReadsBackAsItself() throws {
+        for name in try FileManager.default.contentsOfDirectory(atPath: repository("recipes")).sorted() {
+            let resolved = try Recipe.load(path: repository("recipes/" + name)).resolvedJSON()
+            #expect(try Recipe.load(json: resolved, file: name).resolvedJSON() == resolved, "\(name)")
+        }
+    }
 }

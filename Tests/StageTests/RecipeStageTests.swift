@@ -135,6 +135,41 @@ import Testing
         #expect(critic.status == 3 && critic.errors.contains("value head"), "\(critic.errors)")
     }
 
+    @Test func promptsThatFallShortCanBeSampledAgain() throws {
+        let pipeline = try Scored.shared.get().pipeline
+        try pipeline.plan(repository("recipes/dapo.yaml"), to: "plan-short")
+        let lines = try String(contentsOfFile: pipeline.folder("plan-short/resample.jsonl"), encoding: .utf8).split(separator: "\n")
+        let dropped = try ArrowTableReader(path: pipeline.folder("plan-short/dropped.arrow"), table: Tables.dropped).rows()
+        #expect(!lines.isEmpty && lines.count == Set(dropped.filter { $0.reason == "degenerate_group" }.map(\.groupID)).count)
+        let result = try Executable("crux-rollout").run(
+            ["--quiet", "--checkpoint", fixture("policy"), "--prompts", pipeline.folder("plan-short/resample.jsonl"), "--group-size", "2", "--max-tokens", "4", "--output",
+                pipeline.folder("again")])
+        #expect(result.status == 0 && (result.summary["counts"] as? [String: Int])?["rollouts"] == 2 * lines.count, "\(result.errors)")
+    }
+
+    @Test func correctionsAreRefusedForTruncatedSampling() throws {
+        let folder = try TemporaryDirectory()
+        let nucleus = (0..<2).map { number in
+            TinyRollout(id: "r\(number)").changed { $0.frame.metadata.merge(["top_p": "0.9", "reward": "\(number)", "sample_index": "\(number)"]) { $1 } }
+        }
+        try writeShard(nucleus, to: folder("a.rollouts.zst"))
+        for (stage, arguments) in [
+            ("crux-ingest", ["--input", folder("a.rollouts.zst"), "--output", folder("ingest")]),
+            ("crux-score", ["--input", folder("ingest"), "--output", folder("score")]),
+        ] { #expect(try Executable(stage).run(["--quiet"] + arguments).status == 0) }
+        let plan = ["--quiet", "--input", folder("ingest"), "--scores", folder("score"), "--recipe", repository("recipes/dapo-tis.yaml")]
+        let refused = try Executable("crux-plan").run(plan + ["--output", folder("plan")])
+        #expect(refused.status == 3 && refused.errors.contains("top_p 0.9") && refused.errors.contains("allow_truncated_sampling"), "\(refused.errors)")
+        #expect(try Executable("crux-plan").run(plan + ["--output", folder("allowed"), "--set", "correction.allow_truncated_sampling=true"]).status == 0)
+    }
+
+    @Test func theListNamesEveryMethod() throws {
+        let result = try Executable("crux-plan").run(["--list"])
+        for word in ["etpo_mc", "reinforce_pp_baseline", "h_dpo", "clip_cov", "sequence_mean_token_sum", "vineppo", "k3+", "dapo_math", "2506.01939"] {
+            #expect(result.output.contains(word), "\(word)")
+        }
+    }
+
     @Test func entropiesAreReportedAndCompared() throws {
         let pipeline = try Scored.shared.get().pipeline
         try pipeline.score(["--checkpoint", Scored.shared.get().beside], to: "score-beside")
