@@ -76,7 +76,7 @@ let package = Package(
         // stages
         stage("Ingest", ["CKernels", "Tokenizer"]),
         stage("Score", ["Rewards", "Models", "CKernels"]),
-        stage("Plan", ["Credit", "Objectives", "Recipes", "Rewards", "Tokenizer"]),
+        stage("Plan", ["Credit", "Objectives", "Optimizers", "Recipes", "Rewards", "Tokenizer"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
         .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),

@@ -82,6 +82,9 @@ struct LoopCommand: StageCommand {
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         let loaded = try loadRecipe(), companions = try companion.map { try Companion(path: $0, overrides: companionSet) }
+        if let adapters = loaded.trainable.adapters, !adapters.merged {
+            throw StageError(.usage, "\(recipe) trains adapters: a loop samples from them merged; give --set trainable.merged=true")
+        }
         let missing = ModelNeeds([loaded] + companions.map(\.recipe)).missing(companions)
         guard missing.isEmpty else {
             throw StageError(.usage, "\(recipe) reads what a second model says: give \(missing.map { "--companion \($0)" }.joined(separator: " "))")

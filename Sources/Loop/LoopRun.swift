@@ -60,7 +60,8 @@ struct LoopRun {
     }
 
     private func checkpoint(_ iteration: Iteration) throws -> String {
-        try iteration.number == 0 ? command.checkpoint : iteration.lastStep()
+        guard iteration.number > 0 else { return command.checkpoint }
+        return try iteration.lastStep() + (recipe.trainable.adapters == nil ? "" : "/merged")
     }
 
     private func learn(_ iteration: Iteration, _ prompts: PromptLines, after records: [LoopRow], _ row: inout LoopRow) throws {
@@ -130,7 +131,7 @@ struct LoopRun {
 
     private func update(_ iteration: Iteration, _ policy: String) throws {
         let resume = iteration.number > 1 ? ["--resume-from", iteration.before.path("update")] : []
-        try stages.run("crux-update", ["--plan", iteration.path("plan"), "--checkpoint", policy, "--output", iteration.path("update")] + resume + frozen(iteration) + threads)
+        try stages.run("crux-update", ["--plan", iteration.path("plan"), "--checkpoint", recipe.trainable.adapters == nil ? policy : command.checkpoint, "--output", iteration.path("update")] + resume + frozen(iteration) + threads)
     }
 
     /// The same prompts and random numbers every time: what differs is the policy.

@@ -76,7 +76,7 @@ struct NormedHeads {
     /// `d` [T, heads·D] goes in as the gradient of the rotated heads and comes out as that of the projection.
     func backward(_ d: Matrix, scratch: Buffer, norm: Matrix?, dnorm: Matrix?, _ batch: DecoderBatch) -> Matrix {
         batch.rotary.backward(d, positions: batch.forest.positions, batch.compute)
-        guard let norm, let dnorm, let raw, let rstd else { return d }
+        guard let norm, let raw, let rstd else { return d }
         let draw = Matrix(scratch.pointer, rows: d.rows * d.columns / width, columns: width)
         draw.base.update(repeating: 0, count: d.rows * d.columns)
         let dheads = Matrix(d.base, rows: draw.rows, columns: width)
@@ -128,7 +128,7 @@ func layerForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, into
 
 /// dresidual [T, C] goes in as the gradient of the layer's result and comes out as that of its input.
 func layerBackward(
-    _ w: LayerWeights, gradients g: LayerWeights, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
+    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
     _ batch: DecoderBatch
 ) {
     feedForwardBlockBackward(w, gradients: g, saved, dresidual: dresidual, scratch, batch)
@@ -151,12 +151,12 @@ private func attentionBlockForward(_ w: LayerWeights, _ saved: LayerActivations,
 }
 
 private func attentionBlockBackward(
-    _ w: LayerWeights, gradients g: LayerWeights, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
+    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
     _ batch: DecoderBatch
 ) {
     let t = batch.tokens, normed = saved.normed.matrix(rows: t), attention = saved.attention.matrix(rows: t)
     let dattention = scratch.dattention.matrix(rows: t), dnormed = scratch.dnormed.matrix(rows: t)
-    linearBackward(dresidual, x: attention, w.output, gradients: g.output, into: dattention)
+    linearBackward(dresidual, x: attention, w.output, gradient: g.output, into: dattention)
     scratch.dkey.zero()
     scratch.dvalue.zero()
     attentionBackward(
@@ -164,11 +164,11 @@ private func attentionBlockBackward(
         v: saved.value.matrix(rows: t), logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), runs: batch.forest.runs,
         shape: batch.architecture.attention(layer: layer), dq: scratch.dquery.matrix(rows: t), dk: scratch.dkey.matrix(rows: t),
         dv: scratch.dvalue.matrix(rows: t), batch.compute)
-    linearBackward(scratch.dvalue.matrix(rows: t), x: normed, w.value, gradients: g.value, into: dnormed)
+    linearBackward(scratch.dvalue.matrix(rows: t), x: normed, w.value, gradient: g.value, into: dnormed)
     let dkey = saved.key.backward(scratch.dkey.matrix(rows: t), scratch: scratch.dheads, norm: w.keyNorm, dnorm: g.keyNorm, batch)
-    linearBackward(dkey, x: normed, w.key, gradients: g.key, into: dnormed, keep: 1)
+    linearBackward(dkey, x: normed, w.key, gradient: g.key, into: dnormed, keep: 1)
     let dquery = saved.query.backward(scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: w.queryNorm, dnorm: g.queryNorm, batch)
-    linearBackward(dquery, x: normed, w.query, gradients: g.query, into: dnormed, keep: 1)
+    linearBackward(dquery, x: normed, w.query, gradient: g.query, into: dnormed, keep: 1)
     rmsNormBackward(
         dnormed, x: saved.input.matrix(rows: t), weight: w.inputNorm, rstd: saved.rstd.pointer, into: dresidual, dweight: g.inputNorm, batch.compute)
 }
@@ -186,17 +186,17 @@ private func feedForwardBlockForward(_ w: LayerWeights, _ saved: LayerActivation
 }
 
 private func feedForwardBlockBackward(
-    _ w: LayerWeights, gradients g: LayerWeights, _ saved: LayerActivations, dresidual: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch
+    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, dresidual: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch
 ) {
     let t = batch.tokens, compute = batch.compute, normed = saved.middleNormed.matrix(rows: t)
     let gate = saved.gate.matrix(rows: t), up = saved.up.matrix(rows: t), product = scratch.feedForward.matrix(rows: t)
     let dgate = scratch.dgate.matrix(rows: t), dup = scratch.dup.matrix(rows: t), dnormed = scratch.dnormed.matrix(rows: t)
     swigluForward(gate: gate, up: up, into: product, compute)
-    linearBackward(dresidual, x: product, w.down, gradients: g.down, into: nil)
+    linearBackward(dresidual, x: product, w.down, gradient: g.down, into: nil)
     multiply(dresidual, w.down.weight, into: product)
     swigluBackward(product, gate: gate, up: up, dgate: dgate, dup: dup, compute)
-    linearBackward(dgate, x: normed, w.gate, gradients: g.gate, into: dnormed)
-    linearBackward(dup, x: normed, w.up, gradients: g.up, into: dnormed, keep: 1)
+    linearBackward(dgate, x: normed, w.gate, gradient: g.gate, into: dnormed)
+    linearBackward(dup, x: normed, w.up, gradient: g.up, into: dnormed, keep: 1)
     rmsNormBackward(
         dnormed, x: saved.middle.matrix(rows: t), weight: w.feedForwardNorm, rstd: saved.middleRstd.pointer, into: dresidual,
         dweight: g.feedForwardNorm, compute)

@@ -72,11 +72,19 @@ package final class LanguageModel: Sendable {
 
     private func head(_ question: TokenQuestion, _ forest: TokenForest) throws -> any TokenHead { try question.head(of: self, forest) }
 
-    /// Forward, then `derivatives(scores)` — dL/doutput for each sequence, [L] each — then backward into `gradients`
-    /// (laid out as `layout`, `+=`). A shared token's derivatives are summed over the sequences that pass it.
+    /// The same with the gradient of every parameter, laid out as `layout`.
     @discardableResult
     package func accumulateGradients(
         _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob, derivatives: ([SequenceScores]) throws -> [[Float]]
+    ) throws -> [SequenceScores] {
+        try accumulateGradients(sequences, into: DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients)), question, derivatives: derivatives)
+    }
+
+    /// Forward, then `derivatives(scores)` — dL/doutput for each sequence, [L] each — then backward into what of `gradients` is
+    /// trained (`+=`). A shared token's derivatives are summed over the sequences that pass it.
+    @discardableResult
+    package func accumulateGradients(
+        _ sequences: [SequenceQuery], into g: DecoderGradients, _ question: TokenQuestion = .logprob, derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         let batch = try ScoredBatch(sequences, self)
         let t = batch.decoder.tokens
@@ -88,15 +96,15 @@ package final class LanguageModel: Sendable {
         let scores = batch.scores(answers)
         let doutputs = batch.gather(try derivatives(scores))
 
-        let g = DecoderWeights(architecture, layout: layout, buffer: gradients)
         let dhidden = Buffer(t * architecture.hidden), dresidual = Buffer(t * architecture.hidden)
         head.backward(hidden, batch.queries, answers, doutputs, dhidden: dhidden.matrix(rows: t), gradients: g)
         rmsNormBackward(
             dhidden.matrix(rows: t), x: final.input.matrix(rows: t), weight: weights.finalNorm, rstd: final.rstd.pointer,
             into: dresidual.matrix(rows: t), dweight: g.finalNorm, compute)
         backwardLayers(layers, gradients: g, dresidual: dresidual.matrix(rows: t), batch.decoder)
-        embeddingBackward(
-            dresidual.matrix(rows: t), tokenIDs: batch.decoder.forest.tokenIDs, padding: architecture.paddingToken, dweight: g.embedding)
+        if let dembedding = g.embedding {
+            embeddingBackward(dresidual.matrix(rows: t), tokenIDs: batch.decoder.forest.tokenIDs, padding: architecture.paddingToken, dweight: dembedding)
+        }
         return scores
     }
 
@@ -125,7 +133,7 @@ package final class LanguageModel: Sendable {
         return final.output
     }
 
-    private func backwardLayers(_ layers: [LayerActivations], gradients g: DecoderWeights, dresidual: Matrix, _ batch: DecoderBatch) {
+    private func backwardLayers(_ layers: [LayerActivations], gradients g: DecoderGradients, dresidual: Matrix, _ batch: DecoderBatch) {
         let scratch = LayerScratch(architecture, tokens: batch.tokens, training: true)
         for index in layers.indices.reversed() {
             layerBackward(

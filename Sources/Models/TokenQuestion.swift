@@ -35,7 +35,7 @@ final class FrozenModel: Sendable {
 protocol TokenHead {
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer]
     /// dhidden +=, gradients +=.
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights)
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients)
 }
 
 extension TokenQuestion {
@@ -57,7 +57,7 @@ private struct LogprobHead: TokenHead {
 
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { headForward(hidden, weight: weights.head, queries: queries, compute) }
 
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights) {
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
         headBackward(hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden, dweight: gradients.head, compute)
     }
 }
@@ -69,7 +69,7 @@ private struct ValueHead: TokenHead {
         valueHeadForward(hidden, weight: weights.head, bias: weights.headBias, queries: queries)
     }
 
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights) {
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
         valueHeadBackward(hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head, dbias: gradients.headBias)
     }
 }
@@ -79,7 +79,7 @@ private struct TokenLogitHead: TokenHead {
 
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { tokenLogitForward(hidden, weight: weights.head, queries: queries) }
 
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights) {
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
         tokenLogitBackward(hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head)
     }
 }
@@ -95,7 +95,7 @@ private struct DivergenceHead: TokenHead {
 
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { softTargetForward(hidden, weight: weights.head, target: target, queries: queries, compute) }
 
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderWeights) {
+    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
         softTargetBackward(
             hidden, weight: weights.head, target: target, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head, compute)
     }

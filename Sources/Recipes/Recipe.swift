@@ -11,6 +11,7 @@ package struct Recipe: Sendable {
     package var objective: any Objective = PPOClip()
     package var kl = KLPenalty()
     package var optimizer = AdamW()
+    package var trainable: any Trainable = AllParameters()
 
     private static let sections = [
         "name", "reward", "filter", "advantage", "entropy", "objective", "aggregation", "kl", "schedule", "optimizer", "expansion", "trainable",
@@ -52,7 +53,7 @@ package struct Recipe: Sendable {
         kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl")
         readPairs(sections, &reader)
         optimizer = reader.readTyped(sections["optimizer"], [(AdamW.name, AdamW())], default: AdamW.name, at: "optimizer")
-        reader.refuse(sections["trainable"], at: "trainable", known: ["full"])
+        trainable = reader.readTyped(sections["trainable"], TrainableRegistry.all.map { ($0.name, $0.init()) }, default: AllParameters.name, at: "trainable")
         let problems = reader.problems + self.problems
         guard problems.isEmpty else { throw RecipeError(file: file, problems: problems) }
     }
@@ -99,7 +100,7 @@ package struct Recipe: Sendable {
     private var problems: [String] {
         (credit.expansion?.problems ?? []) + (credit.reward.overlong?.problems ?? []) + credit.advantage.problems + (credit.shaping?.problems ?? []) + (credit.mask?.problems ?? [])
             + credit.aggregation.problems + credit.schedule.problems + objective.problems.map { "objective: " + $0 } + kl.problems + optimizer.problems
-            + credit.filter.problems + credit.correction.problems + (credit.pairs?.problems ?? []) + contradictions
+            + trainable.problems + credit.filter.problems + credit.correction.problems + (credit.pairs?.problems ?? []) + contradictions
     }
 
     /// Sections that are well by themselves but not together.
@@ -115,6 +116,9 @@ package struct Recipe: Sendable {
         if objective.isPerSequence, credit.mask != nil { found.append("objective \(name) is a loss of whole sequences; expected no entropy.mask") }
         if kl.isInLoss, objective.output != .logprob { found.append("kl in the loss needs log-probabilities, which objective \(name) does not ask for; expected coef 0") }
         if kl.isInReward, credit.expansion != nil { found.append("kl.placement is reward with an expansion; expected loss") }
+        if trainable.adapters != nil, objective.output == .value || objective.targetDecay != nil {
+            found.append("objective \(name) trains a head or a target network of its own; expected trainable full")
+        }
         if objective.readsPairs, credit.expansion != nil { found.append("objective \(name) reads pairs; expected no expansion") }
         return found
     }
@@ -134,7 +138,7 @@ package struct Recipe: Sendable {
             "aggregation": Self.typed(credit.aggregation, type(of: credit.aggregation).name), "kl": .map(SectionReader.resolved(kl)),
             "schedule": .map(SectionReader.resolved(credit.schedule)), "optimizer": Self.typed(optimizer, AdamW.name),
             "expansion": credit.expansion.map { Self.typed($0, type(of: $0).name) } ?? .null,
-            "trainable": .map(["type": .string("full")]),
+            "trainable": Self.typed(trainable, type(of: trainable).name),
             "correction": .map(SectionReader.resolved(credit.correction)),
             "pairs": credit.pairs.map { .map(SectionReader.resolved($0)) } ?? .null,
         ]
@@ -197,15 +201,6 @@ extension SectionReader {
             if let type = map["type"] { report("\(path).type is \(type.description); expected a word") }
             return (fallback, node)
         default: return (fallback, node)
-        }
-    }
-
-    /// A section whose only types are `known` (without settings of their own).
-    mutating func refuse(_ node: RecipeNode?, at path: String, known: [String]) {
-        guard let node, node != .null else { return }
-        let (name, _) = typeName(node, default: "", at: path)
-        if !known.contains(name) {
-            report("\(path) type '\(name)' is not available in this version; known: \(known.isEmpty ? "none" : known.joined(separator: ", "))")
         }
     }
 }

@@ -63,9 +63,9 @@ package func headForward(_ hidden: Matrix, weight: Matrix, queries: [HeadQuery],
     return answers
 }
 
-/// From dL/dlogprob of each query: dhidden[row] += and dweight +=. Logits are computed once more, chunk by chunk.
+/// From dL/dlogprob of each query: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed once more, chunk by chunk.
 package func headBackward(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], answers: [HeadAnswer], dlogprobs: [Float], dhidden: Matrix, dweight: Matrix,
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], answers: [HeadAnswer], dlogprobs: [Float], dhidden: Matrix, dweight: Matrix?,
     _ compute: Compute
 ) {
     let live = queries.indices.filter { dlogprobs[$0] != 0 }
@@ -84,7 +84,7 @@ package func headBackward(
         }
         let dx = Matrix(drows.pointer, rows: range.count, columns: hidden.columns)
         multiply(z, weight, into: dx)
-        transposedMultiply(z, x, into: dweight, keep: 1)
+        if let dweight { transposedMultiply(z, x, into: dweight, keep: 1) }
         for (i, query) in asked.enumerated() { crux_add(dhidden.row(query.row), dx.row(i), hidden.columns) }
     }
 }

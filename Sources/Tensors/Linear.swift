@@ -21,12 +21,58 @@ package func linearForward(_ x: Matrix, _ weights: LinearWeights, into y: Matrix
     }
 }
 
-/// dx = (keep · dx) + dy · weight, dweight += dyᵀ · x, dbias += Σ_t dy[t]. Pass no `dx` where nothing below needs it.
+/// Where a linear layer's weight gradient goes.
+package protocol LinearGradient: Sendable {
+    /// Adds the share of this product. dy [T, O], x [T, I].
+    func accumulate(_ dy: Matrix, x: Matrix)
+}
+
+/// dweight += dyᵀ · x, dbias += Σ_t dy[t].
+package struct FullLinearGradient: LinearGradient {
+    let weights: LinearWeights
+
+    package init(_ weights: LinearWeights) { self.weights = weights }
+
+    package func accumulate(_ dy: Matrix, x: Matrix) {
+        transposedMultiply(dy, x, into: weights.weight, keep: 1)
+        guard let dbias = weights.bias else { return }
+        for row in 0..<dy.rows { crux_add(dbias.base, dy.row(row), dy.columns) }
+    }
+}
+
+/// Of a weight W + scale · b · a with W frozen, a [r, I], b [O, r]: da += scale · (dy · b)ᵀ · x, db += scale · dyᵀ · (x · aᵀ). No [O, I] matrix
+/// is ever made.
+package struct LowRankGradient: LinearGradient {
+    let a: Matrix
+    let b: Matrix
+    let da: Matrix
+    let db: Matrix
+    let scale: Float
+
+    package init(a: Matrix, b: Matrix, da: Matrix, db: Matrix, scale: Float) { (self.a, self.b, self.da, self.db, self.scale) = (a, b, da, db, scale) }
+
+    package func accumulate(_ dy: Matrix, x: Matrix) {
+        let narrow = Buffer(uninitialized: dy.rows * a.rows)
+        withExtendedLifetime(narrow) {
+            let thin = narrow.matrix(rows: dy.rows)
+            multiplyTransposed(x, a, into: thin)
+            transposedMultiply(dy, thin, into: db, scale: scale, keep: 1)
+            multiply(dy, b, into: thin)
+            transposedMultiply(thin, x, into: da, scale: scale, keep: 1)
+        }
+    }
+}
+
+/// A layer that stands still.
+package struct NoLinearGradient: LinearGradient {
+    package init() {}
+    package func accumulate(_ dy: Matrix, x: Matrix) {}
+}
+
+/// dx = (keep · dx) + dy · weight, and the weight's gradient. Pass no `dx` where nothing below needs it.
 package func linearBackward(
-    _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradients: LinearWeights, into dx: Matrix?, keep: Float = 0
+    _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradient: any LinearGradient, into dx: Matrix?, keep: Float = 0
 ) {
     if let dx { multiply(dy, weights.weight, into: dx, keep: keep) }
-    transposedMultiply(dy, x, into: gradients.weight, keep: 1)
-    guard let dbias = gradients.bias else { return }
-    for row in 0..<dy.rows { crux_add(dbias.base, dy.row(row), dy.columns) }
+    gradient.accumulate(dy, x: x)
 }

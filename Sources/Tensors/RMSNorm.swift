@@ -8,10 +8,10 @@ package func rmsNormForward(_ x: Matrix, weight: Matrix, epsilon: Float, into y:
     }
 }
 
-/// dx += and dweight +=. `x` is the forward input. The weight's gradient is summed per block of rows and then over
+/// dx += and, unless it stands still, dweight +=. `x` is the forward input. The weight's gradient is summed per block of rows and then over
 /// blocks in order, so that it has the same bytes for any number of threads.
 package func rmsNormBackward(
-    _ dy: Matrix, x: Matrix, weight: Matrix, rstd: UnsafeMutablePointer<Float>, into dx: Matrix, dweight: Matrix, _ compute: Compute
+    _ dy: Matrix, x: Matrix, weight: Matrix, rstd: UnsafeMutablePointer<Float>, into dx: Matrix, dweight: Matrix?, _ compute: Compute
 ) {
     let blockRows = max(32, x.rows / 64)
     let partial = Buffer((x.rows + blockRows - 1) / blockRows * x.columns)
@@ -19,6 +19,7 @@ package func rmsNormBackward(
         let sum = partial.pointer + block * x.columns
         for row in rows { crux_rmsnorm_backward(dy.row(row), x.row(row), weight.base, rstd[row], dx.row(row), sum, x.columns) }
     }
+    guard let dweight else { return }
     for block in 0..<partial.count / max(1, x.columns) {
         crux_add(dweight.base, partial.pointer + block * x.columns, x.columns)
     }

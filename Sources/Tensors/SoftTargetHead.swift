@@ -73,7 +73,7 @@ private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadQuery, _ target: So
 
 /// From dL/dKL of each query: dhidden[row] += and dweight +=; nothing flows into the frozen models.
 package func softTargetBackward(
-    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix, _ compute: Compute
+    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?, _ compute: Compute
 ) {
     let live = queries.indices.filter { derivatives[$0] != 0 }, asked = live.map { queries[$0] }
     for range in chunks(live.count, vocabulary: 3 * weight.rows) {
@@ -83,7 +83,7 @@ package func softTargetBackward(
         withExtendedLifetime((rows, drows)) {
             let x = gather(hidden, asked[range], into: rows), dx = drows.matrix(rows: range.count)
             multiply(chunk.policy, weight, into: dx)
-            transposedMultiply(chunk.policy, x, into: dweight, keep: 1)
+            if let dweight { transposedMultiply(chunk.policy, x, into: dweight, keep: 1) }
             for (i, query) in asked[range].enumerated() { crux_add(dhidden.row(query.row), dx.row(i), hidden.columns) }
         }
         chunk.free()

@@ -12,11 +12,11 @@ package func valueHeadForward(_ hidden: Matrix, weight: Matrix, bias: Matrix?, q
 
 /// From dL/dvalue of each query: dhidden[row] +=, dweight +=, dbias +=.
 package func valueHeadBackward(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix, dbias: Matrix?
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?, dbias: Matrix?
 ) {
     for (query, derivative) in zip(queries, derivatives) where derivative != 0 {
         addScaled(weight.base, derivative, into: dhidden.row(query.row), count: hidden.columns)
-        addScaled(hidden.row(query.row), derivative, into: dweight.base, count: hidden.columns)
+        if let dweight { addScaled(hidden.row(query.row), derivative, into: dweight.base, count: hidden.columns) }
         if let dbias { dbias.base[0] += derivative }
     }
 }
@@ -31,10 +31,10 @@ package func tokenLogitForward(_ hidden: Matrix, weight: Matrix, queries: [HeadQ
 }
 
 /// From dL/dlogit of each query: dhidden[row] += and the token's row of dweight +=.
-package func tokenLogitBackward(_ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix) {
+package func tokenLogitBackward(_ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?) {
     for (query, derivative) in zip(queries, derivatives) where derivative != 0 {
         addScaled(weight.row(Int(query.target)), derivative, into: dhidden.row(query.row), count: hidden.columns)
-        addScaled(hidden.row(query.row), derivative, into: dweight.row(Int(query.target)), count: hidden.columns)
+        if let dweight { addScaled(hidden.row(query.row), derivative, into: dweight.row(Int(query.target)), count: hidden.columns) }
     }
 }
 

@@ -8,12 +8,14 @@ import Tensors
 
 /// One optimizer step: gradients summed over the step's rollouts in micro-batches, clipped, applied.
 struct OptimizerStep {
-    let model: LanguageModel
+    let training: any Training
     let recipe: Recipe
     let gradients: Buffer
     let question: TokenQuestion
     let seed: UInt64
     let microBatchTokens: Int?
+
+    private var model: LanguageModel { training.model }
 
     /// Activations of a micro-batch stay below this many floats (4 GiB).
     private static let activationFloats = 1 << 30
@@ -42,6 +44,7 @@ struct OptimizerStep {
         try requireFinite(norm, state)
         state.step += 1
         apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
+        training.settle()
         moveTarget(state)
         return metrics(totals, step: state.step, norm: norm, seconds: Date().timeIntervalSince(start))
     }
@@ -91,7 +94,7 @@ struct OptimizerStep {
     }
 
     private func accumulate(_ batch: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ totals: inout Totals) throws {
-        try model.accumulateGradients(batch.joined().map { query(rows[$0]) }, into: gradients, question) { scores in
+        try model.accumulateGradients(batch.joined().map { query(rows[$0]) }, into: training.gradients(into: gradients), question) { scores in
             var gradients: [[Float]] = [], next = 0
             for unit in batch {
                 gradients += derivatives(unit, rows, Array(scores[next..<next + unit.count]), preview, &totals)

@@ -35,28 +35,23 @@ struct SavedStep {
 
     // MARK: state
 
-    /// Weights (masters where there are any) and moments.
-    func load(_ checkpoint: Checkpoint) throws -> TrainingState {
-        let weights = try Checkpoint(directory: path, as: checkpoint.architecture.valueHead == nil ? .languageModel : .critic)
-        guard zip(weights.layout.parameters, checkpoint.layout.parameters).allSatisfy({ $0.name == $1.name && $0.shape == $1.shape }),
-            weights.layout.count == checkpoint.layout.count
-        else { throw StageError(.invalidInput, "\(path): found other parameters than in \(checkpoint.directory), expected the same names and shapes") }
-        let file = try SafetensorsFile(path: statePath)
-        let state = TrainingState(parameters: try weights.loadParameters(), step: try savedStep(file))
-        for parameter in checkpoint.layout.parameters {
+    /// Parameters (masters where there are any) and moments.
+    func load(_ form: any TrainedForm) throws -> TrainingState {
+        let state = TrainingState(parameters: try form.load(from: path), step: 0), file = try SafetensorsFile(path: statePath)
+        state.step = try savedStep(file)
+        for parameter in form.layout.parameters {
             try read("exp_avg.", parameter, file, into: state.expAvg)
             try read("exp_avg_sq.", parameter, file, into: state.expAvgSq)
             if file.header["master." + parameter.name] != nil { try read("master.", parameter, file, into: state.parameters) }
         }
-        try loadTarget(state, checkpoint, file)
+        try loadTarget(state, form.layout, file)
         return state
     }
 
-    private func loadTarget(_ state: TrainingState, _ checkpoint: Checkpoint, _ file: SafetensorsFile) throws {
-        let parameters = checkpoint.layout.parameters
-        guard let first = parameters.first, file.header["target." + first.name] != nil else { return }
-        let target = Buffer(checkpoint.layout.count)
-        for parameter in parameters { try read("target.", parameter, file, into: target) }
+    private func loadTarget(_ state: TrainingState, _ layout: ParameterLayout, _ file: SafetensorsFile) throws {
+        guard let first = layout.parameters.first, file.header["target." + first.name] != nil else { return }
+        let target = Buffer(layout.count)
+        for parameter in layout.parameters { try read("target.", parameter, file, into: target) }
         state.target = target
     }
 
@@ -68,23 +63,16 @@ struct SavedStep {
     }
 
     private func read(_ prefix: String, _ parameter: ParameterLayout.Parameter, _ file: SafetensorsFile, into target: Buffer) throws {
-        let tensor = try file.tensor(prefix + parameter.name)
-        guard tensor.dtype == .f32, tensor.shape == parameter.shape else {
-            throw FormatError(
-                file: statePath, place: "tensor '\(tensor.name)'", found: "\(tensor.dtype.rawValue) \(tensor.shape)", expected: "F32 \(parameter.shape)")
-        }
-        withExtendedLifetime(file) {
-            UnsafeMutableRawPointer(target.pointer + parameter.range.lowerBound).copyMemory(from: file.bytes(of: tensor).baseAddress ?? UnsafeRawPointer(target.pointer), byteCount: 4 * parameter.range.count)
-        }
+        try file.copy(prefix + parameter.name, shape: parameter.shape, into: target.pointer + parameter.range.lowerBound)
     }
 
     /// Writes checkpoint and state into a folder of another name, which then takes its own.
-    static func save(_ state: TrainingState, _ checkpoint: Checkpoint, metrics: [MetricsRow], in directory: StageDirectory) throws {
+    static func save(_ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory) throws {
         let step = SavedStep(path: directory.file(name(state.step)), step: state.step)
         let unfinished = step.path + AtomicFile.temporarySuffix
         try recreate(unfinished)
-        try checkpoint.save(state.parameters, to: unfinished)
-        try SavedStep(path: unfinished, step: state.step).writeState(state, checkpoint)
+        try form.save(state.parameters, to: unfinished)
+        try SavedStep(path: unfinished, step: state.step).writeState(state, form)
         try writeMetrics(metrics, to: directory.workPath + "/metrics-\(name(state.step)).arrow", directory)
         try? FileManager.default.removeItem(atPath: step.path)
         guard rename(unfinished, step.path) == 0 else {
@@ -102,10 +90,10 @@ struct SavedStep {
     /// A checkpoint of the target network beside the steps.
     static let targetName = "target"
 
-    static func saveTarget(_ target: Buffer, _ checkpoint: Checkpoint, in directory: StageDirectory) throws {
+    static func saveTarget(_ target: Buffer, _ form: any TrainedForm, in directory: StageDirectory) throws {
         let path = directory.file(targetName), unfinished = path + AtomicFile.temporarySuffix
         try recreate(unfinished)
-        try checkpoint.save(target, to: unfinished)
+        try form.save(target, to: unfinished)
         try? FileManager.default.removeItem(atPath: path)
         guard rename(unfinished, path) == 0 else { throw IOError(file: path, action: "rename the target network", reason: String(cString: strerror(errno))) }
         try syncFolder(of: path)
@@ -118,9 +106,9 @@ struct SavedStep {
         }
     }
 
-    private func writeState(_ state: TrainingState, _ checkpoint: Checkpoint) throws {
-        let parameters = checkpoint.layout.parameters
-        let halves = parameters.filter { checkpoint.isHalf($0.name) }
+    private func writeState(_ state: TrainingState, _ form: any TrainedForm) throws {
+        let parameters = form.layout.parameters
+        let halves = parameters.filter { form.needsMaster($0.name) }
         let parts = parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
             + halves.map { ("master.", $0, state.parameters) } + (state.target.map { target in parameters.map { ("target.", $0, target) } } ?? [])
         let tensors = parts.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
@@ -147,5 +135,11 @@ final class TrainingState {
         self.step = step
         expAvg = Buffer(parameters.count)
         expAvgSq = Buffer(parameters.count)
+    }
+
+    /// Moments, target and step of another state.
+    init(parameters: Buffer, like other: TrainingState) {
+        self.parameters = parameters
+        (expAvg, expAvgSq, target, step) = (other.expAvg, other.expAvgSq, other.target, other.step)
     }
 }

@@ -22,24 +22,24 @@ struct UpdateRun {
         try checkRows()
         let first = resume?.step ?? 0
         let schedule = optimizerSteps()
-        let (state, earlier) = try startingState()
+        let (training, form) = try trainedPart()
+        let (state, earlier) = try startingState(training, form)
         var metrics = earlier
-        let model = LanguageModel(checkpoint.architecture, parameters: state.parameters, threads: context.threads)
         if recipe.objective.targetDecay != nil, state.target == nil { state.target = copy(state.parameters) }
         let step = OptimizerStep(
-            model: model, recipe: recipe, gradients: Buffer(model.layout.count), question: question, seed: context.options.seed, microBatchTokens: microBatchTokens)
+            training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question, seed: context.options.seed, microBatchTokens: microBatchTokens)
         let progress = ProgressLine(context, total: schedule.count, unit: "steps")
         progress.advance(by: state.step - first)
         for part in schedule.dropFirst(state.step - first) {
             try context.checkInterruption()
             metrics.append(try step.run(part.map { rows[$0] }, state))
-            if let saveEvery, state.step % saveEvery == 0 { try SavedStep.save(state, checkpoint, metrics: metrics, in: directory) }
+            if let saveEvery, state.step % saveEvery == 0 { try SavedStep.save(state, form, metrics: metrics, in: directory) }
             progress.advance(note: note(metrics.last))
         }
         if saveEvery == nil || state.step % (saveEvery ?? 1) != 0 || schedule.isEmpty {
-            try SavedStep.save(state, checkpoint, metrics: metrics, in: directory)
+            try SavedStep.save(state, form, metrics: metrics, in: directory)
         }
-        if let target = state.target { try SavedStep.saveTarget(target, checkpoint, in: directory) }
+        if let target = state.target { try SavedStep.saveTarget(target, form, in: directory) }
         return try finish(metrics)
     }
 
@@ -57,16 +57,25 @@ struct UpdateRun {
         return (0..<recipe.credit.schedule.epochs).flatMap { _ in once }
     }
 
-    /// The newest whole step that this directory holds, else the resumed one, else the checkpoint.
-    private func startingState() throws -> (TrainingState, [MetricsRow]) {
+    /// What the recipe trains, and how that lies on disk.
+    private func trainedPart() throws -> (any Training, any TrainedForm) {
+        let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
+        guard let adapters = recipe.trainable.adapters else { return (FullTraining(model), CheckpointForm(checkpoint: checkpoint)) }
+        let training = LowRankTraining(model, rank: adapters.rank, alpha: adapters.alpha, targets: adapters.targets, seed: context.options.seed)
+        return (training, AdapterForm(checkpoint: checkpoint, settings: adapters, training: training))
+    }
+
+    /// The newest whole step that this directory holds, else the resumed one, else the beginning. The state's parameters are the
+    /// training's own.
+    private func startingState(_ training: any Training, _ form: any TrainedForm) throws -> (TrainingState, [MetricsRow]) {
         if let saved = SavedStep.all(in: directory.path).last {
             let path = directory.workPath + "/metrics-\(SavedStep.name(saved.step)).arrow"
             let metrics = try ArrowTableReader(path: path, table: Tables.metrics).rows()
             context.say("going on after step \(saved.step)")
-            return (try saved.load(checkpoint), metrics)
+            return (try saved.load(form).moved(into: training), metrics)
         }
-        if let resume { return (try resume.load(checkpoint), []) }
-        return (TrainingState(parameters: try checkpoint.loadParameters(), step: 0), [])
+        if let resume { return (try resume.load(form).moved(into: training), []) }
+        return (TrainingState(parameters: training.parameters, step: 0), [])
     }
 
     private func checkRows() throws {
@@ -112,7 +121,12 @@ struct UpdateRun {
     }
 
     private func describe(_ name: String) throws -> [Manifest.File] {
-        try FileManager.default.contentsOfDirectory(atPath: directory.path + "/" + name).sorted().map { try Manifest.describe(name + "/" + $0, in: directory.path) }
+        try FileManager.default.subpathsOfDirectory(atPath: directory.path + "/" + name).sorted().filter { !isFolder(directory.path + "/" + name + "/" + $0) }.map { try Manifest.describe(name + "/" + $0, in: directory.path) }
+    }
+
+    private func isFolder(_ path: String) -> Bool {
+        var isFolder: ObjCBool = false
+        return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
     }
 
     private func measures(_ row: MetricsRow) -> String {
@@ -124,5 +138,14 @@ struct UpdateRun {
 
     private func note(_ row: MetricsRow?) -> String {
         row.map { "loss \(text($0.loss))  \(text(Double($0.trainableTokens) / max($0.seconds, 1e-9))) tokens/s" } ?? ""
+    }
+}
+
+extension TrainingState {
+    /// This state with its parameters in the training's own array, whose model follows.
+    fileprivate func moved(into training: any Training) -> TrainingState {
+        training.parameters.pointer.update(from: parameters.pointer, count: parameters.count)
+        training.settle()
+        return TrainingState(parameters: training.parameters, like: self)
     }
 }

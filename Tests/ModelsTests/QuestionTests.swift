@@ -85,4 +85,40 @@ import Testing
         // The prefix is one: so are its answers.
         #expect(compared[0].kl[2] == compared[1].kl[2])
     }
+
+    @Test func adaptersHaveTheGradientOfTheirProduct() throws {
+        let checkpoint = try Checkpoint(directory: fixture("policy"))
+        let model = LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
+        let before = try model.score(sequences)
+        let training = LowRankTraining(model, rank: 3, alpha: 6, targets: ["q_proj", "down_proj"], seed: 4)
+        #expect(training.layout.parameters.count == 2 * 2 * checkpoint.architecture.layers)
+        // B is 0 at first: the model is what it was, and only B has a gradient.
+        let first = Buffer(training.layout.count)
+        #expect(try model.accumulateGradients(sequences, into: training.gradients(into: first)) { _ in coefficients }.map(\.outputs) == before.map(\.outputs))
+        for parameter in training.layout.parameters {
+            let isZero = parameter.range.allSatisfy { first.pointer[$0] == 0 }
+            #expect(isZero == parameter.name.hasSuffix("lora_A.weight"), "\(parameter.name)")
+        }
+
+        var generator = SplitMix(seed: 8)
+        for i in 0..<training.parameters.count { training.parameters.pointer[i] = 0.1 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
+        training.settle()
+        let own = Buffer(training.layout.count), full = Buffer(model.layout.count)
+        try model.accumulateGradients(sequences, into: training.gradients(into: own)) { _ in coefficients }
+        try model.accumulateGradients(sequences, into: full) { _ in coefficients }
+        // dA = s Bᵀ dW, dB = s dW Aᵀ with s = alpha / rank.
+        for (a, b) in zip(training.layout.parameters, training.layout.parameters.dropFirst()) where a.name.hasSuffix("lora_A.weight") {
+            let name = a.name.replacingOccurrences(of: "base_model.model.", with: "").replacingOccurrences(of: ".lora_A", with: "")
+            let weight = try #require(model.layout[name]), (rows, columns) = (weight.shape[0], weight.shape[1])
+            func value(_ buffer: Buffer, _ range: Range<Int>, _ index: Int) -> Double { Double(buffer.pointer[range.lowerBound + index]) }
+            for (r, i) in [(0, 0), (2, columns - 1)] {
+                let expected = (0..<rows).reduce(0.0) { $0 + 2 * value(training.parameters, b.range, $1 * 3 + r) * value(full, weight.range, $1 * columns + i) }
+                #expect(isClose(value(own, a.range, r * columns + i), expected, absolute: 1e-4, relative: 1e-4), "\(a.name)")
+            }
+            for (o, r) in [(0, 1), (rows - 1, 2)] {
+                let expected = (0..<columns).reduce(0.0) { $0 + 2 * value(full, weight.range, o * columns + $1) * value(training.parameters, a.range, r * columns + $1) }
+                #expect(isClose(value(own, b.range, o * 3 + r), expected, absolute: 1e-4, relative: 1e-4), "\(b.name)")
+            }
+        }
+    }
 }

@@ -37,7 +37,8 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
         #expect(problems("advantage: {type: grop}").first == "unknown advantage type 'grop'; known: \(AdvantageRegistry.all.map { $0.name }.joined(separator: ", "))")
         #expect(problems("expansion: {type: fr4e}").first == "unknown expansion type 'fr4e'; known: fr3e, s_grpo, vineppo")
         #expect(problems("expansion: {type: fr3e, anchor: 2}").first?.contains("known: anchor_score, anchors, bases") == true)
-        #expect(problems("trainable: {type: lora}").first?.contains("known: full") == true)
+        #expect(problems("trainable: {type: dora}").first?.contains("known: full, lora") == true)
+        #expect(problems("trainable: {type: lora, targets: [q_proj, w_proj]}").first?.contains("known: q_proj") == true)
     }
 
     @Test func allProblemsAreShownAtOnce() {

@@ -67,6 +67,29 @@ import Testing
         return withExtendedLifetime(file) { file.bytes(of: tensor).bindMemory(to: UInt16.self).map { Float(bitPattern: UInt32($0) << 16) } }
     }
 
+    @Test func adaptersAreTrainedAloneAndGoneOnFrom() throws {
+        let lora = "\ntrainable: {type: lora, rank: 4, alpha: 8, targets: [q_proj, up_proj], merged: true}\n"
+        let both = try planned(edit: { $0.replacingOccurrences(of: "epochs: 1", with: "epochs: 2").replacingOccurrences(of: "lr: 1.0e-6", with: "lr: 1.0e-3") + lora })
+        try both.update(to: "both")
+        let once = try planned(edit: { $0.replacingOccurrences(of: "lr: 1.0e-6", with: "lr: 1.0e-3") + lora })
+        try once.update(to: "first")
+        try once.update(to: "second", ["--resume-from", once.folder("first")])
+        let step = both.folder("both/step-000012")
+        #expect(try contents(of: step) == contents(of: once.folder("second/step-000012")))
+
+        let adapters = try SafetensorsFile(path: step + "/adapter_model.safetensors"), layers = 4
+        #expect(adapters.header.tensors.count == 2 * 2 * layers)
+        #expect(adapters.header["base_model.model.model.layers.3.mlp.up_proj.lora_B.weight"]?.shape == [352, 4])
+        let settings = try #require(try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: step + "/adapter_config.json"))) as? [String: Any])
+        #expect(settings["peft_type"] as? String == "LORA" && settings["r"] as? Int == 4 && settings["target_modules"] as? [String] == ["q_proj", "up_proj"])
+        // Merged, only what was adapted has moved.
+        let merged = try SafetensorsFile(path: step + "/merged/model.safetensors"), base = try SafetensorsFile(path: fixture("policy/model.safetensors"))
+        for info in base.header.tensors {
+            let same = try withExtendedLifetime((merged, base)) { try Array(merged.bytes(of: merged.tensor(info.name))) == Array(base.bytes(of: base.tensor(info.name))) }
+            #expect(same != (info.name.contains("q_proj") || info.name.contains("up_proj")), "\(info.name)")
+        }
+    }
+
     @Test func aCheckpointOfAnotherVocabularyIsRefused() throws {
         let run = try planned()
         let folder = try run.folder.folder("small")

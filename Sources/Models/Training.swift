@@ -1,0 +1,102 @@
+import Randomness
+import Tensors
+
+/// What of a model is trained: its parameters in one flat array, where their gradients go, and how the model follows them.
+package protocol Training: Sendable {
+    var model: LanguageModel { get }
+    /// Names and places in `parameters`.
+    var layout: ParameterLayout { get }
+    var parameters: Buffer { get }
+    /// Gradients into a buffer laid out as `layout`.
+    func gradients(into buffer: Buffer) -> DecoderGradients
+    /// The parameters have moved: the model's weights follow.
+    func settle()
+}
+
+/// Every parameter of the model.
+package struct FullTraining: Training {
+    package let model: LanguageModel
+    package var layout: ParameterLayout { model.layout }
+    package var parameters: Buffer { model.parameters }
+
+    package init(_ model: LanguageModel) { self.model = model }
+
+    package func gradients(into buffer: Buffer) -> DecoderGradients {
+        DecoderGradients(full: DecoderWeights(model.architecture, layout: model.layout, buffer: buffer))
+    }
+
+    package func settle() {}
+}
+
+/// Low-rank adapters on some linear layers: W = W₀ + scale · B · A, A [r, I] and B [O, r] trained, W₀ frozen (LoRA, arXiv 2106.09685). The model runs on
+/// the merged weights, so its passes cost what they cost without; only weight gradients are those of the adapters.
+package struct LowRankTraining: Training {
+    package let model: LanguageModel
+    package let layout: ParameterLayout
+    package let parameters: Buffer
+    private let scale: Float
+    private let places: [Place]
+
+    /// One adapted linear layer.
+    private struct Place: Sendable {
+        let layer: Int
+        let linear: LinearPlace
+        let frozen: Buffer
+        let a: Range<Int>
+        let b: Range<Int>
+    }
+
+    /// As PEFT names them.
+    static func prefix(_ layer: Int, _ linear: LinearPlace) -> String { "base_model.model.model.layers.\(layer).\(linear.name)" }
+
+    package static let knownTargets = LinearPlace.all.map(\.shortName)
+
+    /// A is uniform in ±1/√I (PEFT's kaiming_uniform with a = √5), B is 0: the model begins as it was.
+    package init(_ model: LanguageModel, rank: Int, alpha: Double, targets: [String], seed: UInt64) {
+        var layout = ParameterLayout(), places: [Place] = []
+        for layer in 0..<model.architecture.layers {
+            for linear in LinearPlace.all where targets.contains(linear.shortName) {
+                let weight = model.weights.layers[layer][keyPath: linear.weights].weight, frozen = Buffer(uninitialized: weight.rows * weight.columns)
+                frozen.pointer.update(from: weight.base, count: frozen.count)
+                let name = Self.prefix(layer, linear)
+                layout.add(name + ".lora_A.weight", [rank, weight.columns])
+                let a = layout.parameters[layout.parameters.count - 1].range
+                layout.add(name + ".lora_B.weight", [weight.rows, rank])
+                places.append(Place(layer: layer, linear: linear, frozen: frozen, a: a, b: layout.parameters[layout.parameters.count - 1].range))
+            }
+        }
+        (self.model, self.layout, self.places) = (model, layout, places)
+        scale = Float(alpha / Double(rank))
+        parameters = Buffer(layout.count)
+        var random = SplitMix64(seed: seed)
+        for place in places {
+            let bound = 1 / Double(place.a.count / rank).squareRoot()
+            for index in place.a { parameters.pointer[index] = Float((2 * random.uniform() - 1) * bound) }
+        }
+    }
+
+    private func matrices(_ place: Place, in buffer: Buffer) -> (a: Matrix, b: Matrix) {
+        let rank = layout.parameters[0].shape[0]
+        return (
+            Matrix(buffer.pointer + place.a.lowerBound, rows: rank, columns: place.a.count / rank), Matrix(buffer.pointer + place.b.lowerBound, rows: place.b.count / rank, columns: rank)
+        )
+    }
+
+    package func gradients(into buffer: Buffer) -> DecoderGradients {
+        var layers = [LayerGradients](repeating: LayerGradients(), count: model.architecture.layers)
+        for place in places {
+            let own = matrices(place, in: parameters), gradient = matrices(place, in: buffer)
+            layers[place.layer][keyPath: place.linear.gradient] = LowRankGradient(a: own.a, b: own.b, da: gradient.a, db: gradient.b, scale: scale)
+        }
+        return DecoderGradients(layers: layers)
+    }
+
+    /// Merges anew from the frozen weights, so that no rounding adds up over steps.
+    package func settle() {
+        for place in places {
+            let weight = model.weights.layers[place.layer][keyPath: place.linear.weights].weight, own = matrices(place, in: parameters)
+            weight.base.update(from: place.frozen.pointer, count: place.frozen.count)
+            multiply(own.b, own.a, into: weight, scale: scale, keep: 1)
+        }
+    }
+}

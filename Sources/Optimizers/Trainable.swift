@@ -1,0 +1,55 @@
+/// What of a model a recipe trains. The conforming struct's properties are the recipe's keys of `trainable`.
+package protocol Trainable: Codable, Sendable {
+    static var name: String { get }
+    static var source: String { get }
+    init()
+    var problems: [String] { get }
+    /// Settings of adapters; nil where the model's own parameters are trained.
+    var adapters: LowRankAdapters? { get }
+}
+
+package enum TrainableRegistry {
+    package static let all: [any Trainable.Type] = [AllParameters.self, LowRankAdapters.self]
+}
+
+/// Every parameter.
+package struct AllParameters: Trainable {
+    package static let name = "full"
+    package static let source = "every parameter"
+
+    package init() {}
+
+    package var problems: [String] { [] }
+    package var adapters: LowRankAdapters? { nil }
+}
+
+/// Low-rank adapters on the named projections of every layer, written in PEFT's format.
+package struct LowRankAdapters: Trainable {
+    package static let name = "lora"
+    package static let source = "LoRA, arXiv 2106.09685; format of PEFT"
+
+    /// r
+    package var rank = 16
+    /// The adapters' product is scaled by alpha / rank.
+    package var alpha = 32.0
+    package var targets = ["q_proj", "v_proj"]
+    /// Also writes a checkpoint with the adapters merged in, `merged/` beside them.
+    package var merged = false
+
+    package static let knownTargets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+    package init() {}
+
+    package var adapters: LowRankAdapters? { self }
+
+    package var problems: [String] {
+        var problems: [String] = []
+        if rank < 1 { problems.append("trainable.rank is \(rank); expected at least 1") }
+        if !(alpha > 0) { problems.append("trainable.alpha is \(alpha); expected more than 0") }
+        if targets.isEmpty { problems.append("trainable.targets is empty; expected some of \(Self.knownTargets.joined(separator: ", "))") }
+        for target in targets where !Self.knownTargets.contains(target) {
+            problems.append("trainable.targets has '\(target)'; known: \(Self.knownTargets.joined(separator: ", "))")
+        }
+        return problems
+    }
+}
