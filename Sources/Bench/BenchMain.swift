@@ -10,7 +10,9 @@ enum BenchMain {
     static func main() throws {
         let threads = ProcessInfo.processInfo.activeProcessorCount
         let machine = MachineLimits.measure(threads: threads)
-        print("machine: \(threads) threads, reads \(text(machine.readBandwidth / 1e9)) GB/s from memory, sgemm \(text(machine.multiplyRate / 1e9)) GFLOP/s (2048 x 4864 x 896)")
+        print(
+            "machine: \(threads) threads, reads \(text(machine.readBandwidth / 1e9)) GB/s from memory, sgemm \(text(machine.multiplyRate / 1e9)) GFLOP/s (2048 x 4864 x 896)"
+        )
         let words = CommandLine.arguments.dropFirst(), python = words.firstIndex(of: "--python").map { words[$0 + 1] }
         let named = words.filter { ["stages", "update", "generation"].contains($0) }
         func wants(_ name: String) -> Bool { named.isEmpty || named.contains(name) }

@@ -294,7 +294,9 @@ package struct CreditPolicy: Sendable {
             let entropies = rows.flatMap { row in trainable(inputs[plan.kept[row].index]) }
             let (kept, threshold) = mask.keep(entropies, seed: seed &+ UInt64(number))
             if let threshold { plan.thresholds.append(threshold) }
-            if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, threshold == 0, !plan.warnings.contains(Self.zeroThreshold) { plan.warnings.append(Self.zeroThreshold) }
+            if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, threshold == 0, !plan.warnings.contains(Self.zeroThreshold) {
+                plan.warnings.append(Self.zeroThreshold)
+            }
             var next = 0
             for row in rows {
                 for t in plan.kept[row].entropyMask.indices where inputs[plan.kept[row].index].mask[t] {

@@ -54,7 +54,8 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     package var problems: [String] {
         let moving = policy == .current && scope == .plan ? ["entropy.mask.policy is current with scope plan; expected scope step, group or rollout"] : []
         let several = shares.count > 1 ? ["entropy.mask has \(shares.keys.sorted().joined(separator: " and ")); expected one of them"] : []
-        return moving + several + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
+        return moving + several
+            + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
     }
 
     /// The mask over one scope's tokens, and its threshold. `entropies` are those of trainable tokens in row order; `seed`

@@ -12,7 +12,8 @@ package struct GeneralizedAdvantage: AdvantageEstimator {
     package init() {}
 
     package var problems: [String] {
-        ((0...1).contains(gamma) ? [] : ["advantage.gamma is \(gamma); expected 0 to 1"]) + ((0...1).contains(lambda) ? [] : ["advantage.lambda is \(lambda); expected 0 to 1"])
+        ((0...1).contains(gamma) ? [] : ["advantage.gamma is \(gamma); expected 0 to 1"])
+            + ((0...1).contains(lambda) ? [] : ["advantage.lambda is \(lambda); expected 0 to 1"])
     }
 
     package var columns: Set<TokenColumn> { [.values] }

@@ -46,7 +46,6 @@ package struct MonteCarloSoftAdvantage: AdvantageEstimator {
     private static func behind(_ values: [Double]) -> [Double] { Array(discountedReturns(values, gamma: 1).dropFirst()) + (values.isEmpty ? [] : [0]) }
 }
 
-
 /// exp(-d) + d - 1
 private func k3(_ d: Double) -> Double { expm1(-d) + d }
 

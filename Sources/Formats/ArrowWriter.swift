@@ -109,8 +109,8 @@ package struct ArrowTableWriter<Row> {
     private func compressionTable(_ builder: inout FlatBufferBuilder) -> Int? {
         guard compression != .none else { return nil }
         builder.startTable()
-        builder.add(0, Int8(1))     // ZSTD
-        builder.add(1, Int8(0))     // per buffer
+        builder.add(0, Int8(1))  // ZSTD
+        builder.add(1, Int8(0))  // per buffer
         return builder.endTable()
     }
 

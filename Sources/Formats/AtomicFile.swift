@@ -80,5 +80,5 @@ package func syncFolder(of path: String) throws {
     let descriptor = open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw IOError.fromErrno(path, "open the folder to sync it") }
     defer { close(descriptor) }
-    _ = fsync(descriptor)     // some file systems refuse it for folders; the rename itself has succeeded
+    _ = fsync(descriptor)  // some file systems refuse it for folders; the rename itself has succeeded
 }

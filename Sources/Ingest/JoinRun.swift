@@ -52,7 +52,8 @@ struct JoinRun {
             guard let result = EngineDialects.decodeResult(line, as: dialects) else {
                 last = found.rejected.count
                 return found.rejected.append(
-                    rejectedRow(file, number - 1, nil, "damaged_line", "found '\(String(decoding: line.prefix(60), as: UTF8.self))', expected a result with its custom_id"))
+                    rejectedRow(
+                        file, number - 1, nil, "damaged_line", "found '\(String(decoding: line.prefix(60), as: UTF8.self))', expected a result with its custom_id"))
             }
             do { try take(try join.join(result), file, number - 1, &found) } catch let error as Rejection {
                 found.rejected.append(rejectedRow(file, number - 1, error.rolloutID, error.reason, error.detail))

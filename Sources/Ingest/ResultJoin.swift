@@ -101,7 +101,9 @@ struct ResultJoin {
         }
         var tokens = tokenizer.tokenizer.encode(result.text, addingSpecialTokens: false)
         // Engines count the token that stopped them, but leave it out of the text.
-        if result.finishReason == "stop", result.tokenCount.map({ $0 == tokens.count + 1 }) ?? true, let stop = tokenizer.stopTokens.min(), tokenizer.stopTokens.count == 1 {
+        if result.finishReason == "stop", result.tokenCount.map({ $0 == tokens.count + 1 }) ?? true, let stop = tokenizer.stopTokens.min(),
+            tokenizer.stopTokens.count == 1
+        {
             tokens.append(stop)
         }
         guard !tokens.isEmpty else { throw reject(job.customID, "empty_continuation", "no text", "at least one token") }

@@ -27,11 +27,12 @@ struct LogitsCheck {
 
     func requireFinite(rolloutID: String) throws {
         guard let (row, status) = firstBad else { return }
-        let (reason, found) = switch status {
-        case CRUX_ROW_NAN: ("nan_logits", "NaN")
-        case CRUX_ROW_POSITIVE_INFINITY: ("infinite_logits", "+inf")
-        default: ("empty_logits", "nothing but -inf")
-        }
+        let (reason, found) =
+            switch status {
+            case CRUX_ROW_NAN: ("nan_logits", "NaN")
+            case CRUX_ROW_POSITIVE_INFINITY: ("infinite_logits", "+inf")
+            default: ("empty_logits", "nothing but -inf")
+            }
         throw Rejection(rolloutID, reason, found: "\(found) in logits row \(row)", expected: "finite logits, or -inf for impossible tokens")
     }
 

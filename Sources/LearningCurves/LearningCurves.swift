@@ -91,7 +91,8 @@ package enum CurveTable {
     /// Every row of a curve, for a spreadsheet.
     package static func csv(_ rows: [LoopRow]) -> String {
         func text(_ value: Double?) -> String { value.map { String(format: "%.6f", $0) } ?? "" }
-        let header = "iteration,prompts,rollouts,sampled_tokens,optimizer_steps,train_accuracy,reward_mean,entropy,completion_length,grad_norm,"
+        let header =
+            "iteration,prompts,rollouts,sampled_tokens,optimizer_steps,train_accuracy,reward_mean,entropy,completion_length,grad_norm,"
             + "heldout_accuracy,heldout_entropy,heldout_length\n"
         return rows.reduce(into: header) { csv, row in
             let counts = [Int64(row.iteration), row.prompts, row.rollouts, row.sampledTokens, row.optimizerSteps].map { "\($0)" }

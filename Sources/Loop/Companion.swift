@@ -27,7 +27,9 @@ struct Companion: Sendable {
         case (_, .process): role = .processReward
         default:
             throw StageError(
-                .usage, "--companion \(path): found objective \(type(of: recipe.objective).name), expected one that trains a critic (value), a Q network (etpo_q) or a reward model (prime_ce)")
+                .usage,
+                "--companion \(path): found objective \(type(of: recipe.objective).name), expected one that trains a critic (value), a Q network (etpo_q) or a reward model (prime_ce)"
+            )
         }
     }
 
@@ -64,7 +66,9 @@ struct ModelNeeds: Sendable {
 
     /// Roles that nobody fills, with the recipe that would.
     func missing(_ companions: [Companion]) -> [String] {
-        let examples: [Companion.Role: String] = [.critic: "recipes/ppo-critic.yaml", .processReward: "recipes/prime-reward-model.yaml", .qNetwork: "recipes/etpo-q.yaml"]
+        let examples: [Companion.Role: String] = [
+            .critic: "recipes/ppo-critic.yaml", .processReward: "recipes/prime-reward-model.yaml", .qNetwork: "recipes/etpo-q.yaml",
+        ]
         return roles.subtracting(companions.map(\.role)).compactMap { examples[$0] }.sorted()
     }
 

@@ -38,7 +38,8 @@ struct Iteration {
         guard let data = FileManager.default.contents(atPath: path("record.json")) else { return nil }
         do { return try JSONDecoder().decode(LoopRow.self, from: data) } catch {
             throw FormatError(
-                file: path("record.json"), place: "", found: "a damaged record", expected: "JSON as crux-loop writes it", remedy: "Remove the iteration's folder and run again.")
+                file: path("record.json"), place: "", found: "a damaged record", expected: "JSON as crux-loop writes it",
+                remedy: "Remove the iteration's folder and run again.")
         }
     }
 

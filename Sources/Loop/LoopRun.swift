@@ -69,7 +69,8 @@ struct LoopRun {
         let first = records.reduce(0) { $0 + Int($1.prompts) }, count = promptCount(after: records)
         try AtomicFile.write(prompts.lines(from: first, count: count), to: iteration.path("prompts.jsonl"))
         row.prompts = Int64(count)
-        try sample(iteration, "rollout", policy, ["--prompts", iteration.path("prompts.jsonl"), "--group-size", "\(command.groupSize)", "--max-tokens", "\(command.maxTokens)"])
+        try sample(
+            iteration, "rollout", policy, ["--prompts", iteration.path("prompts.jsonl"), "--group-size", "\(command.groupSize)", "--max-tokens", "\(command.maxTokens)"])
         try ingestAndScore(iteration, "", [], needs.flags(policy: policy, start: command.checkpoint, companions: companions, before: before))
         try addSampled(iteration, "rollout", &row)
         try addScored(iteration, "score", &row)
@@ -89,14 +90,18 @@ struct LoopRun {
         let resume = iteration.number > 1 ? ["--resume-from", iteration.before.path(companion.updateName)] : []
         try stages.run(
             "crux-update",
-            ["--plan", iteration.path(companion.planName), "--checkpoint", try companion.checkpoint(after: iteration.before, start: command.checkpoint), "--output",
-                iteration.path(companion.updateName)] + resume + threads)
+            [
+                "--plan", iteration.path(companion.planName), "--checkpoint", try companion.checkpoint(after: iteration.before, start: command.checkpoint), "--output",
+                iteration.path(companion.updateName),
+            ] + resume + threads)
     }
 
     /// Models that stand still beside the policy in its update.
     private func frozen(_ iteration: Iteration) throws -> [String] {
         guard let settings = recipe.objective.boltzmann else { return [] }
-        let q = try companions.filter { settings.readsQNetwork && $0.role == .qNetwork }.flatMap { ["--q-network", try $0.scorer(after: iteration.before, start: command.checkpoint)] }
+        let q = try companions.filter { settings.readsQNetwork && $0.role == .qNetwork }.flatMap {
+            ["--q-network", try $0.scorer(after: iteration.before, start: command.checkpoint)]
+        }
         return ["--reference", command.checkpoint] + q
     }
 
@@ -119,8 +124,10 @@ struct LoopRun {
         let needsEntropy = recipe.credit.needsEntropy || recipe.credit.expansion?.readsEntropy == true
         try stages.run(
             "crux-rollout",
-            ["--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)", "--batch", "\(command.batch)",
-                "--rollouts-per-shard", "4096", "--policy-version", "\(iteration.number - 1)"] + source + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
+            [
+                "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)", "--batch", "\(command.batch)",
+                "--rollouts-per-shard", "4096", "--policy-version", "\(iteration.number - 1)",
+            ] + source + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
     }
 
     private func ingestAndScore(_ iteration: Iteration, _ prefix: String, _ more: [String], _ models: [String] = []) throws {
@@ -131,7 +138,10 @@ struct LoopRun {
 
     private func update(_ iteration: Iteration, _ policy: String) throws {
         let resume = iteration.number > 1 ? ["--resume-from", iteration.before.path("update")] : []
-        try stages.run("crux-update", ["--plan", iteration.path("plan"), "--checkpoint", recipe.trainable.adapters == nil ? policy : command.checkpoint, "--output", iteration.path("update")] + resume + frozen(iteration) + threads)
+        try stages.run(
+            "crux-update",
+            ["--plan", iteration.path("plan"), "--checkpoint", recipe.trainable.adapters == nil ? policy : command.checkpoint, "--output", iteration.path("update")]
+                + resume + frozen(iteration) + threads)
     }
 
     /// The same prompts and random numbers every time: what differs is the policy.
@@ -140,8 +150,10 @@ struct LoopRun {
         let policy = try checkpoint(iteration)
         try stages.run(
             "crux-rollout",
-            ["--checkpoint", policy, "--prompts", heldout, "--output", iteration.path("heldout-rollout"), "--group-size", "1", "--max-tokens", "\(command.maxTokens)",
-                "--temperature", "\(command.temperature)", "--batch", "\(command.batch)", "--rollouts-per-shard", "4096", "--seed", "\(command.options.seed)"] + threads)
+            [
+                "--checkpoint", policy, "--prompts", heldout, "--output", iteration.path("heldout-rollout"), "--group-size", "1", "--max-tokens", "\(command.maxTokens)",
+                "--temperature", "\(command.temperature)", "--batch", "\(command.batch)", "--rollouts-per-shard", "4096", "--seed", "\(command.options.seed)",
+            ] + threads)
         try ingestAndScore(iteration, "heldout-", [])
         let rollout = try iteration.manifest("heldout-rollout", stage: "rollout"), score = try iteration.manifest("heldout-score", stage: "score")
         row.heldoutAccuracy = Self.ratio(score.counts["correct"], score.counts["judged"])
@@ -202,7 +214,9 @@ struct LoopRun {
         try table.finish()
         let names = [("metrics.arrow", records.count as Int?), ("metrics.csv", nil), ("curves.svg", nil)]
         let last = try checkpoint(Iteration(number: command.iterations, root: directory.path))
-        let weights = try FileManager.default.contentsOfDirectory(atPath: last).sorted().map { ((last as NSString).pathComponents.suffix(3).joined(separator: "/")) + "/" + $0 }
+        let weights = try FileManager.default.contentsOfDirectory(atPath: last).sorted().map {
+            ((last as NSString).pathComponents.suffix(3).joined(separator: "/")) + "/" + $0
+        }
         let outputs = try names.map { try Manifest.describe($0.0, in: directory.path, rows: $0.1) } + weights.map { try Manifest.describe($0, in: directory.path) }
         let curve = LearningCurve(name: recipe.name, rows: records)
         let measures = ["heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after].compactMapValues { $0 }
@@ -212,7 +226,8 @@ struct LoopRun {
 
     private func describe(_ row: LoopRow) -> String {
         func text(_ value: Double?, _ format: String = "%.3f") -> String { value.map { String(format: format, $0) } ?? "-" }
-        return "iteration \(row.iteration): held-out accuracy \(text(row.heldoutAccuracy)), reward \(text(row.rewardMean)), entropy \(text(row.entropy ?? row.heldoutEntropy)), "
+        return
+            "iteration \(row.iteration): held-out accuracy \(text(row.heldoutAccuracy)), reward \(text(row.rewardMean)), entropy \(text(row.entropy ?? row.heldoutEntropy)), "
             + "length \(text(row.completionLength ?? row.heldoutLength, "%.1f")), \(row.prompts) prompts, \(row.sampledTokens) tokens sampled, \(row.optimizerSteps) steps"
     }
 }

@@ -77,7 +77,8 @@ package final class LanguageModel: Sendable {
     package func accumulateGradients(
         _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob, derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        try accumulateGradients(sequences, into: DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients)), question, derivatives: derivatives)
+        try accumulateGradients(
+            sequences, into: DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients)), question, derivatives: derivatives)
     }
 
     /// Forward, then `derivatives(scores)` — dL/doutput for each sequence, [L] each — then backward into what of `gradients` is
@@ -181,10 +182,11 @@ private struct ScoredBatch {
         var known: [Key: Int] = [:]
         for (index, sequence) in sequences.enumerated() {
             let tokens = forest.tokens(of: index)
-            asked.append(sequence.wanted.indices.dropFirst().compactMap { position in
-                guard sequence.wanted[position] else { return nil }
-                return (position, ask(tokens[position], after: tokens[position - 1], sequence, at: position, &known))
-            })
+            asked.append(
+                sequence.wanted.indices.dropFirst().compactMap { position in
+                    guard sequence.wanted[position] else { return nil }
+                    return (position, ask(tokens[position], after: tokens[position - 1], sequence, at: position, &known))
+                })
         }
     }
 

@@ -46,7 +46,8 @@ extension TokenQuestion {
         case .value: ValueHead(weights: model.weights)
         case .tokenLogit: TokenLogitHead(weights: model.weights)
         case .divergence(let target):
-            DivergenceHead(weights: model.weights, compute: model.compute, reference: try target.reference.frozen(forest), q: try target.q?.frozen(forest), beta: target.beta)
+            DivergenceHead(
+                weights: model.weights, compute: model.compute, reference: try target.reference.frozen(forest), q: try target.q?.frozen(forest), beta: target.beta)
         }
     }
 }

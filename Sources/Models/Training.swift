@@ -78,7 +78,8 @@ package struct LowRankTraining: Training {
     private func matrices(_ place: Place, in buffer: Buffer) -> (a: Matrix, b: Matrix) {
         let rank = layout.parameters[0].shape[0]
         return (
-            Matrix(buffer.pointer + place.a.lowerBound, rows: rank, columns: place.a.count / rank), Matrix(buffer.pointer + place.b.lowerBound, rows: place.b.count / rank, columns: rank)
+            Matrix(buffer.pointer + place.a.lowerBound, rows: rank, columns: place.a.count / rank),
+            Matrix(buffer.pointer + place.b.lowerBound, rows: place.b.count / rank, columns: rank)
         )
     }
 

@@ -16,7 +16,9 @@ package enum KLEstimator: String, Codable, Sendable, CaseIterable {
     case absStraight = "abs+"
 
     /// For listings.
-    package var source: String { rawValue.hasSuffix("+") ? "verl kl_penalty, straight-through: value of the named, gradient of k2" : "Schulman, Approximating KL Divergence, 2020" }
+    package var source: String {
+        rawValue.hasSuffix("+") ? "verl kl_penalty, straight-through: value of the named, gradient of k2" : "Schulman, Approximating KL Divergence, 2020"
+    }
 
     /// Value and derivative by lp. `bounded` false leaves k3 as it grows.
     package func evaluate(_ d: Double, bounded: Bool = true) -> (value: Double, derivative: Double) {

@@ -23,7 +23,8 @@ struct ExpandedPlanRun {
         let plan = writer.recipe.credit.assign(credited: credit, inputs, seed: writer.context.options.seed)
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
         try plan.kept.forEach { try needs.requireLogprobs(rows[$0.index]) }
-        let dropped = invalid.map { (rollouts.rows[$0.0].rollout, $0.1) } + strangers.map { (rollouts.rows[$0].rollout, "unknown_job") }
+        let dropped =
+            invalid.map { (rollouts.rows[$0.0].rollout, $0.1) } + strangers.map { (rollouts.rows[$0].rollout, "unknown_job") }
             + plan.dropped.map { (rows[$0.index].rollout, $0.reason) }
         return try writer.write(
             plan, rows: rows, inputs: inputs, dropped: dropped, counts: counts(table, results: results.count, credit), lines: lines(credit),

@@ -42,16 +42,20 @@ struct PlanReport {
         func number(_ value: Double) -> String { String(format: "%.4g", value) }
         let reasons = counts.filter { $0.key.hasPrefix("dropped_") }.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key.dropFirst(8))" }
         let entropies = tally.entropyQuantiles.map { "entropy at 20/50/80/95 %: " + $0.map(number).joined(separator: ", ") }
-        let thresholds = plan.thresholds.isEmpty ? nil : "entropy thresholds: \(number(plan.thresholds.min()!)) to \(number(plan.thresholds.max()!)) over \(plan.thresholds.count) scopes, "
-            + "\(tally.keptTokens) of \(tally.trainable) tokens kept (\(number(100 * tally.shareKept)) %)"
+        let thresholds =
+            plan.thresholds.isEmpty
+            ? nil
+            : "entropy thresholds: \(number(plan.thresholds.min()!)) to \(number(plan.thresholds.max()!)) over \(plan.thresholds.count) scopes, "
+                + "\(tally.keptTokens) of \(tally.trainable) tokens kept (\(number(100 * tally.shareKept)) %)"
         return [
             "\(plan.kept.count) rollouts kept, \(counts["dropped"] ?? 0) dropped" + (reasons.isEmpty ? "" : " (\(reasons.joined(separator: ", ")))"),
             "groups: \(tally.mixed) mixed, \(tally.allCorrect) all correct, \(tally.allWrong) all wrong; mean shaped reward \(number(tally.rewardMean))",
             "advantages: \(tally.positive) tokens positive, \(tally.negative) negative, \(tally.zero) zero; mean \(number(tally.advantageMean)), largest size \(number(tally.advantageMax))",
             entropies, thresholds, staleness(plan, number), resample(plan, tally),
-        ].compactMap { $0 } + tally.steps.prefix(12).map { step, part in
-            "step \(step): \(part.groups.count) groups, \(part.rows) rollouts, \(part.trainable) trainable tokens, \(part.kept) kept, weights sum to \(number(part.weight))"
-        } + (tally.steps.count > 12 ? ["… \(tally.steps.count - 12) more steps"] : [])
+        ].compactMap { $0 }
+            + tally.steps.prefix(12).map { step, part in
+                "step \(step): \(part.groups.count) groups, \(part.rows) rollouts, \(part.trainable) trainable tokens, \(part.kept) kept, weights sum to \(number(part.weight))"
+            } + (tally.steps.count > 12 ? ["… \(tally.steps.count - 12) more steps"] : [])
     }
 }
 
@@ -85,7 +89,8 @@ private struct Tally {
         addTokens(plan, inputs)
         addGroups(inputs)
         rewardMean = plan.kept.isEmpty ? 0 : plan.kept.reduce(0) { $0 + $1.reward } / Double(plan.kept.count)
-        let entropies = plan.kept.flatMap { row in inputs[row.index].entropy.isEmpty ? [] : row.mask.indices.filter { row.mask[$0] }.map { inputs[row.index].entropy[$0] } }
+        let entropies = plan.kept.flatMap { row in inputs[row.index].entropy.isEmpty ? [] : row.mask.indices.filter { row.mask[$0] }.map { inputs[row.index].entropy[$0] }
+        }
         if !entropies.isEmpty { entropyQuantiles = [0.2, 0.5, 0.8, 0.95].compactMap { quantile(entropies, $0) } }
     }
 

@@ -38,9 +38,13 @@ struct ScoredRollouts {
     func sift() -> (eligible: [Int], dropped: [(Int, String)]) {
         var eligible: [Int] = [], dropped: [(Int, String)] = []
         for (index, row) in rows.enumerated() {
-            if row.score.verdict.hasPrefix("invalid_") { dropped.append((index, row.score.verdict)) } else if row.score.reward == nil {
+            if row.score.verdict.hasPrefix("invalid_") {
+                dropped.append((index, row.score.verdict))
+            } else if row.score.reward == nil {
                 dropped.append((index, "no_reward"))
-            } else { eligible.append(index) }
+            } else {
+                eligible.append(index)
+            }
         }
         return (eligible, dropped)
     }

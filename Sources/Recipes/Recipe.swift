@@ -79,7 +79,9 @@ package struct Recipe: Sendable {
             sections["aggregation"], AggregationRegistry.all.map { ($0.name, $0.init()) },
             default: objective.isPerSequence ? SequenceMeanTokenSum.name : TokenMean.name, at: "aggregation")
         let pairs = reader.read(PreferencePairs.self, defaults: PreferencePairs(), sections["pairs"], at: "pairs")
-        if objective.readsPairs { credit.pairs = pairs } else if let node = sections["pairs"], node != .null {
+        if objective.readsPairs {
+            credit.pairs = pairs
+        } else if let node = sections["pairs"], node != .null {
             reader.report("pairs are given, but objective \(type(of: objective).name) reads none; expected h_dpo, or no pairs")
         }
     }
@@ -98,7 +100,8 @@ package struct Recipe: Sendable {
     }
 
     private var problems: [String] {
-        (credit.expansion?.problems ?? []) + (credit.reward.overlong?.problems ?? []) + credit.advantage.problems + (credit.shaping?.problems ?? []) + (credit.mask?.problems ?? [])
+        (credit.expansion?.problems ?? []) + (credit.reward.overlong?.problems ?? []) + credit.advantage.problems + (credit.shaping?.problems ?? [])
+            + (credit.mask?.problems ?? [])
             + credit.aggregation.problems + credit.schedule.problems + objective.problems.map { "objective: " + $0 } + kl.problems + optimizer.problems
             + trainable.problems + credit.filter.problems + credit.correction.problems + (credit.pairs?.problems ?? []) + contradictions
     }

@@ -41,7 +41,8 @@ struct EntropyReport {
         }
         let table = TokenEntropy.table(sample, minimumCount: minimumCount).map { Content.Entry(token: $0.token, text: text($0.token), count: $0.count, mean: $0.mean) }
         let content = Content(
-            statistics: statistics, highest: Array(table.prefix(tableRows)), lowest: Array(table.reversed().prefix(tableRows)), comparison: try against.map { try compare(rows, $0) })
+            statistics: statistics, highest: Array(table.prefix(tableRows)), lowest: Array(table.reversed().prefix(tableRows)),
+            comparison: try against.map { try compare(rows, $0) })
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
@@ -60,7 +61,9 @@ struct EntropyReport {
         return try names.flatMap { name in
             let rollouts = try ArrowTableReader(path: input + "/" + name, table: Tables.rollouts).rows(), marks = try marks(scores, name)
             guard rollouts.map(\.rolloutID) == marks.map(\.rolloutID) else {
-                throw StageError(.invalidInput, "\(scores): found scores of other rollouts than in \(input)/\(name), expected the same in the same order. Score this ingest directory.")
+                throw StageError(
+                    .invalidInput, "\(scores): found scores of other rollouts than in \(input)/\(name), expected the same in the same order. Score this ingest directory."
+                )
             }
             return Array(zip(rollouts, marks))
         }
@@ -96,9 +99,11 @@ struct EntropyReport {
         func table(_ header: [String], _ rows: [[String]]) -> String {
             ([header, header.map { _ in "---" }] + rows).map { "| " + $0.joined(separator: " | ") + " |" }.joined(separator: "\n")
         }
-        let figures = [["tokens", "\(s.tokens)"], ["mean entropy", number(s.mean)], ["below 0.01", percent(s.shareBelow001)], ["above 0.672", percent(s.shareAbove0672)]]
+        let figures =
+            [["tokens", "\(s.tokens)"], ["mean entropy", number(s.mean)], ["below 0.01", percent(s.shareBelow001)], ["above 0.672", percent(s.shareAbove0672)]]
             + s.thresholds.sorted { $0.key < $1.key }.map { ["threshold of the top \($0.key)", number($0.value)] }
-            + s.meanByOutcome.sorted { $0.key < $1.key }.map { ["mean, \($0.key)", number($0.value)] } + s.meanByFinish.sorted { $0.key < $1.key }.map { ["mean, finished by \($0.key)", number($0.value)] }
+            + s.meanByOutcome.sorted { $0.key < $1.key }.map { ["mean, \($0.key)", number($0.value)] }
+            + s.meanByFinish.sorted { $0.key < $1.key }.map { ["mean, finished by \($0.key)", number($0.value)] }
         var parts = [
             "# Entropy of \(scores)", table(["figure", "nats"], figures),
             table(["quantile", "entropy"], s.quantiles.enumerated().map { ["\(5 * $0) %", number($1)] }),
@@ -113,7 +118,10 @@ struct EntropyReport {
             parts.append(table(["top share", "overlap", "Jaccard"], c.overlaps.map { ["\($0.share)", percent($0.overlap), number($0.jaccard)] }))
             parts.append(table(["twentieth of the first entropies", "mean change"], c.changeByBin.enumerated().map { ["\($0 + 1)", number($1)] }))
             if let clip = c.clipping {
-                parts.append(table(["ratio", "top 20 %", "the rest"], [["below 0.8", percent(clip.lowKept), percent(clip.lowRest)], ["above 1.28", percent(clip.highKept), percent(clip.highRest)]]))
+                parts.append(
+                    table(
+                        ["ratio", "top 20 %", "the rest"],
+                        [["below 0.8", percent(clip.lowKept), percent(clip.lowRest)], ["above 1.28", percent(clip.highKept), percent(clip.highRest)]]))
             }
         }
         return parts.joined(separator: "\n\n") + "\n"

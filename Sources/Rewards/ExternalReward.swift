@@ -81,7 +81,8 @@ package final class ExternalReward: @unchecked Sendable {
         guard isHopeless else { return }
         let said = (try? String(contentsOfFile: settings.log, encoding: .utf8)).map { $0.split(separator: "\n").suffix(3).joined(separator: " / ") } ?? ""
         throw NeverAnswers(
-            description: "--reward-command '\(settings.command)': found no answer in \(limit) tries (the last: \(failure.rawValue)), expected JSON lines with id and score."
+            description:
+                "--reward-command '\(settings.command)': found no answer in \(limit) tries (the last: \(failure.rawValue)), expected JSON lines with id and score."
                 + (said.isEmpty ? "" : " It said: \(said)"))
     }
 

@@ -42,10 +42,11 @@ enum RolloutSource {
     }
 
     func inputFiles() throws -> [Manifest.File] {
-        let paths = switch self {
-        case .prompts(let path): [path]
-        case .jobs(let files, _): files
-        }
+        let paths =
+            switch self {
+            case .prompts(let path): [path]
+            case .jobs(let files, _): files
+            }
         return try paths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
     }
 

@@ -46,7 +46,8 @@ struct Policies: Sendable {
         guard let checkpoint, let other = [reference, q].compactMap({ $0 }).first(where: { $0.vocabulary != checkpoint.vocabulary }) else { return }
         throw StageError(
             .invalidInput,
-            "\(other.directory): found a vocabulary of \(other.vocabulary), expected \(checkpoint.vocabulary), that of \(checkpoint.directory): they are compared token by token.")
+            "\(other.directory): found a vocabulary of \(other.vocabulary), expected \(checkpoint.vocabulary), that of \(checkpoint.directory): they are compared token by token."
+        )
     }
 
     func inputFiles() throws -> [Manifest.File] { try all.flatMap { try $0.inputFiles() } }
@@ -135,6 +136,7 @@ struct Policy: Sendable {
         guard let token = row.tokenIDs.first(where: { !(0..<Int32(vocabulary)).contains($0) }) else { return }
         throw StageError(
             .invalidInput,
-            "\(directory): rollout '\(row.rolloutID)': found token id \(token), expected ids below the checkpoint's vocabulary, \(vocabulary). Give the checkpoint that sampled the dump.")
+            "\(directory): rollout '\(row.rolloutID)': found token id \(token), expected ids below the checkpoint's vocabulary, \(vocabulary). Give the checkpoint that sampled the dump."
+        )
     }
 }

@@ -178,17 +178,21 @@ struct ScoreReport {
         let pairs = record.disagreement.filter { $0.value.tokens > 0 }.sorted { $0.key < $1.key }
         let mean = pairs.map { ($0.key, $0.value.sum / Double($0.value.tokens), $0.value) }
         let names = ["logits_sampler": "logits and sampler", "logits_checkpoint": "logits and checkpoint", "sampler_checkpoint": "sampler and checkpoint"]
-        lines = [
-            "\(record.rows) rollouts; " + record.verdicts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
-                + "; accuracy \(number(share(record.correct, record.judged))), mean reward \(number(record.rewarded == 0 ? 0 : record.rewardSum / Double(record.rewarded)))",
-            record.entropyTokens == 0
-                ? "no entropy: the dump has no logits and no --checkpoint was given"
-                : "entropy of \(record.entropyTokens) tokens, \(number(100 * share(record.nearZeroEntropies, record.entropyTokens))) % below 0.01",
-            record.noise.tokens == 0 ? nil : "noise floor of stored logits: entropy mean \(number(record.noise.entropySum / Double(record.noise.tokens))) "
-                + "largest \(number(record.noise.entropyMax)), log-probability mean \(number(record.noise.logprobSum / Double(record.noise.tokens))) largest \(number(record.noise.logprobMax))",
-        ].compactMap { $0 } + mean.map { pair, mean, worst in
-            "\(names[pair] ?? pair) differ about sampled tokens by \(number(mean)) on average, at most \(number(worst.largest)) (rollout \(worst.rolloutID), position \(worst.position))"
-        }
+        lines =
+            [
+                "\(record.rows) rollouts; " + record.verdicts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+                    + "; accuracy \(number(share(record.correct, record.judged))), mean reward \(number(record.rewarded == 0 ? 0 : record.rewardSum / Double(record.rewarded)))",
+                record.entropyTokens == 0
+                    ? "no entropy: the dump has no logits and no --checkpoint was given"
+                    : "entropy of \(record.entropyTokens) tokens, \(number(100 * share(record.nearZeroEntropies, record.entropyTokens))) % below 0.01",
+                record.noise.tokens == 0
+                    ? nil
+                    : "noise floor of stored logits: entropy mean \(number(record.noise.entropySum / Double(record.noise.tokens))) "
+                        + "largest \(number(record.noise.entropyMax)), log-probability mean \(number(record.noise.logprobSum / Double(record.noise.tokens))) largest \(number(record.noise.logprobMax))",
+            ].compactMap { $0 }
+            + mean.map { pair, mean, worst in
+                "\(names[pair] ?? pair) differ about sampled tokens by \(number(mean)) on average, at most \(number(worst.largest)) (rollout \(worst.rolloutID), position \(worst.position))"
+            }
         warnings = mean.filter { $0.1 > 1e-2 }.map { pair, mean, _ in
             "\(names[pair] ?? pair) differ by \(number(mean)) on average: check temperature, top-p and the policy version"
         }

@@ -66,7 +66,8 @@ package struct Manifest: Codable, Equatable, Sendable {
             throw StageError(.invalidInput, "\(directory): no such directory; crux-\(stage) makes it")
         }
         guard let manifest = try read(directory) else {
-            throw StageError(.invalidInput, "\(directory): found no manifest.json, expected a finished crux-\(stage) directory. Run crux-\(stage) again; it goes on where it stopped.")
+            throw StageError(
+                .invalidInput, "\(directory): found no manifest.json, expected a finished crux-\(stage) directory. Run crux-\(stage) again; it goes on where it stopped.")
         }
         guard manifest.stage == stage else {
             throw StageError(.invalidInput, "\(directory): found a directory of crux-\(manifest.stage), expected one of crux-\(stage)")

@@ -39,6 +39,8 @@ package struct SiblingStages: Sendable {
         }
         guard process.terminationStatus != 0 else { return }
         let status = ExitStatus(rawValue: process.terminationStatus) ?? .invalidInput
-        throw StageError(status, "\(name) \(arguments.joined(separator: " ")) failed with status \(process.terminationStatus): \(said.trimmingCharacters(in: .whitespacesAndNewlines))")
+        throw StageError(
+            status, "\(name) \(arguments.joined(separator: " ")) failed with status \(process.terminationStatus): \(said.trimmingCharacters(in: .whitespacesAndNewlines))"
+        )
     }
 }

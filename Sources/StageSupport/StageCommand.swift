@@ -38,7 +38,7 @@ extension StageCommand {
         do {
             var command = try parseAsRoot()
             guard let stageCommand = command as? Self else {
-                try command.run()     // --help and the like
+                try command.run()  // --help and the like
                 Foundation.exit(ExitStatus.done.rawValue)
             }
             Foundation.exit(stageCommand.execute().rawValue)
@@ -163,7 +163,11 @@ final class Interruption: @unchecked Sendable {
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler { [self] in
-                if lock.withLock({ let again = requested; requested = true; return again }) { _exit(ExitStatus.interrupted.rawValue) }
+                if lock.withLock({
+                    let again = requested; requested = true; return again
+                }) {
+                    _exit(ExitStatus.interrupted.rawValue)
+                }
             }
             source.resume()
             sources.append(source)

@@ -19,7 +19,7 @@ package struct Compute: Sendable {
         defer { openblas_set_num_threads(Int32(threads)) }
         let stride = min(threads, count)
         withoutActuallyEscaping(body) { body in
-            nonisolated(unsafe) let body = body     // the caller's promise: disjoint writes per index
+            nonisolated(unsafe) let body = body  // the caller's promise: disjoint writes per index
             DispatchQueue.concurrentPerform(iterations: stride) { first in
                 for index in Swift.stride(from: first, to: count, by: stride) { body(index) }
             }

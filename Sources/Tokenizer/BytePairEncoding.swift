@@ -30,7 +30,9 @@ struct BytePairEncoding: Sendable {
         ignoresMerges = node["ignore_merges"].bool ?? false
         var vocabulary: [[UInt8]: Int32] = [:], bytes: [Int32: [UInt8]] = [:]
         for (text, id) in try node.require(node["vocab"].object, "a vocabulary") {
-            guard let id = (id as? Int).flatMap({ Int32(exactly: $0) }), id >= 0 else { throw node["vocab"].error(found: "id \(id) of '\(text)'", expected: "ids from 0") }
+            guard let id = (id as? Int).flatMap({ Int32(exactly: $0) }), id >= 0 else {
+                throw node["vocab"].error(found: "id \(id) of '\(text)'", expected: "ids from 0")
+            }
             // Tokens added to the vocabulary itself may hold what no byte stands for; only their added form is ever used.
             let meaning = ByteAlphabet.bytes(of: text) ?? Array(text.utf8)
             vocabulary[meaning] = id

@@ -69,7 +69,9 @@ struct Pattern: @unchecked Sendable {
     init(_ pattern: String, _ node: TokenizerNode) throws {
         // ICU's \s leaves out U+000B and U+0085, which Unicode's White_Space has.
         let same = pattern.replacingOccurrences(of: #"\s"#, with: #"\p{White_Space}"#).replacingOccurrences(of: #"\S"#, with: #"\P{White_Space}"#)
-        do { expression = try NSRegularExpression(pattern: same) } catch { throw node.error(found: "pattern '\(pattern)'", expected: "a regular expression that ICU knows") }
+        do { expression = try NSRegularExpression(pattern: same) } catch {
+            throw node.error(found: "pattern '\(pattern)'", expected: "a regular expression that ICU knows")
+        }
     }
 
     func pieces(_ text: String, _ behavior: PreTokenizer.Behavior) -> [String] {

@@ -109,7 +109,8 @@ struct SavedStep {
     private func writeState(_ state: TrainingState, _ form: any TrainedForm) throws {
         let parameters = form.layout.parameters
         let halves = parameters.filter { form.needsMaster($0.name) }
-        let parts = parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
+        let parts =
+            parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
             + halves.map { ("master.", $0, state.parameters) } + (state.target.map { target in parameters.map { ("target.", $0, target) } } ?? [])
         let tensors = parts.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
         let writer = try SafetensorsWriter(path: statePath, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))

@@ -59,7 +59,8 @@ struct UpdateCommand: StageCommand {
         // One task does the whole step.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let manifest = Manifest(
-            stage: Self.stage, configuration: settings, inputs: [try Manifest.asInput(plan)] + (try source.inputFiles()) + (try resume?.inputFiles() ?? []) + (try beside.flatMap { try $0.inputFiles() }))
+            stage: Self.stage, configuration: settings,
+            inputs: [try Manifest.asInput(plan)] + (try source.inputFiles()) + (try resume?.inputFiles() ?? []) + (try beside.flatMap { try $0.inputFiles() }))
         switch try StageDirectory.open(output, for: manifest, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
@@ -81,11 +82,14 @@ struct UpdateCommand: StageCommand {
             return []
         }
         guard let reference else { throw StageError(.usage, "objective \(name) needs the frozen reference: give --reference DIR") }
-        if settings.readsQNetwork, qNetwork == nil { throw StageError(.usage, "objective \(name) needs a Q network: give --q-network DIR, the target of an etpo_q update") }
+        if settings.readsQNetwork, qNetwork == nil {
+            throw StageError(.usage, "objective \(name) needs a Q network: give --q-network DIR, the target of an etpo_q update")
+        }
         let models = try ([reference] + (settings.readsQNetwork ? [qNetwork ?? ""] : [])).map { try Checkpoint(directory: $0) }
         if let other = models.first(where: { $0.architecture.vocabulary != source.architecture.vocabulary }) {
             throw StageError(
-                .invalidInput, "\(other.directory): found a vocabulary of \(other.architecture.vocabulary), expected \(source.architecture.vocabulary), that of \(checkpoint)")
+                .invalidInput,
+                "\(other.directory): found a vocabulary of \(other.architecture.vocabulary), expected \(source.architecture.vocabulary), that of \(checkpoint)")
         }
         return models
     }
@@ -105,7 +109,8 @@ struct UpdateCommand: StageCommand {
         guard let vocabulary = planned.counts["vocabulary"], vocabulary != source.architecture.vocabulary else { return }
         throw StageError(
             .invalidInput,
-            "\(checkpoint): found a vocabulary of \(source.architecture.vocabulary), expected \(vocabulary), that of the dump's logits. Give the checkpoint that sampled the dump.")
+            "\(checkpoint): found a vocabulary of \(source.architecture.vocabulary), expected \(vocabulary), that of the dump's logits. Give the checkpoint that sampled the dump."
+        )
     }
 
     private var settings: [String: String] {

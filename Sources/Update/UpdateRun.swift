@@ -27,7 +27,8 @@ struct UpdateRun {
         var metrics = earlier
         if recipe.objective.targetDecay != nil, state.target == nil { state.target = copy(state.parameters) }
         let step = OptimizerStep(
-            training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question, seed: context.options.seed, microBatchTokens: microBatchTokens)
+            training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question, seed: context.options.seed,
+            microBatchTokens: microBatchTokens)
         let progress = ProgressLine(context, total: schedule.count, unit: "steps")
         progress.advance(by: state.step - first)
         for part in schedule.dropFirst(state.step - first) {
@@ -85,7 +86,11 @@ struct UpdateRun {
                 FormatError(file: planPath, place: "rollout '\(row.rolloutID)'", found: found, expected: expected, remedy: remedy)
             }
             let length = row.tokenIDs.count
-            guard [row.lossMask.count, row.advantages.count, row.tokenWeights.count, row.oldLogprobs.count, row.referenceLogprobs?.count ?? length, row.klWeights?.count ?? length, row.returns?.count ?? length, row.values?.count ?? length]
+            guard
+                [
+                    row.lossMask.count, row.advantages.count, row.tokenWeights.count, row.oldLogprobs.count, row.referenceLogprobs?.count ?? length,
+                    row.klWeights?.count ?? length, row.returns?.count ?? length, row.values?.count ?? length,
+                ]
                 .allSatisfy({ $0 == length })
             else { throw fail("per-token columns of different lengths", "\(length) entries each") }
             if let token = row.tokenIDs.first(where: { !(0..<Int32(vocabulary)).contains($0) }) {
@@ -96,7 +101,9 @@ struct UpdateRun {
             if recipe.objective.readsReturns, row.returns == nil {
                 throw fail("no returns", "them, for objective \(type(of: recipe.objective).name)", "Plan again with an advantage that gives returns, such as gae.")
             }
-            guard (row.advantages + row.tokenWeights + row.oldLogprobs + (row.returns ?? [])).allSatisfy(\.isFinite) else { throw fail("a number that is not finite", "finite numbers") }
+            guard (row.advantages + row.tokenWeights + row.oldLogprobs + (row.returns ?? [])).allSatisfy(\.isFinite) else {
+                throw fail("a number that is not finite", "finite numbers")
+            }
         }
     }
 
@@ -121,7 +128,9 @@ struct UpdateRun {
     }
 
     private func describe(_ name: String) throws -> [Manifest.File] {
-        try FileManager.default.subpathsOfDirectory(atPath: directory.path + "/" + name).sorted().filter { !isFolder(directory.path + "/" + name + "/" + $0) }.map { try Manifest.describe(name + "/" + $0, in: directory.path) }
+        try FileManager.default.subpathsOfDirectory(atPath: directory.path + "/" + name).sorted().filter { !isFolder(directory.path + "/" + name + "/" + $0) }.map {
+            try Manifest.describe(name + "/" + $0, in: directory.path)
+        }
     }
 
     private func isFolder(_ path: String) -> Bool {

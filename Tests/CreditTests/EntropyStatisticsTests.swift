@@ -30,7 +30,10 @@ import Testing
 
     @Test func tokenTablesLeaveOutTheRare() {
         let table = TokenEntropy.table(sample([1, 3, 0.5, 0.5, 9], tokens: [7, 7, 8, 8, 5]), minimumCount: 1)
-        #expect(table == [TokenEntropy.table(sample([2, 2], tokens: [7, 7]), minimumCount: 1)[0], TokenEntropy.table(sample([0.5, 0.5], tokens: [8, 8]), minimumCount: 1)[0]])
+        #expect(
+            table == [
+                TokenEntropy.table(sample([2, 2], tokens: [7, 7]), minimumCount: 1)[0], TokenEntropy.table(sample([0.5, 0.5], tokens: [8, 8]), minimumCount: 1)[0],
+            ])
         #expect(table[0].mean == 2 && table[0].count == 2)
     }
 

@@ -26,7 +26,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     private func full(_ rewards: [Double]) -> [Episode] {
         episodes(rewards, lengths: rewards.indices.map { 2 + $0 % 3 }) { index, episode in
             let count = episode.mask.count
-            for (number, column) in TokenColumn.allCases.enumerated() { episode.columns[column] = (0..<count).map { Float(sin(Double(1 + index + 3 * $0 + 7 * number))) } }
+            for (number, column) in TokenColumn.allCases.enumerated() {
+                episode.columns[column] = (0..<count).map { Float(sin(Double(1 + index + 3 * $0 + 7 * number))) }
+            }
             episode.correct = rewards[index] > 0
         }
     }
@@ -111,7 +113,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         #expect(firstDifference(plan.kept[0].returns ?? [], [0, 1, 1, 1], absolute: 1e-7) == nil)
         policy.advantage = ReinforcePlusPlus()
         let pair = policy.assign(
-            [(1.0, 4), (0.0, 2)].map { CreditInput(groupID: "a", reward: $0.0, correct: nil, isTruncated: false, mask: .init(repeating: true, count: $0.1), entropy: []) }, seed: 0)
+            [(1.0, 4), (0.0, 2)].map {
+                CreditInput(groupID: "a", reward: $0.0, correct: nil, isTruncated: false, mask: .init(repeating: true, count: $0.1), entropy: [])
+            }, seed: 0)
         #expect(firstDifference(pair.kept[0].advantages, [Double](repeating: 0.645497, count: 4), absolute: 1e-6) == nil)
         #expect(firstDifference(pair.kept[1].advantages, [-1.290994, -1.290994], absolute: 1e-6) == nil)
         let single = policy.assign([CreditInput(groupID: "a", reward: 1, correct: true, isTruncated: false, mask: [true], entropy: [])], seed: 0)
@@ -330,7 +334,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         return policy
     }
 
-    private let rows = [CurrentRow(groupID: "a", mask: [false, true, true], entropy: [0, 3, 1]), CurrentRow(groupID: "b", mask: [true, true, false], entropy: [2, 0.5, 9])]
+    private let rows = [
+        CurrentRow(groupID: "a", mask: [false, true, true], entropy: [0, 3, 1]), CurrentRow(groupID: "b", mask: [true, true, false], entropy: [2, 0.5, 9]),
+    ]
 
     @Test func theFactorsAreTheMaskAndTheSmallerDenominator() throws {
         // Four tokens; τ is the median of 3, 1, 2, .5: 1.5. Two are kept, so each weighs twice as much.

@@ -93,7 +93,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
 
     @Test func anchorsAreTheMostUncertainTokensInOrderOfPosition() {
         var one = base(length: 8)
-        one.entropy = [0, 0, 9, 0.1, 0.9, 0.5, 0.9, 0.2, 0.3, 9]     // the first token repeats the prompt, the last ends the text
+        one.entropy = [0, 0, 9, 0.1, 0.9, 0.5, 0.9, 0.2, 0.3, 9]  // the first token repeats the prompt, the last ends the text
         var method = FR3E()
         method.anchors = 3
         let states = method.states(of: one, seed: 0, encode: noTokens)
@@ -125,7 +125,9 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 
     @Test func oneCorrectAndOneWrongBaseEachTheSmallestID() {
-        let group = [base("c", length: 4, correct: false), base("a", length: 4, correct: false), base("d", length: 4, correct: true), base("b", length: 4, correct: true)]
+        let group = [
+            base("c", length: 4, correct: false), base("a", length: 4, correct: false), base("d", length: 4, correct: true), base("b", length: 4, correct: true),
+        ]
         #expect(FR3E().bases(among: group) == [1, 3])
         #expect(FR3E().bases(among: Array(group.prefix(2))) == [1])
         var all = FR3E()
@@ -289,7 +291,8 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
             let states = advantages.indices.map { ExpansionState(position: 2 + $0) }
             var values = [0.0]
             for advantage in advantages.reversed() { values.insert(values[0] - advantage, at: 0) }
-            let made = method.credit(ExpandedBase(base: one, row: index, states: states, outcomes: values.dropLast().map { [Outcome(row: 9, reward: $0, correct: nil, mask: [])] }))
+            let made = method.credit(
+                ExpandedBase(base: one, row: index, states: states, outcomes: values.dropLast().map { [Outcome(row: 9, reward: $0, correct: nil, mask: [])] }))
             credit.rows += made.rows
         }
         let inputs = rows.enumerated().map { index, advantages in

@@ -54,7 +54,9 @@ import Testing
         var generator = SplitMix(seed: 12)
         for round in 0..<1500 {
             var bytes = whole
-            if round % 5 == 0 { bytes = Array(bytes.prefix(Int(generator.next() % UInt64(whole.count)))) } else {
+            if round % 5 == 0 {
+                bytes = Array(bytes.prefix(Int(generator.next() % UInt64(whole.count))))
+            } else {
                 for _ in 0...round % 3 { bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next()) }
             }
             try writeBytes(bytes, to: folder("damaged.arrow"))

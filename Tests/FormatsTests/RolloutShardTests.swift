@@ -66,9 +66,10 @@ import Testing
     @Test func skippableFramesArePassedOver() throws {
         let one = try shard(of: 1)
         let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 9, 9, 9]
-        #expect(try entries(skippable + one + skippable + one) == [
-            .frame(FrameSpan(offset: 11, length: one.count)), .frame(FrameSpan(offset: 22 + one.count, length: one.count)),
-        ])
+        #expect(
+            try entries(skippable + one + skippable + one) == [
+                .frame(FrameSpan(offset: 11, length: one.count)), .frame(FrameSpan(offset: 22 + one.count, length: one.count)),
+            ])
     }
 
     /// A crash of the producer costs the rollout it was writing, wherever it was cut.
@@ -148,7 +149,9 @@ import Testing
 
     /// A header that promises more than any frame of this length can hold is refused before anything is decoded for it.
     @Test func promiseBeyondTheFrameIsRefused() throws {
-        let json = #"{"token_ids":{"dtype":"I32","shape":[4000000],"data_offsets":[0,16000000]},"# + #""loss_mask":{"dtype":"U8","shape":[4000000],"data_offsets":[16000000,20000000]}}"#
+        let json =
+            #"{"token_ids":{"dtype":"I32","shape":[4000000],"data_offsets":[0,16000000]},"#
+            + #""loss_mask":{"dtype":"U8","shape":[4000000],"data_offsets":[16000000,20000000]}}"#
         let blob = withUnsafeBytes(of: UInt64(json.utf8.count).littleEndian) { Array($0) } + Array(json.utf8)
         #expect(try kind(blob) == .oversized)
     }

@@ -47,7 +47,9 @@ import Testing
                 var above = wide.z, below = wide.z
                 above[v] += 1e-4
                 below[v] -= 1e-4
-                let slope = (divergence(above, wide.r, wide.q, 0.8, useQ ? 1.5 : 0, 1, Double(bonus)) - divergence(below, wide.r, wide.q, 0.8, useQ ? 1.5 : 0, 1, Double(bonus))) / 2e-4
+                let slope =
+                    (divergence(above, wide.r, wide.q, 0.8, useQ ? 1.5 : 0, 1, Double(bonus)) - divergence(below, wide.r, wide.q, 0.8, useQ ? 1.5 : 0, 1, Double(bonus)))
+                    / 2e-4
                 #expect(isClose(Double(gradient[v]), 0.7 * slope, absolute: 1e-6))
             }
         }

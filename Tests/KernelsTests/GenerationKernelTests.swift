@@ -27,7 +27,9 @@ import Testing
 
     @Test func everyShapeOfProductIsTheSumOfProducts() {
         onEverySet {
-            for (rows, outputs, inputs) in [(1, 1, 1), (1, 7, 16), (3, 5, 17), (8, 32, 64), (9, 33, 33), (17, 65, 896), (33, 6, 31), (4, 40, 5), (5, 31, 7), (6, 2, 9), (15, 64, 3)] {
+            for (rows, outputs, inputs) in [
+                (1, 1, 1), (1, 7, 16), (3, 5, 17), (8, 32, 64), (9, 33, 33), (17, 65, 896), (33, 6, 31), (4, 40, 5), (5, 31, 7), (6, 2, 9), (15, 64, 3),
+            ] {
                 let stride = inputs + 3, x = numbers(rows * stride, seed: 1), w = numbers(outputs * inputs, seed: 2)
                 let y = product(x, rows: rows, stride: stride, w, outputs: outputs, inputs: inputs)
                 for r in 0..<rows {

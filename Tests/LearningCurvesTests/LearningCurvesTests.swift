@@ -5,14 +5,16 @@ import Testing
 
 @Suite struct LearningCurvesTests {
     private func curve(_ name: String, _ accuracies: [Double?]) -> LearningCurve {
-        LearningCurve(name: name, rows: accuracies.enumerated().map { index, accuracy in
-            var row = LoopRow()
-            row.iteration = Int32(index)
-            row.sampledTokens = index == 0 ? 0 : 100
-            row.heldoutAccuracy = accuracy
-            row.rewardMean = index == 0 ? nil : 0.5
-            return row
-        })
+        LearningCurve(
+            name: name,
+            rows: accuracies.enumerated().map { index, accuracy in
+                var row = LoopRow()
+                row.iteration = Int32(index)
+                row.sampledTokens = index == 0 ? 0 : 100
+                row.heldoutAccuracy = accuracy
+                row.rewardMean = index == 0 ? nil : 0.5
+                return row
+            })
     }
 
     @Test func statisticsAreMeanAndBesselDeviation() {
@@ -53,7 +55,9 @@ private struct XMLDocumentCheck {
             let name = tag.prefix { $0 != " " && $0 != ">" && $0 != "\n" }
             if name.hasPrefix("/") {
                 guard open.popLast() == name.dropFirst() else { throw Unclosed(tag: String(name)) }
-            } else if tag[..<end].last != "/" { open.append(name) }
+            } else if tag[..<end].last != "/" {
+                open.append(name)
+            }
         }
         if !open.isEmpty { throw Unclosed(tag: "\(open)") }
     }

@@ -37,7 +37,9 @@ import Testing
         zip(scores, coefficients).reduce(0) { sum, pair in sum + zip(pair.0.outputs, pair.1).reduce(0) { $0 + Double($1.0) * Double($1.1) } }
     }
 
-    private var coefficients: [[Float]] { sequences.map { sequence in sequence.wanted.indices.map { sequence.wanted[$0] ? Float(sin(Double(3 * $0 + sequence.tokenIDs.count))) + 1.2 : 0 } } }
+    private var coefficients: [[Float]] {
+        sequences.map { sequence in sequence.wanted.indices.map { sequence.wanted[$0] ? Float(sin(Double(3 * $0 + sequence.tokenIDs.count))) + 1.2 : 0 } }
+    }
 
     @Test(arguments: ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"]) func theGradientEqualsCentralDifferences(_ name: String) throws {
         let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel)

@@ -84,7 +84,8 @@ import Testing
     @Test func cispoClipsTheRatioAndKeepsEveryGradient() {
         // r = 2 at A = 1: weighed by 1.28 although a clipped surrogate would stand still; r = .5 has no lower bound.
         let inputs = SequenceInputs(
-            logprobs: [0, -1, -2], oldLogprobs: [0, -1 - Float(log(2.0)), -2 + Float(log(2.0))], advantages: [0, 1, -1], weights: [0, 0.5, 0.5], mask: [false, true, true])
+            logprobs: [0, -1, -2], oldLogprobs: [0, -1 - Float(log(2.0)), -2 + Float(log(2.0))], advantages: [0, 1, -1], weights: [0, 0.5, 0.5],
+            mask: [false, true, true])
         let result = evaluate(CISPO(), inputs)
         #expect(isClose(result.loss, -0.5 * 1.28 * -1 + 0.5 * 0.5 * -2, absolute: 1e-6))
         #expect(isClose(Double(result.gradient[1]), -0.64, absolute: 1e-6) && isClose(Double(result.gradient[2]), 0.25, absolute: 1e-6))

@@ -73,7 +73,8 @@ import Testing
     }
 
     @Test func aWorkerMaySayItsVersionFirst() throws {
-        let (reward, folder) = try reward(#"echo '{"protocol":"crux-reward","version":1}'; while read -r line; do echo "$line" | sed 's/"prompt".*/"score":0.25}/'; done"#)
+        let (reward, folder) = try reward(
+            #"echo '{"protocol":"crux-reward","version":1}'; while read -r line; do echo "$line" | sed 's/"prompt".*/"score":0.25}/'; done"#)
         defer { withExtendedLifetime(folder) { reward.close() } }
         let outcome = try reward.judge(input("right"))
         // .25 says nothing of right or wrong.

@@ -32,7 +32,8 @@ struct JobChain {
     }
 
     func rollout(_ more: [String] = []) throws {
-        try require("crux-rollout", ["--checkpoint", fixture("policy"), "--jobs", folder("expansion/jobs"), "--output", folder("results"), "--batch", "256", "--logits"] + more)
+        try require(
+            "crux-rollout", ["--checkpoint", fixture("policy"), "--jobs", folder("expansion/jobs"), "--output", folder("results"), "--batch", "256", "--logits"] + more)
     }
 
     func join(_ input: [String]? = nil, to name: String = "joined", _ more: [String] = []) throws -> Executable.Result {
@@ -119,7 +120,8 @@ struct JobChain {
 
     /// V, ΔV, factor and advantage by their definitions.
     private func checkAdvantages(_ chain: JobChain, _ jobs: [JobRow]) throws {
-        let scores = Dictionary(uniqueKeysWithValues: try chain.scored.map { ($0.rolloutID, Double($0.reward ?? -1)) }), jobByID = Dictionary(uniqueKeysWithValues: jobs.map { ($0.customID, $0) })
+        let scores = Dictionary(uniqueKeysWithValues: try chain.scored.map { ($0.rolloutID, Double($0.reward ?? -1)) }),
+            jobByID = Dictionary(uniqueKeysWithValues: jobs.map { ($0.customID, $0) })
         var rewards: [String: [Int32: [Double]]] = [:]
         for job in jobs { rewards[job.baseRolloutID, default: [:]][job.stateIndex, default: []].append(try #require(scores[job.customID])) }
         let rows = try chain.planned
@@ -204,10 +206,14 @@ struct JobChain {
             }
             try checkKill(
                 "jobs-\(delay)",
-                ["--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output", chain.folder("jobs-\(delay)"), "--tokenizer", fixture("policy")] + settings, whole)
+                ["--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output", chain.folder("jobs-\(delay)"), "--tokenizer", fixture("policy")]
+                    + settings, whole)
             try checkKill(
                 "plan-\(delay)",
-                ["--input", chain.folder("joined"), "--scores", chain.folder("scored"), "--jobs", chain.folder("expansion/jobs"), "--output", chain.folder("plan-\(delay)")] + settings,
+                [
+                    "--input", chain.folder("joined"), "--scores", chain.folder("scored"), "--jobs", chain.folder("expansion/jobs"), "--output",
+                    chain.folder("plan-\(delay)"),
+                ] + settings,
                 plan)
         }
     }

@@ -343,13 +343,23 @@ let ingest = Executable("crux-ingest")
     }
 
     @Test func unknownMetadataAreKeptAsJSON() throws {
-        try writeShard([TinyRollout().changed { $0.frame.metadata["zeta"] = "1"; $0.frame.metadata["alpha"] = "a/\"b\"" }], to: folder("x.rollouts.zst"))
+        try writeShard(
+            [
+                TinyRollout().changed {
+                    $0.frame.metadata["zeta"] = "1"; $0.frame.metadata["alpha"] = "a/\"b\""
+                }
+            ], to: folder("x.rollouts.zst"))
         #expect(try ingest.run(["--input", folder("x.rollouts.zst"), "--output", output]).status == 0)
         #expect(try rows()[0].extras == #"{"alpha":"a/\"b\"","zeta":"1"}"#)
     }
 
     @Test func givenRewardAndJobAreColumns() throws {
-        try writeShard([TinyRollout().changed { $0.frame.metadata["reward"] = "-0.5"; $0.frame.metadata["job_id"] = "j7" }], to: folder("x.rollouts.zst"))
+        try writeShard(
+            [
+                TinyRollout().changed {
+                    $0.frame.metadata["reward"] = "-0.5"; $0.frame.metadata["job_id"] = "j7"
+                }
+            ], to: folder("x.rollouts.zst"))
         #expect(try ingest.run(["--input", folder("x.rollouts.zst"), "--output", output]).status == 0)
         #expect(try rows()[0].givenReward == -0.5 && rows()[0].jobID == "j7")
     }

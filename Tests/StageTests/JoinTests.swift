@@ -33,7 +33,10 @@ import Tokenizer
         ]
         edit(&choice)
         let body: [String: Any] = ["id": "x", "object": "text_completion", "choices": [choice], "usage": ["completion_tokens": tokens.count]]
-        return ["id": "r-\(index)", "custom_id": requests[index].customID, "error": NSNull(), "response": ["status_code": 200, "request_id": "q", "body": body] as [String: Any]]
+        return [
+            "id": "r-\(index)", "custom_id": requests[index].customID, "error": NSNull(),
+            "response": ["status_code": 200, "request_id": "q", "body": body] as [String: Any],
+        ]
     }
 
     private func failure(_ index: Int) -> [String: Any] {
@@ -173,13 +176,14 @@ import Tokenizer
             let request = try #require(SGLangGenerate.request(object))
             let index = lines.count, tokens = continuation(index)
             #expect(request.customID == requests[index].customID && request.prefix == requests[index].prefix && request.seed == requests[index].seed)
-            lines.append(try line([
-                "text": "x", "output_ids": tokens.map { Int($0) },
-                "meta_info": [
-                    "id": request.customID, "finish_reason": ["type": "stop", "matched": 0] as [String: Any], "completion_tokens": 4,
-                    "output_token_logprobs": tokens.map { [-0.5, Int($0), NSNull()] as [Any] },
-                ] as [String: Any],
-            ]))
+            lines.append(
+                try line([
+                    "text": "x", "output_ids": tokens.map { Int($0) },
+                    "meta_info": [
+                        "id": request.customID, "finish_reason": ["type": "stop", "matched": 0] as [String: Any], "completion_tokens": 4,
+                        "output_token_logprobs": tokens.map { [-0.5, Int($0), NSNull()] as [Any] },
+                    ] as [String: Any],
+                ]))
         }
         let result = try chain.join([try write(lines)])
         #expect(result.status == 0 && counts(result)["rollouts"] == jobs.count && counts(result)["rejected"] == 0, "\(result.errors)")
@@ -213,7 +217,10 @@ import Tokenizer
     @Test func textAloneNeedsATokenizerAndShowsDrift() throws {
         func text(_ index: Int, count: Int) throws -> String {
             let choice: [String: Any] = ["text": "7.", "finish_reason": "stop"]
-            return try line(["custom_id": requests[index].customID, "response": ["status_code": 200, "body": ["choices": [choice], "usage": ["completion_tokens": count]] as [String: Any]] as [String: Any]])
+            return try line([
+                "custom_id": requests[index].customID,
+                "response": ["status_code": 200, "body": ["choices": [choice], "usage": ["completion_tokens": count]] as [String: Any]] as [String: Any],
+            ])
         }
         // Two characters and the end; an engine that sampled five tokens made other ones.
         let lines = [try text(0, count: 3), try text(1, count: 5), try line(completions(2))]

@@ -42,7 +42,9 @@ import Testing
         let prompts = try (1...3).map { try String(contentsOfFile: folder("loop/iteration-000\($0)/prompts.jsonl"), encoding: .utf8) }
         let training = try String(contentsOfFile: fixture("prompts-train.jsonl"), encoding: .utf8)
         #expect(training.hasPrefix(prompts.joined()))
-        let versions = try (1...3).map { try ArrowTableReader(path: folder("loop/iteration-000\($0)/ingest/rollouts-00000.arrow"), table: Tables.rollouts).rows()[0].policyVersion }
+        let versions = try (1...3).map {
+            try ArrowTableReader(path: folder("loop/iteration-000\($0)/ingest/rollouts-00000.arrow"), table: Tables.rollouts).rows()[0].policyVersion
+        }
         #expect(versions == ["0", "1", "2"])
         #expect(FileManager.default.fileExists(atPath: folder("loop/curves.svg")) && FileManager.default.fileExists(atPath: folder("loop/metrics.csv")))
     }
@@ -90,7 +92,10 @@ import Testing
         if recipe == "ppo" {
             #expect(scores[0].allSatisfy { $0.values?.allSatisfy { $0 == 0 } == true } && scores[1].contains { $0.values?.contains { $0 != 0 } == true })
         }
-        if recipe == "prime" { #expect(scores[0].allSatisfy { $0.processLogprobs == $0.processReferenceLogprobs } && scores[1].contains { $0.processLogprobs != $0.processReferenceLogprobs }) }
+        if recipe == "prime" {
+            #expect(
+                scores[0].allSatisfy { $0.processLogprobs == $0.processReferenceLogprobs } && scores[1].contains { $0.processLogprobs != $0.processReferenceLogprobs })
+        }
         if recipe == "etpo" { #expect(FileManager.default.fileExists(atPath: folder("loop/iteration-0002/q-network/target/model.safetensors"))) }
         // Whoever forgets it is told before any work.
         let alone = try Executable("crux-loop").run(try arguments("alone", recipe: recipe, iterations: 1))

@@ -36,8 +36,10 @@ import Testing
 
         private static func score(_ pipeline: Pipeline, _ turn: String, beside: String, critic: String) throws {
             try pipeline.score(
-                ["--checkpoint", fixture("policy"), "--reference", beside, "--critic", critic, "--process-reward", beside, "--process-reference", fixture("policy"),
-                    "--q-network", beside], from: "ingest" + turn, to: "score-all" + turn)
+                [
+                    "--checkpoint", fixture("policy"), "--reference", beside, "--critic", critic, "--process-reward", beside, "--process-reference", fixture("policy"),
+                    "--q-network", beside,
+                ], from: "ingest" + turn, to: "score-all" + turn)
         }
     }
 
@@ -127,8 +129,11 @@ import Testing
     @Test func aSecondCheckpointOfAnotherVocabularyIsRefused() throws {
         let scored = try Scored.shared.get()
         let result = try Executable("crux-score").run(
-            ["--quiet", "--input", scored.pipeline.folder("ingest"), "--output", scored.pipeline.folder("score-other"), "--checkpoint", fixture("policy"), "--reference",
-                fixture("families/qwen2-tied")])
+            [
+                "--quiet", "--input", scored.pipeline.folder("ingest"), "--output", scored.pipeline.folder("score-other"), "--checkpoint", fixture("policy"),
+                "--reference",
+                fixture("families/qwen2-tied"),
+            ])
         #expect(result.status == 3 && result.errors.contains("vocabulary"), "\(result.errors)")
         let critic = try Executable("crux-score").run(
             ["--quiet", "--input", scored.pipeline.folder("ingest"), "--output", scored.pipeline.folder("score-critic"), "--checkpoint", scored.critic])
@@ -142,8 +147,11 @@ import Testing
         let dropped = try ArrowTableReader(path: pipeline.folder("plan-short/dropped.arrow"), table: Tables.dropped).rows()
         #expect(!lines.isEmpty && lines.count == Set(dropped.filter { $0.reason == "degenerate_group" }.map(\.groupID)).count)
         let result = try Executable("crux-rollout").run(
-            ["--quiet", "--checkpoint", fixture("policy"), "--prompts", pipeline.folder("plan-short/resample.jsonl"), "--group-size", "2", "--max-tokens", "4", "--output",
-                pipeline.folder("again")])
+            [
+                "--quiet", "--checkpoint", fixture("policy"), "--prompts", pipeline.folder("plan-short/resample.jsonl"), "--group-size", "2", "--max-tokens", "4",
+                "--output",
+                pipeline.folder("again"),
+            ])
         #expect(result.status == 0 && (result.summary["counts"] as? [String: Int])?["rollouts"] == 2 * lines.count, "\(result.errors)")
     }
 
@@ -174,8 +182,11 @@ import Testing
         let pipeline = try Scored.shared.get().pipeline
         try pipeline.score(["--checkpoint", Scored.shared.get().beside], to: "score-beside")
         let result = try Executable("crux-report").run(
-            ["--quiet", "--input", pipeline.folder("ingest"), "--scores", pipeline.folder("score"), "--against", pipeline.folder("score-beside"), "--tokenizer", fixture("policy"),
-                "--minimum-count", "10", "--output", pipeline.folder("entropy")])
+            [
+                "--quiet", "--input", pipeline.folder("ingest"), "--scores", pipeline.folder("score"), "--against", pipeline.folder("score-beside"), "--tokenizer",
+                fixture("policy"),
+                "--minimum-count", "10", "--output", pipeline.folder("entropy"),
+            ])
         #expect(result.status == 0, "\(result.errors)")
         let json = try #require(try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: pipeline.folder("entropy.json")))) as? [String: Any])
         let rows = try ArrowTableReader(path: pipeline.folder("score/scores-00000.arrow"), table: Tables.scores).rows()
@@ -199,7 +210,8 @@ import Testing
 
     @Test func targetNetworksFollowSlowly() throws {
         let scored = try Scored.shared.get(), pipeline = scored.pipeline
-        try pipeline.plan(repository("recipes/etpo-q.yaml"), to: "plan-q", ["--set", "optimizer.lr=1e-3", "--set", "objective.polyak=0.75"] + Self.settings, scores: "score-all")
+        try pipeline.plan(
+            repository("recipes/etpo-q.yaml"), to: "plan-q", ["--set", "optimizer.lr=1e-3", "--set", "objective.polyak=0.75"] + Self.settings, scores: "score-all")
         try pipeline.update(plan: "plan-q", to: "q")
         let start = try parameters(fixture("policy")), trained = try masters(pipeline.lastStep("q"), "master."), target = try masters(pipeline.lastStep("q"), "target.")
         for index in stride(from: 0, to: start.count, by: 997) {

@@ -18,8 +18,10 @@ private let rollout = Executable("crux-rollout")
     }
 
     private func arguments(_ output: String, _ more: [String] = []) throws -> [String] {
-        ["--quiet", "--checkpoint", fixture("policy"), "--prompts", try prompts(), "--output", folder(output), "--group-size", "4", "--max-tokens", "72",
-            "--rollouts-per-shard", "8", "--seed", "5"] + more
+        [
+            "--quiet", "--checkpoint", fixture("policy"), "--prompts", try prompts(), "--output", folder(output), "--group-size", "4", "--max-tokens", "72",
+            "--rollouts-per-shard", "8", "--seed", "5",
+        ] + more
     }
 
     private func run(_ output: String, _ more: [String] = []) throws -> Executable.Result {

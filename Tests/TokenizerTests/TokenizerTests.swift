@@ -54,7 +54,9 @@ import Tokenizer
         #expect(try refusal("{").contains("not a JSON object"))
         #expect(try changed("\"type\": \"BPE\"", "\"type\": \"Unigram\"").contains("model.type: found 'Unigram'"))
         #expect(try changed("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}").contains("normalizer.type: found 'Lowercase'"))
-        #expect(try changed("\"type\": \"ByteLevel\",\n    \"add_prefix_space\": false,\n    \"trim_offsets\": true,\n    \"use_regex\": false", "\"type\": \"Metaspace\"").contains("ByteLevel"))
+        #expect(
+            try changed("\"type\": \"ByteLevel\",\n    \"add_prefix_space\": false,\n    \"trim_offsets\": true,\n    \"use_regex\": false", "\"type\": \"Metaspace\"")
+                .contains("ByteLevel"))
         #expect(try changed("\"byte_fallback\": false", "\"byte_fallback\": true").contains("byte_fallback"))
         #expect(try changed("\"merges\": []", "\"merges\": [\"q w\"]").contains("merge 0"))
         do { _ = try Tokenizer(path: folder("nowhere")) } catch { #expect("\(error)".contains("no readable file")) }
