@@ -90,6 +90,7 @@ let package = Package(
         tests("Credit", ["Credit", "Randomness"]),
         tests("Objectives", ["Objectives"]),
         tests("Rewards", ["Rewards"]),
+        tests("Score", ["Score"]),
         tests("Optimizers", ["Optimizers"]),
         tests("Kernels", ["CKernels"]),
         tests("Models", ["Models", "Tensors", "Formats", "Randomness"]),
