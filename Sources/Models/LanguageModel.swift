@@ -51,20 +51,20 @@ package final class LanguageModel: Sendable {
 
     /// Scores of all sequences; nothing is kept for a backward pass.
     package func score(_ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob) throws -> [SequenceScores] {
-        let batch = try ScoredBatch(sequences, self)
+        let batch = try SequenceBatch(sequences, self), asked = batch.questions(sequences.indices)
         let hidden = forward(batch.decoder, keeping: nil)
         let head = try head(question, batch.decoder.forest)
-        return withExtendedLifetime(hidden) { batch.scores(head.forward(hidden.matrix(rows: batch.decoder.tokens), batch.queries)) }
+        return withExtendedLifetime(hidden) { asked.scores(head.forward(hidden.matrix(rows: batch.decoder.tokens), asked.queries)) }
     }
 
     /// KL(policy || reference) and, with a Q network, Σ π Q for each wanted token's state, [L], 0 elsewhere.
     package func compare(_ sequences: [SequenceQuery], reference: LanguageModel, q: LanguageModel?) throws -> [(kl: [Float], expectedQ: [Float])] {
-        let batch = try ScoredBatch(sequences, self), hidden = forward(batch.decoder, keeping: nil)
+        let batch = try SequenceBatch(sequences, self), hidden = forward(batch.decoder, keeping: nil), asked = batch.questions(sequences.indices)
         let frozen = try reference.frozen(batch.decoder.forest), critic = try q?.frozen(batch.decoder.forest)
         return withExtendedLifetime((hidden, frozen, critic)) {
             let answers = jointForward(
-                hidden.matrix(rows: batch.decoder.tokens), weight: weights.head, reference: frozen.head, q: critic?.head, queries: batch.queries, compute)
-            return zip(batch.spread(answers.map(\.kl)), batch.spread(answers.map(\.expectedQ))).map { (kl: $0, expectedQ: $1) }
+                hidden.matrix(rows: batch.decoder.tokens), weight: weights.head, reference: frozen.head, q: critic?.head, queries: asked.queries, compute)
+            return zip(asked.spread(answers.map(\.kl)), asked.spread(answers.map(\.expectedQ))).map { (kl: $0, expectedQ: $1) }
         }
     }
 
@@ -72,33 +72,38 @@ package final class LanguageModel: Sendable {
 
     private func head(_ question: TokenQuestion, _ forest: TokenForest) throws -> any TokenHead { try question.head(of: self, forest) }
 
-    /// The same with the gradient of every parameter, laid out as `layout`.
+    /// The same with the gradient of every parameter, laid out as `layout`, and with one look at all sequences.
     @discardableResult
     package func accumulateGradients(
         _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob, derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        try accumulateGradients(
-            sequences, into: DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients)), question, derivatives: derivatives)
+        let all = DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients))
+        return try accumulateGradients(sequences, units: [sequences.count], into: all, question) { _, scores in try derivatives(scores) }
     }
 
-    /// Forward, then `derivatives(scores)` — dL/doutput for each sequence, [L] each — then backward into what of `gradients` is
-    /// trained (`+=`). A shared token's derivatives are summed over the sequences that pass it.
+    /// Forward, then `derivatives(which, scores)` — dL/doutput for each of some sequences, [L] each — then backward into what of
+    /// `gradients` is trained (`+=`). A shared token's derivatives are summed over the sequences that pass it. `units`: how many
+    /// neighbours must be seen together, one unit after the other; the head takes as many units at a time as fit in a chunk of logits.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], into g: DecoderGradients, _ question: TokenQuestion = .logprob, derivatives: ([SequenceScores]) throws -> [[Float]]
+        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ question: TokenQuestion = .logprob,
+        derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        let batch = try ScoredBatch(sequences, self)
+        let batch = try SequenceBatch(sequences, self)
         let t = batch.decoder.tokens
         let layers = (0..<architecture.layers).map { _ in LayerActivations(architecture, tokens: t) }
         let final = FinalNorm(architecture, tokens: t)
         let hidden = forward(batch.decoder, keeping: (layers, final)).matrix(rows: t)
-        let head = try head(question, batch.decoder.forest)
-        let answers = head.forward(hidden, batch.queries)
-        let scores = batch.scores(answers)
-        let doutputs = batch.gather(try derivatives(scores))
-
         let dhidden = Buffer(t * architecture.hidden), dresidual = Buffer(t * architecture.hidden)
-        head.backward(hidden, batch.queries, answers, doutputs, dhidden: dhidden.matrix(rows: t), gradients: g)
+        let head = try head(question, batch.decoder.forest)
+        var scores: [SequenceScores] = []
+        for part in batch.parts(units: units, limit: headChunkRows(vocabulary: weights.head.rows)) {
+            let asked = batch.questions(part)
+            try head.learn(hidden, asked.queries, dhidden: dhidden.matrix(rows: t), gradients: g) { answers in
+                scores += asked.scores(answers)
+                return asked.gather(try derivatives(part, Array(scores[part])))
+            }
+        }
         rmsNormBackward(
             dhidden.matrix(rows: t), x: final.input.matrix(rows: t), weight: weights.finalNorm, rstd: final.rstd.pointer,
             into: dresidual.matrix(rows: t), dweight: g.finalNorm, compute)
@@ -161,9 +166,37 @@ private struct FinalNorm {
     }
 }
 
-/// Sequences laid out as a forest, with the questions they put to the head: one per distinct (token, temperature).
-private struct ScoredBatch {
+/// Sequences laid out as a forest.
+private struct SequenceBatch {
     let decoder: DecoderBatch
+    private let sequences: [SequenceQuery]
+
+    init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
+        self.sequences = sequences
+        decoder = try model.decoderBatch(TokenForest(sequences.map(\.tokenIDs)))
+    }
+
+    func questions(_ part: Range<Int>) -> HeadQuestions { HeadQuestions(sequences, part, decoder.forest) }
+
+    /// Neighbouring units together while what they want stays below `limit` tokens.
+    func parts(units: [Int], limit: Int) -> [Range<Int>] {
+        var parts: [Range<Int>] = [], start = 0, end = 0, wanted = 0
+        for unit in units {
+            let more = sequences[end..<end + unit].reduce(0) { $0 + $1.wanted.count { $0 } }
+            if end > start, wanted + more > limit {
+                parts.append(start..<end)
+                (start, wanted) = (end, 0)
+            }
+            end += unit
+            wanted += more
+        }
+        if end > start { parts.append(start..<end) }
+        return parts
+    }
+}
+
+/// What some of a forest's sequences ask of the head: one query per distinct (token, temperature, bonus).
+private struct HeadQuestions {
     private(set) var queries: [HeadQuery] = []
     /// Per sequence, the wanted positions with the index of their query.
     private var asked: [[(position: Int, query: Int)]] = []
@@ -175,13 +208,11 @@ private struct ScoredBatch {
         let bonus: Float
     }
 
-    init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
-        let forest = TokenForest(sequences.map(\.tokenIDs))
-        decoder = try model.decoderBatch(forest)
-        lengths = sequences.map(\.tokenIDs.count)
+    init(_ sequences: [SequenceQuery], _ part: Range<Int>, _ forest: TokenForest) {
+        lengths = sequences[part].map(\.tokenIDs.count)
         var known: [Key: Int] = [:]
-        for (index, sequence) in sequences.enumerated() {
-            let tokens = forest.tokens(of: index)
+        for index in part {
+            let tokens = forest.tokens(of: index), sequence = sequences[index]
             asked.append(
                 sequence.wanted.indices.dropFirst().compactMap { position in
                     guard sequence.wanted[position] else { return nil }

@@ -36,6 +36,20 @@ protocol TokenHead {
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer]
     /// dhidden +=, gradients +=.
     func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients)
+    /// Forward, `derivatives`, backward; a head that can saves itself the second computation of what both need.
+    func learn(
+        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
+    ) throws
+}
+
+extension TokenHead {
+    /// Both halves for queries that belong to some of the batch's sequences.
+    func learn(
+        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
+    ) throws {
+        let answers = forward(hidden, queries)
+        backward(hidden, queries, answers, try derivatives(answers), dhidden: dhidden, gradients: gradients)
+    }
 }
 
 extension TokenQuestion {
@@ -52,7 +66,7 @@ extension TokenQuestion {
     }
 }
 
-private struct LogprobHead: TokenHead {
+fileprivate struct LogprobHead: TokenHead {
     let weights: DecoderWeights
     let compute: Compute
 
@@ -60,6 +74,19 @@ private struct LogprobHead: TokenHead {
 
     func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
         headBackward(hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden, dweight: gradients.head, compute)
+    }
+}
+
+extension LogprobHead {
+    func learn(
+        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
+    ) throws {
+        guard queries.count <= headChunkRows(vocabulary: weights.head.rows) else {
+            // One sequence longer than a chunk: its logits are computed twice, piece by piece.
+            let answers = forward(hidden, queries)
+            return backward(hidden, queries, answers, try derivatives(answers), dhidden: dhidden, gradients: gradients)
+        }
+        try headLearn(hidden, weight: weights.head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute, derivatives: derivatives)
     }
 }
 

@@ -63,6 +63,43 @@ package func headForward(_ hidden: Matrix, weight: Matrix, queries: [HeadQuery],
     return answers
 }
 
+/// Both halves with the logits computed once, [queries, V] in memory meanwhile: for as many queries as a chunk holds
+/// (`headChunkRows`). `derivatives`: from the answers to dL/dlogprob of each.
+package func headLearn(
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
+    derivatives: ([HeadAnswer]) throws -> [Float]
+) rethrows {
+    let rows = Buffer(uninitialized: queries.count * hidden.columns), logits = Buffer(uninitialized: queries.count * weight.rows)
+    let x = gather(hidden, queries[...], into: rows), z = Matrix(logits.pointer, rows: queries.count, columns: weight.rows)
+    defer { withExtendedLifetime((rows, logits)) {} }
+    multiplyTransposed(x, weight, into: z)
+    var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
+    answers.withUnsafeMutableBufferPointer { out in
+        compute.forEach(queries.count) { i in
+            let query = queries[i]
+            crux_log_softmax_stats(z.row(i), z.columns, query.inverseTemperature, query.target, &out[i].output, &out[i].entropy, &out[i].logSumExp)
+        }
+    }
+    let dlogprobs = try derivatives(answers)
+    // Queries without a derivative give way to those that have one, so that the products shrink.
+    let live = queries.indices.filter { dlogprobs[$0] != 0 }
+    for (place, index) in live.enumerated() where place != index {
+        z.row(place).update(from: z.row(index), count: z.columns)
+        x.row(place).update(from: x.row(index), count: x.columns)
+    }
+    compute.forEach(live.count) { place in
+        let query = queries[live[place]]
+        crux_head_backward_row(z.row(place), z.columns, query.inverseTemperature, answers[live[place]].logSumExp, query.target, dlogprobs[live[place]])
+    }
+    let dz = Matrix(z.base, rows: live.count, columns: z.columns), kept = Matrix(x.base, rows: live.count, columns: x.columns)
+    if let dweight { transposedMultiply(dz, kept, into: dweight, keep: 1) }
+    multiply(dz, weight, into: kept)
+    for (place, index) in live.enumerated() { crux_add(dhidden.row(queries[index].row), kept.row(place), hidden.columns) }
+}
+
+/// Queries whose logits `headLearn` may hold at a time: 512 MiB of them.
+package func headChunkRows(vocabulary: Int) -> Int { max(64, (128 << 20) / max(1, vocabulary)) }
+
 /// From dL/dlogprob of each query: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed once more, chunk by chunk.
 package func headBackward(
     _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], answers: [HeadAnswer], dlogprobs: [Float], dhidden: Matrix, dweight: Matrix?,

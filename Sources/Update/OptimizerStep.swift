@@ -94,14 +94,26 @@ struct OptimizerStep {
     }
 
     private func accumulate(_ batch: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ totals: inout Totals) throws {
-        try model.accumulateGradients(batch.joined().map { query(rows[$0]) }, into: training.gradients(into: gradients), question) { scores in
-            var gradients: [[Float]] = [], next = 0
-            for unit in batch {
-                gradients += derivatives(unit, rows, Array(scores[next..<next + unit.count]), preview, &totals)
+        let members = Array(batch.joined()), unitAt = Self.unitsByStart(batch)
+        try model.accumulateGradients(members.map { query(rows[$0]) }, units: batch.map(\.count), into: training.gradients(into: gradients), question) { part, scores in
+            var gradients: [[Float]] = [], next = part.lowerBound
+            while next < part.upperBound {
+                guard let unit = unitAt[next] else { break }
+                gradients += derivatives(unit, rows, Array(scores[next - part.lowerBound..<next - part.lowerBound + unit.count]), preview, &totals)
                 next += unit.count
             }
             return gradients
         }
+    }
+
+    /// Units of a batch by where their first member stands in it.
+    private static func unitsByStart(_ batch: [[Int]]) -> [Int: [Int]] {
+        var units: [Int: [Int]] = [:], next = 0
+        for unit in batch {
+            units[next] = unit
+            next += unit.count
+        }
+        return units
     }
 
     private func derivatives(_ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ totals: inout Totals) -> [[Float]] {

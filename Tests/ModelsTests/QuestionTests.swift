@@ -96,7 +96,8 @@ import Testing
         #expect(training.layout.parameters.count == 2 * 2 * checkpoint.architecture.layers)
         // B is 0 at first: the model is what it was, and only B has a gradient.
         let first = Buffer(training.layout.count)
-        #expect(try model.accumulateGradients(sequences, into: training.gradients(into: first)) { _ in coefficients }.map(\.outputs) == before.map(\.outputs))
+        let during = try model.accumulateGradients(sequences, units: [1, 1], into: training.gradients(into: first)) { part, _ in Array(coefficients[part]) }
+        #expect(during.map(\.outputs) == before.map(\.outputs))
         for parameter in training.layout.parameters {
             let isZero = parameter.range.allSatisfy { first.pointer[$0] == 0 }
             #expect(isZero == parameter.name.hasSuffix("lora_A.weight"), "\(parameter.name)")
@@ -106,7 +107,7 @@ import Testing
         for i in 0..<training.parameters.count { training.parameters.pointer[i] = 0.1 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
         training.settle()
         let own = Buffer(training.layout.count), full = Buffer(model.layout.count)
-        try model.accumulateGradients(sequences, into: training.gradients(into: own)) { _ in coefficients }
+        try model.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in coefficients }
         try model.accumulateGradients(sequences, into: full) { _ in coefficients }
         // dA = s Bᵀ dW, dB = s dW Aᵀ with s = alpha / rank.
         for (a, b) in zip(training.layout.parameters, training.layout.parameters.dropFirst()) where a.name.hasSuffix("lora_A.weight") {
