@@ -1,4 +1,5 @@
 import COpenBLAS
+import CSystem
 import Foundation
 
 /// `make bench`: what each stage reaches on made-up data, beside what this machine can do at all, and what its peers reach. Every
@@ -8,6 +9,8 @@ import Foundation
 @main
 enum BenchMain {
     static func main() throws {
+        // As crux-update and crux-rollout do: what is measured here is what they do.
+        crux_keep_freed_memory()
         let threads = ProcessInfo.processInfo.activeProcessorCount
         let machine = MachineLimits.measure(threads: threads)
         print(

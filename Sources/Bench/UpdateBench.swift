@@ -20,7 +20,9 @@ struct UpdateBench {
         let model = LanguageModel(architecture, parameters: parameters, threads: threads)
         let group = queries(prompt: 128, completion: 128, count: 8), tokens = 8 * 128
         let time = try seconds {
-            try model.accumulateGradients(group, into: gradients) { $0.map { scores in scores.logprobs.map { $0 == 0 ? 0 : 1e-3 } } }
+            try model.accumulateGradients(group, units: group.map { _ in 1 }, into: FullTraining(model).gradients(into: gradients)) { _, scores in
+                scores.map { scores in scores.logprobs.map { $0 == 0 ? 0 : 1e-3 } }
+            }
         }
         // Useful work alone: each parameter of the body twice forward and four times backward per distinct token, the head on completions.
         let body = layout.count - architecture.vocabulary * architecture.hidden, distinct = 128 + 8 * 128
