@@ -75,7 +75,7 @@ let package = Package(
 
         // stages
         stage("Ingest", ["CKernels", "Tokenizer"]),
-        stage("Score", ["Rewards", "Models", "CKernels"]),
+        stage("Score", ["Credit", "Rewards", "Models", "CKernels"]),
         stage("Plan", ["Credit", "Objectives", "Optimizers", "Recipes", "Rewards", "Tokenizer"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
         .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
@@ -90,7 +90,6 @@ let package = Package(
         tests("Credit", ["Credit", "Randomness"]),
         tests("Objectives", ["Objectives"]),
         tests("Rewards", ["Rewards"]),
-        tests("Score", ["Score"]),
         tests("Optimizers", ["Optimizers"]),
         tests("Kernels", ["CKernels"]),
         tests("Models", ["Models", "Tensors", "Formats", "Randomness"]),

@@ -1,11 +1,10 @@
+import Credit
 import Foundation
 import TestSupport
 import Testing
 
-@testable import Score
-
-@Suite struct TopKBoundsTests {
-    private func bounds(_ p: [Double], _ vocabulary: Int) throws -> (low: Double, high: Double) { try #require(TopKBounds.bounds(p.map { log($0) }, vocabulary: vocabulary)) }
+@Suite struct EntropyBoundsTests {
+    private func bounds(_ p: [Double], _ vocabulary: Int) throws -> (low: Double, high: Double) { try #require(EntropyBounds.bounds(p.map { log($0) }, vocabulary: vocabulary)) }
 
     @Test func boundsAreTheWorkedExamples() throws {
         // The widening for float32 log-probabilities is 2e-6 for each.
@@ -26,15 +25,15 @@ import Testing
         let p = weights.map { $0 / sum }.sorted(by: >), entropy = -p.reduce(0) { $0 + $1 * log($1) }
         for k in Set([1, 2, 5, 20, count - 1, count]) where k >= 1 && k <= count {
             let head = p.prefix(k).map { Double(Float(log($0))) }
-            let found = try #require(TopKBounds.bounds(head, vocabulary: count))
+            let found = try #require(EntropyBounds.bounds(head, vocabulary: count))
             #expect(found.low <= entropy && entropy <= found.high, "\(count) tokens, top \(k): \(found.low) … \(found.high) against \(entropy)")
         }
     }
 
     @Test func contradictionsAreRefused() {
         // More than all probability; a tail that can't be as likely as it would have to be.
-        #expect(TopKBounds.bounds([log(0.7), log(0.6)], vocabulary: 10) == nil)
-        #expect(TopKBounds.bounds([log(0.5), log(0.01)], vocabulary: 4) == nil)
-        #expect(TopKBounds.bounds([log(0.5), log(0.5)], vocabulary: 1) == nil)
+        #expect(EntropyBounds.bounds([log(0.7), log(0.6)], vocabulary: 10) == nil)
+        #expect(EntropyBounds.bounds([log(0.5), log(0.01)], vocabulary: 4) == nil)
+        #expect(EntropyBounds.bounds([log(0.5), log(0.5)], vocabulary: 1) == nil)
     }
 }
