@@ -207,14 +207,7 @@ package struct CreditPolicy: Sendable {
     }
 
     /// Members of each group, groups in dump order.
-    private func groups(of inputs: [CreditInput]) -> [[Int]] {
-        var order: [String] = [], members: [String: [Int]] = [:]
-        for (index, input) in inputs.enumerated() {
-            if members[input.groupID] == nil { order.append(input.groupID) }
-            members[input.groupID, default: []].append(index)
-        }
-        return order.compactMap { members[$0] }
-    }
+    private func groups(of inputs: [CreditInput]) -> [[Int]] { grouped(inputs.indices, by: { inputs[$0].groupID }) }
 
     private func kept(_ groups: [[Int]], _ inputs: [CreditInput], _ rewards: [Double], _ plan: inout CreditPlan) -> [[Int]] {
         groups.filter { group in
@@ -278,16 +271,6 @@ package struct CreditPolicy: Sendable {
         }
     }
 
-    private func grouped<Key: Hashable>(_ rows: Range<Int>, by key: (Int) -> Key) -> [[Int]] {
-        var order: [Key] = [], members: [Key: [Int]] = [:]
-        for row in rows {
-            let key = key(row)
-            if members[key] == nil { order.append(key) }
-            members[key, default: []].append(row)
-        }
-        return order.compactMap { members[$0] }
-    }
-
     private func applyMask(_ plan: inout CreditPlan, _ inputs: [CreditInput], seed: UInt64) {
         guard let mask = plannedMask else { return }
         for (number, rows) in scopes(mask.scope, plan, inputs).enumerated() {
@@ -347,4 +330,15 @@ package struct CreditPolicy: Sendable {
             plan.warnings.append("old_logprobs are the sampler's own, so the correction does nothing: score with --checkpoint DIR, the policy to be trained")
         }
     }
+}
+
+/// Indices with equal keys together, in order of first appearance.
+func grouped<Key: Hashable>(_ rows: Range<Int>, by key: (Int) -> Key) -> [[Int]] {
+    var order: [Key] = [], members: [Key: [Int]] = [:]
+    for row in rows {
+        let key = key(row)
+        if members[key] == nil { order.append(key) }
+        members[key, default: []].append(row)
+    }
+    return order.compactMap { members[$0] }
 }

@@ -25,15 +25,9 @@ extension CreditPolicy {
 
     private func scopes(_ scope: EntropyMask.Scope, _ rows: [CurrentRow]) -> [[Int]] {
         switch scope {
-        case .step, .plan: return [Array(rows.indices)]
-        case .rollout: return rows.indices.map { [$0] }
-        case .group:
-            var order: [String] = [], members: [String: [Int]] = [:]
-            for (index, row) in rows.enumerated() {
-                if members[row.groupID] == nil { order.append(row.groupID) }
-                members[row.groupID, default: []].append(index)
-            }
-            return order.compactMap { members[$0] }
+        case .step, .plan: [Array(rows.indices)]
+        case .rollout: rows.indices.map { [$0] }
+        case .group: grouped(rows.indices, by: { rows[$0].groupID })
         }
     }
 

@@ -19,7 +19,7 @@ struct Companion: Sendable {
 
     /// `overrides`: those whose section.key=value the companion's recipe is to take.
     init(path: String, overrides: [String]) throws {
-        do { recipe = try Recipe.load(path: path, overrides: overrides) } catch let error as RecipeError { throw StageError(.invalidInput, error.description) }
+        recipe = try Recipe.load(path: path, overrides: overrides)
         (self.path, self.overrides) = (path, overrides)
         switch (recipe.objective.output, recipe.objective.reference) {
         case (.value, _): role = .critic

@@ -102,9 +102,7 @@ struct LoopCommand: StageCommand {
         }
     }
 
-    private func loadRecipe() throws -> Recipe {
-        do { return try Recipe.load(path: recipe, overrides: set) } catch let error as RecipeError { throw StageError(.invalidInput, error.description) }
-    }
+    private func loadRecipe() throws -> Recipe { try Recipe.load(path: recipe, overrides: set) }
 
     /// Everything that the numbers depend on but the number of iterations, which may grow.
     private func settings(_ loaded: Recipe, _ companions: [Companion]) throws -> [String: String] {

@@ -29,6 +29,15 @@ package struct SequenceScores: Sendable {
     package var logprobs: [Float] { outputs }
 }
 
+/// What a policy and its reference say of a sequence, and how they differ; arrays of length L.
+package struct ComparedScores: Sendable {
+    package var policy: SequenceScores
+    package var reference: SequenceScores
+    package var kl: [Float]
+    /// 0 without a Q network.
+    package var expectedQ: [Float]
+}
+
 /// A causal language model with float32 weights: sequences in, one log-probability per token out; derivatives of a loss
 /// by those log-probabilities in, parameter gradients out. It knows nothing of losses.
 package final class LanguageModel: Sendable {
@@ -57,14 +66,16 @@ package final class LanguageModel: Sendable {
         return withExtendedLifetime(hidden) { asked.scores(head.forward(hidden.matrix(rows: batch.decoder.tokens), asked.queries)) }
     }
 
-    /// KL(policy || reference) and, with a Q network, Σ π Q for each wanted token's state, [L], 0 elsewhere.
-    package func compare(_ sequences: [SequenceQuery], reference: LanguageModel, q: LanguageModel?) throws -> [(kl: [Float], expectedQ: [Float])] {
-        let batch = try SequenceBatch(sequences, self), hidden = forward(batch.decoder, keeping: nil), asked = batch.questions(sequences.indices)
-        let frozen = try reference.frozen(batch.decoder.forest), critic = try q?.frozen(batch.decoder.forest)
-        return withExtendedLifetime((hidden, frozen, critic)) {
-            let answers = jointForward(
-                hidden.matrix(rows: batch.decoder.tokens), weight: weights.head, reference: frozen.head, q: critic?.head, queries: asked.queries, compute)
-            return zip(asked.spread(answers.map(\.kl)), asked.spread(answers.map(\.expectedQ))).map { (kl: $0, expectedQ: $1) }
+    /// This model's scores, the reference's, and over the whole vocabulary KL(policy || reference) and, with a Q network, Σ π Q for each
+    /// wanted token's state, [L], 0 elsewhere: one forward pass of each model for all of it.
+    package func compare(_ sequences: [SequenceQuery], reference: LanguageModel, q: LanguageModel?) throws -> [ComparedScores] {
+        let batch = try SequenceBatch(sequences, self), own = try frozen(batch.decoder.forest), asked = batch.questions(sequences.indices)
+        let other = try reference.frozen(batch.decoder.forest), critic = try q?.frozen(batch.decoder.forest)
+        return withExtendedLifetime((own, other, critic)) {
+            let answers = jointForward(own.head, reference: other.head, q: critic?.head, queries: asked.queries, compute)
+            let kl = asked.spread(answers.map(\.kl)), expectedQ = asked.spread(answers.map(\.expectedQ))
+            let policy = asked.scores(headForward(own.head, queries: asked.queries, compute)), frozen = asked.scores(headForward(other.head, queries: asked.queries, compute))
+            return sequences.indices.map { ComparedScores(policy: policy[$0], reference: frozen[$0], kl: kl[$0], expectedQ: expectedQ[$0]) }
         }
     }
 

@@ -43,8 +43,13 @@ protocol TokenHead {
 }
 
 extension TokenHead {
-    /// Both halves for queries that belong to some of the batch's sequences.
     func learn(
+        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
+    ) throws {
+        try learnInTwoHalves(hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
+    }
+
+    func learnInTwoHalves(
         _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         let answers = forward(hidden, queries)
@@ -83,8 +88,7 @@ extension LogprobHead {
     ) throws {
         guard queries.count <= headChunkRows(vocabulary: weights.head.rows) else {
             // One sequence longer than a chunk: its logits are computed twice, piece by piece.
-            let answers = forward(hidden, queries)
-            return backward(hidden, queries, answers, try derivatives(answers), dhidden: dhidden, gradients: gradients)
+            return try learnInTwoHalves(hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
         }
         try headLearn(hidden, weight: weights.head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute, derivatives: derivatives)
     }

@@ -49,8 +49,6 @@ package struct LowRankTraining: Training {
     /// As PEFT names them.
     static func prefix(_ layer: Int, _ linear: LinearPlace) -> String { "base_model.model.model.layers.\(layer).\(linear.name)" }
 
-    package static let knownTargets = LinearPlace.all.map(\.shortName)
-
     /// A is uniform in ±1/√I (PEFT's kaiming_uniform with a = √5), B is 0: the model begins as it was.
     package init(_ model: LanguageModel, rank: Int, alpha: Double, targets: [String], seed: UInt64) {
         var layout = ParameterLayout(), places: [Place] = []

@@ -96,9 +96,7 @@ struct PlanCommand: StageCommand {
         ).run()
     }
 
-    private func loadRecipe() throws -> Recipe {
-        do { return try Recipe.load(path: recipe, overrides: set) } catch let error as RecipeError { throw StageError(.invalidInput, error.description) }
-    }
+    private func loadRecipe() throws -> Recipe { try Recipe.load(path: recipe, overrides: set) }
 
     private func check(_ recipe: Recipe) throws {
         let expansion = recipe.credit.expansion, name = expansion.map { type(of: $0).name } ?? ""

@@ -55,6 +55,7 @@ struct PlanWriter {
         for row in rows where first[row.rollout.groupID] == nil { first[row.rollout.groupID] = row.rollout }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
         let lines = try plan.resample.compactMap { first[$0] }.map { String(decoding: try encoder.encode(PromptLine($0)), as: UTF8.self) + "\n" }
         try AtomicFile.write(lines.joined(), to: directory.file("resample.jsonl"))
         return try Manifest.describe("resample.jsonl", in: directory.path, rows: lines.count)
@@ -105,14 +106,14 @@ struct PlanWriter {
 
 /// A line of crux-rollout's prompt file.
 private struct PromptLine: Encodable {
-    let group_id: String
+    let groupId: String
     let prompt: String
-    let prompt_token_ids: [Int32]
-    let reference_answer: String
-    let data_source: String
+    let promptTokenIds: [Int32]
+    let referenceAnswer: String
+    let dataSource: String
 
     init(_ row: RolloutRow) {
-        (group_id, prompt, reference_answer, data_source) = (row.groupID, row.prompt, row.referenceAnswer, row.dataSource)
-        prompt_token_ids = Array(row.tokenIDs.prefix(row.lossMask.firstIndex(of: true) ?? row.tokenIDs.count))
+        (groupId, prompt, referenceAnswer, dataSource) = (row.groupID, row.prompt, row.referenceAnswer, row.dataSource)
+        promptTokenIds = Array(row.tokenIDs.prefix(row.lossMask.firstIndex(of: true) ?? row.tokenIDs.count))
     }
 }

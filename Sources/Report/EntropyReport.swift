@@ -83,7 +83,10 @@ struct EntropyReport {
             for t in rollout.lossMask.indices where rollout.lossMask[t] {
                 before.append(entropy[t])
                 after.append(otherEntropy[t])
-                if let a = score.oldLogprobs, let b = mark.oldLogprobs { (logprobs.before, logprobs.after) = (logprobs.before + [a[t]], logprobs.after + [b[t]]) }
+                if let a = score.oldLogprobs, let b = mark.oldLogprobs {
+                    logprobs.before.append(a[t])
+                    logprobs.after.append(b[t])
+                }
             }
         }
         guard !before.isEmpty else { throw StageError(.invalidInput, "\(other): found no entropies of the rollouts of \(input), expected scores of the same dump") }

@@ -60,16 +60,19 @@ struct Policies: Sendable {
         func fill<T>(_ path: WritableKeyPath<ModelScores, T?>, _ values: [T]?) {
             for (index, value) in (values ?? []).enumerated() { scores[index][keyPath: path] = value }
         }
-        fill(\.policy, try checkpoint?.score(rows))
-        fill(\.referenceLogprobs, try reference?.score(rows).map(\.logprobs))
+        if let checkpoint, let reference {
+            let compared = try checkpoint.compare(rows, reference: reference, q: q)
+            fill(\.policy, compared.map(\.policy))
+            fill(\.referenceLogprobs, compared.map(\.reference.logprobs))
+            fill(\.referenceKL, compared.map(\.kl))
+            if q != nil { fill(\.expectedQ, compared.map(\.expectedQ)) }
+        } else {
+            fill(\.policy, try checkpoint?.score(rows))
+            fill(\.referenceLogprobs, try reference?.score(rows).map(\.logprobs))
+        }
         fill(\.values, try critic?.score(rows, .value).map(\.outputs))
         fill(\.processLogprobs, try process?.score(rows).map(\.logprobs))
         fill(\.processReferenceLogprobs, try processReference?.score(rows).map(\.logprobs))
-        if let checkpoint, let reference {
-            let compared = try checkpoint.compare(rows, reference: reference, q: q)
-            fill(\.referenceKL, compared.map(\.kl))
-            if q != nil { fill(\.expectedQ, compared.map(\.expectedQ)) }
-        }
         return scores
     }
 }
@@ -113,7 +116,7 @@ struct Policy: Sendable {
         try batches(rows).flatMap { try model.score($0, question) }
     }
 
-    func compare(_ rows: [RolloutRow], reference: Policy, q: Policy?) throws -> [(kl: [Float], expectedQ: [Float])] {
+    func compare(_ rows: [RolloutRow], reference: Policy, q: Policy?) throws -> [ComparedScores] {
         try batches(rows).flatMap { try model.compare($0, reference: reference.model, q: q?.model) }
     }
 

@@ -1,11 +1,16 @@
 import CKernels
 
-/// A frozen model beside the one being trained: its final hidden states of the same tokens, [T, C'], and its head, [V, C'].
+/// A model that stands still: its final hidden states of a batch's tokens, [T, C'], and its head, [V, C'].
 package struct FrozenHead: Sendable {
     let hidden: Matrix
     let weight: Matrix
 
     package init(hidden: Matrix, weight: Matrix) { (self.hidden, self.weight) = (hidden, weight) }
+}
+
+/// Log-probability and entropy for each query under a model that stands still.
+package func headForward(_ frozen: FrozenHead, queries: [HeadQuery], _ compute: Compute) -> [HeadAnswer] {
+    headForward(frozen.hidden, weight: frozen.weight, queries: queries, compute)
 }
 
 /// What a query's distribution is drawn towards: π* ∝ softmax(reference / T) · exp(Q / β + bonus).
@@ -92,16 +97,16 @@ package func softTargetBackward(
 
 /// KL(π || reference) and Σ π Q for each query, over the whole vocabulary.
 package func jointForward(
-    _ hidden: Matrix, weight: Matrix, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute
+    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute
 ) -> [(kl: Float, expectedQ: Float)] {
     var answers = [(kl: Float, expectedQ: Float)](repeating: (0, 0), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
-        for range in chunks(queries.count, vocabulary: 3 * weight.rows) {
-            let chunk = LogitChunk(hidden, weight, reference, q, queries[range]), out = UnsafeMutableBufferPointer(rebasing: answers[range])
+        for range in chunks(queries.count, vocabulary: 3 * policy.weight.rows) {
+            let chunk = LogitChunk(policy.hidden, policy.weight, reference, q, queries[range]), out = UnsafeMutableBufferPointer(rebasing: answers[range])
             compute.forEach(range.count) { i in
                 var kl = 0.0, expectedQ = 0.0
                 crux_joint_row(
-                    chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) }, weight.rows,
+                    chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) }, policy.weight.rows,
                     queries[range.lowerBound + i].inverseTemperature, &kl, &expectedQ)
                 out[i] = (Float(kl), Float(expectedQ))
             }

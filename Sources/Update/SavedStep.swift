@@ -74,11 +74,14 @@ struct SavedStep {
         try form.save(state.parameters, to: unfinished)
         try SavedStep(path: unfinished, step: state.step).writeState(state, form)
         try writeMetrics(metrics, to: directory.workPath + "/metrics-\(name(state.step)).arrow", directory)
-        try? FileManager.default.removeItem(atPath: step.path)
-        guard rename(unfinished, step.path) == 0 else {
-            throw IOError(file: step.path, action: "rename the finished step", reason: String(cString: strerror(errno)))
-        }
-        try syncFolder(of: step.path)
+        try publish(unfinished, as: step.path)
+    }
+
+    /// A finished folder takes its own name, in place of what stood there.
+    private static func publish(_ unfinished: String, as path: String) throws {
+        try? FileManager.default.removeItem(atPath: path)
+        guard rename(unfinished, path) == 0 else { throw IOError(file: path, action: "rename the finished folder", reason: String(cString: strerror(errno))) }
+        try syncFolder(of: path)
     }
 
     static func writeMetrics(_ rows: [MetricsRow], to path: String, _ directory: StageDirectory) throws {
@@ -94,9 +97,7 @@ struct SavedStep {
         let path = directory.file(targetName), unfinished = path + AtomicFile.temporarySuffix
         try recreate(unfinished)
         try form.save(target, to: unfinished)
-        try? FileManager.default.removeItem(atPath: path)
-        guard rename(unfinished, path) == 0 else { throw IOError(file: path, action: "rename the target network", reason: String(cString: strerror(errno))) }
-        try syncFolder(of: path)
+        try publish(unfinished, as: path)
     }
 
     private static func recreate(_ folder: String) throws {

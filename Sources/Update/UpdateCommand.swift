@@ -121,11 +121,7 @@ struct UpdateCommand: StageCommand {
         return settings
     }
 
-    private func loadRecipe() throws -> Recipe {
-        do { return try Recipe.load(path: plan + "/recipe.resolved.json") } catch let error as RecipeError {
-            throw StageError(.invalidInput, error.description)
-        }
-    }
+    private func loadRecipe() throws -> Recipe { try Recipe.load(path: plan + "/recipe.resolved.json") }
 }
 
 extension Checkpoint {

@@ -83,6 +83,8 @@ import Testing
         let other = LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 2), threads: 2)
         for row in try model.compare(sequences, reference: model, q: nil) { #expect(row.kl.allSatisfy { abs($0) < 1e-6 }) }
         let compared = try model.compare(sequences, reference: other, q: other)
+        #expect(compared.map(\.policy.outputs) == (try model.score(sequences)).map(\.outputs))
+        #expect(compared.map(\.reference.outputs) == (try other.score(sequences)).map(\.outputs))
         #expect(compared[0].kl[2] > 0 && compared[0].kl[0] == 0 && compared[0].expectedQ[3] != 0)
         // The prefix is one: so are its answers.
         #expect(compared[0].kl[2] == compared[1].kl[2])
