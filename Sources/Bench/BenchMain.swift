@@ -5,7 +5,7 @@ import Foundation
 /// `make bench`: what each stage reaches on made-up data, beside what this machine can do at all, and what its peers reach. Every
 /// figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
-///     crux-bench [--python PYTHON] [stages] [update] [generation]      (all, unless some are named)
+///     crux-bench [--python PYTHON] [stages] [update] [memory] [real-size] [generation]      (all, unless some are named)
 @main
 enum BenchMain {
     static func main() throws {
@@ -17,10 +17,12 @@ enum BenchMain {
             "machine: \(threads) threads, reads \(text(machine.readBandwidth / 1e9)) GB/s from memory, sgemm \(text(machine.multiplyRate / 1e9)) GFLOP/s (2048 x 4864 x 896)"
         )
         let words = CommandLine.arguments.dropFirst(), python = words.firstIndex(of: "--python").map { words[$0 + 1] }
-        let named = words.filter { ["stages", "update", "generation"].contains($0) }
+        let named = words.filter { ["stages", "update", "memory", "real-size", "generation"].contains($0) }
         func wants(_ name: String) -> Bool { named.isEmpty || named.contains(name) }
         if wants("stages") { try StageBench(machine: machine, threads: threads).run() }
         if wants("update") { try UpdateBench(machine: machine, threads: threads).run() }
+        if wants("memory") { try MemoryBench().runBudgets() }
+        if wants("real-size") { try MemoryBench().runRealSize() }
         if wants("generation") { try GenerationBench(machine: machine, threads: threads, python: python).run() }
     }
 }

@@ -44,10 +44,10 @@ package struct BatchLimits: Sendable {
     }
 
     /// The most layers that can be kept beside so many tokens; nil where not even one can.
-    func keptLayers(tokens: Int) -> Int? { mostTokens.lastIndex { $0 >= tokens }.map { $0 + 1 } }
+    package func keptLayers(tokens: Int) -> Int? { mostTokens.lastIndex { $0 >= tokens }.map { $0 + 1 } }
 
     /// Work, as tokens.
-    func cost(tokens: Int, keptLayers: Int) -> Double {
+    package func cost(tokens: Int, keptLayers: Int) -> Double {
         let recomputed = Double(mostTokens.count - keptLayers) / Double(mostTokens.count)
         return Double(tokens) * (1 + recomputed * recomputedShare) + Self.startTokens
     }

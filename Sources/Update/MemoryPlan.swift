@@ -65,7 +65,7 @@ struct MemoryPlan {
     /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries and one head's keys,
     /// values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
-        (48 << 20) + run.threads * ((16 << 20) + attentionScratchFloats(keys: rows.longest, headWidth: run.architecture.headWidth) * 4)
+        (24 << 20) + run.threads * ((8 << 20) + attentionScratchFloats(keys: rows.longest, headWidth: run.architecture.headWidth) * 4)
     }
 
     // MARK: words
@@ -87,9 +87,19 @@ struct MemoryPlan {
             + "\(MemorySize.text(passBytes)); \(all.count) micro-batches in \(batches.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
     }
 
+    /// The same for machines, with what the process has really taken.
+    func summary(peak: Int) -> [String: Int] {
+        let all = batches.joined()
+        return [
+            "budget_bytes": budget.bytes, "foreseen_bytes": predictedBytes, "peak_bytes": peak, "micro_batches": all.count,
+            "fewest_kept_layers": all.map(\.keptLayers).min() ?? layers,
+        ]
+    }
+
     /// What of the plan the result's last bits depend on. Which layers are computed again is no part of it.
     var fingerprint: String {
-        let text = "\(headRows)\n" + batches.map { $0.map { "\($0.units)" }.joined(separator: ";") }.joined(separator: "\n")
+        let rows = min(headRows, batches.joined().map(\.wanted).max() ?? 0)
+        let text = "\(rows)\n" + batches.map { $0.map { "\($0.units)" }.joined(separator: ";") }.joined(separator: "\n")
         return "\(batches.joined().count) in \(batches.count) steps, \(SHA256Digest.of(text).prefix(16))"
     }
 }

@@ -95,7 +95,7 @@ struct UpdateRun {
         }
         context.say("peak memory \(MemorySize.text(peak)), foreseen \(MemorySize.text(memory.predictedBytes))")
         var summary: [String: any Sendable] = ["output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? ""]
-        summary["memory"] = ["budget_bytes": memory.budget.bytes, "foreseen_bytes": memory.predictedBytes, "peak_bytes": peak]
+        summary["memory"] = memory.summary(peak: peak)
         if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
         return StageSummary(summary)
     }

@@ -33,6 +33,26 @@ package struct Executable: Sendable {
         return started.wait()
     }
 
+    /// What it says on stderr where that is a terminal.
+    package func runOnTerminal(_ arguments: [String]) throws -> String {
+        let terminal = posix_openpt(O_RDWR | O_NOCTTY)
+        guard terminal >= 0, grantpt(terminal) == 0, unlockpt(terminal) == 0, let name = ptsname(terminal) else { throw CocoaError(.fileReadUnknown) }
+        let reader = FileHandle(fileDescriptor: terminal, closeOnDealloc: true), process = Process()
+        process.executableURL = URL(fileURLWithPath: path)
+        process.arguments = arguments
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = FileHandle.nullDevice
+        let own = open(String(cString: name), O_RDWR | O_NOCTTY)
+        process.standardError = FileHandle(fileDescriptor: own, closeOnDealloc: false)
+        try process.run()
+        close(own)
+        // Reading ends with an error when the last writer has closed its side.
+        var said = Data()
+        while let piece = try? reader.read(upToCount: 4096), !piece.isEmpty { said += piece }
+        process.waitUntilExit()
+        return String(decoding: said, as: UTF8.self)
+    }
+
     package func start(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws -> Running {
         let process = Process()
         if let fileSizeLimit {
