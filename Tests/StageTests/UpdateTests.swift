@@ -55,15 +55,15 @@ import Testing
     @Test func layersThatAreComputedAgainLeaveTheSameBytes() throws {
         let run = try planned(), single = ["--micro-batch-tokens", "1"]
         let ample = try memory(run.runUpdate(to: "ample", single)), foreseen = try #require(ample["foreseen_bytes"])
-        // Less than a layer's activations of the longest rollout, so that it must give up one of four.
+        // About a layer's activations of the longest rollout less: some of the four must go.
         let tight = try memory(run.runUpdate(to: "tight", single + ["--memory", "\((foreseen >> 10) - 200)K"]))
-        #expect(ample["fewest_kept_layers"] == 4 && tight["fewest_kept_layers"] == 3)
+        #expect(try ample["fewest_kept_layers"] == 4 && #require(tight["fewest_kept_layers"]) < 4)
         #expect(try files(run.folder("tight")) == files(run.folder("ample")))
     }
 
     @Test func aBudgetCutsMicroBatchesAndIsKept() throws {
         let run = try planned(edit: { $0.replacingOccurrences(of: "lr: 1.0e-3", with: "lr: 1.0e-6") })
-        let ample = try memory(run.runUpdate(to: "ample")), tight = try memory(run.runUpdate(to: "tight", ["--memory", "70M"]))
+        let ample = try memory(run.runUpdate(to: "ample")), tight = try memory(run.runUpdate(to: "tight", ["--memory", "60M"]))
         #expect(try #require(tight["micro_batches"]) > 2 * #require(ample["micro_batches"]))
         for figures in [ample, tight] {
             let peak = try Double(#require(figures["peak_bytes"])), foreseen = try Double(#require(figures["foreseen_bytes"]))
