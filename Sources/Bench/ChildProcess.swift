@@ -37,7 +37,7 @@ struct ChildProcess {
     }
 
     /// What the kernel remembers of the child's own memory. (The figure that `wait4` gives is inherited from this process.)
-    private static func highWaterMark(_ child: pid_t) -> Int {
+    static func highWaterMark(_ child: pid_t) -> Int {
         let status = (try? String(contentsOfFile: "/proc/\(child)/status", encoding: .utf8)) ?? ""
         let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
         return (line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
