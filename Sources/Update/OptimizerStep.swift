@@ -139,7 +139,7 @@ struct OptimizerStep {
         let anchor = row.referenceLogprobs ?? (recipe.objective.readsOldLogprobs ? row.oldLogprobs : scores.logprobs)
         for t in row.lossMask.indices where row.lossMask[t] {
             totals.trainable += 1
-            if recipe.objective.output == .logprob { totals.klK3 += KLEstimator.k3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value }
+            if recipe.objective.output == .logprob { totals.klK3 += K3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value }
             totals.entropy += Double(scores.entropy[t])
         }
     }
