@@ -82,7 +82,7 @@ let package = Package(
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
         stage("Report", ["LearningCurves", "Credit", "Tokenizer"]),
-        stage("Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS"]),
+        stage("Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes"]),
 
         // tests
         .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
@@ -92,7 +92,7 @@ let package = Package(
         tests("Rewards", ["Rewards"]),
         tests("Optimizers", ["Optimizers"]),
         tests("Kernels", ["CKernels"]),
-        tests("Models", ["Models", "Tensors", "Formats", "Randomness"]),
+        tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Randomness"]),
         tests("Tokenizer", ["Tokenizer"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests("Stage", ["Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),

@@ -13,12 +13,10 @@ struct OptimizerStep {
     let gradients: Buffer
     let question: TokenQuestion
     let seed: UInt64
-    let microBatchTokens: Int?
+    let headRows: Int
+    let space: any FloatSpace
 
     private var model: LanguageModel { training.model }
-
-    /// Activations of a micro-batch stay below this many floats (4 GiB).
-    private static let activationFloats = 1 << 30
 
     /// What a step has seen so far, for its metrics.
     private struct Totals {
@@ -32,14 +30,16 @@ struct OptimizerStep {
         var rows = 0
     }
 
-    /// Runs the step on `rows` and moves `state` on.
-    func run(_ rows: [PlanRow], _ state: TrainingState) throws -> MetricsRow {
+    /// Runs the step on `rows`, cut into `batches` of their units, and moves `state` on. `progress`: after each batch, with the loss so far.
+    func run(_ rows: [PlanRow], _ batches: [MicroBatch], _ state: TrainingState, progress: (MicroBatch, Double) throws -> Void) throws -> MetricsRow {
         let start = Date()
         gradients.zero()
         var totals = Totals()
-        let units = units(rows), batches = microBatches(units, rows)
-        let preview = try self.preview(rows, batches, state)
-        for batch in batches { try accumulate(batch, rows, preview, &totals) }
+        let units = rowUnits(rows), preview = try self.preview(rows, units, batches, state)
+        for batch in batches {
+            try accumulate(batch, units, rows, preview, &totals)
+            try progress(batch, totals.loss.loss + totals.klLoss)
+        }
         let norm = sqrt(squaredNorm(gradients.pointer, count: gradients.count))
         try requireFinite(norm, state)
         state.step += 1
@@ -56,46 +56,28 @@ struct OptimizerStep {
             remedy: "Look for extreme advantages or log-probabilities in plan.arrow, or lower the learning rate.")
     }
 
-    /// Row indices that an objective sees together: each row alone, or the two of a pair.
-    private func units(_ rows: [PlanRow]) -> [[Int]] {
-        var units: [[Int]] = []
-        for index in rows.indices {
-            if let pair = rows[index].pair, index > 0, rows[index - 1].pair == pair { units[units.count - 1].append(index) } else { units.append([index]) }
-        }
-        return units
-    }
-
-    /// Consecutive units while their tokens fit; neighbours share prompts, so groups stay together.
-    private func microBatches(_ units: [[Int]], _ rows: [PlanRow]) -> [[[Int]]] {
-        let limit = microBatchTokens ?? max(1, Self.activationFloats / model.activationFloatsPerToken)
-        var batches: [[[Int]]] = [], tokens = 0
-        for unit in units {
-            let size = unit.reduce(0) { $0 + rows[$1].tokenIDs.count }
-            if batches.isEmpty || tokens + size > limit {
-                batches.append([])
-                tokens = 0
-            }
-            batches[batches.count - 1].append(unit)
-            tokens += size
-        }
-        return batches
-    }
-
     private func query(_ row: PlanRow) -> SequenceQuery {
         let bonuses = recipe.objective.boltzmann.map { settings in row.advantages.map { settings.bonus(advantage: $0) } }
         return SequenceQuery(tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature, bonuses: bonuses)
     }
 
     /// A forward pass over the whole step, for what must be known before the first gradient.
-    private func preview(_ rows: [PlanRow], _ batches: [[[Int]]], _ state: TrainingState) throws -> StepPreview {
+    private func preview(_ rows: [PlanRow], _ units: [[Int]], _ batches: [MicroBatch], _ state: TrainingState) throws -> StepPreview {
         guard StepPreview.isNeeded(recipe) else { return .none }
-        let scores = try batches.flatMap { batch in try model.score(batch.joined().map { query(rows[$0]) }) }
-        return StepPreview(rows, scores, recipe, seed: seed &+ UInt64(state.step))
+        var scores = [SequenceScores?](repeating: nil, count: rows.count)
+        for batch in batches {
+            let members = batch.units.flatMap { units[$0] }
+            for (index, score) in zip(members, try model.score(members.map { query(rows[$0]) }, in: space)) { scores[index] = score }
+        }
+        return StepPreview(rows, scores.compactMap { $0 }, recipe, seed: seed &+ UInt64(state.step))
     }
 
-    private func accumulate(_ batch: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ totals: inout Totals) throws {
-        let members = Array(batch.joined()), unitAt = Self.unitsByStart(batch)
-        try model.accumulateGradients(members.map { query(rows[$0]) }, units: batch.map(\.count), into: training.gradients(into: gradients), question) { part, scores in
+    private func accumulate(_ batch: MicroBatch, _ units: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ totals: inout Totals) throws {
+        let own = batch.units.map { units[$0] }, unitAt = Self.unitsByStart(own)
+        try model.accumulateGradients(
+            own.joined().map { query(rows[$0]) }, units: own.map(\.count), into: training.gradients(into: gradients), question,
+            memory: PassMemory(keptLayers: batch.keptLayers, headRows: headRows, space: space)
+        ) { part, scores in
             var gradients: [[Float]] = [], next = part.lowerBound
             while next < part.upperBound {
                 guard let unit = unitAt[next] else { break }

@@ -48,7 +48,8 @@ import Testing
         let model = LanguageModel(checkpoint.architecture, parameters: start, threads: 2)
         let scores = try model.accumulateGradients(sequences, into: gradient, question) { _ in coefficients }
         let plain = try model.score(sequences, question)
-        for (a, b) in zip(scores, plain) { #expect(a.outputs == b.outputs) }
+        // Tests run side by side and share OpenBLAS's thread count, on which last bits depend.
+        for (a, b) in zip(scores, plain) { #expect(firstDifference(a.outputs, b.outputs, absolute: 1e-5) == nil) }
 
         // Along the gradient itself, where the derivative is its length.
         let length = sqrt((0..<gradient.count).reduce(0.0) { $0 + Double(gradient.pointer[$1]) * Double(gradient.pointer[$1]) })
