@@ -116,7 +116,7 @@ struct OptimizerStep {
     private func addTokens(_ mask: [Bool], _ row: PlanRow, _ scores: SequenceScores, times: Double, _ totals: inout StepTotals) {
         let anchor = row.referenceLogprobs ?? (recipe.objective.readsOldLogprobs ? row.oldLogprobs : scores.logprobs)
         for t in mask.indices where mask[t] {
-            let klK3 = recipe.objective.output == .logprob ? KLEstimator.k3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value : 0
+            let klK3 = recipe.objective.output == .logprob ? K3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value : 0
             totals.addToken(entropy: scores.entropy[t], klK3: klK3, times: times)
         }
     }
