@@ -28,11 +28,25 @@ struct Population: Sendable {
     var ranks: [Int] = []
 }
 
-/// Exact order statistics of a population in memory.
-func orderStatistics(_ values: inout [Float], ranks: [Int]) -> [OrderStatistic] {
-    ranks.map { rank in
-        let value = select(&values, rank)
-        return OrderStatistic(value: value, below: values.count { $0 < value }, equal: values.count { $0 == value })
+/// Exact order statistics of a population in memory: by sorting where it is small, by counting where it is not.
+func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic] {
+    guard values.count > 1 << 12 else { return sorted(values, ranks) }
+    // As many counters as values: more would cost more than they save.
+    var radix = RadixSelection([Population(count: values.count, ranks: ranks)], mostCounters: min(1 << 18, values.count))
+    while !radix.isDone {
+        radix.add(values, to: 0)
+        radix.endRound()
+    }
+    return radix.statistics[0]
+}
+
+private func sorted(_ values: [Float], _ ranks: [Int]) -> [OrderStatistic] {
+    let sorted = values.sorted()
+    return ranks.map { rank in
+        var below = rank, end = rank + 1
+        while below > 0, sorted[below - 1] == sorted[rank] { below -= 1 }
+        while end < sorted.count, sorted[end] == sorted[rank] { end += 1 }
+        return OrderStatistic(value: sorted[rank], below: below, equal: end - below)
     }
 }
 
@@ -55,6 +69,8 @@ struct RadixSelection {
     private var prefixes: [UInt32] = []
     private var cells: [Range<Int>]
     private var counters: [Int] = []
+    /// By leading bits the cell that counts them, or -1; where there is one population and few leading bits.
+    private var lookup: [Int16] = []
     private var doneBits = 0
     private var width = 0
     private let mostCounters: Int
@@ -81,11 +97,30 @@ struct RadixSelection {
         let room = max(2, mostCounters / max(1, prefixes.count))
         width = min(16, 32 - doneBits, Int.bitWidth - 1 - room.leadingZeroBitCount)
         counters = [Int](repeating: 0, count: prefixes.count << width)
+        lookup = []
+        guard cells.count == 1, doneBits > 0, doneBits <= 16 else { return }
+        lookup = [Int16](repeating: -1, count: 1 << doneBits)
+        for (cell, prefix) in prefixes.enumerated() { lookup[Int(prefix)] = Int16(cell) }
     }
 
     /// Values of one population; once each in every round, in any order.
     mutating func add(_ values: [Float], to population: Int) {
+        guard lookup.isEmpty else { return lookUp(values) }
         for cell in cells[population] { doneBits == 0 ? countAll(values, cell) : count(values, cell) }
+    }
+
+    private mutating func lookUp(_ values: [Float]) {
+        let above = UInt32(32 - doneBits), shift = UInt32(32 - doneBits - width), low = UInt32(1) << UInt32(width) - 1
+        counters.withUnsafeMutableBufferPointer { counters in
+            lookup.withUnsafeBufferPointer { lookup in
+                values.withUnsafeBufferPointer { values in
+                    for value in values {
+                        let key = Self.key(value), cell = lookup[Int(key >> above)]
+                        if cell >= 0 { counters[Int(cell) << width + Int(key >> shift & low)] += 1 }
+                    }
+                }
+            }
+        }
     }
 
     private mutating func countAll(_ values: [Float], _ cell: Int) {
@@ -189,8 +224,8 @@ struct StreamedSelection {
         try pass { index, values in
             let population = Int(pieces[index].population)
             open[population, default: []] += values
-            guard last[population] == index, var all = open.removeValue(forKey: population) else { return }
-            found[population] = orderStatistics(&all, ranks: populations[population].ranks)
+            guard last[population] == index, let all = open.removeValue(forKey: population) else { return }
+            found[population] = orderStatistics(all, ranks: populations[population].ranks)
         }
         return found
     }

@@ -32,8 +32,7 @@ package enum TokenSelectionRegistry {
 extension TokenSelection {
     /// The selector of a scope that is in memory.
     static func selector(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, seed: UInt64) -> any TokenSelector {
-        var values = entropies
-        let statistics = orderStatistics(&values, ranks: ranks(share, of: entropies.count, ties: ties))
+        let statistics = orderStatistics(entropies, ranks: ranks(share, of: entropies.count, ties: ties))
         return selector(share, of: entropies.count, ties: ties, statistics, seed: seed)
     }
 }
@@ -52,7 +51,7 @@ package enum TopEntropy: TokenSelection {
     }
 
     package static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector {
-        guard ties == .exactCount else { return AtLeast(QuantilePlace(1 - share, of: count).value(statistics)) }
+        guard ties == .exactCount else { return Cut(atLeast: QuantilePlace(1 - share, of: count).value(statistics)) }
         let above = count - statistics[0].below - statistics[0].equal
         return CountedTies(value: statistics[0].value, keepsAbove: true, ties: exactCount(share, of: count) - above)
     }
@@ -72,7 +71,7 @@ package enum BottomEntropy: TokenSelection {
     }
 
     package static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector {
-        guard ties == .exactCount else { return AtMost(QuantilePlace(share, of: count).value(statistics)) }
+        guard ties == .exactCount else { return Cut(atMost: QuantilePlace(share, of: count).value(statistics)) }
         return CountedTies(value: statistics[0].value, keepsAbove: false, ties: exactCount(share, of: count) - statistics[0].below)
     }
 
@@ -95,47 +94,36 @@ package enum RandomTokens: TokenSelection {
     package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool { true }
 }
 
-/// H ≥ τ. Compared in float32 with the smallest float that is no less than τ, which is the same question.
-private struct AtLeast: TokenSelector {
+/// H ≥ τ, or H ≤ τ. Compared in float32 with the nearest float on the side that is kept, which is the same question.
+private struct Cut: TokenSelector {
     let threshold: Double?
-    private let cut: Float
+    private var lowest = -Float.infinity
+    private var highest = Float.infinity
 
-    init(_ threshold: Double) {
+    init(atLeast threshold: Double) {
         self.threshold = threshold
         let nearest = Float(threshold)
-        cut = Double(nearest) < threshold ? nearest.nextUp : nearest
+        lowest = Double(nearest) < threshold ? nearest.nextUp : nearest
+    }
+
+    init(atMost threshold: Double) {
+        self.threshold = threshold
+        let nearest = Float(threshold)
+        highest = Double(nearest) > threshold ? nearest.nextDown : nearest
     }
 
     var remembers: Bool { false }
-    func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] { compared(entropy, mask) { [cut] in $0 >= cut } }
-}
 
-/// H ≤ τ, with the largest float that is no more than τ.
-private struct AtMost: TokenSelector {
-    let threshold: Double?
-    private let cut: Float
-
-    init(_ threshold: Double) {
-        self.threshold = threshold
-        let nearest = Float(threshold)
-        cut = Double(nearest) > threshold ? nearest.nextDown : nearest
-    }
-
-    var remembers: Bool { false }
-    func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] { compared(entropy, mask) { [cut] in $0 <= cut } }
-}
-
-/// Without a branch per token, so that it is done many tokens at a time.
-@inline(__always)
-private func compared(_ entropy: [Float], _ mask: [Bool], _ keeps: (Float) -> Bool) -> [Bool] {
-    precondition(entropy.count == mask.count, "a row's columns have one length")
-    return [Bool](unsafeUninitializedCapacity: mask.count) { target, count in
+    /// Without a branch per token, so that many are done at a time.
+    func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
+        precondition(entropy.count == mask.count, "a row's columns have one length")
+        var marks = mask
         entropy.withUnsafeBufferPointer { entropy in
-            mask.withUnsafeBufferPointer { mask in
-                for t in 0..<mask.count { target[t] = keeps(entropy[t]) ? mask[t] : false }
+            marks.withUnsafeMutableBufferPointer { marks in
+                for t in 0..<entropy.count { marks[t] = (entropy[t] < lowest) != (entropy[t] <= highest) ? marks[t] : false }
             }
         }
-        count = mask.count
+        return marks
     }
 }
 

@@ -59,16 +59,16 @@ package struct ArrowTableReader<Row>: Sendable {
         return (low, starts[low]..<starts[high])
     }
 
-    fileprivate func data(_ index: Int) throws -> [ColumnData] {
+    /// What fills in a row of a batch, column by column. Bound once for a batch: a row shall cost no more than its values.
+    fileprivate func fills(_ index: Int) throws -> [(inout Row, Int) -> Void] {
         let batch = try file.batch(index)
-        return try columns.map { try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable) }
+        return try columns.map { column, place in
+            let data = try batch.column(place, type: column.type, nullable: column.nullable), read = column.read
+            return { read(&$0, data, $1) }
+        }
     }
 
-    fileprivate func row(_ data: [ColumnData], _ index: Int) -> Row {
-        var value = table.make()
-        for column in columns.indices { columns[column].column.read(&value, data[column], index) }
-        return value
-    }
+    fileprivate var emptyRow: Row { table.make() }
 
     fileprivate func validity(_ index: Int, _ name: String) throws -> ColumnData? {
         guard let place = try table.columns.first(where: { $0.name == name }).flatMap({ try file.place(of: $0.field) }) else { return nil }
@@ -80,11 +80,12 @@ package struct ArrowTableReader<Row>: Sendable {
 /// a batch are given back when it is left. Not for two threads at once.
 package final class ArrowRowCursor<Row> {
     private let reader: ArrowTableReader<Row>
+    private let emptyRow: Row
     private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
-    private var data: [ColumnData] = []
+    private var fills: [(inout Row, Int) -> Void] = []
     private var presence: [String: ColumnData?] = [:]
 
-    fileprivate init(_ reader: ArrowTableReader<Row>) { self.reader = reader }
+    fileprivate init(_ reader: ArrowTableReader<Row>) { (self.reader, emptyRow) = (reader, reader.emptyRow) }
 
     deinit { leave() }
 
@@ -93,7 +94,9 @@ package final class ArrowRowCursor<Row> {
 
     package func row(_ index: Int) throws -> Row {
         try enter(index)
-        return reader.row(data, index - batch.rows.lowerBound)
+        var row = emptyRow
+        for fill in fills { fill(&row, index - batch.rows.lowerBound) }
+        return row
     }
 
     /// Whether a row has a value in a column, which need not be among those that are read.
@@ -108,12 +111,12 @@ package final class ArrowRowCursor<Row> {
         guard !batch.rows.contains(row) else { return }
         leave()
         let next = reader.batch(holding: row)
-        data = try reader.data(next.index)
+        fills = try reader.fills(next.index)
         batch = next
     }
 
     private func leave() {
-        (data, presence) = ([], [:])
+        (fills, presence) = ([], [:])
         if batch.index >= 0 { reader.file.release(batch.index) }
         batch = (-1, 0..<0)
     }

@@ -47,15 +47,19 @@ struct RowRequirements: Sendable {
     var rewardColumns: Set<TokenColumn> { recipe.kl.isInReward ? [.oldLogprobs, .referenceLogprobs] : [] }
 
     private func checkLengths(_ input: CreditInput, _ row: ScoredRollout) throws {
-        let entropies = input.entropy.isEmpty ? nil : ("entropy", input.entropy)
-        for (name, values) in input.columns.map({ ($0.key.rawValue, $0.value) }) + [entropies].compactMap({ $0 }) where values.count != input.mask.count {
-            throw StageError(
-                .invalidInput, "\(directory): rollout '\(row.rollout.rolloutID)': found \(values.count) entries in \(name), expected \(input.mask.count), one per token")
-        }
+        for (column, values) in input.columns where values.count != input.mask.count { throw wrongLength(column, values.count, row) }
+        guard !input.entropy.isEmpty else { return }
+        guard input.entropy.count == input.mask.count else { throw wrongLength(.entropy, input.entropy.count, row) }
         guard let bad = input.mask.firstNotFinite(input.entropy) else { return }
         throw StageError(
             .invalidInput,
             "\(directory): rollout '\(row.rollout.rolloutID)': found entropy \(input.entropy[bad]) at position \(bad), expected a finite number. Score the rollouts again.")
+    }
+
+    private func wrongLength(_ column: TokenColumn, _ count: Int, _ row: ScoredRollout) -> StageError {
+        StageError(
+            .invalidInput,
+            "\(directory): rollout '\(row.rollout.rolloutID)': found \(count) entries in \(column.rawValue), expected \(row.rollout.lossMask.count), one per token")
     }
 
     func require(_ column: TokenColumn, _ row: ScoredRollout, for purpose: String) throws {

@@ -14,10 +14,14 @@ struct ScoredRollout: Sendable {
 
 /// The rows of ingest with those of score beside them, in the files where they lie: one file after the other, as one long table.
 struct ScoredRollouts: Sendable {
-    private struct Part: Sendable {
+    private final class Part: Sendable {
         let rollouts: ArrowTableReader<RolloutRow>
         let scores: ArrowTableReader<ScoreRow>
-        let firstRow: Int
+        let rows: Range<Int>
+
+        init(_ rollouts: ArrowTableReader<RolloutRow>, _ scores: ArrowTableReader<ScoreRow>, firstRow: Int) {
+            (self.rollouts, self.scores, rows) = (rollouts, scores, firstRow..<firstRow + rollouts.rowCount)
+        }
     }
 
     let directory: String
@@ -35,7 +39,7 @@ struct ScoredRollouts: Sendable {
             let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
             let marks = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
             guard rollouts.rowCount == marks.rowCount else { throw Self.strangers(marks.path, "\(marks.rowCount) rows", rollouts) }
-            parts.append(Part(rollouts: rollouts, scores: marks, firstRow: count))
+            parts.append(Part(rollouts, marks, firstRow: count))
             count += rollouts.rowCount
         }
         self.parts = parts
@@ -49,7 +53,7 @@ struct ScoredRollouts: Sendable {
     }
 
     /// Rows of each batch of the ingest files.
-    var batches: [Range<Int>] { parts.flatMap { part in part.rollouts.batches.map { $0.lowerBound + part.firstRow..<$0.upperBound + part.firstRow } } }
+    var batches: [Range<Int>] { parts.flatMap { part in part.rollouts.batches.map { $0.lowerBound + part.rows.lowerBound..<$0.upperBound + part.rows.lowerBound } } }
 
     /// All rows, for methods that go back and forth between them.
     func rows() throws -> [ScoredRollout] {
@@ -67,10 +71,10 @@ struct ScoredRollouts: Sendable {
 
         init(_ rollouts: ScoredRollouts, _ columns: RowColumns?) { (self.rollouts, self.columns) = (rollouts, columns) }
 
-        func holds(_ row: Int) -> Bool { part.map { rolloutCursor?.holds(row - $0.firstRow) ?? false } ?? false }
+        func holds(_ row: Int) -> Bool { part.map { rolloutCursor?.holds(row - $0.rows.lowerBound) ?? false } ?? false }
 
         func row(_ row: Int) throws -> ScoredRollout {
-            let part = try part(holding: row), place = row - part.firstRow
+            let part = try part(holding: row), place = row - part.rows.lowerBound
             guard let rolloutCursor, let scoreCursor else { preconditionFailure("a part was entered without its cursors") }
             var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
             guard scored.rollout.rolloutID == scored.score.rolloutID else { throw ScoredRollouts.strangers(part.scores.path, "rows", part.rollouts) }
@@ -81,8 +85,8 @@ struct ScoredRollouts: Sendable {
         }
 
         private func part(holding row: Int) throws -> Part {
-            if let part, row >= part.firstRow, row < part.firstRow + part.rollouts.rowCount { return part }
-            let next = rollouts.parts.last { $0.firstRow <= row && row < $0.firstRow + $0.rollouts.rowCount }!
+            if let part, part.rows.contains(row) { return part }
+            let next = rollouts.parts.first { $0.rows.contains(row) }!
             rolloutCursor = columns.map { next.rollouts.reading($0.rollouts) }.map { $0.cursor() } ?? next.rollouts.cursor()
             scoreCursor = columns.map { next.scores.reading($0.scores) }.map { $0.cursor() } ?? next.scores.cursor()
             part = next
