@@ -1,6 +1,9 @@
 /// Per-token numbers that a method may need beside rewards; raw values are the columns' names in files and messages.
 package enum TokenColumn: String, CaseIterable, Sendable {
     case entropy
+    /// Bounds of it, where only the best log-probabilities are known.
+    case entropyLow = "entropy_low"
+    case entropyHigh = "entropy_high"
     /// Under the policy that trains, before the first step.
     case oldLogprobs = "old_logprobs"
     /// As the sampler wrote them.
@@ -18,7 +21,7 @@ package enum TokenColumn: String, CaseIterable, Sendable {
     /// What to run so that the column is there.
     package var remedy: String {
         switch self {
-        case .entropy: "Score again with --checkpoint DIR, or take a recipe without entropy."
+        case .entropy, .entropyLow, .entropyHigh: "Score again with --checkpoint DIR, or take a recipe without entropy."
         case .oldLogprobs: "Score again with --checkpoint DIR, the policy that sampled."
         case .rolloutLogprobs: "Dump the sampler's log-probabilities (rollout_logprobs), or leave out what needs them."
         case .referenceLogprobs: "Score again with --reference DIR."
@@ -95,21 +98,41 @@ package protocol AdvantageEstimator: Codable, Sendable {
     var problems: [String] { get }
     /// What it reads beside rewards.
     var columns: Set<TokenColumn> { get }
+    /// False where rewards say all, and every token of a rollout gets the same.
+    var readsTokens: Bool { get }
     /// Whether it says what a critic or Q network is to learn.
     var givesReturns: Bool { get }
     /// Whether advantages are whitened over the plan's trainable tokens afterwards.
     var whitens: Bool { get }
-    /// Credit for all groups of the plan, in order; nil drops the rollout, with `dropReason`.
-    func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]]
+    /// Whether it must know a figure of the whole plan before it can credit any group.
+    var surveysPlan: Bool { get }
+    /// Numbers of one group that this figure is made of, and the figure from the numbers of all groups in order.
+    func planNumbers(_ group: [Episode]) -> [Double]
+    func planScale(_ numbers: [Double]) -> Double
+    /// The advantage of each rollout of a group as far as its rewards tell; nil drops the rollout, with `dropReason`.
+    func advantages(rewards: [Double], planScale: Double) -> [Double?]
+    /// Credit for one group; only rollouts that `advantages` keeps.
+    func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?]
     static var dropReason: String { get }
 }
 
 extension AdvantageEstimator {
     package var problems: [String] { [] }
     package var columns: Set<TokenColumn> { [] }
+    package var readsTokens: Bool { true }
     package var givesReturns: Bool { false }
     package var whitens: Bool { false }
+    package var surveysPlan: Bool { false }
     package static var dropReason: String { "no_advantage" }
+    package func planNumbers(_ group: [Episode]) -> [Double] { [] }
+    package func planScale(_ numbers: [Double]) -> Double { 1 }
+    package func advantages(rewards: [Double], planScale: Double) -> [Double?] { rewards.map { _ in 0 } }
+
+    /// Credit for all groups of a plan that is in memory.
+    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] {
+        let scale = surveysPlan ? planScale(groups.flatMap(planNumbers)) : 1
+        return groups.map { credit($0, planScale: scale) }
+    }
 }
 
 /// An estimator that needs nothing but the rewards of one group and gives every token of a rollout the same.
@@ -118,10 +141,12 @@ package protocol GroupEstimator: AdvantageEstimator {
 }
 
 extension GroupEstimator {
-    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] {
-        groups.map { group in
-            zip(group, advantages(rewards: group.map(\.score))).map { episode, advantage in advantage.map { episode.spread($0) } }
-        }
+    package var readsTokens: Bool { false }
+
+    package func advantages(rewards: [Double], planScale: Double) -> [Double?] { advantages(rewards: rewards) }
+
+    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] {
+        zip(group, advantages(rewards: group.map(\.score), planScale: planScale)).map { episode, advantage in advantage.map { episode.spread($0) } }
     }
 }
 

@@ -30,6 +30,9 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     /// Whose entropies decide: those of the dump, settled in the plan, or at each optimizer step those of the policy as it
     /// then stands.
     package var policy = Policy.plan
+    /// Most of the plan's tokens, as a share, whose entropy is known as an interval too wide to tell on which side of the threshold
+    /// it lies. Up to there the interval's middle decides.
+    package var maxUndecided = 0.05
 
     package enum Policy: String, Codable, CaseIterable, Sendable { case plan, current }
 
@@ -55,6 +58,7 @@ package struct EntropyMask: Codable, Equatable, Sendable {
         let moving = policy == .current && scope == .plan ? ["entropy.mask.policy is current with scope plan; expected scope step, group or rollout"] : []
         let several = shares.count > 1 ? ["entropy.mask has \(shares.keys.sorted().joined(separator: " and ")); expected one of them"] : []
         return moving + several
+            + ((0...1).contains(maxUndecided) ? [] : ["entropy.mask.max_undecided is \(maxUndecided); expected 0 to 1"])
             + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
     }
 
@@ -62,7 +66,7 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     /// decides a random selection.
     package func keep(_ entropies: [Float], seed: UInt64 = 0) -> (kept: [Bool], threshold: Double?) {
         guard !entropies.isEmpty else { return ([], nil) }
-        var random = SplitMix64(seed: seed)
-        return selection.type.keep(entropies, share: selection.share, ties: ties, random: &random)
+        var selector = selection.type.selector(entropies, share: selection.share, ties: ties, seed: seed)
+        return (selector.marks(entropies, [Bool](repeating: true, count: entropies.count)), selector.threshold)
     }
 }

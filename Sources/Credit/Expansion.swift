@@ -131,6 +131,13 @@ package struct ExpansionCredit: Sendable {
     package var factors: [Double] = []
 
     package init() {}
+
+    /// Inputs of all rows with the masks and groups of credited ones.
+    package func overlaid(_ inputs: [CreditInput]) -> [CreditInput] {
+        var inputs = inputs
+        for row in rows { (inputs[row.row].mask, inputs[row.row].groupID) = (row.mask, row.groupID) }
+        return inputs
+    }
 }
 
 /// A method that goes back into rollouts and samples again from there. The conforming struct's properties are the recipe's
@@ -185,25 +192,4 @@ extension Expansion {
 package enum ExpansionRegistry {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any Expansion.Type] = [FR3E.self, SerialEarlyExit.self, VinePPO.self]
-}
-
-/// (x - mean) / sqrt(var + 1e-8) over all trainable tokens, Bessel-corrected; all 0 where they are equal or only one.
-func whiten(_ rows: inout [TokenCredit], masks: [[Bool]]) {
-    var sum = 0.0, count = 0
-    func forEachToken(_ body: (_ row: Int, _ t: Int) -> Void) {
-        for row in rows.indices { for t in masks[row].indices where masks[row][t] { body(row, t) } }
-    }
-    forEachToken { row, t in
-        sum += rows[row].advantages[t]
-        count += 1
-    }
-    guard count > 1 else {
-        for row in rows.indices { rows[row].advantages = rows[row].advantages.map { _ in 0 } }
-        return
-    }
-    let mean = sum / Double(count)
-    var squares = 0.0
-    forEachToken { row, t in squares += (rows[row].advantages[t] - mean) * (rows[row].advantages[t] - mean) }
-    let scale = 1 / (squares / Double(count - 1) + 1e-8).squareRoot()
-    for row in rows.indices { for t in masks[row].indices where masks[row][t] { rows[row].advantages[t] = (rows[row].advantages[t] - mean) * scale } }
 }

@@ -20,7 +20,7 @@ package struct GeneralizedAdvantage: AdvantageEstimator {
     package var whitens: Bool { whiten }
     package var givesReturns: Bool { true }
 
-    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] { groups.map { $0.map(credit) } }
+    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] { group.map(credit) }
 
     private func credit(_ episode: Episode) -> EpisodeCredit {
         let rewards = episode.rewardsByPosition, values = episode.numbers(.values)

@@ -30,10 +30,11 @@ package struct GroupNormalized: GroupEstimator {
         return rewards.map { ($0 - mean) / (deviation + epsilon) }
     }
 
-    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] {
-        let scale = normalize == .batch ? 1 / ((deviation(groups.joined().map(\.score)) ?? 0) + epsilon) : 1
-        return groups.map { group in zip(group, advantages(rewards: group.map(\.score))).map { episode, advantage in advantage.map { episode.spread($0 * scale) } } }
-    }
+    package var surveysPlan: Bool { normalize == .batch }
+    package func planNumbers(_ group: [Episode]) -> [Double] { group.map(\.score) }
+    package func planScale(_ numbers: [Double]) -> Double { 1 / ((deviation(numbers) ?? 0) + epsilon) }
+
+    package func advantages(rewards: [Double], planScale: Double) -> [Double?] { advantages(rewards: rewards).map { $0.map { $0 * planScale } } }
 
     /// nil where there are too few rewards.
     private func deviation(_ rewards: [Double]) -> Double? {

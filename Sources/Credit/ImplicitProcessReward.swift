@@ -30,25 +30,31 @@ package struct ImplicitProcessReward: AdvantageEstimator {
     package var columns: Set<TokenColumn> { [.processRewards] }
     package var whitens: Bool { whiten }
 
-    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] {
-        let process = variant == .recipe ? recipeRewards(groups) : groups.map { $0.map(processRewards) }
-        return zip(groups, process).map { group, rewards in
-            let terms = Self.leaveOneOut(rewards, adjusts: variant == .recipe), outcomes = outcomeTerms(group)
-            return group.indices.map { row in
-                let total = variant == .recipe ? recipeTotal(terms[row], outcomes[row]) : paperTotal(terms[row], outcomes[row])
-                return EpisodeCredit(advantages: group[row].spread(total))
-            }
+    package var surveysPlan: Bool { variant == .recipe && normalize }
+
+    /// The largest return in size of each rollout of the group.
+    package func planNumbers(_ group: [Episode]) -> [Double] {
+        group.map { discountedReturns(processRewardsBeforeLast($0), gamma: 1).map(abs).max() ?? 0 }
+    }
+
+    /// What process rewards are divided by.
+    package func planScale(_ numbers: [Double]) -> Double { (numbers.max() ?? 0) + 1e-6 }
+
+    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] {
+        let rewards = group.map { variant == .recipe ? recipeRewards($0, planScale) : processRewards($0) }
+        let terms = Self.leaveOneOut(rewards, adjusts: variant == .recipe), outcomes = outcomeTerms(group)
+        return group.indices.map { row in
+            let total = variant == .recipe ? recipeTotal(terms[row], outcomes[row]) : paperTotal(terms[row], outcomes[row])
+            return EpisodeCredit(advantages: group[row].spread(total))
         }
     }
 
     private func processRewards(_ episode: Episode) -> [Double] { episode.numbers(.processRewards).map { beta * $0 } }
 
     /// Steps 1 and 2: none on the last token; scaled by the plan's largest return.
-    private func recipeRewards(_ groups: [[Episode]]) -> [[[Double]]] {
-        let rewards = groups.map { $0.map(processRewardsBeforeLast) }
-        guard normalize else { return rewards }
-        let largest = rewards.joined().flatMap { discountedReturns($0, gamma: 1).map(abs) }.max() ?? 0
-        return rewards.map { $0.map { $0.map { $0 / (largest + 1e-6) } } }
+    private func recipeRewards(_ episode: Episode, _ scale: Double) -> [Double] {
+        let rewards = processRewardsBeforeLast(episode)
+        return normalize ? rewards.map { $0 / scale } : rewards
     }
 
     private func processRewardsBeforeLast(_ episode: Episode) -> [Double] {

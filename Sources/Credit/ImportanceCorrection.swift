@@ -66,6 +66,7 @@ package struct Staleness: Equatable, Sendable {
     package init() {}
 
     package mutating func add(trainer: [Float], sampler: [Float], mask: [Bool]) {
+        if trainer == sampler { return addEqual(mask.count { $0 }) }
         for t in mask.indices where mask[t] {
             let d = Double(trainer[t]) - Double(sampler[t]), ratio = exp(min(max(d, -20), 20))
             tokens += 1
@@ -75,6 +76,21 @@ package struct Staleness: Equatable, Sendable {
             squares += ratio * ratio
             largest = max(largest, abs(d))
         }
+    }
+
+    private mutating func addEqual(_ count: Int) {
+        tokens += count
+        ratios += Double(count)
+        squares += Double(count)
+    }
+
+    package mutating func add(_ next: Staleness) {
+        tokens += next.tokens
+        absolute += next.absolute
+        divergence += next.divergence
+        ratios += next.ratios
+        squares += next.squares
+        largest = max(largest, next.largest)
     }
 
     private var count: Double { Double(max(1, tokens)) }

@@ -19,9 +19,7 @@ package struct MonteCarloSoftAdvantage: AdvantageEstimator {
     package var problems: [String] { beta >= 0 ? [] : ["advantage.beta is \(beta); expected 0 or more"] }
     package var columns: Set<TokenColumn> { beta == 0 ? [] : kl == .full ? [.referenceKL] : [.oldLogprobs, .referenceLogprobs] }
 
-    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] { groups.map(credit) }
-
-    private func credit(_ group: [Episode]) -> [EpisodeCredit?] {
+    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] {
         let rewards = group.map(\.score), mean = rewards.reduce(0, +) / Double(max(1, group.count)), areEqual = GroupFilter.areEqual(rewards)
         let toGo = group.map { Self.behind(divergences($0)) }, longest = toGo.map(\.count).max() ?? 0
         let means = (0..<longest).map { t in
@@ -65,7 +63,7 @@ package struct SoftBellmanTarget: AdvantageEstimator {
     package var columns: Set<TokenColumn> { [.expectedQ, .referenceKL] }
     package var givesReturns: Bool { true }
 
-    package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] { groups.map { $0.map(credit) } }
+    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] { group.map(credit) }
 
     private func credit(_ episode: Episode) -> EpisodeCredit {
         let values = zip(episode.numbers(.expectedQ), episode.numbers(.referenceKL)).map { $0 - beta * $1 }

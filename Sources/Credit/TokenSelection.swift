@@ -6,12 +6,35 @@ package protocol TokenSelection: Sendable {
     static var name: String { get }
     static var source: String { get }
     static var readsEntropy: Bool { get }
-    /// The mask over one scope's tokens, and the entropy where it cuts. `entropies` are those of trainable tokens in row order.
-    static func keep(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, random: inout SplitMix64) -> (kept: [Bool], threshold: Double?)
+    /// Ranks, from 0 and ascending, among `count` entropies that decide where to cut.
+    static func ranks(_ share: Double, of count: Int, ties: EntropyMask.Ties) -> [Int]
+    /// What goes through a scope's tokens in order. `statistics` are those of `ranks`; `seed` decides a random choice.
+    static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector
+    /// Whether a token known to lie in low…high is kept, or left out, whatever its entropy is. The cuts are those of all lower and of all
+    /// upper bounds: the true one lies between them.
+    static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool
+}
+
+/// Goes through the tokens of a scope, row by row in their order.
+package protocol TokenSelector: Sendable {
+    /// The entropy where it cuts; nil where it reads none.
+    var threshold: Double? { get }
+    /// Whether a row's marks depend on the rows before it.
+    var remembers: Bool { get }
+    /// Marks of a row's tokens; false outside `mask`.
+    mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool]
 }
 
 package enum TokenSelectionRegistry {
     package static let all: [any TokenSelection.Type] = [BottomEntropy.self, RandomTokens.self, TopEntropy.self]
+}
+
+extension TokenSelection {
+    /// The selector of a scope that is in memory.
+    static func selector(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, seed: UInt64) -> any TokenSelector {
+        let statistics = orderStatistics(entropies, ranks: ranks(share, of: entropies.count, ties: ties))
+        return selector(share, of: entropies.count, ties: ties, statistics, seed: seed)
+    }
 }
 
 /// max(1, ⌈share · n⌉). 1e-9: 0.2 · 5 must give 1 although 0.2 is a little more than a fifth.
@@ -23,24 +46,17 @@ package enum TopEntropy: TokenSelection {
     package static let source = "arXiv 2506.01939"
     package static let readsEntropy = true
 
-    package static func keep(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, random: inout SplitMix64) -> (kept: [Bool], threshold: Double?) {
-        guard ties == .quantile else { return keepExactly(entropies, exactCount(share, of: entropies.count)) }
-        let threshold = quantile(entropies, 1 - share) ?? 0
-        return (entropies.map { Double($0) >= threshold }, threshold)
+    package static func ranks(_ share: Double, of count: Int, ties: EntropyMask.Ties) -> [Int] {
+        ties == .quantile ? QuantilePlace(1 - share, of: count).ranks : [count - exactCount(share, of: count)]
     }
 
-    private static func keepExactly(_ entropies: [Float], _ count: Int) -> ([Bool], Double?) {
-        var sorted = entropies
-        let threshold = select(&sorted, entropies.count - count)
-        var ties = count - entropies.count { $0 > threshold }
-        let kept = entropies.map { entropy in
-            if entropy > threshold { return true }
-            guard entropy == threshold, ties > 0 else { return false }
-            ties -= 1
-            return true
-        }
-        return (kept, Double(threshold))
+    package static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector {
+        guard ties == .exactCount else { return Cut(atLeast: QuantilePlace(1 - share, of: count).value(statistics)) }
+        let above = count - statistics[0].below - statistics[0].equal
+        return CountedTies(value: statistics[0].value, keepsAbove: true, ties: exactCount(share, of: count) - above)
     }
+
+    package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool { Double(low) >= highCut || Double(high) < lowCut }
 }
 
 /// The share ρ of tokens with the lowest entropy: H ≤ τ with τ the ρ-quantile. The papers' control: with ρ = 0.8 it is what
@@ -50,14 +66,16 @@ package enum BottomEntropy: TokenSelection {
     package static let source = "arXiv 2506.01939, control"
     package static let readsEntropy = true
 
-    package static func keep(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, random: inout SplitMix64) -> (kept: [Bool], threshold: Double?) {
-        guard ties == .quantile else {
-            let (kept, threshold) = TopEntropy.keep(entropies.map { -$0 }, share: share, ties: ties, random: &random)
-            return (kept, threshold.map { -$0 })
-        }
-        let threshold = quantile(entropies, share) ?? 0
-        return (entropies.map { Double($0) <= threshold }, threshold)
+    package static func ranks(_ share: Double, of count: Int, ties: EntropyMask.Ties) -> [Int] {
+        ties == .quantile ? QuantilePlace(share, of: count).ranks : [exactCount(share, of: count) - 1]
     }
+
+    package static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector {
+        guard ties == .exactCount else { return Cut(atMost: QuantilePlace(share, of: count).value(statistics)) }
+        return CountedTies(value: statistics[0].value, keepsAbove: false, ties: exactCount(share, of: count) - statistics[0].below)
+    }
+
+    package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool { Double(high) <= lowCut || Double(low) > highCut }
 }
 
 /// A share ρ of tokens drawn at random whatever their entropy: the control for "fewer tokens". Exactly max(1, ⌈ρn⌉), each set
@@ -67,13 +85,86 @@ package enum RandomTokens: TokenSelection {
     package static let source = "arXiv 2506.01939, control"
     package static let readsEntropy = false
 
-    package static func keep(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, random: inout SplitMix64) -> (kept: [Bool], threshold: Double?) {
-        var left = exactCount(share, of: entropies.count)
-        let kept = entropies.indices.map { index in
-            let isKept = Double(left) > random.uniform() * Double(entropies.count - index)
-            left -= isKept ? 1 : 0
-            return isKept
+    package static func ranks(_ share: Double, of count: Int, ties: EntropyMask.Ties) -> [Int] { [] }
+
+    package static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector {
+        Drawn(random: SplitMix64(seed: seed), left: exactCount(share, of: count), unseen: count)
+    }
+
+    package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool { true }
+}
+
+/// H ≥ τ, or H ≤ τ. Compared in float32 with the nearest float on the side that is kept, which is the same question.
+private struct Cut: TokenSelector {
+    let threshold: Double?
+    private var lowest = -Float.infinity
+    private var highest = Float.infinity
+
+    init(atLeast threshold: Double) {
+        self.threshold = threshold
+        let nearest = Float(threshold)
+        lowest = Double(nearest) < threshold ? nearest.nextUp : nearest
+    }
+
+    init(atMost threshold: Double) {
+        self.threshold = threshold
+        let nearest = Float(threshold)
+        highest = Double(nearest) > threshold ? nearest.nextDown : nearest
+    }
+
+    var remembers: Bool { false }
+
+    /// Without a branch per token, so that many are done at a time.
+    func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
+        precondition(entropy.count == mask.count, "a row's columns have one length")
+        var marks = mask
+        entropy.withUnsafeBufferPointer { entropy in
+            marks.withUnsafeMutableBufferPointer { marks in
+                for t in 0..<entropy.count { marks[t] = (entropy[t] < lowest) != (entropy[t] <= highest) ? marks[t] : false }
+            }
         }
-        return (kept, nil)
+        return marks
+    }
+}
+
+/// Everything beyond a value, and of what equals it the first few.
+private struct CountedTies: TokenSelector {
+    let value: Float
+    let keepsAbove: Bool
+    var ties: Int
+
+    var threshold: Double? { Double(value) }
+    var remembers: Bool { true }
+
+    mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
+        var marks = mask
+        for t in mask.indices where mask[t] { marks[t] = keeps(entropy[t]) }
+        return marks
+    }
+
+    private mutating func keeps(_ entropy: Float) -> Bool {
+        guard entropy == value else { return (entropy > value) == keepsAbove }
+        ties -= 1
+        return ties >= 0
+    }
+}
+
+/// So many of the tokens that are still to come, each set equally likely.
+private struct Drawn: TokenSelector {
+    var random: SplitMix64
+    var left: Int
+    var unseen: Int
+
+    var threshold: Double? { nil }
+    var remembers: Bool { true }
+
+    mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
+        var marks = mask
+        for t in mask.indices where mask[t] {
+            marks[t] = Double(left) > random.uniform() * Double(unseen)
+            left -= marks[t] ? 1 : 0
+            unseen -= 1
+        }
+        return marks
     }
 }

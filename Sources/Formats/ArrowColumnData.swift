@@ -57,9 +57,26 @@ struct ColumnBuilder {
 
     mutating func append(bits list: [Bool]?) {
         mark(list != nil)
-        for bit in list ?? [] { appendBit(bit) }
+        if let list { appendBits(list) }
         childRows += list?.count ?? 0
         offsets.append(Int32(childRows))
+    }
+
+    private mutating func appendBits(_ list: [Bool]) {
+        let end = bitCount + list.count
+        bits.append(contentsOf: repeatElement(0, count: (end + 7) / 8 - bits.count))
+        list.withUnsafeBytes { source in bits.withUnsafeMutableBytes { BitPacking.pack(source, into: $0, at: bitCount) } }
+        bitCount = end
+    }
+
+    /// Empties the column for the next batch and keeps its memory.
+    mutating func clear() {
+        (rows, nulls, childRows, bitCount) = (0, 0, 0, 0)
+        validity.removeAll(keepingCapacity: true)
+        offsets.removeAll(keepingCapacity: true)
+        offsets.append(0)
+        bytes.removeAll(keepingCapacity: true)
+        bits.removeAll(keepingCapacity: true)
     }
 
     /// Field nodes (length, nulls) and buffers in Arrow's pre-order. No bitmap is written where nothing is null.
@@ -100,28 +117,52 @@ struct ColumnData {
         isNull(row) ? nil : values.array(range(row), of: type)
     }
 
-    func bools(_ row: Int) -> [Bool]? { isNull(row) ? nil : range(row).map { values.bit($0) } }
+    func bools(_ row: Int) -> [Bool]? { isNull(row) ? nil : values.bools(range(row)) }
 }
 
-/// A body buffer: a stretch of the mapped file, or what zstd made of one.
+/// A body buffer: a stretch of the mapped file, or what zstd made of one. Whoever holds it keeps the file mapped.
 struct ArrowBuffer {
     /// Owns decompressed bytes; nil where the file is mapped.
-    private let storage: [UInt8]?
-    private let mapped: UnsafeRawBufferPointer
+    private let storage: Storage?
+    private let bytes: UnsafeRawBufferPointer
+
+    /// Bytes that were not in the file as such.
+    final class Storage {
+        let bytes: UnsafeMutableRawBufferPointer
+
+        init(count: Int) { bytes = .allocate(byteCount: count, alignment: 64) }
+
+        deinit { bytes.deallocate() }
+    }
 
     init(mapped: UnsafeRawBufferPointer) {
-        self.mapped = mapped
+        bytes = mapped
         storage = nil
     }
 
-    init(_ storage: [UInt8]) {
+    init(_ storage: Storage) {
         self.storage = storage
-        mapped = UnsafeRawBufferPointer(start: nil, count: 0)
+        bytes = UnsafeRawBufferPointer(storage.bytes)
     }
 
-    var count: Int { storage?.count ?? mapped.count }
+    init(_ bytes: [UInt8]) {
+        let storage = Storage(count: bytes.count)
+        storage.bytes.copyBytes(from: bytes)
+        self.init(storage)
+    }
 
-    private func with<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { storage.map { $0.withUnsafeBytes(body) } ?? body(mapped) }
+    var count: Int { bytes.count }
+
+    private func with<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { withExtendedLifetime(storage) { body(bytes) } }
+
+    func bools(_ range: Range<Int>) -> [Bool] {
+        with { bytes in
+            [Bool](unsafeUninitializedCapacity: range.count) { target, count in
+                BitPacking.unpack(bytes, range, into: UnsafeMutableRawBufferPointer(target))
+                count = range.count
+            }
+        }
+    }
 
     func bit(_ index: Int) -> Bool { with { $0[index / 8] >> UInt8(index % 8) & 1 == 1 } }
 

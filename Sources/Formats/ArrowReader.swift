@@ -2,13 +2,16 @@ import CZstd
 
 /// Reads an Arrow IPC file into rows of a table: columns are found by name, others are passed over, nullable ones may be
 /// missing (an older or another writer), and whatever does not fit throws an error that names the file and the column. Batches are read one at a time from the mapped file.
-package struct ArrowTableReader<Row> {
+package struct ArrowTableReader<Row>: Sendable {
     package let metadata: [String: String]
-    package let rowCount: Int
+    package var path: String { file.path }
+    package var rowCount: Int { starts.last ?? 0 }
     private let table: Table<Row>
-    private let file: ArrowFile
+    let file: ArrowFile
+    /// The first row of each batch, and behind the last.
+    private let starts: [Int]
     /// Columns that the file has, and where the node and the first buffer of each stand in a batch.
-    private let columns: [(column: Column<Row>, place: FieldPlace)]
+    private var columns: [(column: Column<Row>, place: FieldPlace)]
 
     package init(path: String, table: Table<Row>) throws {
         self.table = table
@@ -18,44 +21,31 @@ package struct ArrowTableReader<Row> {
             guard let place = try file.place(of: column.field) else { return nil }
             return (column, place)
         }
-        rowCount = try file.batches.reduce(0) { [file] in try $0 + file.batch($1).rows }
+        starts = try file.batches.reduce(into: [0]) { [file] starts, index in starts.append(starts[starts.count - 1] + (try file.batch(index).rows)) }
     }
+
+    /// The same file, of which only these columns are looked at; a row's others stay as a row begins. Columns that are left out
+    /// cost nothing, not even their decoding.
+    package func reading(_ names: Set<String>) -> ArrowTableReader {
+        var reader = self
+        reader.columns = columns.filter { names.contains($0.column.name) }
+        return reader
+    }
+
+    /// Rows of each batch, in order.
+    package var batches: [Range<Int>] { zip(starts, starts.dropFirst()).map { $0..<$1 } }
 
     package func forEachRow(_ body: (Row) throws -> Void) throws {
-        for index in file.batches {
-            let batch = try file.batch(index), data = try data(of: batch)
-            for row in 0..<batch.rows { try body(value(data, row)) }
-            file.release()
-        }
+        let cursor = cursor()
+        for row in 0..<rowCount { try body(try cursor.row(row)) }
     }
 
-    private func data(of batch: ArrowBatch) throws -> [ColumnData] {
-        try columns.map { try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable) }
-    }
+    package func cursor() -> ArrowRowCursor<Row> { ArrowRowCursor(self) }
 
-    private func value(_ data: [ColumnData], _ row: Int) -> Row {
-        var value = table.make()
-        for (index, data) in data.enumerated() { columns[index].column.read(&value, data, row) }
-        return value
-    }
-
-    /// Rows by their number in the file, in ascending order. What was mapped for it does not count against this process afterwards.
+    /// Rows by their number in the file. Quick where they ascend.
     package func rows(at wanted: [Int]) throws -> [Row] {
-        var rows: [Row] = [], first = 0, next = 0
-        for index in file.batches where next < wanted.count {
-            let batch = try file.batch(index), part = wanted[next...].prefix { $0 < first + batch.rows }
-            rows += try read(batch, part.map { $0 - first })
-            next += part.count
-            first += batch.rows
-        }
-        file.release()
-        return rows
-    }
-
-    private func read(_ batch: ArrowBatch, _ wanted: [Int]) throws -> [Row] {
-        guard !wanted.isEmpty else { return [] }
-        let data = try data(of: batch)
-        return wanted.map { value(data, $0) }
+        let cursor = cursor()
+        return try wanted.map { try cursor.row($0) }
     }
 
     package func rows() throws -> [Row] {
@@ -65,16 +55,87 @@ package struct ArrowTableReader<Row> {
         try forEachRow { rows.append($0) }
         return rows
     }
+
+    fileprivate func batch(holding row: Int) -> (index: Int, rows: Range<Int>) {
+        var low = 0, high = starts.count - 1
+        while high - low > 1 {
+            let middle = (low + high) / 2
+            if starts[middle] <= row { low = middle } else { high = middle }
+        }
+        return (low, starts[low]..<starts[high])
+    }
+
+    /// What fills in a row of a batch, column by column. Bound once for a batch: a row shall cost no more than its values.
+    fileprivate func fills(_ index: Int) throws -> [(inout Row, Int) -> Void] {
+        let batch = try file.batch(index)
+        return try columns.map { column, place in
+            let data = try batch.column(place, type: column.type, nullable: column.nullable), read = column.read
+            return { read(&$0, data, $1) }
+        }
+    }
+
+    fileprivate var emptyRow: Row { table.make() }
+
+    fileprivate func validity(_ index: Int, _ name: String) throws -> ColumnData? {
+        guard let place = try table.columns.first(where: { $0.name == name }).flatMap({ try file.place(of: $0.field) }) else { return nil }
+        return try file.batch(index).presence(place)
+    }
 }
 
-struct FieldPlace {
+/// Reads a file's rows in any order, and holds one batch at a time: quick where the next row lies in the same one. The pages of
+/// a batch are given back when it is left. Not for two threads at once.
+package final class ArrowRowCursor<Row> {
+    private let reader: ArrowTableReader<Row>
+    private let emptyRow: Row
+    private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
+    private var fills: [(inout Row, Int) -> Void] = []
+    private var presence: [String: ColumnData?] = [:]
+
+    fileprivate init(_ reader: ArrowTableReader<Row>) { (self.reader, emptyRow) = (reader, reader.emptyRow) }
+
+    deinit { leave() }
+
+    /// Whether a row lies in the batch at hand.
+    package func holds(_ row: Int) -> Bool { batch.rows.contains(row) }
+
+    package func row(_ index: Int) throws -> Row {
+        try enter(index)
+        var row = emptyRow
+        for fill in fills { fill(&row, index - batch.rows.lowerBound) }
+        return row
+    }
+
+    /// Whether a row has a value in a column, which need not be among those that are read.
+    package func isPresent(_ name: String, _ index: Int) throws -> Bool {
+        try enter(index)
+        if presence[name] == nil { presence[name] = .some(try reader.validity(batch.index, name)) }
+        guard let column = presence[name] ?? nil else { return false }
+        return !column.isNull(index - batch.rows.lowerBound)
+    }
+
+    private func enter(_ row: Int) throws {
+        guard !batch.rows.contains(row) else { return }
+        leave()
+        let next = reader.batch(holding: row)
+        fills = try reader.fills(next.index)
+        batch = next
+    }
+
+    private func leave() {
+        (fills, presence) = ([], [:])
+        if batch.index >= 0 { reader.file.release(batch.index) }
+        batch = (-1, 0..<0)
+    }
+}
+
+struct FieldPlace: Sendable {
     let name: String
     let node: Int
     let buffer: Int
 }
 
 /// The footer of a file: schema, metadata and where the batches lie.
-struct ArrowFile {
+struct ArrowFile: Sendable {
     let path: String
     let metadata: [String: String]
     let batches: Range<Int>
@@ -183,8 +244,11 @@ struct ArrowFile {
         }
     }
 
-    /// Gives back the memory of what has been read.
-    func release() { file.release(0..<file.bytes.count) }
+    /// Gives back the pages of a batch; whoever still looks at it reads them anew.
+    func release(_ index: Int) {
+        let start = Int(blocks[index][0]), length = Int(Int32(truncatingIfNeeded: blocks[index][1])) + Int(blocks[index][2])
+        file.release(start..<start + length)
+    }
 
     func batch(_ index: Int) throws -> ArrowBatch {
         let block = blocks[index], place = "batch \(index)"
@@ -258,6 +322,13 @@ struct ArrowBatch {
         }
     }
 
+    /// Which rows have a value, and nothing else.
+    func presence(_ field: FieldPlace) throws -> ColumnData {
+        let nulls = try node(field.node, rows: rows, field).nulls, none = ArrowBuffer([])
+        let validity = nulls == 0 ? none : try buffer(field.buffer, atLeast: (rows + 7) / 8, field)
+        return ColumnData(rows: rows, validity: validity, offsets: none, values: none, childNulls: false)
+    }
+
     private func byteCount(_ type: ArrowType, _ count: Int) -> Int {
         switch type {
         case .bool: (count + 7) / 8
@@ -313,8 +384,8 @@ struct ArrowBatch {
         guard length >= 0, length <= wanted + (1 << 20) || length <= payload.count * 4096 && length < 1 << 34 else {
             throw bad(field, "a buffer that claims \(length) bytes", "about \(wanted)")
         }
-        var target = [UInt8](repeating: 0, count: length)
-        let size = ZSTD_decompress(&target, length, payload.baseAddress, payload.count)
+        let target = ArrowBuffer.Storage(count: length)
+        let size = ZSTD_decompress(target.bytes.baseAddress, length, payload.baseAddress, payload.count)
         guard ZSTD_isError(size) == 0, size == length else { throw bad(field, "a damaged zstd buffer", "\(length) bytes") }
         return ArrowBuffer(target)
     }

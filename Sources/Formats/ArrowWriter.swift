@@ -1,72 +1,120 @@
 import CZstd
 
-/// Writes one Arrow IPC file. Batches are cut by a fixed rule, metadata is sorted: the bytes depend on the rows alone.
-package struct ArrowTableWriter<Row> {
+/// Rows on their way into one record batch. Batches are cut by a fixed rule, so that a file's bytes depend on its rows alone;
+/// several may be made at once and written in order.
+package struct ArrowBatchBuilder<Row> {
     private let table: Table<Row>
-    private let compression: ArrowCompression
-    private let file: AtomicFile
-    private let metadata: [(String, String)]
     private var builders: [ColumnBuilder]
-    private var blocks: [[Int64]] = []
     private var weight = 0
-    package private(set) var rowCount = 0
 
-    private static var batchWeight: Int { 1 << 20 }
-    private static var batchRows: Int { 8192 }
-
-    package init(path: String, table: Table<Row>, metadata: [String: String], compression: ArrowCompression = .none) throws {
+    package init(_ table: Table<Row>) {
         self.table = table
-        self.compression = compression
-        self.metadata = metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-        file = try AtomicFile(path)
         builders = table.columns.map { _ in ColumnBuilder() }
-        try file.write(ArrowFormat.magic + [0, 0])
-        _ = try writeMessage(schemaMessage())
     }
 
-    package mutating func append(_ row: Row) throws {
+    package var rows: Int { builders[0].rows }
+    package var isFull: Bool { ArrowBatchRule.isFull(rows: rows, weight: weight) }
+
+    package mutating func append(_ row: Row) {
         for index in table.columns.indices { table.columns[index].write(row, &builders[index]) }
-        rowCount += 1
         weight += table.weight(row)
-        if weight >= Self.batchWeight || builders[0].rows >= Self.batchRows { try writeBatch() }
     }
 
-    /// Writes what is pending and the footer, and makes the file visible.
-    package mutating func finish() throws {
-        if builders[0].rows > 0 || blocks.isEmpty { try writeBatch() }
-        try file.write([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])
-        let footer = footerTable()
-        try file.write(footer)
-        try file.write(withUnsafeBytes(of: Int32(footer.count).littleEndian) { Array($0) } + ArrowFormat.magic)
-        try file.commit()
-    }
-
-    private mutating func writeBatch() throws {
+    /// The batch as it will lie in the file; the builder begins the next one.
+    package mutating func take(_ compression: ArrowCompression) throws -> ArrowBatchBytes {
         let parts = zip(builders, table.columns).map { $0.parts($1.type) }
-        var body: [UInt8] = [], buffers: [[Int64]] = []
-        for buffer in parts.flatMap(\.buffers) {
-            let stored = try compress(buffer)
-            buffers.append([Int64(body.count), Int64(stored.count)])
-            body += stored
-            body += [UInt8](repeating: 0, count: ArrowFormat.padded(body.count) - body.count)
-        }
-        let start = file.position
-        let message = batchMessage(rows: builders[0].rows, nodes: parts.flatMap(\.nodes), buffers: buffers, bodyLength: body.count)
-        let length = try writeMessage(message)
-        try file.write(body)
-        blocks.append([Int64(start), Int64(length), Int64(body.count)])
-        builders = table.columns.map { _ in ColumnBuilder() }
+        var batch = ArrowBatchBytes(rows: rows, nodes: parts.flatMap(\.nodes))
+        let buffers = parts.flatMap(\.buffers)
+        batch.body.reserveCapacity(buffers.reduce(0) { $0 + ArrowFormat.padded($1.count) })
+        for buffer in buffers { batch.append(try compression.stored(buffer)) }
+        for index in builders.indices { builders[index].clear() }
         weight = 0
+        return batch
     }
+}
 
+/// Where one batch ends and the next begins.
+package enum ArrowBatchRule {
+    package static func isFull(rows: Int, weight: Int) -> Bool { weight >= 1 << 20 || rows >= 8192 }
+}
+
+/// A record batch's body with what its message says of it.
+package struct ArrowBatchBytes: Sendable {
+    let rows: Int
+    let nodes: [[Int64]]
+    private(set) var buffers: [[Int64]] = []
+    fileprivate(set) var body: [UInt8] = []
+
+    init(rows: Int, nodes: [[Int64]]) { (self.rows, self.nodes) = (rows, nodes) }
+
+    fileprivate mutating func append(_ stored: [UInt8]) {
+        buffers.append([Int64(body.count), Int64(stored.count)])
+        body += stored
+        body.append(contentsOf: repeatElement(0, count: ArrowFormat.padded(body.count) - body.count))
+    }
+}
+
+extension ArrowCompression {
     /// Uncompressed length as int64, then the zstd frame; -1 and the bytes themselves where that is not smaller.
-    private func compress(_ buffer: [UInt8]) throws -> [UInt8] {
-        guard case .zstd(let level) = compression, !buffer.isEmpty else { return buffer }
+    fileprivate func stored(_ buffer: [UInt8]) throws -> [UInt8] {
+        guard case .zstd(let level) = self, !buffer.isEmpty else { return buffer }
         var target = [UInt8](repeating: 0, count: ZSTD_compressBound(buffer.count))
         let size = ZSTD_compress(&target, target.count, buffer, buffer.count, level)
         let worth = ZSTD_isError(size) == 0 && size < buffer.count
         let prefix = withUnsafeBytes(of: Int64(worth ? buffer.count : -1).littleEndian) { Array($0) }
         return prefix + (worth ? Array(target[..<size]) : buffer)
+    }
+}
+
+/// Writes one Arrow IPC file; its metadata is sorted.
+package struct ArrowTableWriter<Row> {
+    private let table: Table<Row>
+    private let compression: ArrowCompression
+    private let file: AtomicFile
+    private let metadata: [(String, String)]
+    private var pending: ArrowBatchBuilder<Row>
+    private var blocks: [[Int64]] = []
+    package private(set) var rowCount = 0
+
+    package init(path: String, table: Table<Row>, metadata: [String: String], compression: ArrowCompression = .none, digests: Bool = false) throws {
+        self.table = table
+        self.compression = compression
+        self.metadata = metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        file = try AtomicFile(path, digests: digests)
+        pending = ArrowBatchBuilder(table)
+        try file.write(ArrowFormat.magic + [0, 0])
+        _ = try writeMessage(schemaMessage())
+    }
+
+    package mutating func append(_ row: Row) throws {
+        pending.append(row)
+        rowCount += 1
+        if pending.isFull { try write(pending.take(compression)) }
+    }
+
+    /// A batch that was made elsewhere; the file is to have the same compression.
+    package mutating func append(_ batch: ArrowBatchBytes) throws {
+        rowCount += batch.rows
+        try write(batch)
+    }
+
+    /// Writes what is pending and the footer, makes the file visible, and returns its length and, with `digests`, its SHA-256 in hex.
+    @discardableResult
+    package mutating func finish() throws -> (bytes: Int, sha256: String?) {
+        if pending.rows > 0 || blocks.isEmpty { try write(pending.take(compression)) }
+        try file.write([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])
+        let footer = footerTable()
+        try file.write(footer)
+        try file.write(withUnsafeBytes(of: Int32(footer.count).littleEndian) { Array($0) } + ArrowFormat.magic)
+        return (file.position, try file.commit())
+    }
+
+    private mutating func write(_ batch: ArrowBatchBytes) throws {
+        let start = file.position
+        let message = batchMessage(rows: batch.rows, nodes: batch.nodes, buffers: batch.buffers, bodyLength: batch.body.count)
+        let length = try writeMessage(message)
+        try file.write(batch.body)
+        blocks.append([Int64(start), Int64(length), Int64(batch.body.count)])
     }
 
     /// Continuation mark, metadata length (padding included), metadata. Returns what a footer block calls its length.

@@ -7,11 +7,14 @@ package final class AtomicFile {
     private let temporary: String
     private var descriptor: Int32
     private var pending: [UInt8] = []
+    private let digest: RunningDigest?
     package private(set) var position = 0
 
-    /// The temporary name is fixed, so what a killed run left behind is written over, not collected.
-    package init(_ path: String) throws {
+    /// The temporary name is fixed, so what a killed run left behind is written over, not collected. `digests`: take the file's
+    /// SHA-256 on the way, so that it need not be read again.
+    package init(_ path: String, digests: Bool = false) throws {
         self.path = path
+        digest = digests ? RunningDigest() : nil
         temporary = path + Self.temporarySuffix
         descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw IOError.fromErrno(path, "create the file") }
@@ -23,20 +26,29 @@ package final class AtomicFile {
     private static let flushBytes = 1 << 20
 
     package func write(_ bytes: UnsafeRawBufferPointer) throws {
+        if bytes.count >= Self.flushBytes { return try writeLarge(bytes, digest == nil ? nil : Array(bytes)) }
         position += bytes.count
-        if bytes.count >= Self.flushBytes {
-            try flush()
-            return try writeAll(bytes)
-        }
         pending.append(contentsOf: bytes)
         if pending.count >= Self.flushBytes { try flush() }
     }
 
-    package func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
+    package func write(_ bytes: [UInt8]) throws {
+        try bytes.withUnsafeBytes { bytes.count >= Self.flushBytes ? try writeLarge($0, bytes) : try write($0) }
+    }
+
+    /// `owned`: the same bytes, for the digest to keep.
+    private func writeLarge(_ bytes: UnsafeRawBufferPointer, _ owned: [UInt8]?) throws {
+        try flush()
+        if let owned { digest?.add(owned) }
+        position += bytes.count
+        try writeAll(bytes)
+    }
+
     package func write(_ text: String) throws { try write(Array(text.utf8)) }
 
-    /// Makes the file visible under its name.
-    package func commit() throws {
+    /// Makes the file visible under its name and returns its SHA-256 in hex, if it was to be taken.
+    @discardableResult
+    package func commit() throws -> String? {
         try flush()
         guard fsync(descriptor) == 0 else { throw IOError.fromErrno(path, "write the file to disk") }
         let closed = close(descriptor)
@@ -44,6 +56,7 @@ package final class AtomicFile {
         guard closed == 0 else { throw IOError.fromErrno(path, "close the file") }
         guard rename(temporary, path) == 0 else { throw IOError.fromErrno(path, "rename the finished file") }
         try syncFolder(of: path)
+        return digest?.finish()
     }
 
     deinit {
@@ -59,6 +72,8 @@ package final class AtomicFile {
     }
 
     private func flush() throws {
+        guard !pending.isEmpty else { return }
+        digest?.add(pending)
         try pending.withUnsafeBytes { try writeAll($0) }
         pending.removeAll(keepingCapacity: true)
     }

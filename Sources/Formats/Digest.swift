@@ -1,4 +1,5 @@
 import CCrypto
+import Dispatch
 import Foundation
 
 /// SHA-256 in lower-case hex.
@@ -40,5 +41,35 @@ package enum SHA256Digest {
         feed { EVP_DigestUpdate(context, $0.baseAddress, $0.count) }
         EVP_DigestFinal_ex(context, &digest, nil)
         return digest.map { String(format: "%02x", $0) }.joined()
+    }
+}
+
+/// SHA-256 of what is added piece by piece, computed beside whatever the caller does meanwhile.
+final class RunningDigest: @unchecked Sendable {
+    /// Only the queue touches it.
+    private let context = EVP_MD_CTX_new()
+    private let queue = DispatchQueue(label: "crux.digest")
+    /// Pieces that may wait: the caller is held back beyond it, and memory is bounded.
+    private let room = DispatchSemaphore(value: 2)
+
+    init() { EVP_DigestInit_ex(context, EVP_sha256(), nil) }
+
+    deinit { EVP_MD_CTX_free(context) }
+
+    func add(_ bytes: [UInt8]) {
+        room.wait()
+        queue.async { [self] in
+            bytes.withUnsafeBytes { _ = EVP_DigestUpdate(context, $0.baseAddress, $0.count) }
+            room.signal()
+        }
+    }
+
+    /// Once, behind everything that was added.
+    func finish() -> String {
+        queue.sync {
+            var digest = [UInt8](repeating: 0, count: 32)
+            EVP_DigestFinal_ex(context, &digest, nil)
+            return digest.map { String(format: "%02x", $0) }.joined()
+        }
     }
 }

@@ -8,6 +8,19 @@ package struct LearningCurve: Sendable {
 
     package init(name: String, rows: [LoopRow]) { (self.name, self.rows) = (name, rows) }
 
+    /// Loops that went on from one another: iterations count on, and where a later one starts the one before has been measured already.
+    package init(name: String, legs: [[LoopRow]]) {
+        let rows = legs.reduce(into: [LoopRow]()) { rows, leg in
+            guard let last = rows.last?.iteration else { return rows = leg }
+            rows += leg.filter { $0.iteration > 0 }.map { row in
+                var row = row
+                row.iteration += last
+                return row
+            }
+        }
+        self.init(name: name, rows: rows)
+    }
+
     /// The first and the last held-out accuracy.
     package var before: Double? { rows.first?.heldoutAccuracy }
     package var after: Double? { rows.last { $0.heldoutAccuracy != nil }?.heldoutAccuracy }

@@ -11,30 +11,39 @@ struct ExpandedPlanRun {
     let writer: PlanWriter
 
     func run() throws -> StageSummary {
-        let table = try JobTable(jobs, sharesPrefixes: expansion.sharesPrefixes)
-        let (sifted, invalid) = rollouts.sift()
-        let eligible = sifted.filter { table.job(rollouts.rows[$0].rollout) != nil }
-        let strangers = sifted.filter { table.job(rollouts.rows[$0].rollout) == nil }
-        let results = eligible.map { table.overlaid(rollouts.rows[$0]) }, rows = results + table.bases.map(table.scored)
+        let table = try JobTable(jobs, sharesPrefixes: expansion.sharesPrefixes), all = try rollouts.rows()
+        let invalid = all.compactMap { row in row.dropReason.map { DroppedRow(row.rollout, $0) } }, sifted = all.filter { $0.dropReason == nil }
+        let eligible = sifted.filter { table.job($0.rollout) != nil }, strangers = sifted.filter { table.job($0.rollout) == nil }
+        let results = eligible.map(table.overlaid), rows = results + table.bases.map(table.scored)
         let inputs = try self.inputs(rows, results: results.count, table)
         var credit = credit(rows, results: results.count, inputs, table)
         let used = Set(credit.rows.map(\.row) + credit.dropped.map(\.row))
         credit.dropped += results.indices.filter { !used.contains($0) }.map { ($0, "values_only") }
-        let plan = writer.recipe.credit.assign(credited: credit, inputs, seed: writer.context.options.seed)
-        let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
-        try plan.kept.forEach { try needs.requireLogprobs(rows[$0.index]) }
-        let dropped =
-            invalid.map { (rollouts.rows[$0.0].rollout, $0.1) } + strangers.map { (rollouts.rows[$0].rollout, "unknown_job") }
-            + plan.dropped.map { (rows[$0.index].rollout, $0.reason) }
+        let overlaid = credit.overlaid(inputs)
+        let plan = try writer.recipe.credit.settle(credit, overlaid, InMemoryTokens(inputs: overlaid), seed: writer.context.options.seed)
+        try check(plan, rows)
+        let dropped = invalid + strangers.map { DroppedRow($0.rollout, "unknown_job") } + plan.dropped.map { DroppedRow(rows[$0.index].rollout, $0.reason) }
+        let evidence = plan.kept.reduce(into: [String: Int]()) { $0[rows[Int($1.row)].rollout.evidence, default: 0] += 1 }
         return try writer.write(
-            plan, rows: rows, inputs: inputs, dropped: dropped, counts: counts(table, results: results.count, credit), lines: lines(credit),
-            summary: ["values": Self.means(credit.values)])
+            plan, RowsInMemory(rows: rows, inputs: overlaid), facts: facts(inputs), dropped: dropped, evidence: evidence,
+            counts: counts(table, results: results.count, credit), lines: lines(credit), summary: ["values": Self.means(credit.values)])
+    }
+
+    private func check(_ plan: SettledPlan, _ rows: [ScoredRollout]) throws {
+        let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
+        try plan.kept.forEach { try needs.requireLogprobs(rows[Int($0.row)]) }
+        try writer.requireDecided(plan)
+    }
+
+    private func facts(_ inputs: [CreditInput]) -> PlanFacts {
+        inputs.reduce(into: PlanFacts()) { $0.add($1, reward: writer.recipe.credit.shapedReward($1)) }
     }
 
     private func inputs(_ rows: [ScoredRollout], results: Int, _ table: JobTable) throws -> [CreditInput] {
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
         return try rows.map { row in
             let start = table.job(row.rollout).flatMap { table.responseStart[$0.baseRolloutID] }
+            try needs.check(row)
             var input = try needs.creditInput(row, length: start.map { row.rollout.tokenIDs.count - $0 })
             if expansion.judgesTruncatedWrong, input.isTruncated { (input.reward, input.correct) = (0, false) }
             return input

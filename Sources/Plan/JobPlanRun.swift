@@ -47,21 +47,19 @@ struct JobPlanRun {
     }
 
     func run() throws -> StageSummary {
-        let (eligible, dropped) = rollouts.sift()
-        let rows = eligible.map { rollouts.rows[$0] }
+        let all = try rollouts.rows(), rows = all.filter { $0.dropReason == nil }
         let opened = try open(rows), longest = rows.map { $0.rollout.lossMask.count { $0 } }.max() ?? 1
         let (jobs, skipped) = self.jobs(opened, maxTokens: expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest)
         if tokenizer == nil { writer.context.warn("no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone") }
         if skipped > 0 { writer.context.warn("\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)") }
-        let files = try write(jobs, opened)
-        let states = opened.reduce(0) { $0 + $1.states.count }
-        return try writer.write(
-            CreditPlan(), rows: [], inputs: [], dropped: dropped.map { (rollouts.rows[$0.0].rollout, $0.1) }, extra: files,
-            counts: ["rollouts": rollouts.rows.count, "bases": opened.count, "states": states, "jobs": jobs.count],
+        let files = try write(jobs, opened), states = opened.reduce(0) { $0 + $1.states.count }
+        return try writer.writeJobs(
+            dropped: all.compactMap { row in row.dropReason.map { DroppedRow(row.rollout, $0) } }, files: files,
+            counts: ["rollouts": all.count, "bases": opened.count, "states": states, "jobs": jobs.count],
             lines: [
                 "\(type(of: expansion).name): \(opened.count) bases, \(states) states, \(jobs.count) jobs in \(writer.directory.file("jobs"))",
                 "run them with crux-rollout --jobs or an engine, join with crux-ingest --jobs, score, then plan again with --jobs",
-            ], showsCredit: false)
+            ])
     }
 
     // MARK: states

@@ -55,7 +55,12 @@ struct PlanCommand: StageCommand {
     @Flag(help: "Print every method that a recipe can name, with its defaults and where it comes from, and stop. Goes alone.")
     var list = false
 
+    @Flag(help: "Settle the plan, report it and stop: no directory, no tables. Not with an expansion.")
+    var reportOnly = false
+
     @OptionGroup var options: StageOptions
+
+    static var keepsFreedMemory: Bool { true }
 
     func validate() throws {
         guard !list else { throw ValidationError("--list goes alone: crux-plan --list") }
@@ -70,6 +75,7 @@ struct PlanCommand: StageCommand {
         try check(recipe)
         let ingest = try Manifest.finished(input, stage: "ingest"), score = try Manifest.finished(scores, stage: "score")
         if options.dryRun { return StageSummary(["would_write": output, "recipe": resolved]) }
+        if reportOnly { return try planRun(recipe, ingest, score, context).preview() }
         // One task does the whole plan: group statistics and thresholds span the dump.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let plan = Manifest(stage: Self.stage, configuration: configuration(recipe, resolved), inputs: try inputFiles())
@@ -85,7 +91,7 @@ struct PlanCommand: StageCommand {
     }
 
     private func run(_ expansion: (any Expansion)?, _ rollouts: ScoredRollouts, _ writer: PlanWriter) throws -> StageSummary {
-        guard let expansion else { return try PlanRun(rollouts: rollouts, writer: writer).run() }
+        guard let expansion else { return try PlanRun(rollouts: rollouts, recipe: writer.recipe, context: writer.context).run(writer) }
         if let jobs {
             return try ExpandedPlanRun(expansion: expansion, jobs: JobDirectory(jobs), rollouts: rollouts, writer: writer).run()
         }
@@ -96,10 +102,15 @@ struct PlanCommand: StageCommand {
         ).run()
     }
 
+    private func planRun(_ recipe: Recipe, _ ingest: Manifest, _ score: Manifest, _ context: StageContext) throws -> PlanRun {
+        PlanRun(rollouts: try ScoredRollouts(ingest: input, ingest, scores: scores, score), recipe: recipe, context: context)
+    }
+
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: recipe, overrides: set) }
 
     private func check(_ recipe: Recipe) throws {
         let expansion = recipe.credit.expansion, name = expansion.map { type(of: $0).name } ?? ""
+        if reportOnly, expansion != nil { throw StageError(.usage, "--report-only goes with a recipe without an expansion; \(self.recipe) has one") }
         if jobs != nil, expansion == nil {
             throw StageError(.usage, "--jobs needs a recipe with an expansion section; \(self.recipe) has none")
         }

@@ -4,26 +4,71 @@ import Foundation
 import Recipes
 import StageSupport
 
-/// Rows → credit → tables.
+/// Rows → credit → tables, in passes over the dump: memory grows with rollouts, not with their tokens.
 struct PlanRun {
     let rollouts: ScoredRollouts
-    let writer: PlanWriter
+    let recipe: Recipe
+    let context: StageContext
 
-    func run() throws -> StageSummary {
-        let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
-        let (eligible, dropped) = rollouts.sift()
-        let rows = eligible.map { rollouts.rows[$0] }
-        let inputs = try rows.map { try needs.creditInput($0) }
-        let plan = writer.recipe.credit.assign(inputs, seed: writer.context.options.seed)
-        try plan.kept.forEach { try needs.requireLogprobs(rows[$0.index]) }
-        let allDropped = (dropped + plan.dropped.map { (eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
-        let versions = Set(plan.kept.map { rows[$0.index].rollout.policyVersion }).sorted()
-        let files = writer.recipe.credit.filter.resamples ? [try writer.writeResample(plan, rows)] : []
+    /// Everything but the rows' tokens.
+    private func settle() throws -> (survey: Survey, tokens: DumpTokens, plan: SettledPlan) {
+        let needs = RowRequirements(recipe: recipe, directory: rollouts.directory)
+        let survey = try Survey(rollouts, needs, threads: context.threads)
+        let tokens = DumpTokens(rollouts, needs, eligible: survey.eligible, threads: context.threads)
+        return (survey, tokens, try recipe.credit.settle(survey.facts, tokens, seed: context.options.seed))
+    }
+
+    func run(_ writer: PlanWriter) throws -> StageSummary {
+        let (survey, tokens, plan) = try settle()
+        try writer.requireDecided(plan)
+        let dropped = (survey.dropped + plan.dropped.map { (survey.eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
+        let versions = survey.labels.versions(plan.kept)
+        let files = recipe.credit.filter.resamples ? [try writer.writeResample(try resample(plan, survey))] : []
         return try writer.write(
-            plan, rows: rows, inputs: inputs, dropped: allDropped.map { (rollouts.rows[$0.0].rollout, $0.1) }, extra: files,
-            lines: versions.count > 1 ? ["policy versions: \(versions.count), from \(versions.first ?? "") to \(versions.last ?? "")"] : [],
+            plan, tokens, facts: survey.facts, dropped: try named(dropped), evidence: survey.labels.evidence(plan.kept), extra: files,
+            lines: versions.count > 1 ? ["policy versions: \(versions.count), from \(versions.keys.min() ?? "") to \(versions.keys.max() ?? "")"] : [],
             summary: ["policy_versions": versions.count])
     }
+
+    /// What would be kept and why, without a file.
+    func preview() throws -> StageSummary {
+        let (survey, _, plan) = try settle()
+        let report = PlanReport(plan: plan, tally: nil, facts: survey.facts, dropped: survey.dropped.map(\.reason) + plan.dropped.map(\.reason), recipe: recipe)
+        report.lines.forEach(context.say)
+        plan.warnings.forEach(context.warn)
+        return StageSummary(["counts": report.counts, "summary": report.summary])
+    }
+
+    private func named(_ dropped: [(row: Int32, reason: String)]) throws -> [DroppedRow] {
+        let reader = RowReader(rollouts, columns: RowColumns(rollouts: ["rollout_id", "group_id"]))
+        let names = try reader.read(dropped.lazy.map { Int($0.row) }) { ($0.rollout.rolloutID, $0.rollout.groupID) }
+        return zip(dropped, names).map { DroppedRow(rolloutID: $1.0, groupID: $1.1, reason: $0.reason) }
+    }
+
+    /// The first rollout of each group that gave no contrast.
+    private func resample(_ plan: SettledPlan, _ survey: Survey) throws -> [RolloutRow] {
+        let wanted = Set(plan.resample)
+        var first: [String: Int] = [:]
+        for (index, row) in survey.facts.rows.enumerated() {
+            let name = survey.facts.groupNames[Int(row.group)]
+            if wanted.contains(name), first[name] == nil { first[name] = Int(survey.eligible[index]) }
+        }
+        let columns: Set<String> = ["rollout_id", "group_id", "prompt", "token_ids", "loss_mask", "reference_answer", "data_source"]
+        return try RowReader(rollouts, columns: RowColumns(rollouts: columns)).read(plan.resample.compactMap { first[$0] }) { $0.rollout }
+    }
+}
+
+/// Where the writer gets the plan's rows from, with their tokens.
+protocol PlannedRows: Sendable {
+    func planned(_ rows: ArraySlice<Int32>) throws -> [(ScoredRollout, CreditInput)]
+}
+
+/// Rows that are in memory.
+struct RowsInMemory: PlannedRows {
+    let rows: [ScoredRollout]
+    let inputs: [CreditInput]
+
+    func planned(_ rows: ArraySlice<Int32>) -> [(ScoredRollout, CreditInput)] { rows.map { (self.rows[Int($0)], inputs[Int($0)]) } }
 }
 
 /// Writes a plan's tables and says what a researcher judges it by.
@@ -34,52 +79,101 @@ struct PlanWriter {
     let vocabulary: Int?
     let context: StageContext
 
-    /// `rows` and `inputs` are what the plan's indices point into. `counts`, `lines`, `summary` and `extra` files are a method's own;
-    /// `showsCredit` is false where there is no credit yet to report.
+    /// `facts` describe all rows that were judged. `counts`, `lines`, `summary` and `extra` files are a method's own.
     func write(
-        _ plan: CreditPlan, rows: [ScoredRollout], inputs: [CreditInput], dropped: [(rollout: RolloutRow, reason: String)], extra: [Manifest.File] = [],
-        counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:], showsCredit: Bool = true
+        _ plan: SettledPlan, _ rows: any PlannedRows, facts: PlanFacts, dropped: [DroppedRow], evidence: [String: Int], extra: [Manifest.File] = [],
+        counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:]
     ) throws -> StageSummary {
-        let report = PlanReport(plan: plan, inputs: inputs, dropped: dropped.map(\.reason), recipe: recipe)
-        let outputs = try tables(plan, rows, dropped) + extra
-        let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }
+        let (table, tally) = try writePlan(plan, rows, evidence.keys.sorted())
+        let report = PlanReport(plan: plan, tally: tally, facts: facts, dropped: dropped.map(\.reason), recipe: recipe)
+        let outputs = [table] + (try writeRest(dropped, evidence.keys.sorted())) + extra
+        let grades = Dictionary(uniqueKeysWithValues: evidence.map { ("evidence_\($0.key)", $0.value) })
+        let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }.merging(grades) { $1 }
         let manifest = try directory.finish(outputs: outputs, counts: all)
-        ((showsCredit ? report.lines : []) + lines).forEach(context.say)
-        plan.warnings.forEach(context.warn)
+        (report.lines + lines).forEach(context.say)
+        (plan.warnings + plan.closingWarnings(tally.staleness)).forEach(context.warn)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "summary": report.summary.merging(summary) { $1 }])
     }
 
+    /// The tables of a plan with jobs alone: nothing to learn from yet.
+    func writeJobs(dropped: [DroppedRow], files: [Manifest.File], counts: [String: Int], lines: [String]) throws -> StageSummary {
+        var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata([]))
+        try table.finish()
+        let outputs = [try Manifest.describe("plan.arrow", in: directory.path, rows: 0)] + (try writeRest(dropped, [])) + files
+        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.map(\.reason))) { $1 }
+        all["vocabulary"] = vocabulary
+        let manifest = try directory.finish(outputs: outputs, counts: all)
+        lines.forEach(context.say)
+        return StageSummary(["output": directory.path, "counts": manifest.counts])
+    }
+
+    /// An entropy that is only known as an interval may lie on either side of a threshold: to be counted, and not to be too many.
+    func requireDecided(_ plan: SettledPlan) throws {
+        guard let mask = recipe.credit.mask, plan.trainable > 0 else { return }
+        let share = Double(plan.undecided) / Double(plan.trainable)
+        guard share > mask.maxUndecided else { return }
+        throw StageError(
+            .invalidInput,
+            String(
+                format: "%@: found %d of %d tokens (%.2f %%) whose entropy interval reaches over the mask's threshold, expected at most %.2f %% "
+                    + "(entropy.mask.max_undecided). Dump more log-probabilities per token, score with --checkpoint DIR, or allow a larger share.",
+                directory.path, plan.undecided, plan.trainable, 100 * share, 100 * mask.maxUndecided))
+    }
+
     /// Prompts of groups that gave no contrast, as crux-rollout takes them: what dynamic sampling would sample again.
-    func writeResample(_ plan: CreditPlan, _ rows: [ScoredRollout]) throws -> Manifest.File {
-        var first: [String: RolloutRow] = [:]
-        for row in rows where first[row.rollout.groupID] == nil { first[row.rollout.groupID] = row.rollout }
+    func writeResample(_ rows: [RolloutRow]) throws -> Manifest.File {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
-        let lines = try plan.resample.compactMap { first[$0] }.map { String(decoding: try encoder.encode(PromptLine($0)), as: UTF8.self) + "\n" }
+        let lines = try rows.map { String(decoding: try encoder.encode(PromptLine($0)), as: UTF8.self) + "\n" }
         try AtomicFile.write(lines.joined(), to: directory.file("resample.jsonl"))
         return try Manifest.describe("resample.jsonl", in: directory.path, rows: lines.count)
     }
 
-    private func tables(_ plan: CreditPlan, _ rows: [ScoredRollout], _ dropped: [(rollout: RolloutRow, reason: String)]) throws -> [Manifest.File] {
-        let metadata = directory.tableMetadata(
-            recipeDigest: SHA256Digest.of(resolved), evidence: Set(plan.kept.map { rows[$0.index].rollout.evidence }).sorted())
-        var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata)
-        for credit in plan.kept { try table.append(planRow(credit, rows[credit.index])) }
-        try table.finish()
-        var rest = try ArrowTableWriter(path: directory.file("dropped.arrow"), table: Tables.dropped, metadata: metadata)
-        for (rollout, reason) in dropped {
-            var row = DroppedRow()
-            (row.rolloutID, row.groupID, row.reason) = (rollout.rolloutID, rollout.groupID, reason)
-            try rest.append(row)
+    private func metadata(_ evidence: [String]) -> [String: String] { directory.tableMetadata(recipeDigest: SHA256Digest.of(resolved), evidence: evidence) }
+
+    // MARK: plan.arrow
+
+    /// Batches are made on several threads and written in order.
+    private func writePlan(_ plan: SettledPlan, _ rows: any PlannedRows, _ evidence: [String]) throws -> (Manifest.File, PlanTally) {
+        var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata(evidence), digests: true), tally = PlanTally()
+        let batches = batches(plan)
+        try parallelInOrder(batches.count, threads: context.threads, waiting: 1) { index in
+            try batch(plan, batches[index], rows)
+        } consume: { _, batch in
+            try context.checkInterruption()
+            try table.append(batch.bytes)
+            tally.add(batch.tally)
         }
-        try rest.finish()
-        try AtomicFile.write(resolved, to: directory.file("recipe.resolved.json"))
-        return [
-            try Manifest.describe("plan.arrow", in: directory.path, rows: plan.kept.count),
-            try Manifest.describe("dropped.arrow", in: directory.path, rows: dropped.count),
-            try Manifest.describe("recipe.resolved.json", in: directory.path),
-        ]
+        let (bytes, digest) = try table.finish()
+        return (Manifest.File(path: "plan.arrow", bytes: bytes, sha256: digest, rows: plan.kept.count), tally)
+    }
+
+    /// Where the file's batches begin and end: the writer's rule on lengths that are known already.
+    private func batches(_ plan: SettledPlan) -> [Range<Int>] {
+        var batches: [Range<Int>] = [], start = 0, weight = 0
+        for (position, row) in plan.kept.enumerated() {
+            weight += Int(plan.facts.rows[Int(row.row)].length)
+            guard ArrowBatchRule.isFull(rows: position + 1 - start, weight: weight) || position == plan.kept.count - 1 else { continue }
+            batches.append(start..<position + 1)
+            (start, weight) = (position + 1, 0)
+        }
+        return batches
+    }
+
+    /// Rows of which a thread holds the tokens at a time.
+    private static let strideRows = 64
+
+    private func batch(_ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
+        var builder = ArrowBatchBuilder(Tables.plan), tally = PlanTally()
+        for start in stride(from: positions.lowerBound, to: positions.upperBound, by: Self.strideRows) {
+            let part = start..<min(start + Self.strideRows, positions.upperBound), planned = try rows.planned(plan.kept[part].map(\.row)[...])
+            for (credit, source) in zip(try plan.credits(part, planned.map(\.1)), planned) {
+                builder.append(planRow(credit, source.0))
+                tally.add(credit)
+            }
+        }
+        return (try builder.take(.none), tally)
     }
 
     private func planRow(_ credit: TokenCredit, _ source: ScoredRollout) -> PlanRow {
@@ -88,19 +182,47 @@ struct PlanWriter {
         row.groupID = credit.groupID
         row.tokenIDs = source.rollout.tokenIDs
         row.lossMask = credit.mask
-        row.advantages = credit.advantages.map { Float($0) }
+        row.advantages = floats(credit.advantages)
         row.entropyMask = credit.entropyMask
-        row.tokenWeights = credit.weights.map { Float($0) }
+        row.tokenWeights = floats(credit.weights)
         row.oldLogprobs = source.score.oldLogprobs ?? [Float](repeating: 0, count: row.tokenIDs.count)
         row.referenceLogprobs = recipe.objective.reference == .process ? source.score.processReferenceLogprobs : source.score.referenceLogprobs
-        row.returns = credit.returns?.map { Float($0) }
+        row.returns = credit.returns.map(floats)
         row.values = source.score.values
         row.pair = credit.pair.map { Int32($0) }
-        row.klWeights = recipe.kl.isInLoss ? credit.unmaskedWeights.map { Float($0) } : nil
+        row.klWeights = recipe.kl.isInLoss ? floats(credit.unmaskedWeights) : nil
         row.temperature = source.rollout.temperature
         row.step = Int32(credit.step)
         row.reward = Float(credit.reward)
         return row
+    }
+
+    private func floats(_ values: [Double]) -> [Float] {
+        [Float](unsafeUninitializedCapacity: values.count) { target, count in
+            values.withUnsafeBufferPointer { for index in 0..<$0.count { target[index] = Float($0[index]) } }
+            count = values.count
+        }
+    }
+
+    // MARK: other files
+
+    private func writeRest(_ dropped: [DroppedRow], _ evidence: [String]) throws -> [Manifest.File] {
+        var rest = try ArrowTableWriter(path: directory.file("dropped.arrow"), table: Tables.dropped, metadata: metadata(evidence))
+        for row in dropped { try rest.append(row) }
+        try rest.finish()
+        try AtomicFile.write(resolved, to: directory.file("recipe.resolved.json"))
+        return [
+            try Manifest.describe("dropped.arrow", in: directory.path, rows: dropped.count), try Manifest.describe("recipe.resolved.json", in: directory.path),
+        ]
+    }
+}
+
+extension DroppedRow {
+    init(_ rollout: RolloutRow, _ reason: String) { self.init(rolloutID: rollout.rolloutID, groupID: rollout.groupID, reason: reason) }
+
+    init(rolloutID: String, groupID: String, reason: String) {
+        self.init()
+        (self.rolloutID, self.groupID, self.reason) = (rolloutID, groupID, reason)
     }
 }
 

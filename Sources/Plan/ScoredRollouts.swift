@@ -4,49 +4,131 @@ import Foundation
 import Recipes
 import StageSupport
 
-/// A rollout with its scores.
+/// A rollout with its scores, or as much of both as was read.
 struct ScoredRollout: Sendable {
     var rollout: RolloutRow
     var score: ScoreRow
+    /// Columns that have a value, where they were looked for without being read.
+    var present: Set<String>?
 }
 
-/// The rows of ingest with those of score beside them.
-struct ScoredRollouts {
-    private(set) var rows: [ScoredRollout] = []
+/// The rows of ingest with those of score beside them, in the files where they lie: one file after the other, as one long table.
+struct ScoredRollouts: Sendable {
+    private final class Part: Sendable {
+        let rollouts: ArrowTableReader<RolloutRow>
+        let scores: ArrowTableReader<ScoreRow>
+        let rows: Range<Int>
+
+        init(_ rollouts: ArrowTableReader<RolloutRow>, _ scores: ArrowTableReader<ScoreRow>, firstRow: Int) {
+            (self.rollouts, self.scores, rows) = (rollouts, scores, firstRow..<firstRow + rollouts.rowCount)
+        }
+    }
+
     let directory: String
     /// Width of the dump's logits, where it has any and they agree.
     let vocabulary: Int?
+    let rowCount: Int
+    private let parts: [Part]
 
     init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest) throws {
         directory = scores
         vocabulary = ingestManifest.counts["vocabulary"]
-        let names = ingestManifest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
-        for name in names {
+        var parts: [Part] = [], count = 0
+        for name in ingestManifest.outputs.map(\.path).filter({ $0.hasPrefix("rollouts-") }) {
             let scoreName = "scores-" + name.dropFirst("rollouts-".count)
-            let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts).rows()
-            let marks = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores).rows()
-            guard rollouts.count == marks.count, zip(rollouts, marks).allSatisfy({ $0.rolloutID == $1.rolloutID }) else {
-                throw FormatError(
-                    file: scores + "/" + scoreName, place: "", found: "\(marks.count) rows that are not those of \(name)",
-                    expected: "its \(rollouts.count) rows in the same order", remedy: "Score this ingest directory.")
-            }
-            rows += zip(rollouts, marks).map { ScoredRollout(rollout: $0, score: $1) }
+            let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
+            let marks = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
+            guard rollouts.rowCount == marks.rowCount else { throw Self.strangers(marks.path, "\(marks.rowCount) rows", rollouts) }
+            parts.append(Part(rollouts, marks, firstRow: count))
+            count += rollouts.rowCount
+        }
+        self.parts = parts
+        rowCount = count
+    }
+
+    fileprivate static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>) -> FormatError {
+        FormatError(
+            file: file, place: "", found: "\(found) that are not those of \((rollouts.path as NSString).lastPathComponent)",
+            expected: "its \(rollouts.rowCount) rows in the same order", remedy: "Score this ingest directory.")
+    }
+
+    /// Rows of each batch of the ingest files.
+    var batches: [Range<Int>] { parts.flatMap { part in part.rollouts.batches.map { $0.lowerBound + part.rows.lowerBound..<$0.upperBound + part.rows.lowerBound } } }
+
+    /// All rows, for methods that go back and forth between them.
+    func rows() throws -> [ScoredRollout] {
+        let reader = RowReader(self, columns: nil)
+        return try reader.read(0..<rowCount) { $0 }
+    }
+
+    /// One place in the table, with the batches around it.
+    fileprivate final class Cursor {
+        private let rollouts: ScoredRollouts
+        private let columns: RowColumns?
+        private var part: Part?
+        private var rolloutCursor: ArrowRowCursor<RolloutRow>?
+        private var scoreCursor: ArrowRowCursor<ScoreRow>?
+
+        init(_ rollouts: ScoredRollouts, _ columns: RowColumns?) { (self.rollouts, self.columns) = (rollouts, columns) }
+
+        func holds(_ row: Int) -> Bool { part.map { rolloutCursor?.holds(row - $0.rows.lowerBound) ?? false } ?? false }
+
+        func row(_ row: Int) throws -> ScoredRollout {
+            let part = try part(holding: row), place = row - part.rows.lowerBound
+            guard let rolloutCursor, let scoreCursor else { preconditionFailure("a part was entered without its cursors") }
+            var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
+            guard scored.rollout.rolloutID == scored.score.rolloutID else { throw ScoredRollouts.strangers(part.scores.path, "rows", part.rollouts) }
+            guard let looked = columns?.lookedFor else { return scored }
+            scored.present = try Set(
+                looked.rollouts.filter { try rolloutCursor.isPresent($0, place) } + looked.scores.filter { try scoreCursor.isPresent($0, place) })
+            return scored
+        }
+
+        private func part(holding row: Int) throws -> Part {
+            if let part, part.rows.contains(row) { return part }
+            let next = rollouts.parts.first { $0.rows.contains(row) }!
+            rolloutCursor = columns.map { next.rollouts.reading($0.rollouts) }.map { $0.cursor() } ?? next.rollouts.cursor()
+            scoreCursor = columns.map { next.scores.reading($0.scores) }.map { $0.cursor() } ?? next.scores.cursor()
+            part = next
+            return next
+        }
+    }
+}
+
+/// Names of the columns that are read, and of those that are only looked for.
+struct RowColumns: Sendable {
+    var rollouts: Set<String> = ["rollout_id"]
+    var scores: Set<String> = ["rollout_id"]
+    var lookedFor: (rollouts: [String], scores: [String])?
+}
+
+/// Reads rows with the same columns from any thread. Cursors are kept between calls, so that what one thread has decoded is
+/// not decoded again for its next stretch.
+final class RowReader: @unchecked Sendable {
+    private let rollouts: ScoredRollouts
+    private let columns: RowColumns?
+    private let lock = NSLock()
+    private var idle: [ScoredRollouts.Cursor] = []
+
+    /// nil: all columns.
+    init(_ rollouts: ScoredRollouts, columns: RowColumns?) { (self.rollouts, self.columns) = (rollouts, columns) }
+
+    func read<Value>(_ rows: some Sequence<Int>, _ body: (ScoredRollout) throws -> Value) throws -> [Value] {
+        var cursor: ScoredRollouts.Cursor?
+        defer { if let cursor { lock.withLock { idle.append(cursor) } } }
+        return try rows.map { row in
+            let current = cursor ?? take(row)
+            cursor = current
+            return try body(try current.row(row))
         }
     }
 
-    /// Rows that can take part, and those that can't with their reason.
-    func sift() -> (eligible: [Int], dropped: [(Int, String)]) {
-        var eligible: [Int] = [], dropped: [(Int, String)] = []
-        for (index, row) in rows.enumerated() {
-            if row.score.verdict.hasPrefix("invalid_") {
-                dropped.append((index, row.score.verdict))
-            } else if row.score.reward == nil {
-                dropped.append((index, "no_reward"))
-            } else {
-                eligible.append(index)
-            }
+    /// One that is there already where possible.
+    private func take(_ row: Int) -> ScoredRollouts.Cursor {
+        lock.withLock {
+            guard let index = idle.firstIndex(where: { $0.holds(row) }) ?? idle.indices.last else { return ScoredRollouts.Cursor(rollouts, columns) }
+            return idle.remove(at: index)
         }
-        return (eligible, dropped)
     }
 }
 
@@ -55,6 +137,8 @@ extension ScoredRollout {
     func column(_ column: TokenColumn) -> [Float]? {
         switch column {
         case .entropy: score.entropy
+        case .entropyLow: score.entropyLow
+        case .entropyHigh: score.entropyHigh
         case .oldLogprobs: score.oldLogprobs
         case .rolloutLogprobs: rollout.rolloutLogprobs
         case .referenceLogprobs: score.referenceLogprobs
@@ -65,10 +149,17 @@ extension ScoredRollout {
         }
     }
 
+    func has(_ column: TokenColumn) -> Bool { present.map { $0.isSuperset(of: column.fileColumns) } ?? (self.column(column) != nil) }
+
+    var hasProcessReference: Bool { present?.contains("process_reference_logprobs") ?? (score.processReferenceLogprobs != nil) }
+
     private var processRewards: [Float]? {
         guard let policy = score.processLogprobs, let reference = score.processReferenceLogprobs else { return nil }
         return zip(policy, reference).map { $0 - $1 }
     }
+
+    /// Why a row can't take part; nil where it can.
+    var dropReason: String? { score.verdict.hasPrefix("invalid_") ? score.verdict : score.reward == nil ? "no_reward" : nil }
 
     /// Whether the sampler drew from less than the whole distribution.
     var wasTruncatedSampling: Bool {
@@ -78,63 +169,18 @@ extension ScoredRollout {
     }
 }
 
-/// What a recipe needs of rows, and how rows look to credit.
-struct RowRequirements {
-    let recipe: Recipe
-    /// Where the scores are, for messages.
-    let directory: String
+extension TokenColumn {
+    /// What it is made of in the files of ingest and score.
+    var fileColumns: Set<String> { self == .processRewards ? ["process_logprobs", "process_reference_logprobs"] : [rawValue] }
 
-    /// Everything that credit and the update will read of a row, before any work starts.
-    func check(_ row: ScoredRollout) throws {
-        for column in recipe.credit.columns.sorted(by: { $0.rawValue < $1.rawValue }) { try require(column, row, for: purpose(column)) }
-        if recipe.kl.isInReward { for column in [TokenColumn.oldLogprobs, .referenceLogprobs] { try require(column, row, for: "kl.placement reward") } }
-        if recipe.credit.correction.isOn, !recipe.credit.correction.allowTruncatedSampling, row.wasTruncatedSampling {
-            throw StageError(
-                .invalidInput,
-                "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
-                    + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true.")
-        }
-    }
+    /// Whether ingest has it; score has all others.
+    var isOfIngest: Bool { self == .rolloutLogprobs }
+}
 
-    private func purpose(_ column: TokenColumn) -> String {
-        if column == .entropy { return "the recipe's entropy section" }
-        if recipe.credit.correction.isOn, column == .rolloutLogprobs { return "the recipe's correction" }
-        return "advantage \(type(of: recipe.credit.advantage).name)"
-    }
-
-    func creditInput(_ row: ScoredRollout, length: Int? = nil) throws -> CreditInput {
-        try check(row)
-        var input = CreditInput(
-            groupID: row.rollout.groupID, reward: Double(row.score.reward ?? 0), correct: row.score.correct,
-            isTruncated: row.rollout.finishReason == "length", mask: row.rollout.lossMask, entropy: row.score.entropy ?? [])
-        input.length = length
-        for column in recipe.credit.columns.union([.oldLogprobs, .rolloutLogprobs]) where column != .entropy { input.columns[column] = row.column(column) }
-        if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {
-            input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: row.rollout.lossMask)
-        }
-        return input
-    }
-
-    func require(_ column: TokenColumn, _ row: ScoredRollout, for purpose: String) throws {
-        guard row.column(column) == nil else { return }
-        let found = column == .entropy ? "entropy (evidence '\(row.rollout.evidence)')" : column.rawValue
-        throw missing(found, row, purpose, column.remedy)
-    }
-
-    /// What the update will read of a kept row.
-    func requireLogprobs(_ row: ScoredRollout) throws {
-        let objective = "objective \(type(of: recipe.objective).name)"
-        if recipe.objective.readsOldLogprobs { try require(.oldLogprobs, row, for: objective) }
-        if recipe.kl.isInLoss { try require(.referenceLogprobs, row, for: "kl.coef \(recipe.kl.coef)") }
-        switch recipe.objective.reference {
-        case .policy: try require(.referenceLogprobs, row, for: objective)
-        case .process where row.score.processReferenceLogprobs == nil:
-            throw missing("process_reference_logprobs", row, objective, "Score again with --process-reference DIR.")
-        case .process, nil: break
-        }
-    }
-
-    private func missing(_ what: String, _ row: ScoredRollout, _ purpose: String, _ remedy: String) -> StageError {
-        StageError(.invalidInput, "\(directory): rollout '\(row.rollout.rolloutID)': found no \(what), expected it for \(purpose). \(remedy)")
+extension RowColumns {
+    /// Masks and these columns.
+    init(tokens columns: Set<TokenColumn>) {
+        rollouts.insert("loss_mask")
+        for column in columns { if column.isOfIngest { rollouts.formUnion(column.fileColumns) } else { scores.formUnion(column.fileColumns) } }
     }
 }

@@ -16,7 +16,7 @@ struct ReportCommand: StageCommand {
         commandName: "crux-report", abstract: "Puts finished loops side by side, or tells of a scored dump's entropies.", version: cruxVersion)
     static let stage = "report"
 
-    @Option(name: .long, parsing: .upToNextOption, help: "NAME=DIRECTORY of each loop; loops of the same name count as seeds of one recipe.")
+    @Option(name: .long, parsing: .upToNextOption, help: "NAME=DIRECTORY of each loop, NAME=DIRECTORY+DIRECTORY where a second one went on from the first; loops of the same name count as seeds of one recipe.")
     var loops: [String] = []
 
     @Option(help: "Directory of crux-score whose entropies to tell of; needs --input.")
@@ -72,7 +72,12 @@ struct ReportCommand: StageCommand {
     private func curve(_ text: String) throws -> LearningCurve {
         let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
         guard parts.count == 2 else { throw StageError(.usage, "--loops '\(text)': found no '=', expected NAME=DIRECTORY") }
-        _ = try Manifest.finished(parts[1], stage: "loop")
-        return LearningCurve(name: parts[0], rows: try ArrowTableReader(path: parts[1] + "/metrics.arrow", table: Tables.loop).rows())
+        let legs = try parts[1].split(separator: "+").map { try leg(String($0)) }
+        return LearningCurve(name: parts[0], legs: legs)
+    }
+
+    private func leg(_ directory: String) throws -> [LoopRow] {
+        _ = try Manifest.finished(directory, stage: "loop")
+        return try ArrowTableReader(path: directory + "/metrics.arrow", table: Tables.loop).rows()
     }
 }

@@ -1,14 +1,14 @@
 import Dispatch
 import Foundation
 
-/// `produce` runs on `threads` threads, `consume` on the calling one, in the order of the indices below `count`. At most four
+/// `produce` runs on `threads` threads, `consume` on the calling one, in the order of the indices below `count`. At most `waiting`
 /// values for each thread wait to be consumed, so memory stays bounded however many there are and however uneven the work is.
 /// The first error by index is thrown, from either side; work beyond it may or may not have run.
 package func parallelInOrder<Value: Sendable>(
-    _ count: Int, threads: Int, produce: @Sendable (Int) throws -> Value, consume: (Int, Value) throws -> Void
+    _ count: Int, threads: Int, waiting: Int = 4, produce: @Sendable (Int) throws -> Value, consume: (Int, Value) throws -> Void
 ) throws {
     guard threads > 1, count > 1 else { return try (0..<count).forEach { try consume($0, produce($0)) } }
-    let line = WaitingLine<Value>(count: count, window: 4 * threads)
+    let line = WaitingLine<Value>(count: count, window: waiting * threads)
     try withoutActuallyEscaping(produce) { produce in
         // A thread may hold its closure a moment longer than `join` waits. What it holds is this box, emptied before
         // `produce` has to be given back.

@@ -31,6 +31,13 @@ import Testing
         #expect(lines[3].contains("| 100 | 2 |"))
     }
 
+    @Test func aLoopThatWentOnFromAnotherCountsOn() {
+        let curve = LearningCurve(name: "a", legs: [curve("a", [0.2, nil, 0.4]).rows, curve("a", [0.41, 0.7]).rows])
+        #expect(curve.rows.map(\.iteration) == [0, 1, 2, 3])
+        // Where the second leg starts, the first one's measurement stands.
+        #expect(curve.rows.map(\.heldoutAccuracy) == [0.2, nil, 0.4, 0.7] && curve.before == 0.2 && curve.after == 0.7)
+    }
+
     @Test func thePictureDrawsEveryRecipeOnceInsideItsFrame() throws {
         let curves = [curve("a<b", [0.2, 0.4]), curve("c", [0.3, nil]), curve("c", [0.5, 0.9])]
         let svg = CurvePicture.svg(title: "t & u", curves)

@@ -1,0 +1,103 @@
+/// What a plan must know of all its rollouts at once. No tokens, so that a dump of any size fits: about thirty bytes for a
+/// rollout, and each group's name once.
+package struct PlanFacts: Sendable {
+    package struct Row: Sendable {
+        /// Number of its group, by first appearance.
+        package var group: Int32
+        /// Tokens of the rollout, and those to train on.
+        package var length: Int32
+        package var trainable: Int32
+        package var isTruncated: Bool
+        package var correct: Bool?
+        /// Whether its entropies are known, and whether only as intervals.
+        package var entropy: EntropyKnowledge
+        /// Shaped reward of the outcome, and with the rewards of single tokens added.
+        package var reward: Double
+        package var score: Double
+
+        /// `reward`: shaped. The group is numbered where the row is added.
+        package init(_ input: CreditInput, reward: Double, entropy: EntropyKnowledge) {
+            (length, trainable, isTruncated, correct) = (Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct)
+            (self.reward, self.entropy, group) = (reward, entropy, -1)
+            score = reward + (input.tokenRewards?.reduce(0, +) ?? 0)
+        }
+    }
+
+    package enum EntropyKnowledge: UInt8, Sendable { case none, exact, interval }
+
+    package private(set) var rows: [Row] = []
+    package private(set) var groupNames: [String] = []
+    private var groupNumbers: [String: Int32] = [:]
+
+    package init() {}
+
+    package var hasIntervals: Bool { rows.contains { $0.entropy == .interval } }
+
+    /// `reward`: shaped.
+    package mutating func add(_ input: CreditInput, reward: Double) {
+        let entropy: EntropyKnowledge = input.entropy.isEmpty ? .none : input.columns[.entropyLow] == nil ? .exact : .interval
+        add(Row(input, reward: reward, entropy: entropy), groupID: input.groupID)
+    }
+
+    package mutating func add(_ row: Row, groupID: String) {
+        var row = row
+        row.group = number(of: groupID)
+        rows.append(row)
+    }
+
+    /// Where an expansion says what a row is worth.
+    mutating func setReward(_ reward: Double, of row: Int) { rows[row].reward = reward }
+
+    private mutating func number(of group: String) -> Int32 {
+        if let number = groupNumbers[group] { return number }
+        let number = Int32(groupNames.count)
+        groupNumbers[group] = number
+        groupNames.append(group)
+        return number
+    }
+
+    /// Members of each group, groups and members in dump order.
+    package var groups: Groups { Groups(rows.map(\.group), count: groupNames.count) }
+}
+
+/// Indices by the number of what they belong to, each list in ascending order.
+package struct Groups: Sendable {
+    private var starts: [Int]
+    private var indices: [Int32]
+
+    package init(_ numbers: [Int32], count: Int) {
+        starts = [Int](repeating: 0, count: count + 1)
+        for number in numbers { starts[Int(number) + 1] += 1 }
+        for group in 0..<count { starts[group + 1] += starts[group] }
+        indices = [Int32](repeating: 0, count: numbers.count)
+        var next = starts
+        for (index, number) in numbers.enumerated() {
+            indices[next[Int(number)]] = Int32(index)
+            next[Int(number)] += 1
+        }
+    }
+
+    package var count: Int { starts.count - 1 }
+    package subscript(group: Int) -> ArraySlice<Int32> { indices[starts[group]..<starts[group + 1]] }
+}
+
+/// Where the tokens of rollouts come from: an array, or files that no memory holds.
+package protocol TokenSource: Sendable {
+    /// These rows, with masks and the columns that are asked for; others may be missing.
+    func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput]
+    /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
+    func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
+}
+
+/// Rows that are there already.
+package struct InMemoryTokens: TokenSource {
+    let inputs: [CreditInput]
+
+    package init(inputs: [CreditInput]) { self.inputs = inputs }
+
+    package func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) -> [CreditInput] { rows.map { inputs[Int($0)] } }
+
+    package func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
+        for index in 0..<count { try consume(index, produce(index)) }
+    }
+}

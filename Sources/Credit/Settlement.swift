@@ -1,0 +1,350 @@
+/// A plan in which everything is settled that spans rows: who is kept, in which step, where entropies are cut, what weighs how
+/// much. What a row's tokens get follows from it and the row alone, so rows can be written in any number of pieces.
+package struct SettledPlan: Sendable {
+    package let kept: [KeptRow]
+    package let groupNames: [String]
+    package let facts: PlanFacts
+    package let dropped: [(index: Int, reason: String)]
+    package let resample: [String]
+    /// Per scope that was masked, its threshold (one per step with scope `step`).
+    package let thresholds: [Double]
+    package let warnings: [String]
+    /// Tokens of kept rows that the mask keeps, by row.
+    package let keptTokens: [Int32]
+    /// Tokens whose interval does not tell on which side of the threshold they lie.
+    package let undecided: Int
+    /// At 20, 50, 80 and 95 %, over trainable tokens; nil where no row has entropies.
+    package let entropyQuantiles: [Double]?
+
+    let policy: CreditPolicy
+    let advantages: any KeptAdvantages
+    let whitening: Whitening?
+    let mask: SettledMask?
+    let weights: [RowWeight]
+
+    /// What is read of rows beside masks.
+    package var columns: Set<TokenColumn> {
+        policy.columns.union(advantages.columns).union([.oldLogprobs, .rolloutLogprobs])
+    }
+
+    package var trainable: Int { kept.reduce(0) { $0 + Int(facts.rows[Int($1.row)].trainable) } }
+
+    /// Credit of the kept rows at these positions, given their tokens.
+    package func credits(_ positions: Range<Int>, _ inputs: [CreditInput]) throws -> [TokenCredit] {
+        zip(zip(positions, inputs), try advantages.credits(positions, inputs)).map { credit($0.0, $0.1, $1) }
+    }
+
+    private func credit(_ position: Int, _ input: CreditInput, _ credit: EpisodeCredit) -> TokenCredit {
+        let row = kept[position], weight = weights[position]
+        var result = TokenCredit(
+            index: Int(row.row), groupID: groupNames[Int(row.group)], step: Int(row.step), mask: input.mask, reward: facts.rows[Int(row.row)].reward,
+            advantages: whitening?.apply(credit.advantages, input.mask) ?? credit.advantages, entropyMask: input.mask)
+        result.returns = credit.returns
+        result.pair = row.pair < 0 ? nil : Int(row.pair)
+        if let shaping = policy.shaping { shape(&result.advantages, shaping, input) }
+        if let mask { result.entropyMask = mask.marks(position, input) }
+        result.weights = spread(weight.masked, result.entropyMask)
+        result.unmaskedWeights = spread(weight.unmasked, input.mask)
+        correct(&result, input)
+        return result
+    }
+
+    private func shape(_ advantages: inout [Double], _ shaping: EntropyShaping, _ input: CreditInput) {
+        for t in input.mask.indices where input.mask[t] { advantages[t] = shaping.shaped(advantages[t], entropy: Double(input.entropy[t])) }
+    }
+
+    /// Weighs tokens by what trainer and sampler disagree about, and takes note of how much that is wherever both are known.
+    private func correct(_ credit: inout TokenCredit, _ input: CreditInput) {
+        guard let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs] else { return }
+        var staleness = Staleness()
+        staleness.add(trainer: trainer, sampler: sampler, mask: input.mask)
+        credit.staleness = staleness
+        guard policy.correction.isOn else { return }
+        let factors = policy.correction.weights(trainer: trainer, sampler: sampler, mask: input.mask)
+        for t in factors.indices { credit.weights[t] *= factors[t] }
+    }
+
+    /// What can be said only when all rows have been seen.
+    package func closingWarnings(_ staleness: Staleness) -> [String] {
+        guard policy.correction.isOn, staleness.largest == 0, staleness.tokens > 0 else { return [] }
+        return ["old_logprobs are the sampler's own, so the correction does nothing: score with --checkpoint DIR, the policy to be trained"]
+    }
+}
+
+/// Weight of every token of a row, with the entropy mask's denominator and without.
+struct RowWeight: Sendable {
+    var masked = 0.0
+    var unmasked = 0.0
+}
+
+/// A mask whose thresholds are known.
+struct SettledMask: Sendable {
+    /// One per scope.
+    let selectors: [any TokenSelector]
+    let scopes: [Int32]
+    /// Where marks depend on the rows before: the selector as each row finds it.
+    var standing: [any TokenSelector] = []
+
+    /// Marks of the kept row at a position.
+    func marks(_ position: Int, _ input: CreditInput) -> [Bool] {
+        var selector = standing.isEmpty ? selectors[Int(scopes[position])] : standing[position]
+        return selector.marks(input.entropy, input.mask)
+    }
+}
+
+/// Settles what follows once rows and their advantages stand: mask and weights. Tokens are gone through in passes, a piece at
+/// a time; what is held meanwhile grows with rows alone.
+struct Settlement {
+    let policy: CreditPolicy
+    let facts: PlanFacts
+    let groupNames: [String]
+    let selection: Selection
+    let source: any TokenSource
+    let seed: UInt64
+    var advantages: any KeptAdvantages
+    var whitening: Whitening?
+    var warnings: [String]
+    private let pieces: [Range<Int>]
+    private var kept: [KeptRow] { selection.kept }
+
+    init(policy: CreditPolicy, facts: PlanFacts, groupNames: [String], selection: Selection, source: any TokenSource, seed: UInt64) {
+        (self.policy, self.facts, self.groupNames, self.selection, self.source, self.seed) = (policy, facts, groupNames, selection, source, seed)
+        warnings = selection.warnings
+        pieces = Credit.pieces(of: selection.kept, facts)
+        advantages =
+            policy.advantage.readsTokens && policy.pairs == nil
+            ? TokenAdvantages(estimator: policy.advantage, selection: selection, facts: facts, groups: facts.groups, source: source)
+            : RewardAdvantages(kept: selection.kept, facts: facts)
+    }
+
+    private func fact(_ position: Int) -> PlanFacts.Row { facts.rows[Int(kept[position].row)] }
+
+    var trainable: Int { kept.indices.reduce(0) { $0 + Int(fact($1).trainable) } }
+
+    func run() throws -> SettledPlan {
+        var keptTokens = kept.indices.map { fact($0).trainable }, warnings = warnings
+        let plan = try quantilePlan(), mask = try policy.plannedMask.map { try settle($0, plan.mask, &keptTokens, &warnings) }
+        return SettledPlan(
+            kept: kept, groupNames: groupNames, facts: facts, dropped: selection.dropped, resample: selection.resample, thresholds: mask?.thresholds ?? [],
+            warnings: warnings, keptTokens: keptTokens, undecided: mask?.undecided ?? 0, entropyQuantiles: plan.report, policy: policy, advantages: advantages,
+            whitening: whitening, mask: mask?.mask, weights: weights(keptTokens))
+    }
+
+    // MARK: entropies
+
+    /// Scopes of a mask: numbers by kept row, in order of first appearance, and how many tokens each has.
+    private struct Scopes {
+        var numbers: [Int32] = []
+        var counts: [Int] = []
+
+        /// Rows with equal keys share a scope.
+        init(_ keys: [Int32], _ trainable: (Int) -> Int32) {
+            var known: [Int32: Int32] = [:]
+            for (position, key) in keys.enumerated() {
+                let number = known[key] ?? Int32(counts.count)
+                if number == counts.count {
+                    known[key] = number
+                    counts.append(0)
+                }
+                numbers.append(number)
+                counts[Int(number)] += Int(trainable(position))
+            }
+        }
+    }
+
+    private func scopes(_ scope: EntropyMask.Scope) -> Scopes {
+        let keys: [Int32] =
+            switch scope {
+            case .plan: kept.map { _ in 0 }
+            case .rollout: kept.indices.map { Int32($0) }
+            case .step: kept.map(\.step)
+            case .group: kept.map(\.group)
+            }
+        return Scopes(keys) { fact($0).trainable }
+    }
+
+    private static let reported = [0.2, 0.5, 0.8, 0.95]
+
+    /// Order statistics of the mask's scopes, and quantiles over the whole plan for the report. Scopes that are the plan share passes
+    /// with the report.
+    private func quantilePlan() throws -> (mask: [[OrderStatistic]], report: [Double]?) {
+        let known = kept.indices.map { fact($0).entropy != .none }, count = kept.indices.reduce(0) { $0 + (known[$1] ? Int(fact($1).trainable) : 0) }
+        let places = count == 0 ? [] : Self.reported.map { QuantilePlace($0, of: count) }
+        var whole = Population(count: count, ranks: places.flatMap(\.ranks))
+        let mask = policy.plannedMask.flatMap { $0.selection.type.readsEntropy ? $0 : nil }
+        let scopes = mask.map { self.scopes($0.scope) }
+        var statistics: [[OrderStatistic]] = []
+        if let mask, let scopes, mask.scope != .plan { statistics = try self.statistics(.entropy, scopes, populations(mask, scopes)) }
+        let own = mask?.scope == .plan ? populations(mask!, scopes!).first?.ranks ?? [] : []
+        whole.ranks = (whole.ranks + own).sorted()
+        guard count > 0 else { return (statistics, nil) }
+        let one = Scopes(kept.map { _ in 0 }) { known[$0] ? fact($0).trainable : 0 }
+        let found = try self.statistics(.entropy, one, [whole])[0], byRank = Dictionary(zip(whole.ranks, found)) { first, _ in first }
+        if mask?.scope == .plan { statistics = [own.compactMap { byRank[$0] }] }
+        return (statistics, places.map { place in place.value(place.ranks.compactMap { byRank[$0] }) })
+    }
+
+    private func populations(_ mask: EntropyMask, _ scopes: Scopes) -> [Population] {
+        scopes.counts.map { Population(count: $0, ranks: $0 == 0 ? [] : mask.selection.type.ranks(mask.selection.share, of: $0, ties: mask.ties)) }
+    }
+
+    private func statistics(_ column: TokenColumn, _ scopes: Scopes, _ populations: [Population]) throws -> [[OrderStatistic]] {
+        let stream = kept.indices.map { (population: scopes.numbers[$0], count: fact($0).entropy == .none ? 0 : fact($0).trainable) }
+        return try StreamedSelection(pieces: stream, populations: populations).run { see in
+            try forEachRow(reading: [.entropy, column]) { maskedIn($1.values(column), $1.mask) } _: { see($0, $1) }
+        }
+    }
+
+    /// Goes through the kept rows once, in order.
+    private func forEachRow<Value: Sendable>(
+        reading columns: Set<TokenColumn>, _ read: @Sendable (_ position: Int, CreditInput) -> Value, _ see: (_ position: Int, Value) -> Void
+    ) throws {
+        try source.inOrder(pieces.count) { index in
+            let inputs = try source.inputs(of: kept[pieces[index]].map(\.row)[...], reading: columns)
+            return zip(pieces[index], inputs).map { read($0, $1) }
+        } _: { index, values in for (position, value) in zip(pieces[index], values) { see(position, value) } }
+    }
+
+    // MARK: mask
+
+    private struct MaskOutcome {
+        var mask: SettledMask
+        var thresholds: [Double]
+        var undecided = 0
+    }
+
+    private func settle(_ mask: EntropyMask, _ statistics: [[OrderStatistic]], _ keptTokens: inout [Int32], _ warnings: inout [String]) throws -> MaskOutcome {
+        let scopes = scopes(mask.scope), selectors = selectors(mask, scopes, statistics)
+        var outcome = MaskOutcome(mask: SettledMask(selectors: selectors, scopes: scopes.numbers), thresholds: selectors.compactMap(\.threshold))
+        if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, outcome.thresholds.contains(0) { warnings.append(Self.zeroThreshold) }
+        try count(mask, &outcome.mask, &keptTokens)
+        if facts.hasIntervals, mask.selection.type.readsEntropy { outcome.undecided = try undecided(mask, scopes) }
+        return outcome
+    }
+
+    private static let zeroThreshold =
+        "so many entropies are exactly 0 that the threshold is 0 and every token of a scope is kept: use `ties: exact_count`"
+
+    private func selectors(_ mask: EntropyMask, _ scopes: Scopes, _ statistics: [[OrderStatistic]]) -> [any TokenSelector] {
+        let (type, share) = mask.selection
+        return scopes.counts.enumerated().map { number, count in
+            guard count > 0 else { return NothingToMark() }
+            return type.selector(share, of: count, ties: mask.ties, statistics.isEmpty ? [] : statistics[number], seed: seed &+ UInt64(number))
+        }
+    }
+
+    /// Tokens that the mask keeps, by row; and, where marks depend on earlier rows, how each row finds its selector.
+    private func count(_ mask: EntropyMask, _ settled: inout SettledMask, _ keptTokens: inout [Int32]) throws {
+        let columns: Set<TokenColumn> = mask.selection.type.readsEntropy ? [.entropy] : []
+        guard settled.selectors.contains(where: \.remembers) else {
+            let fixed = settled
+            return try forEachRow(reading: columns) { position, input in Int32(fixed.marks(position, input).count { $0 }) } _: { keptTokens[$0] = $1 }
+        }
+        var running = settled.selectors, standing: [any TokenSelector] = []
+        try forEachRow(reading: columns) { $1 } _: { position, input in
+            let scope = Int(settled.scopes[position])
+            standing.append(running[scope])
+            keptTokens[position] = Int32(running[scope].marks(input.entropy, input.mask).count { $0 })
+        }
+        settled.standing = standing
+    }
+
+    /// Tokens whose interval reaches over the true threshold, which lies between the cut of all lower and that of all upper bounds.
+    private func undecided(_ mask: EntropyMask, _ scopes: Scopes) throws -> Int {
+        let populations = populations(mask, scopes), type = mask.selection.type
+        let cuts = try [TokenColumn.entropyLow, .entropyHigh].map { column in
+            selectors(mask, scopes, try statistics(column, scopes, populations)).map { $0.threshold ?? 0 }
+        }
+        var total = 0
+        try forEachRow(reading: [.entropy, .entropyLow, .entropyHigh]) { position, input in
+            let scope = Int(scopes.numbers[position]), low = input.values(.entropyLow), high = input.values(.entropyHigh)
+            return input.mask.indices.count { input.mask[$0] && !type.isDecided(low: low[$0], high: high[$0], lowCut: cuts[0][scope], highCut: cuts[1][scope]) }
+        } _: { total += $1 }
+        return total
+    }
+
+    // MARK: weights
+
+    private func weights(_ keptTokens: [Int32]) -> [RowWeight] {
+        let longest = policy.reward.overlong?.maxLength ?? kept.indices.map { Int(fact($0).trainable) }.max() ?? 0
+        let steps = Groups(kept.map(\.step), count: Int(kept.map(\.step).max() ?? -1) + 1)
+        var weights = [RowWeight](repeating: RowWeight(), count: kept.count)
+        for step in 0..<steps.count {
+            let rows = steps[step].map { Int($0) }, trainable = rows.map { Int(fact($0).trainable) }, kept = rows.map { Int(keptTokens[$0]) }
+            let countsKept = policy.plannedMask?.normalizer == .kept
+            let masked = policy.aggregation.weights(StepCounts(trainable: trainable, kept: kept, countsKept: countsKept, longest: longest))
+            let unmasked = policy.aggregation.weights(StepCounts(trainable: trainable, kept: trainable, countsKept: false, longest: longest))
+            for (place, row) in rows.enumerated() { weights[row] = RowWeight(masked: masked[place], unmasked: unmasked[place]) }
+        }
+        return weights
+    }
+}
+
+/// The selector of a scope without tokens.
+private struct NothingToMark: TokenSelector {
+    var threshold: Double? { nil }
+    var remembers: Bool { false }
+    func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] { mask.map { _ in false } }
+}
+
+extension CreditInput {
+    /// A column of entropies or their bounds. What is known exactly is its own bound; zeros where nothing is known: only a
+    /// selection that doesn't read them gets so far.
+    func values(_ column: TokenColumn) -> [Float] { columns[column] ?? entropy }
+}
+
+/// A row's numbers at its trainable tokens; empty where it has none.
+private func maskedIn(_ values: [Float], _ mask: [Bool]) -> [Float] {
+    guard !values.isEmpty else { return [] }
+    precondition(values.count == mask.count, "a row's columns have one length")
+    return [Float](unsafeUninitializedCapacity: mask.count) { target, count in
+        values.withUnsafeBufferPointer { values in
+            mask.withUnsafeBufferPointer { mask in
+                for t in 0..<mask.count {
+                    target[count] = values[t]
+                    count += mask[t] ? 1 : 0
+                }
+            }
+        }
+    }
+}
+
+/// The second plan of an expansion: which of its credited rows are kept, and with what in place of the rows' own.
+struct CreditedSelection {
+    private(set) var selection = Selection()
+    private(set) var facts: PlanFacts
+    private(set) var groupNames: [String] = []
+    private(set) var advantages: [[Double]] = []
+    private(set) var masks: [[Bool]] = []
+    private let policy: CreditPolicy
+
+    init(policy: CreditPolicy, credited: ExpansionCredit, facts: PlanFacts, seed: UInt64) {
+        (self.policy, self.facts) = (policy, facts)
+        selection.dropped = credited.dropped.map { (index: $0.row, reason: $0.reason) }
+        let groups = grouped(credited.rows.indices, by: { credited.rows[$0].groupID })
+        let live = groups.map { alive($0.map { credited.rows[$0] }) }.filter { !$0.isEmpty }
+        var rows: [(row: CreditedRow, kept: KeptRow)] = []
+        for (number, (step, group)) in zip(policy.schedule.steps(groups: live.count, seed: seed), live).enumerated() {
+            groupNames.append(group[0].groupID)
+            rows += group.map { ($0, KeptRow(row: Int32($0.row), group: Int32(number), step: Int32(step), advantage: 0)) }
+        }
+        rows.sort { $0.row.row < $1.row.row }
+        selection.kept = rows.map(\.kept)
+        (advantages, masks) = (rows.map(\.row.advantages), rows.map(\.row.mask))
+        for (row, _) in rows { self.facts.setReward(row.reward, of: row.row) }
+        selection.dropped.sort { $0.index < $1.index }
+    }
+
+    /// Rows of a group that the filter leaves.
+    private mutating func alive(_ rows: [CreditedRow]) -> [CreditedRow] {
+        if policy.filter.degenerateGroups == .drop, rows.allSatisfy({ $0.advantages.allSatisfy { $0 == 0 } }) {
+            selection.dropped += rows.map { ($0.row, "degenerate_group") }
+            return []
+        }
+        return rows.filter { row in
+            guard policy.filter.truncated == .drop, facts.rows[row.row].isTruncated else { return true }
+            selection.dropped.append((row.row, "truncated"))
+            return false
+        }
+    }
+}

@@ -1,0 +1,40 @@
+import Credit
+
+/// Sums over the tokens of written rows, in their order.
+struct PlanTally: Sendable {
+    private(set) var positive = 0
+    private(set) var negative = 0
+    private(set) var zero = 0
+    private(set) var advantageMax = 0.0
+    private(set) var staleness = Staleness()
+    /// By step.
+    private(set) var weights: [Int: Double] = [:]
+    private var sum = 0.0
+
+    var advantageMean: Double { sum / Double(max(1, positive + negative + zero)) }
+
+    mutating func add(_ credit: TokenCredit) {
+        var weight = 0.0
+        for t in credit.mask.indices where credit.mask[t] {
+            let advantage = credit.advantages[t]
+            positive += advantage > 0 ? 1 : 0
+            negative += advantage < 0 ? 1 : 0
+            zero += advantage == 0 ? 1 : 0
+            sum += advantage
+            advantageMax = max(advantageMax, abs(advantage))
+            weight += credit.weights[t]
+        }
+        weights[credit.step, default: 0] += weight
+        if let part = credit.staleness { staleness.add(part) }
+    }
+
+    mutating func add(_ next: PlanTally) {
+        positive += next.positive
+        negative += next.negative
+        zero += next.zero
+        sum += next.sum
+        advantageMax = max(advantageMax, next.advantageMax)
+        weights.merge(next.weights, uniquingKeysWith: +)
+        staleness.add(next.staleness)
+    }
+}

@@ -1,0 +1,97 @@
+import Credit
+import Formats
+import Recipes
+import StageSupport
+
+/// What a recipe needs of rows, and how rows look to credit.
+struct RowRequirements: Sendable {
+    let recipe: Recipe
+    /// Where the scores are, for messages.
+    let directory: String
+
+    /// Everything that credit and the update will read of a row, before any work starts.
+    func check(_ row: ScoredRollout) throws {
+        for column in recipe.credit.columns.sorted(by: { $0.rawValue < $1.rawValue }) { try require(column, row, for: purpose(column)) }
+        if recipe.kl.isInReward { for column in [TokenColumn.oldLogprobs, .referenceLogprobs] { try require(column, row, for: "kl.placement reward") } }
+        if recipe.credit.correction.isOn, !recipe.credit.correction.allowTruncatedSampling, row.wasTruncatedSampling {
+            throw StageError(
+                .invalidInput,
+                "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
+                    + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true.")
+        }
+    }
+
+    private func purpose(_ column: TokenColumn) -> String {
+        if column == .entropy { return "the recipe's entropy section" }
+        if recipe.credit.correction.isOn, column == .rolloutLogprobs { return "the recipe's correction" }
+        return "advantage \(type(of: recipe.credit.advantage).name)"
+    }
+
+    /// `columns`: what was read of the row beside its mask; nil is everything.
+    func creditInput(_ row: ScoredRollout, length: Int? = nil, columns: Set<TokenColumn>? = nil) throws -> CreditInput {
+        var input = CreditInput(
+            groupID: row.rollout.groupID, reward: Double(row.score.reward ?? 0), correct: row.score.correct,
+            isTruncated: row.rollout.finishReason == "length", mask: row.rollout.lossMask, entropy: row.score.entropy ?? [])
+        input.length = length
+        for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }
+        if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {
+            input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: row.rollout.lossMask)
+        }
+        try checkLengths(input, row)
+        return input
+    }
+
+    private var known: Set<TokenColumn> { recipe.credit.columns.union([.oldLogprobs, .rolloutLogprobs, .entropyLow, .entropyHigh]) }
+
+    /// What the rewards of single tokens are made of.
+    var rewardColumns: Set<TokenColumn> { recipe.kl.isInReward ? [.oldLogprobs, .referenceLogprobs] : [] }
+
+    private func checkLengths(_ input: CreditInput, _ row: ScoredRollout) throws {
+        for (column, values) in input.columns where values.count != input.mask.count { throw wrongLength(column, values.count, row) }
+        guard !input.entropy.isEmpty else { return }
+        guard input.entropy.count == input.mask.count else { throw wrongLength(.entropy, input.entropy.count, row) }
+        guard let bad = input.mask.firstNotFinite(input.entropy) else { return }
+        throw StageError(
+            .invalidInput,
+            "\(directory): rollout '\(row.rollout.rolloutID)': found entropy \(input.entropy[bad]) at position \(bad), expected a finite number. Score the rollouts again.")
+    }
+
+    private func wrongLength(_ column: TokenColumn, _ count: Int, _ row: ScoredRollout) -> StageError {
+        StageError(
+            .invalidInput,
+            "\(directory): rollout '\(row.rollout.rolloutID)': found \(count) entries in \(column.rawValue), expected \(row.rollout.lossMask.count), one per token")
+    }
+
+    func require(_ column: TokenColumn, _ row: ScoredRollout, for purpose: String) throws {
+        guard !row.has(column) else { return }
+        let found = column == .entropy ? "entropy (evidence '\(row.rollout.evidence)')" : column.rawValue
+        throw missing(found, row, purpose, column.remedy)
+    }
+
+    /// What the update will read of a kept row.
+    func requireLogprobs(_ row: ScoredRollout) throws {
+        let objective = "objective \(type(of: recipe.objective).name)"
+        if recipe.objective.readsOldLogprobs { try require(.oldLogprobs, row, for: objective) }
+        if recipe.kl.isInLoss { try require(.referenceLogprobs, row, for: "kl.coef \(recipe.kl.coef)") }
+        switch recipe.objective.reference {
+        case .policy: try require(.referenceLogprobs, row, for: objective)
+        case .process where !row.hasProcessReference:
+            throw missing("process_reference_logprobs", row, objective, "Score again with --process-reference DIR.")
+        case .process, nil: break
+        }
+    }
+
+    private func missing(_ what: String, _ row: ScoredRollout, _ purpose: String, _ remedy: String) -> StageError {
+        StageError(.invalidInput, "\(directory): rollout '\(row.rollout.rolloutID)': found no \(what), expected it for \(purpose). \(remedy)")
+    }
+}
+
+extension [Bool] {
+    /// The first of the values at true places that is NaN or infinite.
+    fileprivate func firstNotFinite(_ values: [Float]) -> Int? {
+        // All at once first, without a branch: exponents of ones are infinities and NaN.
+        let odd = values.reduce(UInt32(0)) { $0 | ($1.bitPattern & 0x7fff_ffff >= 0x7f80_0000 ? 1 : 0) }
+        guard odd != 0 else { return nil }
+        return values.indices.first { self[$0] && !values[$0].isFinite }
+    }
+}
