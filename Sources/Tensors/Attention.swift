@@ -51,19 +51,21 @@ package func attentionScratchFloats(keys: Int, headWidth: Int) -> Int { keys * (
 package func attentionForward(
     q: Matrix, k: Matrix, v: Matrix, runs: [AttentionRun], shape: AttentionShape, into out: Matrix, logSumExp: Matrix, _ compute: Compute
 ) {
-    compute.forEach(runs.count * shape.keyValueHeads) { task in
-        let run = runs[task / shape.keyValueHeads], keyValueHead = task % shape.keyValueHeads
-        let path = PathKeys(run, k: k, v: v, head: shape.queryColumns(keyValueHead))
-        let scores = Buffer(uninitialized: min(queriesPerChunk, run.tokens.count) * run.keyCount)
-        for head in heads(of: keyValueHead, shape) {
-            let columns = shape.queryColumns(head)
-            for chunk in chunks(of: run, shape) {
-                let p = chunk.scores(in: scores)
-                multiplyTransposed(q[rows: chunk.queries][columns: columns], path.keys[rows: chunk.keys], into: p)
-                for i in 0..<chunk.queries.count {
-                    logSumExp.row(head)[chunk.queries.lowerBound + i] = chunk.softmax(p.row(i), query: i, scale: shape.scale)
+    compute.timed(.attention) {
+        compute.forEach(runs.count * shape.keyValueHeads) { task in
+            let run = runs[task / shape.keyValueHeads], keyValueHead = task % shape.keyValueHeads
+            let path = PathKeys(run, k: k, v: v, head: shape.queryColumns(keyValueHead))
+            let scores = Buffer(uninitialized: min(queriesPerChunk, run.tokens.count) * run.keyCount)
+            for head in heads(of: keyValueHead, shape) {
+                let columns = shape.queryColumns(head)
+                for chunk in chunks(of: run, shape) {
+                    let p = chunk.scores(in: scores)
+                    multiplyTransposed(q[rows: chunk.queries][columns: columns], path.keys[rows: chunk.keys], into: p)
+                    for i in 0..<chunk.queries.count {
+                        logSumExp.row(head)[chunk.queries.lowerBound + i] = chunk.softmax(p.row(i), query: i, scale: shape.scale)
+                    }
+                    multiply(p, path.values[rows: chunk.keys], into: out[rows: chunk.queries][columns: columns])
                 }
-                multiply(p, path.values[rows: chunk.keys], into: out[rows: chunk.queries][columns: columns])
             }
         }
     }
@@ -75,32 +77,34 @@ package func attentionBackward(
     dout: Matrix, out: Matrix, q: Matrix, k: Matrix, v: Matrix, logSumExp: Matrix, runs: [AttentionRun], shape: AttentionShape,
     dq: Matrix, dk: Matrix, dv: Matrix, _ compute: Compute
 ) {
-    compute.forEach(shape.keyValueHeads) { keyValueHead in
-        for run in runs {
-            let columns = shape.queryColumns(keyValueHead)
-            let path = PathKeys(run, k: k, v: v, head: columns)
-            let gradients = PathKeys(zeroed: run.keyCount, width: shape.headWidth)
-            let chunkRows = min(queriesPerChunk, run.tokens.count)
-            let scores = Buffer(uninitialized: chunkRows * run.keyCount), dscores = Buffer(uninitialized: chunkRows * run.keyCount)
-            for head in heads(of: keyValueHead, shape) {
-                let columns = shape.queryColumns(head)
-                for chunk in chunks(of: run, shape) {
-                    let p = chunk.scores(in: scores), ds = chunk.scores(in: dscores)
-                    let queries = q[rows: chunk.queries][columns: columns], douts = dout[rows: chunk.queries][columns: columns]
-                    let outs = out[rows: chunk.queries][columns: columns]
-                    multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
-                    multiplyTransposed(douts, path.values[rows: chunk.keys], into: ds)
-                    for i in 0..<chunk.queries.count {
-                        let lse = logSumExp.row(head)[chunk.queries.lowerBound + i]
-                        let delta = crux_dot(douts.row(i), outs.row(i), shape.headWidth)
-                        chunk.softmaxBackward(p.row(i), ds.row(i), query: i, scale: shape.scale, lse: lse, delta: delta)
+    compute.timed(.attention) {
+        compute.forEach(shape.keyValueHeads) { keyValueHead in
+            for run in runs {
+                let columns = shape.queryColumns(keyValueHead)
+                let path = PathKeys(run, k: k, v: v, head: columns)
+                let gradients = PathKeys(zeroed: run.keyCount, width: shape.headWidth)
+                let chunkRows = min(queriesPerChunk, run.tokens.count)
+                let scores = Buffer(uninitialized: chunkRows * run.keyCount), dscores = Buffer(uninitialized: chunkRows * run.keyCount)
+                for head in heads(of: keyValueHead, shape) {
+                    let columns = shape.queryColumns(head)
+                    for chunk in chunks(of: run, shape) {
+                        let p = chunk.scores(in: scores), ds = chunk.scores(in: dscores)
+                        let queries = q[rows: chunk.queries][columns: columns], douts = dout[rows: chunk.queries][columns: columns]
+                        let outs = out[rows: chunk.queries][columns: columns]
+                        multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
+                        multiplyTransposed(douts, path.values[rows: chunk.keys], into: ds)
+                        for i in 0..<chunk.queries.count {
+                            let lse = logSumExp.row(head)[chunk.queries.lowerBound + i]
+                            let delta = crux_dot(douts.row(i), outs.row(i), shape.headWidth)
+                            chunk.softmaxBackward(p.row(i), ds.row(i), query: i, scale: shape.scale, lse: lse, delta: delta)
+                        }
+                        transposedMultiply(p, douts, into: gradients.values[rows: chunk.keys], keep: 1)
+                        transposedMultiply(ds, queries, into: gradients.keys[rows: chunk.keys], keep: 1)
+                        multiply(ds, path.keys[rows: chunk.keys], into: dq[rows: chunk.queries][columns: columns])
                     }
-                    transposedMultiply(p, douts, into: gradients.values[rows: chunk.keys], keep: 1)
-                    transposedMultiply(ds, queries, into: gradients.keys[rows: chunk.keys], keep: 1)
-                    multiply(ds, path.keys[rows: chunk.keys], into: dq[rows: chunk.queries][columns: columns])
                 }
+                gradients.scatterAdd(run, dk: dk, dv: dv, head: columns)
             }
-            gradients.scatterAdd(run, dk: dk, dv: dv, head: columns)
         }
     }
 }
