@@ -29,7 +29,8 @@ import Testing
 
     @Test func theNormIsSummedInDouble() {
         let count = 3_000_003, norm = Compute(threads: 2).norm(Buffer([Float](repeating: 0.1, count: count)))
-        #expect(isClose(norm, Double(Float(0.1)) * Double(count).squareRoot(), relative: 1e-9))
+        // Float lanes within a block of 1,024; a plain float32 sum would be off in the second digit.
+        #expect(isClose(norm, Double(Float(0.1)) * Double(count).squareRoot(), relative: 1e-7))
         #expect(norm == Compute(threads: 1).norm(Buffer([Float](repeating: 0.1, count: count))))
     }
 }
