@@ -1,4 +1,3 @@
-import CKernels
 import Tensors
 
 /// What a layer keeps of its forward pass for the backward half. All [T, ·] over the tokens of a forest.
@@ -149,8 +148,8 @@ private func attentionBlockForward(_ w: LayerWeights, _ saved: LayerActivations,
         q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t), v: saved.value.matrix(rows: t), runs: batch.forest.runs,
         shape: batch.architecture.attention(layer: layer), into: saved.attention.matrix(rows: t),
         logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), compute)
-    linearForward(saved.attention.matrix(rows: t), w.output, into: saved.middle.matrix(rows: t), compute)
-    crux_add(saved.middle.pointer, saved.input.pointer, saved.middle.count)
+    linearForward(
+        saved.attention.matrix(rows: t), w.output, adding: saved.input.matrix(rows: t), into: saved.middle.matrix(rows: t), compute)
 }
 
 private func attentionBlockBackward(
@@ -159,7 +158,7 @@ private func attentionBlockBackward(
 ) {
     let t = batch.tokens, normed = saved.normed.matrix(rows: t), attention = saved.attention.matrix(rows: t)
     let dattention = scratch.dattention.matrix(rows: t), dnormed = scratch.dnormed.matrix(rows: t)
-    linearBackward(dresidual, x: attention, w.output, gradient: g.output, into: dattention)
+    linearBackward(dresidual, x: attention, w.output, gradient: g.output, into: dattention, batch.compute)
     scratch.dkey.zero()
     scratch.dvalue.zero()
     attentionBackward(
@@ -167,11 +166,11 @@ private func attentionBlockBackward(
         v: saved.value.matrix(rows: t), logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), runs: batch.forest.runs,
         shape: batch.architecture.attention(layer: layer), dq: scratch.dquery.matrix(rows: t), dk: scratch.dkey.matrix(rows: t),
         dv: scratch.dvalue.matrix(rows: t), batch.compute)
-    linearBackward(scratch.dvalue.matrix(rows: t), x: normed, w.value, gradient: g.value, into: dnormed)
+    linearBackward(scratch.dvalue.matrix(rows: t), x: normed, w.value, gradient: g.value, into: dnormed, batch.compute)
     let dkey = saved.key.backward(scratch.dkey.matrix(rows: t), scratch: scratch.dheads, norm: w.keyNorm, dnorm: g.keyNorm, batch)
-    linearBackward(dkey, x: normed, w.key, gradient: g.key, into: dnormed, keep: 1)
+    linearBackward(dkey, x: normed, w.key, gradient: g.key, into: dnormed, keep: 1, batch.compute)
     let dquery = saved.query.backward(scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: w.queryNorm, dnorm: g.queryNorm, batch)
-    linearBackward(dquery, x: normed, w.query, gradient: g.query, into: dnormed, keep: 1)
+    linearBackward(dquery, x: normed, w.query, gradient: g.query, into: dnormed, keep: 1, batch.compute)
     rmsNormBackward(
         dnormed, x: saved.input.matrix(rows: t), weight: w.inputNorm, rstd: saved.rstd.pointer, into: dresidual, dweight: g.inputNorm, batch.compute)
 }
@@ -188,8 +187,7 @@ private func feedForwardActivations(_ w: LayerWeights, _ saved: LayerActivations
 private func feedForwardResult(_ w: LayerWeights, _ saved: LayerActivations, into result: Matrix, product: Matrix, _ batch: DecoderBatch) {
     let t = batch.tokens
     swigluForward(gate: saved.gate.matrix(rows: t), up: saved.up.matrix(rows: t), into: product, batch.compute)
-    linearForward(product, w.down, into: result, batch.compute)
-    crux_add(result.base, saved.middle.pointer, saved.middle.count)
+    linearForward(product, w.down, adding: saved.middle.matrix(rows: t), into: result, batch.compute)
 }
 
 private func feedForwardBlockBackward(
@@ -199,12 +197,12 @@ private func feedForwardBlockBackward(
     let gate = saved.gate.matrix(rows: t), up = saved.up.matrix(rows: t), product = scratch.feedForward.matrix(rows: t)
     let dnormed = scratch.dnormed.matrix(rows: t)
     swigluForward(gate: gate, up: up, into: product, compute)
-    linearBackward(dresidual, x: product, w.down, gradient: g.down, into: nil)
-    multiply(dresidual, w.down.weight, into: product)
+    linearBackward(dresidual, x: product, w.down, gradient: g.down, into: nil, compute)
+    linearInputGradient(dresidual, w.down, into: product, compute)
     // In place: from here on `gate` and `up` hold their gradients.
     swigluBackward(product, gate: gate, up: up, dgate: gate, dup: up, compute)
-    linearBackward(gate, x: normed, w.gate, gradient: g.gate, into: dnormed)
-    linearBackward(up, x: normed, w.up, gradient: g.up, into: dnormed, keep: 1)
+    linearBackward(gate, x: normed, w.gate, gradient: g.gate, into: dnormed, compute)
+    linearBackward(up, x: normed, w.up, gradient: g.up, into: dnormed, keep: 1, compute)
     rmsNormBackward(
         dnormed, x: saved.middle.matrix(rows: t), weight: w.feedForwardNorm, rstd: saved.middleRstd.pointer, into: dresidual,
         dweight: g.feedForwardNorm, compute)

@@ -54,13 +54,14 @@ package final class LanguageModel: Sendable {
     let compute: Compute
     package var threads: Int { compute.threads }
 
-    package init(_ architecture: DecoderArchitecture, parameters: Buffer, threads: Int) {
+    /// `clock`: where a benchmark wants to know what passes spend their time on.
+    package init(_ architecture: DecoderArchitecture, parameters: Buffer, threads: Int, clock: WorkClock? = nil) {
         self.architecture = architecture
         self.parameters = parameters
         layout = ParameterLayout(architecture)
         precondition(parameters.count == layout.count, "\(parameters.count) parameters for a model of \(layout.count)")
         weights = DecoderWeights(architecture, layout: layout, buffer: parameters)
-        compute = Compute(threads: threads)
+        compute = Compute(threads: threads, clock: clock)
     }
 
     /// Scores of all sequences; nothing is kept for a backward pass.

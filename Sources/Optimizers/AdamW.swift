@@ -57,6 +57,3 @@ package struct AdamW: Codable, Equatable, Sendable {
         crux_adamw(parameters, gradients, expAvg, expAvgSq, count, &settings)
     }
 }
-
-/// The global L2 norm's square, in Double over blocks in a fixed order.
-package func squaredNorm(_ values: UnsafePointer<Float>, count: Int) -> Double { crux_squared_norm(values, count) }

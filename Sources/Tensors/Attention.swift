@@ -39,77 +39,123 @@ package struct AttentionShape: Sendable {
     func queryColumns(_ head: Int) -> Range<Int> { head * headWidth..<(head + 1) * headWidth }
 }
 
-/// Scores are held for this many queries at a time: a chunk of [128, S] stays in cache, and memory does not grow
-/// with the square of the length.
-private let queriesPerChunk = 128
+/// Score rows that a task holds at a time, those of all query heads that read one key/value head together: [256, S] stays in cache, and memory
+/// does not grow with the square of the length.
+private let rowsPerChunk = 256
+/// Fewer queries at a time mean fewer scores of keys that a query doesn't see; more are not needed.
+private let queriesPerChunk = 16...128
+/// Runs whose key and value gradients are computed side by side before they are added up.
+private let runsPerWave = 4
 
-/// Floats that one thread works in, at most, where the last token of a run sees `keys` keys.
-package func attentionScratchFloats(keys: Int, headWidth: Int) -> Int { keys * (2 * queriesPerChunk + 4 * headWidth) }
+extension AttentionShape {
+    fileprivate var chunkQueries: Int { min(max(rowsPerChunk / queriesPerKeyValueHead, queriesPerChunk.lowerBound), queriesPerChunk.upperBound) }
+    fileprivate func queryHeads(of keyValueHead: Int) -> Range<Int> { keyValueHead * queriesPerKeyValueHead..<(keyValueHead + 1) * queriesPerKeyValueHead }
+}
+
+/// Floats that attention works in beside its arguments, at most, where the last token of a run sees `keys` keys.
+package func attentionScratchFloats(keys: Int, shape: AttentionShape, threads: Int) -> Int {
+    let rows = shape.chunkQueries * shape.queriesPerKeyValueHead, width = shape.headWidth
+    return threads * (2 * rows * keys + 4 * rows * width + 2 * keys * width) + runsPerWave * shape.keyValueHeads * 2 * keys * width
+}
 
 /// out = softmax(scale · q · kᵀ over the visible keys) · v. q, out [T, H·D]; k, v [T, K·D] (q and k rotated already);
 /// logSumExp [H, T] is kept for the backward half, which rebuilds the probabilities from it.
 package func attentionForward(
     q: Matrix, k: Matrix, v: Matrix, runs: [AttentionRun], shape: AttentionShape, into out: Matrix, logSumExp: Matrix, _ compute: Compute
 ) {
-    compute.forEach(runs.count * shape.keyValueHeads) { task in
-        let run = runs[task / shape.keyValueHeads], keyValueHead = task % shape.keyValueHeads
-        let path = PathKeys(run, k: k, v: v, head: shape.queryColumns(keyValueHead))
-        let scores = Buffer(uninitialized: min(queriesPerChunk, run.tokens.count) * run.keyCount)
-        for head in heads(of: keyValueHead, shape) {
-            let columns = shape.queryColumns(head)
+    compute.timed(.attention) {
+        compute.forEach(runs.count * shape.keyValueHeads) { task in
+            let run = runs[task / shape.keyValueHeads], keyValueHead = task % shape.keyValueHeads
+            let path = PathKeys(run, k: k, v: v, head: shape.queryColumns(keyValueHead))
+            let space = ChunkSpace(run, shape)
             for chunk in chunks(of: run, shape) {
-                let p = chunk.scores(in: scores)
-                multiplyTransposed(q[rows: chunk.queries][columns: columns], path.keys[rows: chunk.keys], into: p)
-                for i in 0..<chunk.queries.count {
-                    logSumExp.row(head)[chunk.queries.lowerBound + i] = chunk.softmax(p.row(i), query: i, scale: shape.scale)
+                let queries = chunk.gather(q, keyValueHead, into: space.queries), p = chunk.scores(in: space.scores)
+                multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
+                chunk.forEachRow(keyValueHead) { row, head, i in
+                    logSumExp.row(head)[chunk.queries.lowerBound + i] = chunk.softmax(p.row(row), query: i, scale: shape.scale)
                 }
-                multiply(p, path.values[rows: chunk.keys], into: out[rows: chunk.queries][columns: columns])
+                // The queries' own rows are free now.
+                multiply(p, path.values[rows: chunk.keys], into: queries)
+                chunk.scatter(queries, keyValueHead, into: out)
             }
         }
     }
 }
 
-/// dq =, dk +=, dv += (zero dk and dv before). Key/value heads run in parallel, the runs of one head in order, because
-/// runs that share ancestors add to the same keys.
+/// dq =, dk +=, dv += (zero dk and dv before). Runs and key/value heads run in parallel, a few runs at a time, each into gradients of its own;
+/// these are then added in the order of the runs, because runs that share ancestors add to the same keys.
 package func attentionBackward(
     dout: Matrix, out: Matrix, q: Matrix, k: Matrix, v: Matrix, logSumExp: Matrix, runs: [AttentionRun], shape: AttentionShape,
     dq: Matrix, dk: Matrix, dv: Matrix, _ compute: Compute
 ) {
-    compute.forEach(shape.keyValueHeads) { keyValueHead in
-        for run in runs {
-            let columns = shape.queryColumns(keyValueHead)
-            let path = PathKeys(run, k: k, v: v, head: columns)
-            let gradients = PathKeys(zeroed: run.keyCount, width: shape.headWidth)
-            let chunkRows = min(queriesPerChunk, run.tokens.count)
-            let scores = Buffer(uninitialized: chunkRows * run.keyCount), dscores = Buffer(uninitialized: chunkRows * run.keyCount)
-            for head in heads(of: keyValueHead, shape) {
-                let columns = shape.queryColumns(head)
-                for chunk in chunks(of: run, shape) {
-                    let p = chunk.scores(in: scores), ds = chunk.scores(in: dscores)
-                    let queries = q[rows: chunk.queries][columns: columns], douts = dout[rows: chunk.queries][columns: columns]
-                    let outs = out[rows: chunk.queries][columns: columns]
-                    multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
-                    multiplyTransposed(douts, path.values[rows: chunk.keys], into: ds)
-                    for i in 0..<chunk.queries.count {
-                        let lse = logSumExp.row(head)[chunk.queries.lowerBound + i]
-                        let delta = crux_dot(douts.row(i), outs.row(i), shape.headWidth)
-                        chunk.softmaxBackward(p.row(i), ds.row(i), query: i, scale: shape.scale, lse: lse, delta: delta)
-                    }
-                    transposedMultiply(p, douts, into: gradients.values[rows: chunk.keys], keep: 1)
-                    transposedMultiply(ds, queries, into: gradients.keys[rows: chunk.keys], keep: 1)
-                    multiply(ds, path.keys[rows: chunk.keys], into: dq[rows: chunk.queries][columns: columns])
-                }
+    let pass = AttentionBackward(dout: dout, out: out, q: q, k: k, v: v, logSumExp: logSumExp, shape: shape, dq: dq)
+    compute.timed(.attention) {
+        for start in stride(from: 0, to: runs.count, by: runsPerWave) {
+            let wave = Array(runs[start..<min(start + runsPerWave, runs.count)]), heads = shape.keyValueHeads
+            let gradients = wave.map { run in (0..<heads).map { _ in PathKeys(count: run.keyCount, width: shape.headWidth) } }
+            compute.forEach(wave.count * heads) { task in
+                pass.run(wave[task / heads], keyValueHead: task % heads, into: gradients[task / heads][task % heads])
             }
-            gradients.scatterAdd(run, dk: dk, dv: dv, head: columns)
+            compute.forEach(heads) { head in
+                for (run, own) in zip(wave, gradients) { own[head].scatterAdd(run, dk: dk, dv: dv, head: shape.queryColumns(head)) }
+            }
         }
     }
 }
 
-private func heads(of keyValueHead: Int, _ shape: AttentionShape) -> Range<Int> {
-    keyValueHead * shape.queriesPerKeyValueHead..<(keyValueHead + 1) * shape.queriesPerKeyValueHead
+/// What the tasks of a backward pass read, and dq, of which each writes its part.
+private struct AttentionBackward: Sendable {
+    let dout: Matrix
+    let out: Matrix
+    let q: Matrix
+    let k: Matrix
+    let v: Matrix
+    let logSumExp: Matrix
+    let shape: AttentionShape
+    let dq: Matrix
+
+    func run(_ run: AttentionRun, keyValueHead: Int, into gradients: PathKeys) {
+        let path = PathKeys(run, k: k, v: v, head: shape.queryColumns(keyValueHead)), space = ChunkSpace(run, shape, backward: true)
+        gradients.zero()
+        for chunk in chunks(of: run, shape) {
+            let queries = chunk.gather(q, keyValueHead, into: space.queries), douts = chunk.gather(dout, keyValueHead, into: space.douts)
+            let p = chunk.scores(in: space.scores), ds = chunk.scores(in: space.dscores)
+            multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
+            multiplyTransposed(douts, path.values[rows: chunk.keys], into: ds)
+            chunk.forEachRow(keyValueHead) { row, head, i in
+                let token = chunk.queries.lowerBound + i, lse = logSumExp.row(head)[token]
+                let delta = crux_dot(douts.row(row), out.row(token) + head * shape.headWidth, shape.headWidth)
+                chunk.softmaxBackward(p.row(row), ds.row(row), query: i, scale: shape.scale, lse: lse, delta: delta)
+            }
+            transposedMultiply(p, douts, into: gradients.values[rows: chunk.keys], keep: 1)
+            transposedMultiply(ds, queries, into: gradients.keys[rows: chunk.keys], keep: 1)
+            // The queries' own rows are free now.
+            multiply(ds, path.keys[rows: chunk.keys], into: queries)
+            chunk.scatter(queries, keyValueHead, into: dq)
+        }
+    }
 }
 
-/// A stretch of a run's queries with the path keys that any of them sees.
+/// What one task works in, for the largest chunk of a run.
+private struct ChunkSpace {
+    /// [R, D] each; R counts the chunk's queries once for each head.
+    let queries: Buffer
+    let douts: Buffer
+    /// [R, S] each
+    let scores: Buffer
+    let dscores: Buffer
+
+    init(_ run: AttentionRun, _ shape: AttentionShape, backward: Bool = false) {
+        let rows = min(shape.chunkQueries, run.tokens.count) * shape.queriesPerKeyValueHead
+        queries = Buffer(uninitialized: rows * shape.headWidth)
+        scores = Buffer(uninitialized: rows * run.keyCount)
+        douts = Buffer(uninitialized: backward ? queries.count : 0)
+        dscores = Buffer(uninitialized: backward ? scores.count : 0)
+    }
+}
+
+/// A stretch of a run's queries with the path keys that any of them sees. Rows of a chunk are its queries for the first head that reads the
+/// key/value head, then for the second, and so on: one product serves all.
 private struct QueryChunk {
     /// Flat token indices.
     let queries: Range<Int>
@@ -117,14 +163,39 @@ private struct QueryChunk {
     let keys: Range<Int>
     /// Path index of the first query.
     let firstPosition: Int
-    let window: Int?
+    let shape: AttentionShape
 
-    func scores(in buffer: Buffer) -> Matrix { Matrix(buffer.pointer, rows: queries.count, columns: keys.count) }
+    private var rows: Int { queries.count * shape.queriesPerKeyValueHead }
+
+    func scores(in buffer: Buffer) -> Matrix { Matrix(buffer.pointer, rows: rows, columns: keys.count) }
+
+    /// `i`: query of the chunk.
+    func forEachRow(_ keyValueHead: Int, _ body: (_ row: Int, _ head: Int, _ i: Int) -> Void) {
+        for (h, head) in shape.queryHeads(of: keyValueHead).enumerated() {
+            for i in 0..<queries.count { body(h * queries.count + i, head, i) }
+        }
+    }
+
+    /// Rows of x [T, H·D] → [R, D].
+    func gather(_ x: Matrix, _ keyValueHead: Int, into buffer: Buffer) -> Matrix {
+        let gathered = Matrix(buffer.pointer, rows: rows, columns: shape.headWidth)
+        forEachRow(keyValueHead) { row, head, i in
+            gathered.row(row).update(from: x.row(queries.lowerBound + i) + head * shape.headWidth, count: shape.headWidth)
+        }
+        return gathered
+    }
+
+    /// The way back.
+    func scatter(_ gathered: Matrix, _ keyValueHead: Int, into x: Matrix) {
+        forEachRow(keyValueHead) { row, head, i in
+            (x.row(queries.lowerBound + i) + head * shape.headWidth).update(from: gathered.row(row), count: shape.headWidth)
+        }
+    }
 
     /// Columns of a score row that query i sees: from the window's start to the query itself.
     private func visible(_ i: Int) -> Range<Int> {
         let position = firstPosition + i
-        let first = max(keys.lowerBound, window.map { position - $0 + 1 } ?? 0)
+        let first = max(keys.lowerBound, shape.window.map { position - $0 + 1 } ?? 0)
         return first - keys.lowerBound..<position + 1 - keys.lowerBound
     }
 
@@ -153,13 +224,13 @@ private struct QueryChunk {
 }
 
 private func chunks(of run: AttentionRun, _ shape: AttentionShape) -> [QueryChunk] {
-    stride(from: 0, to: run.tokens.count, by: queriesPerChunk).map { start in
-        let end = min(start + queriesPerChunk, run.tokens.count)
+    stride(from: 0, to: run.tokens.count, by: shape.chunkQueries).map { start in
+        let end = min(start + shape.chunkQueries, run.tokens.count)
         let firstPosition = run.prefixLength + start
         let firstKey = max(0, shape.window.map { firstPosition - $0 + 1 } ?? 0)
         return QueryChunk(
             queries: run.tokens.lowerBound + start..<run.tokens.lowerBound + end, keys: firstKey..<run.prefixLength + end,
-            firstPosition: firstPosition, window: shape.window)
+            firstPosition: firstPosition, shape: shape)
     }
 }
 
@@ -169,7 +240,10 @@ private struct PathKeys {
     let keys: Matrix
     let values: Matrix
 
-    init(zeroed count: Int, width: Int) { self.init(Buffer(2 * count * width), count: count, width: width) }
+    /// Contents undefined.
+    init(count: Int, width: Int) { self.init(Buffer(uninitialized: 2 * count * width), count: count, width: width) }
+
+    func zero() { storage.zero() }
 
     private init(_ storage: Buffer, count: Int, width: Int) {
         self.storage = storage
@@ -178,7 +252,7 @@ private struct PathKeys {
     }
 
     init(_ run: AttentionRun, k: Matrix, v: Matrix, head columns: Range<Int>) {
-        self.init(Buffer(uninitialized: 2 * run.keyCount * columns.count), count: run.keyCount, width: columns.count)
+        self.init(count: run.keyCount, width: columns.count)
         forEachToken(run) { index, token in
             keys.row(index).update(from: k.row(token) + columns.lowerBound, count: columns.count)
             values.row(index).update(from: v.row(token) + columns.lowerBound, count: columns.count)

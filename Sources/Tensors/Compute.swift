@@ -1,3 +1,4 @@
+import CKernels
 import COpenBLAS
 import Dispatch
 
@@ -5,9 +6,11 @@ import Dispatch
 /// OpenBLAS on one thread meanwhile, because two pools on the same cores starve each other.
 package struct Compute: Sendable {
     package let threads: Int
+    let clock: WorkClock?
 
-    package init(threads: Int) {
+    package init(threads: Int, clock: WorkClock? = nil) {
         self.threads = max(1, threads)
+        self.clock = clock
         openblas_set_num_threads(Int32(self.threads))
     }
 
@@ -33,6 +36,27 @@ package struct Compute: Sendable {
         forEach(blocks) { block in
             body(block, block * blockRows..<min(rows, (block + 1) * blockRows))
         }
+    }
+}
+
+extension Compute {
+    /// Elements of a long array that one task takes: the same for any thread count, so that sums over them are too.
+    private static let piece = 1 << 20
+
+    /// Calls `body` with consecutive pieces of 0..<count.
+    package func forEachPiece(of count: Int, _ body: (_ piece: Int, _ range: Range<Int>) -> Void) { forEachBlock(rows: count, blockRows: Self.piece, body) }
+
+    package func zero(_ buffer: Buffer) {
+        forEachPiece(of: buffer.count) { _, range in (buffer.pointer + range.lowerBound).update(repeating: 0, count: range.count) }
+    }
+
+    /// √Σx², in Double.
+    package func norm(_ buffer: Buffer) -> Double {
+        var sums = [Double](repeating: 0, count: (buffer.count + Self.piece - 1) / Self.piece)
+        sums.withUnsafeMutableBufferPointer { sums in
+            forEachPiece(of: buffer.count) { piece, range in sums[piece] = crux_squared_norm(buffer.pointer + range.lowerBound, range.count) }
+        }
+        return sums.reduce(0, +).squareRoot()
     }
 }
 

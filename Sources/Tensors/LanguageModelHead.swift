@@ -65,7 +65,7 @@ package func headForward(
             for range in ranges {
                 let x = gather(hidden, queries[range], into: arrays.rows)
                 let z = Matrix(arrays.logits.pointer, rows: range.count, columns: weight.rows)
-                multiplyTransposed(x, weight, into: z)
+                compute.timed(.headProduct) { multiplyTransposed(x, weight, into: z) }
                 answer(queries[range], z, UnsafeMutableBufferPointer(rebasing: answers[range]), compute)
             }
         }
@@ -75,11 +75,32 @@ package func headForward(
 
 /// Logits `z` [Q, V] of some queries → what they say.
 private func answer(_ queries: ArraySlice<HeadQuery>, _ z: Matrix, _ out: UnsafeMutableBufferPointer<HeadAnswer>, _ compute: Compute) {
-    compute.forEach(queries.count) { i in
-        let query = queries[queries.startIndex + i]
-        var answer = HeadAnswer()
-        crux_log_softmax_stats(z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy, &answer.logSumExp)
-        out[i] = answer
+    compute.timed(.softmax) {
+        compute.forEach(queries.count) { i in
+            let query = queries[queries.startIndex + i]
+            var answer = HeadAnswer()
+            crux_log_softmax_stats(z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy, &answer.logSumExp)
+            out[i] = answer
+        }
+    }
+}
+
+/// Logits `z` [Q, V] → dL/dlogits in their place.
+private func logitGradients(
+    _ z: Matrix, _ queries: [HeadQuery], logSumExp: (Int) -> Float, dlogprob: (Int) -> Float, _ compute: Compute
+) {
+    compute.timed(.softmax) {
+        compute.forEach(queries.count) { i in
+            crux_head_backward_row(z.row(i), z.columns, queries[i].inverseTemperature, logSumExp(i), queries[i].target, dlogprob(i))
+        }
+    }
+}
+
+/// From dL/dlogits `dz` [Q, V] and the queries' hidden states `x` [Q, C]: dweight +=, and x becomes its own gradient.
+private func headProducts(_ dz: Matrix, _ x: Matrix, weight: Matrix, dweight: Matrix?, _ compute: Compute) {
+    compute.timed(.headProduct) {
+        if let dweight { transposedMultiply(dz, x, into: dweight, keep: 1) }
+        multiply(dz, weight, into: x)
     }
 }
 
@@ -93,7 +114,7 @@ package func headLearn(
         let arrays = HeadArrays(queries: queries.count, width: hidden.columns, vocabulary: weight.rows, in: space)
         defer { withExtendedLifetime(arrays) {} }
         let x = gather(hidden, queries[...], into: arrays.rows), z = Matrix(arrays.logits.pointer, rows: queries.count, columns: weight.rows)
-        multiplyTransposed(x, weight, into: z)
+        compute.timed(.headProduct) { multiplyTransposed(x, weight, into: z) }
         var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
         answers.withUnsafeMutableBufferPointer { answer(queries[...], z, $0, compute) }
         let dlogprobs = try derivatives(answers)
@@ -103,13 +124,9 @@ package func headLearn(
             z.row(place).update(from: z.row(index), count: z.columns)
             x.row(place).update(from: x.row(index), count: x.columns)
         }
-        compute.forEach(live.count) { place in
-            let query = queries[live[place]]
-            crux_head_backward_row(z.row(place), z.columns, query.inverseTemperature, answers[live[place]].logSumExp, query.target, dlogprobs[live[place]])
-        }
         let dz = Matrix(z.base, rows: live.count, columns: z.columns), kept = Matrix(x.base, rows: live.count, columns: x.columns)
-        if let dweight { transposedMultiply(dz, kept, into: dweight, keep: 1) }
-        multiply(dz, weight, into: kept)
+        logitGradients(dz, live.map { queries[$0] }, logSumExp: { answers[live[$0]].logSumExp }, dlogprob: { dlogprobs[live[$0]] }, compute)
+        headProducts(dz, kept, weight: weight, dweight: dweight, compute)
         for (place, index) in live.enumerated() { crux_add(dhidden.row(queries[index].row), kept.row(place), hidden.columns) }
     }
 }
@@ -129,15 +146,9 @@ package func headBackward(
         for range in ranges {
             let indices = live[range], asked = indices.map { queries[$0] }
             let x = gather(hidden, asked[...], into: arrays.rows), z = Matrix(arrays.logits.pointer, rows: range.count, columns: weight.rows)
-            multiplyTransposed(x, weight, into: z)
-            compute.forEach(range.count) { i in
-                let index = live[range.lowerBound + i]
-                crux_head_backward_row(
-                    z.row(i), z.columns, asked[i].inverseTemperature, answers[index].logSumExp, asked[i].target, dlogprobs[index])
-            }
-            if let dweight { transposedMultiply(z, x, into: dweight, keep: 1) }
-            // The hidden states' own rows are free now.
-            multiply(z, weight, into: x)
+            compute.timed(.headProduct) { multiplyTransposed(x, weight, into: z) }
+            logitGradients(z, asked, logSumExp: { answers[indices[range.lowerBound + $0]].logSumExp }, dlogprob: { dlogprobs[indices[range.lowerBound + $0]] }, compute)
+            headProducts(z, x, weight: weight, dweight: dweight, compute)
             for (i, query) in asked.enumerated() { crux_add(dhidden.row(query.row), x.row(i), hidden.columns) }
         }
     }

@@ -12,13 +12,23 @@ package struct LinearWeights: Sendable {
     }
 }
 
-/// y = x · weightᵀ + bias. x [T, I] → y [T, O].
-package func linearForward(_ x: Matrix, _ weights: LinearWeights, into y: Matrix, _ compute: Compute) {
-    multiplyTransposed(x, weights.weight, into: y)
-    guard let bias = weights.bias else { return }
-    compute.forEachBlock(rows: y.rows) { _, rows in
-        for row in rows { crux_add(y.row(row), bias.base, y.columns) }
+/// y = x · weightᵀ + bias, plus `residual` where given. x [T, I] → y, residual [T, O].
+package func linearForward(_ x: Matrix, _ weights: LinearWeights, adding residual: Matrix? = nil, into y: Matrix, _ compute: Compute) {
+    compute.timed(.linear) {
+        guard residual != nil || weights.bias != nil else { return multiplyTransposed(x, weights.weight, into: y) }
+        // A product adds to what is there for the price of clearing it.
+        compute.forEachBlock(rows: y.rows) { _, rows in
+            for row in rows { start(y.row(row), residual?.row(row), weights.bias?.base, y.columns) }
+        }
+        multiplyTransposed(x, weights.weight, into: y, keep: 1)
     }
+}
+
+/// y = a + b; what is nil is 0.
+private func start(_ y: UnsafeMutablePointer<Float>, _ a: UnsafePointer<Float>?, _ b: UnsafePointer<Float>?, _ count: Int) {
+    guard let first = a ?? b else { return }
+    y.update(from: first, count: count)
+    if a != nil, let b { crux_add(y, b, count) }
 }
 
 /// Where a linear layer's weight gradient goes.
@@ -71,8 +81,15 @@ package struct NoLinearGradient: LinearGradient {
 
 /// dx = (keep · dx) + dy · weight, and the weight's gradient. Pass no `dx` where nothing below needs it.
 package func linearBackward(
-    _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradient: any LinearGradient, into dx: Matrix?, keep: Float = 0
+    _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradient: any LinearGradient, into dx: Matrix?, keep: Float = 0, _ compute: Compute
 ) {
-    if let dx { multiply(dy, weights.weight, into: dx, keep: keep) }
-    gradient.accumulate(dy, x: x)
+    compute.timed(.linear) {
+        if let dx { multiply(dy, weights.weight, into: dx, keep: keep) }
+        gradient.accumulate(dy, x: x)
+    }
+}
+
+/// dx = dy · weight alone, where dx takes the place of x.
+package func linearInputGradient(_ dy: Matrix, _ weights: LinearWeights, into dx: Matrix, _ compute: Compute) {
+    compute.timed(.linear) { multiply(dy, weights.weight, into: dx) }
 }

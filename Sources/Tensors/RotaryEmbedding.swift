@@ -37,11 +37,13 @@ package final class RotaryTable: Sendable {
     }
 
     private func rotate(_ x: Matrix, _ positions: [Int32], sign: Float, _ compute: Compute) {
-        compute.forEachBlock(rows: x.rows) { _, rows in
-            for row in rows {
-                let angle = Int(positions[row]) * half
-                for head in 0..<x.columns / (2 * half) {
-                    rotateHead(x.row(row) + head * 2 * half, cosines.pointer + angle, sines.pointer + angle, sign)
+        compute.timed(.rotary) {
+            compute.forEachBlock(rows: x.rows) { _, rows in
+                for row in rows {
+                    let angle = Int(positions[row]) * half
+                    for head in 0..<x.columns / (2 * half) {
+                        rotateHead(x.row(row) + head * 2 * half, cosines.pointer + angle, sines.pointer + angle, sign)
+                    }
                 }
             }
         }

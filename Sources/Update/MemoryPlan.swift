@@ -66,7 +66,7 @@ struct MemoryPlan {
     /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries and one head's keys,
     /// values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
-        (24 << 20) + run.threads * ((8 << 20) + attentionScratchFloats(keys: rows.longest, headWidth: run.architecture.headWidth) * 4)
+        (24 << 20) + run.threads * (8 << 20) + 4 * attentionScratchFloats(keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
     }
 
     // MARK: words

@@ -21,7 +21,8 @@ struct OptimizerStep {
     /// Runs the step on `rows`, cut into `batches` of their units, and moves `state` on. `progress`: after each batch, with the loss so far.
     func run(_ rows: [PlanRow], _ batches: [MicroBatch], _ state: TrainingState, progress: (MicroBatch, Double) throws -> Void) throws -> MetricsRow {
         let start = Date()
-        gradients.zero()
+        let compute = Compute(threads: model.threads)
+        compute.zero(gradients)
         var totals = StepTotals()
         let units = rowUnits(rows), preview = try self.preview(rows, units, batches, state)
         let asked = AskedTokens(rows.indices.map { preview.inputs(rows[$0], at: $0) }, recipe, model.architecture, seed: askedSeed(rows, seed))
@@ -29,7 +30,7 @@ struct OptimizerStep {
             try accumulate(batch, units, rows, preview, asked, &totals)
             try progress(batch, totals.lossSoFar)
         }
-        let norm = sqrt(squaredNorm(gradients.pointer, count: gradients.count))
+        let norm = compute.norm(gradients)
         try requireFinite(norm, state)
         state.step += 1
         apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
@@ -122,9 +123,7 @@ struct OptimizerStep {
     }
 
     private func apply(_ state: TrainingState, scale: Double) {
-        // Pieces of a fixed size: parallel, and the same bytes for any thread count.
-        let compute = Compute(threads: model.threads), pieces = 1 << 20
-        compute.forEachBlock(rows: state.parameters.count, blockRows: pieces) { _, range in
+        Compute(threads: model.threads).forEachPiece(of: state.parameters.count) { _, range in
             recipe.optimizer.update(
                 parameters: state.parameters.pointer + range.lowerBound, gradients: gradients.pointer + range.lowerBound,
                 expAvg: state.expAvg.pointer + range.lowerBound, expAvgSq: state.expAvgSq.pointer + range.lowerBound, count: range.count,

@@ -1,0 +1,117 @@
+import Foundation
+import Models
+import Optimizers
+import Tensors
+
+/// Where the time of a step goes, by kind of work, and what matrix products of the same shapes take when they run alone. In this process, on
+/// the passes that crux-update makes.
+struct UpdateProfile {
+    let batch: UpdateCase
+    let checkpoint: String
+    let threads: Int
+
+    /// `stepSeconds`: crux-update's whole step on the same batch.
+    func run(stepSeconds: Double) throws {
+        let source = try Checkpoint(directory: checkpoint), clock = WorkClock()
+        let model = LanguageModel(source.architecture, parameters: try source.loadParameters(), threads: threads, clock: clock)
+        let gradients = Buffer(model.layout.count), passes = try self.passes(model, into: gradients)
+        let optimizer = optimize(model, gradients), work = BatchWork(batch, source.architecture)
+        let alone = ProductTimes(source.architecture, work, threads: threads)
+        say("    where the time goes (one step in this process, \(text(passes + optimizer)) s):")
+        for kind in Work.allCases { line(kind.name, clock.seconds(kind), of: passes + optimizer, note(kind, work, alone, clock)) }
+        line("rest of the passes", passes - Work.allCases.reduce(0) { $0 + clock.seconds($1) }, of: passes + optimizer)
+        line("norm, AdamW", optimizer, of: passes + optimizer)
+        let rate = work.total / stepSeconds, limit = (work.linear + work.head) / (alone.linear + alone.head)
+        say(
+            String(
+                format: "    crux-update's whole step: %.0f GFLOP/s of useful work, %.1f %% of the %.0f GFLOP/s that sgemm reaches at the same shapes alone (needed 70): %@",
+                rate / 1e9, 100 * rate / limit, limit / 1e9, rate >= 0.7 * limit ? "reached" : "missed"))
+    }
+
+    /// Forward and backward, with a loss like the step's.
+    private func passes(_ model: LanguageModel, into gradients: Buffer) throws -> Double {
+        let training = FullTraining(model), queries = batch.rows.map { SequenceQuery(tokenIDs: $0.tokenIDs, wanted: $0.lossMask, temperature: 1) }
+        return try seconds {
+            try model.accumulateGradients(queries, units: queries.map { _ in 1 }, into: training.gradients(into: gradients)) { part, scores in
+                zip(part, scores).map { row, scores in zip(batch.rows[row].tokenWeights, scores.logprobs).map { -$0 * exp($1 + 11.9) } }
+            }
+        }
+    }
+
+    private func optimize(_ model: LanguageModel, _ gradients: Buffer) -> Double {
+        let expAvg = Buffer(gradients.count), expAvgSq = Buffer(gradients.count), compute = Compute(threads: threads)
+        return seconds {
+            let scale = AdamW().gradientScale(norm: compute.norm(gradients))
+            compute.forEachPiece(of: gradients.count) { _, range in
+                AdamW().update(
+                    parameters: model.parameters.pointer + range.lowerBound, gradients: gradients.pointer + range.lowerBound,
+                    expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound, count: range.count, step: 1, gradientScale: scale)
+            }
+        }
+    }
+
+    private func note(_ kind: Work, _ work: BatchWork, _ alone: ProductTimes, _ clock: WorkClock) -> String {
+        func rates(_ operations: Double, _ seconds: Double) -> String {
+            ", \(text(operations / clock.seconds(kind) / 1e9)) GFLOP/s" + (seconds > 0 ? " (sgemm alone \(text(operations / seconds / 1e9)))" : "")
+        }
+        switch kind {
+        case .linear: return rates(work.linear, alone.linear)
+        case .headProduct: return rates(work.head, alone.head)
+        case .attention: return rates(work.attention, 0)
+        default: return ""
+        }
+    }
+
+    private func line(_ name: String, _ seconds: Double, of total: Double, _ note: String = "") {
+        say("      " + name.padding(toLength: 20, withPad: " ", startingAt: 0) + String(format: "%6.2f s %5.1f %%", seconds, 100 * seconds / total) + note)
+    }
+}
+
+/// Useful floating-point operations of a batch, forward and backward: each parameter of the layers six times per distinct token, the head six
+/// times per asked one, attention over the keys that a token sees.
+struct BatchWork {
+    let tokens: Int
+    let asked: Int
+    let linear: Double
+    let head: Double
+    let attention: Double
+    var total: Double { linear + head + attention }
+
+    init(_ batch: UpdateCase, _ a: DecoderArchitecture) {
+        let forest = TokenForest(batch.rows.map { SequenceQuery(tokenIDs: $0.tokenIDs, wanted: $0.lossMask, temperature: 1).context })
+        tokens = forest.tokenIDs.count
+        asked = batch.rows.reduce(0) { $0 + $1.tokenWeights.count { $0 != 0 } }
+        linear = 6 * Double(a.layerMultiplications) * Double(tokens)
+        head = 6 * Double(a.headMultiplications) * Double(asked)
+        // Scores and their product with the values, each once forward and twice backward.
+        let keys = forest.positions.reduce(0.0) { $0 + Double($1 + 1) }
+        attention = 2 * 6 * Double(a.layers * a.queryColumns) * keys
+    }
+}
+
+/// What the step's matrix products take one by one, best of three, with nothing between them.
+struct ProductTimes {
+    private(set) var linear = 0.0
+    private(set) var head = 0.0
+
+    init(_ a: DecoderArchitecture, _ work: BatchWork, threads: Int) {
+        _ = Compute(threads: threads)
+        for (outputs, inputs, count) in [
+            (a.queryColumns, a.hidden, 1), (a.keyValueColumns, a.hidden, 2), (a.hidden, a.queryColumns, 1), (a.feedForward, a.hidden, 2), (a.hidden, a.feedForward, 1),
+        ] { linear += Double(count * a.layers) * Self.layer(rows: work.tokens, outputs, inputs) }
+        let rows = min(work.asked, headChunkRows(vocabulary: a.vocabulary))
+        head = Double(work.asked) / Double(rows) * Self.layer(rows: rows, a.vocabulary, a.hidden)
+    }
+
+    /// y = x wᵀ, dx = dy w, dw += dyᵀ x.
+    private static func layer(rows: Int, _ outputs: Int, _ inputs: Int) -> Double {
+        func filled(_ count: Int) -> Buffer { Buffer([Float](repeating: 0.5, count: count)) }
+        let x = filled(rows * inputs), w = filled(outputs * inputs), y = filled(rows * outputs), dw = filled(outputs * inputs)
+        let products: [() -> Void] = [
+            { multiplyTransposed(x.matrix(rows: rows), w.matrix(rows: outputs), into: y.matrix(rows: rows)) },
+            { multiply(y.matrix(rows: rows), w.matrix(rows: outputs), into: x.matrix(rows: rows)) },
+            { transposedMultiply(y.matrix(rows: rows), x.matrix(rows: rows), into: dw.matrix(rows: outputs), keep: 1) },
+        ]
+        return products.reduce(0) { sum, product in sum + ((0..<3).map { _ in seconds(product) }.min() ?? 0) }
+    }
+}
