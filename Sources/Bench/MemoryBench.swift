@@ -62,10 +62,13 @@ struct MemoryBench {
         let process = try ChildProcess("crux-update", ["--plan", folder + "/plan", "--checkpoint", folder + "/policy", "--output", output, "--memory", budget])
         let memory = process.summary["memory"] as? [String: Int] ?? [:], foreseen = memory["foreseen_bytes"] ?? 0
         let step = try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows().last ?? MetricsRow()
+        let taken =
+            "foreseen \(gibibytes(foreseen)), peak \(gibibytes(process.peakBytes)) (\(percent(process.peakBytes, foreseen)) of it, "
+            + "\(percent(process.peakBytes, memory["budget_bytes"] ?? 0)) of the budget)"
+        let thousand = 1000 * step.seconds / Double(max(1, step.trainableTokens))
         say(
-            "  --memory \(budget): foreseen \(gibibytes(foreseen)), peak \(gibibytes(process.peakBytes)) (\(percent(process.peakBytes, foreseen)) of what was foreseen, "
-                + "\(percent(process.peakBytes, memory["budget_bytes"] ?? 0)) of the budget), the step \(text(step.seconds)) s, "
-                + "\(text(1000 * step.seconds / Double(max(1, step.trainableTokens)))) s per thousand completion tokens; with loading and saving \(text(process.seconds)) s")
+            "  --memory \(budget): \(taken); the step \(text(step.seconds)) s, \(text(thousand)) s per thousand completion tokens; "
+                + "with loading and saving \(text(process.seconds)) s")
         try FileManager.default.removeItem(atPath: output)
     }
 

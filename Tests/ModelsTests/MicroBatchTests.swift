@@ -20,7 +20,8 @@ import Testing
         var generator = SplitMix(seed: seed)
         func tokens(_ count: Int) -> [Int32] { (0..<count).map { _ in Int32(generator.next() % 1000) } }
         let prompts = (0..<count).map { _ in tokens(prompt) }
-        return (0..<size).flatMap { _ in prompts.map { BatchUnit(sequences: [$0 + tokens(completion / 2 + Int(generator.next() % UInt64(completion)))], wanted: completion) } }
+        func rest() -> [Int32] { tokens(completion / 2 + Int(generator.next() % UInt64(completion))) }
+        return (0..<size).flatMap { _ in prompts.map { BatchUnit(sequences: [$0 + rest()], wanted: completion) } }
     }
 
     private func limits(_ bytes: Int, _ units: [BatchUnit], tokens: Int = BatchLimits.usualTokens) -> BatchLimits {

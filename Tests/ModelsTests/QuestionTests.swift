@@ -72,8 +72,8 @@ import Testing
         let foreseen: TrainingMemory.Question = ["logprob": .logprob, "towards Q": .divergence([a, a]), "towards a bonus": .divergence([a])][name] ?? .scalar
         let model = LanguageModel(a, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
         let question = try question(name, try Checkpoint(directory: fixture("policy")))
-        let floats = TrainingMemory(a, question: foreseen, headRows: headChunkRows(vocabulary: a.vocabulary))
-            .bytes(tokens: TokenForest(sequences.map(\.context)).tokenIDs.count, wanted: 6, keptLayers: 2) / 4
+        let memory = TrainingMemory(a, question: foreseen, headRows: headChunkRows(vocabulary: a.vocabulary))
+        let floats = memory.bytes(tokens: TokenForest(sequences.map(\.context)).tokenIDs.count, wanted: 7, keptLayers: 2) / 4
         let space = Workspace(capacity: floats), scoring = Workspace(capacity: floats), gradient = Buffer(model.layout.count), plain = Buffer(model.layout.count)
         try model.accumulateGradients(sequences, into: plain, question) { _ in coefficients }
         try model.accumulateGradients(sequences, into: gradient, question, memory: PassMemory(keptLayers: 2, space: space)) { _ in coefficients }
