@@ -77,7 +77,7 @@ let package = Package(
         stage("Ingest", ["CKernels", "Tokenizer"]),
         stage("Score", ["Credit", "Rewards", "Models", "CKernels"]),
         stage("Plan", ["Credit", "Objectives", "Optimizers", "Recipes", "Rewards", "Tokenizer"]),
-        stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
+        stage("Update", ["Objectives", "Optimizers", "Models", "Recipes", "Randomness"]),
         .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
@@ -95,7 +95,7 @@ let package = Package(
         tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Randomness"]),
         tests("Tokenizer", ["Tokenizer"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
-        tests("Stage", ["Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
+        tests("Stage", ["StageSupport", "Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]
 )

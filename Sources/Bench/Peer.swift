@@ -1,4 +1,5 @@
 import Foundation
+import StageSupport
 
 /// A Python program that measures the other side: says "ready" once, then answers each line it gets with a line of numbers.
 final class Peer {
@@ -30,7 +31,7 @@ final class Peer {
         return numbers
     }
 
-    var peakBytes: Int { ChildProcess.highWaterMark(process.processIdentifier) }
+    var peakBytes: Int { ProcessMemory.peak(of: process.processIdentifier) }
 
     private func line() throws -> String {
         var bytes: [UInt8] = []

@@ -19,6 +19,11 @@ package struct SequenceQuery: Sendable {
     }
 }
 
+extension SequenceQuery {
+    /// The tokens that must be computed: those before the last wanted one. What stands behind predicts nothing that is asked for.
+    package var context: [Int32] { Array(tokenIDs.prefix(wanted.lastIndex(of: true) ?? 0)) }
+}
+
 /// What the model says of each token of a sequence, [L], 0 where not wanted. Position t describes token t.
 package struct SequenceScores: Sendable {
     /// Log-probabilities, or what else was asked for.
@@ -174,14 +179,14 @@ package final class LanguageModel: Sendable {
     }
 }
 
-/// Sequences laid out as a forest.
+/// Sequences, as far as they must be computed, laid out as a forest.
 private struct SequenceBatch {
     let decoder: DecoderBatch
     private let sequences: [SequenceQuery]
 
     init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
         self.sequences = sequences
-        decoder = try model.decoderBatch(TokenForest(sequences.map(\.tokenIDs)))
+        decoder = try model.decoderBatch(TokenForest(sequences.map(\.context)))
     }
 
     func questions(_ part: Range<Int>) -> HeadQuestions { HeadQuestions(sequences, part, decoder.forest) }
@@ -203,7 +208,7 @@ private struct SequenceBatch {
     }
 }
 
-/// What some of a forest's sequences ask of the head: one query per distinct (token, temperature, bonus).
+/// What some of a forest's sequences ask of the head: one query per distinct (place, token, temperature, bonus).
 private struct HeadQuestions {
     private(set) var queries: [HeadQuery] = []
     /// Per sequence, the wanted positions with the index of their query.
@@ -211,7 +216,9 @@ private struct HeadQuestions {
     private let lengths: [Int]
 
     private struct Key: Hashable {
-        let token: Int
+        /// Flat index of the token before.
+        let row: Int
+        let target: Int32
         let temperature: Float
         let bonus: Float
     }
@@ -224,16 +231,16 @@ private struct HeadQuestions {
             asked.append(
                 sequence.wanted.indices.dropFirst().compactMap { position in
                     guard sequence.wanted[position] else { return nil }
-                    return (position, ask(tokens[position], after: tokens[position - 1], sequence, at: position, &known))
+                    return (position, ask(tokens[position - 1], sequence, at: position, &known))
                 })
         }
     }
 
-    private mutating func ask(_ token: Int, after previous: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int {
-        let key = Key(token: token, temperature: sequence.temperature, bonus: sequence.bonuses?[position] ?? 0)
+    private mutating func ask(_ row: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int {
+        let key = Key(row: row, target: sequence.tokenIDs[position], temperature: sequence.temperature, bonus: sequence.bonuses?[position] ?? 0)
         if let index = known[key] { return index }
         known[key] = queries.count
-        queries.append(HeadQuery(row: previous, target: sequence.tokenIDs[position], inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
+        queries.append(HeadQuery(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
         return queries.count - 1
     }
 

@@ -49,12 +49,14 @@ package enum ProcessMemory {
         (try? String(contentsOfFile: path, encoding: .utf8)).flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
     }
 
-    /// The most memory that this process has had at once, mapped files included.
-    package static var peak: Int { figure("VmHWM:") }
+    /// The most memory that this process, or another, has had at once, mapped files included; 0 where the kernel doesn't say.
+    package static func peak(of process: Int32? = nil) -> Int {
+        peak(status: (try? String(contentsOfFile: "/proc/\(process.map { "\($0)" } ?? "self")/status", encoding: .utf8)) ?? "")
+    }
 
-    private static func figure(_ name: String) -> Int {
-        let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-        let line = status.split(separator: "\n").first { $0.hasPrefix(name) }
-        return (line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
+    /// `VmHWM:\t 9543210 kB`; a longer number takes the space's place.
+    package static func peak(status: String) -> Int {
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        return (line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
     }
 }

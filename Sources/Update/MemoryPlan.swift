@@ -1,5 +1,6 @@
 import Formats
 import Models
+import Objectives
 import Optimizers
 import Recipes
 import StageSupport
@@ -132,6 +133,7 @@ struct PlannedRun {
     /// Models that stand still.
     let beside: [DecoderArchitecture]
     let threads: Int
+    let seed: UInt64
 
     var fewestHeadRows: Int { smallChunkRows(vocabulary: architecture.vocabulary) }
     var mostHeadRows: Int { headChunkRows(vocabulary: architecture.vocabulary) }
@@ -146,10 +148,13 @@ struct PlannedRun {
         }
     }
 
+    /// What of a step's rows is computed. Where weights are made anew from the policy as it stands, all that may be.
     func units(ofStep step: Int) throws -> [BatchUnit] {
-        let rows = try rows.rows(ofStep: step)
+        let rows = try rows.rows(ofStep: step), isOpen = StepPreview.isNeeded(recipe)
+        let asked = isOpen ? nil : AskedTokens(rows.map { SequenceInputs($0, outputs: []) }, recipe, architecture, seed: askedSeed(rows, seed))
+        let queries = rows.indices.map { SequenceQuery(tokenIDs: rows[$0].tokenIDs, wanted: asked?.wanted($0) ?? rows[$0].lossMask, temperature: 1) }
         return rowUnits(rows).map { unit in
-            BatchUnit(sequences: unit.map { rows[$0].tokenIDs }, wanted: unit.reduce(0) { $0 + rows[$1].lossMask.count { $0 } })
+            BatchUnit(sequences: unit.map { queries[$0].context }, wanted: unit.reduce(0) { $0 + queries[$1].wanted.count { $0 } })
         }
     }
 }

@@ -61,7 +61,9 @@ struct UpdateCommand: StageCommand {
         let rows = try PlannedRows(path: plan + "/plan.arrow", source, recipe)
         let memory = try MemoryPlan(
             MemoryBudget(memory),
-            PlannedRun(rows: rows, recipe: recipe, architecture: source.architecture, beside: beside.map(\.architecture), threads: context.threads),
+            PlannedRun(
+                rows: rows, recipe: recipe, architecture: source.architecture, beside: beside.map(\.architecture), threads: context.threads,
+                seed: context.options.seed),
             microBatchTokens: microBatchTokens)
         if options.dryRun {
             context.say(memory.text)

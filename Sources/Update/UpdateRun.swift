@@ -86,7 +86,7 @@ struct UpdateRun {
         // Wall-clock seconds stand in it: the one file whose bytes differ between equal runs.
         outputs.append(Manifest.File(path: "metrics.arrow", rows: metrics.count))
         let counts = ["steps": metrics.count, "last_step": steps.last?.step ?? 0, "rollouts": rows.count]
-        let peak = ProcessMemory.peak
+        let peak = ProcessMemory.peak()
         let manifest = try directory.finish(outputs: outputs, counts: counts)
         for row in metrics.suffix(20) {
             context.say(

@@ -36,7 +36,7 @@ import Testing
     @Test(arguments: cases) func whatIsComputedAgainHasTheSameBytes(_ given: Case) throws {
         let training = try given.model.training(adapters: given.adapters), a = training.model.architecture
         let tree = RandomTree(seed: 5, vocabulary: a.vocabulary, objective: given.objective), all = Array(tree.sequences.indices)
-        let kept = Buffer(training.layout.count), tokens = TokenForest(tree.sequences.map(\.tokenIDs)).tokenIDs.count
+        let kept = Buffer(training.layout.count), tokens = TokenForest(tree.sequences.map(\.context)).tokenIDs.count
         try tree.addGradients(of: all, training, into: kept)
         for layers in 1..<a.layers {
             let again = Buffer(training.layout.count), memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
