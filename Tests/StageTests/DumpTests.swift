@@ -55,7 +55,8 @@ import Tokenizer
         ) { row in
             row.rolloutID == "sum-2"
                 ? row.finishReason == "stop" && row.temperature == 1 && row.completion == "4"
-                : row.referenceAnswer == "4" && row.dataSource == "openai/gsm8k" && row.temperature == 0.5 && row.finishReason == (row.sampleIndex == 0 ? "stop" : "length")
+                : row.referenceAnswer == "4" && row.dataSource == "openai/gsm8k" && row.temperature == 0.5
+                    && row.finishReason == (row.sampleIndex == 0 ? "stop" : "length")
         },
         Sample(
             dialect: "prime_rl",
@@ -212,7 +213,8 @@ import Tokenizer
             reason: "invalid_logprob",
             line: #"{"custom_id":"a","prompt":[1],"choices":[{"index":0,"text":"4","token_ids":[5],"logprobs":{"tokens":["4"],"token_logprobs":[-9999.0]}}]}"#),
         Fault(
-            reason: "length_mismatch", line: #"{"custom_id":"a","prompt":[1],"choices":[{"index":0,"text":"4","token_ids":[5,0],"logprobs":{"tokens":["4"],"token_logprobs":[-1]}}]}"#),
+            reason: "length_mismatch",
+            line: #"{"custom_id":"a","prompt":[1],"choices":[{"index":0,"text":"4","token_ids":[5,0],"logprobs":{"tokens":["4"],"token_logprobs":[-1]}}]}"#),
         Fault(reason: "invalid_logprob", line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[false,true],"inference_logprobs":[0,null]}"#),
         Fault(reason: "no_trainable_token", line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[false,false],"inference_logprobs":[0,0]}"#),
         Fault(reason: "first_token_trainable", line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[true,true],"inference_logprobs":[0,0]}"#),
@@ -239,7 +241,7 @@ import Tokenizer
 
     @Test func threadsAndTasksDoNotChangeAByte() throws {
         let dump = try folder.folder("dump")
-        for (index, sample) in Self.samples.enumerated() { try (sample.lines.joined(separator: "\n") + "\n").write(toFile: dump + "/\(index).jsonl", atomically: true, encoding: .utf8) }
+        for (index, sample) in Self.samples.enumerated() { _ = try write(sample.lines, to: "dump/\(index).jsonl") }
         // Found by their names, and without one by their content.
         try FileManager.default.copyItem(atPath: dump + "/0.jsonl", toPath: folder("again.txt"))
         let arguments = ["--input", dump, "--input", folder("again.txt")] + Self.policy
