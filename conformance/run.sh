@@ -37,6 +37,12 @@ reward_score=$("$python" -c 'import importlib.util as u; print(u.find_spec("verl
 # The tests hold ours against the fixture; here the fixture is held against verl as it is.
 try cmp "$work/rewards.json" fixtures/rewards.json && echo "rewards: the fixture's verdicts are verl's"
 
+# With VINEPPO=CHECKOUT of McGill-NLP/VinePPO, which no registry has.
+if [ -n "${VINEPPO:-}" ]; then
+  "$python" conformance/make_segmentation_fixture.py "$VINEPPO" "$work/segmentation.json" > /dev/null
+  try cmp "$work/segmentation.json" fixtures/segmentation.json && echo "segmentation: the fixture's cuts are VinePPO's"
+fi
+
 echo "== tokenizers, generation, jobs"
 try "$python" conformance/check_tokenizer.py "$bin" fixtures "$work/tokenizers"
 try "$python" conformance/check_generation.py "$bin" fixtures/policy fixtures/prompts-heldout.jsonl "$work/generation"

@@ -7,8 +7,6 @@ package struct FR3E: Expansion {
     package static let name = "fr3e"
     package static let source = "FR3E, arXiv 2507.07017; code Zheng0428/FR3E"
 
-    /// `entropy` is the paper's description, `surprisal` (-log p of the sampled token) its code.
-    package enum AnchorScore: String, Codable, CaseIterable, Sendable { case entropy, surprisal }
     /// `one_of_each`: one correct and one wrong rollout of a group, the smallest id first; `all`: every rollout.
     package enum Bases: String, Codable, CaseIterable, Sendable {
         case oneOfEach = "one_of_each"
@@ -23,7 +21,8 @@ package struct FR3E: Expansion {
     package var anchors = 4
     /// M
     package var replicates = 16
-    package var anchorScore = AnchorScore.entropy
+    /// What makes a fork: `entropy` is the paper's description, `surprisal` its code, `blank_lines` the code's other mode.
+    package var anchorScore = MemberName<AnchorRules>(EntropyAnchors.name)
     package var minimumGap = 1
     /// Leaves the final answer's own tokens alone (needs a tokenizer; without one it is passed over).
     package var excludeAnswer = true
@@ -44,10 +43,15 @@ package struct FR3E: Expansion {
             + (sharpen.map { $0 > 0 } ?? true ? [] : ["expansion.sharpen is \(sharpen ?? 0); expected above 0, or null"])
     }
 
-    package var readsEntropy: Bool { anchorScore == .entropy }
-    package var readsLogprobs: Bool { anchorScore == .surprisal }
+    private var rule: any AnchorRule.Type { AnchorRules.named(anchorScore) }
 
-    package func bases(among group: [BaseRollout]) -> [Int] {
+    package var readsEntropy: Bool { rule.readsEntropy }
+    package var readsLogprobs: Bool { rule.readsLogprobs }
+    package var readsText: Bool { rule.readsText }
+
+    package func bases(among group: [BaseRollout]) -> [Int] { chosen(group).filter { rule.opens(group[$0]) } }
+
+    private func chosen(_ group: [BaseRollout]) -> [Int] {
         guard bases == .oneOfEach else { return Array(group.indices) }
         func first(_ isCorrect: Bool) -> Int? {
             group.indices.filter { (group[$0].correct ?? (group[$0].reward > 0)) == isCorrect }.min { group[$0].id < group[$1].id }
@@ -57,13 +61,11 @@ package struct FR3E: Expansion {
 
     package func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState] {
         let root = ExpansionState(position: base.responseStart)
-        let eligible = base.content.dropFirst().filter { base.mask[$0] && !answerTokens(base).contains($0) }
         // With T tokens there are T - 1 places to go back to.
         let count = min(anchors, base.responseEnd - base.responseStart - 1)
-        let scores = anchorScore == .entropy ? base.entropy : base.logprobs.map { -$0 }
-        guard count > 0, !scores.isEmpty else { return [root] }
+        guard count > 0 else { return [root] }
         return [root]
-            + Credit.anchors(scores: scores, eligible: eligible, count: count, gap: minimumGap).map {
+            + rule.positions(in: base, count: count, gap: minimumGap, answer: answerTokens(base)).map {
                 ExpansionState(position: $0, anchorEntropy: base.entropy.isEmpty ? nil : base.entropy[$0])
             }
     }

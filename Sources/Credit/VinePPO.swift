@@ -6,9 +6,11 @@ package struct VinePPO: Expansion {
 
     /// K
     package var replicates = 9
-    /// A reasoning step ends behind any of these.
+    /// What a reasoning step is: `lines`, or `math` for solutions written in LaTeX.
+    package var segmentation = MemberName<Segmentations>(LineSegmentation.name)
+    /// With `lines`, a step ends behind any of these.
     package var stepSeparators = ["\n"]
-    /// Shorter pieces join the next one, the last piece the one before it.
+    /// With `lines`, shorter pieces (in Unicode scalars) join the next one, the last piece the one before it.
     package var minimumStepCharacters = 20
     /// States beyond this many are not sampled; their values follow from the reward, their advantages are 0.
     package var maxStates: Int?
@@ -23,7 +25,7 @@ package struct VinePPO: Expansion {
             + (maxStates.map { $0 >= 1 } ?? true ? [] : ["expansion.max_states is \(maxStates ?? 0); expected at least 1, or null"])
     }
 
-    private var steps: ReasoningSteps { ReasoningSteps(separators: stepSeparators, minimumCharacters: minimumStepCharacters) }
+    private var steps: any Segmentation { Segmentations.named(segmentation).init(self) }
 
     package var readsText: Bool { true }
     package var judgesTruncatedWrong: Bool { true }

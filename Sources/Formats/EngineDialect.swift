@@ -36,6 +36,8 @@ package struct EngineResult: Equatable, Sendable {
     package var finishReason = ""
     /// Sampled tokens by the engine's own count.
     package var tokenCount: Int?
+    /// Per sampled token, the tokens with the best log-probabilities, where the engine gave ids for them.
+    package var best: TopLogprobs?
 
     package init() {}
 }
@@ -76,13 +78,14 @@ package enum EngineDialects {
 /// A float as the decimal that reads back to it: 0.7, not 0.699999988079071.
 private func decimal(_ value: Float) -> NSDecimalNumber { NSDecimalNumber(string: "\(value)") }
 
-private func tokens(_ value: Any?) -> [Int32]? {
+/// Token ids of a JSON list; nil where it is none.
+func tokens(_ value: Any?) -> [Int32]? {
     guard let list = value as? [Any] else { return nil }
     let ids = list.compactMap { ($0 as? NSNumber).flatMap { Int32(exactly: $0.int64Value) } }
     return ids.count == list.count ? ids : nil
 }
 
-private func float(_ value: Any?) -> Float? { (value as? NSNumber)?.floatValue }
+func float(_ value: Any?) -> Float? { (value as? NSNumber)?.floatValue }
 
 /// Fields that completions and chat bodies share. Off-values are spelled out too.
 private func openAIBody(_ request: EngineRequest) -> [String: Any] {
@@ -120,22 +123,28 @@ package enum OpenAICompletions: EngineDialect {
 
     /// Batch output lines, and bare responses with a `custom_id` beside them.
     package static func result(_ object: [String: Any]) -> EngineResult? {
-        guard let id = object["custom_id"] as? String, object["body"] == nil else { return nil }
-        var result = EngineResult()
-        result.customID = id
+        guard object["custom_id"] is String, object["body"] == nil else { return nil }
+        return results(object).first
+    }
+
+    /// One for each choice, or one that tells what went wrong.
+    static func results(_ object: [String: Any]) -> [EngineResult] {
+        var start = EngineResult()
         let response = object["response"] as? [String: Any]
-        let body = (response?["body"] as? [String: Any]) ?? object
-        result.error = failure(object, response, body)
-        guard result.error == nil, let choice = (body["choices"] as? [[String: Any]])?.first else {
-            result.error = result.error ?? "no choices in the response"
+        let body = (response?["body"] as? [String: Any]) ?? object, choices = body["choices"] as? [[String: Any]] ?? []
+        start.customID = object["custom_id"] as? String ?? body["id"] as? String ?? ""
+        start.error = failure(object, response, body) ?? (choices.isEmpty ? "no choices in the response" : nil)
+        guard start.error == nil else { return [start] }
+        return choices.map { choice in
+            var result = start
+            result.prefix = tokens(choice["prompt_token_ids"]) ?? tokens(body["prompt_token_ids"])
+            result.text = choice["text"] as? String ?? (choice["message"] as? [String: Any])?["content"] as? String ?? ""
+            result.finishReason = choice["finish_reason"] as? String ?? ""
+            // The usage is that of all choices together.
+            if choices.count == 1 { result.tokenCount = ((body["usage"] as? [String: Any])?["completion_tokens"] as? NSNumber)?.intValue }
+            readTokens(choice, &result)
             return result
         }
-        result.prefix = tokens(choice["prompt_token_ids"]) ?? tokens(body["prompt_token_ids"])
-        result.text = choice["text"] as? String ?? (choice["message"] as? [String: Any])?["content"] as? String ?? ""
-        result.finishReason = choice["finish_reason"] as? String ?? ""
-        result.tokenCount = ((body["usage"] as? [String: Any])?["completion_tokens"] as? NSNumber)?.intValue
-        readTokens(choice, &result)
-        return result
     }
 
     private static func failure(_ object: [String: Any], _ response: [String: Any]?, _ body: [String: Any]) -> String? {
@@ -156,14 +165,25 @@ package enum OpenAICompletions: EngineDialect {
         let entries = logprobs?["content"] as? [[String: Any]]
         let texts = logprobs?["tokens"] as? [String] ?? entries?.compactMap { $0["token"] as? String }
         let values = logprobs?["token_logprobs"] as? [Any] ?? entries?.compactMap { $0["logprob"] }
-        let spelled = texts?.compactMap { $0.hasPrefix("token_id:") ? Int32($0.dropFirst(9)) : nil }
+        let spelled = texts?.compactMap(spelledID)
         result.tokenIDs = tokens(choice["token_ids"]) ?? (spelled?.count == texts?.count ? spelled : nil)
         result.logprobs = values.flatMap { values in
             let numbers = values.compactMap { float($0) }
             return numbers.count == values.count ? numbers : nil
         }
+        result.best = best(logprobs)
         if result.tokenCount == nil { result.tokenCount = result.logprobs?.count }
     }
+
+    /// Completions have a map from token to log-probability for each token, chat has lists.
+    private static func best(_ logprobs: [String: Any]?) -> TopLogprobs? {
+        if let rows = logprobs?["top_logprobs"] as? [[String: Any]] { return TopLogprobs(rows.map { $0.map { (spelledID($0.key), float($0.value)) } }) }
+        let rows = (logprobs?["content"] as? [[String: Any]])?.map { $0["top_logprobs"] as? [[String: Any]] ?? [] }
+        return TopLogprobs(rows?.map { $0.map { (($0["token"] as? String).flatMap(spelledID), float($0["logprob"])) } })
+    }
+
+    /// The id in a token written as `token_id:123`.
+    private static func spelledID(_ token: String) -> Int32? { token.hasPrefix("token_id:") ? Int32(token.dropFirst(9)) : nil }
 }
 
 /// `/v1/chat/completions` with the response so far as an assistant message to be continued: what `vllm run-batch` takes. The
@@ -220,6 +240,10 @@ package enum SGLangGenerate: EngineDialect {
 
     package static func result(_ object: [String: Any]) -> EngineResult? {
         guard let meta = object["meta_info"] as? [String: Any], let id = meta["id"] as? String ?? object["rid"] as? String else { return nil }
+        return result(object, meta, id)
+    }
+
+    static func result(_ object: [String: Any], _ meta: [String: Any], _ id: String) -> EngineResult {
         var result = EngineResult()
         result.customID = id
         result.text = object["text"] as? String ?? ""
@@ -229,6 +253,8 @@ package enum SGLangGenerate: EngineDialect {
         let logprobs = triples?.compactMap { float($0.first) }
         result.logprobs = logprobs?.count == triples?.count ? logprobs : nil
         result.tokenCount = (meta["completion_tokens"] as? NSNumber)?.intValue
+        let top = meta["output_top_logprobs"] as? [Any]
+        result.best = TopLogprobs(top?.map { ($0 as? [[Any]] ?? []).map { ($0.count > 1 ? tokens([$0[1]])?.first : nil, float($0.first)) } })
         let reason = meta["finish_reason"] as? [String: Any]
         result.finishReason = reason?["type"] as? String ?? meta["finish_reason"] as? String ?? ""
         if result.finishReason == "abort" { result.error = reason?["message"] as? String ?? "aborted" }

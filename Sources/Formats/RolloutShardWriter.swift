@@ -28,6 +28,9 @@ package struct RolloutShardWriter {
         return header.encoded() + parts.flatMap(\.bytes)
     }
 
+    /// A rollout without logits as one compressed frame.
+    package static func frame(_ rollout: RolloutFrame) throws -> [UInt8] { try compress(try blob(rollout), level: 1, file: "a frame") }
+
     private struct Part {
         let info: TensorInfo
         let bytes: [UInt8]

@@ -1,15 +1,17 @@
 import Formats
 import StageSupport
 
+/// What becomes of a rollout of the input.
+enum Outcome: Sendable {
+    /// `frame`: what score will want of it, where that lies in no shard yet.
+    case accepted(RolloutRow, vocabulary: Int? = nil, frame: [UInt8]? = nil)
+    case rejected(ShardRecord.Rejection)
+}
+
 /// A shard's frames, one by one: the row that each becomes, or why it becomes none.
 struct FrameExaminer: Sendable {
     let keepLogits: Bool
     let context: StageContext
-
-    enum Outcome: Sendable {
-        case accepted(RolloutRow, vocabulary: Int?)
-        case rejected(ShardRecord.Rejection)
-    }
 
     /// Throws only when the run is interrupted: what is wrong with a frame is an outcome.
     func examine(_ shard: RolloutShard, entry index: Int) throws -> Outcome {

@@ -14,6 +14,11 @@ struct ShardRecord: Codable, Sendable {
     /// The shard as it was when this was made from it.
     var input: Manifest.File
     var rolloutIDs: [String] = []
+    /// For each of them, its frame's or line's number and first byte in the input.
+    var numbers: [Int] = []
+    var offsets: [Int] = []
+    /// Whether frames were laid down in the output for score.
+    var hasFrames = false
     var trainableTokens = 0
     /// Widths of the logits seen.
     var vocabularies: Set<Int> = []
@@ -25,6 +30,8 @@ struct IngestRun {
     let directory: StageDirectory
     let shards: [String]
     let logits: LogitsMode
+    /// Opens a file of the input.
+    let open: (String) throws -> any RolloutSource
     let context: StageContext
 
     private var inputs: [Manifest.File] { directory.plan.inputs }
@@ -76,26 +83,29 @@ struct IngestRun {
     /// Frames are decoded by several threads and taken in their order, a few ahead at most: memory depends neither on the
     /// shard's length nor on its logits.
     private func ingestShard(_ index: Int, output: String) throws -> ShardRecord {
-        let shard = try RolloutShard(path: shards[index])
-        try FrameExaminer.requireFrames(shard)
+        let source = try open(shards[index])
         var record = ShardRecord(input: inputs[index]), seen = Set<String>()
-        let examiner = FrameExaminer(keepLogits: logits != .drop, context: context)
         var table = RolloutTableWriter(path: output, metadata: metadata(of: index))
-        var place = try FramePlace(shard, copy: logits == .copy ? directory.file(copyName(index)) : nil)
-        try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examiner.examine(shard, entry: $0) }) { entry, outcome in
-            switch outcome {
-            case .accepted(let row, _) where !seen.insert(row.rolloutID).inserted:
-                record.rejections.append(duplicate(row.rolloutID, entry, shard.entries[entry], "a second time in this shard, expected each id once"))
-            case .accepted(var row, let vocabulary):
-                if let vocabulary { record.vocabularies.insert(vocabulary) }
-                try place.fill(&row)
-                try table.append(row)
-                record.rolloutIDs.append(row.rolloutID)
-                record.trainableTokens += row.lossMask.count { $0 }
-            case .rejected(let rejection): record.rejections.append(rejection)
+        var place = try source.framePlace(directory.file(copyName(index)), copies: logits == .copy)
+        try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) { entry, outcomes in
+            let (number, offset) = source.position(of: entry)
+            for outcome in outcomes {
+                switch outcome {
+                case .accepted(let row, _, _) where !seen.insert(row.rolloutID).inserted:
+                    record.rejections.append(duplicate(row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
+                case .accepted(var row, let vocabulary, let frame):
+                    if let vocabulary { record.vocabularies.insert(vocabulary) }
+                    try place.fill(&row, frame: frame)
+                    try table.append(row)
+                    record.rolloutIDs.append(row.rolloutID)
+                    record.numbers.append(number)
+                    record.offsets.append(offset)
+                    record.trainableTokens += row.lossMask.count { $0 }
+                case .rejected(let rejection): record.rejections.append(rejection)
+                }
             }
         }
-        try place.finish()
+        record.hasFrames = try place.finish()
         try table.finish()
         return record
     }
@@ -104,9 +114,8 @@ struct IngestRun {
         { directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted()) }
     }
 
-    private func duplicate(_ id: String, _ index: Int, _ entry: ShardEntry, _ where_: String) -> ShardRecord.Rejection {
-        .init(
-            frameIndex: index, frameOffset: entry.span.offset, rolloutID: id, reason: "duplicate_rollout_id", detail: "found '\(id)' \(where_)")
+    private func duplicate(_ id: String, _ number: Int, _ offset: Int, _ where_: String) -> ShardRecord.Rejection {
+        .init(frameIndex: number, frameOffset: offset, rolloutID: id, reason: "duplicate_rollout_id", detail: "found '\(id)' \(where_)")
     }
 
     // MARK: all shards
@@ -122,18 +131,15 @@ struct IngestRun {
         }
     }
 
-    /// The k-th row of the table comes from the k-th frame that was not rejected.
     private func move(_ doubled: Set<String>, of index: Int, to record: inout ShardRecord, firstIn: (String) -> String) throws {
-        let path = directory.file(names[index])
-        let entries = try RolloutShard(path: shards[index]).entries
-        let rejected = Set(record.rejections.map(\.frameIndex))
-        let accepted = entries.indices.filter { !rejected.contains($0) }
-        for (entry, id) in zip(accepted, record.rolloutIDs) where doubled.contains(id) {
-            record.rejections.append(duplicate(id, entry, entries[entry], "again after \(firstIn(id)), expected each id once in the dump"))
+        let path = directory.file(names[index]), kept = record.rolloutIDs.indices.filter { !doubled.contains(record.rolloutIDs[$0]) }
+        for (row, id) in record.rolloutIDs.enumerated() where doubled.contains(id) {
+            record.rejections.append(
+                duplicate(id, record.numbers[row], record.offsets[row], "again after \(firstIn(id)), expected each id once in the dump"))
         }
         record.rejections.sort { $0.frameIndex < $1.frameIndex }
         try RolloutTableWriter.rewrite(path, metadata: metadata(of: index)) { !doubled.contains($0.rolloutID) }
-        record.rolloutIDs.removeAll { doubled.contains($0) }
+        (record.rolloutIDs, record.numbers, record.offsets) = (kept.map { record.rolloutIDs[$0] }, kept.map { record.numbers[$0] }, kept.map { record.offsets[$0] })
         record.trainableTokens = 0
         try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow { record.trainableTokens += $0.lossMask.count { $0 } }
     }
@@ -167,9 +173,7 @@ struct IngestRun {
 
     private func outputs(_ records: [ShardRecord], rejected: Int) throws -> [Manifest.File] {
         var files = try zip(names, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rolloutIDs.count) }
-        if logits == .copy {
-            files += try shards.indices.map { try Manifest.describe(copyName($0), in: directory.path) }
-        }
+        files += try records.indices.filter { records[$0].hasFrames }.map { try Manifest.describe(copyName($0), in: directory.path) }
         return files + [try Manifest.describe("rejected.arrow", in: directory.path, rows: rejected)]
     }
 

@@ -44,30 +44,26 @@ struct JoinRun {
     // MARK: reading
 
     private func readLines(_ file: String, _ join: ResultJoin, _ found: inout Join) throws {
-        let endsWhole = try endsWithNewline(file)
+        let lines = try LineFile(path: file)
         var last: Int?
-        try forEachLine(of: file) { number, line in
+        for (index, (number, _)) in lines.lines.enumerated() {
+            let line = lines.data(index)
             found.results += 1
             last = nil
             guard let result = EngineDialects.decodeResult(line, as: dialects) else {
                 last = found.rejected.count
-                return found.rejected.append(
-                    rejectedRow(
-                        file, number - 1, nil, "damaged_line", "found '\(String(decoding: line.prefix(60), as: UTF8.self))', expected a result with its custom_id"))
+                found.rejected.append(
+                    rejectedRow(file, number, nil, "damaged_line", "found '\(String(decoding: line.prefix(60), as: UTF8.self))', expected a result with its custom_id"))
+                continue
             }
-            do { try take(try join.join(result), file, number - 1, &found) } catch let error as Rejection {
-                found.rejected.append(rejectedRow(file, number - 1, error.rolloutID, error.reason, error.detail))
+            do { try take(try join.join(result), file, number, &found) } catch let error as Rejection {
+                found.rejected.append(rejectedRow(file, number, error.rolloutID, error.reason, error.detail))
             }
         }
-        if let last, !endsWhole {
+        if let last, !lines.endsWhole {
             found.rejected[last].reason = "cut_off_line"
             found.rejected[last].detail = "found a last line without its end, expected a whole result"
         }
-    }
-
-    private func endsWithNewline(_ path: String) throws -> Bool {
-        let file = try MappedFile(path: path)
-        return withExtendedLifetime(file) { file.bytes.last == 0x0a }
     }
 
     private func readShard(_ file: String, _ number: Int, _ join: ResultJoin, _ found: inout Join) throws {
@@ -79,7 +75,7 @@ struct JoinRun {
             switch outcome {
             case .rejected(let bad):
                 found.rejected.append(rejectedRow(file, entry, bad.rolloutID, bad.reason, bad.detail, offset: bad.frameOffset))
-            case .accepted(var row, let vocabulary):
+            case .accepted(var row, let vocabulary, _):
                 if let vocabulary { found.vocabularies.insert(vocabulary) }
                 do {
                     try place.fill(&row)
@@ -89,7 +85,7 @@ struct JoinRun {
                 }
             }
         }
-        try place.finish()
+        _ = try place.finish()
     }
 
     private func copyName(_ index: Int) -> String { String(format: "logits-%05d.rollouts.zst", index) }

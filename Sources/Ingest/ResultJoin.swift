@@ -2,12 +2,6 @@ import Formats
 import Foundation
 import Tokenizer
 
-/// Turns text into tokens, for engines that return no ids.
-struct TextTokens {
-    let tokenizer: Tokenizer
-    let stopTokens: Set<Int32>
-}
-
 /// One result on its way to becoming a rollout: its job, and the row or why there is none.
 struct JoinedResult {
     let job: Int
@@ -99,31 +93,11 @@ struct ResultJoin {
         guard let tokenizer else {
             throw reject(job.customID, "no_token_ids", "text alone", "token ids (request return_token_ids), or --tokenizer DIR to tokenise it again")
         }
-        var tokens = tokenizer.tokenizer.encode(result.text, addingSpecialTokens: false)
-        // Engines count the token that stopped them, but leave it out of the text.
-        if result.finishReason == "stop", result.tokenCount.map({ $0 == tokens.count + 1 }) ?? true, let stop = tokenizer.stopTokens.min(),
-            tokenizer.stopTokens.count == 1
-        {
-            tokens.append(stop)
-        }
-        guard !tokens.isEmpty else { throw reject(job.customID, "empty_continuation", "no text", "at least one token") }
-        if let count = result.tokenCount, count != tokens.count {
-            throw reject(job.customID, "retokenisation_drift", "\(tokens.count) tokens from its text", "the \(count) that the engine sampled")
-        }
-        return (tokens, true)
+        return (try tokenizer.continuation(result.text, stopped: result.finishReason == "stop", count: result.tokenCount, of: job.customID), true)
     }
 
     private func logprobs(of result: EngineResult, _ tokens: [Int32], _ job: JobRow, isRetokenised: Bool) throws -> [Float]? {
-        guard let logprobs = result.logprobs else { return nil }
-        guard logprobs.count == tokens.count else {
-            if isRetokenised { return nil }
-            throw reject(job.customID, "length_mismatch", "\(logprobs.count) log-probabilities", "\(tokens.count), one for each token")
-        }
-        // -9999 is what engines write for "none".
-        if let bad = logprobs.first(where: { !($0 <= 1e-3 && $0 > -9000) }) {
-            throw reject(job.customID, "invalid_logprob", "log-probability \(bad)", "a finite logarithm of at most 0")
-        }
-        return logprobs
+        try checked(result.logprobs, tokens, id: job.customID, isRetokenised: isRetokenised)
     }
 
     /// The whole response: from its tokens where there is a tokenizer, else the prefix's text and the continuation's.

@@ -47,26 +47,39 @@ struct RolloutTableWriter {
     }
 }
 
-/// Fills in where a row's frame lies for score to find: in the shard, or in a copy of the frames that is made on the way.
+/// Fills in where a row's frame lies for score to find: in the shard, or in a file of frames that is made on the way.
 struct FramePlace {
-    private let shard: RolloutShard
-    private let copy: AtomicFile?
+    private let shard: RolloutShard?
+    private let path: String?
+    private var file: AtomicFile?
 
     /// `copy`: path of the copy to make, if any.
     init(_ shard: RolloutShard, copy path: String?) throws {
-        self.shard = shard
-        copy = try path.map { try AtomicFile($0) }
+        (self.shard, self.path) = (shard, path)
+        file = try path.map { try AtomicFile($0) }
     }
+
+    /// For rows that bring their frames; the file is made for the first of them.
+    init(framesAt path: String) { (shard, self.path) = (nil, path) }
 
     /// The row comes with offset and length of its frame in the shard; a length of 0 says that score needs nothing of it.
-    mutating func fill(_ row: inout RolloutRow) throws {
+    mutating func fill(_ row: inout RolloutRow, frame: [UInt8]? = nil) throws {
         guard row.logitsLength > 0 else { return }
-        guard let copy else { return row.logitsPath = absolutePath(shard.file.path) }
-        let frame = shard.compressed(FrameSpan(offset: Int(row.logitsOffset), length: Int(row.logitsLength)))
-        row.logitsPath = (copy.path as NSString).lastPathComponent
-        row.logitsOffset = Int64(copy.position)
-        try copy.write(frame)
+        if let path, file == nil { file = try AtomicFile(path) }
+        guard let file else { return row.logitsPath = absolutePath(shard?.file.path ?? "") }
+        row.logitsPath = (file.path as NSString).lastPathComponent
+        let start = file.position
+        if let frame {
+            try file.write(frame)
+        } else if let shard {
+            try file.write(shard.compressed(FrameSpan(offset: Int(row.logitsOffset), length: Int(row.logitsLength))))
+        }
+        (row.logitsOffset, row.logitsLength) = (Int64(start), Int64(file.position - start))
     }
 
-    func finish() throws { try copy?.commit() }
+    /// Whether a file was made.
+    func finish() throws -> Bool {
+        try file?.commit()
+        return file != nil
+    }
 }

@@ -50,6 +50,7 @@ struct JobPlanRun {
         let all = try rollouts.rows(), rows = all.filter { $0.dropReason == nil }
         let opened = try open(rows), longest = rows.map { $0.rollout.lossMask.count { $0 } }.max() ?? 1
         let (jobs, skipped) = self.jobs(opened, maxTokens: expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest)
+        if opened.isEmpty { writer.context.warn("none of \(rows.count) rollouts is one that \(type(of: expansion).name) goes back into: no jobs") }
         if tokenizer == nil { writer.context.warn("no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone") }
         if skipped > 0 { writer.context.warn("\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)") }
         let files = try write(jobs, opened), states = opened.reduce(0) { $0 + $1.states.count }

@@ -10,6 +10,8 @@ enum Listing {
         let parts: [(String, [Entry])] = [
             ("advantage", AdvantageRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
             ("expansion (brings its own advantages)", ExpansionRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
+            ("expansion.anchor_score of fr3e", AnchorRules.all.map { Entry($0.name, nil, $0.source) }),
+            ("expansion.segmentation of vineppo", Segmentations.all.map { Entry($0.name, nil, $0.source) }),
             ("objective", ObjectiveRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
             ("aggregation", AggregationRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
             ("entropy.mask", TokenSelectionRegistry.all.map { Entry($0.name, nil, $0.source) }),

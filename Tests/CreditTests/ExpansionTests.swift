@@ -101,7 +101,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(states.map(\.anchorEntropy) == [nil, 0.9, 0.5, 0.9])
         method.minimumGap = 2
         #expect(method.states(of: one, seed: 0, encode: noTokens).map(\.position) == [2, 4, 6, 8])
-        method.anchorScore = .surprisal
+        method.anchorScore = MemberName(SurprisalAnchors.name)
         one.logprobs = [0, 0, -9, -3, 0, 0, -1, 0, -2, -9]
         #expect(method.states(of: one, seed: 0, encode: noTokens).map(\.position) == [2, 3, 6, 8])
     }
@@ -122,6 +122,95 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         var method = FR3E()
         method.excludeAnswer = false
         #expect(method.states(of: one, seed: 0, encode: noTokens).map(\.position) == [2, 3, 4, 5, 6])
+    }
+
+    private func byBlankLines(anchors: Int) -> FR3E {
+        var method = FR3E()
+        (method.anchors, method.anchorScore) = (anchors, MemberName(BlankLineAnchors.name))
+        return method
+    }
+
+    private func positions(_ method: FR3E, _ text: [String]) -> [Int] {
+        method.states(of: base(length: text.count, text: text), seed: 0, encode: noTokens).map(\.position)
+    }
+
+    /// What the code does with "A\n\nB\n\nC\n\nD": states behind A, B and C, at most K of them, and the prompt. D is the answer.
+    @Test func blankLinesEndParagraphs() {
+        let text = ["A", "\n\n", "B", " b", "\n\n", "C", "\n\n", "D", ""]
+        #expect(positions(byBlankLines(anchors: 4), text) == [2, 4, 7, 9])
+        // Three paragraphs in two shares: A and B, then C.
+        #expect(positions(byBlankLines(anchors: 2), text) == [2, 7, 9])
+        #expect(positions(byBlankLines(anchors: 1), text) == [2, 9])
+        #expect(positions(byBlankLines(anchors: 0), text) == [2])
+        #expect(byBlankLines(anchors: 4).readsText && !byBlankLines(anchors: 4).readsEntropy && !byBlankLines(anchors: 4).readsLogprobs)
+        // The last paragraph's start counts although the answer stands there; the score-based rules would spare it.
+        var one = base(length: 4, text: ["so", "\n\n", "42", ""])
+        one.answer = "42"
+        #expect(byBlankLines(anchors: 4).states(of: one, seed: 0, encode: noTokens).map(\.position) == [2, 4])
+    }
+
+    /// A prefix is whole tokens: one that begins with the newlines' last and ends in text belongs to what comes before.
+    @Test func tokensAcrossABlankLineStayInThePrefix() {
+        #expect(positions(byBlankLines(anchors: 4), ["A.\n", "\nB", " b", "\n\nC", "\n\n", "D", ""]) == [2, 4, 6, 7])
+        // Of three newlines the first two are the blank line; a pair more is an empty paragraph, as in the code.
+        #expect(positions(byBlankLines(anchors: 4), ["A", "\n\n", "\n", "B", "c"]) == [2, 4])
+        #expect(positions(byBlankLines(anchors: 4), ["A", "\n\n", "\n\n", "B", "c"]) == [2, 4, 5])
+        #expect(positions(byBlankLines(anchors: 4), ["A", "\n\n\n\n", "B", "c"]) == [2, 4])
+        // Nothing is left to sample behind the end; a start at the first token is the prompt.
+        #expect(positions(byBlankLines(anchors: 4), ["A", "\n\n", ""]) == [2])
+        #expect(positions(byBlankLines(anchors: 4), ["", "A", "\n\n"]) == [2])
+    }
+
+    @Test func aRolloutWithoutABlankLineIsNoBase() {
+        let group = [
+            base("a", length: 2, correct: true, text: ["A\n", "B"]), base("b", length: 2, correct: true, text: ["A\n\n", "B"]),
+            base("c", length: 2, correct: false, text: ["A\n\n", "B"]),
+        ]
+        // As in the code, the chosen one is passed over, not replaced.
+        #expect(byBlankLines(anchors: 4).bases(among: group) == [2])
+        #expect(FR3E().bases(among: group) == [0, 2])
+    }
+
+    /// The code's way with texts, on random ones: split, last piece off, evenly joined, prefixes with their blank line behind.
+    @Test func blankLinesAgreeWithTheCodeOnRandomTexts() {
+        var random = SplitMix64(seed: 12)
+        for _ in 0..<300 {
+            let text = (0..<Int.random(in: 2...30, using: &random)).map { _ in ["a", "\n", "b "].randomElement(using: &random) ?? "" }
+            let limit = Int.random(in: 1...5, using: &random)
+            var pieces = text.joined().components(separatedBy: "\n\n")
+            guard pieces.count > 1 else { continue }
+            pieces.removeLast()
+            let share = pieces.count / limit, more = pieces.count % limit
+            let sizes = pieces.count <= limit ? pieces.map { _ in 1 } : (0..<limit).map { share + ($0 < more ? 1 : 0) }
+            var length = 0, next = 0, expected: [Int] = []
+            for size in sizes {
+                length += pieces[next..<next + size].reduce(0) { $0 + $1.utf8.count + 2 }
+                next += size
+                var place = 0
+                let token = text.firstIndex { piece in
+                    defer { place += piece.utf8.count }
+                    return place >= length
+                }
+                // The last token of the base ends its text.
+                if let token, token > 0, token < text.count - 1, expected.last != 2 + token { expected.append(2 + token) }
+            }
+            #expect(positions(byBlankLines(anchors: limit), text) == [2] + expected.prefix(max(0, text.count - 1)), "\(text)")
+        }
+    }
+
+    @Test(arguments: AnchorRules.names) func everyRuleGivesPlacesWithinTheResponse(_ name: String) {
+        var one = base(length: 9, text: ["A", "\n\n", "B", "\n\n", "C", " c", "\n\n", "D", ""])
+        one.entropy = [0, 0, 9, 0.1, 0.9, 0.5, 0.9, 0.2, 0.3, 9, 7]
+        one.logprobs = one.entropy.map { -$0 }
+        let rule = AnchorRules.named(MemberName(name))
+        #expect(rule.opens(one) && !rule.source.isEmpty && (rule.readsEntropy || rule.readsLogprobs || rule.readsText))
+        for (count, gap) in [(0, 1), (1, 1), (3, 1), (3, 3), (20, 2)] {
+            let positions = rule.positions(in: one, count: count, gap: gap, answer: 0..<0)
+            #expect(positions.count <= count && positions.allSatisfy { (3..<10).contains($0) })
+            #expect(zip(positions, positions.dropFirst()).allSatisfy { $1 - $0 >= gap })
+            #expect(count == 0 || !positions.isEmpty)
+        }
+        #expect(rule.positions(in: base(length: 9), count: 3, gap: 1, answer: 0..<0).isEmpty == rule.readsText)
     }
 
     @Test func oneCorrectAndOneWrongBaseEachTheSmallestID() {
@@ -169,6 +258,16 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(method.states(of: base(length: 7, text: lines), seed: 0, encode: noTokens).map(\.position) == [2, 4])
     }
 
+    @Test func mathStepsEndWithSentencesAndFormulas() {
+        var method = VinePPO()
+        method.segmentation = MemberName(MathSegmentation.name)
+        let text = [
+            "The sum of all terms is", " $a + b.$", " So we", " have é more terms", ". ", "Then the", " answer follows.", "\n", "It is $4$", ", as was to be shown", "",
+        ]
+        // Behind the formula with its full stop, behind the sentence (within a token), before the newline.
+        #expect(method.states(of: base(length: 11, text: text), seed: 0, encode: noTokens).map(\.position) == [2, 4, 7, 9])
+    }
+
     @Test func aTokenAcrossABorderBelongsToTheStepBefore() {
         var method = VinePPO()
         method.minimumStepCharacters = 1
@@ -185,6 +284,55 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(credit.rows[0].advantages == [0, 0, -0.25, -0.25, 0.5, 0.5, 0.5, 0.25, 0.25])
         let gap = method.credit(ExpandedBase(base: one, row: 5, states: states, outcomes: outcomes([[1, 0], [], [1]])))
         #expect(gap.rows.isEmpty && gap.dropped.map(\.reason) == ["missing_value"])
+    }
+}
+
+@Suite struct SegmentationTests {
+    private struct Case: Decodable {
+        let text: String
+        /// In characters, as the original gives them; nil where it stops with a failed assertion.
+        let cuts: [Int]?
+    }
+
+    private static let cases: [Case] = {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../fixtures/segmentation.json")
+        return (try? JSONDecoder().decode([Case].self, from: Data(contentsOf: path))) ?? []
+    }()
+
+    @Test func mathStepsAreThoseOfTheOriginal() {
+        let known = Self.cases.filter { $0.cuts != nil }
+        #expect(known.count >= 300)
+        for one in known { #expect(MathSegmentation().cuts(in: Array(one.text.unicodeScalars)) == one.cuts, "\(one.text.debugDescription)") }
+    }
+
+    @Test func whereTheOriginalFailsStepsStillCoverTheText() {
+        let failed = Self.cases.filter { $0.cuts == nil }
+        #expect(failed.count >= 20)
+        for one in failed {
+            let cuts = MathSegmentation().cuts(in: Array(one.text.unicodeScalars))
+            #expect(cuts.first == 0 && cuts.last == one.text.unicodeScalars.count && cuts == Set(cuts).sorted(), "\(one.text.debugDescription)")
+        }
+        // A few characters are one step; an environment is one formula, whatever is in it.
+        #expect(MathSegmentation().cuts(in: Array("4".unicodeScalars)) == [0, 1])
+        let nested = #"We add the two lines: \begin{align} a. \text{Then $b$. So} \end{align} and get what was to be found."#
+        #expect(MathSegmentation().cuts(in: Array(nested.unicodeScalars)) == [0, nested.count])
+    }
+
+    /// Whatever the text, steps start at 0 and at whole characters, each behind the one before.
+    @Test(arguments: Segmentations.names) func everySegmentationStartsStepsAtCharacters(_ name: String) {
+        var random = SplitMix64(seed: 21)
+        let segmentation = Segmentations.named(MemberName(name)).init(VinePPO())
+        #expect(segmentation.problems.isEmpty && !type(of: segmentation).source.isEmpty)
+        let pieces = ["é is", "Ω. ", "x = 1\n", " $a, b$", "🙂 and so on. ", "\n\n", "Then ", #"\[ y"#, #"\] "#, ", "]
+        for _ in 0..<200 {
+            let text = Array((0..<Int.random(in: 0...40, using: &random)).map { _ in pieces.randomElement(using: &random) ?? "" }.joined().utf8)
+            let starts = segmentation.starts(in: text)
+            #expect(starts.first == 0 && starts == Set(starts).sorted())
+            #expect(starts.allSatisfy { $0 == 0 || $0 < text.count && text[$0] & 0xc0 != 0x80 })
+        }
+        // Bytes that are no text: half a character, then a line.
+        let broken = Array("Twenty characters and more".utf8) + [0xe2, 0x82] + Array("\nAnother line of some length".utf8)
+        #expect(segmentation.starts(in: broken) == [0, name == LineSegmentation.name ? 29 : 28])
     }
 }
 

@@ -36,6 +36,8 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
     @Test func anUnknownTypeNamesTheKnownOnes() {
         #expect(problems("advantage: {type: grop}").first == "unknown advantage type 'grop'; known: \(AdvantageRegistry.all.map { $0.name }.joined(separator: ", "))")
         #expect(problems("expansion: {type: fr4e}").first == "unknown expansion type 'fr4e'; known: fr3e, s_grpo, vineppo")
+        #expect(problems("expansion: {type: fr3e, anchor_score: tokens}") == ["expansion.anchor_score is 'tokens': expected blank_lines, entropy, surprisal"])
+        #expect(problems("expansion: {type: vineppo, segmentation: words}") == ["expansion.segmentation is 'words': expected lines, math"])
         #expect(problems("expansion: {type: fr3e, anchor: 2}").first?.contains("known: anchor_score, anchors, bases") == true)
         #expect(problems("trainable: {type: dora}").first?.contains("known: full, lora") == true)
         #expect(problems("trainable: {type: lora, targets: [q_proj, w_proj]}").first?.contains("known: q_proj") == true)

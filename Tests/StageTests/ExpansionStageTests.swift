@@ -229,7 +229,9 @@ struct JobChain {
         #expect(noJobs.status != 0 && noJobs.errors.contains("jobs.arrow"), "\(noJobs.errors)")
         let chat = try Executable("crux-plan").run(arguments + [repositoryRoot + "/recipes/fr3e.yaml", "--engine", "chat"])
         #expect(chat.status == 2 && chat.errors.contains("--tokenizer"))
+        let paragraphs = try Executable("crux-plan").run(arguments + [repositoryRoot + "/recipes/fr3e.yaml", "--set", "expansion.anchor_score=blank_lines"])
+        #expect(paragraphs.status == 2 && paragraphs.errors.contains("--tokenizer"))
         let lines = try Executable("crux-ingest").run(["--input", fixture("prompts-heldout.jsonl"), "--output", chain.folder("lines")])
-        #expect(lines.status == 2 && lines.errors.contains("--jobs"))
+        #expect(lines.status == 3 && lines.errors.contains("unknown_dialect"))
     }
 }

@@ -375,7 +375,7 @@ let ingest = Executable("crux-ingest")
 
     @Test func usageErrorsExitWith2() throws {
         try expectRefused(2, ["--output", output], "--input")
-        try expectRefused(2, ["--input", "x", "--output", output, "--format", "parquet"], "parquet", "rollouts")
+        try expectRefused(2, ["--input", "x", "--output", output, "--format", "parquet"], "parquet", "shards", "prime_rl")
         try expectRefused(2, ["--input", "x", "--output", output, "--logits", "keep"], "reference")
         try expectRefused(2, ["--input", "x", "--output", output, "--tasks", "2"], "--rank")
         try expectRefused(2, ["--input", "x", "--output", output, "--tasks", "2", "--rank", "2"], "--rank")

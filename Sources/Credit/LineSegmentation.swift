@@ -1,18 +1,17 @@
-/// Cuts a response's text into reasoning steps: one ends behind each separator, unless it is too short.
-package struct ReasoningSteps: Equatable, Sendable {
-    package let separators: [String]
-    package let minimumCharacters: Int
+/// A step ends behind each separator, unless it is too short.
+package struct LineSegmentation: Segmentation {
+    package static let name = "lines"
+    package static let source = "VinePPO for GSM8K, arXiv 2410.01679"
 
-    package init(separators: [String], minimumCharacters: Int) {
-        self.separators = separators
-        self.minimumCharacters = minimumCharacters
-    }
+    private let separators: [String]
+    private let minimumCharacters: Int
+
+    package init(_ method: VinePPO) { (separators, minimumCharacters) = (method.stepSeparators, method.minimumStepCharacters) }
 
     package var problems: [String] {
         separators.isEmpty || separators.contains("") ? ["expansion.step_separators is empty or holds an empty text; expected texts that end a step"] : []
     }
 
-    /// Bytes where steps start, 0 first. Characters are Unicode scalars.
     package func starts(in text: [UInt8]) -> [Int] {
         let ends = separatorEnds(in: text)
         var starts = [0], characters = 0, hasText = false
