@@ -3,11 +3,14 @@ import StageSupport
 
 /// A shard's frames, one by one: the row that each becomes, or why it becomes none.
 struct FrameExaminer: Sendable {
-    let keepLogits: Bool
+    let logits: LogitsMode
+    /// Folder for frames on their way into a copy.
+    let folder: String
+    let memory: PlaneMemory
     let context: StageContext
 
     enum Outcome: Sendable {
-        case accepted(RolloutRow, vocabulary: Int?)
+        case accepted(RolloutRow, vocabulary: Int?, copy: SplitCopy?)
         case rejected(ShardRecord.Rejection)
     }
 
@@ -27,16 +30,19 @@ struct FrameExaminer: Sendable {
             return reject(error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
         } catch let error as Rejection {
             return reject(error.rolloutID, error.reason, error.detail)
+        } catch let error as IOError {
+            throw error
         } catch { return reject(nil, "unreadable_frame", "\(error)") }
     }
 
     private func accept(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> Outcome {
         let stream = try FrameStream(span, in: shard.file, place: place)
         var check = LogitsCheck()
-        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place) { check.see($0, $1, $2) }
-        let row = try RolloutValidation(frame, span: span, keepLogits: keepLogits).row()
+        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place, memory: memory) { check.see($0) }
+        let row = try RolloutValidation(frame, span: span, keepLogits: logits != .drop).row()
         try check.requireFinite(rolloutID: row.rolloutID)
-        return .accepted(row, vocabulary: frame.logits?.vocabulary)
+        let copy = logits == .copy && FrameSplitting.applies(to: frame.logits) ? try SplitCopy(span, in: shard.file, place: place, folder: folder) : nil
+        return .accepted(row, vocabulary: frame.logits?.vocabulary, copy: copy)
     }
 
     static func requireFrames(_ shard: RolloutShard) throws {

@@ -32,8 +32,10 @@ struct IngestCommand: StageCommand {
     @Option(help: "Checkpoint folder (or tokenizer.json), for results that come as text.")
     var tokenizer: String?
 
-    @Option(help: "What becomes of logits: reference (stay where they are), copy (into the output), drop.")
+    @Option(help: "What becomes of logits: reference (stay where they are), copy (into the output, 16-bit ones with their bytes apart), drop.")
     var logits = LogitsMode.reference
+
+    @OptionGroup var memory: MemoryOption
 
     @OptionGroup var options: StageOptions
 
@@ -54,9 +56,11 @@ struct IngestCommand: StageCommand {
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            return try IngestRun(directory: directory, shards: shards, logits: logits, context: context).run()
+            return try IngestRun(directory: directory, shards: shards, logits: logits, memory: planes(context), context: context).run()
         }
     }
+
+    private func planes(_ context: StageContext) -> PlaneMemory { PlaneMemory(budget: memory.bytes, threads: context.threads) }
 
     /// One task joins all: duplicates and gaps show only over the whole.
     private func join(_ files: [String], _ jobs: JobDirectory, _ context: StageContext) throws -> StageSummary {
@@ -72,7 +76,7 @@ struct IngestCommand: StageCommand {
         case .work(let directory):
             let tokenizer = try tokenizer.map { TextTokens(tokenizer: try Tokenizer(path: $0), stopTokens: StopTokens.read($0) ?? []) }
             return try JoinRun(
-                directory: directory, files: files, jobs: jobs, logits: logits, tokenizer: tokenizer, dialects: dialects, context: context
+                directory: directory, files: files, jobs: jobs, logits: logits, memory: planes(context), tokenizer: tokenizer, dialects: dialects, context: context
             ).run()
         }
     }

@@ -25,6 +25,7 @@ struct IngestRun {
     let directory: StageDirectory
     let shards: [String]
     let logits: LogitsMode
+    let memory: PlaneMemory
     let context: StageContext
 
     private var inputs: [Manifest.File] { directory.plan.inputs }
@@ -79,16 +80,16 @@ struct IngestRun {
         let shard = try RolloutShard(path: shards[index])
         try FrameExaminer.requireFrames(shard)
         var record = ShardRecord(input: inputs[index]), seen = Set<String>()
-        let examiner = FrameExaminer(keepLogits: logits != .drop, context: context)
+        let examiner = FrameExaminer(logits: logits, folder: directory.workPath, memory: memory, context: context)
         var table = RolloutTableWriter(path: output, metadata: metadata(of: index))
         var place = try FramePlace(shard, copy: logits == .copy ? directory.file(copyName(index)) : nil)
         try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examiner.examine(shard, entry: $0) }) { entry, outcome in
             switch outcome {
-            case .accepted(let row, _) where !seen.insert(row.rolloutID).inserted:
+            case .accepted(let row, _, _) where !seen.insert(row.rolloutID).inserted:
                 record.rejections.append(duplicate(row.rolloutID, entry, shard.entries[entry], "a second time in this shard, expected each id once"))
-            case .accepted(var row, let vocabulary):
+            case .accepted(var row, let vocabulary, let copy):
                 if let vocabulary { record.vocabularies.insert(vocabulary) }
-                try place.fill(&row)
+                try place.fill(&row, copy)
                 try table.append(row)
                 record.rolloutIDs.append(row.rolloutID)
                 record.trainableTokens += row.lossMask.count { $0 }

@@ -46,27 +46,3 @@ struct RolloutTableWriter {
         try ArrowTableWriter(path: path, table: Tables.rollouts, metadata: metadata)
     }
 }
-
-/// Fills in where a row's frame lies for score to find: in the shard, or in a copy of the frames that is made on the way.
-struct FramePlace {
-    private let shard: RolloutShard
-    private let copy: AtomicFile?
-
-    /// `copy`: path of the copy to make, if any.
-    init(_ shard: RolloutShard, copy path: String?) throws {
-        self.shard = shard
-        copy = try path.map { try AtomicFile($0) }
-    }
-
-    /// The row comes with offset and length of its frame in the shard; a length of 0 says that score needs nothing of it.
-    mutating func fill(_ row: inout RolloutRow) throws {
-        guard row.logitsLength > 0 else { return }
-        guard let copy else { return row.logitsPath = absolutePath(shard.file.path) }
-        let frame = shard.compressed(FrameSpan(offset: Int(row.logitsOffset), length: Int(row.logitsLength)))
-        row.logitsPath = (copy.path as NSString).lastPathComponent
-        row.logitsOffset = Int64(copy.position)
-        try copy.write(frame)
-    }
-
-    func finish() throws { try copy?.commit() }
-}
