@@ -77,9 +77,11 @@ struct KernelBench {
                 ids.withUnsafeMutableBufferPointer { ids in
                     logprobs.withUnsafeMutableBufferPointer { logprobs in
                         var top = crux_top_k(k: topK, count: 0, ids: ids.baseAddress, logprobs: logprobs.baseAddress)
-                        for index in thread * share..<(thread + 1) * share {
-                            var row = form.row(index)
-                            crux_logit_row(&row, 1, Int32(index), UInt32(wanted), topK > 0 ? &top : nil, &stats)
+                        withUnsafeMutablePointer(to: &top) { top in
+                            for index in thread * share..<(thread + 1) * share {
+                                var row = form.row(index)
+                                crux_logit_row(&row, 1, Int32(index), UInt32(wanted), topK > 0 ? top : nil, &stats)
+                            }
                         }
                     }
                 }
@@ -120,7 +122,7 @@ struct KernelBench {
     }
 
     private func report(_ name: String, _ form: Form, wanted: Int = 0, topK: Int = 0) {
-        let time = (0..<3).map { _ in time(form, wanted: wanted, topK: topK) }.min() ?? 1
-        say("  \(name): \(text(elements / time / 1e9)) G logits/s, \(text(Double(form.readBytes) * elements / time / 1e9)) GB/s")
+        let best = (0..<3).map { _ in time(form, wanted: wanted, topK: topK) }.min() ?? 1, bytes = Double(form.readBytes) * elements
+        say("  \(name): \(text(elements / best / 1e9)) G logits/s, \(text(bytes / best / 1e9)) GB/s")
     }
 }

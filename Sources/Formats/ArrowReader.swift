@@ -23,14 +23,39 @@ package struct ArrowTableReader<Row> {
 
     package func forEachRow(_ body: (Row) throws -> Void) throws {
         for index in file.batches {
-            let batch = try file.batch(index)
-            let data = try columns.map { try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable) }
-            for row in 0..<batch.rows {
-                var value = table.make()
-                for (index, data) in data.enumerated() { columns[index].column.read(&value, data, row) }
-                try body(value)
-            }
+            let batch = try file.batch(index), data = try data(of: batch)
+            for row in 0..<batch.rows { try body(value(data, row)) }
+            file.release()
         }
+    }
+
+    private func data(of batch: ArrowBatch) throws -> [ColumnData] {
+        try columns.map { try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable) }
+    }
+
+    private func value(_ data: [ColumnData], _ row: Int) -> Row {
+        var value = table.make()
+        for (index, data) in data.enumerated() { columns[index].column.read(&value, data, row) }
+        return value
+    }
+
+    /// Rows by their number in the file, in ascending order. What was mapped for it does not count against this process afterwards.
+    package func rows(at wanted: [Int]) throws -> [Row] {
+        var rows: [Row] = [], first = 0, next = 0
+        for index in file.batches where next < wanted.count {
+            let batch = try file.batch(index), part = wanted[next...].prefix { $0 < first + batch.rows }
+            rows += try read(batch, part.map { $0 - first })
+            next += part.count
+            first += batch.rows
+        }
+        file.release()
+        return rows
+    }
+
+    private func read(_ batch: ArrowBatch, _ wanted: [Int]) throws -> [Row] {
+        guard !wanted.isEmpty else { return [] }
+        let data = try data(of: batch)
+        return wanted.map { value(data, $0) }
     }
 
     package func rows() throws -> [Row] {
@@ -157,6 +182,9 @@ struct ArrowFile {
             return (sum.0 + nodes, sum.1 + buffers)
         }
     }
+
+    /// Gives back the memory of what has been read.
+    func release() { file.release(0..<file.bytes.count) }
 
     func batch(_ index: Int) throws -> ArrowBatch {
         let block = blocks[index], place = "batch \(index)"

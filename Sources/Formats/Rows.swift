@@ -160,6 +160,8 @@ package struct MetricsRow: Equatable, Sendable {
     package var entropy: Double = 0
     package var rewardMean: Double = 0
     package var trainableTokens: Int64 = 0
+    /// Of these, those that the model was asked about.
+    package var evaluatedTokens: Int64 = 0
     package var seconds: Double = 0
     /// What some methods add: see `Measure`.
     package var rewardMargin: Double?

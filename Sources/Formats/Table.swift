@@ -235,6 +235,7 @@ package enum Tables {
             .float64("entropy", \.entropy),
             .float64("reward_mean", \.rewardMean),
             .int64("trainable_tokens", \.trainableTokens),
+            .int64("evaluated_tokens", \.evaluatedTokens),
             .float64("seconds", \.seconds),
             .float64("reward_margin", \.rewardMargin),
             .float64("reward_accuracy", \.rewardAccuracy),

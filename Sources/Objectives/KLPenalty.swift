@@ -22,6 +22,12 @@ package struct KLPenalty: Codable, Sendable {
         mask.indices.map { mask[$0] ? -coef * estimator.type.evaluate(Double(logprobs[$0]) - Double(reference[$0]), bounded: bounded).value : 0 }
     }
 
+    /// Tokens whose log-probabilities the term depends on, [L].
+    package func reads(_ sequence: SequenceInputs) -> [Bool] {
+        guard isInLoss, sequence.referenceLogprobs != nil, let weights = sequence.klWeights else { return sequence.mask.map { _ in false } }
+        return sequence.mask.indices.map { sequence.mask[$0] && weights[$0] != 0 }
+    }
+
     /// Returns the term and adds its derivative to `gradient`; nothing where it is off or the sequence has no reference.
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> Double {
         guard isInLoss, let reference = sequence.referenceLogprobs, let weights = sequence.klWeights else { return 0 }

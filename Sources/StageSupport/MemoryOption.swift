@@ -1,16 +1,12 @@
 import ArgumentParser
 
-/// The budget of stages that decode logits. What a run holds beside one row of logits for each thread is its tables, and of
-/// split logits a plane for each thread as far as this lets it.
+/// The budget of stages that decode logits. What a run holds beside a row of logits for each thread is its tables, and of split
+/// logits a plane for each thread as far as this lets it.
 package struct MemoryOption: ParsableArguments {
-    @Option(help: "MiB of memory to stay below. Split logits of a rollout too long for it are decoded twice.")
-    package var memory = 512
+    @Option(help: "Memory to stay within, such as 2G: split logits of a rollout too long for it are decoded twice.")
+    package var memory = MemorySize(bytes: 512 << 20)
 
     package init() {}
 
-    package func validate() throws {
-        guard memory >= 1 else { throw ValidationError("--memory is \(memory); it must be at least 1 MiB.") }
-    }
-
-    package var bytes: Int { memory << 20 }
+    package var bytes: Int { memory.bytes }
 }
