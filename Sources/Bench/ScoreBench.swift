@@ -27,9 +27,10 @@ struct ScoreBench {
         say(
             "score, 2 shards of \(Self.rolloutsPerShard) rollouts of \(Self.length) tokens, \(String(format: "%.2f", Double(raw) / 1e9)) GB of bf16 logits each, "
                 + "compressed to \(String(format: "%.2f", Double(stored) / 1e9)) GB (\(String(format: "%.2f", Double(raw) / Double(stored))) to 1):")
-        for (name, flags) in [("two", []), ("one", []), ("split", ["--logits", "copy"])] {
-            let ingest = try ChildProcess("crux-ingest", ["--input", folder + (name == "split" ? "/two" : "/" + name), "--output", folder + "/ingest-" + name] + flags)
-            say("  crux-ingest\(name == "split" ? " --logits copy" : ""), \(name == "one" ? "one shard" : "two shards"): \(describe(ingest.seconds, raw, ingest.peakBytes))")
+        for (name, dump, flags) in [("two", "two", []), ("one", "one", []), ("split", "two", ["--logits", "copy"])] {
+            let ingest = try ChildProcess("crux-ingest", ["--input", folder + "/" + dump, "--output", folder + "/ingest-" + name] + flags)
+            let what = (["crux-ingest"] + flags).joined(separator: " ") + (dump == "one" ? ", both shards in one" : ", two shards")
+            say("  \(what): \(describe(ingest.seconds, raw, ingest.peakBytes))")
         }
         let copies = try Self.shards.indices.map { try size(of: folder + String(format: "/ingest-split/logits-%05d.rollouts.zst", $0)) }.reduce(0, +)
         say("  bytes apart: \(String(format: "%.2f", Double(2 * raw) / Double(copies))) to 1")
@@ -67,12 +68,15 @@ struct ScoreBench {
         for way in found.dropFirst() {
             say("  crux-score, \(way.name): \(describe(way.seconds, raw, way.peakBytes)), \(String(format: "%.2f", way.seconds / zstd)) times zstd's time")
         }
-        say("  two threads are \(String(format: "%.2f", found[2].seconds / two)) times as fast as one, one shard takes \(String(format: "%.2f", found[3].seconds / two)) times as long as two")
+        say(
+            "  two threads are \(String(format: "%.2f", found[2].seconds / two)) times as fast as one, one shard takes "
+                + "\(String(format: "%.2f", found[3].seconds / two)) times as long as two")
     }
 
     private func describe(_ seconds: Double, _ raw: Int, _ peak: Int) -> String {
         let tokens = Double(2 * Self.rolloutsPerShard * Self.length)
-        return "\(String(format: "%.2f", seconds)) s, \(text(tokens / seconds)) tokens/s, \(text(2 * Double(raw) / seconds / 1e9)) GB/s of logits, peak memory \(peak >> 20) MiB"
+        return "\(String(format: "%.2f", seconds)) s, \(text(tokens / seconds)) tokens/s, \(text(2 * Double(raw) / seconds / 1e9)) GB/s of logits, "
+            + "peak memory \(peak >> 20) MiB"
     }
 
     private func decodeByCommand() throws -> Double {

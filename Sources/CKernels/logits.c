@@ -3,14 +3,13 @@
 #include <math.h>
 #include <string.h>
 
-// Sums over a row, with t = (z / T - offset of the largest) in units of ln 2 and e = 2^t: of e, of e t, of e |z / T| (in units of
-// ln 2 as well), of e |z / T| t, and of e^2.
+// Sums over a row, with t = (z - the largest) / T in units of ln 2 and e = 2^t: of e, of e t, of e |z / T| (in units of ln 2 as well),
+// of e |z / T| t, and of e^2.
 enum { CRUX_S, CRUX_W, CRUX_A, CRUX_B, CRUX_Q, CRUX_MOMENTS };
 
 typedef struct {
     double sums[CRUX_MOMENTS];
     float maximum;      // of z
-    float offset;       // t = z * scale + offset, scale = log2(e) / T
 } crux_moments;
 
 enum { CRUX_SAW_NAN = 1, CRUX_SAW_POSITIVE_INFINITY = 2, CRUX_SAW_FINITE = 4 };
@@ -107,16 +106,14 @@ static double roundoff(crux_dtype dtype) { return dtype == CRUX_BF16 ? 0x1p-8 : 
 
 // What the sums say, from units of ln 2 to nats. Differences to the largest logit are taken before anything is multiplied by the
 // temperature: of two numbers of the size of the logits the digits would be lost.
-static void finish(const crux_logits *row, const crux_moments *moments, float scale, float inverse_temperature, int32_t sampled, crux_row_stats *out) {
-    const double *sums = moments->sums, s = sums[CRUX_S], mean = sums[CRUX_W] / s, magnitude = sums[CRUX_A] / s * M_LN2;
-    const double peak = (double)moments->maximum * scale + moments->offset;       // the largest logit's t: 0, but for rounding
-    const double log_s = log(s), distance = log_s - peak * M_LN2;                 // of the log-sum-exp from the largest
+static void finish(const crux_logits *row, const crux_moments *moments, float inverse_temperature, int32_t sampled, crux_row_stats *out) {
+    const double *sums = moments->sums, s = sums[CRUX_S], log_s = log(s), magnitude = sums[CRUX_A] / s * M_LN2;
     const double z = crux_logit(row, (size_t)sampled), maximum = moments->maximum, u = roundoff(row->dtype);
     out->status = CRUX_ROW_OK;
     out->maximum = maximum * inverse_temperature;
-    out->log_sum_exp = out->maximum + distance;
-    out->entropy = fmin(fmax(log_s - mean * M_LN2, 0.0), log((double)row->n));
-    out->logprob = (z - maximum) * inverse_temperature - distance;
+    out->log_sum_exp = out->maximum + log_s;
+    out->entropy = fmin(fmax(log_s - sums[CRUX_W] / s * M_LN2, 0.0), log((double)row->n));
+    out->logprob = (z - maximum) * inverse_temperature - log_s;
     out->sum_p_squared = sums[CRUX_Q] / (s * s);
     // |log p| = log s - t ln 2.
     out->entropy_noise = u * (magnitude * (log_s + out->entropy) - sums[CRUX_B] / s * M_LN2 * M_LN2);
@@ -134,7 +131,7 @@ void crux_logit_row(
     if (top != NULL) top->count = 0;
     crux_row_status status = moments(row, scale, wanted, top, &sums);
     // A NaN shows in the sums. So do logits too large for float32 once they are multiplied: those the slow kernel can do.
-    if (status == CRUX_ROW_OK && !isfinite(sums.sums[CRUX_W])) {
+    if (status == CRUX_ROW_OK && !isfinite(sums.sums[CRUX_W] + sums.sums[CRUX_B])) {
         status = crux_scan_logits(row);
         if (status == CRUX_ROW_OK) { crux_logit_row_reference(row, inverse_temperature, sampled, top, out); return; }
     }
@@ -142,6 +139,6 @@ void crux_logit_row(
         *out = (crux_row_stats){NAN, NAN, NAN, NAN, NAN, NAN, NAN, status};
         return;
     }
-    finish(row, &sums, scale, inverse_temperature, sampled, out);
+    finish(row, &sums, inverse_temperature, sampled, out);
     if (top != NULL) name_top_k(top, inverse_temperature, out);
 }

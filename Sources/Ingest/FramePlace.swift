@@ -17,7 +17,9 @@ struct FramePlace {
         guard row.logitsLength > 0 else { return }
         guard let copy else { return row.logitsPath = absolutePath(shard.file.path) }
         let begin = copy.position
-        if let split { try split.append(to: copy) } else {
+        if let split {
+            try split.append(to: copy)
+        } else {
             try copy.write(shard.compressed(FrameSpan(offset: Int(row.logitsOffset), length: Int(row.logitsLength))))
         }
         row.logitsPath = (copy.path as NSString).lastPathComponent

@@ -7,12 +7,12 @@ import Testing
 @Suite struct SplitLogitsTests {
     private let folder: TemporaryDirectory
     private var path: String { folder("x.rollouts.zst") }
-    private static let rows = 3
-    private static let vocabulary = 11
+    static let rows = 3
+    static let vocabulary = 11
 
     init() throws { folder = try TemporaryDirectory() }
 
-    private static let bits: [UInt16] = (0..<rows * vocabulary).map { UInt16(truncatingIfNeeded: 0x3f00 + $0 * 331) & 0x7f7f }
+    static let bits: [UInt16] = (0..<rows * vocabulary).map { UInt16(truncatingIfNeeded: 0x3f00 + $0 * 331) & 0x7f7f }
 
     /// Every bit of every element, row by row.
     private func read(memory: Int, file: String? = nil, place: String = "") throws -> (frame: RolloutFrame, rows: [[UInt16]]) {
@@ -57,15 +57,15 @@ import Testing
     }
 
     /// Tensors by hand: names, types, shapes and bytes as a producer may lay them out.
-    private struct Part {
+    struct Part: Sendable {
         var name: String
         var dtype = DType.u8
         var shape = [SplitLogitsTests.rows, SplitLogitsTests.vocabulary]
         var bytes: [UInt8]
     }
 
-    private static let high = bits.map { UInt8($0 >> 8) }
-    private static let low = bits.map { UInt8(truncatingIfNeeded: $0) }
+    static let high = bits.map { UInt8($0 >> 8) }
+    static let low = bits.map { UInt8(truncatingIfNeeded: $0) }
 
     private func blob(_ logits: [Part], metadata: [String: String] = [:]) -> [UInt8] {
         let frame = rollout(.bf16, split: true)
@@ -90,7 +90,7 @@ import Testing
         let testDescription: String
         let kind: FrameError.Kind
         let found: String
-        fileprivate let parts: @Sendable () -> [Part]
+        let parts: @Sendable () -> [Part]
         var metadata: [String: String] = [:]
     }
 
@@ -111,7 +111,7 @@ import Testing
             parts: { [Part(name: "logits_high", shape: [33, 1], bytes: high), Part(name: "logits_low", shape: [33, 1], bytes: low)] }),
         Fault(testDescription: "halves of float32", kind: .dtype, found: "logits_dtype 'f32'", parts: { pair }, metadata: ["logits_dtype": "f32"]),
     ]
-    private static let pair = [Part(name: "logits_high", bytes: high), Part(name: "logits_low", bytes: low)]
+    static let pair = [Part(name: "logits_high", bytes: high), Part(name: "logits_low", bytes: low)]
 
     @Test(arguments: faults) func halvesThatDoNotBelongTogetherAreRefused(_ fault: Fault) throws {
         try writeShard(blobs: [blob(fault.parts(), metadata: fault.metadata)], to: path)
