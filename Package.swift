@@ -52,7 +52,7 @@ let package = Package(
         // ground
         library("CKernels"),
         library("Randomness"),
-        library("Formats", ["CZstd", "CCrypto"]),
+        library("Formats", ["CSystem", "CZstd", "CCrypto", "CKernels"]),
 
         // kernels
         library("Optimizers", ["CKernels"]),
@@ -95,7 +95,7 @@ let package = Package(
         tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Randomness"]),
         tests("Tokenizer", ["Tokenizer"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
-        tests("Stage", ["StageSupport", "Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
+        tests("Stage", ["CKernels", "StageSupport", "Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]
 )

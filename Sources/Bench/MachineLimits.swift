@@ -15,7 +15,7 @@ struct MachineLimits {
     }
 
     /// Best of five passes over 1 GiB that no cache holds, all threads together.
-    private static func readBandwidth(_ threads: Int) -> Double {
+    static func readBandwidth(_ threads: Int) -> Double {
         let buffer = Buffer(1 << 28), piece = buffer.count / threads, compute = Compute(threads: threads)
         let times = (0..<5).map { _ in
             seconds { compute.forEach(threads) { _ = crux_read_bandwidth_probe(buffer.pointer + $0 * piece, 4 * piece) } }

@@ -1,4 +1,3 @@
-import CKernels
 import Formats
 import Foundation
 
@@ -56,11 +55,10 @@ struct StageBench {
                 + "peak memory \(process.peakBytes >> 20) MiB")
     }
 
-    /// Logits: a few likely tokens over normal noise, as a language model's are.
     private func makeDump(_ path: String, rollouts: Int, length: Int, logits: Bool) throws {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         let writers = try (0..<threads).map { try RolloutShardWriter(path: path + "/rollouts-0000\($0).rollouts.zst") }
-        let block = logits ? logitsBlock(rows: 16) : []
+        let source = logits ? MadeUpLogits(vocabulary: Self.vocabulary) : nil
         for index in 0..<rollouts {
             var frame = RolloutFrame()
             frame.metadata = ["rollout_id": "r\(index)", "group_id": "g\(index / 8)", "reward": index % 3 == 0 ? "1" : "0"]
@@ -68,21 +66,9 @@ struct StageBench {
             frame.lossMask = (0..<length + 8).map { $0 >= 8 }
             frame.rolloutLogprobs = frame.lossMask.map { $0 ? -0.5 : 0 }
             if logits { frame.logits = LogitsInfo(dtype: .bf16, rows: length, vocabulary: Self.vocabulary) }
-            let data = logits ? Array((0..<length / 16).map { _ in block }.joined()) : []
+            let data = source?.rows(length).withUnsafeBytes { Array($0) } ?? []
             try writers[index % threads].append(frame, logits: data)
         }
         for writer in writers { try writer.finish() }
-    }
-
-    private func logitsBlock(rows: Int) -> [UInt8] {
-        var state: UInt64 = 1
-        func uniform() -> Float {
-            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-            return Float(state >> 40) / Float(1 << 24)
-        }
-        let row = (0..<rows * Self.vocabulary).map { index in (uniform() + uniform() + uniform() + uniform() - 2) * 3 + (index % 9973 == 0 ? 12 : 0) }
-        var half = [UInt16](repeating: 0, count: row.count)
-        crux_f32_to_bf16(row, &half, row.count)
-        return half.withUnsafeBytes { Array($0) }
     }
 }

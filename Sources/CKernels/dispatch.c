@@ -2,13 +2,15 @@
 #include "ckernels.h"
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 typedef struct {
-    void (*logit_row)(const void *, crux_dtype, size_t, float, int32_t, crux_row_stats *);
-    crux_row_status (*scan_row)(const void *, crux_dtype, size_t);
     void (*bf16_to_f32)(const uint16_t *, float *, size_t);
     void (*f16_to_f32)(const uint16_t *, float *, size_t);
     void (*f32_to_bf16)(const float *, uint16_t *, size_t);
+    void (*split_bytes)(const void *, uint8_t *, uint8_t *, size_t);
     float (*rmsnorm_forward)(const float *, const float *, float *, size_t, float);
     void (*rmsnorm_backward)(const float *, const float *, const float *, float, float *, float *, size_t);
     void (*swiglu_forward)(const float *, const float *, float *, size_t);
@@ -30,54 +32,13 @@ typedef struct {
 static inline uint32_t crux_float_to_bits(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
 static inline float crux_bits_to_float(uint32_t b) { float x; memcpy(&x, &b, 4); return x; }
 
-// Running sums of a row relative to the largest value seen so far; see `sums` in the body.
-typedef struct { double s, w, a, b; float reference; } crux_row_accumulator;
-
-static crux_row_accumulator crux_row_start(void) { return (crux_row_accumulator){0, 0, 0, 0, -INFINITY}; }
-
-// Moves the sums to a larger reference: e shrinks by exp(old - new), d by the difference.
-static void crux_row_raise(crux_row_accumulator *t, float maximum) {
-    if (!(maximum > t->reference)) return;
-    if (t->s > 0) {
-        const double shift = (double)t->reference - (double)maximum, factor = exp(shift);
-        t->w = factor * (t->w + shift * t->s);
-        t->b = factor * (t->b + shift * t->a);
-        t->s *= factor;
-        t->a *= factor;
-    }
-    t->reference = maximum;
-}
-
-static void crux_row_fail(crux_row_stats *out, crux_row_status status) {
-    *out = (crux_row_stats){NAN, NAN, NAN, NAN, NAN, NAN, status};
-}
-
-static double crux_roundoff(crux_dtype dtype) {
-    return dtype == CRUX_BF16 ? 0x1p-8 : dtype == CRUX_F16 ? 0x1p-11 : 0x1p-24;
-}
-
-// `z` is the sampled token's logit over the temperature.
-static void crux_row_finish(const crux_row_accumulator *t, crux_dtype dtype, size_t n, double z, crux_row_stats *out) {
-    if (!(t->s > 0)) { crux_row_fail(out, CRUX_ROW_EMPTY); return; }
-    const double log_s = log(t->s), u = crux_roundoff(dtype);
-    const double entropy = fmin(fmax(log_s - t->w / t->s, 0.0), log((double)n));
-    const double mean_magnitude = t->a / t->s;
-    out->status = CRUX_ROW_OK;
-    out->maximum = t->reference;
-    out->log_sum_exp = t->reference + log_s;
-    out->entropy = entropy;
-    out->logprob = z - t->reference - log_s;
-    // |log p| = log S - d, because d <= 0 and log S >= 0.
-    out->entropy_noise = u * (mean_magnitude * (log_s + entropy) - t->b / t->s);
-    out->logprob_noise = u * ((isinf(z) ? 0.0 : fabs(z)) + mean_magnitude);
-}
-
 // Plain: whatever the compiler's base instruction set is (SSE2 on x86-64, NEON on arm64).
 #define NAME(x) plain_##x
 #include "kernels_body.inc"
 #undef NAME
 
 #if defined(__x86_64__)
+#define F16C
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi,bmi2"))), apply_to = function)
 #define NAME(x) avx2_##x
 #include "kernels_body.inc"
@@ -123,13 +84,10 @@ void crux_set_instruction_set(crux_instruction_set set) {
 
 crux_instruction_set crux_current_instruction_set(void) { return chosen_set; }
 
-void crux_logit_row(const void *row, crux_dtype dtype, size_t n, float inverse_temperature, int32_t sampled, crux_row_stats *out) {
-    chosen->logit_row(row, dtype, n, inverse_temperature, sampled, out);
-}
-crux_row_status crux_scan_row(const void *row, crux_dtype dtype, size_t n) { return chosen->scan_row(row, dtype, n); }
 void crux_bf16_to_f32(const uint16_t *x, float *y, size_t n) { chosen->bf16_to_f32(x, y, n); }
 void crux_f16_to_f32(const uint16_t *x, float *y, size_t n) { chosen->f16_to_f32(x, y, n); }
 void crux_f32_to_bf16(const float *x, uint16_t *y, size_t n) { chosen->f32_to_bf16(x, y, n); }
+void crux_split_bytes(const void *x, uint8_t *high, uint8_t *low, size_t n) { chosen->split_bytes(x, high, low, n); }
 float crux_rmsnorm_forward(const float *x, const float *weight, float *y, size_t n, float epsilon) {
     return chosen->rmsnorm_forward(x, weight, y, n, epsilon);
 }

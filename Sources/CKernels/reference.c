@@ -4,44 +4,72 @@
 #include <math.h>
 #include <string.h>
 
-static double element(const void *row, crux_dtype dtype, size_t i) {
+static float element(const crux_logits *row, size_t i) {
+    if (row->dtype == CRUX_F32) return ((const float *)row->values)[i];
+    const uint16_t half = row->low == NULL ? ((const uint16_t *)row->values)[i] : (uint16_t)(((const uint8_t *)row->values)[i] << 8 | row->low[i]);
     float value = 0;
-    if (dtype == CRUX_F32) return ((const float *)row)[i];
-    if (dtype == CRUX_BF16) crux_bf16_to_f32((const uint16_t *)row + i, &value, 1);
-    else crux_f16_to_f32((const uint16_t *)row + i, &value, 1);
+    if (row->dtype == CRUX_BF16) crux_bf16_to_f32(&half, &value, 1);
+    else crux_f16_to_f32(&half, &value, 1);
     return value;
 }
 
-void crux_logit_row_reference(const void *row, crux_dtype dtype, size_t n, float inverse_temperature, int32_t sampled, crux_row_stats *out) {
-    *out = (crux_row_stats){NAN, NAN, NAN, NAN, NAN, NAN, CRUX_ROW_OK};
+// The largest element below the last one taken, in the order of value and then of place; n where there is none.
+static size_t next_largest(const crux_logits *row, float last, size_t last_id, int first) {
+    size_t best = row->n;
+    for (size_t i = 0; i < row->n; i++) {
+        const float z = element(row, i);
+        const int follows = first || z < last || (z == last && i > last_id);
+        if (follows && z > -INFINITY && (best == row->n || z > element(row, best))) best = i;
+    }
+    return best;
+}
+
+static void reference_top_k(const crux_logits *row, float inverse_temperature, double log_sum_exp, crux_top_k *top) {
+    float last = 0;
+    size_t id = 0;
+    for (top->count = 0; top->count < top->k; top->count++) {
+        id = next_largest(row, last, id, top->count == 0);
+        if (id == row->n) return;
+        last = element(row, id);
+        top->ids[top->count] = (int32_t)id;
+        top->logprobs[top->count] = (float)((double)last * inverse_temperature - log_sum_exp);
+    }
+}
+
+void crux_logit_row_reference(const crux_logits *row, float inverse_temperature, int32_t sampled, crux_top_k *top, crux_row_stats *out) {
+    *out = (crux_row_stats){NAN, NAN, NAN, NAN, NAN, NAN, NAN, CRUX_ROW_OK};
     double maximum = -INFINITY;
     int positive = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double z = element(row, dtype, i);
+    for (size_t i = 0; i < row->n; i++) {
+        const double z = element(row, i);
         if (isnan(z)) { out->status = CRUX_ROW_NAN; return; }
         positive |= z == INFINITY;
         if (z * inverse_temperature > maximum) maximum = z * inverse_temperature;
     }
     if (positive) { out->status = CRUX_ROW_POSITIVE_INFINITY; return; }
     if (maximum == -INFINITY) { out->status = CRUX_ROW_EMPTY; return; }
-    double total = 0, entropy = 0, magnitude = 0, noise = 0;
-    for (size_t i = 0; i < n; i++) total += exp(element(row, dtype, i) * inverse_temperature - maximum);
-    const double lse = maximum + log(total);
-    for (size_t i = 0; i < n; i++) {
-        const double z = element(row, dtype, i) * inverse_temperature, p = exp(z - lse);
+    double total = 0, entropy = 0, magnitude = 0, noise = 0, squared = 0;
+    for (size_t i = 0; i < row->n; i++) total += exp((double)element(row, i) * inverse_temperature - maximum);
+    // Differences to the maximum first: of numbers of the size of the logits the last digits would be lost.
+    const double log_total = log(total);
+    for (size_t i = 0; i < row->n; i++) {
+        const double z = (double)element(row, i) * inverse_temperature, log_p = z - maximum - log_total, p = exp(log_p);
         if (p == 0) continue;
-        entropy -= p * (z - lse);
+        entropy -= p * log_p;
         magnitude += p * fabs(z);
-        noise -= p * fabs(z) * (z - lse);
+        noise -= p * fabs(z) * log_p;
+        squared += p * p;
     }
-    const double u = dtype == CRUX_BF16 ? 0x1p-8 : dtype == CRUX_F16 ? 0x1p-11 : 0x1p-24;
-    const double z = element(row, dtype, (size_t)sampled) * inverse_temperature;
+    const double u = row->dtype == CRUX_BF16 ? 0x1p-8 : row->dtype == CRUX_F16 ? 0x1p-11 : 0x1p-24;
+    const double z = (double)element(row, (size_t)sampled) * inverse_temperature;
     out->maximum = maximum;
-    out->log_sum_exp = lse;
+    out->log_sum_exp = maximum + log_total;
     out->entropy = entropy;
-    out->logprob = z - lse;
+    out->logprob = z - maximum - log_total;
+    out->sum_p_squared = squared;
     out->entropy_noise = u * (noise + magnitude * entropy);
     out->logprob_noise = u * ((isinf(z) ? 0.0 : fabs(z)) + magnitude);
+    if (top != NULL) reference_top_k(row, inverse_temperature, out->log_sum_exp, top);
 }
 
 void crux_f32_to_f16(const float *x, uint16_t *y, size_t n) {

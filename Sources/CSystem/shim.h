@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -13,5 +14,14 @@ static inline void crux_keep_freed_memory(void) {
 #if defined(__GLIBC__)
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
+
+// A file in a folder that never has a name there; -1 where the file system can't. (The flag is the kernel's own: headers hide it.)
+static inline int crux_open_unnamed(const char *folder) {
+#if defined(__linux__)
+    return open(folder, 020000000 | O_DIRECTORY | O_RDWR | O_CLOEXEC, 0600);
+#else
+    return -1;
 #endif
 }

@@ -47,6 +47,11 @@ package final class FrameStream {
         ZSTD_freeDCtx(context)
     }
 
+    /// The same frame from its beginning.
+    func again() throws -> FrameStream {
+        try FrameStream(UnsafeRawBufferPointer(start: input.src, count: input.size), file: file, place: place, mapping: mapping, offset: offset)
+    }
+
     private func release() {
         mapping?.release(offset + released..<offset + input.pos)
         released = input.pos

@@ -90,21 +90,6 @@ package struct RolloutShard: Sendable {
     }
 }
 
-/// Shape and type of a rollout's raw logits, [rows, vocabulary]; row k produced the k-th masked-in token.
-package struct LogitsInfo: Equatable, Sendable {
-    package let dtype: DType
-    package let rows: Int
-    package let vocabulary: Int
-
-    package init(dtype: DType, rows: Int, vocabulary: Int) {
-        self.dtype = dtype
-        self.rows = rows
-        self.vocabulary = vocabulary
-    }
-
-    package var rowBytes: Int { vocabulary * dtype.size }
-}
-
 /// One rollout as a producer wrote it, without its logits.
 package struct RolloutFrame: Sendable {
     package var metadata: [String: String] = [:]
@@ -125,17 +110,17 @@ package struct RolloutFrame: Sendable {
 
 /// Reads a frame tensor by tensor, in the order of its bytes, whichever that is.
 package struct RolloutFrameReader {
-    /// Sees each logits row, once, in order.
-    package typealias LogitsRow = (_ info: LogitsInfo, _ row: Int, _ bytes: UnsafeRawBufferPointer) throws -> Void
-
     /// Far above any context length; below what could hurt.
     package static let maximumTokens = 1 << 24
     package static let maximumTopK = 1 << 16
 
-    /// Memory: the small tensors and one row of logits, never the matrix. Lengths and shapes are checked against each
-    /// other before anything large is decoded. Pass no `logitsRow` to let logits go by unseen.
-    package static func read(_ stream: FrameStream, file: String, place: String, logitsRow: LogitsRow?) throws -> RolloutFrame {
-        let reader = RolloutFrameReader(stream: stream, file: file, place: place)
+    /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory` lets it.
+    /// Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow` to let logits go
+    /// by unseen.
+    package static func read(
+        _ stream: FrameStream, file: String, place: String, memory: PlaneMemory = PlaneMemory(limit: 0), logitsRow: LogitsRow.Consumer?
+    ) throws -> RolloutFrame {
+        let reader = RolloutFrameReader(stream: stream, file: file, place: place, memory: memory)
         let header = try reader.header()
         do {
             return try reader.frame(header, logitsRow)
@@ -148,17 +133,25 @@ package struct RolloutFrameReader {
     private let stream: FrameStream
     private let file: String
     private let place: String
+    private let memory: PlaneMemory
+
+    /// Header of the blob that the stream stands before.
+    static func header(_ stream: FrameStream, file: String, place: String) throws -> SafetensorsHeader {
+        try RolloutFrameReader(stream: stream, file: file, place: place, memory: PlaneMemory(limit: 0)).header()
+    }
 
     private func fail(_ kind: FrameError.Kind, _ found: String, _ expected: String) -> FrameError {
         FrameError(kind, file, place, found: found, expected: expected)
     }
 
-    private func frame(_ header: SafetensorsHeader, _ logitsRow: LogitsRow?) throws -> RolloutFrame {
+    private func frame(_ header: SafetensorsHeader, _ logitsRow: LogitsRow.Consumer?) throws -> RolloutFrame {
         try checkSize(header)
         try checkShapes(header)
         var frame = RolloutFrame()
         frame.metadata = header.metadata
-        for tensor in header.tensors { try take(tensor, into: &frame, logitsRow) }
+        frame.logits = try logits(header)
+        let logits = frame.logits.map { LogitsReading($0, from: stream, memory: memory, consume: logitsRow) }
+        for tensor in header.tensors { try take(tensor, into: &frame, logits) }
         try stream.expectEnd()
         return frame
     }
@@ -215,7 +208,7 @@ package struct RolloutFrameReader {
             let count = try vector(tensor)
             guard count == length else { throw fail(.length, "\(count) entries in '\(name)'", "\(length), one for each of token_ids") }
         }
-        for name in ["logits", "topk_token_ids", "topk_logprobs"] {
+        for name in ["logits", "logits_high", "logits_low", "topk_token_ids", "topk_logprobs"] {
             guard let tensor = header[name] else { continue }
             guard tensor.shape.count == 2, tensor.shape[0] <= length, tensor.shape[1] > 0, tensor.shape[1] <= 1 << 24 else {
                 throw fail(.shape, "'\(name)' of shape \(tensor.shape)", "[trainable tokens, width] with at most \(length) rows")
@@ -228,6 +221,22 @@ package struct RolloutFrameReader {
         guard ids == logprobs, (ids?[1] ?? 0) <= Self.maximumTopK else {
             throw fail(.shape, "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")", "both, of one shape")
         }
+    }
+
+    /// What the header says about the logits, whole or in planes.
+    private func logits(_ header: SafetensorsHeader) throws -> LogitsInfo? {
+        let whole = header["logits"], high = header["logits_high"], low = header["logits_low"]
+        guard (high == nil) == (low == nil) else {
+            throw fail(.missing, "no tensor '\(high == nil ? "logits_high" : "logits_low")'", "both planes of split logits or none")
+        }
+        guard let high, let low else { return whole.map { LogitsInfo(dtype: $0.dtype, rows: $0.shape[0], vocabulary: $0.shape[1]) } }
+        guard whole == nil else { throw fail(.shape, "'logits' beside 'logits_high' and 'logits_low'", "logits in one form") }
+        guard high.shape == low.shape else { throw fail(.shape, "logits_high \(high.shape) and logits_low \(low.shape)", "both of one shape") }
+        let name = header.metadata[LogitsInfo.typeKey] ?? "bf16"
+        guard let dtype = LogitsInfo.splitTypes[name] else {
+            throw fail(.dtype, "\(LogitsInfo.typeKey) '\(name)'", LogitsInfo.splitTypes.keys.sorted().joined(separator: " or ") + " for split logits")
+        }
+        return LogitsInfo(dtype: dtype, rows: high.shape[0], vocabulary: high.shape[1], isSplit: true)
     }
 
     private func checkDType(_ tensor: TensorInfo) throws {
@@ -245,7 +254,7 @@ package struct RolloutFrameReader {
 
     private static let dtypes: [String: [DType]] = [
         "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
-        "topk_token_ids": [.i32], "topk_logprobs": [.f32], "values": [.f32], "reference_logprobs": [.f32],
+        "logits_high": [.u8], "logits_low": [.u8], "topk_token_ids": [.i32], "topk_logprobs": [.f32], "values": [.f32], "reference_logprobs": [.f32],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
@@ -253,7 +262,7 @@ package struct RolloutFrameReader {
         return tensor.shape[0]
     }
 
-    private func take(_ tensor: TensorInfo, into frame: inout RolloutFrame, _ logitsRow: LogitsRow?) throws {
+    private func take(_ tensor: TensorInfo, into frame: inout RolloutFrame, _ logits: LogitsReading?) throws {
         switch tensor.name {
         case "token_ids": frame.tokenIDs = try elements(tensor)
         case "loss_mask": frame.lossMask = try mask(tensor)
@@ -264,10 +273,7 @@ package struct RolloutFrameReader {
             frame.topkTokenIDs = try elements(tensor)
             frame.topk = tensor.shape[1]
         case "topk_logprobs": frame.topkLogprobs = try elements(tensor)
-        case "logits":
-            let info = LogitsInfo(dtype: tensor.dtype, rows: tensor.shape[0], vocabulary: tensor.shape[1])
-            frame.logits = info
-            try streamLogits(info, logitsRow)
+        case "logits", "logits_high", "logits_low": try logits?.take(tensor)
         default: try stream.skip(tensor.end - tensor.begin)
         }
     }
@@ -286,15 +292,5 @@ package struct RolloutFrameReader {
         let raw = try bytes(tensor.elementCount, tensor.name)
         guard let odd = raw.first(where: { $0 > 1 }) else { return raw.map { $0 == 1 } }
         throw fail(.value, "a loss_mask entry of \(odd)", "0 or 1")
-    }
-
-    private func streamLogits(_ info: LogitsInfo, _ logitsRow: LogitsRow?) throws {
-        guard let logitsRow else { return try stream.skip(info.rows * info.rowBytes) }
-        let row = UnsafeMutableRawBufferPointer.allocate(byteCount: info.rowBytes, alignment: 64)
-        defer { row.deallocate() }
-        for index in 0..<info.rows {
-            try stream.read(into: row)
-            try logitsRow(info, index, UnsafeRawBufferPointer(row))
-        }
     }
 }

@@ -1,5 +1,16 @@
+import CKernels
 import CZstd
 import Foundation
+
+/// The two bytes of 16-bit elements, apart. The high ones repeat and shrink to less than half; the low ones are as good as random,
+/// and zstd passes over them at the speed of a copy.
+enum SplitBytes {
+    static func planes(of elements: UnsafeRawBufferPointer) -> (high: [UInt8], low: [UInt8]) {
+        var high = [UInt8](repeating: 0, count: elements.count / 2), low = high
+        if let first = elements.baseAddress { crux_split_bytes(first, &high, &low, high.count) }
+        return (high, low)
+    }
+}
 
 /// Writes a rollout shard: one zstd frame with checksum and content size for each rollout.
 package struct RolloutShardWriter {
@@ -11,7 +22,7 @@ package struct RolloutShardWriter {
         self.level = level
     }
 
-    /// `logits` holds rows·vocabulary elements of `frame.logits`' type, row by row.
+    /// `logits` holds rows·vocabulary elements of `frame.logits`' type, row by row; they are stored as that says, whole or split.
     package func append(_ frame: RolloutFrame, logits: [UInt8] = []) throws {
         try append(blob: try Self.blob(frame, logits: logits))
     }
@@ -24,7 +35,9 @@ package struct RolloutShardWriter {
     /// The safetensors blob of a rollout, uncompressed.
     package static func blob(_ frame: RolloutFrame, logits: [UInt8] = []) throws -> [UInt8] {
         let parts = parts(frame, logits)
-        let header = SafetensorsHeader(laying: parts.map(\.info), metadata: frame.metadata)
+        var metadata = frame.metadata
+        metadata[LogitsInfo.typeKey] = frame.logits?.typeName ?? metadata[LogitsInfo.typeKey]
+        let header = SafetensorsHeader(laying: parts.map(\.info), metadata: metadata)
         return header.encoded() + parts.flatMap(\.bytes)
     }
 
@@ -49,16 +62,23 @@ package struct RolloutShardWriter {
         func matrix<T>(_ name: String, _ dtype: DType, _ values: [T]?) -> Part? {
             values.map { Part(name, dtype, [$0.count / max(1, frame.topk), frame.topk], $0.withUnsafeBytes { Array($0) }) }
         }
-        return [
+        let beforeLogits = [
             vector("token_ids", .i32, frame.tokenIDs),
             vector("rollout_logprobs", .f32, frame.rolloutLogprobs),
             vector("values", .f32, frame.values),
             vector("reference_logprobs", .f32, frame.referenceLogprobs),
             matrix("topk_token_ids", .i32, frame.topkTokenIDs),
             matrix("topk_logprobs", .f32, frame.topkLogprobs),
-            frame.logits.map { Part("logits", $0.dtype, [$0.rows, $0.vocabulary], logits) },
-            vector("loss_mask", .u8, frame.lossMask.map { UInt8($0 ? 1 : 0) }),
-        ].compactMap { $0 }
+        ]
+        let mask = vector("loss_mask", .u8, frame.lossMask.map { UInt8($0 ? 1 : 0) })
+        return beforeLogits.compactMap { $0 } + (frame.logits.map { Self.parts($0, logits) } ?? []) + [mask].compactMap { $0 }
+    }
+
+    private static func parts(_ info: LogitsInfo, _ logits: [UInt8]) -> [Part] {
+        let shape = [info.rows, info.vocabulary]
+        guard info.isSplit else { return [Part("logits", info.dtype, shape, logits)] }
+        let planes = logits.withUnsafeBytes { SplitBytes.planes(of: $0) }
+        return [Part("logits_high", .u8, shape, planes.high), Part("logits_low", .u8, shape, planes.low)]
     }
 
     private static func compress(_ blob: [UInt8], level: Int32, file: String) throws -> [UInt8] {

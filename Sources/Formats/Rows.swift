@@ -69,6 +69,10 @@ package struct ScoreRow: Equatable, Sendable {
     /// Over the whole vocabulary, of the state before the token: KL(policy || reference) and Σ π Q.
     package var referenceKL: [Float]?
     package var expectedQ: [Float]?
+    /// Where asked for: Σ p², and the k most likely tokens of each position, [L * k] (-1 where fewer are possible).
+    package var sumPSquared: [Float]?
+    package var topkTokenIDs: [Int32]?
+    package var topkLogprobs: [Float]?
     package init() {}
 }
 

@@ -58,6 +58,9 @@ extension Column {
     package static func listInt32(_ name: String, _ path: any Path<Row, [Int32]>) -> Column {
         make(name, .list(.int32), path, { $0.append(list: $1) }, { $0.list($1, of: Int32.self) })
     }
+    package static func listInt32(_ name: String, _ path: any Path<Row, [Int32]?>) -> Column {
+        optional(name, .list(.int32), path, { $0.append(list: $1) }, { $0.list($1, of: Int32.self) })
+    }
     package static func listBool(_ name: String, _ path: any Path<Row, [Bool]>) -> Column {
         make(name, .list(.bool), path, { $0.append(bits: $1) }, { $0.bools($1) })
     }
@@ -76,6 +79,8 @@ package struct Table<Row>: Sendable {
     package let make: @Sendable () -> Row
     /// Roughly how many bytes a row adds to a batch: batches are cut by it, so files have the same bytes on every run.
     let weight: @Sendable (Row) -> Int
+
+    package func adding(_ more: [Column<Row>]) -> Table { Table(name: name, columns: columns + more, make: make, weight: weight) }
 }
 
 /// Every table of the contract, written down once: names, types and order. A newcomer adds a column as one line.
@@ -138,7 +143,11 @@ package enum Tables {
             .listFloat32("reference_kl", \.referenceKL),
             .listFloat32("expected_q", \.expectedQ),
         ],
-        make: { ScoreRow() }, weight: { $0.entropy?.count ?? $0.oldLogprobs?.count ?? 16 })
+        make: { ScoreRow() }, weight: { ($0.entropy?.count ?? $0.oldLogprobs?.count ?? 16) + ($0.topkTokenIDs?.count ?? 0) })
+
+    /// Columns of scores that are there only when asked for.
+    package static let sumPSquared = Column<ScoreRow>.listFloat32("sum_p_squared", \.sumPSquared)
+    package static let topK = [Column<ScoreRow>.listInt32("topk_token_ids", \.topkTokenIDs), .listFloat32("topk_logprobs", \.topkLogprobs)]
 
     package static let plan = Table<PlanRow>(
         name: "plan",

@@ -3,14 +3,17 @@ import StageSupport
 
 /// What becomes of a rollout of the input.
 enum Outcome: Sendable {
-    /// `frame`: what score will want of it, where that lies in no shard yet.
-    case accepted(RolloutRow, vocabulary: Int? = nil, frame: [UInt8]? = nil)
+    /// `frame`: what score will want of it, where that lies in no shard yet, or lies there in another form than it shall have.
+    case accepted(RolloutRow, vocabulary: Int? = nil, frame: (any NewFrame)? = nil)
     case rejected(ShardRecord.Rejection)
 }
 
 /// A shard's frames, one by one: the row that each becomes, or why it becomes none.
 struct FrameExaminer: Sendable {
-    let keepLogits: Bool
+    let logits: LogitsMode
+    /// Folder for frames on their way into a copy.
+    let folder: String
+    let memory: PlaneMemory
     let context: StageContext
 
     /// Throws only when the run is interrupted: what is wrong with a frame is an outcome.
@@ -29,16 +32,19 @@ struct FrameExaminer: Sendable {
             return reject(error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
         } catch let error as Rejection {
             return reject(error.rolloutID, error.reason, error.detail)
+        } catch let error as IOError {
+            throw error
         } catch { return reject(nil, "unreadable_frame", "\(error)") }
     }
 
     private func accept(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> Outcome {
         let stream = try FrameStream(span, in: shard.file, place: place)
         var check = LogitsCheck()
-        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place) { check.see($0, $1, $2) }
-        let row = try RolloutValidation(frame, span: span, keepLogits: keepLogits).row()
+        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place, memory: memory) { check.see($0) }
+        let row = try RolloutValidation(frame, span: span, keepLogits: logits != .drop).row()
         try check.requireFinite(rolloutID: row.rolloutID)
-        return .accepted(row, vocabulary: frame.logits?.vocabulary)
+        let copy = logits == .copy && FrameSplitting.applies(to: frame.logits) ? try SplitCopy(span, in: shard.file, place: place, folder: folder) : nil
+        return .accepted(row, vocabulary: frame.logits?.vocabulary, frame: copy)
     }
 
     static func requireFrames(_ shard: RolloutShard) throws {

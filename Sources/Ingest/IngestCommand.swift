@@ -38,8 +38,10 @@ struct IngestCommand: StageCommand {
     @Option(help: "Top-p of rollouts in JSON lines, where they don't tell theirs.")
     var topP: Float = 1
 
-    @Option(help: "What becomes of logits: reference (stay where they are), copy (into the output), drop.")
+    @Option(help: "What becomes of logits: reference (stay where they are), copy (into the output, 16-bit ones with their bytes apart), drop.")
     var logits = LogitsMode.reference
+
+    @OptionGroup var memory: MemoryOption
 
     @OptionGroup var options: StageOptions
 
@@ -63,9 +65,11 @@ struct IngestCommand: StageCommand {
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
             let text = try tokenizer.map(TextTokens.init)
-            return try IngestRun(directory: directory, shards: shards, logits: logits, open: { try source($0, text, context) }, context: context).run()
+            return try IngestRun(directory: directory, shards: shards, logits: logits, open: { try source($0, directory, text, context) }, context: context).run()
         }
     }
+
+    private func planes(_ context: StageContext) -> PlaneMemory { PlaneMemory(budget: memory.bytes, threads: context.threads) }
 
     /// One task joins all: duplicates and gaps show only over the whole.
     private func join(_ files: [String], _ jobs: JobDirectory, _ context: StageContext) throws -> StageSummary {
@@ -81,16 +85,16 @@ struct IngestCommand: StageCommand {
         case .work(let directory):
             let tokenizer = try tokenizer.map(TextTokens.init)
             return try JoinRun(
-                directory: directory, files: files, jobs: jobs, logits: logits, tokenizer: tokenizer, dialects: dialects, context: context
+                directory: directory, files: files, jobs: jobs, logits: logits, memory: planes(context), tokenizer: tokenizer, dialects: dialects, context: context
             ).run()
         }
     }
 
     private var dialects: [any EngineDialect.Type] { EngineDialects.named(format).map { [$0] } ?? EngineDialects.all }
 
-    private func source(_ path: String, _ tokenizer: TextTokens?, _ context: StageContext) throws -> any RolloutSource {
+    private func source(_ path: String, _ directory: StageDirectory, _ tokenizer: TextTokens?, _ context: StageContext) throws -> any RolloutSource {
         guard let dialects = InputFormat(format)?.dialects(of: path) else {
-            return try ShardSource(path, FrameExaminer(keepLogits: logits != .drop, context: context))
+            return try ShardSource(path, FrameExaminer(logits: logits, folder: directory.workPath, memory: planes(context), context: context))
         }
         return LineExaminer(
             file: try LineFile(path: path), dialects: dialects, tokenizer: tokenizer, defaults: ["temperature": "\(temperature)", "top_p": "\(topP)"], context: context)

@@ -8,6 +8,7 @@ struct JoinRun {
     let files: [String]
     let jobs: JobDirectory
     let logits: LogitsMode
+    let memory: PlaneMemory
     let tokenizer: TextTokens?
     /// Dialects that JSON lines may be in.
     let dialects: [any EngineDialect.Type]
@@ -67,7 +68,8 @@ struct JoinRun {
     }
 
     private func readShard(_ file: String, _ number: Int, _ join: ResultJoin, _ found: inout Join) throws {
-        let shard = try RolloutShard(path: file), examiner = FrameExaminer(keepLogits: logits != .drop, context: context)
+        let shard = try RolloutShard(path: file)
+        let examiner = FrameExaminer(logits: logits, folder: directory.workPath, memory: memory, context: context)
         try FrameExaminer.requireFrames(shard)
         var place = try FramePlace(shard, copy: logits == .copy ? directory.file(copyName(number)) : nil)
         try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examiner.examine(shard, entry: $0) }) { entry, outcome in
@@ -75,10 +77,10 @@ struct JoinRun {
             switch outcome {
             case .rejected(let bad):
                 found.rejected.append(rejectedRow(file, entry, bad.rolloutID, bad.reason, bad.detail, offset: bad.frameOffset))
-            case .accepted(var row, let vocabulary, _):
+            case .accepted(var row, let vocabulary, let frame):
                 if let vocabulary { found.vocabularies.insert(vocabulary) }
                 do {
-                    try place.fill(&row)
+                    try place.fill(&row, frame: frame)
                     try take(try join.join(row), file, entry, &found)
                 } catch let error as Rejection {
                     found.rejected.append(rejectedRow(file, entry, error.rolloutID, error.reason, error.detail, offset: shard.entries[entry].span.offset))

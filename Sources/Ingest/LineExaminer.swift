@@ -68,7 +68,7 @@ struct LineExaminer: Sendable {
             row.logitsLength = 0
             return .accepted(row)
         }
-        return .accepted(row, frame: try RolloutShardWriter.frame(frame))
+        return .accepted(row, frame: FrameBytes(bytes: try RolloutShardWriter.frame(frame)))
     }
 }
 

@@ -19,10 +19,11 @@ struct Rejection: Error {
 struct LogitsCheck {
     private var firstBad: (row: Int, status: crux_row_status)?
 
-    mutating func see(_ info: LogitsInfo, _ row: Int, _ bytes: UnsafeRawBufferPointer) {
+    mutating func see(_ row: LogitsRow) {
         guard firstBad == nil else { return }
-        let status = crux_scan_row(bytes.baseAddress, kernelType(info.dtype), info.vocabulary)
-        if status != CRUX_ROW_OK { firstBad = (row, status) }
+        var logits = row.kernelRow
+        let status = crux_scan_logits(&logits)
+        if status != CRUX_ROW_OK { firstBad = (row.index, status) }
     }
 
     func requireFinite(rolloutID: String) throws {
@@ -34,10 +35,6 @@ struct LogitsCheck {
             default: ("empty_logits", "nothing but -inf")
             }
         throw Rejection(rolloutID, reason, found: "\(found) in logits row \(row)", expected: "finite logits, or -inf for impossible tokens")
-    }
-
-    private func kernelType(_ dtype: DType) -> crux_dtype {
-        dtype == .bf16 ? CRUX_BF16 : dtype == .f16 ? CRUX_F16 : CRUX_F32
     }
 }
 
@@ -76,7 +73,7 @@ struct RolloutValidation {
 
     private static let knownKeys: Set<String> = [
         "rollout_id", "group_id", "sample_index", "policy_version", "prompt", "completion", "reference_answer", "data_source", "finish_reason",
-        "temperature", "top_p", "reward", "job_id",
+        "temperature", "top_p", "reward", "job_id", LogitsInfo.typeKey,
     ]
 
     private func identify(_ row: inout RolloutRow) throws {

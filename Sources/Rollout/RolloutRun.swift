@@ -84,7 +84,8 @@ struct RolloutRun {
         if sampling.isGreedy { frame.metadata["greedy"] = "true" }
         guard let rows, let dtype = logits else { return try writer.append(frame) }
         frame.metadata["logits_kind"] = "raw"
-        frame.logits = LogitsInfo(dtype: dtype, rows: continuation.tokens.count, vocabulary: checkpoint.architecture.vocabulary)
+        frame.logits = LogitsInfo(
+            dtype: dtype, rows: continuation.tokens.count, vocabulary: checkpoint.architecture.vocabulary, isSplit: dtype != .f32)
         try writer.append(frame, logits: rows)
     }
 

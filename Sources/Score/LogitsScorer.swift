@@ -12,6 +12,10 @@ struct FrameScores: Sendable {
     var logprobs: [Float]?
     var values: [Float]?
     var referenceLogprobs: [Float]?
+    /// Where wanted; [L * k].
+    var sumPSquared: [Float]?
+    var topkTokenIDs: [Int32]?
+    var topkLogprobs: [Float]?
     /// Sum and largest of what the storage type's rounding can have moved.
     var noise = NoiseFloor()
     /// Why the row can't be used, as a verdict.
@@ -43,6 +47,14 @@ struct NoiseFloor: Codable, Sendable {
     }
 }
 
+/// What score is to write of full-vocabulary distributions beyond entropy and log-probability.
+struct DistributionColumns: Sendable {
+    var topK = 0
+    var sumPSquared = false
+
+    var columns: [Column<ScoreRow>] { (sumPSquared ? [Tables.sumPSquared] : []) + (topK > 0 ? Tables.topK : []) }
+}
+
 /// Streams a rollout's frame once, one row of logits at a time.
 struct LogitsScorer: Sendable {
     /// Shards that rows point into, mapped once.
@@ -50,10 +62,11 @@ struct LogitsScorer: Sendable {
     let ingest: String
     /// Vocabulary of the checkpoint that scores beside, if any: the dump's must be the same.
     let checkpoint: (directory: String, vocabulary: Int)?
+    let wanted: DistributionColumns
+    let memory: PlaneMemory
 
-    init(rows: [RolloutRow], ingest: String, checkpoint: (directory: String, vocabulary: Int)?) throws {
-        self.ingest = ingest
-        self.checkpoint = checkpoint
+    init(rows: [RolloutRow], ingest: String, checkpoint: (directory: String, vocabulary: Int)?, wanted: DistributionColumns, memory: PlaneMemory) throws {
+        (self.ingest, self.checkpoint, self.wanted, self.memory) = (ingest, checkpoint, wanted, memory)
         var shards: [String: MappedFile] = [:]
         for path in Set(rows.map(\.logitsPath)) where !path.isEmpty { shards[path] = try MappedFile(path: Self.resolve(path, in: ingest)) }
         self.shards = shards
@@ -62,13 +75,26 @@ struct LogitsScorer: Sendable {
     /// Paths are absolute, or relative to the ingest directory where logits were copied there.
     private static func resolve(_ path: String, in ingest: String) -> String { path.hasPrefix("/") ? path : ingest + "/" + path }
 
-    func score(_ row: RolloutRow) throws -> FrameScores {
+    /// In the order of the rows. Long frames begin first, because nothing shortens the last one's way: a frame is one thread's.
+    func score(_ rows: [RolloutRow], threads: Int) throws -> [FrameScores] {
+        // By powers of two, so that a file of like frames is still read from front to back.
+        let order = rows.indices.sorted { (Self.size(rows[$0]), $1) > (Self.size(rows[$1]), $0) }
+        let scores = try parallelMap(order.count, threads: threads) { try score(rows[order[$0]]) }
+        var placed = [FrameScores](repeating: FrameScores(), count: rows.count)
+        for (place, score) in zip(order, scores) { placed[place] = score }
+        return placed
+    }
+
+    private static func size(_ row: RolloutRow) -> Int { Int64.bitWidth - max(0, row.logitsLength).leadingZeroBitCount }
+
+    private func score(_ row: RolloutRow) throws -> FrameScores {
         guard let shard = shards[row.logitsPath] else { return FrameScores() }
         let place = "rollout '\(row.rolloutID)' at byte \(row.logitsOffset)"
         let stream = try FrameStream(try span(row, shard, place), in: shard, place: place)
-        var scan = LogitsScan(row)
+        var scan = LogitsScan(row, wanted)
         let uses = row.evidence == EvidenceGrade.logits.rawValue
-        let frame = try RolloutFrameReader.read(stream, file: shard.path, place: place, logitsRow: uses ? { try scan.see($0, $1, $2, self, shard.path, place) } : nil)
+        let frame = try RolloutFrameReader.read(
+            stream, file: shard.path, place: place, memory: memory, logitsRow: uses ? { try scan.see($0, self, shard.path, place) } : nil)
         guard frame.metadata["rollout_id"] == row.rolloutID, frame.tokenIDs == row.tokenIDs else {
             throw changed(shard.path, place, "rollout '\(frame.metadata["rollout_id"] ?? "")' there")
         }
@@ -108,9 +134,10 @@ private struct LogitsScan {
     /// Token positions of the masked-in tokens: logits row k belongs to the k-th.
     private let positions: [Int]
     private let inverseTemperature: Float
+    private let wanted: DistributionColumns
 
-    init(_ row: RolloutRow) {
-        self.row = row
+    init(_ row: RolloutRow, _ wanted: DistributionColumns) {
+        (self.row, self.wanted) = (row, wanted)
         positions = row.lossMask.indices.filter { row.lossMask[$0] }
         inverseTemperature = Self.isProcessed(row) ? 1 : 1 / row.temperature
     }
@@ -121,19 +148,44 @@ private struct LogitsScan {
         return extras?["logits_kind"] as? String == "processed"
     }
 
-    mutating func see(_ info: LogitsInfo, _ index: Int, _ bytes: UnsafeRawBufferPointer, _ scorer: LogitsScorer, _ file: String, _ place: String) throws {
-        if index == 0 {
-            try scorer.checkVocabulary(info, file, place)
-            scores.entropy = [Float](repeating: 0, count: row.tokenIDs.count)
-            scores.logprobs = scores.entropy
+    mutating func see(_ logits: LogitsRow, _ scorer: LogitsScorer, _ file: String, _ place: String) throws {
+        if logits.index == 0 {
+            try scorer.checkVocabulary(logits.info, file, place)
+            makeRoom()
         }
-        let position = positions[index]
+        let position = positions[logits.index]
         var stats = crux_row_stats()
-        let dtype = info.dtype == .bf16 ? CRUX_BF16 : info.dtype == .f16 ? CRUX_F16 : CRUX_F32
-        crux_logit_row(bytes.baseAddress, dtype, info.vocabulary, inverseTemperature, row.tokenIDs[position], &stats)
+        score(logits.kernelRow, position, &stats)
         guard stats.status == CRUX_ROW_OK else { return scores.invalid = "invalid_logits" }
         scores.entropy?[position] = Float(stats.entropy)
         scores.logprobs?[position] = Float(stats.logprob)
+        scores.sumPSquared?[position] = Float(stats.sum_p_squared)
         scores.noise.add(stats)
+    }
+
+    private mutating func makeRoom() {
+        let count = row.tokenIDs.count, zeros = [Float](repeating: 0, count: count)
+        (scores.entropy, scores.logprobs) = (zeros, zeros)
+        if wanted.sumPSquared { scores.sumPSquared = zeros }
+        guard wanted.topK > 0 else { return }
+        scores.topkTokenIDs = [Int32](repeating: 0, count: count * wanted.topK)
+        scores.topkLogprobs = [Float](repeating: 0, count: count * wanted.topK)
+    }
+
+    private mutating func score(_ logits: crux_logits, _ position: Int, _ stats: inout crux_row_stats) {
+        let sums = CRUX_NOISE | (wanted.sumPSquared ? CRUX_COLLISION : 0)
+        var logits = logits
+        guard wanted.topK > 0 else { return crux_logit_row(&logits, inverseTemperature, row.tokenIDs[position], UInt32(sums), nil, &stats) }
+        // Where fewer tokens are possible, the rest stays what no token is.
+        var ids = [Int32](repeating: -1, count: wanted.topK), logprobs = [Float](repeating: -.infinity, count: wanted.topK)
+        ids.withUnsafeMutableBufferPointer { ids in
+            logprobs.withUnsafeMutableBufferPointer { logprobs in
+                var top = crux_top_k(k: wanted.topK, count: 0, ids: ids.baseAddress, logprobs: logprobs.baseAddress)
+                crux_logit_row(&logits, inverseTemperature, row.tokenIDs[position], UInt32(sums), &top, &stats)
+            }
+        }
+        let place = position * wanted.topK..<(position + 1) * wanted.topK
+        scores.topkTokenIDs?.replaceSubrange(place, with: ids)
+        scores.topkLogprobs?.replaceSubrange(place, with: logprobs)
     }
 }

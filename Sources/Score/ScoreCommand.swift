@@ -55,6 +55,14 @@ struct ScoreCommand: StageCommand {
     @Option(help: "Target Q network; with --checkpoint and --reference it fills expected_q.")
     var qNetwork: String?
 
+    @Option(help: "Also write the K most likely tokens of each position and their log-probabilities, where the dump has logits.")
+    var topK = 0
+
+    @Flag(help: "Also write the sum of squared probabilities of each position, where the dump has logits.")
+    var sumPSquared = false
+
+    @OptionGroup var memory: MemoryOption
+
     @OptionGroup var options: StageOptions
 
     private var paths: ModelPaths {
@@ -68,6 +76,9 @@ struct ScoreCommand: StageCommand {
         }
         if let rewardWorkers, rewardWorkers < 1 { throw ValidationError("--reward-workers is \(rewardWorkers); it must be at least 1.") }
         guard rewardTimeout > 0 else { throw ValidationError("--reward-timeout is \(rewardTimeout); it must be above 0.") }
+        guard (0...RolloutFrameReader.maximumTopK).contains(topK) else {
+            throw ValidationError("--top-k is \(topK); it must be 0 (none) to \(RolloutFrameReader.maximumTopK).")
+        }
         if qNetwork != nil, checkpoint == nil || reference == nil {
             throw ValidationError("--q-network needs --checkpoint and --reference: what it says is averaged over the policy's distribution.")
         }
@@ -88,7 +99,8 @@ struct ScoreCommand: StageCommand {
             defer { judge.close() }
             return try ScoreRun(
                 directory: directory, ingest: input, names: ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }, judge: judge,
-                policies: policies, context: context
+                policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
+                memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()
         }
     }
@@ -97,6 +109,8 @@ struct ScoreCommand: StageCommand {
         var settings = ["reward": reward ?? (rewardCommand == nil ? AutomaticReward.name : "")]
         settings["reward_command"] = rewardCommand
         if rewardCommand != nil { settings["on_reward_failure"] = onRewardFailure.rawValue }
+        if topK > 0 { settings["top_k"] = "\(topK)" }
+        if sumPSquared { settings["sum_p_squared"] = "true" }
         return settings
     }
 }

@@ -51,6 +51,8 @@ struct ScoreRun {
     let names: [String]
     let judge: Judge
     let policies: Policies
+    let wanted: DistributionColumns
+    let memory: PlaneMemory
     let context: StageContext
 
     private var outputs: [String] { names.map { "scores-" + $0.dropFirst("rollouts-".count) } }
@@ -72,8 +74,9 @@ struct ScoreRun {
 
     private func scoreFile(_ name: String, output: String) throws -> ScoreRecord {
         let rows = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts).rows()
-        let scorer = try LogitsScorer(rows: rows, ingest: ingest, checkpoint: policies.checkpoint.map { ($0.directory, $0.vocabulary) })
-        let frames = try parallelMap(rows.count, threads: context.threads) { try scorer.score(rows[$0]) }
+        let scorer = try LogitsScorer(
+            rows: rows, ingest: ingest, checkpoint: policies.checkpoint.map { ($0.directory, $0.vocabulary) }, wanted: wanted, memory: memory)
+        let frames = try scorer.score(rows, threads: context.threads)
         let models = try policies.score(rows), outcomes = try judge.judge(rows)
         var record = ScoreRecord(), marks: [ScoreRow] = []
         for (index, row) in rows.enumerated() {
@@ -82,7 +85,7 @@ struct ScoreRun {
             marks.append(mark)
         }
         record.evidence = Set(zip(rows, marks).map { grade($0, $1) }).sorted()
-        var table = try ArrowTableWriter(path: output, table: Tables.scores, metadata: directory.tableMetadata(evidence: record.evidence))
+        var table = try ArrowTableWriter(path: output, table: Tables.scores.adding(wanted.columns), metadata: directory.tableMetadata(evidence: record.evidence))
         for mark in marks { try table.append(mark) }
         try table.finish()
         return record
@@ -109,6 +112,7 @@ struct ScoreRun {
         mark.entropy = frame.entropy ?? models.policy?.entropy
         mark.entropyLow = frame.entropyLow
         mark.entropyHigh = frame.entropyHigh
+        (mark.sumPSquared, mark.topkTokenIDs, mark.topkLogprobs) = (frame.sumPSquared, frame.topkTokenIDs, frame.topkLogprobs)
         mark.oldLogprobs = models.policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
         return mark
     }

@@ -14,9 +14,17 @@ import Testing
         return try readBytes(path)
     }
 
-    private func read(_ shard: RolloutShard, _ entry: Int, row: RolloutFrameReader.LogitsRow? = nil) throws -> RolloutFrame {
+    private func read(_ shard: RolloutShard, _ entry: Int, row: LogitsRow.Consumer? = nil, memory: Int = 1 << 20) throws -> RolloutFrame {
         let stream = try FrameStream(shard.compressed(shard.entries[entry].span), file: "x", place: "frame \(entry)")
-        return try RolloutFrameReader.read(stream, file: "x", place: "frame \(entry)", logitsRow: row)
+        return try RolloutFrameReader.read(stream, file: "x", place: "frame \(entry)", memory: PlaneMemory(limit: memory), logitsRow: row)
+    }
+
+    private func values(_ row: LogitsRow) -> [Float] {
+        let logits = row.kernelRow, n = row.info.vocabulary
+        guard row.info.dtype != .f32 else { return (0..<n).map { logits.values.load(fromByteOffset: 4 * $0, as: Float.self) } }
+        let high = { (i: Int) in UInt16(logits.values.load(fromByteOffset: i, as: UInt8.self)) }
+        let half = (0..<n).map { row.info.isSplit ? high($0) << 8 | UInt16(logits.low[$0]) : logits.values.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self) }
+        return row.info.dtype == .bf16 ? half.map { Float(bitPattern: UInt32($0) << 16) } : half.map { Float(Float16(bitPattern: $0)) }
     }
 
     private func entries(_ bytes: [UInt8]) throws -> [ShardEntry] {
@@ -43,9 +51,9 @@ import Testing
         rollout.frame.topkLogprobs = [-1, -2, -1, -2, -1, -2]
         try writeShard([rollout], to: path)
         var rows: [[Float]] = []
-        let frame = try read(RolloutShard(path: path), 0) { info, index, bytes in
-            #expect(info.dtype == .f32 && index == rows.count)
-            rows.append((0..<info.vocabulary).map { bytes.load(fromByteOffset: 4 * $0, as: Float.self) })
+        let frame = try read(RolloutShard(path: path), 0) { row in
+            #expect(row.info.dtype == .f32 && row.index == rows.count)
+            rows.append(values(row))
         }
         #expect(frame.metadata == rollout.frame.metadata)
         #expect(frame.tokenIDs == rollout.frame.tokenIDs && frame.lossMask == rollout.frame.lossMask)

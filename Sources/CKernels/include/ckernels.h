@@ -20,32 +20,55 @@ typedef enum {
     CRUX_ROW_EMPTY = 3          // every logit is -inf: no token was possible
 } crux_row_status;
 
+// One row of logits, n elements of `dtype`. The two bytes of a 16-bit element may lie apart: then `values` are the high ones.
+typedef struct {
+    const void *values;
+    const uint8_t *low;     // NULL where elements are whole
+    size_t n;
+    crux_dtype dtype;
+} crux_logits;
+
 // What one row of logits z says after division by the temperature: everything of softmax(z / temperature), in nats.
 typedef struct {
     double log_sum_exp;
     double entropy;
     double logprob;         // of the sampled token; -inf where its logit is -inf
     double maximum;
-    // Upper bounds of what storing z with unit roundoff u (2^-8 bf16, 2^-11 f16, 2^-24 f32) can have moved:
+    double sum_p_squared;   // where CRUX_COLLISION is wanted: the probability that two draws are the same token
+    // Where CRUX_NOISE is wanted, upper bounds of what storing z with unit roundoff u (2^-8 bf16, 2^-11 f16, 2^-24 f32) can have moved:
     double entropy_noise;   // u * sum p |z| (|log p| + H)
     double logprob_noise;   // u * (|z_sampled| + sum p |z|)
     crux_row_status status;
 } crux_row_stats;
 
-// One pass over memory. `sampled` must lie in 0..<n.
-void crux_logit_row(const void *row, crux_dtype dtype, size_t n, float inverse_temperature, int32_t sampled, crux_row_stats *out);
+// The k most likely tokens in falling order, of equal ones the lower id first; fewer where fewer are possible.
+typedef struct {
+    size_t k, count;
+    int32_t *ids;           // [k]
+    float *logprobs;        // [k]
+} crux_top_k;
 
-// The slow obvious version in scalar double: kept as the check for the fast one.
-void crux_logit_row_reference(const void *row, crux_dtype dtype, size_t n, float inverse_temperature, int32_t sampled, crux_row_stats *out);
+// What costs time of its own.
+enum { CRUX_NOISE = 1, CRUX_COLLISION = 2 };
+
+// One pass over memory. `sampled` must lie in 0..<n; `wanted` are flags as above; `top` may be null. On a bad row only the status
+// says something. Errors against double: entropy 5e-6, where it is below 0.1 1e-6.
+void crux_logit_row(
+    const crux_logits *row, float inverse_temperature, int32_t sampled, unsigned wanted, crux_top_k *top, crux_row_stats *out);
+
+// The slow obvious version in scalar double, everything wanted: kept as the check for the fast one.
+void crux_logit_row_reference(const crux_logits *row, float inverse_temperature, int32_t sampled, crux_top_k *top, crux_row_stats *out);
 
 // Only the status: NaN, +inf, or nothing finite.
-crux_row_status crux_scan_row(const void *row, crux_dtype dtype, size_t n);
+crux_row_status crux_scan_logits(const crux_logits *row);
 
 // Conversions of n elements. To 16 bits: round to nearest, ties to even; NaN stays NaN.
 void crux_bf16_to_f32(const uint16_t *x, float *y, size_t n);
 void crux_f16_to_f32(const uint16_t *x, float *y, size_t n);
 void crux_f32_to_bf16(const float *x, uint16_t *y, size_t n);
 void crux_f32_to_f16(const float *x, uint16_t *y, size_t n);
+// High and low bytes of n 16-bit elements (little-endian, at any address) to places of their own.
+void crux_split_bytes(const void *x, uint8_t *high, uint8_t *low, size_t n);
 
 // y = weight * x * rstd, rstd = 1 / sqrt(mean(x^2) + epsilon); returns rstd.
 float crux_rmsnorm_forward(const float *x, const float *weight, float *y, size_t n, float epsilon);

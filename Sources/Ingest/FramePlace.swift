@@ -1,0 +1,75 @@
+import Formats
+import Foundation
+
+/// A frame that lies in no shard as it shall be, to be written where score finds it.
+protocol NewFrame: Sendable {
+    func append(to file: AtomicFile) throws
+}
+
+/// A frame in memory.
+struct FrameBytes: NewFrame {
+    let bytes: [UInt8]
+
+    func append(to file: AtomicFile) throws { try file.write(bytes) }
+}
+
+/// Fills in where a row's frame lies for score to find: in the shard, or in a file of frames that is made on the way.
+struct FramePlace {
+    private let shard: RolloutShard?
+    private let path: String?
+    private var file: AtomicFile?
+
+    /// `copy`: path of the copy to make, if any.
+    init(_ shard: RolloutShard, copy path: String?) throws {
+        (self.shard, self.path) = (shard, path)
+        file = try path.map { try AtomicFile($0) }
+    }
+
+    /// For rows that bring their frames; the file is made for the first of them.
+    init(framesAt path: String) { (shard, self.path) = (nil, path) }
+
+    /// The row comes with offset and length of its frame in the shard; a length of 0 says that score needs nothing of it.
+    mutating func fill(_ row: inout RolloutRow, frame: (any NewFrame)? = nil) throws {
+        guard row.logitsLength > 0 else { return }
+        if let path, file == nil { file = try AtomicFile(path) }
+        guard let file else { return row.logitsPath = absolutePath(shard?.file.path ?? "") }
+        row.logitsPath = (file.path as NSString).lastPathComponent
+        let start = file.position
+        if let frame {
+            try frame.append(to: file)
+        } else if let shard {
+            try file.write(shard.compressed(FrameSpan(offset: Int(row.logitsOffset), length: Int(row.logitsLength))))
+        }
+        (row.logitsOffset, row.logitsLength) = (Int64(start), Int64(file.position - start))
+    }
+
+    /// Whether a file was made.
+    func finish() throws -> Bool {
+        try file?.commit()
+        return file != nil
+    }
+}
+
+/// A frame with its logits split, made by one of many threads and on disk until its turn to be copied comes.
+final class SplitCopy: NewFrame, @unchecked Sendable {
+    private let file: UnnamedFile
+
+    init(_ span: FrameSpan, in shard: MappedFile, place: String, folder: String) throws {
+        let file = try UnnamedFile(folder: folder)
+        try FrameSplitting(span, in: shard, place: place).write { try file.append($0) }
+        self.file = file
+    }
+
+    func append(to target: AtomicFile) throws {
+        var piece = [UInt8](repeating: 0, count: min(file.count, 1 << 20)), done = 0
+        while done < file.count {
+            let size = min(piece.count, file.count - done)
+            try piece.withUnsafeMutableBytes { buffer in
+                let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<size])
+                try file.read(into: part, at: done)
+                try target.write(UnsafeRawBufferPointer(part))
+            }
+            done += size
+        }
+    }
+}
