@@ -77,12 +77,12 @@ let package = Package(
         stage("Ingest", ["CKernels", "Tokenizer"]),
         stage("Score", ["Credit", "Rewards", "Models", "CKernels"]),
         stage("Plan", ["Credit", "Objectives", "Optimizers", "Recipes", "Rewards", "Tokenizer"]),
-        stage("Update", ["Objectives", "Optimizers", "Models", "Recipes"]),
+        stage("Update", ["Objectives", "Optimizers", "Models", "Recipes", "Randomness"]),
         .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
         stage("Report", ["LearningCurves", "Credit", "Tokenizer"]),
-        stage("Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS"]),
+        stage("Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes"]),
 
         // tests
         .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
@@ -92,10 +92,10 @@ let package = Package(
         tests("Rewards", ["Rewards"]),
         tests("Optimizers", ["Optimizers"]),
         tests("Kernels", ["CKernels"]),
-        tests("Models", ["Models", "Tensors", "Formats", "Randomness"]),
+        tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Randomness"]),
         tests("Tokenizer", ["Tokenizer"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
-        tests("Stage", ["Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
+        tests("Stage", ["StageSupport", "Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]
 )

@@ -5,7 +5,9 @@ import Foundation
 /// `make bench`: what each stage reaches on made-up data, beside what this machine can do at all, and what its peers reach. Every
 /// figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
-///     crux-bench [--python PYTHON] [stages] [update] [generation]      (all, unless some are named)
+///     crux-bench [--python PYTHON] [stages] [update] [memory] [real-size] [generation]
+///
+/// All, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
 enum BenchMain {
     static func main() throws {
@@ -13,16 +15,25 @@ enum BenchMain {
         crux_keep_freed_memory()
         let threads = ProcessInfo.processInfo.activeProcessorCount
         let machine = MachineLimits.measure(threads: threads)
-        print(
+        say(
             "machine: \(threads) threads, reads \(text(machine.readBandwidth / 1e9)) GB/s from memory, sgemm \(text(machine.multiplyRate / 1e9)) GFLOP/s (2048 x 4864 x 896)"
         )
         let words = CommandLine.arguments.dropFirst(), python = words.firstIndex(of: "--python").map { words[$0 + 1] }
-        let named = words.filter { ["stages", "update", "generation"].contains($0) }
+        let cases = UpdateCase.all.filter { words.contains($0.name) }
+        let named = words.filter { ["stages", "update", "memory", "real-size", "generation"].contains($0) } + cases.map { _ in "update" }
         func wants(_ name: String) -> Bool { named.isEmpty || named.contains(name) }
         if wants("stages") { try StageBench(machine: machine, threads: threads).run() }
-        if wants("update") { try UpdateBench(machine: machine, threads: threads).run() }
+        if wants("update") { try UpdateBench(machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases).run() }
+        if wants("memory") { try MemoryBench().runBudgets() }
+        if wants("real-size") { try MemoryBench().runRealSize() }
         if wants("generation") { try GenerationBench(machine: machine, threads: threads, python: python).run() }
     }
+}
+
+/// A line at once, also into a pipe.
+func say(_ line: String) {
+    print(line)
+    fflush(nil)
 }
 
 func text(_ value: Double) -> String { String(format: value < 10 ? "%.2f" : "%.0f", value) }

@@ -20,15 +20,15 @@ struct GenerationBench {
     func run() throws {
         let architecture = try ModelRegistry.architecture(try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
         let model = LanguageModel(architecture, parameters: Self.weights(ParameterLayout(architecture).count), threads: threads)
-        let peer = try python.map { try Peer(python: $0) }
-        print("generation, Qwen2.5-0.5B shape (24 layers, float32), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:")
+        let peer = try python.map { try Peer(python: $0, ["bench/generate.py"]) }
+        say("generation, Qwen2.5-0.5B shape (24 layers, float32), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:")
         for batch in [1, 8, 32] {
             let generator = Generator(model, stopTokens: [], slots: batch)
             var ours: [Double] = [], shared: [Double] = [], theirs: [Double] = []
             for _ in 0..<Self.rounds {
                 ours.append(try rate(generator, batch, rolloutsPerPrompt: 1))
                 shared.append(try rate(generator, batch, rolloutsPerPrompt: 8))
-                if batch > 1, let peer { theirs.append(try peer.rate(batch: batch, prompt: Self.prompt, new: Self.new, threads: threads)) }
+                if batch > 1, let peer { theirs += try peer.ask("\(batch) \(Self.prompt) \(Self.new) \(threads)") }
             }
             report("batch \(batch), different prompts", batch, ours.max() ?? 0, theirs.max(), bytes: Double(4 * model.layout.count))
             if batch > 1 { report("batch \(batch), groups of 8", batch, shared.max() ?? 0, theirs.max(), bytes: Double(4 * model.layout.count)) }
@@ -52,36 +52,6 @@ struct GenerationBench {
     private func report(_ name: String, _ batch: Int, _ ours: Double, _ theirs: Double?, bytes: Double) {
         let limit = machine.readBandwidth / bytes * Double(batch)
         let ratio = theirs.map { ", transformers \(text($0)) tokens/s: \(String(format: "%.1f", ours / $0)) times as fast" } ?? ""
-        print("  \(name): \(text(ours)) tokens/s (reading the weights alone would allow \(text(limit)))\(ratio)")
-    }
-
-    /// The other side, as a process that is told what to measure.
-    private final class Peer {
-        private let process = Process()
-        private let input = Pipe()
-        private let output = Pipe()
-
-        init(python: String) throws {
-            process.executableURL = URL(fileURLWithPath: python)
-            process.arguments = ["bench/generate.py"]
-            process.standardInput = input
-            process.standardOutput = output
-            process.standardError = FileHandle.nullDevice
-            try process.run()
-            guard try line() == "ready" else { throw ChildProcess.Failure(description: "\(python) bench/generate.py did not start: are torch and transformers there?") }
-        }
-
-        deinit { process.terminate() }
-
-        func rate(batch: Int, prompt: Int, new: Int, threads: Int) throws -> Double {
-            input.fileHandleForWriting.write(Data("\(batch) \(prompt) \(new) \(threads)\n".utf8))
-            return Double(try line()) ?? 0
-        }
-
-        private func line() throws -> String {
-            var bytes: [UInt8] = []
-            while let byte = try output.fileHandleForReading.read(upToCount: 1)?.first, byte != 0x0a { bytes.append(byte) }
-            return String(decoding: bytes, as: UTF8.self)
-        }
+        say("  \(name): \(text(ours)) tokens/s (reading the weights alone would allow \(text(limit)))\(ratio)")
     }
 }

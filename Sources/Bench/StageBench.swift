@@ -27,7 +27,7 @@ struct StageBench {
             try makeDump(root + "/dump", rollouts: rollouts, length: length, logits: true)
             let ingest = try ChildProcess("crux-ingest", ["--input", root + "/dump", "--output", root + "/ingest"])
             let score = try ChildProcess("crux-score", ["--input", root + "/ingest", "--output", root + "/score", "--reward", "given"])
-            print("\(name), vocabulary \(Self.vocabulary), bf16, zstd level 1:")
+            say("\(name), vocabulary \(Self.vocabulary), bf16, zstd level 1:")
             report("ingest", ingest, tokens: tokens, bytes: bytes)
             report("score", score, tokens: tokens, bytes: bytes)
             try FileManager.default.removeItem(atPath: root)
@@ -40,7 +40,7 @@ struct StageBench {
         try makeDump(root + "/dump", rollouts: rollouts, length: length, logits: false)
         let recipe = root + "/recipe.yaml"
         try "name: bench\nadvantage: grpo\nschedule: {groups_per_step: 32}\n".write(toFile: recipe, atomically: true, encoding: .utf8)
-        print("\(rollouts) rollouts of \(length) tokens without logits:")
+        say("\(rollouts) rollouts of \(length) tokens without logits:")
         let bytes = Double(rollouts * length * 13), tokens = rollouts * length
         report("ingest", try ChildProcess("crux-ingest", ["--input", root + "/dump", "--output", root + "/ingest"]), tokens: tokens, bytes: bytes)
         report("score", try ChildProcess("crux-score", ["--input", root + "/ingest", "--output", root + "/score", "--reward", "given"]), tokens: tokens, bytes: bytes)
@@ -51,7 +51,7 @@ struct StageBench {
 
     private func report(_ stage: String, _ process: ChildProcess, tokens: Int, bytes: Double) {
         let rate = bytes / process.seconds
-        print(
+        say(
             "  \(stage): \(text(Double(tokens) / process.seconds)) tokens/s, \(text(rate / 1e9)) GB/s decompressed, \(text(100 * rate / machine.readBandwidth)) % of the read bandwidth, "
                 + "peak memory \(process.peakBytes >> 20) MiB")
     }

@@ -1,43 +1,101 @@
+import Formats
 import Foundation
-import Models
-import Tensors
 
-/// Forward and backward of a Qwen2.5-0.5B-shaped model with six layers (random weights) on one group: eight completions of
-/// one prompt.
+/// Whole optimizer steps — forward, backward, clipping, AdamW — of a Qwen2.5-0.5B-shaped model with six layers in float32: crux-update beside
+/// PyTorch and transformers on the same checkpoint, the same plan and the same threads, turn by turn. Loading and saving are not counted.
 struct UpdateBench {
     let machine: MachineLimits
     let threads: Int
+    /// A Python with torch and transformers; without one our own figures stand alone.
+    let python: String?
+    let cases: [UpdateCase]
+    private let folder = FileManager.default.temporaryDirectory.path + "/crux-bench-update-\(getpid())"
 
-    private static let configuration = """
-        {"model_type": "qwen2", "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 6,
-         "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": true, "rope_theta": 1000000.0}
-        """
-
-    func run() throws {
-        let architecture = try ModelRegistry.architecture(try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
-        let layout = ParameterLayout(architecture), parameters = Buffer(layout.count), gradients = Buffer(layout.count)
-        for i in 0..<layout.count { parameters.pointer[i] = Float((i &* 2_654_435_761) & 0xffff) / 65536 * 0.04 - 0.02 }
-        let model = LanguageModel(architecture, parameters: parameters, threads: threads)
-        let group = queries(prompt: 128, completion: 128, count: 8), tokens = 8 * 128
-        let time = try seconds {
-            try model.accumulateGradients(group, units: group.map { _ in 1 }, into: FullTraining(model).gradients(into: gradients)) { _, scores in
-                scores.map { scores in scores.logprobs.map { $0 == 0 ? 0 : 1e-3 } }
-            }
-        }
-        // Useful work alone: each parameter of the body twice forward and four times backward per distinct token, the head on completions.
-        let body = layout.count - architecture.vocabulary * architecture.hidden, distinct = 128 + 8 * 128
-        let work = 6 * (Double(body) * Double(distinct) + Double(architecture.vocabulary * architecture.hidden) * Double(tokens))
-        print("update, Qwen2.5-0.5B shape with 6 layers (\(layout.count / 1_000_000) M parameters), group of 8, prompt 128, completions 128:")
-        print(
-            "  \(text(Double(tokens) / time)) completion tokens/s, \(text(work / time / 1e9)) GFLOP/s of useful work, "
-                + "\(text(100 * work / time / machine.multiplyRate)) % of the sgemm rate")
+    init(machine: MachineLimits, threads: Int, python: String?, cases: [UpdateCase]) {
+        (self.machine, self.threads, self.python, self.cases) = (machine, threads, python, cases)
     }
 
-    private func queries(prompt: Int, completion: Int, count: Int) -> [SequenceQuery] {
-        let stem = (0..<prompt).map { Int32($0 * 37 % 5000) }
-        return (0..<count).map { index in
-            let tail = (0..<completion).map { Int32(($0 * 61 + index * 1009 + 7) % 100_000) }
-            return SequenceQuery(tokenIDs: stem + tail, wanted: (0..<prompt + completion).map { $0 >= prompt }, temperature: 1)
+    /// One side's steps.
+    private struct Side {
+        var name: String
+        var seconds: [Double] = []
+        var loss = 0.0
+        var gradientNorm = 0.0
+        var peakBytes = 0
+        var best: Double { seconds.min() ?? .infinity }
+
+        /// Loss and norm are those of the first step: later ones start from other weights where the process lives on.
+        mutating func add(_ seconds: Double, loss: Double, gradientNorm: Double, peakBytes: Int) {
+            if self.seconds.isEmpty { (self.loss, self.gradientNorm) = (loss, gradientNorm) }
+            self.seconds.append(seconds)
+            self.peakBytes = max(self.peakBytes, peakBytes)
         }
+    }
+
+    func run() throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let fixture = try UpdateFixture(folder: folder)
+        say("update, one whole step, Qwen2.5-0.5B shape with 6 layers (float32, AdamW), \(threads) threads:")
+        for batch in cases {
+            try fixture.write(batch)
+            try measure(batch, fixture)
+        }
+    }
+
+    private func measure(_ batch: UpdateCase, _ fixture: UpdateFixture) throws {
+        var ours = Side(name: "crux-update")
+        say("  \(batch.name): \(batch.title)")
+        var rivals: [Side] = []
+        for form in batch.forms {
+            let (every, kept) = (try rival(form, batch, fixture, &ours), try batch.needKept.flatMap { _ in try rival(form + "-kept", batch, fixture, &ours) })
+            rivals += [every, kept].compactMap { $0 }
+        }
+        if ours.seconds.isEmpty { try step(&ours, batch, fixture) }
+        describe(ours, batch, beside: nil)
+        rivals.forEach { describe($0, batch, beside: ours) }
+        judge(ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form", need: batch.need, goal: batch.goal)
+        if let need = batch.needKept { judge(ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") }, "the same with its head on the kept tokens", need: need, goal: nil) }
+    }
+
+    private func isGrouped(_ side: Side) -> Bool { side.name.hasPrefix("grouped") }
+
+    /// A step of ours, then one of theirs; nil without a Python.
+    private func rival(_ form: String, _ batch: UpdateCase, _ fixture: UpdateFixture, _ ours: inout Side) throws -> Side? {
+        guard let python else { return nil }
+        let peer = try Peer(python: python, ["bench/update.py", fixture.plan(batch.name), fixture.checkpoint, form, "\(threads)"])
+        try step(&ours, batch, fixture)
+        var side = Side(name: form)
+        let answer = try peer.ask()
+        side.add(answer[0], loss: answer[1], gradientNorm: answer[2], peakBytes: peer.peakBytes)
+        return side
+    }
+
+    private func step(_ ours: inout Side, _ batch: UpdateCase, _ fixture: UpdateFixture) throws {
+        let output = folder + "/update"
+        defer { try? FileManager.default.removeItem(atPath: output) }
+        let process = try ChildProcess(
+            "crux-update", ["--plan", fixture.plan(batch.name), "--checkpoint", fixture.checkpoint, "--output", output, "--threads", "\(threads)"])
+        guard let row = try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows().last else { return }
+        ours.add(row.seconds, loss: row.loss, gradientNorm: row.gradNorm, peakBytes: process.peakBytes)
+    }
+
+    private func describe(_ side: Side, _ batch: UpdateCase, beside ours: Side?) {
+        let tokens = Double(batch.rows.reduce(0) { $0 + $1.lossMask.count { $0 } })
+        let ratio = ours.map { String(format: ", crux %.2f times as fast", side.best / $0.best) } ?? ""
+        let difference = ours.map {
+            String(format: ", loss differs by %.1e, gradient norm by %.1e relative", abs(side.loss - $0.loss), abs(side.gradientNorm / $0.gradientNorm - 1))
+        }
+        let name = ours == nil ? side.name : "PyTorch " + side.name
+        say(
+            "    \(name): \(text(side.best)) s, \(text(tokens / side.best)) completion tokens/s, peak \(text(Double(side.peakBytes) / 1e9)) GB\(ratio)\(difference ?? "")"
+        )
+    }
+
+    private func judge(_ ours: Side, _ rivals: [Side], _ name: String, need: Double, goal: Double?) {
+        guard let fastest = rivals.min(by: { $0.best < $1.best }) else { return }
+        let ratio = fastest.best / ours.best, aim = goal.map { String(format: ", goal %.1f", $0) } ?? ""
+        say(
+            String(format: "    %.2f times as fast as \(name), \(fastest.name) (needed %.1f\(aim)): ", ratio, need) + (ratio >= need ? "reached" : "missed")
+                + "; peak memory \(text(Double(ours.peakBytes) / Double(fastest.peakBytes))) of its")
     }
 }

@@ -42,6 +42,12 @@ package struct ArrowTableReader<Row>: Sendable {
 
     package func cursor() -> ArrowRowCursor<Row> { ArrowRowCursor(self) }
 
+    /// Rows by their number in the file, best in ascending order. What was mapped for it does not count against this process afterwards.
+    package func rows(at wanted: [Int]) throws -> [Row] {
+        let cursor = cursor()
+        return try wanted.map(cursor.row)
+    }
+
     package func rows() throws -> [Row] {
         var rows: [Row] = []
         // Not more than a damaged file can ask for without harm.

@@ -7,6 +7,8 @@ package enum EvidenceGrade: String, Sendable, CaseIterable {
     case logits
     /// Top-k log-probabilities: entropy as a rigorous interval.
     case topk
+    /// Final hidden states, to which a checkpoint's head is applied: exact entropy.
+    case hidden
     /// Recomputed by Crux's own forward pass.
     case checkpoint
     /// Token ids alone.
@@ -69,6 +71,8 @@ package struct ScoreRow: Equatable, Sendable {
     /// Over the whole vocabulary, of the state before the token: KL(policy || reference) and Σ π Q.
     package var referenceKL: [Float]?
     package var expectedQ: [Float]?
+    /// What the entropy really came from; null in tables of earlier versions.
+    package var evidence: String?
     package init() {}
 }
 
@@ -133,6 +137,8 @@ package struct PlanRow: Equatable, Sendable {
     package var temperature: Float = 1
     package var step: Int32 = 0
     package var reward: Float = 0
+    /// What the rollout's entropies came from.
+    package var evidence: String?
     package init() {}
 }
 
@@ -156,6 +162,8 @@ package struct MetricsRow: Equatable, Sendable {
     package var entropy: Double = 0
     package var rewardMean: Double = 0
     package var trainableTokens: Int64 = 0
+    /// Of these, those that the model was asked about.
+    package var evaluatedTokens: Int64 = 0
     package var seconds: Double = 0
     /// What some methods add: see `Measure`.
     package var rewardMargin: Double?

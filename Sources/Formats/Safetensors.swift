@@ -159,6 +159,18 @@ package final class SafetensorsFile: Sendable {
         let start = headerBytes.count
         return UnsafeRawBufferPointer(rebasing: file.bytes[start + tensor.begin..<start + tensor.end])
     }
+
+    /// A tensor's bytes in order, whole elements at a time; what was read does not count against this process any more.
+    package func forEachPiece(of tensor: TensorInfo, _ body: (UnsafeRawBufferPointer) throws -> Void) rethrows {
+        let first = headerBytes.count + tensor.begin, end = headerBytes.count + tensor.end
+        for start in stride(from: first, to: end, by: Self.pieceBytes) {
+            let range = start..<min(start + Self.pieceBytes, end)
+            try body(UnsafeRawBufferPointer(rebasing: file.bytes[range]))
+            file.release(range)
+        }
+    }
+
+    private static let pieceBytes = 16 << 20
 }
 
 /// Streams a safetensors file: the header first, then the tensors in its order; it appears under its name when whole.

@@ -137,6 +137,7 @@ package enum Tables {
             .listFloat32("process_reference_logprobs", \.processReferenceLogprobs),
             .listFloat32("reference_kl", \.referenceKL),
             .listFloat32("expected_q", \.expectedQ),
+            .utf8("evidence", \.evidence),
         ],
         make: { ScoreRow() }, weight: { $0.entropy?.count ?? $0.oldLogprobs?.count ?? 16 })
 
@@ -159,6 +160,7 @@ package enum Tables {
             .listFloat32("returns", \.returns),
             .listFloat32("values", \.values),
             .int32("pair", \.pair),
+            .utf8("evidence", \.evidence),
         ],
         make: { PlanRow() }, weight: { $0.tokenIDs.count })
 
@@ -226,6 +228,7 @@ package enum Tables {
             .float64("entropy", \.entropy),
             .float64("reward_mean", \.rewardMean),
             .int64("trainable_tokens", \.trainableTokens),
+            .int64("evaluated_tokens", \.evaluatedTokens),
             .float64("seconds", \.seconds),
             .float64("reward_margin", \.rewardMargin),
             .float64("reward_accuracy", \.rewardAccuracy),

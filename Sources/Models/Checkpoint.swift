@@ -105,11 +105,21 @@ package struct Checkpoint: Sendable {
     /// All parameters in float32, laid out as `layout`.
     package func loadParameters() throws -> Buffer {
         let buffer = Buffer(layout.count)
+        try load(into: buffer)
+        return buffer
+    }
+
+    /// The same into an array that is there already; what no file holds yet stays as it is.
+    package func load(into buffer: Buffer) throws {
         for parameter in layout.parameters where !isFresh(parameter.name) {
             let file = files[places[parameter.name]!], tensor = try file.tensor(parameter.name)
-            file.bytes(of: tensor).widen(tensor.dtype, into: buffer.pointer + parameter.range.lowerBound, count: parameter.range.count)
+            var target = buffer.pointer + parameter.range.lowerBound
+            file.forEachPiece(of: tensor) { piece in
+                let count = piece.count / tensor.dtype.size
+                piece.widen(tensor.dtype, into: target, count: count)
+                target += count
+            }
         }
-        return buffer
     }
 
     // MARK: saving
@@ -152,7 +162,7 @@ package struct Checkpoint: Sendable {
         let writer = try SafetensorsWriter(path: target + "/" + name, headerBytes: file.headerBytes, dataBytes: file.header.dataBytes)
         for tensor in file.header.tensors {
             guard let parameter = trained(tensor.name) else {
-                try writer.append(file.bytes(of: tensor))
+                try file.forEachPiece(of: tensor) { try writer.append($0) }
                 continue
             }
             let values = UnsafeBufferPointer(start: parameters.pointer + parameter.range.lowerBound, count: parameter.range.count)

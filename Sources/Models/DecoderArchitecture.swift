@@ -66,6 +66,11 @@ package struct DecoderArchitecture: Sendable {
         AttentionShape(queryHeads: queryHeads, keyValueHeads: keyValueHeads, headWidth: headWidth, window: windows[layer])
     }
 
+    /// Multiplications for one token in the layers' matrix products, and in a head of one number per vocabulary entry; a backward pass has
+    /// twice as many. What attention adds grows with the length and is left out.
+    package var layerMultiplications: Int { layers * hidden * (2 * queryColumns + 2 * keyValueColumns + 3 * feedForward) }
+    package var headMultiplications: Int { vocabulary * hidden }
+
     package var queryColumns: Int { queryHeads * headWidth }
     package var keyValueColumns: Int { keyValueHeads * headWidth }
 }

@@ -3,7 +3,7 @@ import Tensors
 
 /// What a layer keeps of its forward pass for the backward half. All [T, ·] over the tokens of a forest.
 struct LayerActivations {
-    let input: Buffer
+    private(set) var input: Buffer
     let normed: Buffer
     let rstd: Buffer
     let query: NormedHeads
@@ -18,14 +18,14 @@ struct LayerActivations {
     let gate: Buffer
     let up: Buffer
 
-    init(_ a: DecoderArchitecture, tokens: Int) {
+    init(_ a: DecoderArchitecture, tokens: Int, input: Buffer, in space: any FloatSpace) {
         // The forward pass writes every one of them whole.
-        func columns(_ count: Int) -> Buffer { Buffer(uninitialized: tokens * count) }
-        input = columns(a.hidden)
+        func columns(_ count: Int) -> Buffer { space.take(tokens * count) }
+        self.input = input
         normed = columns(a.hidden)
         rstd = columns(1)
-        query = NormedHeads(tokens: tokens, heads: a.queryHeads, width: a.headWidth, normed: a.queryKeyNorm)
-        key = NormedHeads(tokens: tokens, heads: a.keyValueHeads, width: a.headWidth, normed: a.queryKeyNorm)
+        query = NormedHeads(tokens: tokens, heads: a.queryHeads, width: a.headWidth, normed: a.queryKeyNorm, in: space)
+        key = NormedHeads(tokens: tokens, heads: a.keyValueHeads, width: a.headWidth, normed: a.queryKeyNorm, in: space)
         value = columns(a.keyValueColumns)
         attention = columns(a.queryColumns)
         logSumExp = columns(a.queryHeads)
@@ -36,11 +36,11 @@ struct LayerActivations {
         up = columns(a.feedForward)
     }
 
-    /// Floats per token that `init` allocates: what a memory estimate multiplies.
-    static func floatsPerToken(_ a: DecoderArchitecture) -> Int {
-        let heads = a.queryColumns + a.keyValueColumns
-        return 4 * a.hidden + 2 + heads * (a.queryKeyNorm ? 2 : 1) + (a.queryKeyNorm ? a.queryHeads + a.keyValueHeads : 0)
-            + a.keyValueColumns + a.queryColumns + a.queryHeads + 2 * a.feedForward
+    /// The same arrays for another layer, which reads `input`.
+    func reading(_ input: Buffer) -> LayerActivations {
+        var other = self
+        other.input = input
+        return other
     }
 }
 
@@ -53,11 +53,11 @@ struct NormedHeads {
     let rstd: Buffer?
     let width: Int
 
-    init(tokens: Int, heads: Int, width: Int, normed: Bool) {
+    init(tokens: Int, heads: Int, width: Int, normed: Bool, in space: any FloatSpace) {
         self.width = width
-        rotated = Buffer(uninitialized: tokens * heads * width)
-        raw = normed ? Buffer(uninitialized: tokens * heads * width) : nil
-        rstd = normed ? Buffer(uninitialized: tokens * heads) : nil
+        rotated = space.take(tokens * heads * width)
+        raw = normed ? space.take(tokens * heads * width) : nil
+        rstd = normed ? space.take(tokens * heads) : nil
     }
 
     /// One row per head of one token, [T·heads, D].
@@ -94,11 +94,9 @@ struct DecoderBatch {
     var tokens: Int { forest.tokenIDs.count }
 }
 
-/// Space that the layers of a pass use one after the other.
-final class LayerScratch {
+/// Space that the layers of a backward pass use one after the other. All [T, ·].
+struct LayerScratch {
     let feedForward: Buffer
-    let dgate: Buffer
-    let dup: Buffer
     let dnormed: Buffer
     let dattention: Buffer
     let dquery: Buffer
@@ -106,11 +104,9 @@ final class LayerScratch {
     let dvalue: Buffer
     let dheads: Buffer
 
-    init(_ a: DecoderArchitecture, tokens: Int, training: Bool) {
-        func columns(_ count: Int) -> Buffer { Buffer(uninitialized: training ? tokens * count : 0) }
-        feedForward = Buffer(uninitialized: tokens * a.feedForward)
-        dgate = columns(a.feedForward)
-        dup = columns(a.feedForward)
+    init(_ a: DecoderArchitecture, tokens: Int, in space: any FloatSpace) {
+        func columns(_ count: Int) -> Buffer { space.take(tokens * count) }
+        feedForward = columns(a.feedForward)
         dnormed = columns(a.hidden)
         dattention = columns(a.queryColumns)
         dquery = columns(a.queryColumns)
@@ -121,12 +117,19 @@ final class LayerScratch {
 }
 
 /// x [T, C] (already in `saved.input`) → result [T, C]: x + attention(norm(x)), then + feedForward(norm(·)).
-func layerForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, into result: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch) {
-    attentionBlockForward(w, saved, layer: layer, batch)
-    feedForwardBlockForward(w, saved, into: result, scratch, batch)
+/// `product`: scratch, [T, F].
+func layerForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, into result: Matrix, product: Matrix, _ batch: DecoderBatch) {
+    layerActivations(w, saved, layer: layer, batch)
+    feedForwardResult(w, saved, into: result, product: product, batch)
 }
 
-/// dresidual [T, C] goes in as the gradient of the layer's result and comes out as that of its input.
+/// Fills `saved` from its input: all of the forward pass that the backward half reads. The layer's result isn't part of it.
+func layerActivations(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, _ batch: DecoderBatch) {
+    attentionBlockForward(w, saved, layer: layer, batch)
+    feedForwardActivations(w, saved, batch)
+}
+
+/// dresidual [T, C] goes in as the gradient of the layer's result and comes out as that of its input. Leaves `saved` in pieces.
 func layerBackward(
     _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
     _ batch: DecoderBatch
@@ -173,13 +176,17 @@ private func attentionBlockBackward(
         dnormed, x: saved.input.matrix(rows: t), weight: w.inputNorm, rstd: saved.rstd.pointer, into: dresidual, dweight: g.inputNorm, batch.compute)
 }
 
-private func feedForwardBlockForward(_ w: LayerWeights, _ saved: LayerActivations, into result: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch) {
-    let t = batch.tokens, normed = saved.middleNormed.matrix(rows: t), product = scratch.feedForward.matrix(rows: t)
+private func feedForwardActivations(_ w: LayerWeights, _ saved: LayerActivations, _ batch: DecoderBatch) {
+    let t = batch.tokens, normed = saved.middleNormed.matrix(rows: t)
     rmsNormForward(
         saved.middle.matrix(rows: t), weight: w.feedForwardNorm, epsilon: batch.architecture.normEpsilon, into: normed,
         rstd: saved.middleRstd.pointer, batch.compute)
     linearForward(normed, w.gate, into: saved.gate.matrix(rows: t), batch.compute)
     linearForward(normed, w.up, into: saved.up.matrix(rows: t), batch.compute)
+}
+
+private func feedForwardResult(_ w: LayerWeights, _ saved: LayerActivations, into result: Matrix, product: Matrix, _ batch: DecoderBatch) {
+    let t = batch.tokens
     swigluForward(gate: saved.gate.matrix(rows: t), up: saved.up.matrix(rows: t), into: product, batch.compute)
     linearForward(product, w.down, into: result, batch.compute)
     crux_add(result.base, saved.middle.pointer, saved.middle.count)
@@ -190,13 +197,14 @@ private func feedForwardBlockBackward(
 ) {
     let t = batch.tokens, compute = batch.compute, normed = saved.middleNormed.matrix(rows: t)
     let gate = saved.gate.matrix(rows: t), up = saved.up.matrix(rows: t), product = scratch.feedForward.matrix(rows: t)
-    let dgate = scratch.dgate.matrix(rows: t), dup = scratch.dup.matrix(rows: t), dnormed = scratch.dnormed.matrix(rows: t)
+    let dnormed = scratch.dnormed.matrix(rows: t)
     swigluForward(gate: gate, up: up, into: product, compute)
     linearBackward(dresidual, x: product, w.down, gradient: g.down, into: nil)
     multiply(dresidual, w.down.weight, into: product)
-    swigluBackward(product, gate: gate, up: up, dgate: dgate, dup: dup, compute)
-    linearBackward(dgate, x: normed, w.gate, gradient: g.gate, into: dnormed)
-    linearBackward(dup, x: normed, w.up, gradient: g.up, into: dnormed, keep: 1)
+    // In place: from here on `gate` and `up` hold their gradients.
+    swigluBackward(product, gate: gate, up: up, dgate: gate, dup: up, compute)
+    linearBackward(gate, x: normed, w.gate, gradient: g.gate, into: dnormed)
+    linearBackward(up, x: normed, w.up, gradient: g.up, into: dnormed, keep: 1)
     rmsNormBackward(
         dnormed, x: saved.middle.matrix(rows: t), weight: w.feedForwardNorm, rstd: saved.middleRstd.pointer, into: dresidual,
         dweight: g.feedForwardNorm, compute)

@@ -19,6 +19,11 @@ package struct SequenceQuery: Sendable {
     }
 }
 
+extension SequenceQuery {
+    /// The tokens that must be computed: those before the last wanted one. What stands behind predicts nothing that is asked for.
+    package var context: [Int32] { Array(tokenIDs.prefix(wanted.lastIndex(of: true) ?? 0)) }
+}
+
 /// What the model says of each token of a sequence, [L], 0 where not wanted. Position t describes token t.
 package struct SequenceScores: Sendable {
     /// Log-probabilities, or what else was asked for.
@@ -59,11 +64,12 @@ package final class LanguageModel: Sendable {
     }
 
     /// Scores of all sequences; nothing is kept for a backward pass.
-    package func score(_ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob) throws -> [SequenceScores] {
-        let batch = try SequenceBatch(sequences, self), asked = batch.questions(sequences.indices)
-        let hidden = forward(batch.decoder, keeping: nil)
-        let head = try head(question, batch.decoder.forest)
-        return withExtendedLifetime(hidden) { asked.scores(head.forward(hidden.matrix(rows: batch.decoder.tokens), asked.queries)) }
+    package func score(_ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob, in space: any FloatSpace = Heap()) throws -> [SequenceScores] {
+        try space.scoped {
+            let batch = try SequenceBatch(sequences, self), asked = batch.questions(sequences.indices)
+            let hidden = forward(batch.decoder, in: space), head = try question.head(of: self, batch.decoder.forest, PassMemory(space: space))
+            return withExtendedLifetime(hidden) { asked.scores(head.forward(hidden.matrix(rows: batch.decoder.tokens), asked.queries)) }
+        }
     }
 
     /// This model's scores, the reference's, and over the whole vocabulary KL(policy || reference) and, with a Q network, Σ π Q for each
@@ -79,17 +85,18 @@ package final class LanguageModel: Sendable {
         }
     }
 
-    func frozen(_ forest: TokenForest) throws -> FrozenModel { FrozenModel(hidden: forward(try decoderBatch(forest), keeping: nil), self) }
-
-    private func head(_ question: TokenQuestion, _ forest: TokenForest) throws -> any TokenHead { try question.head(of: self, forest) }
+    func frozen(_ forest: TokenForest, in space: any FloatSpace = Heap()) throws -> FrozenModel {
+        FrozenModel(hidden: forward(try decoderBatch(forest), in: space), self)
+    }
 
     /// The same with the gradient of every parameter, laid out as `layout`, and with one look at all sequences.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob, derivatives: ([SequenceScores]) throws -> [[Float]]
+        _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob, memory: PassMemory = PassMemory(),
+        derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         let all = DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients))
-        return try accumulateGradients(sequences, units: [sequences.count], into: all, question) { _, scores in try derivatives(scores) }
+        return try accumulateGradients(sequences, units: [sequences.count], into: all, question, memory: memory) { _, scores in try derivatives(scores) }
     }
 
     /// Forward, then `derivatives(which, scores)` — dL/doutput for each of some sequences, [L] each — then backward into what of
@@ -97,52 +104,53 @@ package final class LanguageModel: Sendable {
     /// neighbours must be seen together, one unit after the other; the head takes as many units at a time as fit in a chunk of logits.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ question: TokenQuestion = .logprob,
+        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ question: TokenQuestion = .logprob, memory: PassMemory = PassMemory(),
         derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        let batch = try SequenceBatch(sequences, self)
-        let t = batch.decoder.tokens
-        let layers = (0..<architecture.layers).map { _ in LayerActivations(architecture, tokens: t) }
-        let final = FinalNorm(architecture, tokens: t)
-        let hidden = forward(batch.decoder, keeping: (layers, final)).matrix(rows: t)
-        let dhidden = Buffer(t * architecture.hidden), dresidual = Buffer(t * architecture.hidden)
-        let head = try head(question, batch.decoder.forest)
+        try memory.space.scoped {
+            let batch = try SequenceBatch(sequences, self), arrays = TrainingArrays(architecture, tokens: batch.decoder.tokens, memory)
+            let hidden = forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
+            let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, question, memory, derivatives)
+            backward(batch.decoder, arrays, g)
+            return scores
+        }
+    }
+
+    /// The head's forward and backward half, part by part: derivatives by its hidden states land in `arrays.dhidden`.
+    private func learnHead(
+        _ batch: SequenceBatch, units: [Int], hidden: Buffer, _ arrays: TrainingArrays, _ g: DecoderGradients, _ question: TokenQuestion, _ memory: PassMemory,
+        _ derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
+    ) throws -> [SequenceScores] {
+        let t = batch.decoder.tokens, head = try question.head(of: self, batch.decoder.forest, memory)
         var scores: [SequenceScores] = []
-        for part in batch.parts(units: units, limit: headChunkRows(vocabulary: weights.head.rows)) {
+        for part in batch.parts(units: units, limit: memory.headRows(vocabulary: weights.head.rows)) {
             let asked = batch.questions(part)
-            try head.learn(hidden, asked.queries, dhidden: dhidden.matrix(rows: t), gradients: g) { answers in
+            try head.learn(hidden.matrix(rows: t), asked.queries, dhidden: arrays.dhidden.matrix(rows: t), gradients: g) { answers in
                 scores += asked.scores(answers)
                 return asked.gather(try derivatives(part, Array(scores[part])))
             }
         }
-        rmsNormBackward(
-            dhidden.matrix(rows: t), x: final.input.matrix(rows: t), weight: weights.finalNorm, rstd: final.rstd.pointer,
-            into: dresidual.matrix(rows: t), dweight: g.finalNorm, compute)
-        backwardLayers(layers, gradients: g, dresidual: dresidual.matrix(rows: t), batch.decoder)
-        if let dembedding = g.embedding {
-            embeddingBackward(dresidual.matrix(rows: t), tokenIDs: batch.decoder.forest.tokenIDs, padding: architecture.paddingToken, dweight: dembedding)
-        }
         return scores
     }
 
-    /// Floats that one token of a training batch keeps alive: what a memory estimate multiplies.
-    package var activationFloatsPerToken: Int {
-        let a = architecture
-        return a.layers * LayerActivations.floatsPerToken(a) + 3 * a.feedForward + 5 * a.hidden + 4 * a.queryColumns + 2 * a.keyValueColumns
+    /// Final-norm output [T, C]; nothing is kept.
+    private func forward(_ batch: DecoderBatch, in space: any FloatSpace) -> Buffer {
+        let t = batch.tokens, final = FinalNorm(architecture, tokens: t, in: space)
+        space.scoped {
+            let arrays = PassingArrays(architecture, tokens: t, in: space)
+            forward(batch, arrays.layers, final, product: arrays.product)
+        }
+        return final.output
     }
 
     /// Final-norm output [T, C].
-    private func forward(_ batch: DecoderBatch, keeping kept: (layers: [LayerActivations], final: FinalNorm)?) -> Buffer {
+    @discardableResult
+    private func forward(_ batch: DecoderBatch, _ layers: KeptLayers, _ final: FinalNorm, product: Buffer) -> Buffer {
         let t = batch.tokens
-        let scratch = LayerScratch(architecture, tokens: t, training: false)
-        let passing = kept == nil ? LayerActivations(architecture, tokens: t) : nil
-        let final = kept?.final ?? FinalNorm(architecture, tokens: t)
-        func saved(_ layer: Int) -> LayerActivations { kept?.layers[layer] ?? passing! }
-        func input(_ layer: Int) -> Buffer { layer == architecture.layers ? final.input : saved(layer).input }
-
-        embeddingForward(batch.forest.tokenIDs, weight: weights.embedding, into: input(0).matrix(rows: t))
+        func input(_ layer: Int) -> Matrix { (layer == architecture.layers ? final.input : layers.input(of: layer)).matrix(rows: t) }
+        embeddingForward(batch.forest.tokenIDs, weight: weights.embedding, into: input(0))
         for (index, layer) in weights.layers.enumerated() {
-            layerForward(layer, saved(index), layer: index, into: input(index + 1).matrix(rows: t), scratch, batch)
+            layerForward(layer, layers[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
         }
         rmsNormForward(
             final.input.matrix(rows: t), weight: weights.finalNorm, epsilon: architecture.normEpsilon, into: final.output.matrix(rows: t),
@@ -150,12 +158,19 @@ package final class LanguageModel: Sendable {
         return final.output
     }
 
-    private func backwardLayers(_ layers: [LayerActivations], gradients g: DecoderGradients, dresidual: Matrix, _ batch: DecoderBatch) {
-        let scratch = LayerScratch(architecture, tokens: batch.tokens, training: true)
-        for index in layers.indices.reversed() {
-            layerBackward(
-                weights.layers[index], gradients: g.layers[index], layers[index], layer: index, dresidual: dresidual, scratch, batch)
+    /// From `arrays.dhidden` down to the embedding.
+    private func backward(_ batch: DecoderBatch, _ arrays: TrainingArrays, _ g: DecoderGradients) {
+        let t = batch.tokens, dresidual = arrays.dresidual.matrix(rows: t), final = arrays.final
+        rmsNormBackward(
+            arrays.dhidden.matrix(rows: t), x: final.input.matrix(rows: t), weight: weights.finalNorm, rstd: final.rstd.pointer, into: dresidual,
+            dweight: g.finalNorm, compute)
+        for index in weights.layers.indices.reversed() {
+            let layer = weights.layers[index], saved = arrays.layers[index]
+            if !arrays.layers.isKept(index) { layerActivations(layer, saved, layer: index, batch) }
+            layerBackward(layer, gradients: g.layers[index], saved, layer: index, dresidual: dresidual, arrays.scratch, batch)
         }
+        guard let dembedding = g.embedding else { return }
+        embeddingBackward(dresidual, tokenIDs: batch.forest.tokenIDs, padding: architecture.paddingToken, dweight: dembedding)
     }
 
     fileprivate func decoderBatch(_ forest: TokenForest) throws -> DecoderBatch {
@@ -164,27 +179,14 @@ package final class LanguageModel: Sendable {
     }
 }
 
-/// Input, output and saved statistics of the norm before the head.
-private struct FinalNorm {
-    let input: Buffer
-    let output: Buffer
-    let rstd: Buffer
-
-    init(_ a: DecoderArchitecture, tokens: Int) {
-        input = Buffer(uninitialized: tokens * a.hidden)
-        output = Buffer(uninitialized: tokens * a.hidden)
-        rstd = Buffer(uninitialized: tokens)
-    }
-}
-
-/// Sequences laid out as a forest.
+/// Sequences, as far as they must be computed, laid out as a forest.
 private struct SequenceBatch {
     let decoder: DecoderBatch
     private let sequences: [SequenceQuery]
 
     init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
         self.sequences = sequences
-        decoder = try model.decoderBatch(TokenForest(sequences.map(\.tokenIDs)))
+        decoder = try model.decoderBatch(TokenForest(sequences.map(\.context)))
     }
 
     func questions(_ part: Range<Int>) -> HeadQuestions { HeadQuestions(sequences, part, decoder.forest) }
@@ -206,7 +208,7 @@ private struct SequenceBatch {
     }
 }
 
-/// What some of a forest's sequences ask of the head: one query per distinct (token, temperature, bonus).
+/// What some of a forest's sequences ask of the head: one query per distinct (place, token, temperature, bonus).
 private struct HeadQuestions {
     private(set) var queries: [HeadQuery] = []
     /// Per sequence, the wanted positions with the index of their query.
@@ -214,7 +216,9 @@ private struct HeadQuestions {
     private let lengths: [Int]
 
     private struct Key: Hashable {
-        let token: Int
+        /// Flat index of the token before.
+        let row: Int
+        let target: Int32
         let temperature: Float
         let bonus: Float
     }
@@ -227,16 +231,16 @@ private struct HeadQuestions {
             asked.append(
                 sequence.wanted.indices.dropFirst().compactMap { position in
                     guard sequence.wanted[position] else { return nil }
-                    return (position, ask(tokens[position], after: tokens[position - 1], sequence, at: position, &known))
+                    return (position, ask(tokens[position - 1], sequence, at: position, &known))
                 })
         }
     }
 
-    private mutating func ask(_ token: Int, after previous: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int {
-        let key = Key(token: token, temperature: sequence.temperature, bonus: sequence.bonuses?[position] ?? 0)
+    private mutating func ask(_ row: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int {
+        let key = Key(row: row, target: sequence.tokenIDs[position], temperature: sequence.temperature, bonus: sequence.bonuses?[position] ?? 0)
         if let index = known[key] { return index }
         known[key] = queries.count
-        queries.append(HeadQuery(row: previous, target: sequence.tokenIDs[position], inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
+        queries.append(HeadQuery(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
         return queries.count - 1
     }
 

@@ -59,14 +59,15 @@ extension TokenHead {
 
 extension TokenQuestion {
     /// `forest`: the batch's tokens, for the models beside.
-    func head(of model: LanguageModel, _ forest: TokenForest) throws -> any TokenHead {
+    func head(of model: LanguageModel, _ forest: TokenForest, _ memory: PassMemory) throws -> any TokenHead {
         switch self {
-        case .logprob: LogprobHead(weights: model.weights, compute: model.compute)
+        case .logprob: LogprobHead(weights: model.weights, compute: model.compute, memory: memory)
         case .value: ValueHead(weights: model.weights)
         case .tokenLogit: TokenLogitHead(weights: model.weights)
         case .divergence(let target):
             DivergenceHead(
-                weights: model.weights, compute: model.compute, reference: try target.reference.frozen(forest), q: try target.q?.frozen(forest), beta: target.beta)
+                weights: model.weights, compute: model.compute, reference: try target.reference.frozen(forest, in: memory.space),
+                q: try target.q?.frozen(forest, in: memory.space), beta: target.beta, space: memory.space)
         }
     }
 }
@@ -74,11 +75,14 @@ extension TokenQuestion {
 fileprivate struct LogprobHead: TokenHead {
     let weights: DecoderWeights
     let compute: Compute
+    let memory: PassMemory
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { headForward(hidden, weight: weights.head, queries: queries, compute) }
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { headForward(hidden, weight: weights.head, queries: queries, compute, in: memory.space) }
 
     func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
-        headBackward(hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden, dweight: gradients.head, compute)
+        headBackward(
+            hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden, dweight: gradients.head, compute,
+            in: memory.space)
     }
 }
 
@@ -86,11 +90,12 @@ extension LogprobHead {
     func learn(
         _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
-        guard queries.count <= headChunkRows(vocabulary: weights.head.rows) else {
+        guard queries.count <= memory.headRows(vocabulary: weights.head.rows) else {
             // One sequence longer than a chunk: its logits are computed twice, piece by piece.
             return try learnInTwoHalves(hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
         }
-        try headLearn(hidden, weight: weights.head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute, derivatives: derivatives)
+        try headLearn(
+            hidden, weight: weights.head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute, in: memory.space, derivatives: derivatives)
     }
 }
 
@@ -122,13 +127,17 @@ private struct DivergenceHead: TokenHead {
     let reference: FrozenModel
     let q: FrozenModel?
     let beta: Float
+    let space: any FloatSpace
 
     private var target: SoftTarget { SoftTarget(reference: reference.head, q: q?.head, inverseBeta: 1 / beta) }
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { softTargetForward(hidden, weight: weights.head, target: target, queries: queries, compute) }
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+        softTargetForward(hidden, weight: weights.head, target: target, queries: queries, compute, in: space)
+    }
 
     func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
         softTargetBackward(
-            hidden, weight: weights.head, target: target, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head, compute)
+            hidden, weight: weights.head, target: target, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head, compute,
+            in: space)
     }
 }

@@ -73,6 +73,13 @@ package struct LowRankTraining: Training {
         }
     }
 
+    /// Floats of the adapters, and of the copies kept of the weights they stand on.
+    package static func sizes(_ layout: ParameterLayout, _ rank: Int, _ targets: [String]) -> (trained: Int, frozen: Int) {
+        let endings = LinearPlace.all.filter { targets.contains($0.shortName) }.map { $0.name + ".weight" }
+        let adapted = layout.parameters.filter { parameter in endings.contains { parameter.name.hasSuffix($0) } }
+        return (adapted.reduce(0) { $0 + rank * ($1.shape[0] + $1.shape[1]) }, adapted.reduce(0) { $0 + $1.range.count })
+    }
+
     private func matrices(_ place: Place, in buffer: Buffer) -> (a: Matrix, b: Matrix) {
         let rank = layout.parameters[0].shape[0]
         return (

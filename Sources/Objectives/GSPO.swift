@@ -18,6 +18,12 @@ package struct GSPO: Objective {
         clipLow >= 0 && clipLow < 1 && clipHigh >= 0 ? [] : ["clip_low \(clipLow), clip_high \(clipHigh); expected 0 to below 1, and 0 or more"]
     }
 
+    /// A token's ratio is the whole sequence's.
+    package func reads(_ sequence: SequenceInputs) -> [Bool] {
+        let weighted = sequence.weighted
+        return weighted.contains(true) ? sequence.mask : weighted
+    }
+
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss {
         var sum = SequenceLoss()
         let tokens = sequence.mask.indices.filter { sequence.mask[$0] }

@@ -71,6 +71,9 @@ package struct SequenceInputs: Sendable {
     }
 
     var positions: [Int] { mask.indices.filter { mask[$0] } }
+
+    /// Trainable tokens that carry weight, [L].
+    var weighted: [Bool] { mask.indices.map { mask[$0] && weights[$0] != 0 } }
 }
 
 /// π* ∝ reference · exp(Q / β), or with the bonus A / β of the sampled token in place of Q.
@@ -136,6 +139,9 @@ package protocol Objective: Codable, Sendable {
     var boltzmann: BoltzmannSettings? { get }
     /// Share of its own that a target network keeps at each step; nil: there is none.
     var targetDecay: Double? { get }
+    /// Tokens whose outputs its loss and derivatives depend on, [L], before there are any outputs: the model is not asked for others, nor are
+    /// they in the mask when it is evaluated.
+    func reads(_ sequence: SequenceInputs) -> [Bool]
     /// Tokens that it treats apart, chosen over the whole optimizer step from the policy as it stands; nil: none ever.
     func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]?
     /// Whether `marks` is to be asked.
@@ -159,6 +165,7 @@ extension Objective {
     package var targetDecay: Double? { nil }
     package var marksTokens: Bool { false }
     package func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? { nil }
+    package func reads(_ sequence: SequenceInputs) -> [Bool] { isPerSequence ? sequence.mask : sequence.weighted }
 
     package func evaluate(unit: [SequenceInputs], gradients: inout [[Float]]) -> SequenceLoss {
         var sum = SequenceLoss()

@@ -13,7 +13,7 @@ enum Listing {
             ("objective", ObjectiveRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
             ("aggregation", AggregationRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
             ("entropy.mask", TokenSelectionRegistry.all.map { Entry($0.name, nil, $0.source) }),
-            ("kl.estimator", KLEstimator.allCases.map { Entry($0.rawValue, nil, $0.source) }),
+            ("kl.estimator", KLEstimatorRegistry.all.map { Entry($0.name, nil, $0.source) }),
             ("trainable", TrainableRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
             ("preset", Preset.sources.sorted { $0.key < $1.key }.map { Entry($0.key, nil, $0.value) }),
             ("crux-score --reward", RewardRegistry.all.map { Entry($0.name, nil, $0.source) }),

@@ -149,6 +149,9 @@ extension ScoredRollout {
         }
     }
 
+    /// What its entropies came from. Scores of earlier versions don't say: the dump's own grade, then.
+    var evidence: String { score.evidence ?? rollout.evidence }
+
     func has(_ column: TokenColumn) -> Bool { present.map { $0.isSuperset(of: column.fileColumns) } ?? (self.column(column) != nil) }
 
     var hasProcessReference: Bool { present?.contains("process_reference_logprobs") ?? (score.processReferenceLogprobs != nil) }

@@ -43,6 +43,9 @@ package struct AttentionShape: Sendable {
 /// with the square of the length.
 private let queriesPerChunk = 128
 
+/// Floats that one thread works in, at most, where the last token of a run sees `keys` keys.
+package func attentionScratchFloats(keys: Int, headWidth: Int) -> Int { keys * (2 * queriesPerChunk + 4 * headWidth) }
+
 /// out = softmax(scale · q · kᵀ over the visible keys) · v. q, out [T, H·D]; k, v [T, K·D] (q and k rotated already);
 /// logSumExp [H, T] is kept for the backward half, which rebuilds the probabilities from it.
 package func attentionForward(

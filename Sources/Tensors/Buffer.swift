@@ -11,6 +11,8 @@
 package final class Buffer: @unchecked Sendable {
     package let pointer: UnsafeMutablePointer<Float>
     package let count: Int
+    /// Whose memory this is a part of; nil: its own.
+    private let owner: Buffer?
 
     package convenience init(_ count: Int) {
         self.init(uninitialized: count)
@@ -21,7 +23,16 @@ package final class Buffer: @unchecked Sendable {
     package init(uninitialized count: Int) {
         precondition(count >= 0, "a buffer of \(count) floats was asked for")
         self.count = count
+        owner = nil
         pointer = UnsafeMutableRawPointer.allocate(byteCount: max(64, count * 4), alignment: 64).assumingMemoryBound(to: Float.self)
+    }
+
+    /// `count` floats of another buffer from `start` on; keeps it alive.
+    package init(part start: Int, count: Int, of owner: Buffer) {
+        precondition(start >= 0 && start + count <= owner.count, "\(count) floats from \(start) on of a buffer of \(owner.count)")
+        self.owner = owner
+        self.count = count
+        pointer = owner.pointer + start
     }
 
     package convenience init(_ values: [Float]) {
@@ -29,7 +40,7 @@ package final class Buffer: @unchecked Sendable {
         values.withUnsafeBufferPointer { if let base = $0.baseAddress { pointer.update(from: base, count: values.count) } }
     }
 
-    deinit { pointer.deallocate() }
+    deinit { if owner == nil { pointer.deallocate() } }
 
     package func zero() { pointer.update(repeating: 0, count: count) }
 

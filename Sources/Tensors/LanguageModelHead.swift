@@ -29,9 +29,11 @@ package struct HeadAnswer: Sendable {
 /// Logits of a chunk stay below this many floats (128 MiB), so a [tokens, V] matrix never exists.
 private let chunkFloats = 32 << 20
 
+/// Queries whose logits make up such a chunk.
+package func smallChunkRows(vocabulary: Int) -> Int { max(16, chunkFloats / max(1, vocabulary)) }
+
 func chunks(_ count: Int, vocabulary: Int) -> [Range<Int>] {
-    let rows = max(16, chunkFloats / max(1, vocabulary))
-    return stride(from: 0, to: count, by: rows).map { $0..<min(count, $0 + rows) }
+    stride(from: 0, to: count, by: smallChunkRows(vocabulary: vocabulary)).map { $0..<min(count, $0 + smallChunkRows(vocabulary: vocabulary)) }
 }
 
 func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadQuery>, into buffer: Buffer) -> Matrix {
@@ -40,61 +42,76 @@ func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadQuery>, into buffer: Buf
     return gathered
 }
 
+/// What the head works in for a number of queries: gathered hidden states [Q, C] and logits [Q, V].
+package struct HeadArrays {
+    let rows: Buffer
+    let logits: Buffer
+
+    package init(queries: Int, width: Int, vocabulary: Int, in space: any FloatSpace) {
+        rows = space.take(queries * width)
+        logits = space.take(queries * vocabulary)
+    }
+}
+
 /// Log-probability and entropy for each query. hidden [T, C] (after the final norm), weight [V, C].
-package func headForward(_ hidden: Matrix, weight: Matrix, queries: [HeadQuery], _ compute: Compute) -> [HeadAnswer] {
+package func headForward(
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], _ compute: Compute, in space: any FloatSpace = Heap()
+) -> [HeadAnswer] {
     var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
     let ranges = chunks(queries.count, vocabulary: weight.rows), widest = ranges.first?.count ?? 0
-    let rows = Buffer(uninitialized: widest * hidden.columns), logits = Buffer(uninitialized: widest * weight.rows)
-    answers.withUnsafeMutableBufferPointer { answers in
-        for range in ranges {
-            let x = gather(hidden, queries[range], into: rows)
-            let z = Matrix(logits.pointer, rows: range.count, columns: weight.rows)
-            multiplyTransposed(x, weight, into: z)
-            let out = UnsafeMutableBufferPointer(rebasing: answers[range])
-            compute.forEach(range.count) { i in
-                let query = queries[range.lowerBound + i]
-                var answer = HeadAnswer()
-                crux_log_softmax_stats(
-                    z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy, &answer.logSumExp)
-                out[i] = answer
+    space.scoped {
+        let arrays = HeadArrays(queries: widest, width: hidden.columns, vocabulary: weight.rows, in: space)
+        answers.withUnsafeMutableBufferPointer { answers in
+            for range in ranges {
+                let x = gather(hidden, queries[range], into: arrays.rows)
+                let z = Matrix(arrays.logits.pointer, rows: range.count, columns: weight.rows)
+                multiplyTransposed(x, weight, into: z)
+                answer(queries[range], z, UnsafeMutableBufferPointer(rebasing: answers[range]), compute)
             }
         }
     }
     return answers
 }
 
+/// Logits `z` [Q, V] of some queries → what they say.
+private func answer(_ queries: ArraySlice<HeadQuery>, _ z: Matrix, _ out: UnsafeMutableBufferPointer<HeadAnswer>, _ compute: Compute) {
+    compute.forEach(queries.count) { i in
+        let query = queries[queries.startIndex + i]
+        var answer = HeadAnswer()
+        crux_log_softmax_stats(z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy, &answer.logSumExp)
+        out[i] = answer
+    }
+}
+
 /// Both halves with the logits computed once, [queries, V] in memory meanwhile: for as many queries as a chunk holds
 /// (`headChunkRows`). `derivatives`: from the answers to dL/dlogprob of each.
 package func headLearn(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], dhidden: Matrix, dweight: Matrix?, _ compute: Compute, in space: any FloatSpace = Heap(),
     derivatives: ([HeadAnswer]) throws -> [Float]
 ) rethrows {
-    let rows = Buffer(uninitialized: queries.count * hidden.columns), logits = Buffer(uninitialized: queries.count * weight.rows)
-    let x = gather(hidden, queries[...], into: rows), z = Matrix(logits.pointer, rows: queries.count, columns: weight.rows)
-    defer { withExtendedLifetime((rows, logits)) {} }
-    multiplyTransposed(x, weight, into: z)
-    var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
-    answers.withUnsafeMutableBufferPointer { out in
-        compute.forEach(queries.count) { i in
-            let query = queries[i]
-            crux_log_softmax_stats(z.row(i), z.columns, query.inverseTemperature, query.target, &out[i].output, &out[i].entropy, &out[i].logSumExp)
+    try space.scoped {
+        let arrays = HeadArrays(queries: queries.count, width: hidden.columns, vocabulary: weight.rows, in: space)
+        defer { withExtendedLifetime(arrays) {} }
+        let x = gather(hidden, queries[...], into: arrays.rows), z = Matrix(arrays.logits.pointer, rows: queries.count, columns: weight.rows)
+        multiplyTransposed(x, weight, into: z)
+        var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
+        answers.withUnsafeMutableBufferPointer { answer(queries[...], z, $0, compute) }
+        let dlogprobs = try derivatives(answers)
+        // Queries without a derivative give way to those that have one, so that the products shrink.
+        let live = queries.indices.filter { dlogprobs[$0] != 0 }
+        for (place, index) in live.enumerated() where place != index {
+            z.row(place).update(from: z.row(index), count: z.columns)
+            x.row(place).update(from: x.row(index), count: x.columns)
         }
+        compute.forEach(live.count) { place in
+            let query = queries[live[place]]
+            crux_head_backward_row(z.row(place), z.columns, query.inverseTemperature, answers[live[place]].logSumExp, query.target, dlogprobs[live[place]])
+        }
+        let dz = Matrix(z.base, rows: live.count, columns: z.columns), kept = Matrix(x.base, rows: live.count, columns: x.columns)
+        if let dweight { transposedMultiply(dz, kept, into: dweight, keep: 1) }
+        multiply(dz, weight, into: kept)
+        for (place, index) in live.enumerated() { crux_add(dhidden.row(queries[index].row), kept.row(place), hidden.columns) }
     }
-    let dlogprobs = try derivatives(answers)
-    // Queries without a derivative give way to those that have one, so that the products shrink.
-    let live = queries.indices.filter { dlogprobs[$0] != 0 }
-    for (place, index) in live.enumerated() where place != index {
-        z.row(place).update(from: z.row(index), count: z.columns)
-        x.row(place).update(from: x.row(index), count: x.columns)
-    }
-    compute.forEach(live.count) { place in
-        let query = queries[live[place]]
-        crux_head_backward_row(z.row(place), z.columns, query.inverseTemperature, answers[live[place]].logSumExp, query.target, dlogprobs[live[place]])
-    }
-    let dz = Matrix(z.base, rows: live.count, columns: z.columns), kept = Matrix(x.base, rows: live.count, columns: x.columns)
-    if let dweight { transposedMultiply(dz, kept, into: dweight, keep: 1) }
-    multiply(dz, weight, into: kept)
-    for (place, index) in live.enumerated() { crux_add(dhidden.row(queries[index].row), kept.row(place), hidden.columns) }
 }
 
 /// Queries whose logits `headLearn` may hold at a time: 512 MiB of them.
@@ -103,25 +120,25 @@ package func headChunkRows(vocabulary: Int) -> Int { max(64, (128 << 20) / max(1
 /// From dL/dlogprob of each query: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed once more, chunk by chunk.
 package func headBackward(
     _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], answers: [HeadAnswer], dlogprobs: [Float], dhidden: Matrix, dweight: Matrix?,
-    _ compute: Compute
+    _ compute: Compute, in space: any FloatSpace = Heap()
 ) {
     let live = queries.indices.filter { dlogprobs[$0] != 0 }
     let ranges = chunks(live.count, vocabulary: weight.rows), widest = ranges.first?.count ?? 0
-    let rows = Buffer(uninitialized: widest * hidden.columns), drows = Buffer(uninitialized: widest * hidden.columns)
-    let logits = Buffer(uninitialized: widest * weight.rows)
-    for range in ranges {
-        let indices = live[range], asked = indices.map { queries[$0] }
-        let x = gather(hidden, asked[...], into: rows)
-        let z = Matrix(logits.pointer, rows: range.count, columns: weight.rows)
-        multiplyTransposed(x, weight, into: z)
-        compute.forEach(range.count) { i in
-            let index = live[range.lowerBound + i]
-            crux_head_backward_row(
-                z.row(i), z.columns, asked[i].inverseTemperature, answers[index].logSumExp, asked[i].target, dlogprobs[index])
+    space.scoped {
+        let arrays = HeadArrays(queries: widest, width: hidden.columns, vocabulary: weight.rows, in: space)
+        for range in ranges {
+            let indices = live[range], asked = indices.map { queries[$0] }
+            let x = gather(hidden, asked[...], into: arrays.rows), z = Matrix(arrays.logits.pointer, rows: range.count, columns: weight.rows)
+            multiplyTransposed(x, weight, into: z)
+            compute.forEach(range.count) { i in
+                let index = live[range.lowerBound + i]
+                crux_head_backward_row(
+                    z.row(i), z.columns, asked[i].inverseTemperature, answers[index].logSumExp, asked[i].target, dlogprobs[index])
+            }
+            if let dweight { transposedMultiply(z, x, into: dweight, keep: 1) }
+            // The hidden states' own rows are free now.
+            multiply(z, weight, into: x)
+            for (i, query) in asked.enumerated() { crux_add(dhidden.row(query.row), x.row(i), hidden.columns) }
         }
-        let dx = Matrix(drows.pointer, rows: range.count, columns: hidden.columns)
-        multiply(z, weight, into: dx)
-        if let dweight { transposedMultiply(z, x, into: dweight, keep: 1) }
-        for (i, query) in asked.enumerated() { crux_add(dhidden.row(query.row), dx.row(i), hidden.columns) }
     }
 }

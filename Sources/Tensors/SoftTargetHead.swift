@@ -29,32 +29,44 @@ private struct LogitChunk {
     let reference: Matrix
     let q: Matrix?
 
-    init(_ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadQuery>) {
-        policy = Self.logits(hidden, weight, queries)
-        self.reference = Self.logits(reference.hidden, reference.weight, queries)
-        self.q = q.map { Self.logits($0.hidden, $0.weight, queries) }
+    /// Holds the matrices' memory.
+    private let arrays: [HeadArrays]
+
+    init(_ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadQuery>, in space: any FloatSpace) {
+        let heads = [FrozenHead(hidden: hidden, weight: weight), reference] + (q.map { [$0] } ?? [])
+        arrays = heads.map { HeadArrays(queries: queries.count, width: $0.hidden.columns, vocabulary: $0.weight.rows, in: space) }
+        let logits = zip(heads, arrays).map { head, arrays in
+            let z = Matrix(arrays.logits.pointer, rows: queries.count, columns: head.weight.rows)
+            multiplyTransposed(gather(head.hidden, queries, into: arrays.rows), head.weight, into: z)
+            return z
+        }
+        (policy, self.reference, self.q) = (logits[0], logits[1], q == nil ? nil : logits[2])
     }
 
-    private static func logits(_ hidden: Matrix, _ weight: Matrix, _ queries: ArraySlice<HeadQuery>) -> Matrix {
-        let rows = Buffer(uninitialized: queries.count * hidden.columns)
-        let z = Matrix(UnsafeMutablePointer<Float>.allocate(capacity: max(1, queries.count * weight.rows)), rows: queries.count, columns: weight.rows)
-        withExtendedLifetime(rows) { multiplyTransposed(gather(hidden, queries, into: rows), weight, into: z) }
-        return z
-    }
+    /// The policy's hidden states of the queries, [Q, C].
+    var rows: Buffer { arrays[0].rows }
+}
 
-    func free() {
-        policy.base.deallocate()
-        reference.base.deallocate()
-        q?.base.deallocate()
+/// Runs `body` on the logits of each chunk of queries in turn.
+private func forEachChunk(
+    _ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: [HeadQuery], in space: any FloatSpace,
+    _ body: (LogitChunk, Range<Int>) -> Void
+) {
+    for range in chunks(queries.count, vocabulary: 3 * weight.rows) {
+        space.scoped {
+            let chunk = LogitChunk(hidden, weight, reference, q, queries[range], in: space)
+            withExtendedLifetime(chunk) { body(chunk, range) }
+        }
     }
 }
 
 /// KL(π || π*) for each query.
-package func softTargetForward(_ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], _ compute: Compute) -> [HeadAnswer] {
+package func softTargetForward(
+    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], _ compute: Compute, in space: any FloatSpace = Heap()
+) -> [HeadAnswer] {
     var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
-        for range in chunks(queries.count, vocabulary: 3 * weight.rows) {
-            let chunk = LogitChunk(hidden, weight, target.reference, target.q, queries[range])
+        forEachChunk(hidden, weight, target.reference, target.q, queries, in: space) { chunk, range in
             let out = UnsafeMutableBufferPointer(rebasing: answers[range])
             compute.forEach(range.count) { i in
                 let query = queries[range.lowerBound + i]
@@ -64,7 +76,6 @@ package func softTargetForward(_ hidden: Matrix, weight: Matrix, target: SoftTar
                 answer.output = Float(row(chunk, i, query, target, derivative: 0))
                 out[i] = answer
             }
-            chunk.free()
         }
     }
     return answers
@@ -78,31 +89,27 @@ private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadQuery, _ target: So
 
 /// From dL/dKL of each query: dhidden[row] += and dweight +=; nothing flows into the frozen models.
 package func softTargetBackward(
-    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?, _ compute: Compute
+    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
+    in space: any FloatSpace = Heap()
 ) {
     let live = queries.indices.filter { derivatives[$0] != 0 }, asked = live.map { queries[$0] }
-    for range in chunks(live.count, vocabulary: 3 * weight.rows) {
-        let chunk = LogitChunk(hidden, weight, target.reference, target.q, asked[range])
+    forEachChunk(hidden, weight, target.reference, target.q, asked, in: space) { chunk, range in
         compute.forEach(range.count) { i in _ = row(chunk, i, asked[range.lowerBound + i], target, derivative: derivatives[live[range.lowerBound + i]]) }
-        let rows = Buffer(uninitialized: range.count * hidden.columns), drows = Buffer(uninitialized: range.count * hidden.columns)
-        withExtendedLifetime((rows, drows)) {
-            let x = gather(hidden, asked[range], into: rows), dx = drows.matrix(rows: range.count)
-            multiply(chunk.policy, weight, into: dx)
-            if let dweight { transposedMultiply(chunk.policy, x, into: dweight, keep: 1) }
-            for (i, query) in asked[range].enumerated() { crux_add(dhidden.row(query.row), dx.row(i), hidden.columns) }
-        }
-        chunk.free()
+        let x = chunk.rows.matrix(rows: range.count)
+        if let dweight { transposedMultiply(chunk.policy, x, into: dweight, keep: 1) }
+        multiply(chunk.policy, weight, into: x)
+        for (i, query) in asked[range].enumerated() { crux_add(dhidden.row(query.row), x.row(i), hidden.columns) }
     }
 }
 
 /// KL(π || reference) and Σ π Q for each query, over the whole vocabulary.
 package func jointForward(
-    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute
+    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute, in space: any FloatSpace = Heap()
 ) -> [(kl: Float, expectedQ: Float)] {
     var answers = [(kl: Float, expectedQ: Float)](repeating: (0, 0), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
-        for range in chunks(queries.count, vocabulary: 3 * policy.weight.rows) {
-            let chunk = LogitChunk(policy.hidden, policy.weight, reference, q, queries[range]), out = UnsafeMutableBufferPointer(rebasing: answers[range])
+        forEachChunk(policy.hidden, policy.weight, reference, q, queries, in: space) { chunk, range in
+            let out = UnsafeMutableBufferPointer(rebasing: answers[range])
             compute.forEach(range.count) { i in
                 var kl = 0.0, expectedQ = 0.0
                 crux_joint_row(
@@ -110,7 +117,6 @@ package func jointForward(
                     queries[range.lowerBound + i].inverseTemperature, &kl, &expectedQ)
                 out[i] = (Float(kl), Float(expectedQ))
             }
-            chunk.free()
         }
     }
     return answers

@@ -13,40 +13,29 @@ struct OptimizerStep {
     let gradients: Buffer
     let question: TokenQuestion
     let seed: UInt64
-    let microBatchTokens: Int?
+    let headRows: Int
+    let space: any FloatSpace
 
     private var model: LanguageModel { training.model }
 
-    /// Activations of a micro-batch stay below this many floats (4 GiB).
-    private static let activationFloats = 1 << 30
-
-    /// What a step has seen so far, for its metrics.
-    private struct Totals {
-        var loss = SequenceLoss()
-        var klLoss = 0.0
-        var klK3 = 0.0
-        var entropy = 0.0
-        var weighted = 0
-        var trainable = 0
-        var reward = 0.0
-        var rows = 0
-    }
-
-    /// Runs the step on `rows` and moves `state` on.
-    func run(_ rows: [PlanRow], _ state: TrainingState) throws -> MetricsRow {
+    /// Runs the step on `rows`, cut into `batches` of their units, and moves `state` on. `progress`: after each batch, with the loss so far.
+    func run(_ rows: [PlanRow], _ batches: [MicroBatch], _ state: TrainingState, progress: (MicroBatch, Double) throws -> Void) throws -> MetricsRow {
         let start = Date()
         gradients.zero()
-        var totals = Totals()
-        let units = units(rows), batches = microBatches(units, rows)
-        let preview = try self.preview(rows, batches, state)
-        for batch in batches { try accumulate(batch, rows, preview, &totals) }
+        var totals = StepTotals()
+        let units = rowUnits(rows), preview = try self.preview(rows, units, batches, state)
+        let asked = AskedTokens(rows.indices.map { preview.inputs(rows[$0], at: $0) }, recipe, model.architecture, seed: askedSeed(rows, seed))
+        for batch in batches {
+            try accumulate(batch, units, rows, preview, asked, &totals)
+            try progress(batch, totals.lossSoFar)
+        }
         let norm = sqrt(squaredNorm(gradients.pointer, count: gradients.count))
         try requireFinite(norm, state)
         state.step += 1
         apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
         training.settle()
         moveTarget(state)
-        return metrics(totals, step: state.step, norm: norm, seconds: Date().timeIntervalSince(start))
+        return totals.metrics(step: state.step, norm: norm, seconds: Date().timeIntervalSince(start), recipe.objective)
     }
 
     private func requireFinite(_ norm: Double, _ state: TrainingState) throws {
@@ -56,50 +45,34 @@ struct OptimizerStep {
             remedy: "Look for extreme advantages or log-probabilities in plan.arrow, or lower the learning rate.")
     }
 
-    /// Row indices that an objective sees together: each row alone, or the two of a pair.
-    private func units(_ rows: [PlanRow]) -> [[Int]] {
-        var units: [[Int]] = []
-        for index in rows.indices {
-            if let pair = rows[index].pair, index > 0, rows[index - 1].pair == pair { units[units.count - 1].append(index) } else { units.append([index]) }
-        }
-        return units
-    }
-
-    /// Consecutive units while their tokens fit; neighbours share prompts, so groups stay together.
-    private func microBatches(_ units: [[Int]], _ rows: [PlanRow]) -> [[[Int]]] {
-        let limit = microBatchTokens ?? max(1, Self.activationFloats / model.activationFloatsPerToken)
-        var batches: [[[Int]]] = [], tokens = 0
-        for unit in units {
-            let size = unit.reduce(0) { $0 + rows[$1].tokenIDs.count }
-            if batches.isEmpty || tokens + size > limit {
-                batches.append([])
-                tokens = 0
-            }
-            batches[batches.count - 1].append(unit)
-            tokens += size
-        }
-        return batches
-    }
-
-    private func query(_ row: PlanRow) -> SequenceQuery {
+    private func query(_ row: PlanRow, wanted: [Bool]) -> SequenceQuery {
         let bonuses = recipe.objective.boltzmann.map { settings in row.advantages.map { settings.bonus(advantage: $0) } }
-        return SequenceQuery(tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature, bonuses: bonuses)
+        return SequenceQuery(tokenIDs: row.tokenIDs, wanted: wanted, temperature: row.temperature, bonuses: bonuses)
     }
 
     /// A forward pass over the whole step, for what must be known before the first gradient.
-    private func preview(_ rows: [PlanRow], _ batches: [[[Int]]], _ state: TrainingState) throws -> StepPreview {
+    private func preview(_ rows: [PlanRow], _ units: [[Int]], _ batches: [MicroBatch], _ state: TrainingState) throws -> StepPreview {
         guard StepPreview.isNeeded(recipe) else { return .none }
-        let scores = try batches.flatMap { batch in try model.score(batch.joined().map { query(rows[$0]) }) }
-        return StepPreview(rows, scores, recipe, seed: seed &+ UInt64(state.step))
+        var scores = [SequenceScores?](repeating: nil, count: rows.count)
+        for batch in batches {
+            let members = batch.units.flatMap { units[$0] }
+            for (index, score) in zip(members, try model.score(members.map { query(rows[$0], wanted: rows[$0].lossMask) }, in: space)) { scores[index] = score }
+        }
+        return StepPreview(rows, scores.compactMap { $0 }, recipe, seed: seed &+ UInt64(state.step))
     }
 
-    private func accumulate(_ batch: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ totals: inout Totals) throws {
-        let members = Array(batch.joined()), unitAt = Self.unitsByStart(batch)
-        try model.accumulateGradients(members.map { query(rows[$0]) }, units: batch.map(\.count), into: training.gradients(into: gradients), question) { part, scores in
+    private func accumulate(
+        _ batch: MicroBatch, _ units: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ asked: AskedTokens, _ totals: inout StepTotals
+    ) throws {
+        let own = batch.units.map { units[$0] }, unitAt = Self.unitsByStart(own)
+        try model.accumulateGradients(
+            own.joined().map { query(rows[$0], wanted: asked.wanted($0)) }, units: own.map(\.count), into: training.gradients(into: gradients), question,
+            memory: PassMemory(keptLayers: batch.keptLayers, headRows: headRows, space: space)
+        ) { part, scores in
             var gradients: [[Float]] = [], next = part.lowerBound
             while next < part.upperBound {
                 guard let unit = unitAt[next] else { break }
-                gradients += derivatives(unit, rows, Array(scores[next - part.lowerBound..<next - part.lowerBound + unit.count]), preview, &totals)
+                gradients += derivatives(unit, rows, Array(scores[next - part.lowerBound..<next - part.lowerBound + unit.count]), preview, asked, &totals)
                 next += unit.count
             }
             return gradients
@@ -116,16 +89,21 @@ struct OptimizerStep {
         return units
     }
 
-    private func derivatives(_ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ totals: inout Totals) -> [[Float]] {
+    private func derivatives(
+        _ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ asked: AskedTokens, _ totals: inout StepTotals
+    ) -> [[Float]] {
         let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }
+        let read = zip(unit, inputs).map { $1.masked(asked.read[$0]) }, drawn = zip(unit, inputs).map { $1.masked(asked.drawn[$0]) }
         var gradients = unit.map { [Float](repeating: 0, count: rows[$0].tokenIDs.count) }
-        totals.loss += recipe.objective.evaluate(unit: inputs, gradients: &gradients)
+        totals.add(recipe.objective.evaluate(unit: read, gradients: &gradients), times: 1)
         for (position, index) in unit.enumerated() {
-            totals.klLoss += recipe.kl.evaluate(inputs[position], gradient: &gradients[position])
-            totals.reward += Double(rows[index].reward)
-            totals.rows += 1
-            addTokens(rows[index], scores[position], &totals)
+            totals.add(loss: recipe.kl.evaluate(read[position], gradient: &gradients[position]))
+            totals.add(rows[index])
+            addTokens(asked.read[index], rows[index], scores[position], times: 1, &totals)
+            addTokens(asked.drawn[index], rows[index], scores[position], times: asked.standsFor, &totals)
         }
+        // Without weight they add to no derivative: what is clipped among them is counted.
+        if drawn.contains(where: { $0.mask.contains(true) }) { totals.add(recipe.objective.evaluate(unit: drawn, gradients: &gradients), times: asked.standsFor) }
         return gradients
     }
 
@@ -135,12 +113,11 @@ struct OptimizerStep {
         for i in 0..<target.count { target.pointer[i] = Float(decay * Double(target.pointer[i]) + (1 - decay) * Double(state.parameters.pointer[i])) }
     }
 
-    private func addTokens(_ row: PlanRow, _ scores: SequenceScores, _ totals: inout Totals) {
+    private func addTokens(_ mask: [Bool], _ row: PlanRow, _ scores: SequenceScores, times: Double, _ totals: inout StepTotals) {
         let anchor = row.referenceLogprobs ?? (recipe.objective.readsOldLogprobs ? row.oldLogprobs : scores.logprobs)
-        for t in row.lossMask.indices where row.lossMask[t] {
-            totals.trainable += 1
-            if recipe.objective.output == .logprob { totals.klK3 += KLEstimator.k3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value }
-            totals.entropy += Double(scores.entropy[t])
+        for t in mask.indices where mask[t] {
+            let klK3 = recipe.objective.output == .logprob ? K3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value : 0
+            totals.addToken(entropy: scores.entropy[t], klK3: klK3, times: times)
         }
     }
 
@@ -152,33 +129,6 @@ struct OptimizerStep {
                 parameters: state.parameters.pointer + range.lowerBound, gradients: gradients.pointer + range.lowerBound,
                 expAvg: state.expAvg.pointer + range.lowerBound, expAvgSq: state.expAvgSq.pointer + range.lowerBound, count: range.count,
                 step: state.step, gradientScale: scale)
-        }
-    }
-
-    private func metrics(_ totals: Totals, step: Int, norm: Double, seconds: Double) -> MetricsRow {
-        let tokens = Double(max(1, totals.trainable))
-        var row = MetricsRow()
-        row.step = Int32(step)
-        row.loss = totals.loss.loss + totals.klLoss
-        row.gradNorm = norm
-        row.clipFractionLow = Double(totals.loss.clippedLow) / tokens
-        row.clipFractionHigh = Double(totals.loss.clippedHigh) / tokens
-        row.importanceRatioMax = totals.loss.largestRatio
-        row.klK3 = totals.klK3 / tokens
-        row.entropy = totals.entropy / tokens
-        row.rewardMean = totals.reward / Double(max(1, totals.rows))
-        row.trainableTokens = Int64(totals.trainable)
-        row.seconds = seconds
-        if let measure = recipe.objective.measure { row[keyPath: Self.column(measure)] = totals.loss.measure / Double(max(1, totals.loss.measured)) }
-        return row
-    }
-
-    private static func column(_ measure: Measure) -> WritableKeyPath<MetricsRow, Double?> {
-        switch measure {
-        case .rewardMargin: \.rewardMargin
-        case .rewardAccuracy: \.rewardAccuracy
-        case .valueError: \.valueError
-        case .targetDivergence: \.targetDivergence
         }
     }
 }

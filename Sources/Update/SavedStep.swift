@@ -35,9 +35,10 @@ struct SavedStep {
 
     // MARK: state
 
-    /// Parameters (masters where there are any) and moments.
-    func load(_ form: any TrainedForm) throws -> TrainingState {
-        let state = TrainingState(parameters: try form.load(from: path), step: 0), file = try SafetensorsFile(path: statePath)
+    /// Parameters (masters where there are any), moments and target into `state`.
+    func load(_ form: any TrainedForm, into state: TrainingState) throws {
+        try form.load(from: path, into: state.parameters)
+        let file = try SafetensorsFile(path: statePath)
         state.step = try savedStep(file)
         for parameter in form.layout.parameters {
             try read("exp_avg.", parameter, file, into: state.expAvg)
@@ -45,7 +46,6 @@ struct SavedStep {
             if file.header["master." + parameter.name] != nil { try read("master.", parameter, file, into: state.parameters) }
         }
         try loadTarget(state, form.layout, file)
-        return state
     }
 
     private func loadTarget(_ state: TrainingState, _ layout: ParameterLayout, _ file: SafetensorsFile) throws {
@@ -137,11 +137,5 @@ final class TrainingState {
         self.step = step
         expAvg = Buffer(parameters.count)
         expAvgSq = Buffer(parameters.count)
-    }
-
-    /// Moments, target and step of another state.
-    init(parameters: Buffer, like other: TrainingState) {
-        self.parameters = parameters
-        (expAvg, expAvgSq, target, step) = (other.expAvg, other.expAvgSq, other.target, other.step)
     }
 }

@@ -24,7 +24,7 @@ struct StepPreview {
     }
 
     /// The row's inputs with what was found out laid over them.
-    func inputs(_ row: PlanRow, at index: Int, outputs: [Float]) -> SequenceInputs {
+    func inputs(_ row: PlanRow, at index: Int, outputs: [Float] = []) -> SequenceInputs {
         var inputs = SequenceInputs(row, outputs: outputs)
         if let factors { inputs.weights = zip(inputs.weights, factors[index]).map { Float(Double($0) * $1) } }
         inputs.marks = marks?[index]
@@ -33,6 +33,13 @@ struct StepPreview {
 }
 
 extension SequenceInputs {
+    /// The same with another mask.
+    func masked(_ mask: [Bool]) -> SequenceInputs {
+        var inputs = self
+        inputs.mask = mask
+        return inputs
+    }
+
     init(_ row: PlanRow, outputs: [Float]) {
         self.init(
             logprobs: outputs, oldLogprobs: row.oldLogprobs, advantages: row.advantages, weights: row.tokenWeights, mask: row.lossMask,

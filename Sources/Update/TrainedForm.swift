@@ -10,7 +10,7 @@ protocol TrainedForm: Sendable {
     var layout: ParameterLayout { get }
     /// Writes them, in float32 as they are, into the folder.
     func save(_ parameters: Buffer, to folder: String) throws
-    func load(from folder: String) throws -> Buffer
+    func load(from folder: String, into parameters: Buffer) throws
     /// True where the file's 16 bits hold less than the parameter: a float32 master is kept beside it.
     func needsMaster(_ name: String) -> Bool
 }
@@ -23,12 +23,12 @@ struct CheckpointForm: TrainedForm {
     func save(_ parameters: Buffer, to folder: String) throws { try checkpoint.save(parameters, to: folder) }
     func needsMaster(_ name: String) -> Bool { checkpoint.isHalf(name) }
 
-    func load(from folder: String) throws -> Buffer {
+    func load(from folder: String, into parameters: Buffer) throws {
         let weights = try Checkpoint(directory: folder, as: checkpoint.architecture.valueHead == nil ? .languageModel : .critic)
         guard zip(weights.layout.parameters, layout.parameters).allSatisfy({ $0.name == $1.name && $0.shape == $1.shape }), weights.layout.count == layout.count else {
             throw StageError(.invalidInput, "\(folder): found other parameters than in \(checkpoint.directory), expected the same names and shapes")
         }
-        return try weights.loadParameters()
+        try weights.load(into: parameters)
     }
 }
 
@@ -70,10 +70,9 @@ struct AdapterForm: TrainedForm {
         return String(decoding: try JSONSerialization.data(withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]), as: UTF8.self) + "\n"
     }
 
-    func load(from folder: String) throws -> Buffer {
-        let file = try SafetensorsFile(path: folder + "/" + Self.weightsName), buffer = Buffer(layout.count)
-        for parameter in layout.parameters { try file.copy(parameter.name, shape: parameter.shape, into: buffer.pointer + parameter.range.lowerBound) }
-        return buffer
+    func load(from folder: String, into parameters: Buffer) throws {
+        let file = try SafetensorsFile(path: folder + "/" + Self.weightsName)
+        for parameter in layout.parameters { try file.copy(parameter.name, shape: parameter.shape, into: parameters.pointer + parameter.range.lowerBound) }
     }
 }
 
@@ -84,9 +83,10 @@ extension SafetensorsFile {
         guard tensor.dtype == .f32, tensor.shape == shape else {
             throw FormatError(file: path, place: "tensor '\(name)'", found: "\(tensor.dtype.rawValue) \(tensor.shape)", expected: "F32 \(shape)")
         }
-        withExtendedLifetime(self) {
-            guard let base = bytes(of: tensor).baseAddress else { return }
-            UnsafeMutableRawPointer(target).copyMemory(from: base, byteCount: 4 * shape.reduce(1, *))
+        var place = UnsafeMutableRawPointer(target)
+        forEachPiece(of: tensor) { piece in
+            if let base = piece.baseAddress { place.copyMemory(from: base, byteCount: piece.count) }
+            place += piece.count
         }
     }
 }

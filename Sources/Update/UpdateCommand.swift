@@ -32,7 +32,10 @@ struct UpdateCommand: StageCommand {
     @Option(help: "Keep a checkpoint every N steps (default: only the last).")
     var saveEvery: Int?
 
-    @Option(help: "Most tokens computed at a time; the step's gradient is the sum and does not depend on it (default: by memory).")
+    @Option(help: "Memory to stay within, such as 8G: chooses micro-batches and what is computed twice (default: 80 % of the machine's or control group's).")
+    var memory: MemorySize?
+
+    @Option(help: "Most distinct tokens computed at a time, where memory allows them (default: 8192). The gradient is the sum and doesn't depend on it.")
     var microBatchTokens: Int?
 
     @Option(help: "Frozen reference, for objectives whose target is made of it.")
@@ -55,21 +58,30 @@ struct UpdateCommand: StageCommand {
         try requireVocabulary(of: planned, source)
         let beside = try companions(recipe, source)
         let resume = try resumeFrom.map { try SavedStep.last(in: $0) }
-        if options.dryRun { return StageSummary(["would_write": output, "rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0]) }
+        let rows = try PlannedRows(path: plan + "/plan.arrow", source, recipe)
+        let memory = try MemoryPlan(
+            MemoryBudget(memory),
+            PlannedRun(
+                rows: rows, recipe: recipe, architecture: source.architecture, beside: beside.map(\.architecture), threads: context.threads,
+                seed: context.options.seed),
+            microBatchTokens: microBatchTokens)
+        if options.dryRun {
+            context.say(memory.text)
+            return StageSummary(["would_write": output, "rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0])
+        }
         // One task does the whole step.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let manifest = Manifest(
-            stage: Self.stage, configuration: settings,
+            stage: Self.stage, configuration: settings(memory),
             inputs: [try Manifest.asInput(plan)] + (try source.inputFiles()) + (try resume?.inputFiles() ?? []) + (try beside.flatMap { try $0.inputFiles() }))
         switch try StageDirectory.open(output, for: manifest, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            let rows = try ArrowTableReader(path: plan + "/plan.arrow", table: Tables.plan).rows()
             return try UpdateRun(
-                directory: directory, checkpoint: source, recipe: recipe, rows: rows, planPath: plan + "/plan.arrow", resume: resume,
-                saveEvery: saveEvery, microBatchTokens: microBatchTokens, question: try question(recipe, beside, context), context: context
+                directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume, saveEvery: saveEvery,
+                question: try question(recipe, beside, context), context: context
             ).run()
         }
     }
@@ -113,10 +125,9 @@ struct UpdateCommand: StageCommand {
         )
     }
 
-    private var settings: [String: String] {
-        // Rounding differs between thread counts, so a half-done update must go on with the same.
-        var settings = ["threads": "\(options.threadCount)"]
-        settings["micro_batch_tokens"] = microBatchTokens.map { "\($0)" }
+    /// Rounding differs between thread counts and between micro-batches, so a half-done update must go on with the same.
+    private func settings(_ memory: MemoryPlan) -> [String: String] {
+        var settings = ["threads": "\(options.threadCount)", "micro_batches": memory.fingerprint]
         settings["save_every"] = saveEvery.map { "\($0)" }
         return settings
     }

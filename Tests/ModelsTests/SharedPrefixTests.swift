@@ -37,11 +37,6 @@ import Testing
         return LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
     }
 
-    private func relativeDistance(_ a: [Float], _ b: [Float]) -> Double {
-        let difference = zip(a, b).reduce(0.0) { $0 + pow(Double($1.0) - Double($1.1), 2) }
-        return (difference / b.reduce(0.0) { $0 + pow(Double($1), 2) }).squareRoot()
-    }
-
     @Test(arguments: [1, 2, 3] as [UInt64]) func aForestHasTheGradientsOfItsSequencesOneByOne(_ seed: UInt64) throws {
         let model = try model(threads: 2), queries = family(of: 12, seed: seed)
         let together = try gradients(model, [queries]), apart = try gradients(model, queries.map { [$0] })

@@ -62,6 +62,14 @@ import Testing
         #expect(try files("short") == prolonged)
     }
 
+    @Test func adaptersLearnThroughALoop() throws {
+        let adapters = "trainable={type: lora, rank: 2, merged: true}"
+        let result = try run(try arguments("loop", recipe: "grpo", iterations: 2, ["--set", adapters]))
+        let manifest = try String(contentsOfFile: folder("loop/manifest.json"), encoding: .utf8)
+        #expect((result.summary["checkpoint"] as? String)?.hasSuffix("iteration-0002/update/step-000002/merged") == true)
+        #expect(manifest.contains("\"iteration-0002/update/step-000002/merged/model.safetensors\""))
+    }
+
     @Test(arguments: ["dapo-top20", "fr3e"]) func aKilledLoopEndsWithTheSameBytes(_ recipe: String) throws {
         let more = recipe == "fr3e" ? ["--set", "expansion.anchors=1", "--set", "expansion.replicates=2"] : []
         let command = try arguments("loop", recipe: recipe, iterations: 2, more)

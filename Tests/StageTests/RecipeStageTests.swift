@@ -105,11 +105,6 @@ import Testing
         return (try #require(rows.last), moments)
     }
 
-    private func relativeDistance(_ a: [Float], _ b: [Float]) -> Double {
-        let distance = zip(a, b).reduce(0.0) { $0 + (Double($1.0) - Double($1.1)) * (Double($1.0) - Double($1.1)) }
-        return a.count == b.count ? sqrt(distance / b.reduce(1e-300) { $0 + Double($1) * Double($1) }) : .infinity
-    }
-
     @Test func whatARecipeLacksIsNamedWithTheFlagThatSuppliesIt() throws {
         let pipeline = try Scored.shared.get().pipeline
         let expected = [

@@ -48,6 +48,64 @@ import Testing
         #expect(try files(run.folder("one")) == files(run.folder("two")))
     }
 
+    // MARK: memory
+
+    private func memory(_ result: Executable.Result) throws -> [String: Int] { try #require(result.summary["memory"] as? [String: Int], "\(result.errors)") }
+
+    @Test func layersThatAreComputedAgainLeaveTheSameBytes() throws {
+        let run = try planned(), single = ["--micro-batch-tokens", "1"]
+        let ample = try memory(run.runUpdate(to: "ample", single)), foreseen = try #require(ample["foreseen_bytes"])
+        // About a layer's activations of the longest rollout less: some of the four must go.
+        let tight = try memory(run.runUpdate(to: "tight", single + ["--memory", "\((foreseen >> 10) - 200)K"]))
+        #expect(try ample["fewest_kept_layers"] == 4 && #require(tight["fewest_kept_layers"]) < 4)
+        #expect(try files(run.folder("tight")) == files(run.folder("ample")))
+    }
+
+    @Test func aBudgetCutsMicroBatchesAndIsKept() throws {
+        let run = try planned(edit: { $0.replacingOccurrences(of: "lr: 1.0e-3", with: "lr: 1.0e-6") })
+        let ample = try memory(run.runUpdate(to: "ample")), tight = try memory(run.runUpdate(to: "tight", ["--memory", "60M"]))
+        #expect(try #require(tight["micro_batches"]) > 2 * #require(ample["micro_batches"]))
+        for figures in [ample, tight] {
+            let peak = try Double(#require(figures["peak_bytes"])), foreseen = try Double(#require(figures["foreseen_bytes"]))
+            #expect(try foreseen <= Double(#require(figures["budget_bytes"])))
+            // The program itself, some 40 MiB, is most of it here, and not the same on every system.
+            #expect(peak < 1.1 * foreseen + Double(16 << 20) && peak > 0.7 * foreseen, "\(figures)")
+        }
+        // The same sum in another order, in float32.
+        #expect(try relativeDistance(moments(run.lastStep("tight")), moments(run.lastStep("ample"))) < 1e-5)
+    }
+
+    private func moments(_ step: String) throws -> [Float] {
+        let file = try SafetensorsFile(path: step + "/optimizer.safetensors")
+        return file.header.tensors.filter { $0.name.hasPrefix("exp_avg.") }.flatMap { tensor in
+            withExtendedLifetime(file) { Array(file.bytes(of: tensor).bindMemory(to: Float.self)) }
+        }
+    }
+
+    @Test func aBudgetThatCannotBeMetSaysWhatIsNeededAndWhy() throws {
+        let run = try planned(), refused = try run.runUpdate(["--memory", "20M"])
+        #expect(refused.status == 2)
+        for word in ["--memory", "20 MiB", "expected at least", "weights", "gradients", "moments", "longest sequence", "lora"] {
+            #expect(refused.errors.contains(word), "\(refused.errors)")
+        }
+        // What it asks for is enough.
+        let number = try #require(refused.errors.firstMatch(of: /at least (\d+) MiB/)), needed = try #require(Int(number.1))
+        #expect(try run.runUpdate(["--memory", "\(needed + 1)M"]).status == 0)
+        #expect(try run.runUpdate(to: "other", ["--memory", "\(needed - 1)M"]).status == 2)
+        #expect(try run.runUpdate(to: "other", ["--memory", "8"]).status == 2)
+    }
+
+    @Test func aTerminalSeesHowFarItIs() throws {
+        let run = try planned(), arguments = run.updateArguments(to: "seen").filter { $0 != "--quiet" } + ["--micro-batch-tokens", "64"]
+        let seen = try Executable("crux-update").runOnTerminal(arguments)
+        let lines = seen.split(separator: "\r").filter { $0.contains("crux-update: steps") }
+        // Refreshed within a step, and ended with the last.
+        #expect(lines.contains { $0.contains("steps 0/6") } && lines.contains { $0.contains("steps 6/6") }, "\(seen)")
+        #expect(lines.allSatisfy { $0.contains("loss ") && $0.contains(" tokens/s") && $0.contains(" left") }, "\(lines)")
+        #expect(try !Executable("crux-update").runOnTerminal(run.updateArguments(to: "quiet")).contains("steps"))
+        #expect(try !run.runUpdate(to: "piped").errors.contains("tokens/s"))
+    }
+
     @Test func updatesTooSmallFor16BitsAreKeptInTheMasters() throws {
         // Six steps of 1e-6 on weights near 1.2: half a unit in the last place is 6e-8 in float32, 4e-3 in bf16.
         let run = try planned(edit: { $0.replacingOccurrences(of: "lr: 1.0e-3", with: "lr: 1.0e-6") })

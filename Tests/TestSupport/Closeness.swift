@@ -21,3 +21,10 @@ package func firstDifference<Value: BinaryFloatingPoint>(
     }
     return nil
 }
+
+/// ||actual - expected|| / ||expected||, in the Euclidean norm; infinite where the counts differ.
+package func relativeDistance(_ actual: [Float], _ expected: [Float]) -> Double {
+    guard actual.count == expected.count else { return .infinity }
+    let distance = zip(actual, expected).reduce(0.0) { $0 + (Double($1.0) - Double($1.1)) * (Double($1.0) - Double($1.1)) }
+    return (distance / expected.reduce(1e-300) { $0 + Double($1) * Double($1) }).squareRoot()
+}

@@ -33,6 +33,32 @@ package struct Executable: Sendable {
         return started.wait()
     }
 
+    /// What it says on stderr where that is a terminal.
+    package func runOnTerminal(_ arguments: [String]) throws -> String {
+        // As posix_openpt, unlockpt and ptsname do, which Swift's Glibc doesn't show: TIOCSPTLCK, TIOCGPTN.
+        let terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY)
+        var lock: Int32 = 0, number: Int32 = 0
+        guard terminal >= 0, ioctl(terminal, 0x4004_5431, &lock) == 0, ioctl(terminal, 0x8004_5430, &number) == 0 else { throw CocoaError(.fileReadUnknown) }
+        defer { close(terminal) }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: path)
+        process.arguments = arguments
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = FileHandle.nullDevice
+        let own = open("/dev/pts/\(number)", O_RDWR | O_NOCTTY)
+        process.standardError = FileHandle(fileDescriptor: own, closeOnDealloc: false)
+        try process.run()
+        close(own)
+        // Reading ends with an error when the last writer has closed its side.
+        var said: [UInt8] = [], piece = [UInt8](repeating: 0, count: 4096), count = read(terminal, &piece, piece.count)
+        while count > 0 {
+            said += piece[..<count]
+            count = read(terminal, &piece, piece.count)
+        }
+        process.waitUntilExit()
+        return String(decoding: said, as: UTF8.self)
+    }
+
     package func start(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws -> Running {
         let process = Process()
         if let fileSizeLimit {

@@ -1,0 +1,74 @@
+import Formats
+import Foundation
+
+/// crux-update as a whole process on GRPO steps with the Top-20 % mask: what it foresees, what it takes, and how long a step lasts.
+struct MemoryBench {
+    private let folder = FileManager.default.temporaryDirectory.path + "/crux-memory-\(getpid())"
+
+    private static let recipe = """
+        name: bench
+        advantage: grpo
+        entropy: {mask: {top: 0.2, scope: step, normalizer: kept}}
+        objective: {type: ppo_clip, clip_low: 0.2, clip_high: 0.28}
+        """
+
+    /// One step under different budgets, on six layers.
+    func runBudgets() throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        say("memory, Qwen2.5-0.5B shape with 6 layers, group of 8, prompt 256, completions 256, Top-20 %:")
+        try plan(layers: 6)
+        for budget in ["8G", "4.5G", "4G"] { try update(budget: budget) }
+    }
+
+    /// All 24 layers.
+    func runRealSize() throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        say("real size, Qwen2.5-0.5B shape, 24 layers, bf16, one step of a group of 8, prompt 256, completions 256, Top-20 %:")
+        try plan(layers: 24)
+        try update(budget: "24G")
+    }
+
+    /// From a dump to a plan; entropies are the checkpoint's own.
+    private func plan(layers: Int) throws {
+        try MadeUpCheckpoint(layers: layers, dtype: .bf16).write(to: folder + "/policy")
+        try writeDump()
+        try Self.recipe.write(toFile: folder + "/recipe.yaml", atomically: true, encoding: .utf8)
+        _ = try ChildProcess("crux-ingest", ["--input", folder + "/dump", "--output", folder + "/ingest"])
+        let score = try ChildProcess(
+            "crux-score", ["--input", folder + "/ingest", "--output", folder + "/score", "--reward", "given", "--checkpoint", folder + "/policy"])
+        say("  crux-score --checkpoint: \(text(score.seconds)) s, peak memory \(gibibytes(score.peakBytes))")
+        _ = try ChildProcess(
+            "crux-plan", ["--input", folder + "/ingest", "--scores", folder + "/score", "--recipe", folder + "/recipe.yaml", "--output", folder + "/plan"])
+    }
+
+    /// One group, half of it right.
+    private func writeDump() throws {
+        try FileManager.default.createDirectory(atPath: folder + "/dump", withIntermediateDirectories: true)
+        let writer = try RolloutShardWriter(path: folder + "/dump/rollouts-00000.rollouts.zst"), prompt = Piece(seed: 0, count: 256).tokens
+        for index in 0..<8 {
+            var frame = RolloutFrame()
+            frame.metadata = ["rollout_id": "r\(index)", "group_id": "g", "sample_index": "\(index)", "reward": "\(index % 2)"]
+            frame.tokenIDs = prompt + Piece(seed: 100 + index, count: 256).tokens
+            frame.lossMask = frame.tokenIDs.indices.map { $0 >= prompt.count }
+            // About what random weights give every token.
+            frame.rolloutLogprobs = frame.lossMask.map { $0 ? -12 : 0 }
+            try writer.append(frame, logits: [])
+        }
+        try writer.finish()
+    }
+
+    private func update(budget: String) throws {
+        let output = folder + "/update"
+        let process = try ChildProcess("crux-update", ["--plan", folder + "/plan", "--checkpoint", folder + "/policy", "--output", output, "--memory", budget])
+        let memory = process.summary["memory"] as? [String: Int] ?? [:], foreseen = memory["foreseen_bytes"] ?? 0
+        let step = try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows().last ?? MetricsRow()
+        say(
+            "  --memory \(budget): foreseen \(gibibytes(foreseen)), peak \(gibibytes(process.peakBytes)) (\(percent(process.peakBytes, foreseen)) of what was foreseen, "
+                + "\(percent(process.peakBytes, memory["budget_bytes"] ?? 0)) of the budget), the step \(text(step.seconds)) s, "
+                + "\(text(1000 * step.seconds / Double(max(1, step.trainableTokens)))) s per thousand completion tokens; with loading and saving \(text(process.seconds)) s")
+        try FileManager.default.removeItem(atPath: output)
+    }
+
+    private func gibibytes(_ bytes: Int) -> String { String(format: "%.2f GiB", Double(bytes) / Double(1 << 30)) }
+    private func percent(_ part: Int, _ whole: Int) -> String { String(format: "%.0f %%", 100 * Double(part) / Double(max(1, whole))) }
+}

@@ -1,0 +1,28 @@
+import Formats
+import Foundation
+import Recipes
+import StageSupport
+
+/// A checkpoint and a plan on disk, from which both sides make their step.
+struct UpdateFixture {
+    let folder: String
+    var checkpoint: String { folder + "/checkpoint" }
+
+    init(folder: String) throws {
+        self.folder = folder
+        try MadeUpCheckpoint(layers: 6, dtype: .f32).write(to: checkpoint)
+    }
+
+    func plan(_ name: String) -> String { folder + "/plan-" + name }
+
+    /// The plan of one optimizer step on these rows.
+    func write(_ batch: UpdateCase) throws {
+        let path = plan(batch.name)
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        var table = try ArrowTableWriter(path: path + "/plan.arrow", table: Tables.plan, metadata: [:])
+        for row in batch.rows { try table.append(row) }
+        try table.finish()
+        try AtomicFile.write(try Recipe.load(yaml: "name: bench", file: "bench").resolvedJSON(), to: path + "/recipe.resolved.json")
+        try Manifest(stage: "plan", configuration: [:], inputs: []).write(to: path)
+    }
+}

@@ -1,0 +1,66 @@
+import Tensors
+
+/// How much memory a training pass takes, before there is any model: the sums of what `LanguageModel.accumulateGradients` asks its space for.
+package struct TrainingMemory: Sendable {
+    package let architecture: DecoderArchitecture
+    package let question: Question
+    /// Most logits at a time.
+    package let headRows: Int
+
+    /// What decides the size of the head's arrays.
+    package enum Question: Sendable {
+        case logprob
+        /// One number per token: no logits at all.
+        case scalar
+        /// Beside models of these shapes.
+        case divergence([DecoderArchitecture])
+    }
+
+    package init(_ architecture: DecoderArchitecture, question: Question, headRows: Int) {
+        (self.architecture, self.question, self.headRows) = (architecture, question, headRows)
+    }
+
+    /// Bytes of a pass over `tokens` distinct tokens that keeps `keptLayers` and asks at most `wanted` times.
+    package func bytes(tokens: Int, wanted: Int, keptLayers: Int) -> Int {
+        let tally = SpaceTally(), memory = PassMemory(keptLayers: keptLayers, headRows: headRows, space: tally)
+        _ = TrainingArrays(architecture, tokens: tokens, memory)
+        takeHead(tokens: tokens, wanted: wanted, tally)
+        return 4 * tally.peak
+    }
+
+    private func takeHead(tokens: Int, wanted: Int, _ tally: SpaceTally) {
+        let vocabulary = architecture.vocabulary
+        switch question {
+        case .scalar: break
+        case .logprob:
+            _ = HeadArrays(queries: min(wanted, headRows), width: architecture.hidden, vocabulary: vocabulary, in: tally)
+        case .divergence(let others):
+            for other in others {
+                _ = FinalNorm(other, tokens: tokens, in: tally)
+                tally.scoped { _ = PassingArrays(other, tokens: tokens, in: tally) }
+            }
+            let rows = min(wanted, smallChunkRows(vocabulary: 3 * vocabulary))
+            for model in [architecture] + others { _ = HeadArrays(queries: rows, width: model.hidden, vocabulary: vocabulary, in: tally) }
+        }
+    }
+
+    /// The most distinct tokens of a pass that stays within `bytes`; 0 where none does.
+    package func mostTokens(within bytes: Int, wanted: Int, keptLayers: Int) -> Int {
+        guard self.bytes(tokens: 1, wanted: wanted, keptLayers: keptLayers) <= bytes else { return 0 }
+        var fits = 1, tooMany = 2
+        while tooMany < 1 << 32, self.bytes(tokens: tooMany, wanted: wanted, keptLayers: keptLayers) <= bytes { (fits, tooMany) = (tooMany, 2 * tooMany) }
+        while tooMany - fits > 1 {
+            let middle = (fits + tooMany) / 2
+            if self.bytes(tokens: middle, wanted: wanted, keptLayers: keptLayers) <= bytes { fits = middle } else { tooMany = middle }
+        }
+        return fits
+    }
+
+    /// Time to compute a layer's activations once more, in shares of its forward and backward pass: by multiplications, of which a backward
+    /// pass has twice as many.
+    package var recomputedShare: Double {
+        let a = architecture
+        let attention = a.hidden * (2 * a.queryColumns + 2 * a.keyValueColumns), expansion = 2 * a.hidden * a.feedForward
+        return Double(attention + expansion) / Double(3 * (attention + expansion + a.hidden * a.feedForward))
+    }
+}

@@ -1,0 +1,190 @@
+import Formats
+import Models
+import Objectives
+import Optimizers
+import Recipes
+import StageSupport
+import Tensors
+
+/// Where the memory of a run goes, and the micro-batches that keep it within a budget. Known before any weight is read, from the plan, the
+/// shapes, the recipe and the budget alone: the same command cuts the same micro-batches whatever else the machine does.
+struct MemoryPlan {
+    let budget: MemoryBudget
+    /// What is there all the time.
+    let standing: [Share]
+    /// Per step of the plan.
+    let batches: [[MicroBatch]]
+    /// Rows of logits at a time.
+    let headRows: Int
+    /// The largest pass.
+    let passBytes: Int
+    private let layers: Int
+
+    struct Share {
+        let name: String
+        let bytes: Int
+    }
+
+    init(_ budget: MemoryBudget, _ run: PlannedRun, microBatchTokens: Int?) throws {
+        let rows = try RowSizes(run), standing = Self.standing(run, rows), left = budget.bytes - standing.bytes
+        let needed = standing.bytes + run.passMemory(headRows: run.fewestHeadRows).bytes(tokens: rows.longest, wanted: rows.mostWanted, keptLayers: 1)
+        guard needed <= budget.bytes else { throw Self.tooSmall(budget, needed, standing, rows, run) }
+        let headRows = Self.headRows(left, rows, run), memory = run.passMemory(headRows: headRows)
+        let limits = BatchLimits(memory, within: left, wanted: rows.mostWanted, tokens: microBatchTokens ?? BatchLimits.usualTokens)
+        let batches = try (0..<run.rows.stepCount).map { try microBatches(try run.units(ofStep: $0), limits) }
+        (self.budget, self.standing, self.batches, self.headRows, layers) = (budget, standing, batches, headRows, memory.architecture.layers)
+        passBytes = batches.joined().map { memory.bytes(tokens: $0.tokens, wanted: $0.wanted, keptLayers: $0.keptLayers) }.max() ?? 0
+    }
+
+    var predictedBytes: Int { standing.bytes + passBytes }
+
+    /// The largest pass's arrays, once for all passes.
+    func workspace() -> Workspace { Workspace(capacity: passBytes / 4) }
+
+    /// How the logits are cut: as many rows as fit in a quarter of what is left, beside a pass over the longest sequence.
+    private static func headRows(_ left: Int, _ rows: RowSizes, _ run: PlannedRun) -> Int {
+        let longest = run.passMemory(headRows: 0).bytes(tokens: rows.longest, wanted: 0, keptLayers: 1)
+        let fitting = min(left / 4, left - longest) / (4 * (run.architecture.vocabulary + run.architecture.hidden))
+        return min(max(fitting, run.fewestHeadRows), run.mostHeadRows)
+    }
+
+    // MARK: what stands
+
+    private static func standing(_ run: PlannedRun, _ rows: RowSizes) -> [Share] {
+        let layout = ParameterLayout(run.architecture), adapters = run.recipe.trainable.adapters.map { LowRankTraining.sizes(layout, $0.rank, $0.targets) }
+        let trained = adapters?.trained ?? layout.count
+        let shares = [
+            Share(name: "weights", bytes: 4 * layout.count), Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
+            Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained), Share(name: "moments", bytes: 8 * trained),
+            Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * trained),
+            Share(name: "models beside", bytes: run.beside.reduce(0) { $0 + 4 * ParameterLayout($1).count }), Share(name: "rows of a step", bytes: rows.stepBytes),
+            Share(name: "program", bytes: programBytes(run, rows)),
+        ]
+        return shares.filter { $0.bytes > 0 }
+    }
+
+    /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries and one head's keys,
+    /// values and their gradients.
+    private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
+        (24 << 20) + run.threads * ((8 << 20) + attentionScratchFloats(keys: rows.longest, headWidth: run.architecture.headWidth) * 4)
+    }
+
+    // MARK: words
+
+    private static func tooSmall(_ budget: MemoryBudget, _ needed: Int, _ standing: [Share], _ rows: RowSizes, _ run: PlannedRun) -> StageError {
+        let pass = needed - standing.bytes
+        return StageError(
+            .usage,
+            "\(budget.origin): found a budget of \(MemorySize.text(budget.bytes)), expected at least \(MemorySize.text(needed)): \(standing.text), and "
+                + "\(MemorySize.text(pass)) for a pass over the longest sequence alone (\(rows.longest) tokens, every layer but one computed again). "
+                + "Give --memory more, train adapters instead (trainable: lora), or plan shorter sequences.")
+    }
+
+    /// A line for the user.
+    var text: String {
+        let all = batches.joined(), kept = all.map(\.keptLayers)
+        let recomputed = kept.allSatisfy { $0 == layers } ? "all activations kept" : "activations kept of \(kept.min() ?? 0) to \(kept.max() ?? 0) of \(layers) layers"
+        return "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin)): \(standing.text), passes "
+            + "\(MemorySize.text(passBytes)); \(all.count) micro-batches in \(batches.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
+    }
+
+    /// The same for machines, with what the process has really taken.
+    func summary(peak: Int) -> [String: Int] {
+        let all = batches.joined()
+        return [
+            "budget_bytes": budget.bytes, "foreseen_bytes": predictedBytes, "peak_bytes": peak, "micro_batches": all.count,
+            "fewest_kept_layers": all.map(\.keptLayers).min() ?? layers,
+        ]
+    }
+
+    /// What of the plan the result's last bits depend on. Which layers are computed again is no part of it.
+    var fingerprint: String {
+        let rows = min(headRows, batches.joined().map(\.wanted).max() ?? 0)
+        let text = "\(rows)\n" + batches.map { $0.map { "\($0.units)" }.joined(separator: ";") }.joined(separator: "\n")
+        return "\(batches.joined().count) in \(batches.count) steps, \(SHA256Digest.of(text).prefix(16))"
+    }
+}
+
+extension [MemoryPlan.Share] {
+    var bytes: Int { reduce(0) { $0 + $1.bytes } }
+    var text: String { map { "\($0.name) \(MemorySize.text($0.bytes))" }.joined(separator: ", ") }
+}
+
+/// How much memory a run may use, and who says so.
+struct MemoryBudget {
+    let bytes: Int
+    let origin: String
+
+    init(_ given: MemorySize?) {
+        if let given {
+            (bytes, origin) = (given.bytes, "--memory")
+        } else {
+            let limit = ProcessMemory.limit()
+            (bytes, origin) = (limit / 5 * 4, "80 % of the \(MemorySize.text(limit)) of this machine or control group")
+        }
+    }
+}
+
+/// What is to be computed, as far as memory is concerned.
+struct PlannedRun {
+    let rows: PlannedRows
+    let recipe: Recipe
+    let architecture: DecoderArchitecture
+    /// Models that stand still.
+    let beside: [DecoderArchitecture]
+    let threads: Int
+    let seed: UInt64
+
+    var fewestHeadRows: Int { smallChunkRows(vocabulary: architecture.vocabulary) }
+    var mostHeadRows: Int { headChunkRows(vocabulary: architecture.vocabulary) }
+
+    func passMemory(headRows: Int) -> TrainingMemory { TrainingMemory(architecture, question: question, headRows: headRows) }
+
+    private var question: TrainingMemory.Question {
+        switch recipe.objective.output {
+        case .logprob: .logprob
+        case .value, .tokenLogit: .scalar
+        case .divergence: .divergence(beside)
+        }
+    }
+
+    /// What of a step's rows is computed. Where weights are made anew from the policy as it stands, all that may be.
+    func units(ofStep step: Int) throws -> [BatchUnit] {
+        let rows = try rows.rows(ofStep: step), isOpen = StepPreview.isNeeded(recipe)
+        let asked = isOpen ? nil : AskedTokens(rows.map { SequenceInputs($0, outputs: []) }, recipe, architecture, seed: askedSeed(rows, seed))
+        let queries = rows.indices.map { SequenceQuery(tokenIDs: rows[$0].tokenIDs, wanted: asked?.wanted($0) ?? rows[$0].lossMask, temperature: 1) }
+        return rowUnits(rows).map { unit in
+            BatchUnit(sequences: unit.map { queries[$0].context }, wanted: unit.reduce(0) { $0 + queries[$1].wanted.count { $0 } })
+        }
+    }
+}
+
+/// The largest of what a plan's rows make.
+private struct RowSizes {
+    /// Tokens of the longest unit.
+    private(set) var longest = 1
+    /// Wanted tokens of the step that has most.
+    private(set) var mostWanted = 1
+    /// Rows of the largest step, with what a step keeps beside them for each token: scores, derivatives, inputs of objectives.
+    private(set) var stepBytes = 0
+
+    init(_ run: PlannedRun) throws {
+        for step in 0..<run.rows.stepCount {
+            let units = try run.units(ofStep: step), tokens = units.reduce(0) { $0 + $1.tokens }
+            longest = max(longest, units.map(\.tokens).max() ?? 0)
+            mostWanted = max(mostWanted, units.reduce(0) { $0 + $1.wanted })
+            stepBytes = max(stepBytes, Self.bytesPerToken * tokens)
+        }
+    }
+
+    private static let bytesPerToken = 96
+}
+
+/// Rows that an objective sees together, by index: each alone, or the two of a pair.
+func rowUnits(_ rows: [PlanRow]) -> [[Int]] {
+    var units: [[Int]] = []
+    for index in rows.indices {
+        if let pair = rows[index].pair, index > 0, rows[index - 1].pair == pair { units[units.count - 1].append(index) } else { units.append([index]) }
+    }
+    return units
+}

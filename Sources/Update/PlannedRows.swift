@@ -1,0 +1,75 @@
+import Formats
+import Models
+import Objectives
+import Recipes
+
+/// The rows of a plan by optimizer step. They stay on disk: a step's are read when it begins.
+struct PlannedRows {
+    let path: String
+    let count: Int
+    /// Per step of the plan, in order, its rows' numbers in the file.
+    private let steps: [[Int]]
+    private let reader: ArrowTableReader<PlanRow>
+
+    /// Reads and checks every row once.
+    init(path: String, _ checkpoint: Checkpoint, _ recipe: Recipe) throws {
+        let check = PlanCheck(path: path, checkpoint: checkpoint, recipe: recipe), reader = try ArrowTableReader(path: path, table: Tables.plan)
+        var members: [Int32: [Int]] = [:], count = 0
+        try reader.forEachRow { row in
+            try check.check(row)
+            members[row.step, default: []].append(count)
+            count += 1
+        }
+        (self.path, self.reader, self.count) = (path, reader, count)
+        steps = members.sorted { $0.key < $1.key }.map(\.value)
+    }
+
+    var stepCount: Int { steps.count }
+
+    func rows(ofStep step: Int) throws -> [PlanRow] { try reader.rows(at: steps[step]) }
+}
+
+/// What a row must be so that the arithmetic may trust it.
+private struct PlanCheck {
+    let path: String
+    let checkpoint: Checkpoint
+    let recipe: Recipe
+
+    func check(_ row: PlanRow) throws {
+        try checkLengths(row)
+        try checkTokens(row)
+        try checkNumbers(row)
+    }
+
+    private func fail(_ row: PlanRow, _ found: String, _ expected: String, _ remedy: String = "Plan again.") -> FormatError {
+        FormatError(file: path, place: "rollout '\(row.rolloutID)'", found: found, expected: expected, remedy: remedy)
+    }
+
+    private func checkLengths(_ row: PlanRow) throws {
+        let length = row.tokenIDs.count
+        let others = [
+            row.lossMask.count, row.advantages.count, row.tokenWeights.count, row.oldLogprobs.count, row.referenceLogprobs?.count ?? length,
+            row.klWeights?.count ?? length, row.returns?.count ?? length, row.values?.count ?? length,
+        ]
+        guard others.allSatisfy({ $0 == length }) else { throw fail(row, "per-token columns of different lengths", "\(length) entries each") }
+    }
+
+    private func checkTokens(_ row: PlanRow) throws {
+        let vocabulary = checkpoint.architecture.vocabulary
+        if let token = row.tokenIDs.first(where: { !(0..<Int32(vocabulary)).contains($0) }) {
+            throw fail(
+                row, "token id \(token)", "ids below the vocabulary of \(checkpoint.directory), \(vocabulary)", "Give the checkpoint that sampled the dump.")
+        }
+        guard row.temperature > 0, row.lossMask.first != true else { throw fail(row, "temperature \(row.temperature) or a trainable first token", "neither") }
+    }
+
+    private func checkNumbers(_ row: PlanRow) throws {
+        if recipe.objective.readsReturns, row.returns == nil {
+            throw fail(
+                row, "no returns", "them, for objective \(type(of: recipe.objective).name)", "Plan again with an advantage that gives returns, such as gae.")
+        }
+        guard [row.advantages, row.tokenWeights, row.oldLogprobs, row.returns ?? []].allSatisfy({ $0.allSatisfy(\.isFinite) }) else {
+            throw fail(row, "a number that is not finite", "finite numbers")
+        }
+    }
+}

@@ -1,0 +1,76 @@
+import Formats
+import Objectives
+import Recipes
+
+/// What a step has seen so far, for its metrics. Sums over tokens count a drawn token as often as it stands for others.
+struct StepTotals {
+    private var loss = 0.0
+    private var clippedLow = 0.0
+    private var clippedHigh = 0.0
+    private var largestRatio = 0.0
+    private var measure = 0.0
+    private var measured = 0.0
+    private var klK3 = 0.0
+    private var entropy = 0.0
+    private var counted = 0.0
+    private var evaluated = 0
+    private var trainable = 0
+    private var reward = 0.0
+    private var rows = 0
+
+    var lossSoFar: Double { loss }
+
+    mutating func add(loss more: Double) { loss += more }
+
+    /// What an objective says of tokens that stand for `times` each.
+    mutating func add(_ part: SequenceLoss, times: Double) {
+        loss += part.loss
+        clippedLow += times * Double(part.clippedLow)
+        clippedHigh += times * Double(part.clippedHigh)
+        largestRatio = max(largestRatio, part.largestRatio)
+        measure += times * part.measure
+        measured += times * Double(part.measured)
+    }
+
+    mutating func add(_ row: PlanRow) {
+        trainable += row.lossMask.count { $0 }
+        reward += Double(row.reward)
+        rows += 1
+    }
+
+    /// One token that the model was asked about; `klK3`: of its log-probability against the reference's.
+    mutating func addToken(entropy: Float, klK3: Double, times: Double) {
+        self.entropy += times * Double(entropy)
+        self.klK3 += times * klK3
+        counted += times
+        evaluated += 1
+    }
+
+    func metrics(step: Int, norm: Double, seconds: Double, _ objective: any Objective) -> MetricsRow {
+        let tokens = max(1, counted)
+        var row = MetricsRow()
+        row.step = Int32(step)
+        row.loss = loss
+        row.gradNorm = norm
+        row.clipFractionLow = clippedLow / tokens
+        row.clipFractionHigh = clippedHigh / tokens
+        row.importanceRatioMax = largestRatio
+        row.klK3 = klK3 / tokens
+        row.entropy = entropy / tokens
+        row.rewardMean = reward / Double(max(1, rows))
+        row.trainableTokens = Int64(trainable)
+        row.evaluatedTokens = Int64(evaluated)
+        row.seconds = seconds
+        if let measure = objective.measure { row[keyPath: Self.column(measure)] = self.measure / max(1, measured) }
+        return row
+    }
+
+    private static func column(_ measure: Measure) -> WritableKeyPath<MetricsRow, Double?> {
+        switch measure {
+        case .rewardMargin: \.rewardMargin
+        case .rewardAccuracy: \.rewardAccuracy
+        case .valueError: \.valueError
+        case .targetDivergence: \.targetDivergence
+        }
+    }
+}

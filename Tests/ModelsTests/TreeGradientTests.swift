@@ -1,0 +1,146 @@
+import Formats
+import Foundation
+import Models
+import Objectives
+import Tensors
+import TestSupport
+import Testing
+
+/// A tree's gradients are those of its sequences one by one: for every family, every parameter or adapters alone, objectives of tokens and of
+/// whole sequences, with activations kept and computed again.
+@Suite struct TreeGradientTests {
+    struct Case: CustomTestStringConvertible, Sendable {
+        let model: TinyModel
+        let adapters: Bool
+        let objective: String
+        var testDescription: String { "\(model.name), \(adapters ? "adapters" : "all parameters"), \(objective)" }
+    }
+
+    static let cases = TinyModel.all.flatMap { model in
+        [false, true].flatMap { adapters in ["ppo_clip", "gspo"].map { Case(model: model, adapters: adapters, objective: $0) } }
+    }
+
+    @Test(arguments: cases) func aTreesGradientIsThatOfItsSequencesOneByOne(_ given: Case) throws {
+        let training = try given.model.training(adapters: given.adapters)
+        for seed in 1...4 as ClosedRange<UInt64> {
+            let tree = RandomTree(seed: seed, vocabulary: training.model.architecture.vocabulary, objective: given.objective)
+            let apart = try tree.sequences.indices.reduce(into: Buffer(training.layout.count)) { try tree.addGradients(of: [$1], training, into: $0) }
+            let together = Buffer(training.layout.count)
+            try tree.addGradients(of: Array(tree.sequences.indices), training, into: together)
+            #expect(apart.array.contains { $0 != 0 })
+            // Sums in another order, in float32.
+            #expect(relativeDistance(together.array, apart.array) < 1e-5, "seed \(seed)")
+        }
+    }
+
+    @Test(arguments: cases) func whatIsComputedAgainHasTheSameBytes(_ given: Case) throws {
+        let training = try given.model.training(adapters: given.adapters), a = training.model.architecture
+        let tree = RandomTree(seed: 5, vocabulary: a.vocabulary, objective: given.objective), all = Array(tree.sequences.indices)
+        let kept = Buffer(training.layout.count), tokens = TokenForest(tree.sequences.map(\.context)).tokenIDs.count
+        try tree.addGradients(of: all, training, into: kept)
+        for layers in 1..<a.layers {
+            let again = Buffer(training.layout.count), memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
+            // Space for what is foreseen and no more; what is there from before must not matter.
+            let foreseen = memory.bytes(tokens: tokens, wanted: tree.distinctQueries, keptLayers: layers) / 4, space = Workspace(capacity: foreseen)
+            let garbage = space.scoped { space.take(foreseen) }
+            for i in 0..<foreseen { garbage.pointer[i] = .nan }
+            try tree.addGradients(of: all, training, into: again, PassMemory(keptLayers: layers, space: space))
+            // Products so small that OpenBLAS computes them on one thread, whatever other tests have set.
+            #expect(again.array == kept.array, "\(layers) layers kept")
+            #expect(space.peak == foreseen, "\(layers) layers kept")
+        }
+    }
+}
+
+/// A small model to be trained: a fixture, or random weights for a family of the registry.
+struct TinyModel: Sendable {
+    let name: String
+    private let fixtureFolder: String?
+
+    static let all =
+        families.map { TinyModel(name: $0, fixtureFolder: fixture("families/\($0)")) }
+        + ModelRegistry.families.map { TinyModel(name: $0.modelType, fixtureFolder: nil) }
+
+    func training(adapters: Bool) throws -> any Training {
+        let model = try model()
+        guard adapters else { return FullTraining(model) }
+        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        let training = LowRankTraining(model, rank: 3, alpha: 6, targets: targets, seed: 7)
+        // Adapters begin with B = 0, where A has no gradient.
+        fill(training.parameters, seed: 8, size: 0.1)
+        training.settle()
+        return training
+    }
+
+    private func model() throws -> LanguageModel {
+        if let fixtureFolder {
+            let checkpoint = try Checkpoint(directory: fixtureFolder)
+            return LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 2)
+        }
+        let architecture = try ModelRegistry.architecture(try ModelConfiguration(json: Data(configuration.utf8), path: name))
+        let parameters = Buffer(ParameterLayout(architecture).count)
+        fill(parameters, seed: 9, size: 0.4)
+        return LanguageModel(architecture, parameters: parameters, threads: 2)
+    }
+
+    private var configuration: String {
+        """
+        {"model_type": "\(name)", "vocab_size": 37, "hidden_size": 20, "intermediate_size": 28, "num_hidden_layers": 4, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "head_dim": 6, "tie_word_embeddings": false, "use_sliding_window": true, "sliding_window": 5, "max_window_layers": 2}
+        """
+    }
+}
+
+private func fill(_ buffer: Buffer, seed: UInt64, size: Float) {
+    var generator = SplitMix(seed: seed)
+    for i in 0..<buffer.count { buffer.pointer[i] = size * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
+}
+
+/// Sequences that grow from each other at random places, so that prefixes of every length are shared, some sequences end inside others and
+/// some stand twice; each with its own mask, temperature, advantages and weights, also on tokens that it shares.
+private struct RandomTree {
+    let sequences: [SequenceQuery]
+    private let inputs: [SequenceInputs]
+    private let objective: any Objective
+
+    init(seed: UInt64, vocabulary: Int, objective name: String) {
+        var generator = SplitMix(seed: seed)
+        func uniform() -> Float { Float(generator.next() >> 40) / Float(1 << 24) }
+        func number(_ limit: Int) -> Int { Int(generator.next() % UInt64(limit)) }
+        var tokens: [[Int32]] = (0..<2).map { _ in (0..<3).map { _ in Int32(number(vocabulary)) } }
+        while tokens.count < 14 {
+            let parent = tokens[number(tokens.count)], kept = 1 + number(parent.count), longest = [2, 6, 12][number(3)]
+            tokens.append(Array(parent.prefix(kept)) + (0..<1 + number(longest)).map { _ in Int32(number(vocabulary)) })
+        }
+        tokens.append(tokens[5])
+        sequences = tokens.enumerated().map { index, tokens in
+            SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { $0 > 0 && uniform() < 0.7 }, temperature: index % 3 == 0 ? 0.8 : 1)
+        }
+        inputs = sequences.map { sequence in
+            let count = sequence.tokenIDs.count
+            // Log-probabilities of a uniform policy give ratios on either side of the clip.
+            return SequenceInputs(
+                logprobs: [], oldLogprobs: (0..<count).map { _ in -log(Float(vocabulary)) + uniform() - 0.5 }, advantages: (0..<count).map { _ in 2 * uniform() - 1 },
+                weights: (0..<count).map { _ in uniform() < 0.2 ? 0 : uniform() }, mask: sequence.wanted)
+        }
+        objective = ObjectiveRegistry.all.first { $0.name == name }.map { $0.init() } ?? PPOClip()
+    }
+
+    /// Wanted (token, temperature) pairs, each once.
+    var distinctQueries: Int {
+        Set(sequences.flatMap { s in s.wanted.indices.filter { s.wanted[$0] }.map { "\(s.temperature) \(s.tokenIDs[...$0])" } }).count
+    }
+
+    func addGradients(of members: [Int], _ training: any Training, into buffer: Buffer, _ memory: PassMemory = PassMemory()) throws {
+        try training.model.accumulateGradients(
+            members.map { sequences[$0] }, units: members.map { _ in 1 }, into: training.gradients(into: buffer), memory: memory
+        ) { part, scores in
+            zip(part, scores).map { place, scores in
+                var input = inputs[members[place]], gradient = [Float](repeating: 0, count: scores.outputs.count)
+                input.outputs = scores.outputs
+                _ = objective.evaluate(input, gradient: &gradient)
+                return gradient
+            }
+        }
+    }
+}
