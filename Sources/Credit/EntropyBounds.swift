@@ -47,7 +47,7 @@ package enum EntropyBounds {
         var high: Double
 
         init(low: Double, high: Double) { (self.low, self.high) = (low, high) }
-        init(logprob: Double, _ error: Double) { (low, high) = (exp(logprob - error), min(1, exp(logprob + error))) }
+        init(logprob: Double, _ error: Double) { (low, high) = (min(1, exp(logprob - error)), min(1, exp(logprob + error))) }
     }
 
     /// -p log p
@@ -65,15 +65,11 @@ package enum EntropyBounds {
         return best > 0 ? best * log(n / best) : 0
     }
 
-    /// The smallest entropy of a tail none of whose tokens exceeds the cap. It is concave between multiples of the cap, so the
-    /// smallest of a range of masses lies at an end of the range or at such a multiple.
+    /// The smallest entropy of a tail none of whose tokens exceeds the cap. It is concave between multiples of the cap and grows
+    /// from one multiple to the next, so the smallest of a range of masses lies at an end of it or at the first multiple within.
     private static func packed(_ mu: Range, _ cap: Double) -> Double {
-        var smallest = min(packed(mu.low, cap), packed(mu.high, cap)), multiple = (mu.low / cap).rounded(.up)
-        while multiple * cap < mu.high, multiple < 4 {
-            smallest = min(smallest, packed(multiple * cap, cap))
-            multiple += 1
-        }
-        return smallest
+        let multiple = (mu.low / cap).rounded(.up) * cap
+        return min(packed(mu.low, cap), packed(mu.high, cap), multiple < mu.high ? packed(multiple, cap) : .infinity)
     }
 
     private static func packed(_ mu: Double, _ cap: Double) -> Double {

@@ -118,6 +118,8 @@ package struct RolloutFrame: Sendable {
     package var topkLogprobs: [Float]?
     package var topk = 0
     package var logits: LogitsInfo?
+    /// Shape and type of the final hidden states, [rows, width]; its `vocabulary` is their width.
+    package var hiddenStates: LogitsInfo?
     package init() {}
 
     package var trainableTokens: Int { lossMask.count { $0 } }
@@ -134,8 +136,9 @@ package struct RolloutFrameReader {
 
     /// Memory: the small tensors and one row of logits, never the matrix. Lengths and shapes are checked against each
     /// other before anything large is decoded. Pass no `logitsRow` to let logits go by unseen.
-    package static func read(_ stream: FrameStream, file: String, place: String, logitsRow: LogitsRow?) throws -> RolloutFrame {
-        let reader = RolloutFrameReader(stream: stream, file: file, place: place)
+    /// `hiddenRow` sees the rows of hidden states in the same way.
+    package static func read(_ stream: FrameStream, file: String, place: String, logitsRow: LogitsRow?, hiddenRow: LogitsRow? = nil) throws -> RolloutFrame {
+        let reader = RolloutFrameReader(stream: stream, file: file, place: place, hiddenRow: hiddenRow)
         let header = try reader.header()
         do {
             return try reader.frame(header, logitsRow)
@@ -148,6 +151,7 @@ package struct RolloutFrameReader {
     private let stream: FrameStream
     private let file: String
     private let place: String
+    private let hiddenRow: LogitsRow?
 
     private func fail(_ kind: FrameError.Kind, _ found: String, _ expected: String) -> FrameError {
         FrameError(kind, file, place, found: found, expected: expected)
@@ -215,7 +219,7 @@ package struct RolloutFrameReader {
             let count = try vector(tensor)
             guard count == length else { throw fail(.length, "\(count) entries in '\(name)'", "\(length), one for each of token_ids") }
         }
-        for name in ["logits", "topk_token_ids", "topk_logprobs"] {
+        for name in ["logits", "hidden_states", "topk_token_ids", "topk_logprobs"] {
             guard let tensor = header[name] else { continue }
             guard tensor.shape.count == 2, tensor.shape[0] <= length, tensor.shape[1] > 0, tensor.shape[1] <= 1 << 24 else {
                 throw fail(.shape, "'\(name)' of shape \(tensor.shape)", "[trainable tokens, width] with at most \(length) rows")
@@ -244,7 +248,7 @@ package struct RolloutFrameReader {
     }
 
     private static let dtypes: [String: [DType]] = [
-        "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
+        "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32], "hidden_states": [.bf16, .f16, .f32],
         "topk_token_ids": [.i32], "topk_logprobs": [.f32], "values": [.f32], "reference_logprobs": [.f32],
     ]
 
@@ -268,6 +272,10 @@ package struct RolloutFrameReader {
             let info = LogitsInfo(dtype: tensor.dtype, rows: tensor.shape[0], vocabulary: tensor.shape[1])
             frame.logits = info
             try streamLogits(info, logitsRow)
+        case "hidden_states":
+            let info = LogitsInfo(dtype: tensor.dtype, rows: tensor.shape[0], vocabulary: tensor.shape[1])
+            frame.hiddenStates = info
+            try streamLogits(info, hiddenRow)
         default: try stream.skip(tensor.end - tensor.begin)
         }
     }
