@@ -75,14 +75,14 @@ let package = Package(
 
         // stages
         stage("Ingest", ["CKernels", "Tokenizer"]),
-        stage("Score", ["Credit", "Rewards", "Models", "CKernels"]),
+        stage("Score", ["Credit", "Rewards", "Models", "Tensors", "CKernels"]),
         stage("Plan", ["Credit", "Objectives", "Optimizers", "Recipes", "Rewards", "Tokenizer"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes", "Randomness"]),
         .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
         stage("Report", ["LearningCurves", "Credit", "Tokenizer"]),
-        stage("Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers"]),
+        stage("Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers", "Randomness"]),
 
         // tests
         .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),

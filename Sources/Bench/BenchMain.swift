@@ -5,7 +5,7 @@ import Foundation
 /// `make bench`: what each stage reaches on made-up data, beside what this machine can do at all, and what its peers reach. Every
 /// figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
-///     crux-bench [--python PYTHON] [kernel] [score] [stages] [update] [memory] [real-size] [generation]
+///     crux-bench [--python PYTHON] [--plan-tokens N] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [generation]
 ///
 /// All, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
@@ -20,11 +20,13 @@ enum BenchMain {
         )
         let words = CommandLine.arguments.dropFirst(), python = words.firstIndex(of: "--python").map { words[$0 + 1] }
         let cases = UpdateCase.all.filter { words.contains($0.name) }
-        let named = words.filter { ["kernel", "score", "stages", "update", "memory", "real-size", "generation"].contains($0) } + cases.map { _ in "update" }
+        let named = words.filter { ["kernel", "score", "stages", "plan", "update", "memory", "real-size", "generation"].contains($0) } + cases.map { _ in "update" }
         func wants(_ name: String) -> Bool { named.isEmpty || named.contains(name) }
         if wants("kernel") { try KernelBench(threads: threads, python: python).run() }
         if wants("score") { try ScoreBench(threads: threads).run() }
         if wants("stages") { try StageBench(machine: machine, threads: threads).run() }
+        let tokens = words.firstIndex(of: "--plan-tokens").flatMap { Int(words[$0 + 1]) } ?? 100_000_000
+        if wants("plan") { try PlanBench(threads: threads, python: python, tokens: tokens).run() }
         if wants("update") { try UpdateBench(machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases).run() }
         if wants("memory") { try MemoryBench().runBudgets() }
         if wants("real-size") { try MemoryBench().runRealSize() }

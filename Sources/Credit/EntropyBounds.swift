@@ -3,19 +3,78 @@ import Foundation
 /// Entropy as a proven interval from the k best log-probabilities of a full-vocabulary log-softmax.
 ///
 /// With head probabilities p_1 ≥ … ≥ p_k, tail mass μ and head entropy h: the upper bound spreads μ over the n tokens of
-/// the tail, the lower bound packs it into pieces no larger than p_k.
+/// the tail, the lower bound packs it into pieces no larger than p_k. A token of the tail whose log-probability is known moves to
+/// the head; the cap stays p_k. Where log-probabilities were rounded, each p_i is only known to lie in a range, and so is μ:
+/// the bounds then hold for whatever lies within.
 package enum EntropyBounds {
-    /// nil where the probabilities contradict each other.
-    package static func bounds(_ logprobs: [Double], vocabulary: Int) -> (low: Double, high: Double)? {
-        let head = logprobs.sorted(by: >), tail = vocabulary - head.count
-        guard let smallest = head.last.map(exp), tail >= 0 else { return nil }
-        let mass = head.reduce(0) { $0 + exp($1) }, mu = max(0, 1 - mass), h = -head.reduce(0) { $0 + exp($1) * $1 }
-        guard mass <= 1 + 1e-3, mu <= Double(tail) * smallest + 1e-6 else { return nil }
-        // Rounding of k float32 log-probabilities.
+    /// How log-probabilities were stored.
+    package enum Rounding: Sendable, CaseIterable {
+        case float32, float16, bfloat16
+
+        /// Largest error of a logarithm by its size: half a unit in the last place, for half precision also half of the smallest number.
+        func error(_ logprob: Double) -> Double {
+            switch self {
+            // Covered by the widening, with what a softmax in float32 adds.
+            case .float32: 0
+            case .float16: abs(logprob) * 0x1p-11 + 0x1p-25
+            case .bfloat16: abs(logprob) * 0x1p-8
+            }
+        }
+
+        /// What the numbers themselves betray: sixteen, or thirteen, low bits that are 0 throughout.
+        package init(of logprobs: some Collection<Float>) {
+            let bits = logprobs.reduce(UInt32(0)) { $0 | $1.bitPattern }
+            self = logprobs.isEmpty ? .float32 : bits & 0xffff == 0 ? .bfloat16 : bits & 0x1fff == 0 ? .float16 : .float32
+        }
+    }
+
+    /// `known`: log-probabilities of tokens outside the k best. nil where the probabilities contradict each other.
+    package static func bounds(_ logprobs: [Double], known: [Double] = [], vocabulary: Int, rounding: Rounding = .float32) -> (low: Double, high: Double)? {
+        guard let smallest = logprobs.min() else { return nil }
+        let head = (logprobs + known).map { Range(logprob: $0, rounding.error($0)) }, tail = vocabulary - head.count
+        let mass = Range(low: head.reduce(0) { $0 + $1.low }, high: head.reduce(0) { $0 + $1.high })
+        let mu = Range(low: max(0, 1 - mass.high), high: max(0, 1 - mass.low)), cap = exp(smallest + rounding.error(smallest))
+        guard tail >= 0, mass.low <= 1 + 1e-3, mu.low <= Double(tail) * cap + 1e-6 else { return nil }
+        // Rounding of float32 log-probabilities.
         let slack = 2e-6 * Double(head.count)
-        guard mu > 0, tail > 0 else { return (max(0, h - slack), h + slack) }
-        let pieces = (mu / smallest).rounded(.down), rest = mu - pieces * smallest
-        let packed = h - pieces * smallest * log(smallest) - (rest > 0 ? rest * log(rest) : 0)
-        return (max(0, packed - slack), h + mu * log(Double(tail) / mu) + slack)
+        let low = head.reduce(0) { $0 + min(Self.term($1.low), Self.term($1.high)) } + (tail == 0 ? 0 : packed(mu, cap))
+        let high = head.reduce(0) { $0 + Self.largestTerm($1) } + (tail == 0 ? 0 : spread(mu, over: Double(tail)))
+        return (max(0, low - slack), high + slack)
+    }
+
+    private struct Range {
+        var low: Double
+        var high: Double
+
+        init(low: Double, high: Double) { (self.low, self.high) = (low, high) }
+        init(logprob: Double, _ error: Double) { (low, high) = (min(1, exp(logprob - error)), min(1, exp(logprob + error))) }
+    }
+
+    /// -p log p
+    private static func term(_ p: Double) -> Double { p > 0 ? -p * log(p) : 0 }
+
+    /// The term rises to 1/e and falls behind it.
+    private static func largestTerm(_ range: Range) -> Double {
+        let top = 1 / M_E
+        return range.low <= top && top <= range.high ? top : max(term(range.low), term(range.high))
+    }
+
+    /// The largest entropy of a tail of n tokens: μ log(n / μ), which rises up to μ = n / e.
+    private static func spread(_ mu: Range, over n: Double) -> Double {
+        let best = min(max(n / M_E, mu.low), mu.high)
+        return best > 0 ? best * log(n / best) : 0
+    }
+
+    /// The smallest entropy of a tail none of whose tokens exceeds the cap. It is concave between multiples of the cap and grows
+    /// from one multiple to the next, so the smallest of a range of masses lies at an end of it or at the first multiple within.
+    private static func packed(_ mu: Range, _ cap: Double) -> Double {
+        let multiple = (mu.low / cap).rounded(.up) * cap
+        return min(packed(mu.low, cap), packed(mu.high, cap), multiple < mu.high ? packed(multiple, cap) : .infinity)
+    }
+
+    private static func packed(_ mu: Double, _ cap: Double) -> Double {
+        guard cap > 0, mu > 0 else { return 0 }
+        let pieces = (mu / cap).rounded(.down)
+        return pieces * term(cap) + term(max(0, mu - pieces * cap))
     }
 }

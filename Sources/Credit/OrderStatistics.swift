@@ -23,9 +23,11 @@ struct QuantilePlace {
 }
 
 /// Values that compete with each other: how many there are, and which ranks among them are wanted, ascending.
-struct Population: Sendable {
-    var count = 0
-    var ranks: [Int] = []
+package struct Population: Sendable {
+    package var count: Int
+    package var ranks: [Int]
+
+    package init(count: Int = 0, ranks: [Int] = []) { (self.count, self.ranks) = (count, ranks) }
 }
 
 /// Exact order statistics of a population in memory: by sorting where it is small, by counting where it is not.
@@ -75,8 +77,7 @@ struct RadixSelection {
     private var width = 0
     private let mostCounters: Int
 
-    /// 4 M counters: 32 MB.
-    init(_ populations: [Population], mostCounters: Int = 1 << 22) {
+    init(_ populations: [Population], mostCounters: Int) {
         self.mostCounters = mostCounters
         targets = populations.enumerated().flatMap { number, population in population.ranks.map { Target(population: number, rank: $0) } }
         cells = populations.map { _ in 0..<0 }
@@ -180,18 +181,20 @@ struct RadixSelection {
 
 /// Order statistics of populations whose values stream by, each in one piece or in several: a population that is complete
 /// before too many others have begun is settled at once, in one pass; where too much would have to wait, all are counted.
-struct StreamedSelection {
-    /// Values that may wait for their population to be complete: 64 MB.
-    static let mostWaiting = 1 << 24
+package struct StreamedSelection {
+    private let pieces: [(population: Int32, count: Int32)]
+    private let populations: [Population]
+    private let mostWaiting: Int
+    private let mostCounters: Int
 
-    /// Population and count of each piece, in the order in which they stream by.
-    let pieces: [(population: Int32, count: Int32)]
-    let populations: [Population]
-    var mostWaiting = Self.mostWaiting
-    var mostCounters = 1 << 22
+    /// `pieces`: population and count of each, in the order in which they stream by. `mostWaiting`: values that may wait for their population
+    /// to be complete (64 MB of them). `mostCounters`: 32 MB.
+    package init(pieces: [(population: Int32, count: Int32)], populations: [Population], mostWaiting: Int = 1 << 24, mostCounters: Int = 1 << 22) {
+        (self.pieces, self.populations, self.mostWaiting, self.mostCounters) = (pieces, populations, mostWaiting, mostCounters)
+    }
 
     /// `pass` streams all pieces by, once.
-    func run(_ pass: ((_ piece: Int, _ values: [Float]) -> Void) throws -> Void) throws -> [[OrderStatistic]] {
+    package func run(_ pass: ((_ piece: Int, _ values: [Float]) -> Void) throws -> Void) throws -> [[OrderStatistic]] {
         guard peakWaiting > mostWaiting else { return try waiting(pass) }
         var radix = RadixSelection(populations, mostCounters: mostCounters)
         while !radix.isDone {

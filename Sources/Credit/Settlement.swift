@@ -85,10 +85,17 @@ struct SettledMask: Sendable {
     /// Where marks depend on the rows before: the selector as each row finds it.
     var standing: [any TokenSelector] = []
 
+    private func selector(_ position: Int) -> any TokenSelector { standing.isEmpty ? selectors[Int(scopes[position])] : standing[position] }
+
     /// Marks of the kept row at a position.
     func marks(_ position: Int, _ input: CreditInput) -> [Bool] {
-        var selector = standing.isEmpty ? selectors[Int(scopes[position])] : standing[position]
+        var selector = selector(position)
         return selector.marks(input.entropy, input.mask)
+    }
+
+    func count(_ position: Int, _ input: CreditInput) -> Int {
+        var selector = selector(position)
+        return selector.count(input.entropy, input.mask)
     }
 }
 
@@ -238,13 +245,13 @@ struct Settlement {
         let columns: Set<TokenColumn> = mask.selection.type.readsEntropy ? [.entropy] : []
         guard settled.selectors.contains(where: \.remembers) else {
             let fixed = settled
-            return try forEachRow(reading: columns) { position, input in Int32(fixed.marks(position, input).count { $0 }) } _: { keptTokens[$0] = $1 }
+            return try forEachRow(reading: columns) { position, input in Int32(fixed.count(position, input)) } _: { keptTokens[$0] = $1 }
         }
         var running = settled.selectors, standing: [any TokenSelector] = []
         try forEachRow(reading: columns) { $1 } _: { position, input in
             let scope = Int(settled.scopes[position])
             standing.append(running[scope])
-            keptTokens[position] = Int32(running[scope].marks(input.entropy, input.mask).count { $0 })
+            keptTokens[position] = Int32(running[scope].count(input.entropy, input.mask))
         }
         settled.standing = standing
     }

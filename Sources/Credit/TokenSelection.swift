@@ -23,6 +23,12 @@ package protocol TokenSelector: Sendable {
     var remembers: Bool { get }
     /// Marks of a row's tokens; false outside `mask`.
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool]
+    /// How many they are.
+    mutating func count(_ entropy: [Float], _ mask: [Bool]) -> Int
+}
+
+extension TokenSelector {
+    package mutating func count(_ entropy: [Float], _ mask: [Bool]) -> Int { marks(entropy, mask).count { $0 } }
 }
 
 package enum TokenSelectionRegistry {
@@ -117,13 +123,33 @@ private struct Cut: TokenSelector {
     /// Without a branch per token, so that many are done at a time.
     func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
         precondition(entropy.count == mask.count, "a row's columns have one length")
+        let (lowest, highest) = (lowest, highest)
         var marks = mask
         entropy.withUnsafeBufferPointer { entropy in
-            marks.withUnsafeMutableBufferPointer { marks in
-                for t in 0..<entropy.count { marks[t] = (entropy[t] < lowest) != (entropy[t] <= highest) ? marks[t] : false }
+            marks.withUnsafeMutableBytes { marks in
+                for t in 0..<entropy.count {
+                    let within: UInt8 = entropy[t] >= lowest ? 1 : 0, below: UInt8 = entropy[t] <= highest ? 1 : 0
+                    marks[t] = within & below & marks[t]
+                }
             }
         }
         return marks
+    }
+
+    func count(_ entropy: [Float], _ mask: [Bool]) -> Int {
+        precondition(entropy.count == mask.count, "a row's columns have one length")
+        // A local copy of the bounds, and 32-bit sums of 0 and 1: what a compiler makes vectors of.
+        let (lowest, highest) = (lowest, highest)
+        var count: UInt32 = 0
+        entropy.withUnsafeBufferPointer { entropy in
+            mask.withUnsafeBytes { mask in
+                for t in 0..<entropy.count {
+                    let within: UInt32 = entropy[t] >= lowest ? 1 : 0, below: UInt32 = entropy[t] <= highest ? 1 : 0
+                    count &+= within & below & UInt32(mask[t])
+                }
+            }
+        }
+        return Int(count)
     }
 }
 

@@ -42,10 +42,10 @@ package struct ArrowTableReader<Row>: Sendable {
 
     package func cursor() -> ArrowRowCursor<Row> { ArrowRowCursor(self) }
 
-    /// Rows by their number in the file. Quick where they ascend.
+    /// Rows by their number in the file, best in ascending order. What was mapped for it does not count against this process afterwards.
     package func rows(at wanted: [Int]) throws -> [Row] {
         let cursor = cursor()
-        return try wanted.map { try cursor.row($0) }
+        return try wanted.map(cursor.row)
     }
 
     package func rows() throws -> [Row] {

@@ -45,6 +45,9 @@ package struct LogitsRow {
         crux_logits(values: values, low: low?.assumingMemoryBound(to: UInt8.self), n: info.vocabulary, dtype: info.kernelType)
     }
 
+    /// The row's bytes; not of split rows.
+    package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: values, count: info.rowBytes) }
+
     /// Sees each row, once, in order.
     package typealias Consumer = (LogitsRow) throws -> Void
 }

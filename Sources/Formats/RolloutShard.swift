@@ -103,6 +103,8 @@ package struct RolloutFrame: Sendable {
     package var topkLogprobs: [Float]?
     package var topk = 0
     package var logits: LogitsInfo?
+    /// Shape and type of the final hidden states, [rows, width]; its `vocabulary` is their width.
+    package var hiddenStates: LogitsInfo?
     package init() {}
 
     package var trainableTokens: Int { lossMask.count { $0 } }
@@ -116,14 +118,15 @@ package struct RolloutFrameReader {
 
     /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory` lets it.
     /// Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow` to let logits go
-    /// by unseen.
+    /// by unseen. `hiddenRow` sees the rows of hidden states in the same way.
     package static func read(
-        _ stream: FrameStream, file: String, place: String, memory: PlaneMemory = PlaneMemory(limit: 0), logitsRow: LogitsRow.Consumer?
+        _ stream: FrameStream, file: String, place: String, memory: PlaneMemory = PlaneMemory(limit: 0), logitsRow: LogitsRow.Consumer?,
+        hiddenRow: LogitsRow.Consumer? = nil
     ) throws -> RolloutFrame {
         let reader = RolloutFrameReader(stream: stream, file: file, place: place, memory: memory)
         let header = try reader.header()
         do {
-            return try reader.frame(header, logitsRow)
+            return try reader.frame(header, logitsRow, hiddenRow)
         } catch var error as FrameError {
             error.rolloutID = header.metadata["rollout_id"]
             throw error
@@ -144,14 +147,24 @@ package struct RolloutFrameReader {
         FrameError(kind, file, place, found: found, expected: expected)
     }
 
-    private func frame(_ header: SafetensorsHeader, _ logitsRow: LogitsRow.Consumer?) throws -> RolloutFrame {
+    /// Who brings the tensors that are seen row by row.
+    private struct RowReadings {
+        let logits: LogitsReading?
+        let hiddenStates: LogitsReading?
+    }
+
+    private func frame(_ header: SafetensorsHeader, _ logitsRow: LogitsRow.Consumer?, _ hiddenRow: LogitsRow.Consumer?) throws -> RolloutFrame {
         try checkSize(header)
         try checkShapes(header)
         var frame = RolloutFrame()
         frame.metadata = header.metadata
         frame.logits = try logits(header)
-        let logits = frame.logits.map { LogitsReading($0, from: stream, memory: memory, consume: logitsRow) }
-        for tensor in header.tensors { try take(tensor, into: &frame, logits) }
+        frame.hiddenStates = header["hidden_states"].map { LogitsInfo(dtype: $0.dtype, rows: $0.shape[0], vocabulary: $0.shape[1]) }
+        func reading(_ info: LogitsInfo?, _ consume: LogitsRow.Consumer?) -> LogitsReading? {
+            info.map { LogitsReading($0, from: stream, memory: memory, consume: consume) }
+        }
+        let rows = RowReadings(logits: reading(frame.logits, logitsRow), hiddenStates: reading(frame.hiddenStates, hiddenRow))
+        for tensor in header.tensors { try take(tensor, into: &frame, rows) }
         try stream.expectEnd()
         return frame
     }
@@ -208,7 +221,7 @@ package struct RolloutFrameReader {
             let count = try vector(tensor)
             guard count == length else { throw fail(.length, "\(count) entries in '\(name)'", "\(length), one for each of token_ids") }
         }
-        for name in ["logits", "logits_high", "logits_low", "topk_token_ids", "topk_logprobs"] {
+        for name in ["logits", "logits_high", "logits_low", "hidden_states", "topk_token_ids", "topk_logprobs"] {
             guard let tensor = header[name] else { continue }
             guard tensor.shape.count == 2, tensor.shape[0] <= length, tensor.shape[1] > 0, tensor.shape[1] <= 1 << 24 else {
                 throw fail(.shape, "'\(name)' of shape \(tensor.shape)", "[trainable tokens, width] with at most \(length) rows")
@@ -254,7 +267,8 @@ package struct RolloutFrameReader {
 
     private static let dtypes: [String: [DType]] = [
         "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
-        "logits_high": [.u8], "logits_low": [.u8], "topk_token_ids": [.i32], "topk_logprobs": [.f32], "values": [.f32], "reference_logprobs": [.f32],
+        "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32], "topk_logprobs": [.f32], "values": [.f32],
+        "reference_logprobs": [.f32],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
@@ -262,7 +276,7 @@ package struct RolloutFrameReader {
         return tensor.shape[0]
     }
 
-    private func take(_ tensor: TensorInfo, into frame: inout RolloutFrame, _ logits: LogitsReading?) throws {
+    private func take(_ tensor: TensorInfo, into frame: inout RolloutFrame, _ rows: RowReadings) throws {
         switch tensor.name {
         case "token_ids": frame.tokenIDs = try elements(tensor)
         case "loss_mask": frame.lossMask = try mask(tensor)
@@ -273,7 +287,8 @@ package struct RolloutFrameReader {
             frame.topkTokenIDs = try elements(tensor)
             frame.topk = tensor.shape[1]
         case "topk_logprobs": frame.topkLogprobs = try elements(tensor)
-        case "logits", "logits_high", "logits_low": try logits?.take(tensor)
+        case "logits", "logits_high", "logits_low": try rows.logits?.take(tensor)
+        case "hidden_states": try rows.hiddenStates?.take(tensor)
         default: try stream.skip(tensor.end - tensor.begin)
         }
     }

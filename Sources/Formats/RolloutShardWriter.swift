@@ -23,8 +23,8 @@ package struct RolloutShardWriter {
     }
 
     /// `logits` holds rows·vocabulary elements of `frame.logits`' type, row by row; they are stored as that says, whole or split.
-    package func append(_ frame: RolloutFrame, logits: [UInt8] = []) throws {
-        try append(blob: try Self.blob(frame, logits: logits))
+    package func append(_ frame: RolloutFrame, logits: [UInt8] = [], hiddenStates: [UInt8] = []) throws {
+        try append(blob: try Self.blob(frame, logits: logits, hiddenStates: hiddenStates))
     }
 
     /// Any bytes as one frame.
@@ -33,8 +33,8 @@ package struct RolloutShardWriter {
     package func finish() throws { try file.commit() }
 
     /// The safetensors blob of a rollout, uncompressed.
-    package static func blob(_ frame: RolloutFrame, logits: [UInt8] = []) throws -> [UInt8] {
-        let parts = parts(frame, logits)
+    package static func blob(_ frame: RolloutFrame, logits: [UInt8] = [], hiddenStates: [UInt8] = []) throws -> [UInt8] {
+        let parts = parts(frame, logits, hiddenStates)
         var metadata = frame.metadata
         metadata[LogitsInfo.typeKey] = frame.logits?.typeName ?? metadata[LogitsInfo.typeKey]
         let header = SafetensorsHeader(laying: parts.map(\.info), metadata: metadata)
@@ -55,7 +55,7 @@ package struct RolloutShardWriter {
     }
 
     /// Shapes are those of the arrays as they are, so that tests can write what no honest producer would.
-    private static func parts(_ frame: RolloutFrame, _ logits: [UInt8]) -> [Part] {
+    private static func parts(_ frame: RolloutFrame, _ logits: [UInt8], _ hiddenStates: [UInt8]) -> [Part] {
         func vector<T>(_ name: String, _ dtype: DType, _ values: [T]?) -> Part? {
             values.map { Part(name, dtype, [$0.count], $0.withUnsafeBytes { Array($0) }) }
         }
@@ -70,8 +70,9 @@ package struct RolloutShardWriter {
             matrix("topk_token_ids", .i32, frame.topkTokenIDs),
             matrix("topk_logprobs", .f32, frame.topkLogprobs),
         ]
+        let hidden = frame.hiddenStates.map { [Part("hidden_states", $0.dtype, [$0.rows, $0.vocabulary], hiddenStates)] } ?? []
         let mask = vector("loss_mask", .u8, frame.lossMask.map { UInt8($0 ? 1 : 0) })
-        return beforeLogits.compactMap { $0 } + (frame.logits.map { Self.parts($0, logits) } ?? []) + [mask].compactMap { $0 }
+        return beforeLogits.compactMap { $0 } + (frame.logits.map { Self.parts($0, logits) } ?? []) + hidden + [mask].compactMap { $0 }
     }
 
     private static func parts(_ info: LogitsInfo, _ logits: [UInt8]) -> [Part] {

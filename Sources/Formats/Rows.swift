@@ -7,6 +7,8 @@ package enum EvidenceGrade: String, Sendable, CaseIterable {
     case logits
     /// Top-k log-probabilities: entropy as a rigorous interval.
     case topk
+    /// Final hidden states, to which a checkpoint's head is applied: exact entropy.
+    case hidden
     /// Recomputed by Crux's own forward pass.
     case checkpoint
     /// Token ids alone.
@@ -69,6 +71,8 @@ package struct ScoreRow: Equatable, Sendable {
     /// Over the whole vocabulary, of the state before the token: KL(policy || reference) and Σ π Q.
     package var referenceKL: [Float]?
     package var expectedQ: [Float]?
+    /// What the entropy really came from; null in tables of earlier versions.
+    package var evidence: String?
     /// Where asked for: Σ p², and the k most likely tokens of each position, [L * k] (-1 where fewer are possible).
     package var sumPSquared: [Float]?
     package var topkTokenIDs: [Int32]?
@@ -137,6 +141,8 @@ package struct PlanRow: Equatable, Sendable {
     package var temperature: Float = 1
     package var step: Int32 = 0
     package var reward: Float = 0
+    /// What the rollout's entropies came from.
+    package var evidence: String?
     package init() {}
 }
 

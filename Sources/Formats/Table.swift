@@ -142,6 +142,7 @@ package enum Tables {
             .listFloat32("process_reference_logprobs", \.processReferenceLogprobs),
             .listFloat32("reference_kl", \.referenceKL),
             .listFloat32("expected_q", \.expectedQ),
+            .utf8("evidence", \.evidence),
         ],
         make: { ScoreRow() }, weight: { ($0.entropy?.count ?? $0.oldLogprobs?.count ?? 16) + ($0.topkTokenIDs?.count ?? 0) })
 
@@ -168,6 +169,7 @@ package enum Tables {
             .listFloat32("returns", \.returns),
             .listFloat32("values", \.values),
             .int32("pair", \.pair),
+            .utf8("evidence", \.evidence),
         ],
         make: { PlanRow() }, weight: { $0.tokenIDs.count })
 

@@ -145,6 +145,9 @@ struct RolloutValidation {
                     "token_out_of_vocabulary", "token id \(frame.tokenIDs[bad]) at position \(bad)", "ids below \(logits.vocabulary), the width of the logits")
             }
         }
+        if let hidden = frame.hiddenStates, hidden.rows != trainable {
+            throw reject("length_mismatch", "\(hidden.rows) rows of hidden states", "\(trainable), one for each masked-in token")
+        }
         guard let ids = frame.topkTokenIDs, let logprobs = frame.topkLogprobs else { return }
         guard ids.count == trainable * frame.topk else {
             throw reject("length_mismatch", "\(ids.count / max(1, frame.topk)) top-k rows", "\(trainable), one for each masked-in token")
@@ -162,9 +165,9 @@ struct RolloutValidation {
 
     /// Remembers where the frame lies if score will want anything of it.
     private func locate(_ row: inout RolloutRow) {
-        let logits = frame.logits != nil && keepLogits
-        row.evidence = (logits ? EvidenceGrade.logits : frame.topk > 0 ? .topk : .none).rawValue
-        guard logits || frame.topk > 0 || frame.values != nil || frame.referenceLogprobs != nil else { return }
+        let logits = frame.logits != nil && keepLogits, hidden = frame.hiddenStates != nil && keepLogits
+        row.evidence = (logits ? EvidenceGrade.logits : hidden ? .hidden : frame.topk > 0 ? .topk : .none).rawValue
+        guard logits || hidden || frame.topk > 0 || frame.values != nil || frame.referenceLogprobs != nil else { return }
         row.logitsOffset = Int64(span.offset)
         row.logitsLength = Int64(span.length)
     }

@@ -111,14 +111,24 @@ package struct Checkpoint: Sendable {
 
     /// The same into an array that is there already; what no file holds yet stays as it is.
     package func load(into buffer: Buffer) throws {
-        for parameter in layout.parameters where !isFresh(parameter.name) {
-            let file = files[places[parameter.name]!], tensor = try file.tensor(parameter.name)
-            var target = buffer.pointer + parameter.range.lowerBound
-            file.forEachPiece(of: tensor) { piece in
-                let count = piece.count / tensor.dtype.size
-                piece.widen(tensor.dtype, into: target, count: count)
-                target += count
-            }
+        for parameter in layout.parameters where !isFresh(parameter.name) { try load(parameter, to: buffer.pointer + parameter.range.lowerBound) }
+    }
+
+    /// The head's weight alone, [V, C].
+    func loadHead() throws -> Buffer {
+        guard let parameter = layout[DecoderWeights.headName(architecture)] else { preconditionFailure("a language model without a head") }
+        let buffer = Buffer(uninitialized: parameter.range.count)
+        try load(parameter, to: buffer.pointer)
+        return buffer
+    }
+
+    private func load(_ parameter: ParameterLayout.Parameter, to start: UnsafeMutablePointer<Float>) throws {
+        let file = files[places[parameter.name]!], tensor = try file.tensor(parameter.name)
+        var target = start
+        file.forEachPiece(of: tensor) { piece in
+            let count = piece.count / tensor.dtype.size
+            piece.widen(tensor.dtype, into: target, count: count)
+            target += count
         }
     }
 
@@ -199,7 +209,7 @@ package struct Checkpoint: Sendable {
 
 extension UnsafeRawBufferPointer {
     /// Elements of a 16- or 32-bit type as float32.
-    func widen(_ dtype: DType, into target: UnsafeMutablePointer<Float>, count: Int) {
+    package func widen(_ dtype: DType, into target: UnsafeMutablePointer<Float>, count: Int) {
         guard count > 0, let base = baseAddress else { return }
         switch dtype {
         case .bf16: crux_bf16_to_f32(base.assumingMemoryBound(to: UInt16.self), target, count)

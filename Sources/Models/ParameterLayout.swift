@@ -36,11 +36,15 @@ package struct DecoderWeights: Sendable {
     package let headBias: Matrix?
 
     static let valueWeight = "score.weight", valueBias = "score.bias"
+    private static let embeddingName = "model.embed_tokens.weight", ownHeadName = "lm_head.weight"
+
+    /// Where a language model's head lies.
+    static func headName(_ architecture: DecoderArchitecture) -> String { architecture.tiedHead ? embeddingName : ownHeadName }
 
     typealias Parameter = (_ name: String, _ shape: [Int]) -> Matrix
 
     init(_ architecture: DecoderArchitecture, _ parameter: Parameter) {
-        embedding = parameter("model.embed_tokens.weight", [architecture.vocabulary, architecture.hidden])
+        embedding = parameter(Self.embeddingName, [architecture.vocabulary, architecture.hidden])
         layers = (0..<architecture.layers).map { index in
             LayerWeights(architecture) { parameter("model.layers.\(index)." + $0, $1) }
         }
@@ -49,7 +53,7 @@ package struct DecoderWeights: Sendable {
             head = parameter(Self.valueWeight, [1, architecture.hidden])
             headBias = valueHead.hasBias ? parameter(Self.valueBias, [1]) : nil
         } else {
-            head = architecture.tiedHead ? embedding : parameter("lm_head.weight", [architecture.vocabulary, architecture.hidden])
+            head = architecture.tiedHead ? embedding : parameter(Self.ownHeadName, [architecture.vocabulary, architecture.hidden])
             headBias = nil
         }
     }

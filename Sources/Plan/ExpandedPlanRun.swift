@@ -23,7 +23,7 @@ struct ExpandedPlanRun {
         let plan = try writer.recipe.credit.settle(credit, overlaid, InMemoryTokens(inputs: overlaid), seed: writer.context.options.seed)
         try check(plan, rows)
         let dropped = invalid + strangers.map { DroppedRow($0.rollout, "unknown_job") } + plan.dropped.map { DroppedRow(rows[$0.index].rollout, $0.reason) }
-        let evidence = plan.kept.reduce(into: [String: Int]()) { $0[rows[Int($1.row)].rollout.evidence, default: 0] += 1 }
+        let evidence = plan.kept.reduce(into: [String: Int]()) { $0[rows[Int($1.row)].evidence, default: 0] += 1 }
         return try writer.write(
             plan, RowsInMemory(rows: rows, inputs: overlaid), facts: facts(inputs), dropped: dropped, evidence: evidence,
             counts: counts(table, results: results.count, credit), lines: lines(credit), summary: ["values": Self.means(credit.values)])

@@ -194,6 +194,7 @@ struct PlanWriter {
         row.temperature = source.rollout.temperature
         row.step = Int32(credit.step)
         row.reward = Float(credit.reward)
+        row.evidence = source.evidence
         return row
     }
 

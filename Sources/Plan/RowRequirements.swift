@@ -64,7 +64,7 @@ struct RowRequirements: Sendable {
 
     func require(_ column: TokenColumn, _ row: ScoredRollout, for purpose: String) throws {
         guard !row.has(column) else { return }
-        let found = column == .entropy ? "entropy (evidence '\(row.rollout.evidence)')" : column.rawValue
+        let found = column == .entropy ? "entropy (evidence '\(row.evidence)')" : column.rawValue
         throw missing(found, row, purpose, column.remedy)
     }
 

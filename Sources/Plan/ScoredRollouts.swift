@@ -9,7 +9,7 @@ struct ScoredRollout: Sendable {
     var rollout: RolloutRow
     var score: ScoreRow
     /// Columns that have a value, where they were looked for without being read.
-    var present: Set<String>?
+    var present: [String]?
 }
 
 /// The rows of ingest with those of score beside them, in the files where they lie: one file after the other, as one long table.
@@ -79,8 +79,7 @@ struct ScoredRollouts: Sendable {
             var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
             guard scored.rollout.rolloutID == scored.score.rolloutID else { throw ScoredRollouts.strangers(part.scores.path, "rows", part.rollouts) }
             guard let looked = columns?.lookedFor else { return scored }
-            scored.present = try Set(
-                looked.rollouts.filter { try rolloutCursor.isPresent($0, place) } + looked.scores.filter { try scoreCursor.isPresent($0, place) })
+            scored.present = try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) } + looked.scores.filter { try scoreCursor.isPresent($0, place) }
             return scored
         }
 
@@ -149,7 +148,10 @@ extension ScoredRollout {
         }
     }
 
-    func has(_ column: TokenColumn) -> Bool { present.map { $0.isSuperset(of: column.fileColumns) } ?? (self.column(column) != nil) }
+    /// What its entropies came from. Scores of earlier versions don't say: the dump's own grade, then.
+    var evidence: String { score.evidence ?? rollout.evidence }
+
+    func has(_ column: TokenColumn) -> Bool { present.map { column.fileColumns.allSatisfy($0.contains) } ?? (self.column(column) != nil) }
 
     var hasProcessReference: Bool { present?.contains("process_reference_logprobs") ?? (score.processReferenceLogprobs != nil) }
 
@@ -171,7 +173,7 @@ extension ScoredRollout {
 
 extension TokenColumn {
     /// What it is made of in the files of ingest and score.
-    var fileColumns: Set<String> { self == .processRewards ? ["process_logprobs", "process_reference_logprobs"] : [rawValue] }
+    var fileColumns: [String] { self == .processRewards ? ["process_logprobs", "process_reference_logprobs"] : [rawValue] }
 
     /// Whether ingest has it; score has all others.
     var isOfIngest: Bool { self == .rolloutLogprobs }

@@ -41,7 +41,7 @@ struct Survey: Sendable {
                 return
             }
             try needs.check(row)
-            (group, version, evidence) = (row.rollout.groupID, row.rollout.policyVersion, row.rollout.evidence)
+            (group, version, evidence) = (row.rollout.groupID, row.rollout.policyVersion, row.evidence)
             let input = try needs.creditInput(row, columns: needs.rewardColumns)
             fact = PlanFacts.Row(
                 input, reward: needs.recipe.credit.shapedReward(input), entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
@@ -52,7 +52,7 @@ struct Survey: Sendable {
     private static func columns(_ needs: RowRequirements) -> RowColumns {
         var columns = RowColumns(tokens: needs.rewardColumns), recipe = needs.recipe.credit
         columns.rollouts.formUnion(["group_id", "policy_version", "finish_reason", "evidence"])
-        columns.scores.formUnion(["reward", "correct", "verdict"])
+        columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
         if recipe.correction.isOn { columns.rollouts.formUnion(["top_p", "extras"]) }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         columns.lookedFor = (
@@ -139,7 +139,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         let credit = needs.recipe.credit
         var columns = RowColumns(tokens: credit.columns.union(needs.rewardColumns).union([.oldLogprobs, .rolloutLogprobs, .referenceLogprobs, .values]))
         columns.rollouts.formUnion(["group_id", "token_ids", "temperature", "evidence", "finish_reason"])
-        columns.scores.formUnion(["reward", "correct"])
+        columns.scores.formUnion(["reward", "correct", "evidence"])
         if needs.recipe.objective.reference == .process { columns.scores.insert("process_reference_logprobs") }
         return columns
     }

@@ -24,6 +24,8 @@ struct EntropyReport {
         }
 
         let statistics: EntropyStatistics
+        /// Rollouts by what their entropies came from.
+        let evidence: [String: Int]
         let highest: [Entry]
         let lowest: [Entry]
         let comparison: EntropyComparison?
@@ -41,7 +43,7 @@ struct EntropyReport {
         }
         let table = TokenEntropy.table(sample, minimumCount: minimumCount).map { Content.Entry(token: $0.token, text: text($0.token), count: $0.count, mean: $0.mean) }
         let content = Content(
-            statistics: statistics, highest: Array(table.prefix(tableRows)), lowest: Array(table.reversed().prefix(tableRows)),
+            statistics: statistics, evidence: rows.reduce(into: [:]) { $0[$1.1.evidence ?? $1.0.evidence, default: 0] += 1 }, highest: Array(table.prefix(tableRows)), lowest: Array(table.reversed().prefix(tableRows)),
             comparison: try against.map { try compare(rows, $0) })
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
@@ -104,6 +106,7 @@ struct EntropyReport {
         }
         let figures =
             [["tokens", "\(s.tokens)"], ["mean entropy", number(s.mean)], ["below 0.01", percent(s.shareBelow001)], ["above 0.672", percent(s.shareAbove0672)]]
+            + content.evidence.sorted { $0.key < $1.key }.map { ["rollouts known by \($0.key)", "\($0.value)"] }
             + s.thresholds.sorted { $0.key < $1.key }.map { ["threshold of the top \($0.key)", number($0.value)] }
             + s.meanByOutcome.sorted { $0.key < $1.key }.map { ["mean, \($0.key)", number($0.value)] }
             + s.meanByFinish.sorted { $0.key < $1.key }.map { ["mean, finished by \($0.key)", number($0.value)] }

@@ -20,6 +20,10 @@ struct FrameScores: Sendable {
     var noise = NoiseFloor()
     /// Why the row can't be used, as a verdict.
     var invalid: String?
+    /// The upper bounds rest on a guess of the vocabulary's size.
+    var assumesVocabulary = false
+    /// There are best log-probabilities, but of another distribution than the policy's.
+    var isOtherTemperature = false
 }
 
 /// How far rounding of stored logits can have moved the numbers.
@@ -61,11 +65,11 @@ struct LogitsScorer: Sendable {
     let shards: [String: MappedFile]
     let ingest: String
     /// Vocabulary of the checkpoint that scores beside, if any: the dump's must be the same.
-    let checkpoint: (directory: String, vocabulary: Int)?
+    let checkpoint: Policy?
     let wanted: DistributionColumns
     let memory: PlaneMemory
 
-    init(rows: [RolloutRow], ingest: String, checkpoint: (directory: String, vocabulary: Int)?, wanted: DistributionColumns, memory: PlaneMemory) throws {
+    init(rows: [RolloutRow], ingest: String, checkpoint: Policy?, wanted: DistributionColumns, memory: PlaneMemory) throws {
         (self.ingest, self.checkpoint, self.wanted, self.memory) = (ingest, checkpoint, wanted, memory)
         var shards: [String: MappedFile] = [:]
         for path in Set(rows.map(\.logitsPath)) where !path.isEmpty { shards[path] = try MappedFile(path: Self.resolve(path, in: ingest)) }
@@ -91,18 +95,35 @@ struct LogitsScorer: Sendable {
         guard let shard = shards[row.logitsPath] else { return FrameScores() }
         let place = "rollout '\(row.rolloutID)' at byte \(row.logitsOffset)"
         let stream = try FrameStream(try span(row, shard, place), in: shard, place: place)
-        var scan = LogitsScan(row, wanted)
+        var scan = LogitsScan(row, wanted), hidden = try hiddenScan(row, shard.path, place)
         let uses = row.evidence == EvidenceGrade.logits.rawValue
         let frame = try RolloutFrameReader.read(
-            stream, file: shard.path, place: place, memory: memory, logitsRow: uses ? { try scan.see($0, self, shard.path, place) } : nil)
+            stream, file: shard.path, place: place, memory: memory, logitsRow: uses ? { try scan.see($0, self, shard.path, place) } : nil,
+            hiddenRow: hidden == nil ? nil : { try hidden?.see($0) })
         guard frame.metadata["rollout_id"] == row.rolloutID, frame.tokenIDs == row.tokenIDs else {
             throw changed(shard.path, place, "rollout '\(frame.metadata["rollout_id"] ?? "")' there")
         }
-        var scores = scan.scores
+        var scores = hidden?.finished() ?? scan.scores
         scores.values = masked(frame.values, row)
         scores.referenceLogprobs = masked(frame.referenceLogprobs, row)
-        if row.evidence == EvidenceGrade.topk.rawValue { TopKBounds(frame).fill(&scores) }
+        if row.evidence == EvidenceGrade.topk.rawValue { fill(&scores, TopKBounds(frame, row, checkpoint: checkpoint?.vocabulary)) }
         return scores
+    }
+
+    private func fill(_ scores: inout FrameScores, _ bounds: TopKBounds) {
+        scores.isOtherTemperature = !bounds.areOfThePolicy
+        guard bounds.areOfThePolicy else { return }
+        scores.assumesVocabulary = bounds.assumesVocabulary
+        bounds.fill(&scores)
+    }
+
+    private func hiddenScan(_ row: RolloutRow, _ file: String, _ place: String) throws -> HiddenStateScan? {
+        guard row.evidence == EvidenceGrade.hidden.rawValue else { return nil }
+        guard let checkpoint else {
+            throw StageError(
+                .invalidInput, "\(file): \(place): found hidden states and no checkpoint, expected --checkpoint DIR, the policy whose head they go into")
+        }
+        return HiddenStateScan(row, try checkpoint.head(), checkpoint: checkpoint.directory, file: file, place: place)
     }
 
     private func span(_ row: RolloutRow, _ shard: MappedFile, _ place: String) throws -> FrameSpan {

@@ -67,7 +67,9 @@ struct Policies: Sendable {
             fill(\.referenceKL, compared.map(\.kl))
             if q != nil { fill(\.expectedQ, compared.map(\.expectedQ)) }
         } else {
-            fill(\.policy, try checkpoint?.score(rows))
+            // Where the dump has hidden states, the head has said it all.
+            let open = rows.indices.filter { rows[$0].evidence != EvidenceGrade.hidden.rawValue }
+            for (index, score) in zip(open, try checkpoint?.score(open.map { rows[$0] }) ?? []) { scores[index].policy = score }
             fill(\.referenceLogprobs, try reference?.score(rows).map(\.logprobs))
         }
         fill(\.values, try critic?.score(rows, .value).map(\.outputs))
@@ -87,25 +89,44 @@ struct ModelPaths {
     var qNetwork: String?
 }
 
-/// A checkpoint with its weights loaded, asked about the tokens of rollouts.
-struct Policy: Sendable {
+/// A checkpoint, asked about the tokens of rollouts. Its weights are loaded when the first question comes: all of them, or the
+/// head's alone.
+final class Policy: @unchecked Sendable {
     let directory: String
     let vocabulary: Int
     let hasFreshValueHead: Bool
-    private let model: LanguageModel
-    private let paths: [String]
+    private let checkpoint: Checkpoint
+    private let threads: Int
+    private let lock = NSLock()
+    private var loadedModel: LanguageModel?
+    private var loadedHead: HeadModel?
 
     init(directory: String, as role: Checkpoint.Role, threads: Int) throws {
-        let checkpoint = try Checkpoint(directory: directory, as: role)
+        checkpoint = try Checkpoint(directory: directory, as: role)
         self.directory = directory
+        self.threads = threads
         hasFreshValueHead = checkpoint.hasFreshValueHead
         vocabulary = checkpoint.architecture.vocabulary
-        paths = checkpoint.inputPaths
-        model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
+    }
+
+    private func model() throws -> LanguageModel {
+        try lock.withLock {
+            let model = try loadedModel ?? LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
+            loadedModel = model
+            return model
+        }
+    }
+
+    func head() throws -> HeadModel {
+        try lock.withLock {
+            let head = try loadedHead ?? HeadModel(checkpoint, threads: threads)
+            loadedHead = head
+            return head
+        }
     }
 
     func inputFiles() throws -> [Manifest.File] {
-        try paths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
+        try checkpoint.inputPaths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
     }
 
     /// Tokens scored at once: neighbours share prompts, and more buys nothing.
@@ -113,11 +134,14 @@ struct Policy: Sendable {
 
     /// Answers for every trainable token of every row, in row order.
     func score(_ rows: [RolloutRow], _ question: TokenQuestion = .logprob) throws -> [SequenceScores] {
-        try batches(rows).flatMap { try model.score($0, question) }
+        guard !rows.isEmpty else { return [] }
+        let model = try model()
+        return try batches(rows).flatMap { try model.score($0, question) }
     }
 
     func compare(_ rows: [RolloutRow], reference: Policy, q: Policy?) throws -> [ComparedScores] {
-        try batches(rows).flatMap { try model.compare($0, reference: reference.model, q: q?.model) }
+        let model = try model(), reference = try reference.model(), q = try q?.model()
+        return try batches(rows).flatMap { try model.compare($0, reference: reference, q: q) }
     }
 
     /// Cut by tokens alone.

@@ -16,7 +16,11 @@ struct ScoreRecord: Codable, Sendable {
     var nearZeroEntropies = 0
     var noise = NoiseFloor()
     var disagreement: [String: Disagreement] = [:]
-    var evidence: [String] = []
+    /// Rollouts by what their entropies came from.
+    var grades: [String: Int] = [:]
+    /// Of those known by their best log-probabilities: bounds that rest on a guessed vocabulary, and none because of the temperature.
+    var assumedVocabulary = 0
+    var otherTemperature = 0
 }
 
 /// How far two sources differ about the log-probabilities of the sampled tokens.
@@ -74,8 +78,7 @@ struct ScoreRun {
 
     private func scoreFile(_ name: String, output: String) throws -> ScoreRecord {
         let rows = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts).rows()
-        let scorer = try LogitsScorer(
-            rows: rows, ingest: ingest, checkpoint: policies.checkpoint.map { ($0.directory, $0.vocabulary) }, wanted: wanted, memory: memory)
+        let scorer = try LogitsScorer(rows: rows, ingest: ingest, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
         let frames = try scorer.score(rows, threads: context.threads)
         let models = try policies.score(rows), outcomes = try judge.judge(rows)
         var record = ScoreRecord(), marks: [ScoreRow] = []
@@ -84,15 +87,11 @@ struct ScoreRun {
             record.add(row, mark, frames[index], models[index].policy)
             marks.append(mark)
         }
-        record.evidence = Set(zip(rows, marks).map { grade($0, $1) }).sorted()
-        var table = try ArrowTableWriter(path: output, table: Tables.scores.adding(wanted.columns), metadata: directory.tableMetadata(evidence: record.evidence))
+        let metadata = directory.tableMetadata(evidence: record.grades.keys.sorted())
+        var table = try ArrowTableWriter(path: output, table: Tables.scores.adding(wanted.columns), metadata: metadata)
         for mark in marks { try table.append(mark) }
         try table.finish()
         return record
-    }
-
-    private func grade(_ row: RolloutRow, _ mark: ScoreRow) -> String {
-        row.evidence == EvidenceGrade.none.rawValue && mark.entropy != nil ? EvidenceGrade.checkpoint.rawValue : row.evidence
     }
 
     private func score(_ row: RolloutRow, _ frame: FrameScores, _ models: ModelScores, _ outcome: RewardOutcome) -> ScoreRow {
@@ -105,16 +104,26 @@ struct ScoreRun {
         mark.processReferenceLogprobs = models.processReferenceLogprobs
         mark.referenceKL = models.referenceKL
         mark.expectedQ = models.expectedQ
+        mark.evidence = EvidenceGrade.none.rawValue
         if let invalid = frame.invalid {
             mark.verdict = invalid
             return mark
         }
-        mark.entropy = frame.entropy ?? models.policy?.entropy
-        mark.entropyLow = frame.entropyLow
-        mark.entropyHigh = frame.entropyHigh
+        fillEntropy(&mark, row, frame, models.policy)
         (mark.sumPSquared, mark.topkTokenIDs, mark.topkLogprobs) = (frame.sumPSquared, frame.topkTokenIDs, frame.topkLogprobs)
-        mark.oldLogprobs = models.policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
+        // What the head says of hidden states is the checkpoint's word.
+        let head = row.evidence == EvidenceGrade.hidden.rawValue ? frame.logprobs : nil
+        mark.oldLogprobs = head ?? models.policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
         return mark
+    }
+
+    /// Exact from the dump, exact from the checkpoint, as an interval from the dump: in this order.
+    private func fillEntropy(_ mark: inout ScoreRow, _ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?) {
+        if frame.entropy != nil, frame.entropyLow == nil || policy == nil {
+            (mark.entropy, mark.entropyLow, mark.entropyHigh, mark.evidence) = (frame.entropy, frame.entropyLow, frame.entropyHigh, row.evidence)
+        } else if let policy {
+            (mark.entropy, mark.evidence) = (policy.entropy, EvidenceGrade.checkpoint.rawValue)
+        }
     }
 
     // MARK: all files
@@ -140,6 +149,9 @@ extension ScoreRecord {
         if let reward = mark.reward { (rewardSum, rewarded) = (rewardSum + Double(reward), rewarded + 1) }
         if let isCorrect = mark.correct { (correct, judged) = (correct + (isCorrect ? 1 : 0), judged + 1) }
         noise += frame.noise
+        grades[mark.evidence ?? EvidenceGrade.none.rawValue, default: 0] += 1
+        assumedVocabulary += frame.assumesVocabulary && mark.entropyLow != nil ? 1 : 0
+        otherTemperature += frame.isOtherTemperature && mark.entropy == nil ? 1 : 0
         for t in row.lossMask.indices where row.lossMask[t] {
             guard let entropy = mark.entropy?[t] else { break }
             entropyTokens += 1
@@ -160,12 +172,16 @@ extension ScoreRecord {
         entropyTokens += next.entropyTokens
         nearZeroEntropies += next.nearZeroEntropies
         noise += next.noise
+        grades.merge(next.grades, uniquingKeysWith: +)
+        assumedVocabulary += next.assumedVocabulary
+        otherTemperature += next.otherTemperature
         for (pair, difference) in next.disagreement { disagreement[pair, default: Disagreement()] += difference }
     }
 
     var counts: [String: Int] {
         var counts = ["rollouts": rows, "entropy_tokens": entropyTokens, "correct": correct, "judged": judged]
         for (verdict, count) in verdicts { counts["verdict_\(verdict)"] = count }
+        for (grade, count) in grades { counts["evidence_\(grade)"] = count }
         return counts
     }
 }
@@ -188,7 +204,8 @@ struct ScoreReport {
                     + "; accuracy \(number(share(record.correct, record.judged))), mean reward \(number(record.rewarded == 0 ? 0 : record.rewardSum / Double(record.rewarded)))",
                 record.entropyTokens == 0
                     ? "no entropy: the dump has no logits and no --checkpoint was given"
-                    : "entropy of \(record.entropyTokens) tokens, \(number(100 * share(record.nearZeroEntropies, record.entropyTokens))) % below 0.01",
+                    : "entropy of \(record.entropyTokens) tokens, \(number(100 * share(record.nearZeroEntropies, record.entropyTokens))) % below 0.01; evidence: "
+                        + record.grades.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "),
                 record.noise.tokens == 0
                     ? nil
                     : "noise floor of stored logits: entropy mean \(number(record.noise.entropySum / Double(record.noise.tokens))) "
@@ -197,14 +214,25 @@ struct ScoreReport {
             + mean.map { pair, mean, worst in
                 "\(names[pair] ?? pair) differ about sampled tokens by \(number(mean)) on average, at most \(number(worst.largest)) (rollout \(worst.rolloutID), position \(worst.position))"
             }
-        warnings = mean.filter { $0.1 > 1e-2 }.map { pair, mean, _ in
-            "\(names[pair] ?? pair) differ by \(number(mean)) on average: check temperature, top-p and the policy version"
-        }
+        warnings =
+            mean.filter { $0.1 > 1e-2 }.map { pair, mean, _ in
+                "\(names[pair] ?? pair) differ by \(number(mean)) on average: check temperature, top-p and the policy version"
+            } + Self.topKWarnings(record)
         var fields: [String: any Sendable] = [
             "accuracy": share(record.correct, record.judged), "share_below_0.01": share(record.nearZeroEntropies, record.entropyTokens),
             "entropy_noise_mean": record.noise.tokens == 0 ? 0 : record.noise.entropySum / Double(record.noise.tokens), "entropy_noise_max": record.noise.entropyMax,
         ]
         for (pair, mean, worst) in mean { (fields["\(pair)_mean"], fields["\(pair)_max"]) = (mean, worst.largest) }
         self.fields = fields
+    }
+
+    private static func topKWarnings(_ record: ScoreRecord) -> [String] {
+        let assumed =
+            "\(record.assumedVocabulary) rollouts don't say how large the vocabulary is: their entropies' upper bounds are those of "
+            + "\(TopKBounds.assumedVocabulary) tokens. Put vocab_size into the metadata, or give --checkpoint"
+        let other =
+            "\(record.otherTemperature) rollouts have no entropy: what their best log-probabilities are of is not the distribution they were sampled from "
+            + "(temperature, top-p or top-k), and doesn't follow from them. Give --checkpoint"
+        return (record.assumedVocabulary > 0 ? [assumed] : []) + (record.otherTemperature > 0 ? [other] : [])
     }
 }

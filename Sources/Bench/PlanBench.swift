@@ -1,0 +1,133 @@
+import Formats
+import Foundation
+import Randomness
+import StageSupport
+
+/// Plans over many tokens of scores, beside polars on the same files, turn by turn: what the plan settles (group statistics, the exact
+/// quantile, the mask), and the whole plan with its table. Then a tenth of the tokens, for what grows.
+struct PlanBench {
+    let threads: Int
+    /// A Python with polars; without one our own figures stand alone.
+    let python: String?
+    /// Tokens of the larger dump.
+    let tokens: Int
+    private let folder = FileManager.default.temporaryDirectory.path + "/crux-bench-plan-\(getpid())"
+    private static let rounds = 3
+    private static let recipe = "name: bench\nadvantage: grpo\nentropy: {mask: {top: 0.2, scope: plan}}\n"
+
+    func run() throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let small = try measure(tokens / 10, peer: false), large = try measure(tokens, peer: true)
+        let growth = Double(large.tokens) / Double(small.tokens)
+        say(
+            String(
+                format: "  %.1f times the tokens: settling takes %.1f times as long with %.2f times the memory, the whole plan %.1f times with %.2f times", growth,
+                large.settle.seconds / small.settle.seconds, Double(large.settle.peakBytes) / Double(small.settle.peakBytes),
+                large.whole.seconds / small.whole.seconds, Double(large.whole.peakBytes) / Double(small.whole.peakBytes)))
+    }
+
+    private struct Figures {
+        let tokens: Int
+        let settle: ChildProcess
+        let whole: ChildProcess
+    }
+
+    private func measure(_ wanted: Int, peer: Bool) throws -> Figures {
+        let root = folder + "/\(wanted)", dump = try ScoreTables(root: root, tokens: wanted, threads: threads)
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        try Self.recipe.write(toFile: root + "/recipe.yaml", atomically: true, encoding: .utf8)
+        let python = peer ? try self.python.map { try Peer(python: $0, ["bench/plan_polars.py", root, "\(threads)"]) } : nil
+        say("plan over \(dump.tokens) tokens of \(dump.rollouts) rollouts, grpo, top 0.2 of the plan:")
+        var settle: [ChildProcess] = [], whole: [ChildProcess] = [], theirs: [[Double]] = []
+        for _ in 0..<Self.rounds {
+            settle.append(try plan(root, ["--report-only"]))
+            if let python { theirs.append(try python.ask("settle")) }
+        }
+        whole.append(try plan(root, ["--output", root + "/plan"]))
+        report("settled", settle, dump.tokens, theirs.map { $0[0] }, python?.peakBytes)
+        let wholePeer = try python.map { try $0.ask("whole") }
+        report("whole, table included", whole, dump.tokens, wholePeer.map { [$0[0]] } ?? [], python?.peakBytes)
+        try check(settle[0], theirs.first)
+        return Figures(tokens: dump.tokens, settle: settle.min { $0.seconds < $1.seconds }!, whole: whole[0])
+    }
+
+    private func plan(_ root: String, _ more: [String]) throws -> ChildProcess {
+        let output = more.contains("--output") ? [] : ["--output", root + "/unused"]
+        return try ChildProcess(
+            "crux-plan", ["--input", root + "/ingest", "--scores", root + "/score", "--recipe", root + "/recipe.yaml", "--threads", "\(threads)"] + output + more)
+    }
+
+    private func report(_ name: String, _ ours: [ChildProcess], _ tokens: Int, _ theirs: [Double], _ theirPeak: Int?) {
+        let seconds = ours.map(\.seconds).sorted()[ours.count / 2], peak = ours.map(\.peakBytes).max() ?? 0
+        var line = String(format: "  %@: %.2f s, %.0f M tokens/s, peak memory %@", name, seconds, Double(tokens) / seconds / 1e6, MemorySize.text(peak))
+        if !theirs.isEmpty {
+            let other = theirs.sorted()[theirs.count / 2]
+            line += String(format: "; polars %.2f s with %@: %.1f times as fast", other, MemorySize.text(theirPeak ?? 0), other / seconds)
+        }
+        say(line)
+    }
+
+    /// Both must have settled the same.
+    private func check(_ ours: ChildProcess, _ theirs: [Double]?) throws {
+        guard let theirs, let summary = ours.summary["summary"] as? [String: Any], let counts = ours.summary["counts"] as? [String: Any] else { return }
+        let threshold = (summary["thresholds"] as? [Double])?.first ?? .nan, kept = (counts["kept_tokens"] as? NSNumber)?.doubleValue ?? .nan
+        guard abs(threshold - theirs[1]) <= 1e-6, kept == theirs[2] else {
+            throw ChildProcess.Failure(description: "the threshold is \(threshold) with \(kept) tokens kept, polars' \(theirs[1]) with \(theirs[2])")
+        }
+    }
+}
+
+/// Directories of ingest and score made out of nothing: rollouts of 300 to 1,500 tokens in groups of eight, half of their entropies near 0.
+private struct ScoreTables {
+    private(set) var tokens = 0
+    private(set) var rollouts = 0
+    private static let fileTokens = 8 << 20
+
+    init(root: String, tokens wanted: Int, threads: Int) throws {
+        for stage in ["ingest", "score"] { try FileManager.default.createDirectory(atPath: root + "/" + stage, withIntermediateDirectories: true) }
+        let files = max(1, (wanted + Self.fileTokens / 2) / Self.fileTokens), perFile = wanted / files
+        let made = try parallelMap(files, threads: threads) { try Self.file($0, root, tokens: perFile) }
+        (tokens, rollouts) = (made.reduce(0) { $0 + $1.tokens }, made.reduce(0) { $0 + $1.rollouts })
+        for (stage, prefix) in [("ingest", "rollouts"), ("score", "scores")] {
+            var manifest = Manifest(stage: stage, configuration: [:], inputs: [])
+            manifest.outputs = (0..<files).map { Manifest.File(path: String(format: "%@-%05d.arrow", prefix, $0)) }
+            try manifest.write(to: root + "/" + stage)
+        }
+    }
+
+    private static func file(_ number: Int, _ root: String, tokens wanted: Int) throws -> (tokens: Int, rollouts: Int) {
+        var random = SplitMix64(seed: UInt64(number)), tokens = 0, rollouts = 0
+        let name = String(format: "%05d.arrow", number)
+        var ingest = try ArrowTableWriter(path: root + "/ingest/rollouts-" + name, table: Tables.rollouts, metadata: [:])
+        var score = try ArrowTableWriter(path: root + "/score/scores-" + name, table: Tables.scores, metadata: [:])
+        while tokens < wanted || rollouts % 8 != 0 {
+            let (rollout, mark) = row("\(number)-\(rollouts)", group: "\(number)-\(rollouts / 8)", length: 300 + Int(random.next() % 1200), &random)
+            try ingest.append(rollout)
+            try score.append(mark)
+            (tokens, rollouts) = (tokens + rollout.tokenIDs.count, rollouts + 1)
+        }
+        try ingest.finish()
+        try score.finish()
+        return (tokens, rollouts)
+    }
+
+    private static func row(_ id: String, group: String, length: Int, _ random: inout SplitMix64) -> (RolloutRow, ScoreRow) {
+        var rollout = RolloutRow(), mark = ScoreRow(), entropy = [Float](repeating: 0, count: length), logprobs = entropy
+        rollout.tokenIDs = [Int32](repeating: 0, count: length)
+        for t in 0..<length {
+            let bits = random.next(), u = Float(bits >> 40) / Float(1 << 24)
+            rollout.tokenIDs[t] = Int32(bits & 0x1_ffff)
+            guard t >= 100 else { continue }
+            entropy[t] = u < 0.5 ? u * u * u * 0.08 : u * u * 1.2
+            logprobs[t] = -Float(bits >> 16 & 0xffff) / 65536
+        }
+        (rollout.rolloutID, rollout.groupID, rollout.finishReason, rollout.evidence) = (id, group, "stop", EvidenceGrade.logits.rawValue)
+        rollout.lossMask = (0..<length).map { $0 >= 100 }
+        rollout.rolloutLogprobs = logprobs
+        (mark.rolloutID, mark.verdict, mark.evidence) = (id, "given", EvidenceGrade.logits.rawValue)
+        mark.correct = random.next() % 5 < 2
+        mark.reward = mark.correct == true ? 1 : 0
+        (mark.entropy, mark.oldLogprobs) = (entropy, logprobs)
+        return (rollout, mark)
+    }
+}

@@ -1,0 +1,21 @@
+import Tensors
+
+/// A language model's head alone: from final hidden states to log-probabilities and entropies, without a layer below.
+package final class HeadModel: Sendable {
+    package let width: Int
+    package let vocabulary: Int
+    private let weight: Buffer
+    private let compute: Compute
+
+    package init(_ checkpoint: Checkpoint, threads: Int) throws {
+        (width, vocabulary) = (checkpoint.architecture.hidden, checkpoint.architecture.vocabulary)
+        weight = try checkpoint.loadHead()
+        compute = Compute(threads: threads)
+    }
+
+    /// `hidden` [n, C]: what the final norm gives out, one row for each of `targets`. Logits exist for a chunk of rows at a time.
+    package func answers(_ hidden: Matrix, targets: [Int32], temperature: Float) -> [HeadAnswer] {
+        let queries = targets.enumerated().map { HeadQuery(row: $0, target: $1, inverseTemperature: 1 / temperature) }
+        return headForward(hidden, weight: weight.matrix(rows: vocabulary), queries: queries, compute)
+    }
+}
