@@ -9,6 +9,8 @@ struct UpdateBench {
     /// A Python with torch and transformers; without one our own figures stand alone.
     let python: String?
     let cases: [UpdateCase]
+    /// Steps of ours, between those of the other side's forms, of which each makes one.
+    private static let turns = 2
     private let folder = FileManager.default.temporaryDirectory.path + "/crux-bench-update-\(getpid())"
 
     init(machine: MachineLimits, threads: Int, python: String?, cases: [UpdateCase]) {
@@ -47,10 +49,9 @@ struct UpdateBench {
         say("  \(batch.name): \(batch.title)")
         var rivals: [Side] = []
         for form in batch.forms {
-            let (every, kept) = (try rival(form, batch, fixture, &ours), try batch.needKept.flatMap { _ in try rival(form + "-kept", batch, fixture, &ours) })
-            rivals += [every, kept].compactMap { $0 }
+            if ours.seconds.count < Self.turns { try step(&ours, batch, fixture) }
+            if let python { rivals.append(try rival(form, python, batch, fixture)) }
         }
-        if ours.seconds.isEmpty { try step(&ours, batch, fixture) }
         describe(ours, batch, beside: nil)
         rivals.forEach { describe($0, batch, beside: ours) }
         judge(ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form", need: batch.need, goal: batch.goal)
@@ -60,13 +61,10 @@ struct UpdateBench {
 
     private func isGrouped(_ side: Side) -> Bool { side.name.hasPrefix("grouped") }
 
-    /// A step of ours, then one of theirs; nil without a Python.
-    private func rival(_ form: String, _ batch: UpdateCase, _ fixture: UpdateFixture, _ ours: inout Side) throws -> Side? {
-        guard let python else { return nil }
+    private func rival(_ form: String, _ python: String, _ batch: UpdateCase, _ fixture: UpdateFixture) throws -> Side {
         let peer = try Peer(python: python, ["bench/update.py", fixture.plan(batch.name), fixture.checkpoint, form, "\(threads)"])
-        try step(&ours, batch, fixture)
-        var side = Side(name: form)
         let answer = try peer.ask()
+        var side = Side(name: form)
         side.add(answer[0], loss: answer[1], gradientNorm: answer[2], peakBytes: peer.peakBytes)
         return side
     }

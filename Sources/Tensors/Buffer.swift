@@ -1,3 +1,5 @@
+import Glibc
+
 /// Shape legend of this room: T tokens of a batch (all sequences of a micro-batch, shared prefixes once), C hidden width,
 /// F feed-forward width, H query heads, K key/value heads, D head width, V vocabulary, S keys that a token can see.
 /// Everything is float32, row-major; reductions longer than a row block accumulate in Double.
@@ -24,8 +26,14 @@ package final class Buffer: @unchecked Sendable {
         precondition(count >= 0, "a buffer of \(count) floats was asked for")
         self.count = count
         owner = nil
-        pointer = UnsafeMutableRawPointer.allocate(byteCount: max(64, count * 4), alignment: 64).assumingMemoryBound(to: Float.self)
+        let bytes = max(64, count * 4), isLarge = bytes >= 2 * Self.hugePage
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: isLarge ? Self.hugePage : 64)
+        // Fewer page faults, and fewer misses on the way from an address to its page. Only advice.
+        if isLarge { _ = madvise(memory, bytes / Self.hugePage * Self.hugePage, MADV_HUGEPAGE) }
+        pointer = memory.assumingMemoryBound(to: Float.self)
     }
+
+    private static let hugePage = 2 << 20
 
     /// `count` floats of another buffer from `start` on; keeps it alive.
     package init(part start: Int, count: Int, of owner: Buffer) {
