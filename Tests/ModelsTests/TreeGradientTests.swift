@@ -33,6 +33,19 @@ import Testing
         }
     }
 
+    @Test(arguments: cases) func tokensThatNothingReadsChangeNoGradient(_ given: Case) throws {
+        let training = try given.model.training(adapters: given.adapters)
+        for seed in 6...8 as ClosedRange<UInt64> {
+            let tree = RandomTree(seed: seed, vocabulary: training.model.architecture.vocabulary, objective: given.objective), pruned = tree.pruned
+            let whole = Buffer(training.layout.count), part = Buffer(training.layout.count)
+            try tree.addGradients(of: Array(tree.sequences.indices), training, into: whole)
+            try pruned.addGradients(of: Array(tree.sequences.indices), training, into: part)
+            #expect(TokenForest(pruned.sequences.map(\.context)).tokenIDs.count < TokenForest(tree.sequences.map(\.tokenIDs)).tokenIDs.count)
+            #expect(whole.array.contains { $0 != 0 })
+            #expect(relativeDistance(part.array, whole.array) < 1e-5, "seed \(seed)")
+        }
+    }
+
     @Test(arguments: cases) func whatIsComputedAgainHasTheSameBytes(_ given: Case) throws {
         let training = try given.model.training(adapters: given.adapters), a = training.model.architecture
         let tree = RandomTree(seed: 5, vocabulary: a.vocabulary, objective: given.objective), all = Array(tree.sequences.indices)
@@ -102,6 +115,18 @@ private struct RandomTree {
     let sequences: [SequenceQuery]
     private let inputs: [SequenceInputs]
     private let objective: any Objective
+
+    private init(_ sequences: [SequenceQuery], like other: RandomTree) { (self.sequences, inputs, objective) = (sequences, other.inputs, other.objective) }
+
+    /// Asking only for what the objective reads, with other tokens behind the last of it.
+    var pruned: RandomTree {
+        let queries = zip(sequences, inputs).map { sequence, input in
+            let read = objective.reads(input), end = read.lastIndex(of: true) ?? -1
+            let tokens = sequence.tokenIDs.indices.map { $0 > end ? 0 : sequence.tokenIDs[$0] }
+            return SequenceQuery(tokenIDs: tokens, wanted: read, temperature: sequence.temperature)
+        }
+        return RandomTree(queries, like: self)
+    }
 
     init(seed: UInt64, vocabulary: Int, objective name: String) {
         var generator = SplitMix(seed: seed)

@@ -64,6 +64,27 @@ import Testing
         }
     }
 
+    /// Of a sequence in which every third token carries no weight.
+    @Test(arguments: ObjectiveRegistry.all.map { $0.name }) func whatAnObjectiveDoesNotReadHasNoInfluence(_ name: String) throws {
+        let objective = try #require(ObjectiveRegistry.all.first { $0.name == name }).init()
+        let whole = unit(objective, seed: 5).map { sequence in
+            var sequence = sequence
+            for t in stride(from: 0, to: sequence.mask.count, by: 3) { sequence.weights[t] = 0 }
+            return sequence
+        }
+        let part = whole.map { sequence in
+            var asked = sequence, unasked = sequence
+            unasked.outputs = []
+            asked.mask = objective.reads(unasked)
+            for t in asked.mask.indices where !asked.mask[t] { asked.outputs[t] = 0 }
+            return asked
+        }
+        let (all, read) = (evaluate(objective, unit: whole), evaluate(objective, unit: part))
+        #expect(all.loss == read.loss && all.gradients == read.gradients)
+        let isOfTokens = !objective.isPerSequence && !(objective is GSPO)
+        #expect(part.contains { $0.mask.count { $0 } < $0.mask.indices.count { t in t > 2 && t % 7 != 0 } } == isOfTokens)
+    }
+
     /// Where a bound lies within the difference's step: ratios at a clip, values at the clip around the old one or where both
     /// errors are as large, log-probabilities equal to the old one.
     private func isNearKink(_ objective: any Objective, _ sequence: SequenceInputs, _ t: Int) -> Bool {

@@ -36,8 +36,4 @@ import Testing
         off.maxGradNorm = nil
         #expect(off.gradientScale(norm: 1e9) == 1)
     }
-
-    @Test func theNormIsSummedInDouble() {
-        #expect(squaredNorm([Float](repeating: 0.1, count: 1_000_003), count: 1_000_003) - 1_000_003 * Double(Float(0.1)) * Double(Float(0.1)) < 1e-2)
-    }
 }
