@@ -119,8 +119,9 @@ import Testing
         #expect(isClose(stats.logprob, expected.logprob, absolute: 5e-6, relative: 1e-7), "\(place): \(stats.logprob), expected \(expected.logprob)")
         #expect(isClose(stats.log_sum_exp, expected.log_sum_exp, absolute: 5e-6), "\(place)")
         #expect(isClose(stats.sum_p_squared, expected.sum_p_squared, relative: 2e-6), "\(place)")
-        // A bound, not a result: where one token has nearly all the mass, log S = 6e-8-rounded sums decide its third digit.
-        #expect(isClose(stats.entropy_noise, expected.entropy_noise, absolute: 1e-9, relative: 1e-2), "\(place)")
+        // A bound, not a result: where one token has nearly all the mass, S is 1 up to float32's 6e-8, and that times |z| u is in the noise.
+        let rounding = 1e-9 + 2e-7 * expected.logprob_noise
+        #expect(isClose(stats.entropy_noise, expected.entropy_noise, absolute: rounding, relative: 1e-2), "\(place)")
         #expect(isClose(stats.logprob_noise, expected.logprob_noise, absolute: 1e-9, relative: 1e-4), "\(place)")
     }
 
@@ -206,7 +207,8 @@ import Testing
         one[2999] = 30_000
         onEverySet {
             let (stats, top) = run(fast(1), Row(one, .f32), sampled: 2999, k: 3)
-            #expect(stats.status == CRUX_ROW_OK && stats.entropy == 0 && stats.logprob == 0 && stats.sum_p_squared == 1)
+            // What is impossible counts as 2^-120.
+            #expect(stats.status == CRUX_ROW_OK && stats.entropy < 1e-30 && stats.logprob == 0 && stats.sum_p_squared == 1)
             #expect(top == TopK(ids: [2999], logprobs: [0]))
             #expect(run(fast(1), Row(one, .bf16), sampled: 5).0.logprob == -.infinity)
         }
