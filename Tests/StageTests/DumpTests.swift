@@ -152,11 +152,17 @@ import Tokenizer
         #expect(try rows("out").map(\.rolloutID) == sample.ids.dropLast())
     }
 
-    @Test func theBestLogProbabilitiesBoundTheEntropy() throws {
+    private func scores(_ lines: [String]) throws -> [ScoreRow] {
         let pipeline = try Pipeline()
-        try pipeline.ingest(try write(Self.samples[0].lines))
+        try pipeline.ingest(try write(lines))
         try pipeline.score(["--reward", "gsm8k"])
-        let scores = try ArrowTableReader(path: pipeline.folder("score") + "/scores-00000.arrow", table: Tables.scores).rows()
+        return try ArrowTableReader(path: pipeline.folder("score") + "/scores-00000.arrow", table: Tables.scores).rows()
+    }
+
+    @Test func theBestLogProbabilitiesBoundTheEntropy() throws {
+        // Raw log-probabilities say nothing exact of another temperature.
+        #expect(try scores(Self.samples[0].lines).allSatisfy { $0.entropyLow == nil })
+        let scores = try scores(Self.samples[0].lines.map { $0.replacingOccurrences(of: #""temperature":0.5"#, with: #""temperature":1"#) })
         // Both rows keep the two best of every token; the sampled one beyond them is none of the best.
         for score in scores.prefix(2) {
             let low = try #require(score.entropyLow), high = try #require(score.entropyHigh)
