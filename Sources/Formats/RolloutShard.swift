@@ -32,19 +32,19 @@ package struct RolloutShard: Sendable {
 
     package init(path: String) throws {
         file = try MappedFile(path: path)
-        entries = Self.walk(file.bytes)
+        entries = Self.walk(file)
     }
 
     package func compressed(_ span: FrameSpan) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(rebasing: file.bytes[span.offset..<span.offset + span.length])
     }
 
-    private static func walk(_ bytes: UnsafeRawBufferPointer) -> [ShardEntry] {
+    private static func walk(_ file: MappedFile) -> [ShardEntry] {
+        let bytes = file.bytes
         var entries: [ShardEntry] = [], position = 0
         while position < bytes.count {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
-            let size = ZSTD_findFrameCompressedSize(rest.baseAddress, rest.count)
-            if ZSTD_isError(size) == 0, size > 0, !swallows(bytes, position..<position + size) {
+            if let size = frameLength(at: position, in: file), !swallows(bytes, position..<position + size) {
                 if !isSkippable(rest) { entries.append(.frame(FrameSpan(offset: position, length: size))) }
                 position += size
             } else {
@@ -56,6 +56,39 @@ package struct RolloutShard: Sendable {
             }
         }
         return entries
+    }
+
+    /// By its block headers, as ZSTD_findFrameCompressedSize does it. But reading a header maps the pages around it, and so in the end the
+    /// whole shard into this process's memory: they are given back on the way. Nil where no whole frame begins.
+    private static func frameLength(at start: Int, in file: MappedFile) -> Int? {
+        let rest = UnsafeRawBufferPointer(rebasing: file.bytes[start...])
+        guard magic(rest) == ZSTD_MAGICNUMBER else {
+            let size = ZSTD_findFrameCompressedSize(rest.baseAddress, rest.count)
+            return ZSTD_isError(size) == 0 && size > 0 ? size : nil
+        }
+        // The second largest value means an invalid header.
+        guard ZSTD_getFrameContentSize(rest.baseAddress, rest.count) != UInt64.max - 1, rest.count > 4 else { return nil }
+        var position = headerLength(descriptor: rest[4]), released = 0, isLast = false
+        while !isLast {
+            guard position + 3 <= rest.count else { return nil }
+            let header = Int(rest[position]) | Int(rest[position + 1]) << 8 | Int(rest[position + 2]) << 16, type = header >> 1 & 3
+            // Type 1 is a byte to be repeated, 3 is reserved.
+            guard type != 3 else { return nil }
+            isLast = header & 1 == 1
+            position += 3 + (type == 1 ? 1 : header >> 3)
+            if position - released >= 64 << 20 || isLast {
+                file.release(start + released..<start + min(position, rest.count))
+                released = position
+            }
+        }
+        let end = position + (rest[4] & 4 == 0 ? 0 : 4)
+        return end <= rest.count ? end : nil
+    }
+
+    /// Magic number, descriptor, and what that says follows: window, dictionary, content size (RFC 8878, 3.1.1.1).
+    private static func headerLength(descriptor: UInt8) -> Int {
+        let isSingleSegment = descriptor & 0x20 != 0, dictionary = [0, 1, 2, 4][Int(descriptor & 3)]
+        return 5 + (isSingleSegment ? 0 : 1) + dictionary + [isSingleSegment ? 1 : 0, 2, 4, 8][Int(descriptor >> 6)]
     }
 
     /// A damaged block length can lead the walk through later frames to an end by chance. A true end is the end of the shard
