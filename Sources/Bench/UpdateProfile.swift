@@ -30,7 +30,7 @@ struct UpdateProfile {
 
     /// Forward and backward, with a loss like the step's.
     private func passes(_ model: LanguageModel, into gradients: Buffer) throws -> Double {
-        let training = FullTraining(model), queries = batch.rows.map { SequenceQuery(tokenIDs: $0.tokenIDs, wanted: $0.lossMask, temperature: 1) }
+        let training = FullTraining(model), queries = batch.queries
         return try seconds {
             try model.accumulateGradients(queries, units: queries.map { _ in 1 }, into: training.gradients(into: gradients)) { part, scores in
                 zip(part, scores).map { row, scores in zip(batch.rows[row].tokenWeights, scores.logprobs).map { -$0 * exp($1 + 11.9) } }
@@ -67,10 +67,37 @@ struct UpdateProfile {
     }
 }
 
-/// Useful floating-point operations of a batch, forward and backward: each parameter of the layers six times per distinct token, the head six
-/// times per asked one, attention over the keys that a token sees.
+extension UpdateCase {
+    /// The tokens with weight, asked for.
+    fileprivate var queries: [SequenceQuery] { rows.map { SequenceQuery(tokenIDs: $0.tokenIDs, wanted: $0.tokenWeights.map { $0 != 0 }, temperature: 1) } }
+}
+
+/// A linear layer's shape and how many tokens go through it.
+struct LinearProduct {
+    let rows: Int
+    let outputs: Int
+    let inputs: Int
+    /// Layers of that kind.
+    let count: Int
+
+    /// Forward and backward.
+    var operations: Double { 6 * Double(rows) * Double(outputs) * Double(inputs) * Double(count) }
+
+    /// Of a decoder: every token goes through every layer, but for what of the last one stands above its attention. That only `outlets` need.
+    static func all(_ a: DecoderArchitecture, tokens: Int, outlets: Int) -> [LinearProduct] {
+        let below = [(a.queryColumns, a.hidden, 1), (a.keyValueColumns, a.hidden, 2)]
+        let above = [(a.hidden, a.queryColumns, 1), (a.feedForward, a.hidden, 2), (a.hidden, a.feedForward, 1)]
+        func products(_ shapes: [(Int, Int, Int)], _ rows: Int, _ layers: Int) -> [LinearProduct] {
+            shapes.map { LinearProduct(rows: rows, outputs: $0.0, inputs: $0.1, count: $0.2 * layers) }
+        }
+        return products(below, tokens, a.layers) + products(above, tokens, a.layers - 1) + products(above, outlets, 1)
+    }
+}
+
+/// Useful floating-point operations of a batch, forward and backward: linear layers for each distinct token that needs them, the head for each
+/// asked one, attention over the keys that a token sees.
 struct BatchWork {
-    let tokens: Int
+    let products: [LinearProduct]
     let asked: Int
     let linear: Double
     let head: Double
@@ -78,10 +105,10 @@ struct BatchWork {
     var total: Double { linear + head + attention }
 
     init(_ batch: UpdateCase, _ a: DecoderArchitecture) {
-        let forest = TokenForest(batch.rows.map { SequenceQuery(tokenIDs: $0.tokenIDs, wanted: $0.lossMask, temperature: 1).context })
-        tokens = forest.tokenIDs.count
+        let forest = TokenForest(batch.queries)
+        products = LinearProduct.all(a, tokens: forest.tokenIDs.count, outlets: forest.outlets.count)
         asked = batch.rows.reduce(0) { $0 + $1.tokenWeights.count { $0 != 0 } }
-        linear = 6 * Double(a.layerMultiplications) * Double(tokens)
+        linear = products.reduce(0) { $0 + $1.operations }
         head = 6 * Double(a.headMultiplications) * Double(asked)
         // Scores and their product with the values, each once forward and twice backward.
         let keys = forest.positions.reduce(0.0) { $0 + Double($1 + 1) }
@@ -96,9 +123,7 @@ struct ProductTimes {
 
     init(_ a: DecoderArchitecture, _ work: BatchWork, threads: Int) {
         _ = Compute(threads: threads)
-        for (outputs, inputs, count) in [
-            (a.queryColumns, a.hidden, 1), (a.keyValueColumns, a.hidden, 2), (a.hidden, a.queryColumns, 1), (a.feedForward, a.hidden, 2), (a.hidden, a.feedForward, 1),
-        ] { linear += Double(count * a.layers) * Self.layer(rows: work.tokens, outputs, inputs) }
+        for product in work.products { linear += Double(product.count) * Self.layer(rows: product.rows, product.outputs, product.inputs) }
         let rows = min(work.asked, headChunkRows(vocabulary: a.vocabulary))
         head = Double(work.asked) / Double(rows) * Self.layer(rows: rows, a.vocabulary, a.hidden)
     }

@@ -1,7 +1,10 @@
 import Tensors
 
-/// What a layer keeps of its forward pass for the backward half. All [T, ·] over the tokens of a forest.
+/// What a layer keeps of its forward pass for the backward half: [T, ·] over the tokens of a forest, and from `middle` on [S, ·] over those
+/// that the layer's result is wanted of.
 struct LayerActivations {
+    /// S
+    private(set) var resultRows: Int
     private(set) var input: Buffer
     let normed: Buffer
     let rstd: Buffer
@@ -9,17 +12,21 @@ struct LayerActivations {
     let key: NormedHeads
     let value: Buffer
     let attention: Buffer
+    /// [S, H·D]: the attention's rows that go on; empty where all do.
+    private(set) var attended = Buffer(uninitialized: 0)
     /// [H, T]
     let logSumExp: Buffer
-    let middle: Buffer
-    let middleNormed: Buffer
-    let middleRstd: Buffer
-    let gate: Buffer
-    let up: Buffer
+    private(set) var middle: Buffer
+    private(set) var middleNormed: Buffer
+    private(set) var middleRstd: Buffer
+    private(set) var gate: Buffer
+    private(set) var up: Buffer
 
-    init(_ a: DecoderArchitecture, tokens: Int, input: Buffer, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, tokens: Int, resultRows: Int, input: Buffer, in space: any FloatSpace) {
         // The forward pass writes every one of them whole.
         func columns(_ count: Int) -> Buffer { space.take(tokens * count) }
+        func resultColumns(_ count: Int) -> Buffer { space.take(resultRows * count) }
+        self.resultRows = resultRows
         self.input = input
         normed = columns(a.hidden)
         rstd = columns(1)
@@ -28,17 +35,29 @@ struct LayerActivations {
         value = columns(a.keyValueColumns)
         attention = columns(a.queryColumns)
         logSumExp = columns(a.queryHeads)
-        middle = columns(a.hidden)
-        middleNormed = columns(a.hidden)
-        middleRstd = columns(1)
-        gate = columns(a.feedForward)
-        up = columns(a.feedForward)
+        middle = resultColumns(a.hidden)
+        middleNormed = resultColumns(a.hidden)
+        middleRstd = resultColumns(1)
+        gate = resultColumns(a.feedForward)
+        up = resultColumns(a.feedForward)
     }
 
     /// The same arrays for another layer, which reads `input`.
     func reading(_ input: Buffer) -> LayerActivations {
         var other = self
         other.input = input
+        return other
+    }
+
+    /// The same arrays, or the first part of them, for a layer whose result is wanted of `rows` tokens only.
+    func ending(inRows rows: Int, attended: Buffer) -> LayerActivations {
+        func first(_ buffer: Buffer) -> Buffer { Buffer(part: 0, count: buffer.count / resultRows * rows, of: buffer) }
+        var other = self
+        other.attended = attended
+        guard rows < resultRows else { return other }
+        other.resultRows = rows
+        (other.middle, other.middleNormed, other.middleRstd) = (first(middle), first(middleNormed), first(middleRstd))
+        (other.gate, other.up) = (first(gate), first(up))
         return other
     }
 }
@@ -91,6 +110,9 @@ struct DecoderBatch {
     let rotary: RotaryTable
     let compute: Compute
     var tokens: Int { forest.tokenIDs.count }
+
+    /// The tokens that a layer's result is wanted of.
+    func results(ofLayer layer: Int) -> RowSelection { layer == architecture.layers - 1 ? forest.outlets : RowSelection(allOf: tokens) }
 }
 
 /// Space that the layers of a backward pass use one after the other. All [T, ·].
@@ -115,11 +137,11 @@ struct LayerScratch {
     }
 }
 
-/// x [T, C] (already in `saved.input`) → result [T, C]: x + attention(norm(x)), then + feedForward(norm(·)).
+/// x [T, C] (already in `saved.input`) → result [S, C]: x + attention(norm(x)), then + feedForward(norm(·)).
 /// `product`: scratch, [T, F].
 func layerForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, into result: Matrix, product: Matrix, _ batch: DecoderBatch) {
     layerActivations(w, saved, layer: layer, batch)
-    feedForwardResult(w, saved, into: result, product: product, batch)
+    feedForwardResult(w, saved, into: result, product: product[rows: 0..<saved.resultRows], batch)
 }
 
 /// Fills `saved` from its input: all of the forward pass that the backward half reads. The layer's result isn't part of it.
@@ -128,13 +150,14 @@ func layerActivations(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, 
     feedForwardActivations(w, saved, batch)
 }
 
-/// dresidual [T, C] goes in as the gradient of the layer's result and comes out as that of its input. Leaves `saved` in pieces.
+/// dresult [S, C], the gradient of the layer's result → dresidual [T, C], that of its input: the same array where S is T. Leaves `saved` and
+/// `dresult` in pieces.
 func layerBackward(
-    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
+    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dresult: Matrix, into dresidual: Matrix, _ scratch: LayerScratch,
     _ batch: DecoderBatch
 ) {
-    feedForwardBlockBackward(w, gradients: g, saved, dresidual: dresidual, scratch, batch)
-    attentionBlockBackward(w, gradients: g, saved, layer: layer, dresidual: dresidual, scratch, batch)
+    feedForwardBlockBackward(w, gradients: g, saved, dresidual: dresult, scratch, batch)
+    attentionBlockBackward(w, gradients: g, saved, layer: layer, dmiddle: dresult, into: dresidual, scratch, batch)
 }
 
 private func attentionBlockForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, _ batch: DecoderBatch) {
@@ -148,17 +171,24 @@ private func attentionBlockForward(_ w: LayerWeights, _ saved: LayerActivations,
         q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t), v: saved.value.matrix(rows: t), runs: batch.forest.runs,
         shape: batch.architecture.attention(layer: layer), into: saved.attention.matrix(rows: t),
         logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), compute)
-    linearForward(
-        saved.attention.matrix(rows: t), w.output, adding: saved.input.matrix(rows: t), into: saved.middle.matrix(rows: t), compute)
+    let results = batch.results(ofLayer: layer), middle = saved.middle.matrix(rows: results.count)
+    let attended = results.gather(saved.attention.matrix(rows: t), into: saved.attended.matrix(rows: results.count))
+    linearForward(attended, w.output, adding: results.gather(saved.input.matrix(rows: t), into: middle), into: middle, compute)
 }
 
+/// dmiddle [S, C] → dresidual [T, C].
 private func attentionBlockBackward(
-    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dresidual: Matrix, _ scratch: LayerScratch,
+    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dmiddle: Matrix, into dresidual: Matrix, _ scratch: LayerScratch,
     _ batch: DecoderBatch
 ) {
+    let results = batch.results(ofLayer: layer)
     let t = batch.tokens, normed = saved.normed.matrix(rows: t), attention = saved.attention.matrix(rows: t)
     let dattention = scratch.dattention.matrix(rows: t), dnormed = scratch.dnormed.matrix(rows: t)
-    linearBackward(dresidual, x: attention, w.output, gradient: g.output, into: dattention, batch.compute)
+    let attended = results.isAll ? attention : saved.attended.matrix(rows: results.count)
+    let dattended = results.isAll ? dattention : scratch.dheads.matrix(rows: t)[rows: 0..<results.count]
+    linearBackward(dmiddle, x: attended, w.output, gradient: g.output, into: dattended, batch.compute)
+    results.scatter(dattended, into: dattention)
+    results.scatter(dmiddle, into: dresidual)
     scratch.dkey.zero()
     scratch.dvalue.zero()
     attentionBackward(
@@ -176,26 +206,26 @@ private func attentionBlockBackward(
 }
 
 private func feedForwardActivations(_ w: LayerWeights, _ saved: LayerActivations, _ batch: DecoderBatch) {
-    let t = batch.tokens, normed = saved.middleNormed.matrix(rows: t)
+    let s = saved.resultRows, normed = saved.middleNormed.matrix(rows: s)
     rmsNormForward(
-        saved.middle.matrix(rows: t), weight: w.feedForwardNorm, epsilon: batch.architecture.normEpsilon, into: normed,
+        saved.middle.matrix(rows: s), weight: w.feedForwardNorm, epsilon: batch.architecture.normEpsilon, into: normed,
         rstd: saved.middleRstd.pointer, batch.compute)
-    linearForward(normed, w.gate, into: saved.gate.matrix(rows: t), batch.compute)
-    linearForward(normed, w.up, into: saved.up.matrix(rows: t), batch.compute)
+    linearForward(normed, w.gate, into: saved.gate.matrix(rows: s), batch.compute)
+    linearForward(normed, w.up, into: saved.up.matrix(rows: s), batch.compute)
 }
 
 private func feedForwardResult(_ w: LayerWeights, _ saved: LayerActivations, into result: Matrix, product: Matrix, _ batch: DecoderBatch) {
-    let t = batch.tokens
-    swigluForward(gate: saved.gate.matrix(rows: t), up: saved.up.matrix(rows: t), into: product, batch.compute)
-    linearForward(product, w.down, adding: saved.middle.matrix(rows: t), into: result, batch.compute)
+    let s = saved.resultRows
+    swigluForward(gate: saved.gate.matrix(rows: s), up: saved.up.matrix(rows: s), into: product, batch.compute)
+    linearForward(product, w.down, adding: saved.middle.matrix(rows: s), into: result, batch.compute)
 }
 
 private func feedForwardBlockBackward(
     _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, dresidual: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch
 ) {
-    let t = batch.tokens, compute = batch.compute, normed = saved.middleNormed.matrix(rows: t)
-    let gate = saved.gate.matrix(rows: t), up = saved.up.matrix(rows: t), product = scratch.feedForward.matrix(rows: t)
-    let dnormed = scratch.dnormed.matrix(rows: t)
+    let s = saved.resultRows, compute = batch.compute, normed = saved.middleNormed.matrix(rows: s)
+    let gate = saved.gate.matrix(rows: s), up = saved.up.matrix(rows: s), product = scratch.feedForward.matrix(rows: batch.tokens)[rows: 0..<s]
+    let dnormed = scratch.dnormed.matrix(rows: batch.tokens)[rows: 0..<s]
     swigluForward(gate: gate, up: up, into: product, compute)
     linearBackward(dresidual, x: product, w.down, gradient: g.down, into: nil, compute)
     linearInputGradient(dresidual, w.down, into: product, compute)
@@ -204,6 +234,6 @@ private func feedForwardBlockBackward(
     linearBackward(gate, x: normed, w.gate, gradient: g.gate, into: dnormed, compute)
     linearBackward(up, x: normed, w.up, gradient: g.up, into: dnormed, keep: 1, compute)
     rmsNormBackward(
-        dnormed, x: saved.middle.matrix(rows: t), weight: w.feedForwardNorm, rstd: saved.middleRstd.pointer, into: dresidual,
+        dnormed, x: saved.middle.matrix(rows: s), weight: w.feedForwardNorm, rstd: saved.middleRstd.pointer, into: dresidual,
         dweight: g.feedForwardNorm, compute)
 }

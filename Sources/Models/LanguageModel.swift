@@ -69,7 +69,7 @@ package final class LanguageModel: Sendable {
         try space.scoped {
             let batch = try SequenceBatch(sequences, self), asked = batch.questions(sequences.indices)
             let hidden = forward(batch.decoder, in: space), head = try question.head(of: self, batch.decoder.forest, PassMemory(space: space))
-            return withExtendedLifetime(hidden) { asked.scores(head.forward(hidden.matrix(rows: batch.decoder.tokens), asked.queries)) }
+            return withExtendedLifetime(hidden) { asked.scores(head.forward(hidden.matrix(rows: batch.decoder.forest.outlets.count), asked.queries)) }
         }
     }
 
@@ -109,7 +109,8 @@ package final class LanguageModel: Sendable {
         derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         try memory.space.scoped {
-            let batch = try SequenceBatch(sequences, self), arrays = TrainingArrays(architecture, tokens: batch.decoder.tokens, memory)
+            let batch = try SequenceBatch(sequences, self), forest = batch.decoder.forest
+            let arrays = TrainingArrays(architecture, tokens: batch.decoder.tokens, outlets: forest.outlets.count, memory)
             let hidden = forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
             let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, question, memory, derivatives)
             backward(batch.decoder, arrays, g)
@@ -122,11 +123,11 @@ package final class LanguageModel: Sendable {
         _ batch: SequenceBatch, units: [Int], hidden: Buffer, _ arrays: TrainingArrays, _ g: DecoderGradients, _ question: TokenQuestion, _ memory: PassMemory,
         _ derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        let t = batch.decoder.tokens, head = try question.head(of: self, batch.decoder.forest, memory)
+        let rows = batch.decoder.forest.outlets.count, head = try question.head(of: self, batch.decoder.forest, memory)
         var scores: [SequenceScores] = []
         for part in batch.parts(units: units, limit: memory.headRows(vocabulary: weights.head.rows)) {
             let asked = batch.questions(part)
-            try head.learn(hidden.matrix(rows: t), asked.queries, dhidden: arrays.dhidden.matrix(rows: t), gradients: g) { answers in
+            try head.learn(hidden.matrix(rows: rows), asked.queries, dhidden: arrays.dhidden.matrix(rows: rows), gradients: g) { answers in
                 scores += asked.scores(answers)
                 return asked.gather(try derivatives(part, Array(scores[part])))
             }
@@ -134,41 +135,44 @@ package final class LanguageModel: Sendable {
         return scores
     }
 
-    /// Final-norm output [T, C]; nothing is kept.
+    /// Final-norm output [S, C] of the forest's outlets; nothing is kept.
     private func forward(_ batch: DecoderBatch, in space: any FloatSpace) -> Buffer {
-        let t = batch.tokens, final = FinalNorm(architecture, tokens: t, in: space)
+        let outlets = batch.forest.outlets.count, final = FinalNorm(architecture, tokens: outlets, in: space)
         space.scoped {
-            let arrays = PassingArrays(architecture, tokens: t, in: space)
+            let arrays = PassingArrays(architecture, tokens: batch.tokens, outlets: outlets, in: space)
             forward(batch, arrays.layers, final, product: arrays.product)
         }
         return final.output
     }
 
-    /// Final-norm output [T, C].
+    /// Final-norm output [S, C].
     @discardableResult
     private func forward(_ batch: DecoderBatch, _ layers: KeptLayers, _ final: FinalNorm, product: Buffer) -> Buffer {
-        let t = batch.tokens
-        func input(_ layer: Int) -> Matrix { (layer == architecture.layers ? final.input : layers.input(of: layer)).matrix(rows: t) }
+        let t = batch.tokens, outlets = batch.forest.outlets.count
+        func input(_ layer: Int) -> Matrix { layer == architecture.layers ? final.input.matrix(rows: outlets) : layers.input(of: layer).matrix(rows: t) }
         embeddingForward(batch.forest.tokenIDs, weight: weights.embedding, into: input(0))
         for (index, layer) in weights.layers.enumerated() {
             layerForward(layer, layers[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
         }
         rmsNormForward(
-            final.input.matrix(rows: t), weight: weights.finalNorm, epsilon: architecture.normEpsilon, into: final.output.matrix(rows: t),
+            final.input.matrix(rows: outlets), weight: weights.finalNorm, epsilon: architecture.normEpsilon, into: final.output.matrix(rows: outlets),
             rstd: final.rstd.pointer, compute)
         return final.output
     }
 
     /// From `arrays.dhidden` down to the embedding.
     private func backward(_ batch: DecoderBatch, _ arrays: TrainingArrays, _ g: DecoderGradients) {
-        let t = batch.tokens, dresidual = arrays.dresidual.matrix(rows: t), final = arrays.final
+        let dresidual = arrays.dresidual.matrix(rows: batch.tokens), final = arrays.final
+        let outlets = batch.forest.outlets.count, dresult = arrays.dresult.matrix(rows: outlets)
         rmsNormBackward(
-            arrays.dhidden.matrix(rows: t), x: final.input.matrix(rows: t), weight: weights.finalNorm, rstd: final.rstd.pointer, into: dresidual,
+            arrays.dhidden.matrix(rows: outlets), x: final.input.matrix(rows: outlets), weight: weights.finalNorm, rstd: final.rstd.pointer, into: dresult,
             dweight: g.finalNorm, compute)
         for index in weights.layers.indices.reversed() {
             let layer = weights.layers[index], saved = arrays.layers[index]
             if !arrays.layers.isKept(index) { layerActivations(layer, saved, layer: index, batch) }
-            layerBackward(layer, gradients: g.layers[index], saved, layer: index, dresidual: dresidual, arrays.scratch, batch)
+            let isLast = index == weights.layers.count - 1
+            layerBackward(
+                layer, gradients: g.layers[index], saved, layer: index, dresult: isLast ? dresult : dresidual, into: dresidual, arrays.scratch, batch)
         }
         guard let dembedding = g.embedding else { return }
         embeddingBackward(dresidual, tokenIDs: batch.forest.tokenIDs, padding: architecture.paddingToken, dweight: dembedding)
@@ -187,7 +191,7 @@ private struct SequenceBatch {
 
     init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
         self.sequences = sequences
-        decoder = try model.decoderBatch(TokenForest(sequences.map(\.context)))
+        decoder = try model.decoderBatch(TokenForest(sequences))
     }
 
     func questions(_ part: Range<Int>) -> HeadQuestions { HeadQuestions(sequences, part, decoder.forest) }
@@ -217,7 +221,7 @@ private struct HeadQuestions {
     private let lengths: [Int]
 
     private struct Key: Hashable {
-        /// Flat index of the token before.
+        /// Where the final state of the token before lies.
         let row: Int
         let target: Int32
         let temperature: Float
@@ -227,12 +231,13 @@ private struct HeadQuestions {
     init(_ sequences: [SequenceQuery], _ part: Range<Int>, _ forest: TokenForest) {
         lengths = sequences[part].map(\.tokenIDs.count)
         var known: [Key: Int] = [:]
+        let places = forest.outlets.places
         for index in part {
             let tokens = forest.tokens(of: index), sequence = sequences[index]
             asked.append(
                 sequence.wanted.indices.dropFirst().compactMap { position in
                     guard sequence.wanted[position] else { return nil }
-                    return (position, ask(tokens[position - 1], sequence, at: position, &known))
+                    return (position, ask(places[tokens[position - 1]], sequence, at: position, &known))
                 })
         }
     }

@@ -21,16 +21,19 @@ struct TrainingArrays {
     let layers: KeptLayers
     let final: FinalNorm
     let dhidden: Buffer
+    /// Of the last layer's result, [S, C]; where that is all tokens', `dresidual` itself.
+    let dresult: Buffer
     let dresidual: Buffer
     let scratch: LayerScratch
 
-    /// `tokens`: T, of the forest.
-    init(_ a: DecoderArchitecture, tokens: Int, _ memory: PassMemory) {
+    /// `tokens`: T, of the forest; `outlets`: S, those that the head reads.
+    init(_ a: DecoderArchitecture, tokens: Int, outlets: Int, _ memory: PassMemory) {
         let space = memory.space
-        layers = KeptLayers(a, tokens: tokens, kept: memory.keptLayers ?? a.layers, in: space)
-        final = FinalNorm(a, tokens: tokens, in: space)
-        dhidden = space.zeroed(tokens * a.hidden)
+        layers = KeptLayers(a, tokens: tokens, outlets: outlets, kept: memory.keptLayers ?? a.layers, in: space)
+        final = FinalNorm(a, tokens: outlets, in: space)
+        dhidden = space.zeroed(outlets * a.hidden)
         dresidual = space.zeroed(tokens * a.hidden)
+        dresult = outlets < tokens ? space.zeroed(outlets * a.hidden) : dresidual
         scratch = LayerScratch(a, tokens: tokens, in: space)
     }
 }
@@ -40,8 +43,8 @@ struct PassingArrays {
     let layers: KeptLayers
     let product: Buffer
 
-    init(_ a: DecoderArchitecture, tokens: Int, in space: any FloatSpace) {
-        layers = KeptLayers(passing: a, tokens: tokens, in: space)
+    init(_ a: DecoderArchitecture, tokens: Int, outlets: Int, in space: any FloatSpace) {
+        layers = KeptLayers(passing: a, tokens: tokens, outlets: outlets, in: space)
         product = space.take(tokens * a.feedForward)
     }
 }
@@ -52,25 +55,44 @@ struct KeptLayers {
     /// Per layer, [T, C].
     private let inputs: [Buffer]
     private let arrays: [LayerActivations]
+    /// What the last layer goes on with, [S, H·D]; empty where that is all tokens.
+    private let attended: Buffer
+    /// S
+    private let outlets: Int
 
-    init(_ a: DecoderArchitecture, tokens: Int, kept: Int, in space: any FloatSpace) {
-        let inputs = (0..<a.layers).map { _ in space.take(tokens * a.hidden) }
+    init(_ a: DecoderArchitecture, tokens: Int, outlets: Int, kept: Int, in space: any FloatSpace) {
+        let inputs = (0..<a.layers).map { _ in space.take(tokens * a.hidden) }, first = a.layers - max(1, kept)
         self.inputs = inputs
-        arrays = inputs.suffix(max(1, kept)).map { LayerActivations(a, tokens: tokens, input: $0, in: space) }
+        self.outlets = outlets
+        attended = Self.attended(a, tokens, outlets, in: space)
+        // The last layer's may be small, unless the layers below take turns in them.
+        arrays = (max(0, first)..<a.layers).map { layer in
+            let isSmall = layer == a.layers - 1 && (layer > first || layer == 0)
+            return LayerActivations(a, tokens: tokens, resultRows: isSmall ? outlets : tokens, input: inputs[layer], in: space)
+        }
     }
 
     /// Where nothing flows back: every layer in the same arrays.
-    init(passing a: DecoderArchitecture, tokens: Int, in space: any FloatSpace) {
+    init(passing a: DecoderArchitecture, tokens: Int, outlets: Int, in space: any FloatSpace) {
         let input = space.take(tokens * a.hidden)
         inputs = [Buffer](repeating: input, count: a.layers)
-        arrays = [LayerActivations(a, tokens: tokens, input: input, in: space)]
+        self.outlets = outlets
+        attended = Self.attended(a, tokens, outlets, in: space)
+        arrays = [LayerActivations(a, tokens: tokens, resultRows: tokens, input: input, in: space)]
+    }
+
+    private static func attended(_ a: DecoderArchitecture, _ tokens: Int, _ outlets: Int, in space: any FloatSpace) -> Buffer {
+        space.take(outlets < tokens ? outlets * a.queryColumns : 0)
     }
 
     private var firstKept: Int { inputs.count - arrays.count }
 
     func input(of layer: Int) -> Buffer { inputs[layer] }
     func isKept(_ layer: Int) -> Bool { layer >= firstKept }
-    subscript(layer: Int) -> LayerActivations { isKept(layer) ? arrays[layer - firstKept] : arrays[0].reading(inputs[layer]) }
+    subscript(layer: Int) -> LayerActivations {
+        guard layer == inputs.count - 1 else { return isKept(layer) ? arrays[layer - firstKept] : arrays[0].reading(inputs[layer]) }
+        return arrays[arrays.count - 1].ending(inRows: outlets, attended: attended)
+    }
 }
 
 /// Input, output and saved statistics of the norm before the head.

@@ -11,12 +11,25 @@ package struct TokenForest: Sendable {
     package private(set) var runs: [AttentionRun] = []
     /// Per sequence, the flat ranges that make it up, in order.
     package private(set) var paths: [[Range<Int>]]
+    /// The tokens whose final states are read. Above the last layer's attention nothing is computed for others.
+    package private(set) var outlets = RowSelection(allOf: 0)
 
     package init(_ sequences: [[Int32]], sharingPrefixes: Bool = true) {
         paths = [[Range<Int>]](repeating: [], count: sequences.count)
         let members = Array(sequences.indices)
         let roots = sharingPrefixes ? Self.partition(members, at: 0, sequences) : members.map { [$0] }
         for root in roots { add(root, from: 0, prefix: [], sequences) }
+        outlets = RowSelection(allOf: tokenIDs.count)
+    }
+
+    /// The sequences as far as they must be computed, read where a wanted token follows.
+    package init(_ queries: [SequenceQuery]) {
+        self.init(queries.map(\.context))
+        var isRead = [Bool](repeating: false, count: tokenIDs.count)
+        for (index, query) in queries.enumerated() {
+            for (position, token) in tokens(of: index).enumerated() where query.wanted[position + 1] { isRead[token] = true }
+        }
+        outlets = RowSelection(isRead.indices.filter { isRead[$0] }, of: tokenIDs.count)
     }
 
     /// Flat token indices of a sequence, [L].

@@ -20,15 +20,23 @@ package struct TrainingMemory: Sendable {
         (self.architecture, self.question, self.headRows) = (architecture, question, headRows)
     }
 
-    /// Bytes of a pass over `tokens` distinct tokens that keeps `keptLayers` and asks at most `wanted` times.
-    package func bytes(tokens: Int, wanted: Int, keptLayers: Int) -> Int {
+    /// Bytes of a pass over `tokens` distinct tokens that keeps `keptLayers` and asks at most `wanted` times. `outlets`: tokens whose final
+    /// states are read, where that is known; no more than are wanted.
+    package func bytes(tokens: Int, outlets: Int? = nil, wanted: Int, keptLayers: Int) -> Int {
+        if let outlets { return passBytes(tokens, outlets, wanted, keptLayers) }
+        let most = passBytes(tokens, min(tokens, wanted), wanted, keptLayers)
+        // What is copied where not all are read: one fewer can take more.
+        return wanted < tokens || tokens < 2 ? most : max(most, passBytes(tokens, tokens - 1, wanted, keptLayers))
+    }
+
+    private func passBytes(_ tokens: Int, _ outlets: Int, _ wanted: Int, _ keptLayers: Int) -> Int {
         let tally = SpaceTally(), memory = PassMemory(keptLayers: keptLayers, headRows: headRows, space: tally)
-        _ = TrainingArrays(architecture, tokens: tokens, memory)
-        takeHead(tokens: tokens, wanted: wanted, tally)
+        _ = TrainingArrays(architecture, tokens: tokens, outlets: outlets, memory)
+        takeHead(tokens: tokens, outlets: outlets, wanted: wanted, tally)
         return 4 * tally.peak
     }
 
-    private func takeHead(tokens: Int, wanted: Int, _ tally: SpaceTally) {
+    private func takeHead(tokens: Int, outlets: Int, wanted: Int, _ tally: SpaceTally) {
         let vocabulary = architecture.vocabulary
         switch question {
         case .scalar: break
@@ -36,8 +44,8 @@ package struct TrainingMemory: Sendable {
             _ = HeadArrays(queries: min(wanted, headRows), width: architecture.hidden, vocabulary: vocabulary, in: tally)
         case .divergence(let others):
             for other in others {
-                _ = FinalNorm(other, tokens: tokens, in: tally)
-                tally.scoped { _ = PassingArrays(other, tokens: tokens, in: tally) }
+                _ = FinalNorm(other, tokens: outlets, in: tally)
+                tally.scoped { _ = PassingArrays(other, tokens: tokens, outlets: outlets, in: tally) }
             }
             let rows = min(wanted, smallChunkRows(vocabulary: 3 * vocabulary))
             for model in [architecture] + others { _ = HeadArrays(queries: rows, width: model.hidden, vocabulary: vocabulary, in: tally) }

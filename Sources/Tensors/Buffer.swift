@@ -50,6 +50,13 @@ package final class Buffer: @unchecked Sendable {
 
     deinit { if owner == nil { pointer.deallocate() } }
 
+    /// Gives the pages back to the system until they are written again; what stood in them is lost.
+    package func discard() {
+        let bytes = count * 4 / Self.hugePage * Self.hugePage
+        guard owner == nil, bytes > 0 else { return }
+        _ = madvise(pointer, bytes, MADV_DONTNEED)
+    }
+
     package func zero() { pointer.update(repeating: 0, count: count) }
 
     /// The whole buffer seen as [rows, count / rows].

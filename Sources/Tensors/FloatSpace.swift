@@ -4,6 +4,8 @@ package protocol FloatSpace: AnyObject {
     func take(_ count: Int) -> Buffer
     /// What `body` takes is free again when it returns.
     func scoped<Result>(_ body: () throws -> Result) rethrows -> Result
+    /// Nothing is in use: others may have the memory until something is taken again.
+    func rest()
 }
 
 extension FloatSpace {
@@ -19,6 +21,7 @@ package final class Heap: FloatSpace {
     package init() {}
     package func take(_ count: Int) -> Buffer { Buffer(uninitialized: count) }
     package func scoped<Result>(_ body: () throws -> Result) rethrows -> Result { try body() }
+    package func rest() {}
 }
 
 /// One allocation, dealt out from its start: passes of different sizes use the same memory again, and none is lost to holes between arrays
@@ -47,6 +50,10 @@ package final class Workspace: FloatSpace {
     }
 }
 
+extension Workspace {
+    package func rest() { storage.discard() }
+}
+
 /// Counts what is taken and gives nothing: the same code that asks for arrays says how large they are together.
 package final class SpaceTally: FloatSpace {
     private var used = 0
@@ -69,4 +76,6 @@ package final class SpaceTally: FloatSpace {
         defer { used = before }
         return try body()
     }
+
+    package func rest() {}
 }

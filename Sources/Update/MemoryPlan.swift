@@ -12,6 +12,8 @@ struct MemoryPlan {
     let budget: MemoryBudget
     /// What is there all the time.
     let standing: [Share]
+    /// The optimizer's, there from the first step's end on: beside the passes, unless that step is the only one.
+    private let moments: Moments
     /// Per step of the plan.
     let batches: [[MicroBatch]]
     /// Rows of logits at a time.
@@ -25,18 +27,30 @@ struct MemoryPlan {
         let bytes: Int
     }
 
+    private struct Moments {
+        let bytes: Int
+        let followPasses: Bool
+
+        var text: String { "moments \(MemorySize.text(bytes))" + (followPasses ? " (when the passes are done)" : "") }
+        /// The most that they and passes take together.
+        func beside(_ passBytes: Int) -> Int { followPasses ? max(bytes, passBytes) : bytes + passBytes }
+        var besidePasses: Int { followPasses ? 0 : bytes }
+    }
+
     init(_ budget: MemoryBudget, _ run: PlannedRun, microBatchTokens: Int?) throws {
-        let rows = try RowSizes(run), standing = Self.standing(run, rows), left = budget.bytes - standing.bytes
-        let needed = standing.bytes + run.passMemory(headRows: run.fewestHeadRows).bytes(tokens: rows.longest, wanted: rows.mostWanted, keptLayers: 1)
-        guard needed <= budget.bytes else { throw Self.tooSmall(budget, needed, standing, rows, run) }
+        let rows = try RowSizes(run), standing = Self.standing(run, rows), moments = Moments(bytes: 8 * Self.trained(run), followPasses: run.isFirstStepAlone)
+        let left = budget.bytes - standing.bytes - moments.besidePasses
+        let smallest = run.passMemory(headRows: run.fewestHeadRows).bytes(tokens: rows.longest, wanted: rows.mostWanted, keptLayers: 1)
+        let needed = standing.bytes + moments.beside(smallest)
+        guard needed <= budget.bytes else { throw Self.tooSmall(budget, needed, standing, moments, smallest, rows) }
         let headRows = Self.headRows(left, rows, run), memory = run.passMemory(headRows: headRows)
         let limits = BatchLimits(memory, within: left, wanted: rows.mostWanted, tokens: microBatchTokens ?? BatchLimits.usualTokens)
         let batches = try (0..<run.rows.stepCount).map { try microBatches(try run.units(ofStep: $0), limits) }
-        (self.budget, self.standing, self.batches, self.headRows, layers) = (budget, standing, batches, headRows, memory.architecture.layers)
+        (self.budget, self.standing, self.moments, self.batches, self.headRows, layers) = (budget, standing, moments, batches, headRows, memory.architecture.layers)
         passBytes = batches.joined().map { memory.bytes(tokens: $0.tokens, wanted: $0.wanted, keptLayers: $0.keptLayers) }.max() ?? 0
     }
 
-    var predictedBytes: Int { standing.bytes + passBytes }
+    var predictedBytes: Int { standing.bytes + moments.beside(passBytes) }
 
     /// The largest pass's arrays, once for all passes.
     func workspace() -> Workspace { Workspace(capacity: passBytes / 4) }
@@ -50,12 +64,18 @@ struct MemoryPlan {
 
     // MARK: what stands
 
+    /// Floats that are trained.
+    private static func trained(_ run: PlannedRun) -> Int { adapters(run)?.trained ?? ParameterLayout(run.architecture).count }
+
+    private static func adapters(_ run: PlannedRun) -> (trained: Int, frozen: Int)? {
+        run.recipe.trainable.adapters.map { LowRankTraining.sizes(ParameterLayout(run.architecture), $0.rank, $0.targets) }
+    }
+
     private static func standing(_ run: PlannedRun, _ rows: RowSizes) -> [Share] {
-        let layout = ParameterLayout(run.architecture), adapters = run.recipe.trainable.adapters.map { LowRankTraining.sizes(layout, $0.rank, $0.targets) }
-        let trained = adapters?.trained ?? layout.count
+        let layout = ParameterLayout(run.architecture), adapters = adapters(run), trained = trained(run)
         let shares = [
             Share(name: "weights", bytes: 4 * layout.count), Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
-            Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained), Share(name: "moments", bytes: 8 * trained),
+            Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained),
             Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * trained),
             Share(name: "models beside", bytes: run.beside.reduce(0) { $0 + 4 * ParameterLayout($1).count }), Share(name: "rows of a step", bytes: rows.stepBytes),
             Share(name: "program", bytes: programBytes(run, rows)),
@@ -66,17 +86,25 @@ struct MemoryPlan {
     /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries and one head's keys,
     /// values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
-        (24 << 20) + run.threads * (8 << 20) + 4 * attentionScratchFloats(keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
+        (24 << 20) + run.threads * productBytes(run) + 4 * attentionScratchFloats(keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
+    }
+
+    /// What OpenBLAS packs of one matrix of a product beside it, per thread: a stretch of 320 columns at most, of as many rows as the widest layer
+    /// has, the head, divided among the threads; no more than fits in its buffer.
+    private static func productBytes(_ run: PlannedRun) -> Int {
+        let a = run.architecture, widest = max(a.vocabulary, a.feedForward)
+        return min(88 << 20, (8 << 20) + 4 * 320 * widest / run.threads)
     }
 
     // MARK: words
 
-    private static func tooSmall(_ budget: MemoryBudget, _ needed: Int, _ standing: [Share], _ rows: RowSizes, _ run: PlannedRun) -> StageError {
-        let pass = needed - standing.bytes
-        return StageError(
+    private static func tooSmall(
+        _ budget: MemoryBudget, _ needed: Int, _ standing: [Share], _ moments: Moments, _ pass: Int, _ rows: RowSizes
+    ) -> StageError {
+        StageError(
             .usage,
-            "\(budget.origin): found a budget of \(MemorySize.text(budget.bytes)), expected at least \(MemorySize.text(needed)): \(standing.text), and "
-                + "\(MemorySize.text(pass)) for a pass over the longest sequence alone (\(rows.longest) tokens, every layer but one computed again). "
+            "\(budget.origin): found a budget of \(MemorySize.text(budget.bytes)), expected at least \(MemorySize.text(needed)): \(standing.text), "
+                + "\(moments.text), \(MemorySize.text(pass)) for a pass over the longest sequence alone (\(rows.longest) tokens, every layer but one computed again). "
                 + "Give --memory more, train adapters instead (trainable: lora), or plan shorter sequences.")
     }
 
@@ -84,7 +112,7 @@ struct MemoryPlan {
     var text: String {
         let all = batches.joined(), kept = all.map(\.keptLayers)
         let recomputed = kept.allSatisfy { $0 == layers } ? "all activations kept" : "activations kept of \(kept.min() ?? 0) to \(kept.max() ?? 0) of \(layers) layers"
-        return "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin)): \(standing.text), passes "
+        return "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin)): \(standing.text), \(moments.text), passes "
             + "\(MemorySize.text(passBytes)); \(all.count) micro-batches in \(batches.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
     }
 
@@ -134,6 +162,11 @@ struct PlannedRun {
     let beside: [DecoderArchitecture]
     let threads: Int
     let seed: UInt64
+    /// Whether the moments begin at zero.
+    let startsAfresh: Bool
+
+    /// One step and no more, from moments of zero: they are not there while its passes run.
+    var isFirstStepAlone: Bool { startsAfresh && rows.stepCount * recipe.credit.schedule.epochs == 1 }
 
     var fewestHeadRows: Int { smallChunkRows(vocabulary: architecture.vocabulary) }
     var mostHeadRows: Int { headChunkRows(vocabulary: architecture.vocabulary) }

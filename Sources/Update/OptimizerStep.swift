@@ -30,6 +30,7 @@ struct OptimizerStep {
             try accumulate(batch, units, rows, preview, asked, &totals)
             try progress(batch, totals.lossSoFar)
         }
+        if state.step == 0 { space.rest() }
         let norm = compute.norm(gradients)
         try requireFinite(norm, state)
         state.step += 1
@@ -123,10 +124,11 @@ struct OptimizerStep {
     }
 
     private func apply(_ state: TrainingState, scale: Double) {
+        let expAvg = state.expAvg, expAvgSq = state.expAvgSq
         Compute(threads: model.threads).forEachPiece(of: state.parameters.count) { _, range in
             recipe.optimizer.update(
                 parameters: state.parameters.pointer + range.lowerBound, gradients: gradients.pointer + range.lowerBound,
-                expAvg: state.expAvg.pointer + range.lowerBound, expAvgSq: state.expAvgSq.pointer + range.lowerBound, count: range.count,
+                expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound, count: range.count,
                 step: state.step, gradientScale: scale)
         }
     }

@@ -125,8 +125,9 @@ struct SavedStep {
 /// Everything that a step changes. Float32, laid out as the model's parameters.
 final class TrainingState {
     let parameters: Buffer
-    let expAvg: Buffer
-    let expAvgSq: Buffer
+    /// Made when the first gradient is applied: until then they are zero, and their memory is the passes'.
+    private(set) lazy var expAvg = Buffer(parameters.count)
+    private(set) lazy var expAvgSq = Buffer(parameters.count)
     /// A slow copy of the parameters, where the objective keeps one.
     var target: Buffer?
     /// Optimizer steps done.
@@ -135,7 +136,5 @@ final class TrainingState {
     init(parameters: Buffer, step: Int) {
         self.parameters = parameters
         self.step = step
-        expAvg = Buffer(parameters.count)
-        expAvgSq = Buffer(parameters.count)
     }
 }

@@ -63,7 +63,7 @@ struct UpdateCommand: StageCommand {
             MemoryBudget(memory),
             PlannedRun(
                 rows: rows, recipe: recipe, architecture: source.architecture, beside: beside.map(\.architecture), threads: context.threads,
-                seed: context.options.seed),
+                seed: context.options.seed, startsAfresh: resumeFrom == nil),
             microBatchTokens: microBatchTokens)
         if options.dryRun {
             context.say(memory.text)

@@ -73,7 +73,8 @@ import Testing
         let model = LanguageModel(a, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
         let question = try question(name, try Checkpoint(directory: fixture("policy")))
         let memory = TrainingMemory(a, question: foreseen, headRows: headChunkRows(vocabulary: a.vocabulary))
-        let floats = memory.bytes(tokens: TokenForest(sequences.map(\.context)).tokenIDs.count, wanted: 7, keptLayers: 2) / 4
+        let forest = TokenForest(sequences)
+        let floats = memory.bytes(tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: 7, keptLayers: 2) / 4
         let space = Workspace(capacity: floats), scoring = Workspace(capacity: floats), gradient = Buffer(model.layout.count), plain = Buffer(model.layout.count)
         try model.accumulateGradients(sequences, into: plain, question) { _ in coefficients }
         try model.accumulateGradients(sequences, into: gradient, question, memory: PassMemory(keptLayers: 2, space: space)) { _ in coefficients }

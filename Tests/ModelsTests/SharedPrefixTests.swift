@@ -59,4 +59,25 @@ import Testing
         #expect(forest.tokens(of: 2).map { forest.positions[$0] } == [0, 1])
         #expect(forest.tokens(of: 0).prefix(2) == forest.tokens(of: 1).prefix(2))
     }
+
+    @Test func onlyStatesBeforeWantedTokensAreRead() {
+        func query(_ tokens: [Int32], wanted: [Int]) -> SequenceQuery {
+            SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { wanted.contains($0) }, temperature: 1)
+        }
+        let forest = TokenForest([query([1, 2, 3, 4], wanted: [2]), query([1, 2, 5, 6], wanted: [2, 3]), query([9, 9], wanted: [])])
+        // Computed: 1, 2, 5. The state of 2 says both 3 and 5, that of 5 says 6.
+        #expect(forest.tokenIDs == [1, 2, 5])
+        #expect(forest.outlets.count == 2 && !forest.outlets.isAll)
+        #expect(forest.outlets.places[1] == 0 && forest.outlets.places[2] == 1)
+    }
+
+    @Test func chosenRowsGoThereAndBack() {
+        let x = Buffer([0, 1, 10, 11, 20, 21, 30, 31]), compact = Buffer(4), back = Buffer([Float](repeating: 7, count: 8))
+        let some = RowSelection([1, 3], of: 4), all = RowSelection([0, 1, 2, 3], of: 4)
+        withExtendedLifetime((x, compact, back)) {
+            some.scatter(some.gather(x.matrix(rows: 4), into: compact.matrix(rows: 2)), into: back.matrix(rows: 4))
+            #expect(compact.array == [10, 11, 30, 31] && back.array == [0, 0, 10, 11, 0, 0, 30, 31])
+            #expect(all.isAll && all.gather(x.matrix(rows: 4), into: compact.matrix(rows: 2)).base == x.pointer)
+        }
+    }
 }

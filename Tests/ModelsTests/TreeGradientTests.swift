@@ -49,12 +49,14 @@ import Testing
     @Test(arguments: cases) func whatIsComputedAgainHasTheSameBytes(_ given: Case) throws {
         let training = try given.model.training(adapters: given.adapters), a = training.model.architecture
         let tree = RandomTree(seed: 5, vocabulary: a.vocabulary, objective: given.objective), all = Array(tree.sequences.indices)
-        let kept = Buffer(training.layout.count), tokens = TokenForest(tree.sequences.map(\.context)).tokenIDs.count
+        let kept = Buffer(training.layout.count), forest = TokenForest(tree.sequences)
         try tree.addGradients(of: all, training, into: kept)
         for layers in 1..<a.layers {
             let again = Buffer(training.layout.count), memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
             // Space for what is foreseen and no more; what is there from before must not matter.
-            let foreseen = memory.bytes(tokens: tokens, wanted: tree.distinctQueries, keptLayers: layers) / 4, space = Workspace(capacity: foreseen)
+            let bytes = memory.bytes(
+                tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: tree.distinctQueries, keptLayers: layers)
+            let foreseen = bytes / 4, space = Workspace(capacity: foreseen)
             let garbage = space.scoped { space.take(foreseen) }
             for i in 0..<foreseen { garbage.pointer[i] = .nan }
             try tree.addGradients(of: all, training, into: again, PassMemory(keptLayers: layers, space: space))
