@@ -55,7 +55,7 @@ struct UpdateBench {
         describe(ours, batch, beside: nil)
         rivals.forEach { describe($0, batch, beside: ours) }
         judge(ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form", need: batch.need, goal: batch.goal)
-        if batch.isProfiled { try UpdateProfile(batch: batch, checkpoint: fixture.checkpoint, threads: threads).run(stepSeconds: ours.best) }
+        try UpdateProfile(batch: batch, checkpoint: fixture.checkpoint, threads: threads).run(stepSeconds: ours.best)
         if let need = batch.needKept { judge(ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") }, "the same with its head on the kept tokens", need: need, goal: nil) }
     }
 

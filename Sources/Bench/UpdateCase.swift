@@ -13,14 +13,12 @@ struct UpdateCase {
     let goal: Double
     /// Where PyTorch's head is also tried on the kept tokens alone: times as fast as that.
     var needKept: Double?
-    /// Whether the time is also shown by kind of work.
-    var isProfiled = false
 
     static let all = [plain, group, tree]
 
     static let plain = UpdateCase(
         name: "plain", title: "8 different prompts of 256, completions of 256, every completion token weighted",
-        rows: Batch(kept: 1).rows((0..<8).map { [Piece(seed: $0, count: 256), Piece(seed: 100 + $0, count: 256)] }), forms: ["batched", "single"], need: 1.2, goal: 1.6, isProfiled: true)
+        rows: Batch(kept: 1).rows((0..<8).map { [Piece(seed: $0, count: 256), Piece(seed: 100 + $0, count: 256)] }), forms: ["batched", "single"], need: 1.2, goal: 1.6)
 
     static let group = UpdateCase(
         name: "grpo", title: "a group of 8, prompt 256, completions of 256, a fifth of the tokens weighted",
