@@ -66,6 +66,9 @@ struct LoopCommand: StageCommand {
     @Option(help: "Reward, as crux-score takes it.")
     var reward = "auto"
 
+    @Option(help: "Memory that updates stay within, as crux-update takes it.")
+    var memory: MemorySize?
+
     @Flag(help: "Keep of past iterations only what goes into the table.")
     var prune = false
 
@@ -111,6 +114,7 @@ struct LoopCommand: StageCommand {
             "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "eval_every": "\(evalEvery)", "reward": reward,
             "seed": "\(options.seed)", "threads": "\(options.threadCount)", "prune": "\(prune)",
         ]
+        settings["memory"] = memory.map { "\($0.bytes)" }
         for companion in companions { settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON()) }
         return settings
     }

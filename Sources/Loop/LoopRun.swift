@@ -52,6 +52,8 @@ struct LoopRun {
     // MARK: one iteration
 
     private var threads: [String] { ["--threads", "\(context.threads)"] }
+    /// Limits of an update.
+    private var limits: [String] { threads + (command.memory.map { ["--memory", "\($0.bytes >> 10)K"] } ?? []) }
 
     /// A seed for each use, the same on every run.
     private func seed(_ iteration: Iteration, _ use: String) -> [String] {
@@ -93,7 +95,7 @@ struct LoopRun {
             [
                 "--plan", iteration.path(companion.planName), "--checkpoint", try companion.checkpoint(after: iteration.before, start: command.checkpoint), "--output",
                 iteration.path(companion.updateName),
-            ] + resume + threads)
+            ] + resume + limits)
     }
 
     /// Models that stand still beside the policy in its update.
@@ -141,7 +143,7 @@ struct LoopRun {
         try stages.run(
             "crux-update",
             ["--plan", iteration.path("plan"), "--checkpoint", recipe.trainable.adapters == nil ? policy : command.checkpoint, "--output", iteration.path("update")]
-                + resume + frozen(iteration) + threads)
+                + resume + frozen(iteration) + limits)
     }
 
     /// The same prompts and random numbers every time: what differs is the policy.

@@ -49,6 +49,11 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: folder("loop/curves.svg")) && FileManager.default.fileExists(atPath: folder("loop/metrics.csv")))
     }
 
+    @Test func updatesStayWithinTheMemoryGiven() throws {
+        let result = try Executable("crux-loop").run(try arguments("loop", recipe: "grpo", iterations: 1, ["--memory", "1M"]))
+        #expect(result.status != 0 && result.errors.contains("--memory: found a budget of 1 MiB"), "\(result.errors)")
+    }
+
     @Test func aFinishedLoopCanBeGivenMoreIterations() throws {
         _ = try run(try arguments("short", recipe: "grpo", iterations: 2))
         #expect(try run(try arguments("short", recipe: "grpo", iterations: 2)).summary["already_done"] as? Bool == true)
