@@ -10,13 +10,16 @@ struct MemoryBench {
         advantage: grpo
         entropy: {mask: {top: 0.2, scope: step, normalizer: kept}}
         objective: {type: ppo_clip, clip_low: 0.2, clip_high: 0.28}
-        """
 
-    /// One step under different budgets, on six layers.
+        """
+    /// The second step has the optimizer's moments beside its passes.
+    private static let twoSteps = "schedule: {epochs: 2}\n"
+
+    /// Two steps under different budgets, on six layers.
     func runBudgets() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        say("memory, Qwen2.5-0.5B shape with 6 layers, group of 8, prompt 256, completions 256, Top-20 %:")
-        try plan(layers: 6)
+        say("memory, Qwen2.5-0.5B shape with 6 layers, group of 8, prompt 256, completions 256, Top-20 %, two steps:")
+        try plan(layers: 6, recipe: Self.recipe + Self.twoSteps)
         for budget in ["8G", "4.5G", "4G"] { try update(budget: budget) }
     }
 
@@ -24,15 +27,15 @@ struct MemoryBench {
     func runRealSize() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         say("real size, Qwen2.5-0.5B shape, 24 layers, bf16, one step of a group of 8, prompt 256, completions 256, Top-20 %:")
-        try plan(layers: 24)
+        try plan(layers: 24, recipe: Self.recipe)
         try update(budget: "24G")
     }
 
     /// From a dump to a plan; entropies are the checkpoint's own.
-    private func plan(layers: Int) throws {
+    private func plan(layers: Int, recipe: String) throws {
         try MadeUpCheckpoint(layers: layers, dtype: .bf16).write(to: folder + "/policy")
         try writeDump()
-        try Self.recipe.write(toFile: folder + "/recipe.yaml", atomically: true, encoding: .utf8)
+        try recipe.write(toFile: folder + "/recipe.yaml", atomically: true, encoding: .utf8)
         _ = try ChildProcess("crux-ingest", ["--input", folder + "/dump", "--output", folder + "/ingest"])
         let score = try ChildProcess(
             "crux-score", ["--input", folder + "/ingest", "--output", folder + "/score", "--reward", "given", "--checkpoint", folder + "/policy"])
@@ -67,7 +70,7 @@ struct MemoryBench {
             + "\(percent(process.peakBytes, memory["budget_bytes"] ?? 0)) of the budget)"
         let thousand = 1000 * step.seconds / Double(max(1, step.trainableTokens))
         say(
-            "  --memory \(budget): \(taken); the step \(text(step.seconds)) s, \(text(thousand)) s per thousand completion tokens; "
+            "  --memory \(budget): \(taken); a step \(text(step.seconds)) s, \(text(thousand)) s per thousand completion tokens; "
                 + "with loading and saving \(text(process.seconds)) s")
         try FileManager.default.removeItem(atPath: output)
     }
