@@ -107,7 +107,7 @@ struct ColumnData {
 
     func bool(_ row: Int) -> Bool? { isNull(row) ? nil : values.bit(row) }
 
-    private func range(_ row: Int) -> Range<Int> {
+    func range(_ row: Int) -> Range<Int> {
         Int(offsets.load(row, as: Int32.self))..<Int(offsets.load(row + 1, as: Int32.self))
     }
 
@@ -153,7 +153,7 @@ struct ArrowBuffer {
 
     var count: Int { bytes.count }
 
-    private func with<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { withExtendedLifetime(storage) { body(bytes) } }
+    func with<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R { try withExtendedLifetime(storage) { try body(bytes) } }
 
     func bools(_ range: Range<Int>) -> [Bool] {
         with { bytes in

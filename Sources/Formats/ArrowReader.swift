@@ -74,6 +74,14 @@ package struct ArrowTableReader<Row>: Sendable {
         }
     }
 
+    /// Columns of a batch by name; nil where the file has none of that name.
+    fileprivate func data(_ index: Int, _ names: [String]) throws -> [ColumnData?] {
+        let batch = try file.batch(index)
+        return try names.map { name in
+            try columns.first { $0.column.name == name }.map { try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable) }
+        }
+    }
+
     fileprivate var emptyRow: Row { table.make() }
 
     fileprivate func validity(_ index: Int, _ name: String) throws -> ColumnData? {
@@ -125,6 +133,64 @@ package final class ArrowRowCursor<Row> {
         (fills, presence) = ([], [:])
         if batch.index >= 0 { reader.file.release(batch.index) }
         batch = (-1, 0..<0)
+    }
+}
+
+/// Looks at columns of a file where they lie: for what would cost more to make a row of than to do. Holds one batch at a time, whose
+/// pages are given back when it is left. Not for two threads at once.
+package final class ArrowColumnCursor<Row> {
+    private let reader: ArrowTableReader<Row>
+    private let names: [String]
+    private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
+    private var columns: [ColumnData?] = []
+
+    package init(_ reader: ArrowTableReader<Row>, _ names: [String]) { (self.reader, self.names) = (reader, names) }
+
+    deinit { leave() }
+
+    /// Whether a row lies in the batch at hand.
+    package func holds(_ row: Int) -> Bool { batch.rows.contains(row) }
+
+    /// The list that a row has in a column, counted among the names; nil where it has none.
+    package func list(_ column: Int, _ row: Int) throws -> ArrowList? {
+        try enter(row)
+        let place = row - batch.rows.lowerBound
+        guard let data = columns[column], !data.isNull(place) else { return nil }
+        return ArrowList(values: data.values, range: data.range(place))
+    }
+
+    private func enter(_ row: Int) throws {
+        guard !batch.rows.contains(row) else { return }
+        leave()
+        let next = reader.batch(holding: row)
+        columns = try reader.data(next.index, names)
+        batch = next
+    }
+
+    private func leave() {
+        columns = []
+        if batch.index >= 0 { reader.file.release(batch.index) }
+        batch = (-1, 0..<0)
+    }
+}
+
+/// One row's list as it lies in the file.
+package struct ArrowList {
+    fileprivate let values: ArrowBuffer
+    fileprivate let range: Range<Int>
+
+    package var count: Int { range.count }
+
+    /// How many of a list of booleans are true.
+    package var trueCount: Int { values.with { BitPacking.count($0, range) } }
+
+    /// A list of float32 at the places where this list of booleans is true; returns how many. The two lists have one length, and `target`
+    /// room for it.
+    package func gather(_ floats: ArrowList, into target: UnsafeMutablePointer<Float>) -> Int {
+        precondition(floats.count == count, "two lists of one length")
+        return values.with { bits in
+            floats.values.with { BitPacking.gather(bits, range, $0.baseAddress! + floats.range.lowerBound * MemoryLayout<Float>.size, into: target) }
+        }
     }
 }
 

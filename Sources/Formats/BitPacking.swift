@@ -40,4 +40,56 @@ enum BitPacking {
 
     /// Byte i's lowest bit goes to bit i.
     private static func gather(_ bytes: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: (bytes &* 0x0102_0408_1020_4080) >> 56) }
+
+    /// How many bits of `range` are set.
+    static func count(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        var count = 0
+        forEachWord(bits, range) { word, _ in count += word.nonzeroBitCount }
+        return count
+    }
+
+    /// The numbers at places of set bits, one after the other; returns how many. `target` has room for as many as there are bits. Set bits
+    /// mostly come in long runs, which are copied as such.
+    static func gather(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ values: UnsafeRawPointer, into target: UnsafeMutableRawPointer) -> Int {
+        let size = MemoryLayout<Float>.size
+        var done = 0, run = 0..<0
+        func finishRun() {
+            (target + done * size).copyMemory(from: values + run.lowerBound * size, byteCount: run.count * size)
+            done += run.count
+        }
+        forEachWord(bits, range) { word, start in
+            var left = word
+            while left != 0 {
+                let first = left.trailingZeroBitCount, length = (~(left >> UInt64(first))).trailingZeroBitCount, place = start + first
+                if place != run.upperBound {
+                    finishRun()
+                    run = place..<place
+                }
+                run = run.lowerBound..<place + length
+                left = first + length < 64 ? left & (~0 << UInt64(first + length)) : 0
+            }
+        }
+        finishRun()
+        return done
+    }
+
+    /// Bits of `range`, 64 at a time with the place of the first within the range; those beyond its end are 0.
+    private static func forEachWord(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (UInt64, Int) -> Void) {
+        for start in stride(from: range.lowerBound, to: range.upperBound, by: 64) {
+            let count = min(64, range.upperBound - start)
+            body(word(bits, start) & (~0 >> UInt64(64 - count)), start - range.lowerBound)
+        }
+    }
+
+    /// The 64 bits from `start` on, 0 where the buffer ends before.
+    private static func word(_ bits: UnsafeRawBufferPointer, _ start: Int) -> UInt64 {
+        let byte = start / 8, shift = UInt64(start % 8)
+        guard byte + 9 <= bits.count else {
+            return (byte..<min(byte + 9, bits.count)).reduce(0) { $0 | placed(UInt64(bits[$1]), 8 * ($1 - byte) - Int(shift)) }
+        }
+        let low = UInt64(littleEndian: bits.loadUnaligned(fromByteOffset: byte, as: UInt64.self))
+        return shift == 0 ? low : low >> shift | UInt64(bits[byte + 8]) << (64 - shift)
+    }
+
+    private static func placed(_ byte: UInt64, _ shift: Int) -> UInt64 { shift >= 0 ? byte << UInt64(shift) : byte >> UInt64(-shift) }
 }

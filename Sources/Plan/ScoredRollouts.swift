@@ -55,10 +55,42 @@ struct ScoredRollouts: Sendable {
     /// Rows of each batch of the ingest files.
     var batches: [Range<Int>] { parts.flatMap { part in part.rollouts.batches.map { $0.lowerBound + part.rows.lowerBound..<$0.upperBound + part.rows.lowerBound } } }
 
+    /// Where the batches of the score files begin, ascending.
+    var scoreBatches: [Int] { parts.flatMap { part in part.scores.batches.map { $0.lowerBound + part.rows.lowerBound } } }
+
     /// All rows, for methods that go back and forth between them.
     func rows() throws -> [ScoredRollout] {
         let reader = RowReader(self, columns: nil)
         return try reader.read(0..<rowCount) { $0 }
+    }
+
+    private func part(holding row: Int) -> Part { parts.first { $0.rows.contains(row) }! }
+
+    /// One place in the table, where only masks and per-token scores are looked at.
+    fileprivate final class TokenCursor {
+        private let rollouts: ScoredRollouts
+        private let columns: [TokenColumn]
+        private var part: Part?
+        private var masks: ArrowColumnCursor<RolloutRow>?
+        private var scores: ArrowColumnCursor<ScoreRow>?
+
+        init(_ rollouts: ScoredRollouts, _ columns: [TokenColumn]) { (self.rollouts, self.columns) = (rollouts, columns) }
+
+        func holds(_ row: Int) -> Bool { part.map { scores?.holds(row - $0.rows.lowerBound) ?? false } ?? false }
+
+        func look(_ row: Int, _ body: (_ row: Int, _ mask: ArrowList, _ columns: [ArrowList?]) throws -> Void) throws {
+            let part = enter(row), place = row - part.rows.lowerBound
+            guard let masks, let scores, let mask = try masks.list(0, place) else { preconditionFailure("a part was entered without its cursors") }
+            try body(row, mask, try columns.indices.map { try scores.list($0, place) })
+        }
+
+        private func enter(_ row: Int) -> Part {
+            if let part, part.rows.contains(row) { return part }
+            let next = rollouts.part(holding: row)
+            (masks, scores) = (ArrowColumnCursor(next.rollouts, ["loss_mask"]), ArrowColumnCursor(next.scores, columns.map(\.rawValue)))
+            part = next
+            return next
+        }
     }
 
     /// One place in the table, with the batches around it.
@@ -85,12 +117,29 @@ struct ScoredRollouts: Sendable {
 
         private func part(holding row: Int) throws -> Part {
             if let part, part.rows.contains(row) { return part }
-            let next = rollouts.parts.first { $0.rows.contains(row) }!
+            let next = rollouts.part(holding: row)
             rolloutCursor = columns.map { next.rollouts.reading($0.rollouts) }.map { $0.cursor() } ?? next.rollouts.cursor()
             scoreCursor = columns.map { next.scores.reading($0.scores) }.map { $0.cursor() } ?? next.scores.cursor()
             part = next
             return next
         }
+    }
+}
+
+/// Looks at rows' masks and per-token scores from any thread, without making rows of them.
+struct TokenReader: Sendable {
+    private let rollouts: ScoredRollouts
+    private let columns: [TokenColumn]
+    private let cursors = IdlePool<ScoredRollouts.TokenCursor>()
+
+    init(_ rollouts: ScoredRollouts, _ columns: [TokenColumn]) { (self.rollouts, self.columns) = (rollouts, columns) }
+
+    /// `body` gets each row with its mask and its columns, nil where it has none.
+    func forEach(_ rows: some Collection<Int>, _ body: (_ row: Int, _ mask: ArrowList, _ columns: [ArrowList?]) throws -> Void) throws {
+        guard let first = rows.first else { return }
+        let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.TokenCursor(rollouts, columns)
+        defer { cursors.give(cursor) }
+        for row in rows { try cursor.look(row, body) }
     }
 }
 
@@ -103,30 +152,21 @@ struct RowColumns: Sendable {
 
 /// Reads rows with the same columns from any thread. Cursors are kept between calls, so that what one thread has decoded is
 /// not decoded again for its next stretch.
-final class RowReader: @unchecked Sendable {
+struct RowReader: Sendable {
     private let rollouts: ScoredRollouts
     private let columns: RowColumns?
-    private let lock = NSLock()
-    private var idle: [ScoredRollouts.Cursor] = []
+    private let cursors = IdlePool<ScoredRollouts.Cursor>()
 
     /// nil: all columns.
     init(_ rollouts: ScoredRollouts, columns: RowColumns?) { (self.rollouts, self.columns) = (rollouts, columns) }
 
     func read<Value>(_ rows: some Sequence<Int>, _ body: (ScoredRollout) throws -> Value) throws -> [Value] {
         var cursor: ScoredRollouts.Cursor?
-        defer { if let cursor { lock.withLock { idle.append(cursor) } } }
+        defer { if let cursor { cursors.give(cursor) } }
         return try rows.map { row in
-            let current = cursor ?? take(row)
+            let current = cursor ?? cursors.take { $0.holds(row) } ?? ScoredRollouts.Cursor(rollouts, columns)
             cursor = current
             return try body(try current.row(row))
-        }
-    }
-
-    /// One that is there already where possible.
-    private func take(_ row: Int) -> ScoredRollouts.Cursor {
-        lock.withLock {
-            guard let index = idle.firstIndex(where: { $0.holds(row) }) ?? idle.indices.last else { return ScoredRollouts.Cursor(rollouts, columns) }
-            return idle.remove(at: index)
         }
     }
 }

@@ -100,11 +100,15 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     private let threads: Int
     private let lock = NSLock()
     private var readers: [Set<TokenColumn>: RowReader] = [:]
+    private var tokenReaders: [[TokenColumn]: TokenReader] = [:]
+    private let scratch = IdlePool<FloatScratch>()
+    private let scoreBatches: [Int]
     private let whole: RowReader
 
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, eligible: [Int32], threads: Int) {
         (self.rollouts, self.needs, self.eligible, self.threads) = (rollouts, needs, eligible, threads)
         whole = RowReader(rollouts, columns: Self.planned(needs))
+        scoreBatches = rollouts.scoreBatches
     }
 
     func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput] {
@@ -117,6 +121,57 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
             if let reader = readers[columns] { return reader }
             let reader = RowReader(rollouts, columns: RowColumns(tokens: columns))
             readers[columns] = reader
+            return reader
+        }
+    }
+
+    // MARK: passes
+
+    func areTogether(_ row: Int32, _ next: Int32) -> Bool { batch(of: row) == batch(of: next) }
+
+    private func batch(of row: Int32) -> Int {
+        var low = 0, high = scoreBatches.count
+        while low < high {
+            let middle = (low + high) / 2
+            if scoreBatches[middle] <= Int(eligible[Int(row)]) { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws {
+        let memory = scratch.take() ?? FloatScratch()
+        defer { scratch.give(memory) }
+        // The entropy goes along: it takes the place of bounds where a row has none.
+        let reader = tokenReader(columns == [.entropy] ? columns : columns + [.entropy])
+        var place = 0
+        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row, mask, lists in
+            let entropy = lists.last ?? nil
+            try body(place, try columns.indices.map { try numbers(row, columns[$0], lists[$0] ?? entropy, mask, memory.buffer($0, mask.count)) })
+            place += 1
+        }
+    }
+
+    private func numbers(
+        _ row: Int, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ target: UnsafeMutablePointer<Float>
+    ) throws -> UnsafeBufferPointer<Float> {
+        guard let list else { return UnsafeBufferPointer(start: target, count: 0) }
+        if list.count != mask.count { try refuse(row, column) }
+        let values = UnsafeBufferPointer(start: target, count: mask.gather(list, into: target))
+        if column == .entropy, !values.areFinite { try refuse(row, column) }
+        return values
+    }
+
+    /// Reads a row as others are read: that says what is wrong with it.
+    private func refuse(_ row: Int, _ column: TokenColumn) throws {
+        _ = try reader([.entropy, column]).read([row]) { try needs.creditInput($0, columns: [.entropy, column]) }
+        preconditionFailure("a row that looked wrong was found right")
+    }
+
+    private func tokenReader(_ columns: [TokenColumn]) -> TokenReader {
+        lock.withLock {
+            if let reader = tokenReaders[columns] { return reader }
+            let reader = TokenReader(rollouts, columns)
+            tokenReaders[columns] = reader
             return reader
         }
     }
@@ -143,4 +198,26 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         if needs.recipe.objective.reference == .process { columns.scores.insert("process_reference_logprobs") }
         return columns
     }
+}
+
+/// Memory that one thread gathers numbers in, row after row.
+private final class FloatScratch {
+    private var buffers: [UnsafeMutableBufferPointer<Float>] = []
+
+    /// Room for `count` numbers of a row's column of that number; what the row before left there is gone.
+    func buffer(_ column: Int, _ count: Int) -> UnsafeMutablePointer<Float> {
+        while buffers.count <= column { buffers.append(.allocate(capacity: 4096)) }
+        if buffers[column].count < count {
+            buffers[column].deallocate()
+            buffers[column] = .allocate(capacity: max(count, 2 * buffers[column].count))
+        }
+        return buffers[column].baseAddress!
+    }
+
+    deinit { buffers.forEach { $0.deallocate() } }
+}
+
+extension UnsafeBufferPointer<Float> {
+    /// All at once, without a branch: exponents of ones are infinities and NaN.
+    fileprivate var areFinite: Bool { reduce(UInt32(0)) { $0 | ($1.bitPattern & 0x7fff_ffff >= 0x7f80_0000 ? 1 : 0) } == 0 }
 }
