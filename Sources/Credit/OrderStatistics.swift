@@ -61,7 +61,10 @@ private enum FloatOrder {
     /// Adding 0 makes -0 what it equals.
     static func key(_ value: Float) -> UInt32 { key((value + 0).bitPattern) }
 
-    static func value(_ key: UInt32) -> Float { Float(bitPattern: key >> 31 == 1 ? key ^ 0x8000_0000 : ~key) }
+    /// The other way.
+    static func bits(_ key: UInt32) -> UInt32 { key >> 31 == 1 ? key ^ 0x8000_0000 : ~key }
+
+    static func value(_ key: UInt32) -> Float { Float(bitPattern: bits(key)) }
 }
 
 /// Exact order statistics of any number of populations of any size, by counting: each round goes through all values once and
@@ -138,7 +141,7 @@ struct RadixRound: Sendable {
     /// Distinct prefixes, those of a population side by side.
     fileprivate let prefixes: [UInt32]
     fileprivate let cells: [Range<Int>]
-    /// By leading bits the cell that counts them, or -1; where there is one population and few leading bits.
+    /// By a float's own leading bits the cell that counts them, or -1; where there is one population and few leading bits.
     fileprivate var lookup: [Int16] = []
 
     init(doneBits: Int, cells: [Range<Int>], prefixes: [UInt32], mostCounters: Int) {
@@ -147,7 +150,7 @@ struct RadixRound: Sendable {
         width = min(16, 32 - doneBits, Int.bitWidth - 1 - room.leadingZeroBitCount)
         guard cells.count == 1, doneBits > 0, doneBits <= 16 else { return }
         lookup = [Int16](repeating: -1, count: 1 << doneBits)
-        for (cell, prefix) in prefixes.enumerated() { lookup[Int(prefix)] = Int16(cell) }
+        for (cell, prefix) in prefixes.enumerated() { lookup[Int(FloatOrder.bits(prefix << above) >> above)] = Int16(cell) }
     }
 
     /// All at 0; one for each thread.
@@ -191,16 +194,26 @@ final class RadixCounters: @unchecked Sendable {
         }
     }
 
+    /// Few values share a wanted prefix, and which do is hard to foresee: they are gathered first, without a branch.
     private func lookUp(_ values: UnsafeBufferPointer<Float>) {
-        let above = round.above, shift = round.shift, low = round.low, width = round.width
-        counts.withUnsafeMutableBufferPointer { counters in
+        let above = round.above
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: values.count + 1) { found in
+            var count = 0
             round.lookup.withUnsafeBufferPointer { lookup in
                 for value in values {
-                    let key = FloatOrder.key(value), cell = lookup[Int(key >> above)]
-                    if cell >= 0 { counters[Int(cell) << width + Int(key >> shift & low)] &+= 1 }
+                    let bits = (value + 0).bitPattern
+                    found[count] = bits
+                    count += lookup[Int(bits >> above)] >= 0 ? 1 : 0
                 }
             }
+            countFound(found[..<count])
         }
+    }
+
+    /// By a float's own bits.
+    private func countFound(_ found: Slice<UnsafeMutableBufferPointer<UInt32>>) {
+        let above = round.above, shift = round.shift, low = round.low, width = round.width
+        for bits in found { counts[Int(round.lookup[Int(bits >> above)]) << width + Int(FloatOrder.key(bits) >> shift & low)] &+= 1 }
     }
 
     private func countAll(_ values: UnsafeBufferPointer<Float>, _ cell: Int) {

@@ -15,6 +15,12 @@ package struct PlanFacts: Sendable {
         package var reward: Double
         package var score: Double
 
+        /// Of a row whose tokens have no rewards of their own.
+        package init(length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge) {
+            (self.length, self.trainable, self.isTruncated, self.correct) = (Int32(length), Int32(trainable), isTruncated, correct)
+            (self.reward, score, self.entropy, group) = (reward, reward, entropy, -1)
+        }
+
         /// `reward`: shaped. The group is numbered where the row is added.
         package init(_ input: CreditInput, reward: Double, entropy: EntropyKnowledge) {
             (length, trainable, isTruncated, correct) = (Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct)

@@ -1,3 +1,5 @@
+import Foundation
+
 /// A column of one batch while it is being built: values back to back, lists by their lengths.
 struct ColumnBuilder {
     private(set) var rows = 0
@@ -178,6 +180,11 @@ struct ArrowBuffer {
                 count = range.count
             }
         }
+    }
+
+    func equals(_ range: Range<Int>, _ other: ArrowBuffer, _ otherRange: Range<Int>) -> Bool {
+        guard range.count == otherRange.count, range.count > 0 else { return range.count == otherRange.count }
+        return with { own in other.with { memcmp(own.baseAddress! + range.lowerBound, $0.baseAddress! + otherRange.lowerBound, range.count) == 0 } }
     }
 
     func text(_ range: Range<Int>) -> String { with { String(decoding: $0[range], as: UTF8.self) } }

@@ -20,6 +20,7 @@ struct PlanRun {
 
     func run(_ writer: PlanWriter) throws -> StageSummary {
         let (survey, tokens, plan) = try settle()
+        try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
         try writer.requireDecided(plan)
         let dropped = (survey.dropped + plan.dropped.map { (survey.eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
         let versions = survey.labels.versions(plan.kept)

@@ -8,18 +8,33 @@ struct RowRequirements: Sendable {
     let recipe: Recipe
     /// Where the scores are, for messages.
     let directory: String
+    /// Per-token columns without which no credit can be given.
+    let creditColumns: [TokenColumn]
+    private let known: Set<TokenColumn>
+
+    init(recipe: Recipe, directory: String) {
+        (self.recipe, self.directory) = (recipe, directory)
+        let columns = recipe.credit.columns
+        creditColumns = columns.sorted { $0.rawValue < $1.rawValue }
+        known = columns.union([.oldLogprobs, .rolloutLogprobs, .entropyLow, .entropyHigh])
+    }
 
     /// Everything that credit and the update will read of a row, before any work starts.
     func check(_ row: ScoredRollout) throws {
-        for column in recipe.credit.columns.sorted(by: { $0.rawValue < $1.rawValue }) { try require(column, row, for: purpose(column)) }
+        for column in creditColumns { try require(column, row, for: purpose(column)) }
         if recipe.kl.isInReward { for column in [TokenColumn.oldLogprobs, .referenceLogprobs] { try require(column, row, for: "kl.placement reward") } }
-        if recipe.credit.correction.isOn, !recipe.credit.correction.allowTruncatedSampling, row.wasTruncatedSampling {
+        if checksSampling, row.wasTruncatedSampling {
             throw StageError(
                 .invalidInput,
                 "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
                     + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true.")
         }
     }
+
+    private var checksSampling: Bool { recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling }
+
+    /// Whether a row's facts follow from its small columns and the length of its mask.
+    var readsNoTokens: Bool { !recipe.kl.isInReward && !checksSampling }
 
     private func purpose(_ column: TokenColumn) -> String {
         if column == .entropy { return "the recipe's entropy section" }
@@ -40,8 +55,6 @@ struct RowRequirements: Sendable {
         try checkLengths(input, row)
         return input
     }
-
-    private var known: Set<TokenColumn> { recipe.credit.columns.union([.oldLogprobs, .rolloutLogprobs, .entropyLow, .entropyHigh]) }
 
     /// What the rewards of single tokens are made of.
     var rewardColumns: Set<TokenColumn> { recipe.kl.isInReward ? [.oldLogprobs, .referenceLogprobs] : [] }
@@ -68,7 +81,16 @@ struct RowRequirements: Sendable {
         throw missing(found, row, purpose, column.remedy)
     }
 
-    /// What the update will read of a kept row.
+    /// Columns of the scores that the update will read.
+    var updateColumns: [String] {
+        var columns: [String] = []
+        if recipe.objective.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
+        if recipe.kl.isInLoss || recipe.objective.reference == .policy { columns.append(TokenColumn.referenceLogprobs.rawValue) }
+        if recipe.objective.reference == .process { columns.append("process_reference_logprobs") }
+        return columns
+    }
+
+    /// That a kept row has them.
     func requireLogprobs(_ row: ScoredRollout) throws {
         let objective = "objective \(type(of: recipe.objective).name)"
         if recipe.objective.readsOldLogprobs { try require(.oldLogprobs, row, for: objective) }

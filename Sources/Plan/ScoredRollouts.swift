@@ -46,10 +46,16 @@ struct ScoredRollouts: Sendable {
         rowCount = count
     }
 
-    fileprivate static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>) -> FormatError {
+    private static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>) -> FormatError {
         FormatError(
             file: file, place: "", found: "\(found) that are not those of \((rollouts.path as NSString).lastPathComponent)",
             expected: "its \(rollouts.rowCount) rows in the same order", remedy: "Score this ingest directory.")
+    }
+
+    /// What is wrong where a row has two names.
+    func strangers(_ row: Int) -> FormatError {
+        let part = part(holding: row)
+        return Self.strangers(part.scores.path, "rows", part.rollouts)
     }
 
     /// Rows of each batch of the ingest files.
@@ -66,28 +72,28 @@ struct ScoredRollouts: Sendable {
 
     private func part(holding row: Int) -> Part { parts.first { $0.rows.contains(row) }! }
 
-    /// One place in the table, where only masks and per-token scores are looked at.
-    fileprivate final class TokenCursor {
+    /// One place in the table, where columns are only looked at.
+    fileprivate final class ColumnCursor {
         private let rollouts: ScoredRollouts
-        private let columns: [TokenColumn]
+        private let columns: ColumnViews
         private var part: Part?
-        private var masks: ArrowColumnCursor<RolloutRow>?
+        private var ingest: ArrowColumnCursor<RolloutRow>?
         private var scores: ArrowColumnCursor<ScoreRow>?
 
-        init(_ rollouts: ScoredRollouts, _ columns: [TokenColumn]) { (self.rollouts, self.columns) = (rollouts, columns) }
+        init(_ rollouts: ScoredRollouts, _ columns: ColumnViews) { (self.rollouts, self.columns) = (rollouts, columns) }
 
         func holds(_ row: Int) -> Bool { part.map { scores?.holds(row - $0.rows.lowerBound) ?? false } ?? false }
 
-        func look(_ row: Int, _ body: (_ row: Int, _ mask: ArrowList, _ columns: [ArrowList?]) throws -> Void) throws {
+        func row(_ row: Int) throws -> RowView {
             let part = enter(row), place = row - part.rows.lowerBound
-            guard let masks, let scores, let mask = try masks.list(0, place) else { preconditionFailure("a part was entered without its cursors") }
-            try body(row, mask, try columns.indices.map { try scores.list($0, place) })
+            guard let ingest, let scores else { preconditionFailure("a part was entered without its cursors") }
+            return RowView(number: row, ingest: try ingest.row(place), scores: try scores.row(place))
         }
 
         private func enter(_ row: Int) -> Part {
             if let part, part.rows.contains(row) { return part }
             let next = rollouts.part(holding: row)
-            (masks, scores) = (ArrowColumnCursor(next.rollouts, ["loss_mask"]), ArrowColumnCursor(next.scores, columns.map(\.rawValue)))
+            (ingest, scores) = (ArrowColumnCursor(next.rollouts, columns.ingest), ArrowColumnCursor(next.scores, columns.scores))
             part = next
             return next
         }
@@ -109,7 +115,7 @@ struct ScoredRollouts: Sendable {
             let part = try part(holding: row), place = row - part.rows.lowerBound
             guard let rolloutCursor, let scoreCursor else { preconditionFailure("a part was entered without its cursors") }
             var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
-            guard scored.rollout.rolloutID == scored.score.rolloutID else { throw ScoredRollouts.strangers(part.scores.path, "rows", part.rollouts) }
+            guard scored.rollout.rolloutID == scored.score.rolloutID else { throw rollouts.strangers(row) }
             guard let looked = columns?.lookedFor else { return scored }
             scored.present = try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) } + looked.scores.filter { try scoreCursor.isPresent($0, place) }
             return scored
@@ -126,20 +132,33 @@ struct ScoredRollouts: Sendable {
     }
 }
 
-/// Looks at rows' masks and per-token scores from any thread, without making rows of them.
-struct TokenReader: Sendable {
+/// What is looked at of either file.
+struct ColumnViews: Hashable, Sendable {
+    var ingest: [ArrowColumnView]
+    var scores: [ArrowColumnView]
+}
+
+/// A row whose columns are looked at where they lie, by their number among the views.
+struct RowView {
+    /// In the table.
+    let number: Int
+    let ingest: ArrowRowView
+    let scores: ArrowRowView
+}
+
+/// Looks at rows from any thread without making rows of them.
+struct ColumnReader: Sendable {
     private let rollouts: ScoredRollouts
-    private let columns: [TokenColumn]
-    private let cursors = IdlePool<ScoredRollouts.TokenCursor>()
+    private let columns: ColumnViews
+    private let cursors = IdlePool<ScoredRollouts.ColumnCursor>()
 
-    init(_ rollouts: ScoredRollouts, _ columns: [TokenColumn]) { (self.rollouts, self.columns) = (rollouts, columns) }
+    init(_ rollouts: ScoredRollouts, _ columns: ColumnViews) { (self.rollouts, self.columns) = (rollouts, columns) }
 
-    /// `body` gets each row with its mask and its columns, nil where it has none.
-    func forEach(_ rows: some Collection<Int>, _ body: (_ row: Int, _ mask: ArrowList, _ columns: [ArrowList?]) throws -> Void) throws {
+    func forEach(_ rows: some Collection<Int>, _ body: (RowView) throws -> Void) throws {
         guard let first = rows.first else { return }
-        let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.TokenCursor(rollouts, columns)
+        let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.ColumnCursor(rollouts, columns)
         defer { cursors.give(cursor) }
-        for row in rows { try cursor.look(row, body) }
+        for row in rows { try body(try cursor.row(row)) }
     }
 }
 
@@ -201,13 +220,17 @@ extension ScoredRollout {
     }
 
     /// Why a row can't take part; nil where it can.
-    var dropReason: String? { score.verdict.hasPrefix("invalid_") ? score.verdict : score.reward == nil ? "no_reward" : nil }
+    var dropReason: String? { Self.dropReason(verdict: score.verdict, reward: score.reward) }
+
+    static func dropReason(verdict: String, reward: Float?) -> String? { verdict.hasPrefix("invalid_") ? verdict : reward == nil ? "no_reward" : nil }
 
     /// Whether the sampler drew from less than the whole distribution.
     var wasTruncatedSampling: Bool {
+        if rollout.topP < 1 { return true }
+        guard rollout.extras.contains("top_k") else { return false }
         let extras = (try? JSONSerialization.jsonObject(with: Data(rollout.extras.utf8)) as? [String: Any]) ?? [:]
         let topK = (extras["top_k"] as? String).flatMap { Int($0) } ?? extras["top_k"] as? Int ?? 0
-        return rollout.topP < 1 || topK > 0
+        return topK > 0
     }
 }
 

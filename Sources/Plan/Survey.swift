@@ -13,39 +13,34 @@ struct Survey: Sendable {
     private(set) var dropped: [(row: Int32, reason: String)] = []
     private(set) var labels = RowLabels()
 
+    /// Rows that take part and have no log-probabilities that the update would read.
+    private(set) var lackingLogprobs: [Int32] = []
+
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, threads: Int) throws {
         let reader = RowReader(rollouts, columns: Self.columns(needs)), batches = rollouts.batches
+        let surveyed = SurveyedColumns(needs), views = ColumnReader(rollouts, surveyed.views)
         try parallelInOrder(batches.count, threads: threads) { index in
-            try reader.read(batches[index]) { try Finding($0, needs) }
+            guard needs.readsNoTokens else { return try reader.read(batches[index]) { try RowFinding($0, needs) } }
+            var findings: [RowFinding] = []
+            findings.reserveCapacity(batches[index].count)
+            try views.forEach(batches[index]) { findings.append(try Self.finding($0, surveyed, needs, rollouts, reader)) }
+            return findings
         } consume: { index, findings in for (row, finding) in zip(batches[index], findings) { add(finding, row: Int32(row)) } }
     }
 
-    private mutating func add(_ finding: Finding, row: Int32) {
+    private static func finding(
+        _ row: RowView, _ surveyed: SurveyedColumns, _ needs: RowRequirements, _ rollouts: ScoredRollouts, _ reader: RowReader
+    ) throws -> RowFinding {
+        guard row.ingest.hasText(of: row.scores, SurveyedColumns.rolloutID) else { throw rollouts.strangers(row.number) }
+        return try RowFinding(row, surveyed, needs.recipe.credit) ?? reader.read([row.number]) { try RowFinding($0, needs) }[0]
+    }
+
+    private mutating func add(_ finding: RowFinding, row: Int32) {
         guard let fact = finding.fact else { return dropped.append((row, finding.reason)) }
+        if finding.lacksLogprobs { lackingLogprobs.append(Int32(eligible.count)) }
         facts.add(fact, groupID: finding.group)
         eligible.append(row)
         labels.add(version: finding.version, evidence: finding.evidence)
-    }
-
-    /// One row in brief.
-    private struct Finding: Sendable {
-        var fact: PlanFacts.Row?
-        var reason = ""
-        var group = ""
-        var version = ""
-        var evidence = ""
-
-        init(_ row: ScoredRollout, _ needs: RowRequirements) throws {
-            if let reason = row.dropReason {
-                self.reason = reason
-                return
-            }
-            try needs.check(row)
-            (group, version, evidence) = (row.rollout.groupID, row.rollout.policyVersion, row.evidence)
-            let input = try needs.creditInput(row, columns: needs.rewardColumns)
-            fact = PlanFacts.Row(
-                input, reward: needs.recipe.credit.shapedReward(input), entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
-        }
     }
 
     /// What is read, and what is only looked for.
@@ -56,7 +51,8 @@ struct Survey: Sendable {
         if recipe.correction.isOn { columns.rollouts.formUnion(["top_p", "extras"]) }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         columns.lookedFor = (
-            wanted.filter(\.isOfIngest).flatMap(\.fileColumns).sorted(), wanted.filter { !$0.isOfIngest }.flatMap(\.fileColumns).sorted()
+            wanted.filter(\.isOfIngest).flatMap(\.fileColumns).sorted(),
+            Set(wanted.filter { !$0.isOfIngest }.flatMap(\.fileColumns) + needs.updateColumns).sorted()
         )
         return columns
     }
@@ -100,7 +96,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     private let threads: Int
     private let lock = NSLock()
     private var readers: [Set<TokenColumn>: RowReader] = [:]
-    private var tokenReaders: [[TokenColumn]: TokenReader] = [:]
+    private var columnReaders: [[TokenColumn]: ColumnReader] = [:]
     private let scratch = IdlePool<FloatScratch>()
     private let scoreBatches: [Int]
     private let whole: RowReader
@@ -142,22 +138,25 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         let memory = scratch.take() ?? FloatScratch()
         defer { scratch.give(memory) }
         // The entropy goes along: it takes the place of bounds where a row has none.
-        let reader = tokenReader(columns == [.entropy] ? columns : columns + [.entropy])
+        let reader = columnReader(columns == [.entropy] ? columns : columns + [.entropy]), last = columns == [.entropy] ? 0 : columns.count
         var place = 0
-        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row, mask, lists in
-            let entropy = lists.last ?? nil
-            try body(place, try columns.indices.map { try numbers(row, columns[$0], lists[$0] ?? entropy, mask, memory.buffer($0, mask.count)) })
+        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row in
+            guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
+            let values = try columns.indices.map { index in
+                try numbers(row, columns[index], row.scores.list(index) ?? row.scores.list(last), mask, memory.buffer(index, mask.count))
+            }
+            try body(place, values)
             place += 1
         }
     }
 
     private func numbers(
-        _ row: Int, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ target: UnsafeMutablePointer<Float>
+        _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ scratch: UnsafeMutablePointer<Float>
     ) throws -> UnsafeBufferPointer<Float> {
-        guard let list else { return UnsafeBufferPointer(start: target, count: 0) }
-        if list.count != mask.count { try refuse(row, column) }
-        let values = UnsafeBufferPointer(start: target, count: mask.gather(list, into: target))
-        if column == .entropy, !values.areFinite { try refuse(row, column) }
+        guard let list else { return UnsafeBufferPointer(start: scratch, count: 0) }
+        if list.count != mask.count { try refuse(row.number, column) }
+        let values = mask.marked(list, scratch: scratch)
+        if column == .entropy, !values.areFinite { try refuse(row.number, column) }
         return values
     }
 
@@ -167,11 +166,12 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         preconditionFailure("a row that looked wrong was found right")
     }
 
-    private func tokenReader(_ columns: [TokenColumn]) -> TokenReader {
+    private func columnReader(_ columns: [TokenColumn]) -> ColumnReader {
         lock.withLock {
-            if let reader = tokenReaders[columns] { return reader }
-            let reader = TokenReader(rollouts, columns)
-            tokenReaders[columns] = reader
+            if let reader = columnReaders[columns] { return reader }
+            let views = ColumnViews(ingest: [.values("loss_mask")], scores: columns.map { .values($0.rawValue) })
+            let reader = ColumnReader(rollouts, views)
+            columnReaders[columns] = reader
             return reader
         }
     }
@@ -181,6 +181,13 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     }
 
     // MARK: rows to write
+
+    /// Throws where a kept row has no log-probabilities that the update will read. `lacking`: rows of the plan that have none.
+    func requireLogprobs(_ kept: [KeptRow], lacking: [Int32]) throws {
+        let lacking = Set(lacking)
+        guard !lacking.isEmpty, let row = kept.first(where: { lacking.contains($0.row) })?.row else { return }
+        _ = try whole.read([Int(eligible[Int(row)])]) { try needs.requireLogprobs($0) }
+    }
 
     func planned(_ rows: ArraySlice<Int32>) throws -> [(ScoredRollout, CreditInput)] {
         try whole.read(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row in
@@ -219,5 +226,10 @@ private final class FloatScratch {
 
 extension UnsafeBufferPointer<Float> {
     /// All at once, without a branch: exponents of ones are infinities and NaN.
-    fileprivate var areFinite: Bool { reduce(UInt32(0)) { $0 | ($1.bitPattern & 0x7fff_ffff >= 0x7f80_0000 ? 1 : 0) } == 0 }
+    fileprivate var areFinite: Bool {
+        let exponent: UInt32 = 0x7f80_0000
+        var odd: UInt32 = 0
+        for index in 0..<count { odd |= self[index].bitPattern & exponent == exponent ? 1 : 0 }
+        return odd == 0
+    }
 }
