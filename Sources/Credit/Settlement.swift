@@ -44,7 +44,7 @@ package struct SettledPlan: Sendable {
         if let shaping = policy.shaping { shape(&result.advantages, shaping, input) }
         if let mask { result.entropyMask = mask.marks(position, input) }
         result.weights = spread(weight.masked, result.entropyMask)
-        result.unmaskedWeights = spread(weight.unmasked, input.mask)
+        result.unmaskedWeight = weight.unmasked
         correct(&result, input)
         return result
     }

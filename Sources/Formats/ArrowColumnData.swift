@@ -71,14 +71,18 @@ struct ColumnBuilder {
         bitCount = end
     }
 
-    /// Empties the column for the next batch and keeps its memory.
+    /// Empties the column for the next batch, with room for as much; what was built is somebody else's now.
     mutating func clear() {
         (rows, nulls, childRows, bitCount) = (0, 0, 0, 0)
-        validity.removeAll(keepingCapacity: true)
+        (validity, bytes, bits) = (Self.room(validity), Self.room(bytes), Self.room(bits))
         offsets.removeAll(keepingCapacity: true)
         offsets.append(0)
-        bytes.removeAll(keepingCapacity: true)
-        bits.removeAll(keepingCapacity: true)
+    }
+
+    private static func room(_ filled: [UInt8]) -> [UInt8] {
+        var empty: [UInt8] = []
+        empty.reserveCapacity(filled.count)
+        return empty
     }
 
     /// Field nodes (length, nulls) and buffers in Arrow's pre-order. No bitmap is written where nothing is null.

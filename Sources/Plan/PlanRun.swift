@@ -138,9 +138,12 @@ struct PlanWriter {
     /// Batches are made on several threads and written in order.
     private func writePlan(_ plan: SettledPlan, _ rows: any PlannedRows, _ evidence: [String]) throws -> (Manifest.File, PlanTally) {
         var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata(evidence), digests: true), tally = PlanTally()
-        let batches = batches(plan)
+        let batches = batches(plan), builders = IdlePool<ArrowBatchBuilder<PlanRow>>()
         try parallelInOrder(batches.count, threads: context.threads, waiting: 1) { index in
-            try batch(plan, batches[index], rows)
+            var builder = builders.take() ?? ArrowBatchBuilder(Tables.plan)
+            let batch = try batch(plan, batches[index], rows, &builder)
+            builders.give(builder)
+            return batch
         } consume: { _, batch in
             try context.checkInterruption()
             try table.append(batch.bytes)
@@ -165,8 +168,10 @@ struct PlanWriter {
     /// Rows of which a thread holds the tokens at a time.
     private static let strideRows = 64
 
-    private func batch(_ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
-        var builder = ArrowBatchBuilder(Tables.plan), tally = PlanTally()
+    private func batch(
+        _ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows, _ builder: inout ArrowBatchBuilder<PlanRow>
+    ) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
+        var tally = PlanTally()
         for start in stride(from: positions.lowerBound, to: positions.upperBound, by: Self.strideRows) {
             let part = start..<min(start + Self.strideRows, positions.upperBound), planned = try rows.planned(plan.kept[part].map(\.row)[...])
             for (credit, source) in zip(try plan.credits(part, planned.map(\.1)), planned) {

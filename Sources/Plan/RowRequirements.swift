@@ -111,9 +111,17 @@ struct RowRequirements: Sendable {
 extension [Bool] {
     /// The first of the values at true places that is NaN or infinite.
     fileprivate func firstNotFinite(_ values: [Float]) -> Int? {
-        // All at once first, without a branch: exponents of ones are infinities and NaN.
-        let odd = values.reduce(UInt32(0)) { $0 | ($1.bitPattern & 0x7fff_ffff >= 0x7f80_0000 ? 1 : 0) }
-        guard odd != 0 else { return nil }
+        guard !values.withUnsafeBufferPointer(\.areFinite) else { return nil }
         return values.indices.first { self[$0] && !values[$0].isFinite }
+    }
+}
+
+extension UnsafeBufferPointer<Float> {
+    /// All at once, without a branch: exponents of ones are infinities and NaN.
+    var areFinite: Bool {
+        let exponent: UInt32 = 0x7f80_0000
+        var odd: UInt32 = 0
+        for index in 0..<count { odd |= self[index].bitPattern & exponent == exponent ? 1 : 0 }
+        return odd == 0
     }
 }

@@ -223,13 +223,3 @@ private final class FloatScratch {
 
     deinit { buffers.forEach { $0.deallocate() } }
 }
-
-extension UnsafeBufferPointer<Float> {
-    /// All at once, without a branch: exponents of ones are infinities and NaN.
-    fileprivate var areFinite: Bool {
-        let exponent: UInt32 = 0x7f80_0000
-        var odd: UInt32 = 0
-        for index in 0..<count { odd |= self[index].bitPattern & exponent == exponent ? 1 : 0 }
-        return odd == 0
-    }
-}
