@@ -3,6 +3,8 @@ package struct OrderStatistic: Equatable, Sendable {
     package var value: Float
     package var below: Int
     package var equal: Int
+
+    package init(value: Float, below: Int, equal: Int) { (self.value, self.below, self.equal) = (value, below, equal) }
 }
 
 /// The ranks, from 0, that a quantile lies between, and the quantile itself by linear interpolation (torch's and NumPy's default).

@@ -69,7 +69,7 @@ struct RowRequirements: Sendable {
             "\(directory): rollout '\(row.rollout.rolloutID)': found entropy \(input.entropy[bad]) at position \(bad), expected a finite number. Score the rollouts again.")
     }
 
-    private func wrongLength(_ column: TokenColumn, _ count: Int, _ row: ScoredRollout) -> StageError {
+    func wrongLength(_ column: TokenColumn, _ count: Int, _ row: ScoredRollout) -> StageError {
         StageError(
             .invalidInput,
             "\(directory): rollout '\(row.rollout.rolloutID)': found \(count) entries in \(column.rawValue), expected \(row.rollout.lossMask.count), one per token")

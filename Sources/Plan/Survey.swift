@@ -162,8 +162,11 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
 
     /// Reads a row as others are read: that says what is wrong with it.
     private func refuse(_ row: Int, _ column: TokenColumn) throws {
-        _ = try reader([.entropy, column]).read([row]) { try needs.creditInput($0, columns: [.entropy, column]) }
-        preconditionFailure("a row that looked wrong was found right")
+        _ = try reader([.entropy, column]).read([row]) {
+            _ = try needs.creditInput($0, columns: [.entropy, column])
+            // An empty list passes for none there.
+            throw needs.wrongLength(column, $0.column(column)?.count ?? 0, $0)
+        }
     }
 
     private func columnReader(_ columns: [TokenColumn]) -> ColumnReader {
