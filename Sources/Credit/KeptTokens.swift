@@ -41,7 +41,9 @@ struct KeptTokens: Sendable {
             values.reserveCapacity(pieces[piece].count)
             try forEachRow(of: piece, reading: columns) { values.append(read($0, $1)) }
             return values
-        } _: { piece, values in for (position, value) in zip(pieces[piece], values) { see(position, value) } }
+        } _: { piece, values in
+            for (position, value) in zip(pieces[piece], values) { see(position, value) }
+        }
     }
 
     /// One of the columns, for what asks for it time and again.

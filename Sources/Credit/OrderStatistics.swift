@@ -299,7 +299,8 @@ package struct StreamedSelection {
             let counters = tables.take() ?? round.counters()
             try stream.forEachRow(of: piece) { row, values in counters.add(values, to: Int(rows[row].population)) }
             tables.give(counters)
-        } _: { _, _ in }
+        } _: { _, _ in
+        }
         let total = tables.take() ?? round.counters()
         while let counters = tables.take() { total.add(counters) }
         return total

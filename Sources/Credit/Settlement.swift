@@ -234,7 +234,11 @@ struct Settlement {
         }
         if mask.selection.type.readsEntropy {
             let selectors = settled.selectors, scopes = settled.scopes
-            try tokens.forEachRow(reading: [.entropy]) { selectors[Int(scopes[$0])].census($1[0]) } _: { take($0, $1) }
+            try tokens.forEachRow(reading: [.entropy]) {
+                selectors[Int(scopes[$0])].census($1[0])
+            } _: {
+                take($0, $1)
+            }
         } else {
             for position in kept.indices { take(position, TokenCensus(tokens: Int(fact(position).trainable))) }
         }
@@ -251,7 +255,9 @@ struct Settlement {
         try tokens.forEachRow(reading: [.entropyLow, .entropyHigh]) { position, bounds in
             let scope = Int(scopes.numbers[position]), (low, high) = (bounds[0], bounds[1])
             return low.indices.count { !type.isDecided(low: low[$0], high: high[$0], lowCut: cuts[0][scope], highCut: cuts[1][scope]) }
-        } _: { total += $1 }
+        } _: {
+            total += $1
+        }
         return total
     }
 

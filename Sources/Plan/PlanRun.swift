@@ -101,7 +101,9 @@ struct PlanWriter {
         var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata([]))
         try table.finish()
         let outputs = [try Manifest.describe("plan.arrow", in: directory.path, rows: 0)] + (try writeRest(dropped, [])) + files
-        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.map(\.reason))) { $1 }
+        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.map(\.reason))) {
+            $1
+        }
         all["vocabulary"] = vocabulary
         let manifest = try directory.finish(outputs: outputs, counts: all)
         lines.forEach(context.say)

@@ -66,7 +66,8 @@ struct RowRequirements: Sendable {
         guard let bad = input.mask.firstNotFinite(input.entropy) else { return }
         throw StageError(
             .invalidInput,
-            "\(directory): rollout '\(row.rollout.rolloutID)': found entropy \(input.entropy[bad]) at position \(bad), expected a finite number. Score the rollouts again.")
+            "\(directory): rollout '\(row.rollout.rolloutID)': found entropy \(input.entropy[bad]) at position \(bad), expected a finite number. Score the rollouts again."
+        )
     }
 
     func wrongLength(_ column: TokenColumn, _ count: Int, _ row: ScoredRollout) -> StageError {

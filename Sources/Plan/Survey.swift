@@ -25,7 +25,9 @@ struct Survey: Sendable {
             findings.reserveCapacity(batches[index].count)
             try views.forEach(batches[index]) { findings.append(try Self.finding($0, surveyed, needs, rollouts, reader)) }
             return findings
-        } consume: { index, findings in for (row, finding) in zip(batches[index], findings) { add(finding, row: Int32(row)) } }
+        } consume: { index, findings in
+            for (row, finding) in zip(batches[index], findings) { add(finding, row: Int32(row)) }
+        }
     }
 
     private static func finding(
@@ -99,12 +101,14 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     private var columnReaders: [[TokenColumn]: ColumnReader] = [:]
     private let scratch = IdlePool<FloatScratch>()
     private let scoreBatches: [Int]
+    private let finite: RowMarks
     private let whole: RowReader
 
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, eligible: [Int32], threads: Int) {
         (self.rollouts, self.needs, self.eligible, self.threads) = (rollouts, needs, eligible, threads)
         whole = RowReader(rollouts, columns: Self.planned(needs))
         scoreBatches = rollouts.scoreBatches
+        finite = RowMarks(rollouts.rowCount)
     }
 
     func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput] {
@@ -156,8 +160,15 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         guard let list else { return UnsafeBufferPointer(start: scratch, count: 0) }
         if list.count != mask.count { try refuse(row.number, column) }
         let values = mask.marked(list, scratch: scratch)
-        if column == .entropy, !values.areFinite { try refuse(row.number, column) }
+        if column == .entropy { try requireFinite(values, row.number) }
         return values
+    }
+
+    /// Once for each row, in whichever pass comes first: to look again would cost as much as the pass itself.
+    private func requireFinite(_ entropy: UnsafeBufferPointer<Float>, _ row: Int) throws {
+        guard !finite.isMarked(row) else { return }
+        guard entropy.areFinite else { return try refuse(row, .entropy) }
+        finite.mark(row)
     }
 
     /// Reads a row as others are read: that says what is wrong with it.
@@ -225,4 +236,19 @@ private final class FloatScratch {
     }
 
     deinit { buffers.forEach { $0.deallocate() } }
+}
+
+/// A mark for each row. Any thread may mark, one row for one thread at a time; what another thread doesn't see yet is looked at again.
+private final class RowMarks: @unchecked Sendable {
+    private let marks: UnsafeMutableBufferPointer<Bool>
+
+    init(_ count: Int) {
+        marks = .allocate(capacity: count)
+        marks.initialize(repeating: false)
+    }
+
+    func isMarked(_ row: Int) -> Bool { marks[row] }
+    func mark(_ row: Int) { marks[row] = true }
+
+    deinit { marks.deallocate() }
 }

@@ -52,7 +52,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [(1 << 20, 1 << 22), (0, 1 << 22), (0, 1 << 12), (0, 64), (0, 2)]) func countingFindsWhatSortingFinds(_ mostWaiting: Int, _ mostCounters: Int) throws {
+    @Test(arguments: [(1 << 20, 1 << 22), (0, 1 << 22), (0, 1 << 12), (0, 64), (0, 2)]) func countingFindsWhatSortingFinds(_ mostWaiting: Int, _ mostCounters: Int) throws
+    {
         for (name, values) in Self.adversarial {
             if mostCounters < 64, values.count > 10_000 { continue }
             for parts in [1, 4] { try check(name, [values], mostWaiting: mostWaiting, mostCounters: mostCounters, parts: parts, rowsPerPiece: 1) }

@@ -86,7 +86,9 @@ import Testing
             var row = PlanRow()
             let length = Int(generator.next() % 300), start = Int(generator.next() % 300), end = start + Int(generator.next() % 200)
             row.rolloutID = "r\(index)"
-            row.lossMask = (0..<length).map { t in index % 4 == 0 ? generator.next() % 3 > 0 : index % 4 == 1 ? t >= start : index % 4 == 2 ? (start..<end).contains(t) : t / 64 % 2 == 0 }
+            row.lossMask = (0..<length).map { t in
+                index % 4 == 0 ? generator.next() % 3 > 0 : index % 4 == 1 ? t >= start : index % 4 == 2 ? (start..<end).contains(t) : t / 64 % 2 == 0
+            }
             row.advantages = (0..<length).map { _ in Float(generator.next() % 1000) }
             row.referenceLogprobs = index % 3 == 0 ? row.advantages : nil
             return row

@@ -53,7 +53,9 @@ import Testing
         }
         for (stage, prefix) in [("ingest", "rollouts"), ("score", "scores")] {
             let outputs: [[String: Any]] = (0..<files).map { ["path": String(format: "%@-%05d.arrow", prefix, $0)] }
-            let manifest: [String: Any] = ["stage": stage, "version": "0", "configuration": [:] as [String: String], "inputs": [] as [String], "outputs": outputs, "counts": [:] as [String: Int]]
+            let manifest: [String: Any] = [
+                "stage": stage, "version": "0", "configuration": [:] as [String: String], "inputs": [] as [String], "outputs": outputs, "counts": [:] as [String: Int],
+            ]
             try JSONSerialization.data(withJSONObject: manifest).write(to: URL(fileURLWithPath: folder + "/\(stage)/manifest.json"))
         }
     }
