@@ -87,7 +87,7 @@ let package = Package(
         // tests
         .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
         tests("Formats", ["Formats", "CZstd"]),
-        tests("Credit", ["Credit", "Randomness"]),
+        tests("Credit", ["Credit", "Randomness", "StageSupport"]),
         tests("Objectives", ["Objectives"]),
         tests("Rewards", ["Rewards"]),
         tests("Optimizers", ["Optimizers"]),

@@ -38,17 +38,30 @@ struct PlanBench {
         try Self.recipe.write(toFile: root + "/recipe.yaml", atomically: true, encoding: .utf8)
         let python = peer ? try self.python.map { try Peer(python: $0, ["bench/plan_polars.py", root, "\(threads)"]) } : nil
         say("plan over \(dump.tokens) tokens of \(dump.rollouts) rollouts, grpo, top 0.2 of the plan:")
-        var settle: [ChildProcess] = [], whole: [ChildProcess] = [], theirs: [[Double]] = []
-        for _ in 0..<Self.rounds {
-            settle.append(try plan(root, ["--report-only"]))
-            if let python { theirs.append(try python.ask("settle")) }
+        let settle = try compare("settled", dump, [("as queries", "settle"), ("by columns", "columns")], python) { try plan(root, ["--report-only"]) }
+        let whole = try compare("whole, table included", dump, [("by columns", "whole")], python) {
+            try plan(root, ["--output", root + "/plan", "--overwrite"])
         }
-        whole.append(try plan(root, ["--output", root + "/plan"]))
-        report("settled", settle, dump.tokens, theirs.map { $0[0] }, python?.peakBytes)
-        let wholePeer = try python.map { try $0.ask("whole") }
-        report("whole, table included", whole, dump.tokens, wholePeer.map { [$0[0]] } ?? [], python?.peakBytes)
-        try check(settle[0], theirs.first)
-        return Figures(tokens: dump.tokens, settle: settle.min { $0.seconds < $1.seconds }!, whole: whole[0])
+        return Figures(tokens: dump.tokens, settle: settle, whole: whole)
+    }
+
+    /// Ours and each form of theirs, turn by turn. Returns our fastest run.
+    private func compare(
+        _ name: String, _ dump: ScoreTables, _ forms: [(name: String, question: String)], _ python: Peer?, _ run: () throws -> ChildProcess
+    ) throws -> ChildProcess {
+        var ours: [ChildProcess] = [], theirs = forms.map { _ in [Double]() }
+        for _ in 0..<Self.rounds {
+            ours.append(try run())
+            guard let python else { continue }
+            for (index, form) in forms.enumerated() {
+                let answer = try python.ask(form.question)
+                theirs[index].append(answer[0])
+                try check(ours[0], answer)
+            }
+        }
+        report(name, ours, dump.tokens)
+        for (form, seconds) in zip(forms, theirs) where !seconds.isEmpty { report(form.name, seconds, python?.peakBytes ?? 0, ours) }
+        return ours.min { $0.seconds < $1.seconds }!
     }
 
     private func plan(_ root: String, _ more: [String]) throws -> ChildProcess {
@@ -57,19 +70,23 @@ struct PlanBench {
             "crux-plan", ["--input", root + "/ingest", "--scores", root + "/score", "--recipe", root + "/recipe.yaml", "--threads", "\(threads)"] + output + more)
     }
 
-    private func report(_ name: String, _ ours: [ChildProcess], _ tokens: Int, _ theirs: [Double], _ theirPeak: Int?) {
-        let seconds = ours.map(\.seconds).sorted()[ours.count / 2], peak = ours.map(\.peakBytes).max() ?? 0
-        var line = String(format: "  %@: %.2f s, %.0f M tokens/s, peak memory %@", name, seconds, Double(tokens) / seconds / 1e6, MemorySize.text(peak))
-        if !theirs.isEmpty {
-            let other = theirs.sorted()[theirs.count / 2]
-            line += String(format: "; polars %.2f s with %@: %.1f times as fast", other, MemorySize.text(theirPeak ?? 0), other / seconds)
-        }
-        say(line)
+    private static func median(_ seconds: [Double]) -> Double { seconds.sorted()[seconds.count / 2] }
+
+    private func report(_ name: String, _ ours: [ChildProcess], _ tokens: Int) {
+        let seconds = Self.median(ours.map(\.seconds)), peak = MemorySize.text(ours.map(\.peakBytes).max() ?? 0)
+        say(String(format: "  %@: %.2f s, %.0f M tokens/s, peak memory %@", name, seconds, Double(tokens) / seconds / 1e6, peak))
+    }
+
+    /// `peak`: of the peer so far.
+    private func report(_ form: String, _ theirs: [Double], _ peak: Int, _ ours: [ChildProcess]) {
+        let other = Self.median(theirs), ratio = other / Self.median(ours.map(\.seconds))
+        let range = String(format: "%.2f to %.2f", theirs.min()!, theirs.max()!)
+        say(String(format: "    polars %@: %.2f s (%@) with %@: we are %.1f times as fast", form, other, range, MemorySize.text(peak), ratio))
     }
 
     /// Both must have settled the same.
-    private func check(_ ours: ChildProcess, _ theirs: [Double]?) throws {
-        guard let theirs, let summary = ours.summary["summary"] as? [String: Any], let counts = ours.summary["counts"] as? [String: Any] else { return }
+    private func check(_ ours: ChildProcess, _ theirs: [Double]) throws {
+        guard let summary = ours.summary["summary"] as? [String: Any], let counts = ours.summary["counts"] as? [String: Any] else { return }
         let threshold = (summary["thresholds"] as? [Double])?.first ?? .nan, kept = (counts["kept_tokens"] as? NSNumber)?.doubleValue ?? .nan
         guard abs(threshold - theirs[1]) <= 1e-6, kept == theirs[2] else {
             throw ChildProcess.Failure(description: "the threshold is \(threshold) with \(kept) tokens kept, polars' \(theirs[1]) with \(theirs[2])")

@@ -17,6 +17,17 @@ static inline void crux_keep_freed_memory(void) {
 #endif
 }
 
+// Begins to write a stretch of a file to disk and does not wait for it: a sync at the end then has less left to do. Nothing where the
+// kernel has no such call. (glibc's header hides it, and its flag 2, SYNC_FILE_RANGE_WRITE.)
+#if defined(__GLIBC__) && defined(__LP64__)
+extern int sync_file_range(int descriptor, long start, long count, unsigned int flags);
+#endif
+static inline void crux_start_writing_back(int descriptor, long start, long count) {
+#if defined(__GLIBC__) && defined(__LP64__)
+    sync_file_range(descriptor, start, count, 2);
+#endif
+}
+
 // A file in a folder that never has a name there; -1 where the file system can't. (The flag is the kernel's own: headers hide it.)
 static inline int crux_open_unnamed(const char *folder) {
 #if defined(__linux__)

@@ -44,10 +44,13 @@ package struct TokenCredit: Sendable {
     package var returns: [Double]?
     /// Rollouts that an objective sees together carry the same number.
     package var pair: Int?
-    /// Aggregation weights without the entropy mask, for the KL term.
-    package var unmaskedWeights: [Double] = []
+    /// The aggregation weight of each token without the entropy mask, for the KL term.
+    package var unmaskedWeight = 0.0
     /// How far trainer and sampler are apart, where both are known.
     package var staleness: Staleness?
+
+    /// [L]
+    package var unmaskedWeights: [Double] { spread(unmaskedWeight, mask) }
 }
 
 /// Credit for a whole dump: kept rollouts in dump order, dropped ones with their reason.

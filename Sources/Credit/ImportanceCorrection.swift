@@ -66,7 +66,7 @@ package struct Staleness: Equatable, Sendable {
     package init() {}
 
     package mutating func add(trainer: [Float], sampler: [Float], mask: [Bool]) {
-        if trainer == sampler { return addEqual(mask.count { $0 }) }
+        if areEqual(trainer, sampler) { return addEqual(mask.count { $0 }) }
         for t in mask.indices where mask[t] {
             let d = Double(trainer[t]) - Double(sampler[t]), ratio = exp(min(max(d, -20), 20))
             tokens += 1
@@ -100,4 +100,12 @@ package struct Staleness: Equatable, Sendable {
     package var kl: Double { divergence / count }
     /// (Σw)² / (n Σw²): 1 where nothing differs.
     package var effectiveShare: Double { squares == 0 ? 1 : ratios * ratios / (count * squares) }
+}
+
+/// Without a branch, so that many are done at a time; arrays of one length.
+private func areEqual(_ a: [Float], _ b: [Float]) -> Bool {
+    guard a.count == b.count else { return false }
+    var odd: UInt32 = 0
+    a.withUnsafeBufferPointer { a in b.withUnsafeBufferPointer { b in for t in 0..<a.count { odd |= a[t] == b[t] ? 0 : 1 } } }
+    return odd == 0
 }

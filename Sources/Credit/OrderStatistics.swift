@@ -3,6 +3,8 @@ package struct OrderStatistic: Equatable, Sendable {
     package var value: Float
     package var below: Int
     package var equal: Int
+
+    package init(value: Float, below: Int, equal: Int) { (self.value, self.below, self.equal) = (value, below, equal) }
 }
 
 /// The ranks, from 0, that a quantile lies between, and the quantile itself by linear interpolation (torch's and NumPy's default).
@@ -36,8 +38,9 @@ func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic] {
     // As many counters as values: more would cost more than they save.
     var radix = RadixSelection([Population(count: values.count, ranks: ranks)], mostCounters: min(1 << 18, values.count))
     while !radix.isDone {
-        radix.add(values, to: 0)
-        radix.endRound()
+        let counters = radix.round.counters()
+        values.withUnsafeBufferPointer { counters.add($0, to: 0) }
+        radix.endRound(counters)
     }
     return radix.statistics[0]
 }
@@ -52,9 +55,23 @@ private func sorted(_ values: [Float], _ ranks: [Int]) -> [OrderStatistic] {
     }
 }
 
+/// Unsigned integers in the order of the floats.
+private enum FloatOrder {
+    /// Of a float's bits; those of -0 are to have been made those of 0 before.
+    static func key(_ bits: UInt32) -> UInt32 { bits ^ (UInt32(bitPattern: Int32(bitPattern: bits) >> 31) | 0x8000_0000) }
+
+    /// Adding 0 makes -0 what it equals.
+    static func key(_ value: Float) -> UInt32 { key((value + 0).bitPattern) }
+
+    /// The other way.
+    static func bits(_ key: UInt32) -> UInt32 { key >> 31 == 1 ? key ^ 0x8000_0000 : ~key }
+
+    static func value(_ key: UInt32) -> Float { Float(bitPattern: bits(key)) }
+}
+
 /// Exact order statistics of any number of populations of any size, by counting: each round goes through all values once and
 /// fixes the next leading bits of every wanted one, as many as the counters have room for. Counts don't depend on the order of
-/// the values, so nor does the result.
+/// the values or on who counts them, so nor does the result.
 struct RadixSelection {
     /// A wanted rank on its way: its leading bits so far, its rank among the values that share them, and how many lie below those.
     private struct Target {
@@ -67,27 +84,22 @@ struct RadixSelection {
     }
 
     private var targets: [Target]
-    /// Distinct prefixes, those of a population side by side.
-    private var prefixes: [UInt32] = []
-    private var cells: [Range<Int>]
-    private var counters: [Int] = []
-    /// By leading bits the cell that counts them, or -1; where there is one population and few leading bits.
-    private var lookup: [Int16] = []
-    private var doneBits = 0
-    private var width = 0
+    private let populations: Int
     private let mostCounters: Int
+    private(set) var round: RadixRound
 
     init(_ populations: [Population], mostCounters: Int) {
         self.mostCounters = mostCounters
+        self.populations = populations.count
         targets = populations.enumerated().flatMap { number, population in population.ranks.map { Target(population: number, rank: $0) } }
-        cells = populations.map { _ in 0..<0 }
-        beginRound()
+        round = RadixRound(doneBits: 0, cells: [], prefixes: [], mostCounters: mostCounters)
+        beginRound(doneBits: 0)
     }
 
-    var isDone: Bool { doneBits == 32 }
+    var isDone: Bool { round.doneBits == 32 }
 
-    private mutating func beginRound() {
-        prefixes = []
+    private mutating func beginRound(doneBits: Int) {
+        var prefixes: [UInt32] = [], cells = [Range<Int>](repeating: 0..<0, count: populations)
         for index in targets.indices {
             let isFirst = index == 0 || targets[index - 1].population != targets[index].population
             if isFirst || targets[index - 1].prefix != targets[index].prefix { prefixes.append(targets[index].prefix) }
@@ -95,59 +107,13 @@ struct RadixSelection {
             let population = targets[index].population
             cells[population] = (isFirst ? prefixes.count - 1 : cells[population].lowerBound)..<prefixes.count
         }
-        let room = max(2, mostCounters / max(1, prefixes.count))
-        width = min(16, 32 - doneBits, Int.bitWidth - 1 - room.leadingZeroBitCount)
-        counters = [Int](repeating: 0, count: prefixes.count << width)
-        lookup = []
-        guard cells.count == 1, doneBits > 0, doneBits <= 16 else { return }
-        lookup = [Int16](repeating: -1, count: 1 << doneBits)
-        for (cell, prefix) in prefixes.enumerated() { lookup[Int(prefix)] = Int16(cell) }
+        round = RadixRound(doneBits: doneBits, cells: cells, prefixes: prefixes, mostCounters: mostCounters)
     }
 
-    /// Values of one population; once each in every round, in any order.
-    mutating func add(_ values: [Float], to population: Int) {
-        guard lookup.isEmpty else { return lookUp(values) }
-        for cell in cells[population] { doneBits == 0 ? countAll(values, cell) : count(values, cell) }
-    }
-
-    private mutating func lookUp(_ values: [Float]) {
-        let above = UInt32(32 - doneBits), shift = UInt32(32 - doneBits - width), low = UInt32(1) << UInt32(width) - 1
-        counters.withUnsafeMutableBufferPointer { counters in
-            lookup.withUnsafeBufferPointer { lookup in
-                values.withUnsafeBufferPointer { values in
-                    for value in values {
-                        let key = Self.key(value), cell = lookup[Int(key >> above)]
-                        if cell >= 0 { counters[Int(cell) << width + Int(key >> shift & low)] += 1 }
-                    }
-                }
-            }
-        }
-    }
-
-    private mutating func countAll(_ values: [Float], _ cell: Int) {
-        let shift = UInt32(32 - width)
-        counters.withUnsafeMutableBufferPointer { counters in
-            let counters = counters.baseAddress! + cell << width
-            values.withUnsafeBufferPointer { for value in $0 { counters[Int(Self.key(value) >> shift)] += 1 } }
-        }
-    }
-
-    private mutating func count(_ values: [Float], _ cell: Int) {
-        let prefix = prefixes[cell], above = UInt32(32 - doneBits), shift = UInt32(32 - doneBits - width), low = UInt32(1) << UInt32(width) - 1
-        counters.withUnsafeMutableBufferPointer { counters in
-            let counters = counters.baseAddress! + cell << width
-            values.withUnsafeBufferPointer { values in
-                for value in values {
-                    let key = Self.key(value)
-                    if key >> above == prefix { counters[Int(key >> shift & low)] += 1 }
-                }
-            }
-        }
-    }
-
-    mutating func endRound() {
+    /// `counters`: of all values, whoever counted them.
+    mutating func endRound(_ counters: RadixCounters) {
         for index in targets.indices {
-            let counts = counters[targets[index].cell << width..<(targets[index].cell + 1) << width]
+            let counts = counters.counts(of: targets[index].cell)
             var bin = 0, left = targets[index].rank
             for count in counts {
                 if left < count { break }
@@ -156,80 +122,253 @@ struct RadixSelection {
             }
             targets[index].below += targets[index].rank - left
             targets[index].rank = left
-            targets[index].equal = counts[counts.startIndex + bin]
-            targets[index].prefix = targets[index].prefix << UInt32(width) | UInt32(bin)
+            targets[index].equal = counts[bin]
+            targets[index].prefix = targets[index].prefix << UInt32(round.width) | UInt32(bin)
         }
-        doneBits += width
-        if !isDone { beginRound() } else { counters = [] }
+        beginRound(doneBits: round.doneBits + round.width)
     }
 
     /// By population, in the order of the ranks.
     var statistics: [[OrderStatistic]] {
-        var found = cells.map { _ in [OrderStatistic]() }
-        for target in targets { found[target.population].append(OrderStatistic(value: Self.value(target.prefix), below: target.below, equal: target.equal)) }
+        var found = [[OrderStatistic]](repeating: [], count: populations)
+        for target in targets { found[target.population].append(OrderStatistic(value: FloatOrder.value(target.prefix), below: target.below, equal: target.equal)) }
         return found
     }
-
-    /// Unsigned integers in the order of the floats. Adding 0 makes -0 what it equals.
-    private static func key(_ value: Float) -> UInt32 {
-        let bits = (value + 0).bitPattern
-        return bits ^ (UInt32(bitPattern: Int32(bitPattern: bits) >> 31) | 0x8000_0000)
-    }
-
-    private static func value(_ key: UInt32) -> Float { Float(bitPattern: key >> 31 == 1 ? key ^ 0x8000_0000 : ~key) }
 }
 
-/// Order statistics of populations whose values stream by, each in one piece or in several: a population that is complete
-/// before too many others have begun is settled at once, in one pass; where too much would have to wait, all are counted.
+/// What a round of counting looks for: values that share their leading bits with a wanted one, by the bits that follow.
+struct RadixRound: Sendable {
+    let doneBits: Int
+    let width: Int
+    /// Distinct prefixes, those of a population side by side.
+    fileprivate let prefixes: [UInt32]
+    fileprivate let cells: [Range<Int>]
+    /// By a float's own leading bits the cell that counts them, or -1; where there is one population and few leading bits.
+    fileprivate var lookup: [Int16] = []
+
+    init(doneBits: Int, cells: [Range<Int>], prefixes: [UInt32], mostCounters: Int) {
+        (self.doneBits, self.cells, self.prefixes) = (doneBits, cells, prefixes)
+        let room = max(2, mostCounters / max(1, prefixes.count))
+        width = min(16, 32 - doneBits, Int.bitWidth - 1 - room.leadingZeroBitCount)
+        guard cells.count == 1, doneBits > 0, doneBits <= 16 else { return }
+        lookup = [Int16](repeating: -1, count: 1 << doneBits)
+        for (cell, prefix) in prefixes.enumerated() { lookup[Int(FloatOrder.bits(prefix << above) >> above)] = Int16(cell) }
+    }
+
+    /// All at 0; one for each thread.
+    func counters() -> RadixCounters { RadixCounters(self) }
+
+    fileprivate var shift: UInt32 { UInt32(32 - doneBits - width) }
+    fileprivate var above: UInt32 { UInt32(32 - doneBits) }
+    fileprivate var low: UInt32 { UInt32(1) << UInt32(width) - 1 }
+}
+
+/// Counts of one round, by cell and digit. For one thread at a time.
+final class RadixCounters: @unchecked Sendable {
+    private let round: RadixRound
+    private var counts: [Int]
+    /// Of the first round of one population, by the floats' own leading bits and twice: equal values one after the other would
+    /// wait for each other's counts.
+    private var ownBits: [Int] = []
+
+    fileprivate init(_ round: RadixRound) {
+        self.round = round
+        counts = [Int](repeating: 0, count: round.prefixes.count << round.width)
+        if round.doneBits == 0, round.cells.count == 1 { ownBits = [Int](repeating: 0, count: 2 << round.width) }
+    }
+
+    /// Values of one population; once each in every round, in any order.
+    func add(_ values: UnsafeBufferPointer<Float>, to population: Int) {
+        if !ownBits.isEmpty { return countOwnBits(values) }
+        guard round.lookup.isEmpty else { return lookUp(values) }
+        for cell in round.cells[population] { round.doneBits == 0 ? countAll(values, cell) : count(values, cell) }
+    }
+
+    private func countOwnBits(_ values: UnsafeBufferPointer<Float>) {
+        let shift = round.shift, half = 1 << round.width
+        ownBits.withUnsafeMutableBufferPointer { counters in
+            let even = counters.baseAddress!, odd = even + half
+            for pair in 0..<values.count / 2 {
+                even[Int((values[2 * pair] + 0).bitPattern >> shift)] &+= 1
+                odd[Int((values[2 * pair + 1] + 0).bitPattern >> shift)] &+= 1
+            }
+            if values.count % 2 == 1 { even[Int((values[values.count - 1] + 0).bitPattern >> shift)] &+= 1 }
+        }
+    }
+
+    /// Few values share a wanted prefix, and which do is hard to foresee: they are gathered first, without a branch.
+    private func lookUp(_ values: UnsafeBufferPointer<Float>) {
+        let above = round.above
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: values.count + 1) { found in
+            var count = 0
+            round.lookup.withUnsafeBufferPointer { lookup in
+                for value in values {
+                    let bits = (value + 0).bitPattern
+                    found[count] = bits
+                    count += lookup[Int(bits >> above)] >= 0 ? 1 : 0
+                }
+            }
+            countFound(found[..<count])
+        }
+    }
+
+    /// By a float's own bits.
+    private func countFound(_ found: Slice<UnsafeMutableBufferPointer<UInt32>>) {
+        let above = round.above, shift = round.shift, low = round.low, width = round.width
+        for bits in found { counts[Int(round.lookup[Int(bits >> above)]) << width + Int(FloatOrder.key(bits) >> shift & low)] &+= 1 }
+    }
+
+    private func countAll(_ values: UnsafeBufferPointer<Float>, _ cell: Int) {
+        let shift = round.shift, width = round.width
+        counts.withUnsafeMutableBufferPointer { counters in
+            let counters = counters.baseAddress! + cell << width
+            for value in values { counters[Int(FloatOrder.key(value) >> shift)] &+= 1 }
+        }
+    }
+
+    private func count(_ values: UnsafeBufferPointer<Float>, _ cell: Int) {
+        let prefix = round.prefixes[cell], above = round.above, shift = round.shift, low = round.low, width = round.width
+        counts.withUnsafeMutableBufferPointer { counters in
+            let counters = counters.baseAddress! + cell << width
+            for value in values {
+                let key = FloatOrder.key(value)
+                if key >> above == prefix { counters[Int(key >> shift & low)] &+= 1 }
+            }
+        }
+    }
+
+    /// What another thread counted in the same round.
+    func add(_ other: RadixCounters) {
+        for index in counts.indices { counts[index] += other.counts[index] }
+        for index in ownBits.indices { ownBits[index] += other.ownBits[index] }
+    }
+
+    /// By digit.
+    fileprivate func counts(of cell: Int) -> [Int] {
+        guard !ownBits.isEmpty else { return Array(counts[cell << round.width..<(cell + 1) << round.width]) }
+        var counts = [Int](repeating: 0, count: 1 << round.width)
+        for index in ownBits.indices {
+            let bits = UInt32(index & (1 << round.width - 1)) << round.shift
+            counts[Int(FloatOrder.key(bits) >> round.shift)] += ownBits[index]
+        }
+        return counts
+    }
+}
+
+/// Values that stream by as often as they are asked for, in pieces: each row's at its trainable tokens.
+package protocol ValueStream: Sendable {
+    /// Rows by their number, those of a piece in one stretch.
+    var pieces: [Range<Int>] { get }
+    /// On any thread, in the order of the rows. Numbers last for the call alone.
+    func forEachRow(of piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
+    /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
+    func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
+}
+
+/// Order statistics of populations whose values stream by: a population that lies in one piece, or is complete before too many
+/// others have begun, is settled at once, in one pass; where too much would have to wait, all are counted.
 package struct StreamedSelection {
-    private let pieces: [(population: Int32, count: Int32)]
+    private let rows: [(population: Int32, count: Int32)]
     private let populations: [Population]
     private let mostWaiting: Int
     private let mostCounters: Int
 
-    /// `pieces`: population and count of each, in the order in which they stream by. `mostWaiting`: values that may wait for their population
-    /// to be complete (64 MB of them). `mostCounters`: 32 MB.
-    package init(pieces: [(population: Int32, count: Int32)], populations: [Population], mostWaiting: Int = 1 << 24, mostCounters: Int = 1 << 22) {
-        (self.pieces, self.populations, self.mostWaiting, self.mostCounters) = (pieces, populations, mostWaiting, mostCounters)
+    /// `rows`: population and count of each row's values. `mostWaiting`: values that may wait for their population to be complete (64 MB of
+    /// them). `mostCounters`: 16 MB for each thread.
+    package init(rows: [(population: Int32, count: Int32)], populations: [Population], mostWaiting: Int = 1 << 24, mostCounters: Int = 1 << 21) {
+        (self.rows, self.populations, self.mostWaiting, self.mostCounters) = (rows, populations, mostWaiting, mostCounters)
     }
 
-    /// `pass` streams all pieces by, once.
-    package func run(_ pass: ((_ piece: Int, _ values: [Float]) -> Void) throws -> Void) throws -> [[OrderStatistic]] {
-        guard peakWaiting > mostWaiting else { return try waiting(pass) }
+    package func run(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
+        let extents = extents(stream.pieces)
+        return try isWorthCounting || peakWaiting(extents, stream.pieces) > mostWaiting ? count(stream) : wait(extents, stream)
+    }
+
+    /// Few populations and many values: two rounds, on all threads, with less memory than the values.
+    private var isWorthCounting: Bool { populations.count << 16 <= min(mostCounters, populations.reduce(0) { $0 + $1.count }) }
+
+    private func count(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
         var radix = RadixSelection(populations, mostCounters: mostCounters)
-        while !radix.isDone {
-            try pass { piece, values in radix.add(values, to: Int(pieces[piece].population)) }
-            radix.endRound()
-        }
+        while !radix.isDone { radix.endRound(try counters(radix.round, stream)) }
         return radix.statistics
     }
 
-    private var lastPiece: [Int] {
-        var last = [Int](repeating: -1, count: populations.count)
-        for (index, piece) in pieces.enumerated() { last[Int(piece.population)] = index }
-        return last
+    private func counters(_ round: RadixRound, _ stream: some ValueStream) throws -> RadixCounters {
+        let tables = IdlePool<RadixCounters>()
+        try stream.inOrder(stream.pieces.count) { piece in
+            let counters = tables.take() ?? round.counters()
+            try stream.forEachRow(of: piece) { row, values in counters.add(values, to: Int(rows[row].population)) }
+            tables.give(counters)
+        } _: { _, _ in
+        }
+        let total = tables.take() ?? round.counters()
+        while let counters = tables.take() { total.add(counters) }
+        return total
     }
 
-    private var peakWaiting: Int {
-        let last = lastPiece
-        var waiting = 0, peak = 0
-        for (index, piece) in pieces.enumerated() {
-            waiting += Int(piece.count)
+    // MARK: waiting
+
+    /// First and last piece of each population.
+    private func extents(_ pieces: [Range<Int>]) -> [(first: Int, last: Int)] {
+        var extents = [(first: Int, last: Int)](repeating: (-1, -1), count: populations.count)
+        for (piece, range) in pieces.enumerated() {
+            for row in range {
+                let population = Int(rows[row].population)
+                extents[population] = (extents[population].first < 0 ? piece : extents[population].first, piece)
+            }
+        }
+        return extents
+    }
+
+    private func peakWaiting(_ extents: [(first: Int, last: Int)], _ pieces: [Range<Int>]) -> Int {
+        var comes = [Int](repeating: 0, count: pieces.count), goes = comes, waiting = 0, peak = 0
+        for (population, extent) in zip(populations, extents) where extent.first < extent.last {
+            comes[extent.first] += population.count
+            goes[extent.last] += population.count
+        }
+        for piece in pieces.indices {
+            waiting += comes[piece]
             peak = max(peak, waiting)
-            if last[Int(piece.population)] == index { waiting -= populations[Int(piece.population)].count }
+            waiting -= goes[piece]
         }
         return peak
     }
 
-    private func waiting(_ pass: ((Int, [Float]) -> Void) throws -> Void) throws -> [[OrderStatistic]] {
-        let last = lastPiece
+    private func wait(_ extents: [(first: Int, last: Int)], _ stream: some ValueStream) throws -> [[OrderStatistic]] {
         var open: [Int: [Float]] = [:], found = populations.map { _ in [OrderStatistic]() }
-        try pass { index, values in
-            let population = Int(pieces[index].population)
-            open[population, default: []] += values
-            guard last[population] == index, let all = open.removeValue(forKey: population) else { return }
-            found[population] = orderStatistics(all, ranks: populations[population].ranks)
+        try stream.inOrder(stream.pieces.count) { piece in
+            try values(of: piece, stream).map { population, values in
+                extents[population].first == extents[population].last ? Part(population, settled: settle(values, population)) : Part(population, waiting: values)
+            }
+        } _: { piece, parts in
+            for part in parts {
+                guard part.settled.isEmpty else { found[part.population] = part.settled; continue }
+                open[part.population, default: []] += part.waiting
+                guard extents[part.population].last == piece, let all = open.removeValue(forKey: part.population) else { continue }
+                found[part.population] = settle(all, part.population)
+            }
         }
         return found
+    }
+
+    /// What a piece has of a population: its statistics where that is all there is, values otherwise.
+    private struct Part: Sendable {
+        let population: Int
+        var settled: [OrderStatistic] = []
+        var waiting: [Float] = []
+
+        init(_ population: Int, settled: [OrderStatistic]) { (self.population, self.settled) = (population, settled) }
+        init(_ population: Int, waiting: [Float]) { (self.population, self.waiting) = (population, waiting) }
+    }
+
+    /// By population.
+    private func values(of piece: Int, _ stream: some ValueStream) throws -> [Int: [Float]] {
+        var values: [Int: [Float]] = [:]
+        try stream.forEachRow(of: piece) { row, part in values[Int(rows[row].population), default: []] += part }
+        return values
+    }
+
+    private func settle(_ values: [Float], _ population: Int) -> [OrderStatistic] {
+        values.isEmpty ? [] : orderStatistics(values, ranks: populations[population].ranks)
     }
 }

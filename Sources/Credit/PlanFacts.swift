@@ -15,6 +15,12 @@ package struct PlanFacts: Sendable {
         package var reward: Double
         package var score: Double
 
+        /// Of a row whose tokens have no rewards of their own.
+        package init(length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge) {
+            (self.length, self.trainable, self.isTruncated, self.correct) = (Int32(length), Int32(trainable), isTruncated, correct)
+            (self.reward, score, self.entropy, group) = (reward, reward, entropy, -1)
+        }
+
         /// `reward`: shaped. The group is numbered where the row is added.
         package init(_ input: CreditInput, reward: Double, entropy: EntropyKnowledge) {
             (length, trainable, isTruncated, correct) = (Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct)
@@ -85,6 +91,11 @@ package struct Groups: Sendable {
 package protocol TokenSource: Sendable {
     /// These rows, with masks and the columns that are asked for; others may be missing.
     func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput]
+    /// Numbers of these rows at their trainable tokens, for passes that look at every token and keep little: `body` gets, row by row, those
+    /// of each column, which last for the call alone. A bound that a row doesn't have is its entropy; none where it has neither.
+    func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws
+    /// Whether two rows, one after the other, are had at the price of one: work is best shared out where they are not.
+    func areTogether(_ row: Int32, _ next: Int32) -> Bool
     /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
     func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
 }
@@ -97,7 +108,34 @@ package struct InMemoryTokens: TokenSource {
 
     package func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) -> [CreditInput] { rows.map { inputs[Int($0)] } }
 
+    package func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (Int, [UnsafeBufferPointer<Float>]) throws -> Void) rethrows {
+        for (place, row) in rows.enumerated() {
+            let input = inputs[Int(row)], values = columns.map { maskedIn(input.columns[$0] ?? input.entropy, input.mask) }
+            try withPointers(values) { try body(place, $0) }
+        }
+    }
+
+    package func areTogether(_ row: Int32, _ next: Int32) -> Bool { true }
+
     package func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
         for index in 0..<count { try consume(index, produce(index)) }
+    }
+}
+
+/// A row's numbers at its trainable tokens; empty where it has none.
+private func maskedIn(_ values: [Float], _ mask: [Bool]) -> [Float] {
+    guard !values.isEmpty else { return [] }
+    precondition(values.count == mask.count, "a row's columns have one length")
+    return mask.indices.filter { mask[$0] }.map { values[$0] }
+}
+
+private func withPointers(_ arrays: [[Float]], _ body: ([UnsafeBufferPointer<Float>]) throws -> Void) rethrows {
+    try arrays.flatMap { $0 }.withUnsafeBufferPointer { all in
+        var start = 0
+        try body(
+            arrays.map { array in
+                defer { start += array.count }
+                return UnsafeBufferPointer(rebasing: all[start..<start + array.count])
+            })
     }
 }

@@ -44,7 +44,7 @@ package struct SettledPlan: Sendable {
         if let shaping = policy.shaping { shape(&result.advantages, shaping, input) }
         if let mask { result.entropyMask = mask.marks(position, input) }
         result.weights = spread(weight.masked, result.entropyMask)
-        result.unmaskedWeights = spread(weight.unmasked, input.mask)
+        result.unmaskedWeight = weight.unmasked
         correct(&result, input)
         return result
     }
@@ -92,11 +92,6 @@ struct SettledMask: Sendable {
         var selector = selector(position)
         return selector.marks(input.entropy, input.mask)
     }
-
-    func count(_ position: Int, _ input: CreditInput) -> Int {
-        var selector = selector(position)
-        return selector.count(input.entropy, input.mask)
-    }
 }
 
 /// Settles what follows once rows and their advantages stand: mask and weights. Tokens are gone through in passes, a piece at
@@ -111,13 +106,13 @@ struct Settlement {
     var advantages: any KeptAdvantages
     var whitening: Whitening?
     var warnings: [String]
-    private let pieces: [Range<Int>]
+    private let tokens: KeptTokens
     private var kept: [KeptRow] { selection.kept }
 
     init(policy: CreditPolicy, facts: PlanFacts, groupNames: [String], selection: Selection, source: any TokenSource, seed: UInt64) {
         (self.policy, self.facts, self.groupNames, self.selection, self.source, self.seed) = (policy, facts, groupNames, selection, source, seed)
         warnings = selection.warnings
-        pieces = Credit.pieces(of: selection.kept, facts)
+        tokens = KeptTokens(selection.kept, facts, source)
         advantages =
             policy.advantage.readsTokens && policy.pairs == nil
             ? TokenAdvantages(estimator: policy.advantage, selection: selection, facts: facts, groups: facts.groups, source: source)
@@ -196,20 +191,8 @@ struct Settlement {
     }
 
     private func statistics(_ column: TokenColumn, _ scopes: Scopes, _ populations: [Population]) throws -> [[OrderStatistic]] {
-        let stream = kept.indices.map { (population: scopes.numbers[$0], count: fact($0).entropy == .none ? 0 : fact($0).trainable) }
-        return try StreamedSelection(pieces: stream, populations: populations).run { see in
-            try forEachRow(reading: [.entropy, column]) { maskedIn($1.values(column), $1.mask) } _: { see($0, $1) }
-        }
-    }
-
-    /// Goes through the kept rows once, in order.
-    private func forEachRow<Value: Sendable>(
-        reading columns: Set<TokenColumn>, _ read: @Sendable (_ position: Int, CreditInput) -> Value, _ see: (_ position: Int, Value) -> Void
-    ) throws {
-        try source.inOrder(pieces.count) { index in
-            let inputs = try source.inputs(of: kept[pieces[index]].map(\.row)[...], reading: columns)
-            return zip(pieces[index], inputs).map { read($0, $1) }
-        } _: { index, values in for (position, value) in zip(pieces[index], values) { see(position, value) } }
+        let rows = kept.indices.map { (population: scopes.numbers[$0], count: fact($0).entropy == .none ? 0 : fact($0).trainable) }
+        return try StreamedSelection(rows: rows, populations: populations).run(tokens.column(column))
     }
 
     // MARK: mask
@@ -242,16 +225,22 @@ struct Settlement {
 
     /// Tokens that the mask keeps, by row; and, where marks depend on earlier rows, how each row finds its selector.
     private func count(_ mask: EntropyMask, _ settled: inout SettledMask, _ keptTokens: inout [Int32]) throws {
-        let columns: Set<TokenColumn> = mask.selection.type.readsEntropy ? [.entropy] : []
-        guard settled.selectors.contains(where: \.remembers) else {
-            let fixed = settled
-            return try forEachRow(reading: columns) { position, input in Int32(fixed.count(position, input)) } _: { keptTokens[$0] = $1 }
-        }
         var running = settled.selectors, standing: [any TokenSelector] = []
-        try forEachRow(reading: columns) { $1 } _: { position, input in
+        let remembers = running.contains(where: \.remembers)
+        func take(_ position: Int, _ census: TokenCensus) {
             let scope = Int(settled.scopes[position])
-            standing.append(running[scope])
-            keptTokens[position] = Int32(running[scope].count(input.entropy, input.mask))
+            if remembers { standing.append(running[scope]) }
+            keptTokens[position] = Int32(running[scope].count(census))
+        }
+        if mask.selection.type.readsEntropy {
+            let selectors = settled.selectors, scopes = settled.scopes
+            try tokens.forEachRow(reading: [.entropy]) {
+                selectors[Int(scopes[$0])].census($1[0])
+            } _: {
+                take($0, $1)
+            }
+        } else {
+            for position in kept.indices { take(position, TokenCensus(tokens: Int(fact(position).trainable))) }
         }
         settled.standing = standing
     }
@@ -263,10 +252,12 @@ struct Settlement {
             selectors(mask, scopes, try statistics(column, scopes, populations)).map { $0.threshold ?? 0 }
         }
         var total = 0
-        try forEachRow(reading: [.entropy, .entropyLow, .entropyHigh]) { position, input in
-            let scope = Int(scopes.numbers[position]), low = input.values(.entropyLow), high = input.values(.entropyHigh)
-            return input.mask.indices.count { input.mask[$0] && !type.isDecided(low: low[$0], high: high[$0], lowCut: cuts[0][scope], highCut: cuts[1][scope]) }
-        } _: { total += $1 }
+        try tokens.forEachRow(reading: [.entropyLow, .entropyHigh]) { position, bounds in
+            let scope = Int(scopes.numbers[position]), (low, high) = (bounds[0], bounds[1])
+            return low.indices.count { !type.isDecided(low: low[$0], high: high[$0], lowCut: cuts[0][scope], highCut: cuts[1][scope]) }
+        } _: {
+            total += $1
+        }
         return total
     }
 
@@ -292,28 +283,8 @@ private struct NothingToMark: TokenSelector {
     var threshold: Double? { nil }
     var remembers: Bool { false }
     func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] { mask.map { _ in false } }
-}
-
-extension CreditInput {
-    /// A column of entropies or their bounds. What is known exactly is its own bound; zeros where nothing is known: only a
-    /// selection that doesn't read them gets so far.
-    func values(_ column: TokenColumn) -> [Float] { columns[column] ?? entropy }
-}
-
-/// A row's numbers at its trainable tokens; empty where it has none.
-private func maskedIn(_ values: [Float], _ mask: [Bool]) -> [Float] {
-    guard !values.isEmpty else { return [] }
-    precondition(values.count == mask.count, "a row's columns have one length")
-    return [Float](unsafeUninitializedCapacity: mask.count) { target, count in
-        values.withUnsafeBufferPointer { values in
-            mask.withUnsafeBufferPointer { mask in
-                for t in 0..<mask.count {
-                    target[count] = values[t]
-                    count += mask[t] ? 1 : 0
-                }
-            }
-        }
-    }
+    func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus { TokenCensus(tokens: entropy.count) }
+    func count(_ row: TokenCensus) -> Int { 0 }
 }
 
 /// The second plan of an expansion: which of its credited rows are kept, and with what in place of the rows' own.

@@ -23,12 +23,20 @@ package protocol TokenSelector: Sendable {
     var remembers: Bool { get }
     /// Marks of a row's tokens; false outside `mask`.
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool]
-    /// How many they are.
-    mutating func count(_ entropy: [Float], _ mask: [Bool]) -> Int
+    /// What it must know of a row to say how many of its tokens it marks, whatever the rows before it are. `entropy`: of trainable tokens.
+    func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus
+    /// How many tokens of a row it marks; rows in their order.
+    mutating func count(_ row: TokenCensus) -> Int
 }
 
-extension TokenSelector {
-    package mutating func count(_ entropy: [Float], _ mask: [Bool]) -> Int { marks(entropy, mask).count { $0 } }
+/// A row as a selector sees it that only counts.
+package struct TokenCensus: Sendable {
+    /// Trainable ones.
+    var tokens: Int
+    /// Kept whatever the rows before are.
+    var kept = 0
+    /// Kept as long as the scope's share lasts.
+    var ties = 0
 }
 
 package enum TokenSelectionRegistry {
@@ -136,21 +144,18 @@ private struct Cut: TokenSelector {
         return marks
     }
 
-    func count(_ entropy: [Float], _ mask: [Bool]) -> Int {
-        precondition(entropy.count == mask.count, "a row's columns have one length")
+    func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus {
         // A local copy of the bounds, and 32-bit sums of 0 and 1: what a compiler makes vectors of.
         let (lowest, highest) = (lowest, highest)
         var count: UInt32 = 0
-        entropy.withUnsafeBufferPointer { entropy in
-            mask.withUnsafeBytes { mask in
-                for t in 0..<entropy.count {
-                    let within: UInt32 = entropy[t] >= lowest ? 1 : 0, below: UInt32 = entropy[t] <= highest ? 1 : 0
-                    count &+= within & below & UInt32(mask[t])
-                }
-            }
+        for value in entropy {
+            let within: UInt32 = value >= lowest ? 1 : 0, below: UInt32 = value <= highest ? 1 : 0
+            count &+= within & below
         }
-        return Int(count)
+        return TokenCensus(tokens: entropy.count, kept: Int(count))
     }
+
+    func count(_ row: TokenCensus) -> Int { row.kept }
 }
 
 /// Everything beyond a value, and of what equals it the first few.
@@ -166,6 +171,22 @@ private struct CountedTies: TokenSelector {
         var marks = mask
         for t in mask.indices where mask[t] { marks[t] = keeps(entropy[t]) }
         return marks
+    }
+
+    func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus {
+        let (value, keepsAbove) = (value, keepsAbove)
+        var equal: UInt32 = 0, above: UInt32 = 0
+        for entropy in entropy {
+            equal &+= entropy == value ? 1 : 0
+            above &+= entropy > value ? 1 : 0
+        }
+        return TokenCensus(tokens: entropy.count, kept: keepsAbove ? Int(above) : entropy.count - Int(above &+ equal), ties: Int(equal))
+    }
+
+    mutating func count(_ row: TokenCensus) -> Int {
+        let kept = row.kept + min(max(0, ties), row.ties)
+        ties -= row.ties
+        return kept
     }
 
     private mutating func keeps(_ entropy: Float) -> Bool {
@@ -186,11 +207,18 @@ private struct Drawn: TokenSelector {
 
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
         var marks = mask
-        for t in mask.indices where mask[t] {
-            marks[t] = Double(left) > random.uniform() * Double(unseen)
-            left -= marks[t] ? 1 : 0
-            unseen -= 1
-        }
+        for t in mask.indices where mask[t] { marks[t] = draw() }
         return marks
+    }
+
+    func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus { TokenCensus(tokens: entropy.count) }
+
+    mutating func count(_ row: TokenCensus) -> Int { (0..<row.tokens).count { _ in draw() } }
+
+    private mutating func draw() -> Bool {
+        let isDrawn = Double(left) > random.uniform() * Double(unseen)
+        left -= isDrawn ? 1 : 0
+        unseen -= 1
+        return isDrawn
     }
 }

@@ -1,3 +1,5 @@
+import Foundation
+
 /// A column of one batch while it is being built: values back to back, lists by their lengths.
 struct ColumnBuilder {
     private(set) var rows = 0
@@ -69,14 +71,18 @@ struct ColumnBuilder {
         bitCount = end
     }
 
-    /// Empties the column for the next batch and keeps its memory.
+    /// Empties the column for the next batch, with room for as much; what was built is somebody else's now.
     mutating func clear() {
         (rows, nulls, childRows, bitCount) = (0, 0, 0, 0)
-        validity.removeAll(keepingCapacity: true)
+        (validity, bytes, bits) = (Self.room(validity), Self.room(bytes), Self.room(bits))
         offsets.removeAll(keepingCapacity: true)
         offsets.append(0)
-        bytes.removeAll(keepingCapacity: true)
-        bits.removeAll(keepingCapacity: true)
+    }
+
+    private static func room(_ filled: [UInt8]) -> [UInt8] {
+        var empty: [UInt8] = []
+        empty.reserveCapacity(filled.count)
+        return empty
     }
 
     /// Field nodes (length, nulls) and buffers in Arrow's pre-order. No bitmap is written where nothing is null.
@@ -107,7 +113,7 @@ struct ColumnData {
 
     func bool(_ row: Int) -> Bool? { isNull(row) ? nil : values.bit(row) }
 
-    private func range(_ row: Int) -> Range<Int> {
+    func range(_ row: Int) -> Range<Int> {
         Int(offsets.load(row, as: Int32.self))..<Int(offsets.load(row + 1, as: Int32.self))
     }
 
@@ -153,7 +159,7 @@ struct ArrowBuffer {
 
     var count: Int { bytes.count }
 
-    private func with<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { withExtendedLifetime(storage) { body(bytes) } }
+    func with<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R { try withExtendedLifetime(storage) { try body(bytes) } }
 
     func bools(_ range: Range<Int>) -> [Bool] {
         with { bytes in
@@ -178,6 +184,11 @@ struct ArrowBuffer {
                 count = range.count
             }
         }
+    }
+
+    func equals(_ range: Range<Int>, _ other: ArrowBuffer, _ otherRange: Range<Int>) -> Bool {
+        guard range.count == otherRange.count, range.count > 0 else { return range.count == otherRange.count }
+        return with { own in other.with { memcmp(own.baseAddress! + range.lowerBound, $0.baseAddress! + otherRange.lowerBound, range.count) == 0 } }
     }
 
     func text(_ range: Range<Int>) -> String { with { String(decoding: $0[range], as: UTF8.self) } }

@@ -74,6 +74,16 @@ package struct ArrowTableReader<Row>: Sendable {
         }
     }
 
+    /// Columns of a batch; nil where the file has none of that name.
+    fileprivate func data(_ index: Int, _ views: [ArrowColumnView]) throws -> [ColumnData?] {
+        let batch = try file.batch(index)
+        return try views.map { view in
+            try columns.first { $0.column.name == view.name }.map {
+                view.isPresenceAlone ? try batch.presence($0.place) : try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable)
+            }
+        }
+    }
+
     fileprivate var emptyRow: Row { table.make() }
 
     fileprivate func validity(_ index: Int, _ name: String) throws -> ColumnData? {
@@ -125,6 +135,103 @@ package final class ArrowRowCursor<Row> {
         (fills, presence) = ([], [:])
         if batch.index >= 0 { reader.file.release(batch.index) }
         batch = (-1, 0..<0)
+    }
+}
+
+/// A column that is to be looked at.
+package struct ArrowColumnView: Hashable, Sendable {
+    package let name: String
+    /// Whether a row has a value there, and nothing else: no value is decoded.
+    package let isPresenceAlone: Bool
+
+    package static func values(_ name: String) -> ArrowColumnView { ArrowColumnView(name: name, isPresenceAlone: false) }
+    package static func presence(_ name: String) -> ArrowColumnView { ArrowColumnView(name: name, isPresenceAlone: true) }
+}
+
+/// Looks at columns of a file where they lie: for what would cost more to make a row of than to do. Holds one batch at a time, whose
+/// pages are given back when it is left. Not for two threads at once.
+package final class ArrowColumnCursor<Row> {
+    private let reader: ArrowTableReader<Row>
+    private let views: [ArrowColumnView]
+    private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
+    private var columns: [ColumnData?] = []
+
+    package init(_ reader: ArrowTableReader<Row>, _ views: [ArrowColumnView]) { (self.reader, self.views) = (reader, views) }
+
+    deinit { leave() }
+
+    /// Whether a row lies in the batch at hand.
+    package func holds(_ row: Int) -> Bool { batch.rows.contains(row) }
+
+    /// Until the next row is asked for.
+    package func row(_ row: Int) throws -> ArrowRowView {
+        try enter(row)
+        return ArrowRowView(columns: columns, place: row - batch.rows.lowerBound)
+    }
+
+    private func enter(_ row: Int) throws {
+        guard !batch.rows.contains(row) else { return }
+        leave()
+        let next = reader.batch(holding: row)
+        columns = try reader.data(next.index, views)
+        batch = next
+    }
+
+    private func leave() {
+        columns = []
+        if batch.index >= 0 { reader.file.release(batch.index) }
+        batch = (-1, 0..<0)
+    }
+}
+
+/// One row's values in a cursor's columns, by their number among its views; nil where it has none.
+package struct ArrowRowView {
+    fileprivate let columns: [ColumnData?]
+    fileprivate let place: Int
+
+    private func present(_ column: Int) -> ColumnData? {
+        guard let data = columns[column], !data.isNull(place) else { return nil }
+        return data
+    }
+
+    package func isPresent(_ column: Int) -> Bool { present(column) != nil }
+    package func text(_ column: Int) -> String? { present(column)?.string(place) }
+    package func bool(_ column: Int) -> Bool? { present(column)?.bool(place) }
+    package func float32(_ column: Int) -> Float? { present(column)?.value(place, as: Float.self) }
+    package func list(_ column: Int) -> ArrowList? { present(column).map { ArrowList(values: $0.values, range: $0.range(place)) } }
+
+    /// Whether both have the same text in a column of the same number.
+    package func hasText(of other: ArrowRowView, _ column: Int) -> Bool {
+        guard let own = present(column), let others = other.present(column) else { return false }
+        return own.values.equals(own.range(place), others.values, others.range(other.place))
+    }
+}
+
+/// One row's list as it lies in the file.
+package struct ArrowList {
+    fileprivate let values: ArrowBuffer
+    fileprivate let range: Range<Int>
+
+    package var count: Int { range.count }
+
+    /// How many of a list of booleans are true.
+    package var trueCount: Int { values.with { BitPacking.count($0, range) } }
+
+    /// A list of float32 at the places where this list of booleans is true: where it lies if those are side by side, else gathered in
+    /// `scratch`, which has room for all. Lasts as long as the cursor stays and nothing else is gathered there. The lists have one length.
+    package func marked(_ floats: ArrowList, scratch: UnsafeMutablePointer<Float>) -> UnsafeBufferPointer<Float> {
+        precondition(floats.count == count, "two lists of one length")
+        return values.with { bits in
+            floats.values.with { all in
+                guard let start = all.baseAddress.map({ $0 + floats.range.lowerBound * MemoryLayout<Float>.size }) else {
+                    return UnsafeBufferPointer(start: scratch, count: 0)
+                }
+                if let run = BitPacking.onlyRun(bits, range), Int(bitPattern: start) % MemoryLayout<Float>.alignment == 0 {
+                    return UnsafeBufferPointer(start: start.assumingMemoryBound(to: Float.self) + run.lowerBound, count: run.count)
+                }
+                return UnsafeBufferPointer(start: scratch, count: BitPacking.gather(bits, range, start, into: scratch))
+            }
+        }
     }
 }
 

@@ -4,11 +4,14 @@ import CZstd
 /// several may be made at once and written in order.
 package struct ArrowBatchBuilder<Row> {
     private let table: Table<Row>
+    /// Beside the table: to copy a whole column for each value would cost more than most values do.
+    private let writes: [@Sendable (Row, inout ColumnBuilder) -> Void]
     private var builders: [ColumnBuilder]
     private var weight = 0
 
     package init(_ table: Table<Row>) {
         self.table = table
+        writes = table.columns.map(\.write)
         builders = table.columns.map { _ in ColumnBuilder() }
     }
 
@@ -16,7 +19,7 @@ package struct ArrowBatchBuilder<Row> {
     package var isFull: Bool { ArrowBatchRule.isFull(rows: rows, weight: weight) }
 
     package mutating func append(_ row: Row) {
-        for index in table.columns.indices { table.columns[index].write(row, &builders[index]) }
+        for index in writes.indices { writes[index](row, &builders[index]) }
         weight += table.weight(row)
     }
 
@@ -24,9 +27,7 @@ package struct ArrowBatchBuilder<Row> {
     package mutating func take(_ compression: ArrowCompression) throws -> ArrowBatchBytes {
         let parts = zip(builders, table.columns).map { $0.parts($1.type) }
         var batch = ArrowBatchBytes(rows: rows, nodes: parts.flatMap(\.nodes))
-        let buffers = parts.flatMap(\.buffers)
-        batch.body.reserveCapacity(buffers.reduce(0) { $0 + ArrowFormat.padded($1.count) })
-        for buffer in buffers { batch.append(try compression.stored(buffer)) }
+        for buffer in parts.flatMap(\.buffers) { batch.append(try compression.stored(buffer)) }
         for index in builders.indices { builders[index].clear() }
         weight = 0
         return batch
@@ -38,19 +39,21 @@ package enum ArrowBatchRule {
     package static func isFull(rows: Int, weight: Int) -> Bool { weight >= 1 << 20 || rows >= 8192 }
 }
 
-/// A record batch's body with what its message says of it.
+/// A record batch's body, buffer by buffer, with what its message says of it.
 package struct ArrowBatchBytes: Sendable {
     let rows: Int
     let nodes: [[Int64]]
+    /// Where each buffer begins in the body, and its length without the padding that follows it.
     private(set) var buffers: [[Int64]] = []
-    fileprivate(set) var body: [UInt8] = []
+    fileprivate private(set) var body: [[UInt8]] = []
+    fileprivate private(set) var bodyLength = 0
 
     init(rows: Int, nodes: [[Int64]]) { (self.rows, self.nodes) = (rows, nodes) }
 
     fileprivate mutating func append(_ stored: [UInt8]) {
-        buffers.append([Int64(body.count), Int64(stored.count)])
-        body += stored
-        body.append(contentsOf: repeatElement(0, count: ArrowFormat.padded(body.count) - body.count))
+        buffers.append([Int64(bodyLength), Int64(stored.count)])
+        body.append(stored)
+        bodyLength += ArrowFormat.padded(stored.count)
     }
 }
 
@@ -111,10 +114,13 @@ package struct ArrowTableWriter<Row> {
 
     private mutating func write(_ batch: ArrowBatchBytes) throws {
         let start = file.position
-        let message = batchMessage(rows: batch.rows, nodes: batch.nodes, buffers: batch.buffers, bodyLength: batch.body.count)
+        let message = batchMessage(rows: batch.rows, nodes: batch.nodes, buffers: batch.buffers, bodyLength: batch.bodyLength)
         let length = try writeMessage(message)
-        try file.write(batch.body)
-        blocks.append([Int64(start), Int64(length), Int64(batch.body.count)])
+        for buffer in batch.body {
+            try file.write(buffer)
+            try file.write([UInt8](repeating: 0, count: ArrowFormat.padded(buffer.count) - buffer.count))
+        }
+        blocks.append([Int64(start), Int64(length), Int64(batch.bodyLength)])
     }
 
     /// Continuation mark, metadata length (padding included), metadata. Returns what a footer block calls its length.

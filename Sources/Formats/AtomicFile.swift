@@ -1,3 +1,4 @@
+import CSystem
 import Foundation
 
 /// A file that appears under its name only when it is whole: written under a temporary name in the same folder, synced,
@@ -9,6 +10,9 @@ package final class AtomicFile {
     private var pending: [UInt8] = []
     private let digest: RunningDigest?
     package private(set) var position = 0
+    /// Bytes that the file has, and those of them that are on their way to the disk.
+    private var written = 0
+    private var writingBack = 0
 
     /// The temporary name is fixed, so what a killed run left behind is written over, not collected. `digests`: take the file's
     /// SHA-256 on the way, so that it need not be read again.
@@ -24,6 +28,7 @@ package final class AtomicFile {
     /// What the name of an unfinished file ends with.
     package static let temporarySuffix = ".tmp-crux"
     private static let flushBytes = 1 << 20
+    private static let writeBackBytes = 32 << 20
 
     package func write(_ bytes: UnsafeRawBufferPointer) throws {
         if bytes.count >= Self.flushBytes { return try writeLarge(bytes, digest == nil ? nil : Array(bytes)) }
@@ -86,6 +91,15 @@ package final class AtomicFile {
             guard count > 0 else { throw IOError.fromErrno(path, "write the file") }
             done += count
         }
+        written += bytes.count
+        startWritingBack()
+    }
+
+    /// The disk works while the next bytes are made, and the sync at the end waits for the last of them alone.
+    private func startWritingBack() {
+        guard written - writingBack >= Self.writeBackBytes else { return }
+        crux_start_writing_back(descriptor, writingBack, written - writingBack)
+        writingBack = written
     }
 }
 

@@ -40,4 +40,73 @@ enum BitPacking {
 
     /// Byte i's lowest bit goes to bit i.
     private static func gather(_ bytes: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: (bytes &* 0x0102_0408_1020_4080) >> 56) }
+
+    /// How many bits of `range` are set.
+    static func count(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        var count = 0
+        forEachWord(bits, range) { word, _ in
+            count += word.nonzeroBitCount
+            return true
+        }
+        return count
+    }
+
+    /// Where the set bits of `range` are, counted from its start, if they are all side by side; empty where none is set.
+    static func onlyRun(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Range<Int>? {
+        var found = 0..<0, isOne = true
+        forEachRun(bits, range) { run in
+            isOne = found.isEmpty
+            found = run
+            return isOne
+        }
+        return isOne ? found : nil
+    }
+
+    /// The numbers at places of set bits, one after the other; returns how many. `target` has room for as many as there are bits.
+    static func gather(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ values: UnsafeRawPointer, into target: UnsafeMutableRawPointer) -> Int {
+        let size = MemoryLayout<Float>.size
+        var done = 0
+        forEachRun(bits, range) { run in
+            (target + done * size).copyMemory(from: values + run.lowerBound * size, byteCount: run.count * size)
+            done += run.count
+            return true
+        }
+        return done
+    }
+
+    /// Runs of set bits as long as they go, by their places in the range; until `body` says false.
+    private static func forEachRun(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (Range<Int>) -> Bool) {
+        var run = 0..<0, goesOn = true
+        forEachWord(bits, range) { word, start in
+            var left = word
+            while left != 0, goesOn {
+                let first = left.trailingZeroBitCount, end = first + (~(left >> UInt64(first))).trailingZeroBitCount
+                if start + first != run.upperBound, !run.isEmpty { goesOn = body(run) }
+                run = (start + first == run.upperBound ? run.lowerBound : start + first)..<start + min(end, 64)
+                left = end < 64 ? left & (~0 << UInt64(end)) : 0
+            }
+            return goesOn
+        }
+        if goesOn, !run.isEmpty { _ = body(run) }
+    }
+
+    /// Bits of `range`, 64 at a time with the place of the first within the range; those beyond its end are 0. Until `body` says false.
+    private static func forEachWord(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (UInt64, Int) -> Bool) {
+        for start in stride(from: range.lowerBound, to: range.upperBound, by: 64) {
+            let count = min(64, range.upperBound - start)
+            guard body(word(bits, start) & (~0 >> UInt64(64 - count)), start - range.lowerBound) else { return }
+        }
+    }
+
+    /// The 64 bits from `start` on, 0 where the buffer ends before.
+    private static func word(_ bits: UnsafeRawBufferPointer, _ start: Int) -> UInt64 {
+        let byte = start / 8, shift = UInt64(start % 8)
+        guard byte + 9 <= bits.count else {
+            return (byte..<min(byte + 9, bits.count)).reduce(0) { $0 | placed(UInt64(bits[$1]), 8 * ($1 - byte) - Int(shift)) }
+        }
+        let low = UInt64(littleEndian: bits.loadUnaligned(fromByteOffset: byte, as: UInt64.self))
+        return shift == 0 ? low : low >> shift | UInt64(bits[byte + 8]) << (64 - shift)
+    }
+
+    private static func placed(_ byte: UInt64, _ shift: Int) -> UInt64 { shift >= 0 ? byte << UInt64(shift) : byte >> UInt64(-shift) }
 }

@@ -13,6 +13,7 @@ package struct Column<Row>: Sendable {
 package typealias Path<Row, Value> = WritableKeyPath<Row, Value> & Sendable
 
 extension Column {
+    @inline(__always)
     private static func make<V>(
         _ name: String, _ type: ArrowType, _ path: any Path<Row, V>, _ append: @escaping @Sendable (inout ColumnBuilder, V) -> Void,
         _ value: @escaping @Sendable (ColumnData, Int) -> V?
@@ -22,6 +23,7 @@ extension Column {
             read: { row, data, index in if let value = value(data, index) { row[keyPath: path] = value } })
     }
 
+    @inline(__always)
     private static func optional<V>(
         _ name: String, _ type: ArrowType, _ path: any Path<Row, V?>, _ append: @escaping @Sendable (inout ColumnBuilder, V?) -> Void,
         _ value: @escaping @Sendable (ColumnData, Int) -> V?
@@ -31,42 +33,57 @@ extension Column {
             read: { $0[keyPath: path] = value($1, $2) })
     }
 
+    @inline(__always)
     package static func utf8(_ name: String, _ path: any Path<Row, String>) -> Column { make(name, .utf8, path, { $0.append($1) }, { $0.string($1) }) }
+    @inline(__always)
     package static func utf8(_ name: String, _ path: any Path<Row, String?>) -> Column { optional(name, .utf8, path, { $0.append($1) }, { $0.string($1) }) }
+    @inline(__always)
     package static func bool(_ name: String, _ path: any Path<Row, Bool?>) -> Column { optional(name, .bool, path, { $0.append($1) }, { $0.bool($1) }) }
+    @inline(__always)
     package static func int32(_ name: String, _ path: any Path<Row, Int32>) -> Column {
         make(name, .int32, path, { $0.append($1) }, { $0.value($1, as: Int32.self) })
     }
+    @inline(__always)
     package static func int32(_ name: String, _ path: any Path<Row, Int32?>) -> Column {
         optional(name, .int32, path, { $0.append($1) }, { $0.value($1, as: Int32.self) })
     }
+    @inline(__always)
     package static func int64(_ name: String, _ path: any Path<Row, Int64>) -> Column {
         make(name, .int64, path, { $0.append($1) }, { $0.value($1, as: Int64.self) })
     }
+    @inline(__always)
     package static func float32(_ name: String, _ path: any Path<Row, Float>) -> Column {
         make(name, .float32, path, { $0.append($1) }, { $0.value($1, as: Float.self) })
     }
+    @inline(__always)
     package static func float32(_ name: String, _ path: any Path<Row, Float?>) -> Column {
         optional(name, .float32, path, { $0.append($1) }, { $0.value($1, as: Float.self) })
     }
+    @inline(__always)
     package static func float64(_ name: String, _ path: any Path<Row, Double>) -> Column {
         make(name, .float64, path, { $0.append($1) }, { $0.value($1, as: Double.self) })
     }
+    @inline(__always)
     package static func float64(_ name: String, _ path: any Path<Row, Double?>) -> Column {
         optional(name, .float64, path, { $0.append($1) }, { $0.value($1, as: Double.self) })
     }
+    @inline(__always)
     package static func listInt32(_ name: String, _ path: any Path<Row, [Int32]>) -> Column {
         make(name, .list(.int32), path, { $0.append(list: $1) }, { $0.list($1, of: Int32.self) })
     }
+    @inline(__always)
     package static func listInt32(_ name: String, _ path: any Path<Row, [Int32]?>) -> Column {
         optional(name, .list(.int32), path, { $0.append(list: $1) }, { $0.list($1, of: Int32.self) })
     }
+    @inline(__always)
     package static func listBool(_ name: String, _ path: any Path<Row, [Bool]>) -> Column {
         make(name, .list(.bool), path, { $0.append(bits: $1) }, { $0.bools($1) })
     }
+    @inline(__always)
     package static func listFloat32(_ name: String, _ path: any Path<Row, [Float]>) -> Column {
         make(name, .list(.float32), path, { $0.append(list: $1) }, { $0.list($1, of: Float.self) })
     }
+    @inline(__always)
     package static func listFloat32(_ name: String, _ path: any Path<Row, [Float]?>) -> Column {
         optional(name, .list(.float32), path, { $0.append(list: $1) }, { $0.list($1, of: Float.self) })
     }

@@ -20,6 +20,7 @@ struct PlanRun {
 
     func run(_ writer: PlanWriter) throws -> StageSummary {
         let (survey, tokens, plan) = try settle()
+        try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
         try writer.requireDecided(plan)
         let dropped = (survey.dropped + plan.dropped.map { (survey.eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
         let versions = survey.labels.versions(plan.kept)
@@ -100,7 +101,9 @@ struct PlanWriter {
         var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata([]))
         try table.finish()
         let outputs = [try Manifest.describe("plan.arrow", in: directory.path, rows: 0)] + (try writeRest(dropped, [])) + files
-        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.map(\.reason))) { $1 }
+        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.map(\.reason))) {
+            $1
+        }
         all["vocabulary"] = vocabulary
         let manifest = try directory.finish(outputs: outputs, counts: all)
         lines.forEach(context.say)
@@ -137,9 +140,12 @@ struct PlanWriter {
     /// Batches are made on several threads and written in order.
     private func writePlan(_ plan: SettledPlan, _ rows: any PlannedRows, _ evidence: [String]) throws -> (Manifest.File, PlanTally) {
         var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata(evidence), digests: true), tally = PlanTally()
-        let batches = batches(plan)
+        let batches = batches(plan), builders = IdlePool<ArrowBatchBuilder<PlanRow>>()
         try parallelInOrder(batches.count, threads: context.threads, waiting: 1) { index in
-            try batch(plan, batches[index], rows)
+            var builder = builders.take() ?? ArrowBatchBuilder(Tables.plan)
+            let batch = try batch(plan, batches[index], rows, &builder)
+            builders.give(builder)
+            return batch
         } consume: { _, batch in
             try context.checkInterruption()
             try table.append(batch.bytes)
@@ -164,8 +170,10 @@ struct PlanWriter {
     /// Rows of which a thread holds the tokens at a time.
     private static let strideRows = 64
 
-    private func batch(_ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
-        var builder = ArrowBatchBuilder(Tables.plan), tally = PlanTally()
+    private func batch(
+        _ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows, _ builder: inout ArrowBatchBuilder<PlanRow>
+    ) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
+        var tally = PlanTally()
         for start in stride(from: positions.lowerBound, to: positions.upperBound, by: Self.strideRows) {
             let part = start..<min(start + Self.strideRows, positions.upperBound), planned = try rows.planned(plan.kept[part].map(\.row)[...])
             for (credit, source) in zip(try plan.credits(part, planned.map(\.1)), planned) {

@@ -8,18 +8,33 @@ struct RowRequirements: Sendable {
     let recipe: Recipe
     /// Where the scores are, for messages.
     let directory: String
+    /// Per-token columns without which no credit can be given.
+    let creditColumns: [TokenColumn]
+    private let known: Set<TokenColumn>
+
+    init(recipe: Recipe, directory: String) {
+        (self.recipe, self.directory) = (recipe, directory)
+        let columns = recipe.credit.columns
+        creditColumns = columns.sorted { $0.rawValue < $1.rawValue }
+        known = columns.union([.oldLogprobs, .rolloutLogprobs, .entropyLow, .entropyHigh])
+    }
 
     /// Everything that credit and the update will read of a row, before any work starts.
     func check(_ row: ScoredRollout) throws {
-        for column in recipe.credit.columns.sorted(by: { $0.rawValue < $1.rawValue }) { try require(column, row, for: purpose(column)) }
+        for column in creditColumns { try require(column, row, for: purpose(column)) }
         if recipe.kl.isInReward { for column in [TokenColumn.oldLogprobs, .referenceLogprobs] { try require(column, row, for: "kl.placement reward") } }
-        if recipe.credit.correction.isOn, !recipe.credit.correction.allowTruncatedSampling, row.wasTruncatedSampling {
+        if checksSampling, row.wasTruncatedSampling {
             throw StageError(
                 .invalidInput,
                 "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
                     + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true.")
         }
     }
+
+    private var checksSampling: Bool { recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling }
+
+    /// Whether a row's facts follow from its small columns and the length of its mask.
+    var readsNoTokens: Bool { !recipe.kl.isInReward && !checksSampling }
 
     private func purpose(_ column: TokenColumn) -> String {
         if column == .entropy { return "the recipe's entropy section" }
@@ -41,8 +56,6 @@ struct RowRequirements: Sendable {
         return input
     }
 
-    private var known: Set<TokenColumn> { recipe.credit.columns.union([.oldLogprobs, .rolloutLogprobs, .entropyLow, .entropyHigh]) }
-
     /// What the rewards of single tokens are made of.
     var rewardColumns: Set<TokenColumn> { recipe.kl.isInReward ? [.oldLogprobs, .referenceLogprobs] : [] }
 
@@ -53,10 +66,11 @@ struct RowRequirements: Sendable {
         guard let bad = input.mask.firstNotFinite(input.entropy) else { return }
         throw StageError(
             .invalidInput,
-            "\(directory): rollout '\(row.rollout.rolloutID)': found entropy \(input.entropy[bad]) at position \(bad), expected a finite number. Score the rollouts again.")
+            "\(directory): rollout '\(row.rollout.rolloutID)': found entropy \(input.entropy[bad]) at position \(bad), expected a finite number. Score the rollouts again."
+        )
     }
 
-    private func wrongLength(_ column: TokenColumn, _ count: Int, _ row: ScoredRollout) -> StageError {
+    func wrongLength(_ column: TokenColumn, _ count: Int, _ row: ScoredRollout) -> StageError {
         StageError(
             .invalidInput,
             "\(directory): rollout '\(row.rollout.rolloutID)': found \(count) entries in \(column.rawValue), expected \(row.rollout.lossMask.count), one per token")
@@ -68,7 +82,16 @@ struct RowRequirements: Sendable {
         throw missing(found, row, purpose, column.remedy)
     }
 
-    /// What the update will read of a kept row.
+    /// Columns of the scores that the update will read.
+    var updateColumns: [String] {
+        var columns: [String] = []
+        if recipe.objective.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
+        if recipe.kl.isInLoss || recipe.objective.reference == .policy { columns.append(TokenColumn.referenceLogprobs.rawValue) }
+        if recipe.objective.reference == .process { columns.append("process_reference_logprobs") }
+        return columns
+    }
+
+    /// That a kept row has them.
     func requireLogprobs(_ row: ScoredRollout) throws {
         let objective = "objective \(type(of: recipe.objective).name)"
         if recipe.objective.readsOldLogprobs { try require(.oldLogprobs, row, for: objective) }
@@ -89,9 +112,17 @@ struct RowRequirements: Sendable {
 extension [Bool] {
     /// The first of the values at true places that is NaN or infinite.
     fileprivate func firstNotFinite(_ values: [Float]) -> Int? {
-        // All at once first, without a branch: exponents of ones are infinities and NaN.
-        let odd = values.reduce(UInt32(0)) { $0 | ($1.bitPattern & 0x7fff_ffff >= 0x7f80_0000 ? 1 : 0) }
-        guard odd != 0 else { return nil }
+        guard !values.withUnsafeBufferPointer(\.areFinite) else { return nil }
         return values.indices.first { self[$0] && !values[$0].isFinite }
+    }
+}
+
+extension UnsafeBufferPointer<Float> {
+    /// All at once, without a branch: exponents of ones are infinities and NaN.
+    var areFinite: Bool {
+        let exponent: UInt32 = 0x7f80_0000
+        var odd: UInt32 = 0
+        for index in 0..<count { odd |= self[index].bitPattern & exponent == exponent ? 1 : 0 }
+        return odd == 0
     }
 }

@@ -46,19 +46,57 @@ struct ScoredRollouts: Sendable {
         rowCount = count
     }
 
-    fileprivate static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>) -> FormatError {
+    private static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>) -> FormatError {
         FormatError(
             file: file, place: "", found: "\(found) that are not those of \((rollouts.path as NSString).lastPathComponent)",
             expected: "its \(rollouts.rowCount) rows in the same order", remedy: "Score this ingest directory.")
     }
 
+    /// What is wrong where a row has two names.
+    func strangers(_ row: Int) -> FormatError {
+        let part = part(holding: row)
+        return Self.strangers(part.scores.path, "rows", part.rollouts)
+    }
+
     /// Rows of each batch of the ingest files.
     var batches: [Range<Int>] { parts.flatMap { part in part.rollouts.batches.map { $0.lowerBound + part.rows.lowerBound..<$0.upperBound + part.rows.lowerBound } } }
+
+    /// Where the batches of the score files begin, ascending.
+    var scoreBatches: [Int] { parts.flatMap { part in part.scores.batches.map { $0.lowerBound + part.rows.lowerBound } } }
 
     /// All rows, for methods that go back and forth between them.
     func rows() throws -> [ScoredRollout] {
         let reader = RowReader(self, columns: nil)
         return try reader.read(0..<rowCount) { $0 }
+    }
+
+    private func part(holding row: Int) -> Part { parts.first { $0.rows.contains(row) }! }
+
+    /// One place in the table, where columns are only looked at.
+    fileprivate final class ColumnCursor {
+        private let rollouts: ScoredRollouts
+        private let columns: ColumnViews
+        private var part: Part?
+        private var ingest: ArrowColumnCursor<RolloutRow>?
+        private var scores: ArrowColumnCursor<ScoreRow>?
+
+        init(_ rollouts: ScoredRollouts, _ columns: ColumnViews) { (self.rollouts, self.columns) = (rollouts, columns) }
+
+        func holds(_ row: Int) -> Bool { part.map { scores?.holds(row - $0.rows.lowerBound) ?? false } ?? false }
+
+        func row(_ row: Int) throws -> RowView {
+            let part = enter(row), place = row - part.rows.lowerBound
+            guard let ingest, let scores else { preconditionFailure("a part was entered without its cursors") }
+            return RowView(number: row, ingest: try ingest.row(place), scores: try scores.row(place))
+        }
+
+        private func enter(_ row: Int) -> Part {
+            if let part, part.rows.contains(row) { return part }
+            let next = rollouts.part(holding: row)
+            (ingest, scores) = (ArrowColumnCursor(next.rollouts, columns.ingest), ArrowColumnCursor(next.scores, columns.scores))
+            part = next
+            return next
+        }
     }
 
     /// One place in the table, with the batches around it.
@@ -77,7 +115,7 @@ struct ScoredRollouts: Sendable {
             let part = try part(holding: row), place = row - part.rows.lowerBound
             guard let rolloutCursor, let scoreCursor else { preconditionFailure("a part was entered without its cursors") }
             var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
-            guard scored.rollout.rolloutID == scored.score.rolloutID else { throw ScoredRollouts.strangers(part.scores.path, "rows", part.rollouts) }
+            guard scored.rollout.rolloutID == scored.score.rolloutID else { throw rollouts.strangers(row) }
             guard let looked = columns?.lookedFor else { return scored }
             scored.present = try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) } + looked.scores.filter { try scoreCursor.isPresent($0, place) }
             return scored
@@ -85,12 +123,42 @@ struct ScoredRollouts: Sendable {
 
         private func part(holding row: Int) throws -> Part {
             if let part, part.rows.contains(row) { return part }
-            let next = rollouts.parts.first { $0.rows.contains(row) }!
+            let next = rollouts.part(holding: row)
             rolloutCursor = columns.map { next.rollouts.reading($0.rollouts) }.map { $0.cursor() } ?? next.rollouts.cursor()
             scoreCursor = columns.map { next.scores.reading($0.scores) }.map { $0.cursor() } ?? next.scores.cursor()
             part = next
             return next
         }
+    }
+}
+
+/// What is looked at of either file.
+struct ColumnViews: Hashable, Sendable {
+    var ingest: [ArrowColumnView]
+    var scores: [ArrowColumnView]
+}
+
+/// A row whose columns are looked at where they lie, by their number among the views.
+struct RowView {
+    /// In the table.
+    let number: Int
+    let ingest: ArrowRowView
+    let scores: ArrowRowView
+}
+
+/// Looks at rows from any thread without making rows of them.
+struct ColumnReader: Sendable {
+    private let rollouts: ScoredRollouts
+    private let columns: ColumnViews
+    private let cursors = IdlePool<ScoredRollouts.ColumnCursor>()
+
+    init(_ rollouts: ScoredRollouts, _ columns: ColumnViews) { (self.rollouts, self.columns) = (rollouts, columns) }
+
+    func forEach(_ rows: some Collection<Int>, _ body: (RowView) throws -> Void) throws {
+        guard let first = rows.first else { return }
+        let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.ColumnCursor(rollouts, columns)
+        defer { cursors.give(cursor) }
+        for row in rows { try body(try cursor.row(row)) }
     }
 }
 
@@ -103,30 +171,21 @@ struct RowColumns: Sendable {
 
 /// Reads rows with the same columns from any thread. Cursors are kept between calls, so that what one thread has decoded is
 /// not decoded again for its next stretch.
-final class RowReader: @unchecked Sendable {
+struct RowReader: Sendable {
     private let rollouts: ScoredRollouts
     private let columns: RowColumns?
-    private let lock = NSLock()
-    private var idle: [ScoredRollouts.Cursor] = []
+    private let cursors = IdlePool<ScoredRollouts.Cursor>()
 
     /// nil: all columns.
     init(_ rollouts: ScoredRollouts, columns: RowColumns?) { (self.rollouts, self.columns) = (rollouts, columns) }
 
     func read<Value>(_ rows: some Sequence<Int>, _ body: (ScoredRollout) throws -> Value) throws -> [Value] {
         var cursor: ScoredRollouts.Cursor?
-        defer { if let cursor { lock.withLock { idle.append(cursor) } } }
+        defer { if let cursor { cursors.give(cursor) } }
         return try rows.map { row in
-            let current = cursor ?? take(row)
+            let current = cursor ?? cursors.take { $0.holds(row) } ?? ScoredRollouts.Cursor(rollouts, columns)
             cursor = current
             return try body(try current.row(row))
-        }
-    }
-
-    /// One that is there already where possible.
-    private func take(_ row: Int) -> ScoredRollouts.Cursor {
-        lock.withLock {
-            guard let index = idle.firstIndex(where: { $0.holds(row) }) ?? idle.indices.last else { return ScoredRollouts.Cursor(rollouts, columns) }
-            return idle.remove(at: index)
         }
     }
 }
@@ -161,13 +220,17 @@ extension ScoredRollout {
     }
 
     /// Why a row can't take part; nil where it can.
-    var dropReason: String? { score.verdict.hasPrefix("invalid_") ? score.verdict : score.reward == nil ? "no_reward" : nil }
+    var dropReason: String? { Self.dropReason(verdict: score.verdict, reward: score.reward) }
+
+    static func dropReason(verdict: String, reward: Float?) -> String? { verdict.hasPrefix("invalid_") ? verdict : reward == nil ? "no_reward" : nil }
 
     /// Whether the sampler drew from less than the whole distribution.
     var wasTruncatedSampling: Bool {
+        if rollout.topP < 1 { return true }
+        guard rollout.extras.contains("top_k") else { return false }
         let extras = (try? JSONSerialization.jsonObject(with: Data(rollout.extras.utf8)) as? [String: Any]) ?? [:]
         let topK = (extras["top_k"] as? String).flatMap { Int($0) } ?? extras["top_k"] as? Int ?? 0
-        return rollout.topP < 1 || topK > 0
+        return topK > 0
     }
 }
 

@@ -13,39 +13,36 @@ struct Survey: Sendable {
     private(set) var dropped: [(row: Int32, reason: String)] = []
     private(set) var labels = RowLabels()
 
+    /// Rows that take part and have no log-probabilities that the update would read.
+    private(set) var lackingLogprobs: [Int32] = []
+
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, threads: Int) throws {
         let reader = RowReader(rollouts, columns: Self.columns(needs)), batches = rollouts.batches
+        let surveyed = SurveyedColumns(needs), views = ColumnReader(rollouts, surveyed.views)
         try parallelInOrder(batches.count, threads: threads) { index in
-            try reader.read(batches[index]) { try Finding($0, needs) }
-        } consume: { index, findings in for (row, finding) in zip(batches[index], findings) { add(finding, row: Int32(row)) } }
+            guard needs.readsNoTokens else { return try reader.read(batches[index]) { try RowFinding($0, needs) } }
+            var findings: [RowFinding] = []
+            findings.reserveCapacity(batches[index].count)
+            try views.forEach(batches[index]) { findings.append(try Self.finding($0, surveyed, needs, rollouts, reader)) }
+            return findings
+        } consume: { index, findings in
+            for (row, finding) in zip(batches[index], findings) { add(finding, row: Int32(row)) }
+        }
     }
 
-    private mutating func add(_ finding: Finding, row: Int32) {
+    private static func finding(
+        _ row: RowView, _ surveyed: SurveyedColumns, _ needs: RowRequirements, _ rollouts: ScoredRollouts, _ reader: RowReader
+    ) throws -> RowFinding {
+        guard row.ingest.hasText(of: row.scores, SurveyedColumns.rolloutID) else { throw rollouts.strangers(row.number) }
+        return try RowFinding(row, surveyed, needs.recipe.credit) ?? reader.read([row.number]) { try RowFinding($0, needs) }[0]
+    }
+
+    private mutating func add(_ finding: RowFinding, row: Int32) {
         guard let fact = finding.fact else { return dropped.append((row, finding.reason)) }
+        if finding.lacksLogprobs { lackingLogprobs.append(Int32(eligible.count)) }
         facts.add(fact, groupID: finding.group)
         eligible.append(row)
         labels.add(version: finding.version, evidence: finding.evidence)
-    }
-
-    /// One row in brief.
-    private struct Finding: Sendable {
-        var fact: PlanFacts.Row?
-        var reason = ""
-        var group = ""
-        var version = ""
-        var evidence = ""
-
-        init(_ row: ScoredRollout, _ needs: RowRequirements) throws {
-            if let reason = row.dropReason {
-                self.reason = reason
-                return
-            }
-            try needs.check(row)
-            (group, version, evidence) = (row.rollout.groupID, row.rollout.policyVersion, row.evidence)
-            let input = try needs.creditInput(row, columns: needs.rewardColumns)
-            fact = PlanFacts.Row(
-                input, reward: needs.recipe.credit.shapedReward(input), entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
-        }
     }
 
     /// What is read, and what is only looked for.
@@ -56,7 +53,8 @@ struct Survey: Sendable {
         if recipe.correction.isOn { columns.rollouts.formUnion(["top_p", "extras"]) }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         columns.lookedFor = (
-            wanted.filter(\.isOfIngest).flatMap(\.fileColumns).sorted(), wanted.filter { !$0.isOfIngest }.flatMap(\.fileColumns).sorted()
+            wanted.filter(\.isOfIngest).flatMap(\.fileColumns).sorted(),
+            Set(wanted.filter { !$0.isOfIngest }.flatMap(\.fileColumns) + needs.updateColumns).sorted()
         )
         return columns
     }
@@ -100,11 +98,17 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     private let threads: Int
     private let lock = NSLock()
     private var readers: [Set<TokenColumn>: RowReader] = [:]
+    private var columnReaders: [[TokenColumn]: ColumnReader] = [:]
+    private let scratch = IdlePool<FloatScratch>()
+    private let scoreBatches: [Int]
+    private let finite: RowMarks
     private let whole: RowReader
 
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, eligible: [Int32], threads: Int) {
         (self.rollouts, self.needs, self.eligible, self.threads) = (rollouts, needs, eligible, threads)
         whole = RowReader(rollouts, columns: Self.planned(needs))
+        scoreBatches = rollouts.scoreBatches
+        finite = RowMarks(rollouts.rowCount)
     }
 
     func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput] {
@@ -121,11 +125,83 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         }
     }
 
+    // MARK: passes
+
+    func areTogether(_ row: Int32, _ next: Int32) -> Bool { batch(of: row) == batch(of: next) }
+
+    private func batch(of row: Int32) -> Int {
+        var low = 0, high = scoreBatches.count
+        while low < high {
+            let middle = (low + high) / 2
+            if scoreBatches[middle] <= Int(eligible[Int(row)]) { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws {
+        let memory = scratch.take() ?? FloatScratch()
+        defer { scratch.give(memory) }
+        // The entropy goes along: it takes the place of bounds where a row has none.
+        let reader = columnReader(columns == [.entropy] ? columns : columns + [.entropy]), last = columns == [.entropy] ? 0 : columns.count
+        var place = 0
+        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row in
+            guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
+            let values = try columns.indices.map { index in
+                try numbers(row, columns[index], row.scores.list(index) ?? row.scores.list(last), mask, memory.buffer(index, mask.count))
+            }
+            try body(place, values)
+            place += 1
+        }
+    }
+
+    private func numbers(
+        _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ scratch: UnsafeMutablePointer<Float>
+    ) throws -> UnsafeBufferPointer<Float> {
+        guard let list else { return UnsafeBufferPointer(start: scratch, count: 0) }
+        if list.count != mask.count { try refuse(row.number, column) }
+        let values = mask.marked(list, scratch: scratch)
+        if column == .entropy { try requireFinite(values, row.number) }
+        return values
+    }
+
+    /// Once for each row, in whichever pass comes first: to look again would cost as much as the pass itself.
+    private func requireFinite(_ entropy: UnsafeBufferPointer<Float>, _ row: Int) throws {
+        guard !finite.isMarked(row) else { return }
+        guard entropy.areFinite else { return try refuse(row, .entropy) }
+        finite.mark(row)
+    }
+
+    /// Reads a row as others are read: that says what is wrong with it.
+    private func refuse(_ row: Int, _ column: TokenColumn) throws {
+        _ = try reader([.entropy, column]).read([row]) {
+            _ = try needs.creditInput($0, columns: [.entropy, column])
+            // An empty list passes for none there.
+            throw needs.wrongLength(column, $0.column(column)?.count ?? 0, $0)
+        }
+    }
+
+    private func columnReader(_ columns: [TokenColumn]) -> ColumnReader {
+        lock.withLock {
+            if let reader = columnReaders[columns] { return reader }
+            let views = ColumnViews(ingest: [.values("loss_mask")], scores: columns.map { .values($0.rawValue) })
+            let reader = ColumnReader(rollouts, views)
+            columnReaders[columns] = reader
+            return reader
+        }
+    }
+
     func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
         try parallelInOrder(count, threads: threads, produce: produce, consume: consume)
     }
 
     // MARK: rows to write
+
+    /// Throws where a kept row has no log-probabilities that the update will read. `lacking`: rows of the plan that have none.
+    func requireLogprobs(_ kept: [KeptRow], lacking: [Int32]) throws {
+        let lacking = Set(lacking)
+        guard !lacking.isEmpty, let row = kept.first(where: { lacking.contains($0.row) })?.row else { return }
+        _ = try whole.read([Int(eligible[Int(row)])]) { try needs.requireLogprobs($0) }
+    }
 
     func planned(_ rows: ArraySlice<Int32>) throws -> [(ScoredRollout, CreditInput)] {
         try whole.read(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row in
@@ -143,4 +219,36 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         if needs.recipe.objective.reference == .process { columns.scores.insert("process_reference_logprobs") }
         return columns
     }
+}
+
+/// Memory that one thread gathers numbers in, row after row.
+private final class FloatScratch {
+    private var buffers: [UnsafeMutableBufferPointer<Float>] = []
+
+    /// Room for `count` numbers of a row's column of that number; what the row before left there is gone.
+    func buffer(_ column: Int, _ count: Int) -> UnsafeMutablePointer<Float> {
+        while buffers.count <= column { buffers.append(.allocate(capacity: 4096)) }
+        if buffers[column].count < count {
+            buffers[column].deallocate()
+            buffers[column] = .allocate(capacity: max(count, 2 * buffers[column].count))
+        }
+        return buffers[column].baseAddress!
+    }
+
+    deinit { buffers.forEach { $0.deallocate() } }
+}
+
+/// A mark for each row. Any thread may mark, one row for one thread at a time; what another thread doesn't see yet is looked at again.
+private final class RowMarks: @unchecked Sendable {
+    private let marks: UnsafeMutableBufferPointer<Bool>
+
+    init(_ count: Int) {
+        marks = .allocate(capacity: count)
+        marks.initialize(repeating: false)
+    }
+
+    func isMarked(_ row: Int) -> Bool { marks[row] }
+    func mark(_ row: Int) { marks[row] = true }
+
+    deinit { marks.deallocate() }
 }

@@ -61,6 +61,43 @@ import Testing
             }
             try writeBytes(bytes, to: folder("damaged.arrow"))
             do { _ = try ArrowTableReader(path: folder("damaged.arrow"), table: Tables.plan).rows() } catch is FormatError {}
+            do { try lookAtColumns(folder("damaged.arrow")) { _, _, _ in } } catch is FormatError {}
+        }
+    }
+
+    /// Each row with the marked advantages and how many marks there are; nil where the lists have different lengths.
+    private func lookAtColumns(_ path: String, _ body: (_ row: Int, ArrowRowView, (marked: [Float], count: Int)?) throws -> Void) throws {
+        let reader = try ArrowTableReader(path: path, table: Tables.plan)
+        let cursor = ArrowColumnCursor(reader, [.values("loss_mask"), .values("advantages"), .values("rollout_id"), .presence("reference_logprobs"), .values("step")])
+        for row in 0..<reader.rowCount {
+            let view = try cursor.row(row)
+            guard let mask = view.list(0), let values = view.list(1), mask.count == values.count else { try body(row, view, nil); continue }
+            let scratch = UnsafeMutablePointer<Float>.allocate(capacity: mask.count + 1)
+            defer { scratch.deallocate() }
+            try body(row, view, (Array(mask.marked(values, scratch: scratch)), mask.trueCount))
+        }
+    }
+
+    /// Masks of all kinds of lengths and beginnings, in one run, in several and in none.
+    @Test(arguments: [ArrowCompression.none, .zstd(level: 1)]) func columnsAreLookedAtAsTheyAreRead(_ compression: ArrowCompression) throws {
+        var generator = SplitMix(seed: 8)
+        let folder = try TemporaryDirectory()
+        let rows = (0..<400).map { index in
+            var row = PlanRow()
+            let length = Int(generator.next() % 300), start = Int(generator.next() % 300), end = start + Int(generator.next() % 200)
+            row.rolloutID = "r\(index)"
+            row.lossMask = (0..<length).map { t in
+                index % 4 == 0 ? generator.next() % 3 > 0 : index % 4 == 1 ? t >= start : index % 4 == 2 ? (start..<end).contains(t) : t / 64 % 2 == 0
+            }
+            row.advantages = (0..<length).map { _ in Float(generator.next() % 1000) }
+            row.referenceLogprobs = index % 3 == 0 ? row.advantages : nil
+            return row
+        }
+        try write(rows, folder("a.arrow"), compression)
+        try lookAtColumns(folder("a.arrow")) { index, view, found in
+            let row = rows[index], marked = row.lossMask.indices.filter { row.lossMask[$0] }.map { row.advantages[$0] }
+            #expect(found?.marked == marked && found?.count == marked.count, "row \(index)")
+            #expect(view.text(2) == row.rolloutID && view.hasText(of: view, 2) && view.isPresent(3) == (row.referenceLogprobs != nil))
         }
     }
 

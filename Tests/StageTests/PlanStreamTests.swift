@@ -53,7 +53,9 @@ import Testing
         }
         for (stage, prefix) in [("ingest", "rollouts"), ("score", "scores")] {
             let outputs: [[String: Any]] = (0..<files).map { ["path": String(format: "%@-%05d.arrow", prefix, $0)] }
-            let manifest: [String: Any] = ["stage": stage, "version": "0", "configuration": [:] as [String: String], "inputs": [] as [String], "outputs": outputs, "counts": [:] as [String: Int]]
+            let manifest: [String: Any] = [
+                "stage": stage, "version": "0", "configuration": [:] as [String: String], "inputs": [] as [String], "outputs": outputs, "counts": [:] as [String: Int],
+            ]
             try JSONSerialization.data(withJSONObject: manifest).write(to: URL(fileURLWithPath: folder + "/\(stage)/manifest.json"))
         }
     }
@@ -140,6 +142,40 @@ import Testing
         (input.columns[.referenceKL], input.columns[.expectedQ]) = (mark.referenceKL, mark.expectedQ)
         if recipe.kl.isInReward { input.tokenRewards = recipe.kl.rewards(logprobs: mark.oldLogprobs!, reference: mark.referenceLogprobs!, mask: rollout.lossMask) }
         return input
+    }
+
+    /// Before anything is written: an hour's work must not end in it.
+    @Test func aKeptRowWithoutLogprobsIsRefusedAtOnce() throws {
+        let folder = try TemporaryDirectory()
+        var broken = rows
+        broken[7].1.oldLogprobs = nil
+        broken[8].1.oldLogprobs = nil
+        try write(broken, to: folder.path, files: 2, batchRows: (50, 50))
+        let recipe = "name: lacking\nadvantage: grpo\nfilter: {degenerate_groups: drop}\n", refused = try plan(folder.path, recipe: recipe, to: "plan")
+        #expect(refused.status == 3 && refused.errors.contains("'r8'") && refused.errors.contains("old_logprobs"), "\(refused.errors)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder("plan")).filter { $0.hasSuffix(".arrow") || $0.hasSuffix(".jsonl") } == [])
+        // Without a reward it is not kept.
+        broken[8].1.reward = nil
+        try write(broken, to: folder.path, files: 2, batchRows: (50, 50))
+        #expect(try plan(folder.path, recipe: recipe, to: "plan").status == 0)
+    }
+
+    @Test func filesOfOtherDumpsAreRefused() throws {
+        let folder = try TemporaryDirectory()
+        var broken = rows
+        broken[5].1.rolloutID = "other"
+        try write(broken, to: folder.path, files: 1, batchRows: (50, 50))
+        let refused = try plan(folder.path, recipe: "name: strangers\n" + Self.recipes[0], to: "plan")
+        #expect(refused.status == 3 && refused.errors.contains("same order"), "\(refused.errors)")
+    }
+
+    @Test func columnsOfAnotherLengthAreRefusedByName() throws {
+        let folder = try TemporaryDirectory()
+        var broken = rows
+        broken[5].1.entropy!.removeLast()
+        try write(broken, to: folder.path, files: 1, batchRows: (50, 50))
+        let refused = try plan(folder.path, recipe: "name: short\n" + Self.recipes[0], to: "plan")
+        #expect(refused.status == 3 && refused.errors.contains("'r5'") && refused.errors.contains("entropy"), "\(refused.errors)")
     }
 
     @Test func aReportAloneSaysTheSameAndWritesNothing() throws {
