@@ -56,7 +56,9 @@ struct UpdateBench {
         rivals.forEach { describe($0, batch, beside: ours) }
         judge(ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form", need: batch.need, goal: batch.goal)
         try UpdateProfile(batch: batch, checkpoint: fixture.checkpoint, threads: threads).run(stepSeconds: ours.best)
-        if let need = batch.needKept { judge(ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") }, "the same with its head on the kept tokens", need: need, goal: nil) }
+        if let need = batch.needKept {
+            judge(ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") }, "the same with its head on the kept tokens", need: need, goal: nil)
+        }
     }
 
     private func isGrouped(_ side: Side) -> Bool { side.name.hasPrefix("grouped") }

@@ -22,7 +22,8 @@ struct UpdateCase {
 
     static let group = UpdateCase(
         name: "grpo", title: "a group of 8, prompt 256, completions of 256, a fifth of the tokens weighted",
-        rows: Batch(kept: 0.2).rows((0..<8).map { [Piece(seed: 0, count: 256), Piece(seed: 100 + $0, count: 256)] }), forms: ["batched", "single", "batched-kept", "single-kept", "grouped"],
+        rows: Batch(kept: 0.2).rows((0..<8).map { [Piece(seed: 0, count: 256), Piece(seed: 100 + $0, count: 256)] }),
+        forms: ["batched", "single", "batched-kept", "single-kept", "grouped"],
         need: 2.5, goal: 3.5, needKept: 1.8)
 
     /// States at the base's beginning, at each quarter and at its end.

@@ -24,7 +24,8 @@ struct UpdateProfile {
         let rate = work.total / stepSeconds, limit = (work.linear + work.head) / (alone.linear + alone.head)
         say(
             String(
-                format: "    crux-update's whole step: %.0f GFLOP/s of useful work, %.1f %% of the %.0f GFLOP/s that sgemm reaches at the same shapes alone (needed 70): %@",
+                format:
+                    "    crux-update's whole step: %.0f GFLOP/s of useful work, %.1f %% of the %.0f GFLOP/s that sgemm reaches at the same shapes alone (needed 70): %@",
                 rate / 1e9, 100 * rate / limit, limit / 1e9, rate >= 0.7 * limit ? "reached" : "missed"))
     }
 

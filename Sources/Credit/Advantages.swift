@@ -56,7 +56,9 @@ struct TokenAdvantages: KeptAdvantages {
         try source.inOrder(pieces.count) { index in
             let inputs = try source.inputs(of: selection.kept[pieces[index]].map(\.row)[...], reading: columns)
             return zip(try credits(pieces[index], inputs), inputs).flatMap { credit, input in input.mask.indices.filter { input.mask[$0] }.map { credit.advantages[$0] } }
-        } _: { _, advantages in advantages.forEach { body($0, 1) } }
+        } _: { _, advantages in
+            advantages.forEach { body($0, 1) }
+        }
     }
 }
 

@@ -97,7 +97,9 @@ struct RowSelection {
         try source.inOrder(live.count) { index in
             let members = groups[live[index]], inputs = try source.inputs(of: members, reading: estimator.columns)
             return estimator.planNumbers(zip(inputs, rows(members)).map { Episode($0, reward: $1.reward) })
-        } _: { numbers += $1 }
+        } _: {
+            numbers += $1
+        }
         return estimator.planScale(numbers)
     }
 

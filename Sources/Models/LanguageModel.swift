@@ -81,7 +81,8 @@ package final class LanguageModel: Sendable {
         return withExtendedLifetime((own, other, critic)) {
             let answers = jointForward(own.head, reference: other.head, q: critic?.head, queries: asked.queries, compute)
             let kl = asked.spread(answers.map(\.kl)), expectedQ = asked.spread(answers.map(\.expectedQ))
-            let policy = asked.scores(headForward(own.head, queries: asked.queries, compute)), frozen = asked.scores(headForward(other.head, queries: asked.queries, compute))
+            let policy = asked.scores(headForward(own.head, queries: asked.queries, compute)),
+                frozen = asked.scores(headForward(other.head, queries: asked.queries, compute))
             return sequences.indices.map { ComparedScores(policy: policy[$0], reference: frozen[$0], kl: kl[$0], expectedQ: expectedQ[$0]) }
         }
     }

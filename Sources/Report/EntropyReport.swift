@@ -43,7 +43,8 @@ struct EntropyReport {
         }
         let table = TokenEntropy.table(sample, minimumCount: minimumCount).map { Content.Entry(token: $0.token, text: text($0.token), count: $0.count, mean: $0.mean) }
         let content = Content(
-            statistics: statistics, evidence: rows.reduce(into: [:]) { $0[$1.1.evidence ?? $1.0.evidence, default: 0] += 1 }, highest: Array(table.prefix(tableRows)), lowest: Array(table.reversed().prefix(tableRows)),
+            statistics: statistics, evidence: rows.reduce(into: [:]) { $0[$1.1.evidence ?? $1.0.evidence, default: 0] += 1 }, highest: Array(table.prefix(tableRows)),
+            lowest: Array(table.reversed().prefix(tableRows)),
             comparison: try against.map { try compare(rows, $0) })
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]

@@ -16,7 +16,9 @@ struct ReportCommand: StageCommand {
         commandName: "crux-report", abstract: "Puts finished loops side by side, or tells of a scored dump's entropies.", version: cruxVersion)
     static let stage = "report"
 
-    @Option(name: .long, parsing: .upToNextOption, help: "NAME=DIRECTORY of each loop, NAME=DIRECTORY+DIRECTORY where a second one went on from the first; loops of the same name count as seeds of one recipe.")
+    @Option(
+        name: .long, parsing: .upToNextOption,
+        help: "NAME=DIRECTORY of each loop, NAME=DIRECTORY+DIRECTORY where a second one went on from the first; loops of the same name count as seeds of one recipe.")
     var loops: [String] = []
 
     @Option(help: "Directory of crux-score whose entropies to tell of; needs --input.")

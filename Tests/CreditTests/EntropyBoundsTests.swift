@@ -4,7 +4,9 @@ import TestSupport
 import Testing
 
 @Suite struct EntropyBoundsTests {
-    private func bounds(_ p: [Double], _ vocabulary: Int) throws -> (low: Double, high: Double) { try #require(EntropyBounds.bounds(p.map { log($0) }, vocabulary: vocabulary)) }
+    private func bounds(_ p: [Double], _ vocabulary: Int) throws -> (low: Double, high: Double) {
+        try #require(EntropyBounds.bounds(p.map { log($0) }, vocabulary: vocabulary))
+    }
 
     @Test func boundsAreTheWorkedExamples() throws {
         // The widening for float32 log-probabilities is 2e-6 for each.
@@ -42,10 +44,11 @@ import Testing
         switch rounding {
         case .float32: Float(logprob)
         case .float16: Float(Float16(logprob))
-        case .bfloat16: {
-            let bits = Float(logprob).bitPattern
-            return Float(bitPattern: (bits &+ 0x7fff &+ (bits >> 16 & 1)) & 0xffff_0000)
-        }()
+        case .bfloat16:
+            {
+                let bits = Float(logprob).bitPattern
+                return Float(bitPattern: (bits &+ 0x7fff &+ (bits >> 16 & 1)) & 0xffff_0000)
+            }()
         }
     }
 

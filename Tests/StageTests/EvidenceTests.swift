@@ -26,11 +26,14 @@ import Testing
             for index in tensor.begin..<tensor.end { bytes[start + index] = 0 }
         }
         try writeBytes(bytes, to: path + "/model.safetensors")
-        return (path, { token in
-            let x = Array(embedding[Int(token) * Self.width..<Int(token + 1) * Self.width])
-            let scale = 1 / (x.reduce(0) { $0 + Double($1) * Double($1) } / Double(Self.width) + 1e-6).squareRoot()
-            return zip(x, norm).map { Float(Double($0) * scale) * $1 }
-        })
+        return (
+            path,
+            { token in
+                let x = Array(embedding[Int(token) * Self.width..<Int(token + 1) * Self.width])
+                let scale = 1 / (x.reduce(0) { $0 + Double($1) * Double($1) } / Double(Self.width) + 1e-6).squareRoot()
+                return zip(x, norm).map { Float(Double($0) * scale) * $1 }
+            }
+        )
     }
 
     private func rollouts(_ count: Int) -> [TinyRollout] {
@@ -78,7 +81,8 @@ import Testing
         try pipeline.ingest([pipeline.folder("dump")], to: "ingest")
         try pipeline.ingest([pipeline.folder("narrow")], to: "ingest-narrow")
         func run(_ input: String, _ more: [String]) throws -> Executable.Result {
-            try Executable("crux-score").run(["--quiet", "--reward", "given", "--input", pipeline.folder(input), "--output", pipeline.folder("out"), "--overwrite"] + more)
+            try Executable("crux-score").run(
+                ["--quiet", "--reward", "given", "--input", pipeline.folder(input), "--output", pipeline.folder("out"), "--overwrite"] + more)
         }
         let headless = try run("ingest", [])
         #expect(headless.status == 3 && headless.errors.contains("--checkpoint"), "\(headless.errors)")
@@ -112,7 +116,9 @@ import Testing
 
     @Test func aSampledTokenOutsideTheBestNarrowsTheInterval() throws {
         let rollout = TinyRollout().changed { $0.removeLogits() }
-        let (rows, counts) = try scored([topK(rollout, ["vocab_size": "8"]), topK(TinyRollout(id: "r-1").changed { $0.removeLogits() }, ["vocab_size": "8", "top_p": "0.9"])])
+        let (rows, counts) = try scored([
+            topK(rollout, ["vocab_size": "8"]), topK(TinyRollout(id: "r-1").changed { $0.removeLogits() }, ["vocab_size": "8", "top_p": "0.9"]),
+        ])
         #expect(counts["evidence_topk"] == 2 && rows.map(\.evidence) == ["topk", "topk"])
         // Tokens 2, 3 and 4 of the completion are none of the two best.
         for position in 2...4 {
