@@ -2,6 +2,9 @@
 #include "ckernels.h"
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 // Sums over a row, with t = (z - the largest) / T in units of ln 2 and e = 2^t: of e, of e t, of e |z / T| (in units of ln 2 as well),
 // of e |z / T| t, and of e^2.
@@ -13,9 +16,6 @@ typedef struct {
 } crux_moments;
 
 enum { CRUX_SAW_NAN = 1, CRUX_SAW_POSITIVE_INFINITY = 2, CRUX_SAW_FINITE = 4 };
-
-// How far ahead of its reads a pass asks for memory.
-#define CRUX_PREFETCH_BYTES 2048
 
 static inline float crux_widen_bf16(uint16_t half) {
     const uint32_t bits = (uint32_t)half << 16;
@@ -58,30 +58,39 @@ static void crux_top_k_offer(crux_top_k *top, float value, size_t id) {
 #define NAME(x) plain_##x
 #define LANES 4
 #define UNROLL 4
+#define GROUPS 32
+#define EXPONENTIALS "logits_exponentials.inc"
 #include "logits_body.inc"
 #undef NAME
 #undef LANES
 #undef UNROLL
+#undef GROUPS
 
 #if defined(__x86_64__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi,bmi2"))), apply_to = function)
 #define NAME(x) avx2_##x
 #define LANES 8
 #define UNROLL 4
+#define GROUPS 32
 #include "logits_body.inc"
 #undef NAME
 #undef LANES
 #undef UNROLL
+#undef GROUPS
+#undef EXPONENTIALS
 #pragma clang attribute pop
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2"))), apply_to = function)
 #define NAME(x) avx512_##x
 #define LANES 16
-#define UNROLL 8
+#define UNROLL 4
+#define GROUPS 32
+#define EXPONENTIALS "logits_exponentials_avx512.inc"
 #include "logits_body.inc"
 #undef NAME
 #undef LANES
 #undef UNROLL
+#undef GROUPS
 #pragma clang attribute pop
 
 #define CHOOSE(call) \

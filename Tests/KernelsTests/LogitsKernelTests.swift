@@ -189,6 +189,16 @@ import Testing
         check("log-probabilities", row.map { Float(Double($0) - total) })
     }
 
+    /// Exponents that a float doesn't hold, in rows of whole vectors: where a row is filled up with -inf, they are met with care anyway.
+    @Test(arguments: [85, 88, 89, 120, 170, 177, 178, 200, 1000, 60_000]) func logitsFarBelowTheLargest(_ gap: Float) {
+        for place in [0, 100, 4000] {
+            var row = normal(4096, scale: 2, seed: 7)
+            row[place] = gap
+            check("\(gap) at \(place)", row)
+            check("\(gap) below 0 but at \(place)", row.map { $0 - gap })
+        }
+    }
+
     /// Beyond what float32 holds once it is multiplied.
     @Test func logitsAtTheEndOfFloat32() {
         check("3e38", [3.3e38, 3.3e38, -3.3e38, 0], [.f32])

@@ -1,7 +1,7 @@
 // Vector kernels, each in one C body compiled for several instruction sets and chosen once at run time.
 //
 // Legend: n elements of a row, contiguous, float32 unless a type says otherwise. Reductions run in float lanes inside a
-// block of at most 1,024 elements and in double across blocks, in a fixed order: the same bytes for the same
+// block of at most 2,048 elements and in double across blocks, in a fixed order: the same bytes for the same
 // instruction set, whatever the thread count. "+=" in a comment means that the kernel adds to what is there.
 #pragma once
 #include <stddef.h>
