@@ -11,7 +11,7 @@ struct KernelBench {
 
     private static let vocabulary = 151_936
     private static let rows = 1024
-    private static let rounds = 5
+    private static let rounds = 12
     private var elements: Double { Double(Self.rows * Self.vocabulary) }
 
     private struct Form {
