@@ -112,7 +112,7 @@ struct DecoderBatch {
     var tokens: Int { forest.tokenIDs.count }
 
     /// The tokens that a layer's result is wanted of.
-    func results(ofLayer layer: Int) -> RowSelection { layer == architecture.layers - 1 ? forest.outlets : RowSelection(allOf: tokens) }
+    func results(ofLayer layer: Int) -> ChosenRows { layer == architecture.layers - 1 ? forest.outlets : ChosenRows(allOf: tokens) }
 }
 
 /// Space that the layers of a backward pass use one after the other. All [T, ·].

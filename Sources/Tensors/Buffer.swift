@@ -26,7 +26,7 @@ package final class Buffer: @unchecked Sendable {
         precondition(count >= 0, "a buffer of \(count) floats was asked for")
         self.count = count
         owner = nil
-        let bytes = max(64, count * 4), isLarge = bytes >= 2 * Self.hugePage
+        let bytes = max(64, count * 4), isLarge = Self.isLarge(bytes)
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: isLarge ? Self.hugePage : 64)
         // Fewer page faults, and fewer misses on the way from an address to its page. Only advice.
         if isLarge { _ = madvise(memory, bytes / Self.hugePage * Self.hugePage, MADV_HUGEPAGE) }
@@ -34,6 +34,7 @@ package final class Buffer: @unchecked Sendable {
     }
 
     private static let hugePage = 2 << 20
+    private static func isLarge(_ bytes: Int) -> Bool { bytes >= 2 * hugePage }
 
     /// `count` floats of another buffer from `start` on; keeps it alive.
     package init(part start: Int, count: Int, of owner: Buffer) {
@@ -53,7 +54,8 @@ package final class Buffer: @unchecked Sendable {
     /// Gives the pages back to the system until they are written again; what stood in them is lost.
     package func discard() {
         let bytes = count * 4 / Self.hugePage * Self.hugePage
-        guard owner == nil, bytes > 0 else { return }
+        // Smaller ones don't begin with a page.
+        guard owner == nil, Self.isLarge(count * 4) else { return }
         _ = madvise(pointer, bytes, MADV_DONTNEED)
     }
 

@@ -73,7 +73,7 @@ import Testing
 
     @Test func chosenRowsGoThereAndBack() {
         let x = Buffer([0, 1, 10, 11, 20, 21, 30, 31]), compact = Buffer(4), back = Buffer([Float](repeating: 7, count: 8))
-        let some = RowSelection([1, 3], of: 4), all = RowSelection([0, 1, 2, 3], of: 4)
+        let some = ChosenRows([1, 3], of: 4), all = ChosenRows([0, 1, 2, 3], of: 4)
         withExtendedLifetime((x, compact, back)) {
             some.scatter(some.gather(x.matrix(rows: 4), into: compact.matrix(rows: 2)), into: back.matrix(rows: 4))
             #expect(compact.array == [10, 11, 30, 31] && back.array == [0, 0, 10, 11, 0, 0, 30, 31])
