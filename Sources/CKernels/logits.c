@@ -86,6 +86,7 @@ static void crux_top_k_offer(crux_top_k *top, float value, size_t id) {
 #define UNROLL 4
 #define GROUPS 32
 #define EXPONENTIALS "logits_exponentials_avx512.inc"
+#define PIPELINE "logits_pipeline_avx512.inc"
 #include "logits_body.inc"
 #undef NAME
 #undef LANES
