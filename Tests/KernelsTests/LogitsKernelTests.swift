@@ -127,7 +127,7 @@ import Testing
 
     // MARK: shapes
 
-    @Test(arguments: [1, 2, 7, 15, 16, 17, 63, 64, 65, 127, 129, 255, 257, 1023, 1024, 1025, 2049, 4097]) func rowsOfAnyLength(_ n: Int) {
+    @Test(arguments: [1, 2, 7, 15, 16, 17, 63, 64, 65, 127, 129, 255, 257, 1023, 1024, 1025, 2049, 4097, 6144, 20_481]) func rowsOfAnyLength(_ n: Int) {
         check("\(n)", normal(n, scale: 2, seed: n))
         check("\(n) equal", normal(n, scale: 0, seed: n))
     }
@@ -139,14 +139,15 @@ import Testing
 
     /// The peak before everything else, at the very end, in the row's last odd elements, and rows that rise or fall all the way.
     @Test func theLargestMayStandAnywhere() {
-        let rest = normal(5001, scale: 2, seed: 3)
-        for place in [0, 1, 1023, 1024, 2500, 4999, 5000] {
-            for peak in [8, 20, 60, 300] as [Float] {
+        let rest = normal(5001, scale: 2, seed: 3), long = normal(20_001, scale: 2, seed: 5)
+        for (rest, places) in [(rest, [0, 1, 1023, 1024, 2500, 4999, 5000]), (long, [2047, 2048, 9000, 18_431, 20_000])] {
+            for (place, peak) in places.flatMap({ place in [8, 20, 60, 300].map { (place, $0 as Float) } }) {
                 var row = rest
                 row[place] = peak
                 check("peak \(peak) at \(place)", row)
             }
         }
+        check("below 0", long.map { $0 - 20 })
         check("rising", rest.sorted())
         check("falling", rest.sorted(by: >))
         check("rising by 1,000", (0..<20_000).map { Float($0) * 0.05 })
@@ -208,8 +209,8 @@ import Testing
     // MARK: impossible tokens, bad rows
 
     @Test func impossibleTokensCountForNothing() {
-        for stretch in [1...1, 0...0, 0...1023, 0...4999, 1000...3000, 2...5000] as [ClosedRange<Int>] {
-            var row = normal(5001, scale: 2, seed: 8)
+        for stretch in [1...1, 0...0, 0...1023, 0...4999, 1000...3000, 2...5000, 12_000...12_000, 4096...8191, 20_000...20_000] as [ClosedRange<Int>] {
+            var row = normal(stretch.upperBound > 5000 ? 20_001 : 5001, scale: 2, seed: 8)
             row.replaceSubrange(stretch, with: repeatElement(-.infinity, count: stretch.count))
             check("-inf at \(stretch)", row, k: 7)
         }
@@ -228,8 +229,8 @@ import Testing
         // A NaN with its sign set is smaller than -inf where numbers are compared by their bits.
         let bad = [(Float.nan, CRUX_ROW_NAN), (-Float.nan, CRUX_ROW_NAN), (.infinity, CRUX_ROW_POSITIVE_INFINITY)]
         for (value, status) in bad {
-            for place in [0, 1023, 4321, 4999] {
-                for rest in [normal(5000, scale: 1, seed: 4), [Float](repeating: -.infinity, count: 5000)] {
+            for place in [0, 1023, 4321, 9000, 13_999] {
+                for rest in [normal(14_000, scale: 1, seed: 4), [Float](repeating: -.infinity, count: 14_000)] {
                     var values = rest
                     values[place] = value
                     let row = Row(values, form)
@@ -252,7 +253,7 @@ import Testing
     // MARK: top-k
 
     @Test(arguments: [1, 2, 20, 64, 700]) func topKIsThatOfASort(_ k: Int) {
-        for (n, scale) in [(k, 1.0), (k + 1, 1), (5000, 2), (5000, 0.01), (3000, 0)] {
+        for (n, scale) in [(k, 1.0), (k + 1, 1), (5000, 2), (20_000, 3), (5000, 0.01), (3000, 0)] {
             for form in Form.allCases {
                 let row = Row(normal(n, scale: scale, seed: k), form), rounded = row.values
                 // Of equal ones the lower id first.
@@ -264,7 +265,7 @@ import Testing
 
     /// What is not wanted is not computed, and changes nothing of the rest.
     @Test func whatIsWantedDoesNotChangeTheRest() {
-        let row = Row(normal(4000, scale: 2, seed: 12), .bf16)
+        let row = Row(normal(20_000, scale: 2, seed: 12), .bf16)
         onEverySet {
             let all = run(fast(1), row, sampled: 3, k: 9).0
             for wanted in 0..<4 as Range<UInt32> {
