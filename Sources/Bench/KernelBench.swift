@@ -14,6 +14,11 @@ struct KernelBench {
     private static let rounds = 12
     private var elements: Double { Double(Self.rows * Self.vocabulary) }
 
+    /// What peers are called in bench/kernel.py, and how many times as long as ours they must take, at least and as a goal.
+    private static let peers: [(form: String, name: String, need: Double?, goal: Double?)] = [
+        ("eager", "PyTorch eager", 25, 40), ("compiled", "PyTorch compiled", 8, 15), ("numpy", "NumPy", nil, nil),
+    ]
+
     private struct Form {
         let name: String
         let dtype: crux_dtype
@@ -31,7 +36,9 @@ struct KernelBench {
     func run() throws {
         // On huge pages, as the probe of the machine's bandwidth reads them, and as NumPy lays its arrays.
         let storage = Buffer(uninitialized: Self.rows * Self.vocabulary / 2)
-        MadeUpLogits(vocabulary: Self.vocabulary).rows(Self.rows).withUnsafeBytes { UnsafeMutableRawPointer(storage.pointer).copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+        MadeUpLogits(vocabulary: Self.vocabulary).rows(Self.rows).withUnsafeBytes {
+            UnsafeMutableRawPointer(storage.pointer).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+        }
         try withExtendedLifetime(storage) {
             let half = UnsafeRawBufferPointer(start: storage.pointer, count: 4 * storage.count)
             let rows = Form(name: "bf16", dtype: CRUX_BF16, values: half.baseAddress!)
@@ -48,13 +55,13 @@ struct KernelBench {
             try Data(bytesNoCopy: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), count: bytes.count, deallocator: .none).write(to: URL(fileURLWithPath: file))
             return try Peer(python: python, ["bench/kernel.py", file, "\(Self.vocabulary)", "\(threads)"])
         }
-        let forms = peer == nil ? [] : ["eager", "compiled", "numpy"]
-        var ours: [Double] = [], bandwidth: [Double] = [], theirs = [[Double]](repeating: [], count: forms.count), entropies = theirs
+        let peers = peer == nil ? [] : Self.peers
+        var ours: [Double] = [], bandwidth: [Double] = [], theirs = [[Double]](repeating: [], count: peers.count), entropies = theirs
         for _ in 0..<Self.rounds {
             bandwidth.append(MachineLimits.readBandwidth(threads))
             ours.append(time(rows))
-            for (index, form) in forms.enumerated() {
-                let answer = try peer?.ask(form) ?? []
+            for (index, other) in peers.enumerated() {
+                let answer = try peer?.ask(other.form) ?? []
                 theirs[index].append(answer[0])
                 entropies[index].append(answer[1])
             }
@@ -64,12 +71,17 @@ struct KernelBench {
             "  crux: \(text(elements / best / 1e9)) G logits/s, \(text(rate / 1e9)) GB/s, \(text(100 * rate / (bandwidth.max() ?? 1))) % of "
                 + "the \(text((bandwidth.max() ?? 1) / 1e9)) GB/s that the machine reads")
         let mean = meanEntropy(rows)
-        for (index, form) in forms.enumerated() {
+        for (index, other) in peers.enumerated() {
             let time = theirs[index].min() ?? 0
             say(
-                "  \(form == "numpy" ? "NumPy" : "PyTorch \(form)"): \(text(elements / time / 1e9)) G logits/s, \(text(time / best)) times as long; mean entropy "
-                    + String(format: "%.6f, ours %.6f", entropies[index].last ?? 0, mean))
+                "  \(other.name): \(text(elements / time / 1e9)) G logits/s, \(text(time / best)) times as long"
+                    + Self.verdict(time / best, other.need, other.goal) + "; " + String(format: "mean entropy %.6f, ours %.6f", entropies[index].last ?? 0, mean))
         }
+    }
+
+    private static func verdict(_ ratio: Double, _ need: Double?, _ goal: Double?) -> String {
+        guard let need, let goal else { return "" }
+        return String(format: " (needed %.0f, goal %.0f): ", need, goal) + (ratio >= need ? "reached" : "missed")
     }
 
     private func time(_ form: Form, wanted: Int = 0, topK: Int = 0) -> Double {
