@@ -235,7 +235,8 @@ import Testing
             var broken = Self.rows(5, count: 1200)
             for row in [701, 1100] { broken[row].1.entropy![broken[row].0.lossMask.firstIndex(of: true)!] = bad }
             try write(broken, to: folder.path, files: 2, batchRows: (50, 50))
-            let result = try plan(folder.path, recipe: "name: bad\n" + Self.recipes[0], to: "plan")
+            // Without tables, whose rows would be looked at again.
+            let result = try plan(folder.path, recipe: "name: bad\n" + Self.recipes[0], to: "plan", ["--report-only"])
             #expect(result.status == 3 && result.errors.contains("'r701'"), "\(result.errors)")
         }
     }
