@@ -78,18 +78,18 @@ struct NumberLine {
         max(deviation(sample, run) { $0 < value ? 1 : 0 }, deviation(sample, run) { $0 <= value ? 1 : 0 })
     }
 
-    /// Of a count: by what runs differ, since neighbours may be alike.
+    /// Of a count over the sample: by what runs differ, since neighbours may be alike. Of many runs it looks at some thousands, which tell it to a few percent.
     @inline(__always) private static func deviation(_ sample: [Float], _ run: Int, _ counted: (Float) -> Int32) -> Double {
+        let runs = sample.count / run, step = max(1, runs / 4096), looked = Double((runs + step - 1) / step)
         var sum = 0, squares = 0
         sample.withUnsafeBufferPointer { sample in
-            for start in stride(from: 0, to: sample.count, by: run) {
+            for start in stride(from: 0, to: runs * run, by: step * run) {
                 var count: Int32 = 0
                 for place in start..<start + run { count &+= counted(sample[place]) }
                 (sum, squares) = (sum + Int(count), squares + Int(count) * Int(count))
             }
         }
-        let runs = Double(sample.count / run)
-        return max(0, Double(squares) - Double(sum) * Double(sum) / runs).squareRoot()
+        return (max(0, Double(squares) - Double(sum) * Double(sum) / looked) * Double(runs) / looked).squareRoot()
     }
 
     /// A rank's bracket as ranks of the sample; nil: beyond it.
