@@ -59,7 +59,7 @@ let package = Package(
         library("Tensors", ["COpenBLAS", "CKernels"]),
 
         // domain
-        library("Credit", ["Randomness"]),
+        library("Credit", ["Randomness", "CKernels"]),
         library("Objectives"),
         library("Rewards"),
         library("Models", ["Tensors", "Formats", "CKernels", "Randomness"]),

@@ -122,10 +122,11 @@ package struct CreditPolicy: Sendable {
         }
     }
 
-    /// The plan of rows whose tokens come from anywhere.
-    package func settle(_ facts: PlanFacts, _ source: any TokenSource, seed: UInt64) throws -> SettledPlan {
+    /// The plan of rows whose tokens come from anywhere. `weighs`: whether its rows will be asked for with their weights.
+    package func settle(_ facts: PlanFacts, _ source: any TokenSource, seed: UInt64, weighs: Bool = true) throws -> SettledPlan {
         let selection = try RowSelection(policy: self, facts: facts, source: source, seed: seed).run()
         var settlement = Settlement(policy: self, facts: facts, groupNames: facts.groupNames, selection: selection, source: source, seed: seed)
+        settlement.weighs = weighs
         if advantage.whitens {
             if settlement.trainable == 1 { settlement.warnings.append("a single trainable token can't be whitened: its advantage is 0") }
             settlement.whitening = try Whitening(settlement.advantages)

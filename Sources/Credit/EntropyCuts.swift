@@ -45,6 +45,11 @@ struct Cut: TokenSelector {
         return TokenCensus(tokens: entropy.count, kept: Int(count))
     }
 
+    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus {
+        let census = census(near), beyond = (highest == .infinity ? above : 0) + (lowest == -.infinity ? below : 0)
+        return TokenCensus(tokens: near.count + above + below, kept: census.kept + beyond)
+    }
+
     func count(_ row: TokenCensus) -> Int { row.kept }
 }
 
@@ -71,6 +76,11 @@ struct CountedTies: TokenSelector {
             above &+= entropy > value ? 1 : 0
         }
         return TokenCensus(tokens: entropy.count, kept: keepsAbove ? Int(above) : entropy.count - Int(above &+ equal), ties: Int(equal))
+    }
+
+    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus {
+        let census = census(near)
+        return TokenCensus(tokens: near.count + above + below, kept: census.kept + (keepsAbove ? above : below), ties: census.ties)
     }
 
     mutating func count(_ row: TokenCensus) -> Int {

@@ -43,7 +43,8 @@ struct RowSelection {
 
     /// Numbers of the groups that the filter leaves.
     private func keptGroups(_ groups: Groups, _ selection: inout Selection) -> [Int] {
-        (0..<groups.count).filter { group in
+        guard policy.filter.resamples else { return Array(0..<groups.count) }
+        return (0..<groups.count).filter { group in
             let rows = rows(groups[group])
             guard let reason = policy.filter.dropReason(correct: rows.map(\.correct), rewards: rows.map(\.reward)) else { return true }
             selection.dropped += groups[group].map { (Int($0), reason) }
@@ -64,6 +65,7 @@ struct RowSelection {
         let trained = live.filter { groups[$0].contains { advantages[Int($0)] != nil } }
         var stepOf = [Int32](repeating: -1, count: groups.count)
         for (group, step) in zip(trained, policy.schedule.steps(groups: trained.count, seed: seed)) { stepOf[group] = Int32(step) }
+        selection.kept.reserveCapacity(advantages.count { $0 != nil })
         for (index, advantage) in advantages.enumerated() {
             guard let advantage else { continue }
             let group = facts.rows[index].group
@@ -73,10 +75,10 @@ struct RowSelection {
 
     /// Advantages of a group's rollouts as far as rewards tell, and who drops out.
     private func judge(_ group: Int, _ members: ArraySlice<Int32>, _ advantages: inout [Double?], _ selection: inout Selection) {
-        let rows = rows(members)
-        let isZeroed = policy.filter.degenerateGroups == .zero && GroupFilter.isDegenerate(correct: rows.map(\.correct), rewards: rows.map(\.reward))
+        let isZeroed = policy.filter.degenerateGroups == .zero && isDegenerate(rows(members))
         if isZeroed { selection.zeroed.insert(Int32(group)) }
-        for (index, advantage) in zip(members, policy.advantage.advantages(rewards: rows.map(\.score), planScale: selection.planScale)) {
+        let scores = members.map { facts.rows[Int($0)].score }
+        for (index, advantage) in zip(members, policy.advantage.advantages(rewards: scores, planScale: selection.planScale)) {
             if advantage == nil {
                 selection.dropped.append((Int(index), type(of: policy.advantage).dropReason))
             } else if policy.filter.truncated == .drop, facts.rows[Int(index)].isTruncated {
@@ -86,6 +88,8 @@ struct RowSelection {
             }
         }
     }
+
+    private func isDegenerate(_ rows: [PlanFacts.Row]) -> Bool { GroupFilter.isDegenerate(correct: rows.map(\.correct), rewards: rows.map(\.reward)) }
 
     private func planScale(_ live: [Int], _ groups: Groups) throws -> Double {
         let estimator = policy.advantage

@@ -1,7 +1,7 @@
 /// The kept rows' trainable tokens, gone over in pieces on all threads: for whatever is to be known of many tokens and no single one.
 struct KeptTokens: Sendable {
     /// By position among the kept rows.
-    private let rows: [Int32]
+    fileprivate let rows: [Int32]
     private let source: any TokenSource
     let pieces: [Range<Int>]
 
@@ -59,6 +59,11 @@ struct KeptColumn: ValueStream {
 
     func forEachRow(of piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
         try tokens.forEachRow(of: piece, reading: [column]) { try body($0, $1[0]) }
+    }
+
+    func glance(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
+        let positions = tokens.pieces[piece]
+        try source.glance(tokens.rows[positions], column) { try body(positions.lowerBound + $0, $1) }
     }
 
     func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {

@@ -56,7 +56,7 @@ private func sorted(_ values: [Float], _ ranks: [Int]) -> [OrderStatistic] {
 }
 
 /// Unsigned integers in the order of the floats.
-private enum FloatOrder {
+enum FloatOrder {
     /// Of a float's bits; those of -0 are to have been made those of 0 before.
     static func key(_ bits: UInt32) -> UInt32 { bits ^ (UInt32(bitPattern: Int32(bitPattern: bits) >> 31) | 0x8000_0000) }
 
@@ -112,16 +112,16 @@ struct RadixSelection {
 
     /// `counters`: of all values, whoever counted them.
     mutating func endRound(_ counters: RadixCounters) {
+        var cell = -1, counts: [Int] = [], bin = 0, below = 0
         for index in targets.indices {
-            let counts = counters.counts(of: targets[index].cell)
-            var bin = 0, left = targets[index].rank
-            for count in counts {
-                if left < count { break }
-                left -= count
+            // Targets of a cell stand side by side, by rank: each goes on where the one before it ended.
+            if targets[index].cell != cell { (cell, counts, bin, below) = (targets[index].cell, counters.counts(of: targets[index].cell), 0, 0) }
+            while targets[index].rank >= below + counts[bin] {
+                below += counts[bin]
                 bin += 1
             }
-            targets[index].below += targets[index].rank - left
-            targets[index].rank = left
+            targets[index].below += below
+            targets[index].rank -= below
             targets[index].equal = counts[bin]
             targets[index].prefix = targets[index].prefix << UInt32(round.width) | UInt32(bin)
         }
@@ -261,25 +261,52 @@ package protocol ValueStream: Sendable {
     var pieces: [Range<Int>] { get }
     /// On any thread, in the order of the rows. Numbers last for the call alone.
     func forEachRow(of piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
+    /// The same for who looks at few of them or says himself which are no finite numbers: none is refused for that.
+    func glance(at piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
     func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
 }
 
-/// Order statistics of populations whose values stream by: a population that lies in one piece, or is complete before too many
+extension ValueStream {
+    package func glance(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws { try forEachRow(of: piece, body) }
+}
+
+/// Order statistics of populations whose values stream by: one large one is settled in one pass by brackets; of several, a population that lies in one piece, or is complete before too many
 /// others have begun, is settled at once, in one pass; where too much would have to wait, all are counted.
 package struct StreamedSelection {
     private let rows: [(population: Int32, count: Int32)]
     private let populations: [Population]
     private let mostWaiting: Int
     private let mostCounters: Int
+    private let leastBracketed: Int
 
     /// `rows`: population and count of each row's values. `mostWaiting`: values that may wait for their population to be complete (64 MB of
-    /// them). `mostCounters`: 16 MB for each thread.
-    package init(rows: [(population: Int32, count: Int32)], populations: [Population], mostWaiting: Int = 1 << 24, mostCounters: Int = 1 << 21) {
+    /// them). `mostCounters`: 16 MB for each thread. `leastBracketed`: values from which on a sample is worth its while.
+    package init(
+        rows: [(population: Int32, count: Int32)], populations: [Population], mostWaiting: Int = 1 << 24, mostCounters: Int = 1 << 21, leastBracketed: Int = 1 << 16
+    ) {
         (self.rows, self.populations, self.mostWaiting, self.mostCounters) = (rows, populations, mostWaiting, mostCounters)
+        self.leastBracketed = leastBracketed
     }
 
     package func run(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
+        if let bracketed = try bracketed(stream, cut: []) { return [bracketed.statistics] }
+        return try withoutBrackets(stream)
+    }
+
+    /// Also how rows lie about a cut at these of the first population's ranks, where that can be told at no further cost.
+    package func run(_ stream: some ValueStream, cut: [Int]) throws -> (statistics: [[OrderStatistic]], around: RowsAroundCut?) {
+        if let bracketed = try bracketed(stream, cut: cut) { return ([bracketed.statistics], bracketed.around) }
+        return (try withoutBrackets(stream), nil)
+    }
+
+    /// nil: another way must be gone.
+    private func bracketed(_ stream: some ValueStream, cut: [Int]) throws -> BracketSelection.Outcome? {
+        guard populations.count == 1, populations[0].count >= leastBracketed else { return nil }
+        return try BracketSelection(rows: rows, population: populations[0], cut: cut, mostKept: mostWaiting).run(stream)
+    }
+
+    private func withoutBrackets(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
         let extents = extents(stream.pieces)
         return try isWorthCounting || peakWaiting(extents, stream.pieces) > mostWaiting ? count(stream) : wait(extents, stream)
     }

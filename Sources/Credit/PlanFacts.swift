@@ -51,6 +51,18 @@ package struct PlanFacts: Sendable {
         rows.append(row)
     }
 
+    /// Room for so many rows: growing as they come would take twice their memory.
+    package mutating func reserve(_ rows: Int) { self.rows.reserveCapacity(rows) }
+
+    /// Rows whose groups are numbers of these names.
+    package mutating func add(_ rows: [Row], groupNames: [String]) {
+        let numbers = groupNames.map { number(of: $0) }
+        for var row in rows {
+            row.group = numbers[Int(row.group)]
+            self.rows.append(row)
+        }
+    }
+
     /// Where an expansion says what a row is worth.
     mutating func setReward(_ reward: Double, of row: Int) { rows[row].reward = reward }
 
@@ -94,6 +106,8 @@ package protocol TokenSource: Sendable {
     /// Numbers of these rows at their trainable tokens, for passes that look at every token and keep little: `body` gets, row by row, those
     /// of each column, which last for the call alone. A bound that a row doesn't have is its entropy; none where it has neither.
     func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws
+    /// One column of these rows for who looks at few of its numbers or says himself which are not finite: none is refused for that.
+    func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// Whether two rows, one after the other, are had at the price of one: work is best shared out where they are not.
     func areTogether(_ row: Int32, _ next: Int32) -> Bool
     /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
@@ -113,6 +127,10 @@ package struct InMemoryTokens: TokenSource {
             let input = inputs[Int(row)], values = columns.map { maskedIn(input.columns[$0] ?? input.entropy, input.mask) }
             try withPointers(values) { try body(place, $0) }
         }
+    }
+
+    package func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) rethrows {
+        try trainable(rows, [column]) { try body($0, $1[0]) }
     }
 
     package func areTogether(_ row: Int32, _ next: Int32) -> Bool { true }

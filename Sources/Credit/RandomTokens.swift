@@ -32,6 +32,7 @@ private struct Drawn: TokenSelector {
     }
 
     func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus { TokenCensus(tokens: entropy.count) }
+    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus { TokenCensus(tokens: near.count + above + below) }
 
     mutating func count(_ row: TokenCensus) -> Int { (0..<row.tokens).count { _ in draw() } }
 

@@ -20,6 +20,7 @@ package struct SettledPlan: Sendable {
     let advantages: any KeptAdvantages
     let whitening: Whitening?
     let mask: SettledMask?
+    /// By kept row; none where the plan was settled without.
     let weights: [RowWeight]
 
     /// What is read of rows beside masks.
@@ -106,6 +107,8 @@ struct Settlement {
     var advantages: any KeptAdvantages
     var whitening: Whitening?
     var warnings: [String]
+    /// Whether weights are settled, which only rows that are written have.
+    var weighs = true
     private let tokens: KeptTokens
     private var kept: [KeptRow] { selection.kept }
 
@@ -125,11 +128,12 @@ struct Settlement {
 
     func run() throws -> SettledPlan {
         var keptTokens = kept.indices.map { fact($0).trainable }, warnings = warnings
-        let plan = try quantilePlan(), mask = try policy.plannedMask.map { try settle($0, plan.mask, &keptTokens, &warnings) }
+        let scopes = policy.plannedMask.map { self.scopes($0.scope) } ?? Scopes([]) { _ in 0 }, plan = try quantilePlan(scopes)
+        let mask = try policy.plannedMask.map { try settle($0, scopes, plan, &keptTokens, &warnings) }
         return SettledPlan(
             kept: kept, groupNames: groupNames, facts: facts, dropped: selection.dropped, resample: selection.resample, thresholds: mask?.thresholds ?? [],
             warnings: warnings, keptTokens: keptTokens, undecided: mask?.undecided ?? 0, entropyQuantiles: plan.report, policy: policy, advantages: advantages,
-            whitening: whitening, mask: mask?.mask, weights: weights(keptTokens))
+            whitening: whitening, mask: mask?.mask, weights: weighs ? weights(keptTokens) : [])
     }
 
     // MARK: entropies
@@ -141,13 +145,16 @@ struct Settlement {
 
         /// Rows with equal keys share a scope.
         init(_ keys: [Int32], _ trainable: (Int) -> Int32) {
-            var known: [Int32: Int32] = [:]
+            var known: [Int32: Int32] = [:], last: (key: Int32, number: Int32)?
+            numbers.reserveCapacity(keys.count)
             for (position, key) in keys.enumerated() {
-                let number = known[key] ?? Int32(counts.count)
+                // Rows of a scope mostly stand side by side.
+                let number = last?.key == key ? last!.number : known[key] ?? Int32(counts.count)
                 if number == counts.count {
                     known[key] = number
                     counts.append(0)
                 }
+                last = (key, number)
                 numbers.append(number)
                 counts[Int(number)] += Int(trainable(position))
             }
@@ -167,31 +174,49 @@ struct Settlement {
 
     private static let reported = [0.2, 0.5, 0.8, 0.95]
 
-    /// Order statistics of the mask's scopes, and quantiles over the whole plan for the report. Scopes that are the plan share passes
-    /// with the report.
-    private func quantilePlan() throws -> (mask: [[OrderStatistic]], report: [Double]?) {
-        let known = kept.indices.map { fact($0).entropy != .none }, count = kept.indices.reduce(0) { $0 + (known[$1] ? Int(fact($1).trainable) : 0) }
-        let places = count == 0 ? [] : Self.reported.map { QuantilePlace($0, of: count) }
-        var whole = Population(count: count, ranks: places.flatMap(\.ranks))
-        let mask = policy.plannedMask.flatMap { $0.selection.type.readsEntropy ? $0 : nil }
-        let scopes = mask.map { self.scopes($0.scope) }
-        var statistics: [[OrderStatistic]] = []
-        if let mask, let scopes, mask.scope != .plan { statistics = try self.statistics(.entropy, scopes, populations(mask, scopes)) }
-        let own = mask?.scope == .plan ? populations(mask!, scopes!).first?.ranks ?? [] : []
-        whole.ranks = (whole.ranks + own).sorted()
-        guard count > 0 else { return (statistics, nil) }
-        let one = Scopes(kept.map { _ in 0 }) { known[$0] ? fact($0).trainable : 0 }
-        let found = try self.statistics(.entropy, one, [whole])[0], byRank = Dictionary(zip(whole.ranks, found)) { first, _ in first }
-        if mask?.scope == .plan { statistics = [own.compactMap { byRank[$0] }] }
-        return (statistics, places.map { place in place.value(place.ranks.compactMap { byRank[$0] }) })
+    /// What is known of entropies as a whole.
+    private struct EntropyRanks {
+        /// Of the mask's scopes.
+        var mask: [[OrderStatistic]] = []
+        /// How rows lie about the cut of a mask over the whole plan.
+        var around: RowsAroundCut?
+        /// Quantiles over the whole plan.
+        var report: [Double]?
     }
+
+    /// Scopes that are the plan share passes with the report.
+    private func quantilePlan(_ scopes: Scopes) throws -> EntropyRanks {
+        let mask = policy.plannedMask.flatMap { $0.selection.type.readsEntropy ? $0 : nil }
+        var ranks = EntropyRanks()
+        if let mask, mask.scope != .plan { ranks.mask = try statistics(.entropy, scopes, populations(mask, scopes)) }
+        let count = entropyCounts.reduce(0) { $0 + Int($1) }
+        guard count > 0 else { return ranks }
+        let own = mask.flatMap { $0.scope == .plan ? populations($0, scopes).first?.ranks : nil } ?? []
+        try addWhole(count, own, &ranks)
+        return ranks
+    }
+
+    /// `own`: ranks of a mask over the whole plan.
+    private func addWhole(_ count: Int, _ own: [Int], _ ranks: inout EntropyRanks) throws {
+        let places = Self.reported.map { QuantilePlace($0, of: count) }
+        let wanted = (places.flatMap(\.ranks) + own).sorted(), rows = entropyCounts.map { (population: Int32(0), count: $0) }
+        let selection = StreamedSelection(rows: rows, populations: [Population(count: count, ranks: wanted)])
+        let found = try selection.run(tokens.column(.entropy), cut: own.compactMap { wanted.firstIndex(of: $0) })
+        let byRank = Dictionary(zip(wanted, found.statistics[0])) { first, _ in first }
+        ranks.report = places.map { place in place.value(place.ranks.compactMap { byRank[$0] }) }
+        guard !own.isEmpty else { return }
+        (ranks.mask, ranks.around) = ([own.compactMap { byRank[$0] }], found.around)
+    }
+
+    /// Trainable tokens of each kept row whose entropies are known.
+    private var entropyCounts: [Int32] { kept.indices.map { fact($0).entropy == .none ? 0 : fact($0).trainable } }
 
     private func populations(_ mask: EntropyMask, _ scopes: Scopes) -> [Population] {
         scopes.counts.map { Population(count: $0, ranks: $0 == 0 ? [] : mask.selection.type.ranks(mask.selection.share, of: $0, ties: mask.ties)) }
     }
 
     private func statistics(_ column: TokenColumn, _ scopes: Scopes, _ populations: [Population]) throws -> [[OrderStatistic]] {
-        let rows = kept.indices.map { (population: scopes.numbers[$0], count: fact($0).entropy == .none ? 0 : fact($0).trainable) }
+        let rows = zip(scopes.numbers, entropyCounts).map { (population: $0, count: $1) }
         return try StreamedSelection(rows: rows, populations: populations).run(tokens.column(column))
     }
 
@@ -203,11 +228,13 @@ struct Settlement {
         var undecided = 0
     }
 
-    private func settle(_ mask: EntropyMask, _ statistics: [[OrderStatistic]], _ keptTokens: inout [Int32], _ warnings: inout [String]) throws -> MaskOutcome {
-        let scopes = scopes(mask.scope), selectors = selectors(mask, scopes, statistics)
+    private func settle(
+        _ mask: EntropyMask, _ scopes: Scopes, _ ranks: EntropyRanks, _ keptTokens: inout [Int32], _ warnings: inout [String]
+    ) throws -> MaskOutcome {
+        let selectors = selectors(mask, scopes, ranks.mask)
         var outcome = MaskOutcome(mask: SettledMask(selectors: selectors, scopes: scopes.numbers), thresholds: selectors.compactMap(\.threshold))
         if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, outcome.thresholds.contains(0) { warnings.append(Self.zeroThreshold) }
-        try count(mask, &outcome.mask, &keptTokens)
+        try count(mask, ranks.around, &outcome.mask, &keptTokens)
         if facts.hasIntervals, mask.selection.type.readsEntropy { outcome.undecided = try undecided(mask, scopes) }
         return outcome
     }
@@ -224,7 +251,7 @@ struct Settlement {
     }
 
     /// Tokens that the mask keeps, by row; and, where marks depend on earlier rows, how each row finds its selector.
-    private func count(_ mask: EntropyMask, _ settled: inout SettledMask, _ keptTokens: inout [Int32]) throws {
+    private func count(_ mask: EntropyMask, _ around: RowsAroundCut?, _ settled: inout SettledMask, _ keptTokens: inout [Int32]) throws {
         var running = settled.selectors, standing: [any TokenSelector] = []
         let remembers = running.contains(where: \.remembers)
         func take(_ position: Int, _ census: TokenCensus) {
@@ -232,8 +259,10 @@ struct Settlement {
             if remembers { standing.append(running[scope]) }
             keptTokens[position] = Int32(running[scope].count(census))
         }
-        if mask.selection.type.readsEntropy {
-            let selectors = settled.selectors, scopes = settled.scopes
+        let selectors = settled.selectors, scopes = settled.scopes
+        if let around {
+            around.forEachRow(entropyCounts) { take($0, selectors[0].census($1, above: $2, below: $3)) }
+        } else if mask.selection.type.readsEntropy {
             try tokens.forEachRow(reading: [.entropy]) {
                 selectors[Int(scopes[$0])].census($1[0])
             } _: {
@@ -284,6 +313,7 @@ private struct NothingToMark: TokenSelector {
     var remembers: Bool { false }
     func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] { mask.map { _ in false } }
     func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus { TokenCensus(tokens: entropy.count) }
+    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus { TokenCensus(tokens: near.count + above + below) }
     func count(_ row: TokenCensus) -> Int { 0 }
 }
 

@@ -23,6 +23,8 @@ package protocol TokenSelector: Sendable {
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool]
     /// What it must know of a row to say how many of its tokens it marks, whatever the rows before it are. `entropy`: of trainable tokens.
     func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus
+    /// The same where some entropies are only known to lie above all that `near` can be cut by, or below it.
+    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus
     /// How many tokens of a row it marks; rows in their order.
     mutating func count(_ row: TokenCensus) -> Int
 }

@@ -159,6 +159,9 @@ struct ArrowBuffer {
 
     var count: Int { bytes.count }
 
+    /// The bytes without a hold on them: for who holds the buffer meanwhile.
+    var bare: UnsafeRawBufferPointer { bytes }
+
     func with<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R { try withExtendedLifetime(storage) { try body(bytes) } }
 
     func bools(_ range: Range<Int>) -> [Bool] {
@@ -184,11 +187,6 @@ struct ArrowBuffer {
                 count = range.count
             }
         }
-    }
-
-    func equals(_ range: Range<Int>, _ other: ArrowBuffer, _ otherRange: Range<Int>) -> Bool {
-        guard range.count == otherRange.count, range.count > 0 else { return range.count == otherRange.count }
-        return with { own in other.with { memcmp(own.baseAddress! + range.lowerBound, $0.baseAddress! + otherRange.lowerBound, range.count) == 0 } }
     }
 
     func text(_ range: Range<Int>) -> String { with { String(decoding: $0[range], as: UTF8.self) } }

@@ -1,4 +1,5 @@
 import CZstd
+import Foundation
 
 /// Reads an Arrow IPC file into rows of a table: columns are found by name, others are passed over, nullable ones may be
 /// missing (an older or another writer), and whatever does not fit throws an error that names the file and the column. Batches are read one at a time from the mapped file.
@@ -154,19 +155,31 @@ package final class ArrowColumnCursor<Row> {
     private let reader: ArrowTableReader<Row>
     private let views: [ArrowColumnView]
     private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
+    /// Owns what `bare` points to.
     private var columns: [ColumnData?] = []
+    private let bare: UnsafeMutableBufferPointer<BareColumn?>
 
-    package init(_ reader: ArrowTableReader<Row>, _ views: [ArrowColumnView]) { (self.reader, self.views) = (reader, views) }
+    package init(_ reader: ArrowTableReader<Row>, _ views: [ArrowColumnView]) {
+        (self.reader, self.views) = (reader, views)
+        bare = .allocate(capacity: views.count)
+        bare.initialize(repeating: nil)
+    }
 
-    deinit { leave() }
+    deinit {
+        leave()
+        bare.deallocate()
+    }
 
     /// Whether a row lies in the batch at hand.
     package func holds(_ row: Int) -> Bool { batch.rows.contains(row) }
 
-    /// Until the next row is asked for.
-    package func row(_ row: Int) throws -> ArrowRowView {
+    /// Until a row of another batch is asked for.
+    package func row(_ row: Int) throws -> ArrowRowView { try stretch(around: row).row(row) }
+
+    /// All rows of the batch that a row lies in, until a row of another batch is asked for.
+    package func stretch(around row: Int) throws -> ArrowStretch {
         try enter(row)
-        return ArrowRowView(columns: columns, place: row - batch.rows.lowerBound)
+        return ArrowStretch(rows: batch.rows, columns: UnsafePointer(bare.baseAddress!))
     }
 
     private func enter(_ row: Int) throws {
@@ -174,6 +187,7 @@ package final class ArrowColumnCursor<Row> {
         leave()
         let next = reader.batch(holding: row)
         columns = try reader.data(next.index, views)
+        for (index, column) in columns.enumerated() { bare[index] = column.map { BareColumn($0) } }
         batch = next
     }
 
@@ -184,54 +198,87 @@ package final class ArrowColumnCursor<Row> {
     }
 }
 
+/// A column of a batch without a hold on its memory: looking at a row shall not cost a count of references for each of its columns.
+private struct BareColumn: BitwiseCopyable {
+    let validity: UnsafeRawBufferPointer
+    let offsets: UnsafeRawBufferPointer
+    let values: UnsafeRawBufferPointer
+
+    init(_ data: ColumnData) { (validity, offsets, values) = (data.validity.bare, data.offsets.bare, data.values.bare) }
+
+    func isNull(_ row: Int) -> Bool { validity.count > 0 && validity[row / 8] >> UInt8(row % 8) & 1 == 0 }
+
+    func range(_ row: Int) -> Range<Int> {
+        let size = MemoryLayout<Int32>.size
+        return Int(offsets.loadUnaligned(fromByteOffset: row * size, as: Int32.self))..<Int(offsets.loadUnaligned(fromByteOffset: (row + 1) * size, as: Int32.self))
+    }
+
+    func text(_ row: Int) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: values[range(row)]) }
+}
+
+/// Rows of one batch, looked at where they lie.
+package struct ArrowStretch {
+    package let rows: Range<Int>
+    fileprivate let columns: UnsafePointer<BareColumn?>
+
+    package func row(_ row: Int) -> ArrowRowView { ArrowRowView(columns: columns, place: row - rows.lowerBound) }
+}
+
 /// One row's values in a cursor's columns, by their number among its views; nil where it has none.
 package struct ArrowRowView {
-    fileprivate let columns: [ColumnData?]
+    fileprivate let columns: UnsafePointer<BareColumn?>
     fileprivate let place: Int
 
-    private func present(_ column: Int) -> ColumnData? {
+    private func present(_ column: Int) -> BareColumn? {
         guard let data = columns[column], !data.isNull(place) else { return nil }
         return data
     }
 
     package func isPresent(_ column: Int) -> Bool { present(column) != nil }
-    package func text(_ column: Int) -> String? { present(column)?.string(place) }
-    package func bool(_ column: Int) -> Bool? { present(column)?.bool(place) }
-    package func float32(_ column: Int) -> Float? { present(column)?.value(place, as: Float.self) }
+    package func text(_ column: Int) -> String? { utf8(column).map { String(decoding: $0, as: UTF8.self) } }
+    /// A text's bytes, as long as the view.
+    package func utf8(_ column: Int) -> UnsafeRawBufferPointer? { present(column)?.text(place) }
+    /// Whether a column has this text, or one that begins with it.
+    package func hasText(_ text: StaticString, _ column: Int) -> Bool { utf8(column).map { $0.count == text.utf8CodeUnitCount && $0.begins(with: text) } ?? false }
+    package func hasText(_ column: Int, startingWith text: StaticString) -> Bool { utf8(column)?.begins(with: text) ?? false }
+    package func bool(_ column: Int) -> Bool? { present(column).map { $0.values[place / 8] >> UInt8(place % 8) & 1 == 1 } }
+    package func float32(_ column: Int) -> Float? {
+        present(column)?.values.loadUnaligned(fromByteOffset: place * MemoryLayout<Float>.size, as: Float.self)
+    }
     package func list(_ column: Int) -> ArrowList? { present(column).map { ArrowList(values: $0.values, range: $0.range(place)) } }
 
     /// Whether both have the same text in a column of the same number.
     package func hasText(of other: ArrowRowView, _ column: Int) -> Bool {
-        guard let own = present(column), let others = other.present(column) else { return false }
-        return own.values.equals(own.range(place), others.values, others.range(other.place))
+        guard let own = utf8(column), let others = other.utf8(column) else { return false }
+        return own.count == others.count && (own.isEmpty || memcmp(own.baseAddress!, others.baseAddress!, own.count) == 0)
     }
 }
 
-/// One row's list as it lies in the file.
+extension UnsafeRawBufferPointer {
+    fileprivate func begins(with text: StaticString) -> Bool { count >= text.utf8CodeUnitCount && memcmp(baseAddress!, text.utf8Start, text.utf8CodeUnitCount) == 0 }
+}
+
+/// One row's list as it lies in the file, as long as the view that gave it.
 package struct ArrowList {
-    fileprivate let values: ArrowBuffer
+    fileprivate let values: UnsafeRawBufferPointer
     fileprivate let range: Range<Int>
 
     package var count: Int { range.count }
 
     /// How many of a list of booleans are true.
-    package var trueCount: Int { values.with { BitPacking.count($0, range) } }
+    package var trueCount: Int { BitPacking.count(values, range) }
 
     /// A list of float32 at the places where this list of booleans is true: where it lies if those are side by side, else gathered in
     /// `scratch`, which has room for all. Lasts as long as the cursor stays and nothing else is gathered there. The lists have one length.
     package func marked(_ floats: ArrowList, scratch: UnsafeMutablePointer<Float>) -> UnsafeBufferPointer<Float> {
         precondition(floats.count == count, "two lists of one length")
-        return values.with { bits in
-            floats.values.with { all in
-                guard let start = all.baseAddress.map({ $0 + floats.range.lowerBound * MemoryLayout<Float>.size }) else {
-                    return UnsafeBufferPointer(start: scratch, count: 0)
-                }
-                if let run = BitPacking.onlyRun(bits, range), Int(bitPattern: start) % MemoryLayout<Float>.alignment == 0 {
-                    return UnsafeBufferPointer(start: start.assumingMemoryBound(to: Float.self) + run.lowerBound, count: run.count)
-                }
-                return UnsafeBufferPointer(start: scratch, count: BitPacking.gather(bits, range, start, into: scratch))
-            }
+        guard let start = floats.values.baseAddress.map({ $0 + floats.range.lowerBound * MemoryLayout<Float>.size }) else {
+            return UnsafeBufferPointer(start: scratch, count: 0)
         }
+        if let run = BitPacking.onlyRun(values, range), Int(bitPattern: start) % MemoryLayout<Float>.alignment == 0 {
+            return UnsafeBufferPointer(start: start.assumingMemoryBound(to: Float.self) + run.lowerBound, count: run.count)
+        }
+        return UnsafeBufferPointer(start: scratch, count: BitPacking.gather(values, range, start, into: scratch))
     }
 }
 

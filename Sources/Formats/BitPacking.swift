@@ -43,6 +43,7 @@ enum BitPacking {
 
     /// How many bits of `range` are set.
     static func count(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        if let run = onlyRun(bits, range) { return run.count }
         var count = 0
         forEachWord(bits, range) { word, _ in
             count += word.nonzeroBitCount
@@ -53,13 +54,27 @@ enum BitPacking {
 
     /// Where the set bits of `range` are, counted from its start, if they are all side by side; empty where none is set.
     static func onlyRun(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Range<Int>? {
-        var found = 0..<0, isOne = true
-        forEachRun(bits, range) { run in
-            isOne = found.isEmpty
-            found = run
-            return isOne
+        let first = firstBit(true, bits, range), end = firstBit(false, bits, first..<range.upperBound)
+        guard firstBit(true, bits, end..<range.upperBound) == range.upperBound else { return nil }
+        return first == range.upperBound ? 0..<0 : first - range.lowerBound..<end - range.lowerBound
+    }
+
+    /// The first bit of `range` that is set, or isn't; its end where there is none. Whole words at a time, which begin with whole bytes.
+    private static func firstBit(_ wanted: Bool, _ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        let flip: UInt64 = wanted ? 0 : ~0
+        var byte = range.lowerBound / 8, skipped = UInt64(range.lowerBound % 8)
+        while 8 * byte < range.upperBound {
+            let found = (wordOfBytes(bits, byte) ^ flip) & (~0 << skipped)
+            if found != 0 { return min(range.upperBound, 8 * byte + found.trailingZeroBitCount) }
+            (byte, skipped) = (byte + 8, 0)
         }
-        return isOne ? found : nil
+        return range.upperBound
+    }
+
+    /// Eight bytes from one on; beyond the buffer there are zeros.
+    private static func wordOfBytes(_ bits: UnsafeRawBufferPointer, _ byte: Int) -> UInt64 {
+        guard byte + 8 > bits.count else { return UInt64(littleEndian: bits.loadUnaligned(fromByteOffset: byte, as: UInt64.self)) }
+        return (byte..<bits.count).reduce(0) { $0 | UInt64(bits[$1]) << UInt64(8 * ($1 - byte)) }
     }
 
     /// The numbers at places of set bits, one after the other; returns how many. `target` has room for as many as there are bits.

@@ -109,16 +109,24 @@ private struct Figures {
 
     /// `facts` describe all rows that were judged, `plan.facts` what became of them.
     init(_ plan: SettledPlan, _ facts: PlanFacts) {
-        var byStep: [Int: Step] = [:], sum = 0.0
+        var byStep: [Int32: Step] = [:], sum = 0.0
+        // Rows of a step, and of a group, mostly stand side by side.
+        var step = Step(), number = plan.kept.first?.step ?? 0, group: Int32 = -1
         for (row, kept) in zip(plan.kept, plan.keptTokens) {
             let fact = plan.facts.rows[Int(row.row)]
             sum += fact.reward
-            byStep[Int(row.step), default: Step()].groups.insert(row.group)
-            byStep[Int(row.step), default: Step()].rows += 1
-            byStep[Int(row.step), default: Step()].trainable += Int(fact.trainable)
-            byStep[Int(row.step), default: Step()].kept += Int(kept)
+            if row.step != number {
+                byStep[number] = step
+                (step, number, group) = (byStep.removeValue(forKey: row.step) ?? Step(), row.step, -1)
+            }
+            if row.group != group { step.groups.insert(row.group) }
+            group = row.group
+            step.rows += 1
+            step.trainable += Int(fact.trainable)
+            step.kept += Int(kept)
         }
-        steps = byStep.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        if !plan.kept.isEmpty { byStep[number] = step }
+        steps = byStep.sorted { $0.key < $1.key }.map { (Int($0.key), $0.value) }
         rewardMean = plan.kept.isEmpty ? 0 : sum / Double(plan.kept.count)
         addGroups(facts)
     }
@@ -126,8 +134,8 @@ private struct Figures {
     private mutating func addGroups(_ facts: PlanFacts) {
         let groups = facts.groups
         for group in 0..<groups.count {
-            let verdicts = groups[group].map { facts.rows[Int($0)].correct == true }
-            if verdicts.allSatisfy({ $0 }) { allCorrect += 1 } else if verdicts.contains(true) { mixed += 1 } else { allWrong += 1 }
+            let members = groups[group], correct = members.count { facts.rows[Int($0)].correct == true }
+            if correct == members.count { allCorrect += 1 } else if correct > 0 { mixed += 1 } else { allWrong += 1 }
         }
     }
 }

@@ -11,15 +11,15 @@ struct PlanRun {
     let context: StageContext
 
     /// Everything but the rows' tokens.
-    private func settle() throws -> (survey: Survey, tokens: DumpTokens, plan: SettledPlan) {
+    private func settle(weighs: Bool) throws -> (survey: Survey, tokens: DumpTokens, plan: SettledPlan) {
         let needs = RowRequirements(recipe: recipe, directory: rollouts.directory)
         let survey = try Survey(rollouts, needs, threads: context.threads)
         let tokens = DumpTokens(rollouts, needs, eligible: survey.eligible, threads: context.threads)
-        return (survey, tokens, try recipe.credit.settle(survey.facts, tokens, seed: context.options.seed))
+        return (survey, tokens, try recipe.credit.settle(survey.facts, tokens, seed: context.options.seed, weighs: weighs))
     }
 
     func run(_ writer: PlanWriter) throws -> StageSummary {
-        let (survey, tokens, plan) = try settle()
+        let (survey, tokens, plan) = try settle(weighs: true)
         try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
         try writer.requireDecided(plan)
         let dropped = (survey.dropped + plan.dropped.map { (survey.eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
@@ -33,7 +33,7 @@ struct PlanRun {
 
     /// What would be kept and why, without a file.
     func preview() throws -> StageSummary {
-        let (survey, _, plan) = try settle()
+        let (survey, _, plan) = try settle(weighs: false)
         let report = PlanReport(plan: plan, tally: nil, facts: survey.facts, dropped: survey.dropped.map(\.reason) + plan.dropped.map(\.reason), recipe: recipe)
         report.lines.forEach(context.say)
         plan.warnings.forEach(context.warn)

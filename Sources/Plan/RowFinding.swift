@@ -1,50 +1,104 @@
 import Credit
 import Formats
+import Foundation
 
-/// What the survey finds in one row.
-struct RowFinding: Sendable {
-    /// nil: it can't take part.
-    private(set) var fact: PlanFacts.Row?
-    private(set) var reason = ""
-    private(set) var group = ""
-    private(set) var version = ""
-    private(set) var evidence = ""
-    /// Whether it has no log-probabilities that the update would read.
-    private(set) var lacksLogprobs = false
+/// What the survey finds in a stretch of rows.
+struct SurveyPart: Sendable {
+    /// Of the rows that take part; groups by their number in `groups`.
+    private(set) var facts: [PlanFacts.Row] = []
+    /// Where in the dump those are.
+    private(set) var eligible: [Int32] = []
+    private(set) var dropped: [(row: Int32, reason: String)] = []
+    private(set) var groups = NumberedNames()
+    private(set) var versions = NumberedNames()
+    private(set) var evidence = NumberedNames()
+    /// Which of the rows that take part have no log-probabilities that the update would read.
+    private(set) var lackingLogprobs: [Int32] = []
 
-    /// Of any row; throws where a row that takes part lacks what credit reads.
-    init(_ row: ScoredRollout, _ needs: RowRequirements) throws {
-        if let reason = row.dropReason {
-            self.reason = reason
-            return
-        }
-        try needs.check(row)
-        (group, version, evidence) = (row.rollout.groupID, row.rollout.policyVersion, row.evidence)
-        let input = try needs.creditInput(row, columns: needs.rewardColumns)
-        fact = PlanFacts.Row(input, reward: needs.recipe.credit.shapedReward(input), entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
-        lacksLogprobs = !needs.updateColumns.allSatisfy { row.present?.contains($0) ?? false }
+    init(rows: Int) {
+        facts.reserveCapacity(rows)
+        eligible.reserveCapacity(rows)
     }
 
-    /// The same where it takes no tokens to tell; nil where the row must be read to say what is wrong with it.
-    init?(_ row: RowView, _ columns: SurveyedColumns, _ policy: CreditPolicy) {
-        let reward = row.scores.float32(SurveyedColumns.reward), verdict = row.scores.text(SurveyedColumns.verdict) ?? ""
-        if let reason = ScoredRollout.dropReason(verdict: verdict, reward: reward) {
-            self.reason = reason
-            return
+    /// Any row; throws where one that takes part lacks what credit reads.
+    mutating func add(_ row: ScoredRollout, row number: Int32, _ needs: RowRequirements) throws {
+        if let reason = row.dropReason { return dropped.append((number, reason)) }
+        try needs.check(row)
+        let input = try needs.creditInput(row, columns: needs.rewardColumns)
+        let fact = PlanFacts.Row(
+            input, reward: needs.recipe.credit.shapedReward(input), entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
+        add(fact, row: number, group: groups.add(row.rollout.groupID), lacksLogprobs: !needs.updateColumns.allSatisfy { row.present?.contains($0) ?? false })
+        versions.add(row.rollout.policyVersion)
+        evidence.add(row.evidence)
+    }
+
+    /// The same where it takes no tokens to tell; false where the row must be read to say what is wrong with it.
+    mutating func add(_ row: RowView, _ columns: SurveyedColumns) -> Bool {
+        let reward = row.scores.float32(SurveyedColumns.reward)
+        if let reason = columns.dropReason(row, reward) {
+            dropped.append((Int32(row.number), reason))
+            return true
         }
-        guard let reward, let mask = row.ingest.list(SurveyedColumns.mask), columns.hasCredit(row) else { return nil }
-        let isTruncated = row.ingest.text(SurveyedColumns.finish) == "length", correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
-        let shaped = policy.reward.reward(score: Double(reward), isCorrect: correct, length: trainable)
-        fact = PlanFacts.Row(length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped, entropy: columns.entropy(row))
-        group = row.ingest.text(SurveyedColumns.group) ?? ""
-        version = row.ingest.text(SurveyedColumns.version) ?? ""
-        evidence = row.scores.text(SurveyedColumns.scoreEvidence) ?? row.ingest.text(SurveyedColumns.evidence) ?? ""
-        lacksLogprobs = !columns.hasLogprobs(row)
+        guard let reward, let mask = row.ingest.list(SurveyedColumns.mask), columns.hasCredit(row) else { return false }
+        let isTruncated = row.ingest.hasText("length", SurveyedColumns.finish), correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
+        let shaped = columns.shaping.reward(score: Double(reward), isCorrect: correct, length: trainable)
+        let fact = PlanFacts.Row(
+            length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped, entropy: columns.entropy(row))
+        add(fact, row: Int32(row.number), group: groups.add(row.ingest.utf8(SurveyedColumns.group)), lacksLogprobs: !columns.hasLogprobs(row))
+        versions.add(row.ingest.utf8(SurveyedColumns.version))
+        evidence.add(row.scores.utf8(SurveyedColumns.scoreEvidence) ?? row.ingest.utf8(SurveyedColumns.evidence))
+        return true
+    }
+
+    private mutating func add(_ fact: PlanFacts.Row, row: Int32, group: Int32, lacksLogprobs: Bool) {
+        if lacksLogprobs { lackingLogprobs.append(Int32(eligible.count)) }
+        var fact = fact
+        fact.group = group
+        facts.append(fact)
+        eligible.append(row)
+    }
+}
+
+/// Names by number, in the order in which they first come. A name that comes again at once, as those of a group do, costs a comparison of bytes.
+struct NumberedNames: Sendable {
+    private(set) var names: [String] = []
+    /// Of each name that was added.
+    private(set) var numbers: [Int32] = []
+    private var known: [String: Int32] = [:]
+    private var last: [UInt8] = []
+    private var lastNumber: Int32 = -1
+
+    /// Returns its number. nil is the empty name.
+    @discardableResult mutating func add(_ utf8: UnsafeRawBufferPointer?) -> Int32 {
+        let utf8 = utf8 ?? UnsafeRawBufferPointer(start: nil, count: 0)
+        if lastNumber < 0 || !isLast(utf8) {
+            lastNumber = number(of: String(decoding: utf8, as: UTF8.self))
+            last = Array(utf8)
+        }
+        numbers.append(lastNumber)
+        return lastNumber
+    }
+
+    @discardableResult mutating func add(_ name: String) -> Int32 {
+        var name = name
+        return name.withUTF8 { add(UnsafeRawBufferPointer($0)) }
+    }
+
+    private func isLast(_ utf8: UnsafeRawBufferPointer) -> Bool {
+        utf8.count == last.count && (utf8.isEmpty || last.withUnsafeBytes { memcmp($0.baseAddress!, utf8.baseAddress!, utf8.count) == 0 })
+    }
+
+    private mutating func number(of name: String) -> Int32 {
+        if let number = known[name] { return number }
+        let number = Int32(names.count)
+        known[name] = number
+        names.append(name)
+        return number
     }
 }
 
 /// The columns that the survey looks at, by their number among the views.
-struct SurveyedColumns: Sendable {
+final class SurveyedColumns: Sendable {
     static let rolloutID = 0
     static let group = 1, version = 2, finish = 3, evidence = 4, mask = 5
     static let reward = 1, correct = 2, verdict = 3, scoreEvidence = 4
@@ -54,6 +108,7 @@ struct SurveyedColumns: Sendable {
     private let update: [Place]
     private let exact: Place
     private let interval: Place
+    let shaping: RewardShaping
 
     /// A column that is only looked for.
     private struct Place: Sendable {
@@ -76,6 +131,12 @@ struct SurveyedColumns: Sendable {
         update = needs.updateColumns.map(place)
         (exact, interval) = (place(TokenColumn.entropy.rawValue), place(TokenColumn.entropyLow.rawValue))
         self.views = views
+        shaping = needs.recipe.credit.reward
+    }
+
+    func dropReason(_ row: RowView, _ reward: Float?) -> String? {
+        guard reward == nil || row.scores.hasText(SurveyedColumns.verdict, startingWith: "invalid_") else { return nil }
+        return ScoredRollout.dropReason(verdict: row.scores.text(SurveyedColumns.verdict) ?? "", reward: reward)
     }
 
     func entropy(_ row: RowView) -> PlanFacts.EntropyKnowledge { interval.isPresent(row) ? .interval : exact.isPresent(row) ? .exact : .none }

@@ -84,10 +84,11 @@ struct ScoredRollouts: Sendable {
 
         func holds(_ row: Int) -> Bool { part.map { scores?.holds(row - $0.rows.lowerBound) ?? false } ?? false }
 
-        func row(_ row: Int) throws -> RowView {
+        /// Rows around one that lie in one batch of either file.
+        func stretch(around row: Int) throws -> RowStretch {
             let part = enter(row), place = row - part.rows.lowerBound
             guard let ingest, let scores else { preconditionFailure("a part was entered without its cursors") }
-            return RowView(number: row, ingest: try ingest.row(place), scores: try scores.row(place))
+            return RowStretch(first: part.rows.lowerBound, ingest: try ingest.stretch(around: place), scores: try scores.stretch(around: place))
         }
 
         private func enter(_ row: Int) -> Part {
@@ -138,6 +139,23 @@ struct ColumnViews: Hashable, Sendable {
     var scores: [ArrowColumnView]
 }
 
+/// Rows that lie in one batch of either file.
+private struct RowStretch {
+    /// Of the table, where the files begin.
+    let first: Int
+    let ingest: ArrowStretch
+    let scores: ArrowStretch
+    let rows: Range<Int>
+
+    init(first: Int, ingest: ArrowStretch, scores: ArrowStretch) {
+        (self.first, self.ingest, self.scores) = (first, ingest, scores)
+        let both = ingest.rows.clamped(to: scores.rows)
+        rows = both.lowerBound + first..<both.upperBound + first
+    }
+
+    func row(_ row: Int) -> RowView { RowView(number: row, ingest: ingest.row(row - first), scores: scores.row(row - first)) }
+}
+
 /// A row whose columns are looked at where they lie, by their number among the views.
 struct RowView {
     /// In the table.
@@ -158,7 +176,11 @@ struct ColumnReader: Sendable {
         guard let first = rows.first else { return }
         let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.ColumnCursor(rollouts, columns)
         defer { cursors.give(cursor) }
-        for row in rows { try body(try cursor.row(row)) }
+        var stretch = try cursor.stretch(around: first)
+        for row in rows {
+            if !stretch.rows.contains(row) { stretch = try cursor.stretch(around: row) }
+            try body(stretch.row(row))
+        }
     }
 }
 

@@ -19,30 +19,31 @@ struct Survey: Sendable {
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, threads: Int) throws {
         let reader = RowReader(rollouts, columns: Self.columns(needs)), batches = rollouts.batches
         let surveyed = SurveyedColumns(needs), views = ColumnReader(rollouts, surveyed.views)
+        facts.reserve(rollouts.rowCount)
+        eligible.reserveCapacity(rollouts.rowCount)
         try parallelInOrder(batches.count, threads: threads) { index in
-            guard needs.readsNoTokens else { return try reader.read(batches[index]) { try RowFinding($0, needs) } }
-            var findings: [RowFinding] = []
-            findings.reserveCapacity(batches[index].count)
-            try views.forEach(batches[index]) { findings.append(try Self.finding($0, surveyed, needs, rollouts, reader)) }
-            return findings
-        } consume: { index, findings in
-            for (row, finding) in zip(batches[index], findings) { add(finding, row: Int32(row)) }
+            var part = SurveyPart(rows: batches[index].count)
+            func read(_ row: Int) throws { _ = try reader.read(CollectionOfOne(row)) { try part.add($0, row: Int32(row), needs) } }
+            guard needs.readsNoTokens else {
+                for row in batches[index] { try read(row) }
+                return part
+            }
+            try views.forEach(batches[index]) { row in
+                guard row.ingest.hasText(of: row.scores, SurveyedColumns.rolloutID) else { throw rollouts.strangers(row.number) }
+                if !part.add(row, surveyed) { try read(row.number) }
+            }
+            return part
+        } consume: {
+            add($1)
         }
     }
 
-    private static func finding(
-        _ row: RowView, _ surveyed: SurveyedColumns, _ needs: RowRequirements, _ rollouts: ScoredRollouts, _ reader: RowReader
-    ) throws -> RowFinding {
-        guard row.ingest.hasText(of: row.scores, SurveyedColumns.rolloutID) else { throw rollouts.strangers(row.number) }
-        return try RowFinding(row, surveyed, needs.recipe.credit) ?? reader.read([row.number]) { try RowFinding($0, needs) }[0]
-    }
-
-    private mutating func add(_ finding: RowFinding, row: Int32) {
-        guard let fact = finding.fact else { return dropped.append((row, finding.reason)) }
-        if finding.lacksLogprobs { lackingLogprobs.append(Int32(eligible.count)) }
-        facts.add(fact, groupID: finding.group)
-        eligible.append(row)
-        labels.add(version: finding.version, evidence: finding.evidence)
+    private mutating func add(_ part: SurveyPart) {
+        lackingLogprobs += part.lackingLogprobs.map { Int32(eligible.count) + $0 }
+        eligible += part.eligible
+        dropped += part.dropped
+        facts.add(part.facts, groupNames: part.groups.names)
+        labels.add(part)
     }
 
     /// What is read, and what is only looked for.
@@ -62,27 +63,39 @@ struct Survey: Sendable {
 
 /// What each of the plan's rows is called by policy version and evidence, names once.
 struct RowLabels: Sendable {
-    private var versions = Names()
-    private var evidence = Names()
+    private var versions = Labels()
+    private var evidence = Labels()
 
-    private struct Names: Sendable {
+    private struct Labels: Sendable {
         var names: [String] = []
+        /// By row; empty as long as there is one name.
         var numbers: [Int32] = []
+        var count = 0
 
-        mutating func add(_ name: String) {
-            let number = names.firstIndex(of: name) ?? names.count
-            if number == names.count { names.append(name) }
-            numbers.append(Int32(number))
+        mutating func add(_ part: NumberedNames) {
+            let own = part.names.map { number(of: $0) }
+            if names.count > 1 {
+                if numbers.isEmpty { numbers = [Int32](repeating: 0, count: count) }
+                numbers += part.numbers.map { own[Int($0)] }
+            }
+            count += part.numbers.count
+        }
+
+        private mutating func number(of name: String) -> Int32 {
+            if let number = names.firstIndex(of: name) { return Int32(number) }
+            names.append(name)
+            return Int32(names.count - 1)
         }
 
         func counts(_ rows: [KeptRow]) -> [String: Int] {
-            rows.reduce(into: [:]) { $0[names[Int(numbers[Int($1.row)])], default: 0] += 1 }
+            guard names.count > 1 else { return rows.isEmpty ? [:] : [names[0]: rows.count] }
+            return rows.reduce(into: [:]) { $0[names[Int(numbers[Int($1.row)])], default: 0] += 1 }
         }
     }
 
-    mutating func add(version: String, evidence grade: String) {
-        versions.add(version)
-        evidence.add(grade)
+    mutating func add(_ part: SurveyPart) {
+        versions.add(part.versions)
+        evidence.add(part.evidence)
     }
 
     /// How often each occurs among kept rows.
@@ -154,14 +167,32 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         }
     }
 
+    func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
+        let memory = scratch.take() ?? FloatScratch()
+        defer { scratch.give(memory) }
+        let reader = columnReader(column == .entropy ? [.entropy] : [column, .entropy]), last = column == .entropy ? 0 : 1
+        var place = 0
+        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row in
+            guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
+            try body(place, try marked(row, column, row.scores.list(0) ?? row.scores.list(last), mask, memory.buffer(0, mask.count)))
+            place += 1
+        }
+    }
+
     private func numbers(
+        _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ scratch: UnsafeMutablePointer<Float>
+    ) throws -> UnsafeBufferPointer<Float> {
+        let values = try marked(row, column, list, mask, scratch)
+        if column == .entropy { try requireFinite(values, row.number) }
+        return values
+    }
+
+    private func marked(
         _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ scratch: UnsafeMutablePointer<Float>
     ) throws -> UnsafeBufferPointer<Float> {
         guard let list else { return UnsafeBufferPointer(start: scratch, count: 0) }
         if list.count != mask.count { try refuse(row.number, column) }
-        let values = mask.marked(list, scratch: scratch)
-        if column == .entropy { try requireFinite(values, row.number) }
-        return values
+        return mask.marked(list, scratch: scratch)
     }
 
     /// Once for each row, in whichever pass comes first: to look again would cost as much as the pass itself.

@@ -21,6 +21,39 @@ import Testing
         return (0..<count).map { _ in Float(scale * sqrt(-2 * log(uniform())) * cos(2 * .pi * uniform())) }
     }
 
+    /// Cells of the number line against a count value by value: any number of edges, edges that are values, any length.
+    @Test(arguments: [0, 1, 2, 5, 8, 32]) func cellsAreCountedAndKept(_ count: Int) {
+        let edges = (normal(count, scale: 1, seed: 3) + (count > 2 ? [0, -0.5] : [])).prefix(count).sorted(), turns = UInt32(truncatingIfNeeded: 0xb5a9_6c3d)
+        for length in [0, 1, 15, 16, 17, 63, 64, 65, 255, 256, 257, 1000] {
+            var values = normal(length, scale: 1, seed: UInt64(length))
+            for index in stride(from: 0, to: length, by: 7) where count > 0 { values[index] = index % 2 == 0 ? edges[index % count] : -0.0 }
+            let kept = values.filter { value in edges.indices.count { turns >> UInt32($0) & 1 == 1 && value >= edges[$0] } % 2 == 1 }
+            onEverySet { countCells(values, edges, turns, kept) }
+        }
+    }
+
+    private func countCells(_ values: [Float], _ edges: [Float], _ turns: UInt32, _ kept: [Float]) {
+        var cells = crux_cells(), gathered = [Float](repeating: .nan, count: values.count + 16)
+        crux_begin_cells(&cells, edges, edges.count, turns)
+        let first = crux_count_cells(values, values.count, &cells, &gathered)
+        #expect(first == kept.count && Array(gathered[..<first]) == kept)
+        _ = crux_count_cells(values, values.count, &cells, &gathered)
+        for (index, edge) in edges.enumerated() { #expect(Int(crux_cells_at_least(&cells, index)) == 2 * values.count { $0 >= edge }) }
+        #expect(cells.saw_odd == 0)
+    }
+
+    @Test(arguments: [Float.nan, .infinity, -.infinity, Float(bitPattern: 0xff80_0001)]) func cellsTellOfValuesThatAreNoNumbers(_ odd: Float) {
+        onEverySet {
+            for place in [0, 15, 63, 64, 99] {
+                var values = normal(100, scale: 1, seed: 1), cells = crux_cells(), gathered = [Float](repeating: 0, count: 116)
+                values[place] = odd
+                crux_begin_cells(&cells, [0, 1], 2, 3)
+                _ = crux_count_cells(values, 100, &cells, &gathered)
+                #expect(cells.saw_odd != 0)
+            }
+        }
+    }
+
     @Test func everyHalfPrecisionNumberConvertsExactlyAndBack() {
         let all = (0...UInt16.max).map { $0 }
         onEverySet {

@@ -190,6 +190,57 @@ import Testing
         #expect((alone["kept_tokens"] ?? 0) > 0)
     }
 
+    // MARK: many tokens
+
+    /// So many tokens that a sample tells where to look: thresholds and tokens kept are those of sorting, for any threads, files and batches.
+    @Test(arguments: ["top: 0.2", "top: 0.2, ties: exact_count", "bottom: 0.3", "top: 0.001"]) func manyTokensAreCutWhereSortingCutsThem(_ mask: String) throws {
+        let folder = try TemporaryDirectory(), recipe = "name: many\nadvantage: grpo\nentropy: {mask: {\(mask), scope: plan}}\n"
+        var many = Self.rows(5, count: 1200), random = SplitMix(seed: 6)
+        for index in many.indices {
+            many[index].1.entropy = many[index].1.entropy?.map { $0 == 0 ? 0 : $0 + Float(random.next() % 1_000_000) / 1_000_000 }
+            many[index].0.policyVersion = index < 900 ? "a" : index % 2 == 0 ? "b" : "c"
+        }
+        let entropies = many.filter { $0.1.reward != nil }.flatMap { row, mark in row.lossMask.indices.filter { row.lossMask[$0] }.map { mark.entropy![$0] } }
+        try #require(entropies.count > 1 << 16)
+        var outcomes = Set<String>()
+        for (files, batches, threads) in [(1, (5000, 5000), 1), (3, (70, 110), 2), (5, (11, 900), 3)] {
+            try write(many, to: folder.path, files: files, batchRows: batches)
+            let report = try plan(folder.path, recipe: recipe, to: "plan", ["--report-only", "--threads", "\(threads)"])
+            try #require(report.status == 0, "\(report.errors)")
+            outcomes.insert(report.output)
+            try check(try #require(report.summary["summary"] as? [String: Any]), try #require(report.summary["counts"] as? [String: Int]), entropies, mask)
+        }
+        #expect(outcomes.count == 1)
+        let whole = try plan(folder.path, recipe: recipe, to: "whole"), found = try ArrowTableReader(path: folder("whole/plan.arrow"), table: Tables.plan).rows()
+        #expect(found.reduce(0) { $0 + $1.entropyMask.count { $0 } } == (whole.summary["counts"] as? [String: Int])?["kept_tokens"])
+        #expect((whole.summary["summary"] as? [String: Any])?["policy_versions"] as? Int == 3)
+    }
+
+    private func check(_ summary: [String: Any], _ counts: [String: Int], _ entropies: [Float], _ mask: String) throws {
+        let threshold = try #require((summary["thresholds"] as? [Double])?.first), sorted = entropies.sorted()
+        let share = mask.hasPrefix("bottom") ? 0.3 : mask.contains("0.001") ? 0.001 : 0.2
+        if mask.contains("exact") {
+            let kept = Int((share * Double(entropies.count) - 1e-9).rounded(.up))
+            #expect(counts["kept_tokens"] == kept && abs(threshold - Double(sorted[entropies.count - kept])) < 1e-12)
+        } else {
+            // The summary's JSON is off by a digit at the very end.
+            #expect(abs(threshold - quantile(entropies, mask.hasPrefix("bottom") ? share : 1 - share)!) < 1e-12)
+            #expect(counts["kept_tokens"] == entropies.count { mask.hasPrefix("bottom") ? Double($0) <= threshold : Double($0) >= threshold })
+        }
+    }
+
+    @Test func anEntropyThatIsNoNumberIsRefusedByNameAmongMany() throws {
+        let folder = try TemporaryDirectory()
+        for bad in [Float.infinity, .nan] {
+            var broken = Self.rows(5, count: 1200)
+            for row in [701, 1100] { broken[row].1.entropy![broken[row].0.lossMask.firstIndex(of: true)!] = bad }
+            try write(broken, to: folder.path, files: 2, batchRows: (50, 50))
+            // Without tables, whose rows would be looked at again.
+            let result = try plan(folder.path, recipe: "name: bad\n" + Self.recipes[0], to: "plan", ["--report-only"])
+            #expect(result.status == 3 && result.errors.contains("'r701'"), "\(result.errors)")
+        }
+    }
+
     // MARK: intervals
 
     /// Entropies known within ± `width` for every third rollout.

@@ -120,6 +120,23 @@ int32_t crux_argmax(const float *x, size_t n);
 // The token where the cumulative probability of softmax(inverse_temperature * logits), in token order, first exceeds u in [0, 1).
 int32_t crux_sample_row(const float *logits, size_t n, float inverse_temperature, float log_sum_exp, double u);
 
+// Cells of the number line: edges that none of is NaN, ascending, and the values from one to the next. What lies in some cells is kept.
+#define CRUX_MOST_EDGES 32
+#define CRUX_CELL_LANES 16
+typedef struct {
+    float edges[CRUX_MOST_EDGES];
+    size_t count;           // of edges
+    uint32_t turns;         // bit i: keeping begins at edge i, or ends there
+    uint32_t saw_odd;       // whether some value was NaN or infinite
+    uint32_t at_least[CRUX_MOST_EDGES][CRUX_CELL_LANES];    // values that reach each edge, in parts
+} crux_cells;
+// Edges to go by, and nothing counted yet.
+void crux_begin_cells(crux_cells *cells, const float *edges, size_t count, uint32_t turns);
+// Adds n values to the counts; `gathered` gets those of the cells that are kept, in their order, and has room for n + 16. Returns how many.
+// The parts hold 2^31 values: a caller of more adds them up in between.
+size_t crux_count_cells(const float *values, size_t n, crux_cells *cells, float *gathered);
+uint64_t crux_cells_at_least(const crux_cells *cells, size_t edge);
+
 // One AdamW step with decoupled weight decay, in the order of torch.optim.AdamW. All constants are computed in double and
 // rounded once: 1 - 0.999f, say, is wrong in its fifth digit.
 typedef struct {

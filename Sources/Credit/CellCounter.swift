@@ -1,0 +1,94 @@
+import CKernels
+
+/// Counts values by the cells of a number line and keeps those of some cells, piece after piece. For one thread at a time.
+final class CellCounter: @unchecked Sendable {
+    /// What a piece of a stream came to.
+    struct Piece: Sendable {
+        /// Values that reach each edge.
+        var atLeast: [Int]
+        /// Values of each cell that is kept, in their order.
+        var kept: [[Float]]
+        /// By row: how many lie in the watched cell, and how many above it.
+        var near: [Int32]
+        var above: [Int32]
+        var isFinite: Bool
+    }
+
+    private let line: NumberLine
+    private let watched: Int?
+    private let cells: UnsafeMutablePointer<crux_cells>
+    /// Of all cells that are kept, as they come.
+    private let kept = FloatBuffer()
+    private let dealt = FloatBuffer()
+    private var keptCount = 0
+    private var near: [Int32] = []
+    private var above: [Int32] = []
+    private var reached = 0
+
+    init(_ line: NumberLine, watched: Int?) {
+        (self.line, self.watched) = (line, watched)
+        cells = .allocate(capacity: 1)
+    }
+
+    deinit { cells.deallocate() }
+
+    func begin(rows: Int) {
+        let edges = line.edges
+        crux_begin_cells(cells, edges, edges.count, line.turns)
+        (keptCount, reached, near, above) = (0, 0, [], [])
+        guard watched != nil else { return }
+        near.reserveCapacity(rows)
+        above.reserveCapacity(rows)
+    }
+
+    /// The next row's.
+    func add(_ values: UnsafeBufferPointer<Float>) {
+        // The kernel writes whole vectors.
+        let start = kept.room(keptCount + values.count + Int(CRUX_CELL_LANES), keeping: keptCount) + keptCount
+        let count = values.baseAddress.map { crux_count_cells($0, values.count, cells, start) } ?? 0
+        keptCount += count
+        if let watched { watch(watched, UnsafeBufferPointer(start: start, count: count)) }
+    }
+
+    private func watch(_ cell: Int, _ own: UnsafeBufferPointer<Float>) {
+        let lower = line.cells[cell].lower, end = line.cells[cell + 1].lower, before = reached
+        reached = Int(crux_cells_at_least(cells, cell))
+        var inside: Int32 = 0
+        for value in own { inside &+= (value >= lower ? 1 : 0) & (value < end ? 1 : 0) }
+        near.append(inside)
+        above.append(Int32(reached - before))
+    }
+
+    /// What was added since `begin`; nothing can be added after it.
+    func finish() -> Piece {
+        let atLeast = line.edges.indices.map { Int(crux_cells_at_least(cells, $0)) }, isFinite = cells.pointee.saw_odd == 0
+        return Piece(atLeast: atLeast, kept: keptByCell, near: near, above: above, isFinite: isFinite)
+    }
+
+    /// What was kept, by cell, in its order.
+    private var keptByCell: [[Float]] {
+        line.kept.map { cell in
+            let target = dealt.room(keptCount + Int(CRUX_CELL_LANES), keeping: 0)
+            crux_begin_cells(cells, [line.cells[cell].lower, line.cells[cell + 1].lower], 2, 0b11)
+            let count = crux_count_cells(kept.room(keptCount, keeping: keptCount), keptCount, cells, target)
+            return Array(UnsafeBufferPointer(start: target, count: count))
+        }
+    }
+}
+
+/// Memory that grows by doubling.
+private final class FloatBuffer {
+    private var buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: 1 << 12)
+
+    deinit { buffer.deallocate() }
+
+    /// Room for so many, with the first few as they were.
+    func room(_ count: Int, keeping kept: Int) -> UnsafeMutablePointer<Float> {
+        guard count > buffer.count else { return buffer.baseAddress! }
+        let larger = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(count, 2 * buffer.count))
+        larger.baseAddress!.update(from: buffer.baseAddress!, count: kept)
+        buffer.deallocate()
+        buffer = larger
+        return buffer.baseAddress!
+    }
+}

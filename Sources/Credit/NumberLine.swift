@@ -1,0 +1,116 @@
+/// The number line in cells, as a sample says where the wanted ranks of a population lie: values of cells that hold one are to be kept, and
+/// a value that is very frequent is a cell of its own, whose values need only be counted.
+struct NumberLine {
+    enum Content { case passedOver, kept, single }
+
+    /// Up to the next cell's lower end; the first begins below everything, the last is passed over.
+    struct Cell {
+        let lower: Float
+        let content: Content
+    }
+
+    private(set) var cells = [Cell(lower: -.infinity, content: .passedOver)]
+    /// What the sample has where each rank is expected.
+    let expected: [Float]
+
+    /// `sample`: finite numbers, in runs of neighbours. A rank is expected within four standard deviations of where the sample has it.
+    init(sample: [Float], run: Int, of population: Population) {
+        let brackets = Self.brackets(sample, run, population)
+        expected = brackets.map(\.middle)
+        let frequent = Set(brackets.flatMap(\.frequent)).sorted()
+        for bracket in Self.united(brackets.map { ($0.lower, $0.end) }) { add(bracket, frequent) }
+    }
+
+    /// Where cells begin, but the first.
+    var edges: [Float] { cells.dropFirst().map(\.lower) }
+
+    /// Edges at which keeping begins or ends, as bits.
+    var turns: UInt32 {
+        zip(cells, cells.dropFirst()).enumerated().reduce(0) { turns, pair in
+            (pair.element.0.content == .kept) == (pair.element.1.content == .kept) ? turns : turns | 1 << UInt32(pair.offset)
+        }
+    }
+
+    private mutating func add(_ bracket: (lower: Float, end: Float), _ frequent: [Float]) {
+        var start = bracket.lower
+        for value in frequent where value >= start && value < bracket.end {
+            if start < value { cells.append(Cell(lower: start, content: .kept)) }
+            cells.append(Cell(lower: value, content: .single))
+            start = value.nextUp
+        }
+        if start < bracket.end { cells.append(Cell(lower: start, content: .kept)) }
+        cells.append(Cell(lower: bracket.end, content: .passedOver))
+    }
+
+    /// Which cells are kept.
+    var kept: [Int] { cells.indices.filter { cells[$0].content == .kept } }
+
+    /// The cell that a value lies in.
+    func cell(of value: Float) -> Int { (cells.firstIndex { $0.lower > value } ?? cells.count) - 1 }
+
+    // MARK: brackets
+
+    /// `lower`..<`end`, and which of its ends are frequent. A frequent value inside is so at an end of a bracket as well: it takes up more of
+    /// the sample than a bracket does.
+    private struct Bracket {
+        let lower: Float
+        let middle: Float
+        let end: Float
+        let frequent: [Float]
+    }
+
+    private static func brackets(_ sample: [Float], _ run: Int, _ population: Population) -> [Bracket] {
+        let sorted = SortedFloats(sample), middles = population.ranks.map { Int(Double(sample.count) * (Double($0) + 0.5) / Double(population.count)) }
+        // Ranks often are neighbours, of which the sample knows nothing.
+        let distinct = Set(middles).map { ($0, bracket($0, sample, run, sorted)) }, byMiddle = Dictionary(uniqueKeysWithValues: distinct)
+        return middles.compactMap { byMiddle[$0] }
+    }
+
+    private static func bracket(_ middle: Int, _ sample: [Float], _ run: Int, _ sorted: SortedFloats) -> Bracket {
+        let reach = Reach(middle, of: sample.count, deviation: deviation(sample, run, at: sorted[middle]))
+        let low = reach.low.map(sorted.statistic), high = reach.high.map(sorted.statistic)
+        let frequent = [low, high].compactMap { $0 }.filter { $0.equal > reach.frequent }.map(\.value)
+        return Bracket(lower: low?.value ?? -.infinity, middle: sorted[middle], end: high?.value.nextUp ?? .infinity, frequent: frequent)
+    }
+
+    /// How far the number of a sample's values below one strays, or of those up to it, whichever is more: few distinct values differ much in that.
+    private static func deviation(_ sample: [Float], _ run: Int, at value: Float) -> Double {
+        max(deviation(sample, run) { $0 < value ? 1 : 0 }, deviation(sample, run) { $0 <= value ? 1 : 0 })
+    }
+
+    /// Of a count over the sample: by what runs differ, since neighbours may be alike. Of many runs it looks at some thousands, which tell it to a few percent.
+    @inline(__always) private static func deviation(_ sample: [Float], _ run: Int, _ counted: (Float) -> Int32) -> Double {
+        let runs = sample.count / run, step = max(1, runs / 4096), looked = Double((runs + step - 1) / step)
+        var sum = 0, squares = 0
+        sample.withUnsafeBufferPointer { sample in
+            for start in stride(from: 0, to: runs * run, by: step * run) {
+                var count: Int32 = 0
+                for place in start..<start + run { count &+= counted(sample[place]) }
+                (sum, squares) = (sum + Int(count), squares + Int(count) * Int(count))
+            }
+        }
+        return (max(0, Double(squares) - Double(sum) * Double(sum) / looked) * Double(runs) / looked).squareRoot()
+    }
+
+    /// A rank's bracket as ranks of the sample; nil: beyond it.
+    private struct Reach {
+        let low: Int?
+        let high: Int?
+        /// What occurs more often than this in the sample had better not be kept.
+        let frequent: Int
+
+        init(_ middle: Int, of count: Int, deviation: Double) {
+            let slack = Int(4 * deviation) + 2
+            (low, high) = (middle < slack ? nil : middle - slack, middle + slack >= count ? nil : middle + slack)
+            frequent = max(4, slack / 4)
+        }
+    }
+
+    /// Those that meet become one.
+    private static func united(_ brackets: [(lower: Float, end: Float)]) -> [(lower: Float, end: Float)] {
+        brackets.sorted { $0.lower < $1.lower }.reduce(into: []) { all, next in
+            guard let last = all.last, next.lower <= last.end else { return all.append(next) }
+            all[all.count - 1].end = max(last.end, next.end)
+        }
+    }
+}
