@@ -57,12 +57,13 @@ package struct BracketSelection {
     private func taken(_ places: SpreadSample, _ stream: some ValueStream) throws -> [Float] {
         let starts = starts(stream.pieces)
         return try [Float](unsafeUninitializedCapacity: places.count) { sample, count in
+            sample.initialize(repeating: .nan)
             // Each piece fills in its own numbers.
             nonisolated(unsafe) let sample = sample
             try stream.inOrder(stream.pieces.count) { piece in
-                var taker = SampleTaker(places, from: starts[piece], into: sample)
-                try stream.glance(at: piece) { taker.take(from: $1) }
-                return taker.count
+                let picks = places.picks(stream.pieces[piece], from: starts[piece]) { Int(rows[$0].count) }
+                try stream.pick(picks, of: piece, into: sample.baseAddress!)
+                return picks.reduce(0) { $0 + $1.values.count }
             } _: {
                 count += $1
             }

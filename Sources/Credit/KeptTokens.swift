@@ -66,6 +66,11 @@ struct KeptColumn: ValueStream {
         try source.glance(tokens.rows[positions], column) { try body(positions.lowerBound + $0, $1) }
     }
 
+    func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws {
+        let picks = picks.map { ValuePick(row: Int(tokens.rows[$0.row]), values: $0.values, target: $0.target) }
+        try source.pick(picks, column, into: target)
+    }
+
     func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
         try source.inOrder(count, produce, consume)
     }

@@ -263,12 +263,19 @@ package protocol ValueStream: Sendable {
     func forEachRow(of piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// The same for who looks at few of them or says himself which are no finite numbers: none is refused for that.
     func glance(at piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
+    /// Copies a few values of a piece's rows, which ascend.
+    func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws
     /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
     func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
 }
 
 extension ValueStream {
     package func glance(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws { try forEachRow(of: piece, body) }
+
+    package func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws {
+        var left = picks[...]
+        try glance(at: piece) { row, values in while let pick = left.first, pick.row == row { left.removeFirst(); pick.copy(values, into: target) } }
+    }
 }
 
 /// Order statistics of populations whose values stream by: one large one is settled in one pass by brackets; of several, a population that lies in one piece, or is complete before too many

@@ -99,6 +99,20 @@ package struct Groups: Sendable {
     package subscript(group: Int) -> ArraySlice<Int32> { indices[starts[group]..<starts[group + 1]] }
 }
 
+/// Some of a row's numbers at trainable tokens, side by side, and where they are to go.
+package struct ValuePick: Sendable {
+    package var row: Int
+    package var values: Range<Int>
+    package var target: Int
+
+    package init(row: Int, values: Range<Int>, target: Int) { (self.row, self.values, self.target) = (row, values, target) }
+
+    /// From all numbers of the row.
+    func copy(_ all: UnsafeBufferPointer<Float>, into target: UnsafeMutablePointer<Float>) {
+        for (index, place) in values.clamped(to: 0..<all.count).enumerated() { target[self.target + index] = all[place] }
+    }
+}
+
 /// Where the tokens of rollouts come from: an array, or files that no memory holds.
 package protocol TokenSource: Sendable {
     /// These rows, with masks and the columns that are asked for; others may be missing.
@@ -108,6 +122,8 @@ package protocol TokenSource: Sendable {
     func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws
     /// One column of these rows for who looks at few of its numbers or says himself which are not finite: none is refused for that.
     func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
+    /// Copies a few numbers here and there of a column; rows, of the plan, ascend.
+    func pick(_ picks: [ValuePick], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws
     /// Whether two rows, one after the other, are had at the price of one: work is best shared out where they are not.
     func areTogether(_ row: Int32, _ next: Int32) -> Bool
     /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
@@ -131,6 +147,10 @@ package struct InMemoryTokens: TokenSource {
 
     package func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) rethrows {
         try trainable(rows, [column]) { try body($0, $1[0]) }
+    }
+
+    package func pick(_ picks: [ValuePick], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) {
+        for pick in picks { trainable([Int32(pick.row)], [column]) { pick.copy($1[0], into: target) } }
     }
 
     package func areTogether(_ row: Int32, _ next: Int32) -> Bool { true }

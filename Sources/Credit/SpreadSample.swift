@@ -1,8 +1,8 @@
 import Foundation
 import Randomness
 
-/// A sample spread over a population: short runs of neighbours, one from each of many stretches of equal length, where in it no period of
-/// the values can follow. Runs, because memory is had by the line. Places depend on the population's size alone.
+/// A sample spread over a population: short runs of neighbours, because each costs a look into a file, one from each of many stretches of
+/// equal length, where in it no period of the values can follow. Places depend on the population's size alone.
 package struct SpreadSample {
     /// Values of a run.
     package let run: Int
@@ -12,7 +12,7 @@ package struct SpreadSample {
 
     /// Twice n^⅔ values: a sample and what lies in the brackets it gives grow alike, and both far less than the population.
     package init(of population: Int) {
-        run = population < 1 << 12 ? 1 : 16
+        run = population < 1 << 14 ? 1 : 32
         runs = min(population, Int(2 * pow(Double(population), 2 / 3)) / run)
         length = (UInt64(population) << 20) / UInt64(max(1, runs))
     }
@@ -39,31 +39,22 @@ package struct SpreadSample {
     private func start(of number: Int) -> UInt64 { (UInt64(number) * length) >> 20 }
 }
 
-/// Copies the sample's values out of a population's that stream by.
-struct SampleTaker {
-    private let places: SpreadSample
-    private let sample: UnsafeMutableBufferPointer<Float>
-    private var number: Int
-    private var next: Int
-    private var start: Int
-    private(set) var count = 0
-
-    /// `start`: how many values of the population went before.
-    init(_ places: SpreadSample, from start: Int, into sample: UnsafeMutableBufferPointer<Float>) {
-        (self.places, self.start, self.sample) = (places, start, sample)
-        number = places.first(endingBehind: start)
-        next = places.place(number)
-    }
-
-    mutating func take(from values: UnsafeBufferPointer<Float>) {
-        let end = start + values.count
-        while number < places.runs, next < end {
-            for place in max(next, start)..<min(next + places.run, end) { sample[number * places.run + place - next] = values[place - start] }
-            count += min(next + places.run, end) - max(next, start)
-            guard next + places.run <= end else { break }
-            number += 1
-            next = places.place(number)
+extension SpreadSample {
+    /// What is to be had of rows that lie side by side in a population: `counts` are their values, `start` those before them.
+    func picks(_ rows: Range<Int>, from start: Int, counts: (Int) -> Int) -> [ValuePick] {
+        var picks: [ValuePick] = [], number = first(endingBehind: start), next = place(number), start = start
+        for row in rows {
+            let end = start + counts(row)
+            while number < runs, next < end {
+                let taken = max(next, start)..<min(next + run, end)
+                let values = taken.lowerBound - start..<taken.upperBound - start
+                if !taken.isEmpty { picks.append(ValuePick(row: row, values: values, target: number * run + taken.lowerBound - next)) }
+                guard next + run <= end else { break }
+                number += 1
+                next = place(number)
+            }
+            start = end
         }
-        start = end
+        return picks
     }
 }

@@ -158,6 +158,8 @@ package final class ArrowColumnCursor<Row> {
     /// Owns what `bare` points to.
     private var columns: [ColumnData?] = []
     private let bare: UnsafeMutableBufferPointer<BareColumn?>
+    /// Of the file, open for the batch at hand only: a dump may have more files than a process may hold open.
+    private var descriptor: Int32 = -1
 
     package init(_ reader: ArrowTableReader<Row>, _ views: [ArrowColumnView]) {
         (self.reader, self.views) = (reader, views)
@@ -182,6 +184,21 @@ package final class ArrowColumnCursor<Row> {
         return ArrowStretch(rows: batch.rows, columns: UnsafePointer(bare.baseAddress!))
     }
 
+    /// Copies float32s of a row's list at these places. Pages that they alone are wanted of are not mapped for it, as looking there would:
+    /// for a few numbers here and there.
+    package func copy(_ list: ArrowList, _ places: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+        let memory = list.memory(places)
+        guard !read(memory, into: target), let base = memory.baseAddress else { return }
+        UnsafeMutableRawPointer(target).copyMemory(from: base, byteCount: memory.count)
+    }
+
+    /// From the file; false where that can't be.
+    private func read(_ memory: UnsafeRawBufferPointer, into target: UnsafeMutablePointer<Float>) -> Bool {
+        guard let offset = reader.file.offset(of: memory) else { return false }
+        if descriptor < 0 { descriptor = open(reader.path, O_RDONLY | O_CLOEXEC) }
+        return descriptor >= 0 && pread(descriptor, target, memory.count, off_t(offset)) == memory.count
+    }
+
     private func enter(_ row: Int) throws {
         guard !batch.rows.contains(row) else { return }
         leave()
@@ -193,6 +210,8 @@ package final class ArrowColumnCursor<Row> {
 
     private func leave() {
         columns = []
+        if descriptor >= 0 { close(descriptor) }
+        descriptor = -1
         if batch.index >= 0 { reader.file.release(batch.index) }
         batch = (-1, 0..<0)
     }
@@ -265,6 +284,20 @@ package struct ArrowList {
 
     package var count: Int { range.count }
 
+    /// Float32s at these places.
+    fileprivate func memory(_ places: Range<Int>) -> UnsafeRawBufferPointer {
+        let size = MemoryLayout<Float>.size, inside = places.clamped(to: 0..<count)
+        return UnsafeRawBufferPointer(rebasing: values[(range.lowerBound + inside.lowerBound) * size..<(range.lowerBound + inside.upperBound) * size])
+    }
+
+    /// Where the trues of these numbers, from 0, of a list of booleans are: stretch after stretch.
+    package func places(ofTrues wanted: Range<Int>, _ body: (Range<Int>) throws -> Void) rethrows {
+        if let run = BitPacking.onlyRun(values, range) {
+            return try body((run.lowerBound + wanted.lowerBound..<run.lowerBound + wanted.upperBound).clamped(to: run))
+        }
+        for stretch in BitPacking.runs(values, range, ofSetBits: wanted) { try body(stretch) }
+    }
+
     /// How many of a list of booleans are true.
     package var trueCount: Int { BitPacking.count(values, range) }
 
@@ -290,6 +323,8 @@ struct FieldPlace: Sendable {
 
 /// The footer of a file: schema, metadata and where the batches lie.
 struct ArrowFile: Sendable {
+    func offset(of memory: UnsafeRawBufferPointer) -> Int? { file.offset(of: memory) }
+
     let path: String
     let metadata: [String: String]
     let batches: Range<Int>

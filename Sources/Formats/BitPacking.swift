@@ -89,6 +89,18 @@ enum BitPacking {
         return done
     }
 
+    /// Where the set bits of these numbers, from 0, are: in runs, counted from the range's start.
+    static func runs(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, ofSetBits wanted: Range<Int>) -> [Range<Int>] {
+        var runs: [Range<Int>] = [], before = 0
+        forEachRun(bits, range) { run in
+            let inside = wanted.clamped(to: before..<before + run.count), shift = run.lowerBound - before
+            if !inside.isEmpty { runs.append(inside.lowerBound + shift..<inside.upperBound + shift) }
+            before += run.count
+            return before < wanted.upperBound
+        }
+        return runs
+    }
+
     /// Runs of set bits as long as they go, by their places in the range; until `body` says false.
     private static func forEachRun(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (Range<Int>) -> Bool) {
         var run = 0..<0, goesOn = true

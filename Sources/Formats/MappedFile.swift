@@ -32,6 +32,14 @@ package final class MappedFile: @unchecked Sendable {
         madvise(UnsafeMutableRawPointer(mutating: base) + start, end - start, MADV_DONTNEED)
     }
 
+    /// Where in the file a stretch of memory was mapped from; nil where it wasn't.
+    func offset(of memory: UnsafeRawBufferPointer) -> Int? {
+        guard let base = bytes.baseAddress, let start = memory.baseAddress, start >= base, memory.count <= bytes.count, start - base <= bytes.count - memory.count else {
+            return nil
+        }
+        return start - base
+    }
+
     deinit { if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) } }
 
     private static func unreadable(_ path: String) -> FormatError {

@@ -91,6 +91,9 @@ struct ScoredRollouts: Sendable {
             return RowStretch(first: part.rows.lowerBound, ingest: try ingest.stretch(around: place), scores: try scores.stretch(around: place))
         }
 
+        /// Numbers of a list of scores in the batch at hand, without mapping them.
+        func copy(_ list: ArrowList, _ places: Range<Int>, into target: UnsafeMutablePointer<Float>) { scores?.copy(list, places, into: target) }
+
         private func enter(_ row: Int) -> Part {
             if let part, part.rows.contains(row) { return part }
             let next = rollouts.part(holding: row)
@@ -172,14 +175,20 @@ struct ColumnReader: Sendable {
 
     init(_ rollouts: ScoredRollouts, _ columns: ColumnViews) { (self.rollouts, self.columns) = (rollouts, columns) }
 
-    func forEach(_ rows: some Collection<Int>, _ body: (RowView) throws -> Void) throws {
+    func forEach(_ rows: some Collection<Int>, _ body: (RowView) throws -> Void) throws { try forEach(rows) { row, _ in try body(row) } }
+
+    /// Copies numbers of a row's list of scores at some places.
+    typealias Copy = (ArrowList, Range<Int>, UnsafeMutablePointer<Float>) -> Void
+
+    /// `body` may also copy a few numbers without mapping where they lie.
+    func forEach(_ rows: some Collection<Int>, _ body: (RowView, Copy) throws -> Void) throws {
         guard let first = rows.first else { return }
         let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.ColumnCursor(rollouts, columns)
         defer { cursors.give(cursor) }
         var stretch = try cursor.stretch(around: first)
         for row in rows {
             if !stretch.rows.contains(row) { stretch = try cursor.stretch(around: row) }
-            try body(stretch.row(row))
+            try body(stretch.row(row)) { cursor.copy($0, $1, into: $2) }
         }
     }
 }

@@ -179,6 +179,23 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         }
     }
 
+    func pick(_ picks: [ValuePick], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws {
+        let reader = columnReader(column == .entropy ? [.entropy] : [column, .entropy]), last = column == .entropy ? 0 : 1
+        var next = 0
+        try reader.forEach(picks.lazy.map { [eligible] in Int(eligible[$0.row]) }) { row, copy in
+            guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
+            let pick = picks[next]
+            next += 1
+            guard let list = row.scores.list(0) ?? row.scores.list(last) else { return }
+            if list.count != mask.count { try refuse(row.number, column) }
+            var place = pick.target
+            mask.places(ofTrues: pick.values) {
+                copy(list, $0, target + place)
+                place += $0.count
+            }
+        }
+    }
+
     private func numbers(
         _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ scratch: UnsafeMutablePointer<Float>
     ) throws -> UnsafeBufferPointer<Float> {

@@ -74,7 +74,21 @@ import Testing
             guard let mask = view.list(0), let values = view.list(1), mask.count == values.count else { try body(row, view, nil); continue }
             let scratch = UnsafeMutablePointer<Float>.allocate(capacity: mask.count + 1)
             defer { scratch.deallocate() }
-            try body(row, view, (Array(mask.marked(values, scratch: scratch)), mask.trueCount))
+            let marked = Array(mask.marked(values, scratch: scratch))
+            checkCopies(cursor, mask, values, marked)
+            try body(row, view, (marked, mask.trueCount))
+        }
+    }
+
+    /// A few of the marked numbers, copied alone.
+    private func checkCopies(_ cursor: ArrowColumnCursor<PlanRow>, _ mask: ArrowList, _ values: ArrowList, _ marked: [Float]) {
+        for wanted in [0..<marked.count, marked.count / 3..<marked.count * 2 / 3, marked.count / 2..<min(marked.count, marked.count / 2 + 1)] {
+            var copied = [Float](repeating: .nan, count: marked.count + 1), count = 0
+            mask.places(ofTrues: wanted) { places in
+                copied.withUnsafeMutableBufferPointer { cursor.copy(values, places, into: $0.baseAddress! + count) }
+                count += places.count
+            }
+            #expect(Array(copied[..<count]) == Array(marked[wanted]))
         }
     }
 
