@@ -4,7 +4,7 @@ import Randomness
 import StageSupport
 
 /// Plans over many tokens of scores, beside polars on the same files, turn by turn: what the plan settles (group statistics, the exact
-/// quantile, the mask), and the whole plan with its table. Then a tenth of the tokens, for what grows.
+/// quantile, the mask), and the whole plan with its table. Before that a tenth of the tokens, for what grows; after it as many in fewer rollouts.
 struct PlanBench {
     let threads: Int
     /// A Python with polars; without one our own figures stand alone.
@@ -17,13 +17,17 @@ struct PlanBench {
 
     func run() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        let small = try measure(tokens / 10, peer: false), large = try measure(tokens, peer: true)
-        let growth = Double(large.tokens) / Double(small.tokens)
-        say(
-            String(
-                format: "  %.1f times the tokens: settling takes %.1f times as long with %.2f times the memory, the whole plan %.1f times with %.2f times", growth,
-                large.settle.seconds / small.settle.seconds, Double(large.settle.peakBytes) / Double(small.settle.peakBytes),
-                large.whole.seconds / small.whole.seconds, Double(large.whole.peakBytes) / Double(small.whole.peakBytes)))
+        let small = try measure(tokens / 10, peer: false), large = try measure(tokens, peer: true), long = try measure(tokens, longer: 10, peer: false)
+        say("  \(growth(small, large)) in as many more rollouts")
+        say("  \(growth(small, long)) in rollouts ten times as long")
+    }
+
+    private func growth(_ small: Figures, _ large: Figures) -> String {
+        String(
+            format: "%.1f times the tokens (settling takes %.1f times as long with %.2f times the memory, the whole plan %.1f times with %.2f times)",
+            Double(large.tokens) / Double(small.tokens), large.settle.seconds / small.settle.seconds,
+            Double(large.settle.peakBytes) / Double(small.settle.peakBytes), large.whole.seconds / small.whole.seconds,
+            Double(large.whole.peakBytes) / Double(small.whole.peakBytes))
     }
 
     private struct Figures {
@@ -32,8 +36,9 @@ struct PlanBench {
         let whole: ChildProcess
     }
 
-    private func measure(_ wanted: Int, peer: Bool) throws -> Figures {
-        let root = folder + "/\(wanted)", dump = try ScoreTables(root: root, tokens: wanted, threads: threads)
+    /// `longer`: how many times as long as usual rollouts are.
+    private func measure(_ wanted: Int, longer: Int = 1, peer: Bool) throws -> Figures {
+        let root = folder + "/\(wanted)", dump = try ScoreTables(root: root, tokens: wanted, longer: longer, threads: threads)
         defer { try? FileManager.default.removeItem(atPath: root) }
         try Self.recipe.write(toFile: root + "/recipe.yaml", atomically: true, encoding: .utf8)
         let python = peer ? try self.python.map { try Peer(python: $0, ["bench/plan_polars.py", root, "\(threads)"]) } : nil
@@ -94,16 +99,17 @@ struct PlanBench {
     }
 }
 
-/// Directories of ingest and score made out of nothing: rollouts of 300 to 1,500 tokens in groups of eight, half of their entropies near 0.
+/// Directories of ingest and score made out of nothing: rollouts of 300 to 1,500 tokens, or some times as many, in groups of eight, half of
+/// their entropies near 0.
 private struct ScoreTables {
     private(set) var tokens = 0
     private(set) var rollouts = 0
     private static let fileTokens = 8 << 20
 
-    init(root: String, tokens wanted: Int, threads: Int) throws {
+    init(root: String, tokens wanted: Int, longer: Int, threads: Int) throws {
         for stage in ["ingest", "score"] { try FileManager.default.createDirectory(atPath: root + "/" + stage, withIntermediateDirectories: true) }
         let files = max(1, (wanted + Self.fileTokens / 2) / Self.fileTokens), perFile = wanted / files
-        let made = try parallelMap(files, threads: threads) { try Self.file($0, root, tokens: perFile) }
+        let made = try parallelMap(files, threads: threads) { try Self.file($0, root, tokens: perFile, longer: longer) }
         (tokens, rollouts) = (made.reduce(0) { $0 + $1.tokens }, made.reduce(0) { $0 + $1.rollouts })
         for (stage, prefix) in [("ingest", "rollouts"), ("score", "scores")] {
             var manifest = Manifest(stage: stage, configuration: [:], inputs: [])
@@ -112,13 +118,13 @@ private struct ScoreTables {
         }
     }
 
-    private static func file(_ number: Int, _ root: String, tokens wanted: Int) throws -> (tokens: Int, rollouts: Int) {
+    private static func file(_ number: Int, _ root: String, tokens wanted: Int, longer: Int) throws -> (tokens: Int, rollouts: Int) {
         var random = SplitMix64(seed: UInt64(number)), tokens = 0, rollouts = 0
         let name = String(format: "%05d.arrow", number)
         var ingest = try ArrowTableWriter(path: root + "/ingest/rollouts-" + name, table: Tables.rollouts, metadata: [:])
         var score = try ArrowTableWriter(path: root + "/score/scores-" + name, table: Tables.scores, metadata: [:])
         while tokens < wanted || rollouts % 8 != 0 {
-            let (rollout, mark) = row("\(number)-\(rollouts)", group: "\(number)-\(rollouts / 8)", length: 300 + Int(random.next() % 1200), &random)
+            let (rollout, mark) = row("\(number)-\(rollouts)", group: "\(number)-\(rollouts / 8)", length: longer * (300 + Int(random.next() % 1200)), &random)
             try ingest.append(rollout)
             try score.append(mark)
             (tokens, rollouts) = (tokens + rollout.tokenIDs.count, rollouts + 1)

@@ -17,6 +17,13 @@ static inline void crux_keep_freed_memory(void) {
 #endif
 }
 
+// One heap for all threads. Each would otherwise have its own, which keeps what others could do with.
+static inline void crux_share_freed_memory(void) {
+#if defined(__GLIBC__)
+    mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
 // Begins to write a stretch of a file to disk and does not wait for it: a sync at the end then has less left to do. Nothing where the
 // kernel has no such call. (glibc's header hides it, and its flag 2, SYNC_FILE_RANGE_WRITE.)
 #if defined(__GLIBC__) && defined(__LP64__)

@@ -155,6 +155,8 @@ package final class ArrowColumnCursor<Row> {
     private let reader: ArrowTableReader<Row>
     private let views: [ArrowColumnView]
     private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
+    /// Of the file: looked at, one list after the other, and not given back yet.
+    private var behind = 0..<0
     /// Owns what `bare` points to.
     private var columns: [ColumnData?] = []
     private let bare: UnsafeMutableBufferPointer<BareColumn?>
@@ -191,6 +193,20 @@ package final class ArrowColumnCursor<Row> {
         guard !read(memory, into: target), let base = memory.baseAddress else { return }
         UnsafeMutableRawPointer(target).copyMemory(from: base, byteCount: memory.count)
     }
+
+    /// Says that a list of float32s has been looked at: its pages are given back with those of the lists before it, a stretch at a time. A
+    /// batch is longer than what is worth holding.
+    package func leaveBehind(_ list: ArrowList) {
+        let memory = list.memory(0..<list.count)
+        guard let start = reader.file.offset(of: memory) else { return }
+        if behind.upperBound != start { behind = start..<start }
+        behind = behind.lowerBound..<start + memory.count
+        guard behind.count >= Self.longestBehind else { return }
+        reader.file.release(behind)
+        behind = behind.upperBound..<behind.upperBound
+    }
+
+    private static var longestBehind: Int { 1 << 20 }
 
     /// From the file; false where that can't be.
     private func read(_ memory: UnsafeRawBufferPointer, into target: UnsafeMutablePointer<Float>) -> Bool {
@@ -324,6 +340,9 @@ struct FieldPlace: Sendable {
 /// The footer of a file: schema, metadata and where the batches lie.
 struct ArrowFile: Sendable {
     func offset(of memory: UnsafeRawBufferPointer) -> Int? { file.offset(of: memory) }
+
+    /// Gives back the pages of a stretch.
+    func release(_ range: Range<Int>) { file.release(range) }
 
     let path: String
     let metadata: [String: String]

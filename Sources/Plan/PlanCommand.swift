@@ -60,7 +60,7 @@ struct PlanCommand: StageCommand {
 
     @OptionGroup var options: StageOptions
 
-    static var keepsFreedMemory: Bool { true }
+    static var memoryHabit: MemoryHabit { .shared }
 
     func validate() throws {
         guard !list else { throw ValidationError("--list goes alone: crux-plan --list") }

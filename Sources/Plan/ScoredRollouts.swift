@@ -94,6 +94,9 @@ struct ScoredRollouts: Sendable {
         /// Numbers of a list of scores in the batch at hand, without mapping them.
         func copy(_ list: ArrowList, _ places: Range<Int>, into target: UnsafeMutablePointer<Float>) { scores?.copy(list, places, into: target) }
 
+        /// Says that a list of scores in the batch at hand won't be looked at again.
+        func leaveBehind(_ list: ArrowList) { scores?.leaveBehind(list) }
+
         private func enter(_ row: Int) -> Part {
             if let part, part.rows.contains(row) { return part }
             let next = rollouts.part(holding: row)
@@ -177,18 +180,30 @@ struct ColumnReader: Sendable {
 
     func forEach(_ rows: some Collection<Int>, _ body: (RowView) throws -> Void) throws { try forEach(rows) { row, _ in try body(row) } }
 
+    /// The same for a pass over all numbers of one of the scores' lists: what has gone by doesn't stay in memory.
+    func forEach(_ rows: some Collection<Int>, leavingBehind list: Int, _ body: (RowView) throws -> Void) throws {
+        try forEach(rows) { cursor, row in
+            try body(row)
+            if let list = row.scores.list(list) { cursor.leaveBehind(list) }
+        }
+    }
+
     /// Copies numbers of a row's list of scores at some places.
     typealias Copy = (ArrowList, Range<Int>, UnsafeMutablePointer<Float>) -> Void
 
     /// `body` may also copy a few numbers without mapping where they lie.
     func forEach(_ rows: some Collection<Int>, _ body: (RowView, Copy) throws -> Void) throws {
+        try forEach(rows) { cursor, row in try body(row) { cursor.copy($0, $1, into: $2) } }
+    }
+
+    private func forEach(_ rows: some Collection<Int>, _ body: (ScoredRollouts.ColumnCursor, RowView) throws -> Void) throws {
         guard let first = rows.first else { return }
         let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.ColumnCursor(rollouts, columns)
         defer { cursors.give(cursor) }
         var stretch = try cursor.stretch(around: first)
         for row in rows {
             if !stretch.rows.contains(row) { stretch = try cursor.stretch(around: row) }
-            try body(stretch.row(row)) { cursor.copy($0, $1, into: $2) }
+            try body(cursor, stretch.row(row))
         }
     }
 }

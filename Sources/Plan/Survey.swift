@@ -172,7 +172,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         defer { scratch.give(memory) }
         let reader = columnReader(column == .entropy ? [.entropy] : [column, .entropy]), last = column == .entropy ? 0 : 1
         var place = 0
-        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row in
+        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }, leavingBehind: 0) { row in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
             try body(place, try marked(row, column, row.scores.list(0) ?? row.scores.list(last), mask, memory.buffer(0, mask.count)))
             place += 1

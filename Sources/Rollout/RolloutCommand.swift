@@ -20,7 +20,7 @@ struct RolloutCommand: StageCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-rollout", abstract: "Samples rollouts from a Hugging Face checkpoint, for prompts or for re-expansion jobs.", version: cruxVersion)
     static let stage = "rollout"
-    static let keepsFreedMemory = true
+    static let memoryHabit = MemoryHabit.kept
 
     @Option(help: "Hugging Face checkpoint to sample from, with its tokenizer.json.")
     var checkpoint: String

@@ -10,10 +10,25 @@ import Logging
 package protocol StageCommand: ParsableCommand {
     static var stage: String { get }
     var options: StageOptions { get }
-    /// For stages that take and give back the same large blocks again and again.
-    static var keepsFreedMemory: Bool { get }
+    static var memoryHabit: MemoryHabit { get }
     /// Returns what the one-line JSON summary on stdout says.
     func runStage(_ context: StageContext) throws -> StageSummary
+}
+
+/// What becomes of memory that a stage has freed.
+package enum MemoryHabit {
+    /// Large blocks go back to the kernel.
+    case returned
+    /// It stays with the process: for stages that take and give back the same large blocks again and again.
+    case kept
+    /// The same, and what one thread has freed serves the others, for stages whose threads hand over what they make.
+    case shared
+
+    fileprivate func adopt() {
+        if self == .returned { return }
+        crux_keep_freed_memory()
+        if self == .shared { crux_share_freed_memory() }
+    }
 }
 
 /// Version of the tool, in every manifest and file.
@@ -31,7 +46,7 @@ package struct StageSummary {
 }
 
 extension StageCommand {
-    package static var keepsFreedMemory: Bool { false }
+    package static var memoryHabit: MemoryHabit { .returned }
 
     /// `main` of the executable.
     package static func runMain() -> Never {
@@ -53,7 +68,7 @@ extension StageCommand {
         if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }), crux_die_with_parent(parent) != 0 {
             return .interrupted
         }
-        if Self.keepsFreedMemory { crux_keep_freed_memory() }
+        Self.memoryHabit.adopt()
         let context = StageContext(stage: Self.stage, options: options)
         Interruption.shared.listen()
         do {

@@ -15,7 +15,7 @@ struct UpdateCommand: StageCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-update", abstract: "Trains a Hugging Face checkpoint on a plan by real gradients.", version: cruxVersion)
     static let stage = "update"
-    static let keepsFreedMemory = true
+    static let memoryHabit = MemoryHabit.kept
 
     @Option(help: "Directory of crux-plan.")
     var plan: String

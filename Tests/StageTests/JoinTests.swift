@@ -141,7 +141,7 @@ import Tokenizer
         #expect(frames.count == jobs.count)
         var bytes = frames.reversed().flatMap { $0 } + frames[7]
         bytes.removeLast(10)
-        FileManager.default.createFile(atPath: chain.folder("odd.rollouts.zst"), contents: Data(bytes))
+        _ = FileManager.default.createFile(atPath: chain.folder("odd.rollouts.zst"), contents: Data(bytes))
         let result = try chain.join([chain.folder("odd.rollouts.zst")])
         #expect(result.status == 0 && counts(result)["rollouts"] == jobs.count && counts(result)["missing"] == 0, "\(result.errors)")
         let rows = try chain.joined
