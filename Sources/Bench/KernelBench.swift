@@ -15,8 +15,8 @@ struct KernelBench {
     private var elements: Double { Double(Self.rows * Self.vocabulary) }
 
     /// What peers are called in bench/kernel.py, and how many times as long as ours they must take, at least and as a goal.
-    private static let peers: [(form: String, name: String, need: Double?, goal: Double?)] = [
-        ("eager", "PyTorch eager", 25, 40), ("compiled", "PyTorch compiled", 8, 15), ("numpy", "NumPy", nil, nil),
+    private static let peers: [(form: String, name: String, requirement: Requirement?)] = [
+        ("eager", "PyTorch eager", Requirement(need: 25, goal: 40)), ("compiled", "PyTorch compiled", Requirement(need: 8, goal: 15)), ("numpy", "NumPy", nil),
     ]
 
     private struct Form {
@@ -72,16 +72,11 @@ struct KernelBench {
                 + "the \(text((bandwidth.max() ?? 1) / 1e9)) GB/s that the machine reads")
         let mean = meanEntropy(rows)
         for (index, other) in peers.enumerated() {
-            let time = theirs[index].min() ?? 0
+            let time = theirs[index].min() ?? 0, verdict = other.requirement.map { " " + $0.verdict(time / best) } ?? ""
             say(
-                "  \(other.name): \(text(elements / time / 1e9)) G logits/s, \(text(time / best)) times as long"
-                    + Self.verdict(time / best, other.need, other.goal) + "; " + String(format: "mean entropy %.6f, ours %.6f", entropies[index].last ?? 0, mean))
+                "  \(other.name): \(text(elements / time / 1e9)) G logits/s, \(text(time / best)) times as long\(verdict); "
+                    + String(format: "mean entropy %.6f, ours %.6f", entropies[index].last ?? 0, mean))
         }
-    }
-
-    private static func verdict(_ ratio: Double, _ need: Double?, _ goal: Double?) -> String {
-        guard let need, let goal else { return "" }
-        return String(format: " (needed %.0f, goal %.0f): ", need, goal) + (ratio >= need ? "reached" : "missed")
     }
 
     private func time(_ form: Form, wanted: Int = 0, topK: Int = 0) -> Double {

@@ -54,10 +54,10 @@ struct UpdateBench {
         }
         describe(ours, batch, beside: nil)
         rivals.forEach { describe($0, batch, beside: ours) }
-        judge(ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form", need: batch.need, goal: batch.goal)
+        judge(ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form", Requirement(need: batch.need, goal: batch.goal))
         try UpdateProfile(batch: batch, checkpoint: fixture.checkpoint, threads: threads).run(stepSeconds: ours.best)
         if let need = batch.needKept {
-            judge(ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") }, "the same with its head on the kept tokens", need: need, goal: nil)
+            judge(ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") }, "the same with its head on the kept tokens", Requirement(need: need))
         }
     }
 
@@ -96,11 +96,11 @@ struct UpdateBench {
         )
     }
 
-    private func judge(_ ours: Side, _ rivals: [Side], _ name: String, need: Double, goal: Double?) {
+    private func judge(_ ours: Side, _ rivals: [Side], _ name: String, _ requirement: Requirement) {
         guard let fastest = rivals.min(by: { $0.best < $1.best }) else { return }
-        let ratio = fastest.best / ours.best, aim = goal.map { String(format: ", goal %.1f", $0) } ?? ""
+        let ratio = fastest.best / ours.best
         say(
-            String(format: "    %.2f times as fast as \(name), \(fastest.name) (needed %.1f\(aim)): ", ratio, need) + (ratio >= need ? "reached" : "missed")
+            String(format: "    %.2f times as fast as \(name), \(fastest.name) ", ratio) + requirement.verdict(ratio)
                 + "; peak memory \(text(Double(ours.peakBytes) / Double(fastest.peakBytes))) of its")
     }
 }

@@ -25,8 +25,8 @@ struct UpdateProfile {
         say(
             String(
                 format:
-                    "    crux-update's whole step: %.0f GFLOP/s of useful work, %.1f %% of the %.0f GFLOP/s that sgemm reaches at the same shapes alone (needed 70): %@",
-                rate / 1e9, 100 * rate / limit, limit / 1e9, rate >= 0.7 * limit ? "reached" : "missed"))
+                    "    crux-update's whole step: %.0f GFLOP/s of useful work, %.1f %% of the %.0f GFLOP/s that sgemm reaches at the same shapes alone %@",
+                rate / 1e9, 100 * rate / limit, limit / 1e9, Requirement(need: 70).verdict(100 * rate / limit)))
     }
 
     /// Forward and backward, with a loss like the step's.

@@ -1,5 +1,5 @@
 // Counts of values between the edges of a number line, and the values between some of them. Compiles cells_body.inc for each instruction set.
-#include "ckernels.h"
+#include "choose.h"
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -21,15 +21,6 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2,popcnt"))), apply_to = function)
 #include "cells_avx512.inc"
 #pragma clang attribute pop
-
-#define CHOOSE(call) \
-    switch (crux_current_instruction_set()) { \
-    case CRUX_AVX512: return avx512_##call; \
-    case CRUX_AVX2: return avx2_##call; \
-    default: return plain_##call; \
-    }
-#else
-#define CHOOSE(call) return plain_##call;
 #endif
 
 void crux_begin_cells(crux_cells *cells, const float *edges, size_t count, uint32_t turns) {

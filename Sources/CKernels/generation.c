@@ -1,5 +1,5 @@
 // Compiles generation_body.inc for each instruction set; tiles are as large as its registers allow.
-#include "ckernels.h"
+#include "choose.h"
 #include <math.h>
 #include <string.h>
 
@@ -30,15 +30,6 @@ typedef float crux_lanes __attribute__((vector_size(64)));
 #undef NAME
 #undef TILE_ROWS
 #pragma clang attribute pop
-
-#define CHOOSE(call) \
-    switch (crux_current_instruction_set()) { \
-    case CRUX_AVX512: avx512_##call; break; \
-    case CRUX_AVX2: avx2_##call; break; \
-    default: plain_##call; \
-    }
-#else
-#define CHOOSE(call) plain_##call;
 #endif
 
 size_t crux_packed_count(size_t outputs, size_t inputs) { return (outputs + CRUX_PANEL - 1) / CRUX_PANEL * CRUX_PANEL * inputs; }

@@ -1,5 +1,5 @@
 // Everything that one row of logits says, in one pass over memory. Compiles logits_body.inc for each instruction set.
-#include "ckernels.h"
+#include "choose.h"
 #include <math.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -93,15 +93,6 @@ static void crux_top_k_offer(crux_top_k *top, float value, size_t id) {
 #undef UNROLL
 #undef GROUPS
 #pragma clang attribute pop
-
-#define CHOOSE(call) \
-    switch (crux_current_instruction_set()) { \
-    case CRUX_AVX512: return avx512_##call; \
-    case CRUX_AVX2: return avx2_##call; \
-    default: return plain_##call; \
-    }
-#else
-#define CHOOSE(call) return plain_##call;
 #endif
 
 static crux_row_status moments(const crux_logits *row, float scale, unsigned wanted, crux_top_k *top, crux_moments *out) {

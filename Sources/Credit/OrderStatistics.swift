@@ -278,8 +278,9 @@ extension ValueStream {
     }
 }
 
-/// Order statistics of populations whose values stream by: one large one is settled in one pass by brackets; of several, a population that lies in one piece, or is complete before too many
-/// others have begun, is settled at once, in one pass; where too much would have to wait, all are counted.
+/// Order statistics of populations whose values stream by: one large one is settled in one pass by brackets; of several, a population that
+/// lies in one piece, or is complete before too many others have begun, is settled at once, in one pass; where too much would have to wait,
+/// all are counted.
 package struct StreamedSelection {
     private let rows: [(population: Int32, count: Int32)]
     private let populations: [Population]

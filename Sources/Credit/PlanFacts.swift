@@ -32,10 +32,11 @@ package struct PlanFacts: Sendable {
     package enum EntropyKnowledge: UInt8, Sendable { case none, exact, interval }
 
     package private(set) var rows: [Row] = []
-    package private(set) var groupNames: [String] = []
-    private var groupNumbers: [String: Int32] = [:]
+    private var groupTable = NameTable()
 
     package init() {}
+
+    package var groupNames: [String] { groupTable.names }
 
     package var hasIntervals: Bool { rows.contains { $0.entropy == .interval } }
 
@@ -47,7 +48,7 @@ package struct PlanFacts: Sendable {
 
     package mutating func add(_ row: Row, groupID: String) {
         var row = row
-        row.group = number(of: groupID)
+        row.group = groupTable.number(of: groupID)
         rows.append(row)
     }
 
@@ -56,7 +57,7 @@ package struct PlanFacts: Sendable {
 
     /// Rows whose groups are numbers of these names.
     package mutating func add(_ rows: [Row], groupNames: [String]) {
-        let numbers = groupNames.map { number(of: $0) }
+        let numbers = groupNames.map { groupTable.number(of: $0) }
         for var row in rows {
             row.group = numbers[Int(row.group)]
             self.rows.append(row)
@@ -65,14 +66,6 @@ package struct PlanFacts: Sendable {
 
     /// Where an expansion says what a row is worth.
     mutating func setReward(_ reward: Double, of row: Int) { rows[row].reward = reward }
-
-    private mutating func number(of group: String) -> Int32 {
-        if let number = groupNumbers[group] { return number }
-        let number = Int32(groupNames.count)
-        groupNumbers[group] = number
-        groupNames.append(group)
-        return number
-    }
 
     /// Members of each group, groups and members in dump order.
     package var groups: Groups { Groups(rows.map(\.group), count: groupNames.count) }

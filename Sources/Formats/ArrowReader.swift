@@ -339,11 +339,6 @@ struct FieldPlace: Sendable {
 
 /// The footer of a file: schema, metadata and where the batches lie.
 struct ArrowFile: Sendable {
-    func offset(of memory: UnsafeRawBufferPointer) -> Int? { file.offset(of: memory) }
-
-    /// Gives back the pages of a stretch.
-    func release(_ range: Range<Int>) { file.release(range) }
-
     let path: String
     let metadata: [String: String]
     let batches: Range<Int>
@@ -451,6 +446,11 @@ struct ArrowFile: Sendable {
             return (sum.0 + nodes, sum.1 + buffers)
         }
     }
+
+    func offset(of memory: UnsafeRawBufferPointer) -> Int? { file.offset(of: memory) }
+
+    /// Gives back the pages of a stretch.
+    func release(_ range: Range<Int>) { file.release(range) }
 
     /// Gives back the pages of a batch; whoever still looks at it reads them anew.
     func release(_ index: Int) {

@@ -59,20 +59,21 @@ struct SurveyPart: Sendable {
     }
 }
 
-/// Names by number, in the order in which they first come. A name that comes again at once, as those of a group do, costs a comparison of bytes.
+/// The numbers of names, one after the other. A name that comes again at once, as those of a group do, costs a comparison of bytes.
 struct NumberedNames: Sendable {
-    private(set) var names: [String] = []
+    private var table = NameTable()
     /// Of each name that was added.
     private(set) var numbers: [Int32] = []
-    private var known: [String: Int32] = [:]
     private var last: [UInt8] = []
     private var lastNumber: Int32 = -1
+
+    var names: [String] { table.names }
 
     /// Returns its number. nil is the empty name.
     @discardableResult mutating func add(_ utf8: UnsafeRawBufferPointer?) -> Int32 {
         let utf8 = utf8 ?? UnsafeRawBufferPointer(start: nil, count: 0)
         if lastNumber < 0 || !isLast(utf8) {
-            lastNumber = number(of: String(decoding: utf8, as: UTF8.self))
+            lastNumber = table.number(of: String(decoding: utf8, as: UTF8.self))
             last = Array(utf8)
         }
         numbers.append(lastNumber)
@@ -86,14 +87,6 @@ struct NumberedNames: Sendable {
 
     private func isLast(_ utf8: UnsafeRawBufferPointer) -> Bool {
         utf8.count == last.count && (utf8.isEmpty || last.withUnsafeBytes { memcmp($0.baseAddress!, utf8.baseAddress!, utf8.count) == 0 })
-    }
-
-    private mutating func number(of name: String) -> Int32 {
-        if let number = known[name] { return number }
-        let number = Int32(names.count)
-        known[name] = number
-        names.append(name)
-        return number
     }
 }
 

@@ -67,27 +67,22 @@ struct RowLabels: Sendable {
     private var evidence = Labels()
 
     private struct Labels: Sendable {
-        var names: [String] = []
+        var table = NameTable()
         /// By row; empty as long as there is one name.
         var numbers: [Int32] = []
         var count = 0
 
         mutating func add(_ part: NumberedNames) {
-            let own = part.names.map { number(of: $0) }
-            if names.count > 1 {
+            let own = part.names.map { table.number(of: $0) }
+            if table.names.count > 1 {
                 if numbers.isEmpty { numbers = [Int32](repeating: 0, count: count) }
                 numbers += part.numbers.map { own[Int($0)] }
             }
             count += part.numbers.count
         }
 
-        private mutating func number(of name: String) -> Int32 {
-            if let number = names.firstIndex(of: name) { return Int32(number) }
-            names.append(name)
-            return Int32(names.count - 1)
-        }
-
         func counts(_ rows: [KeptRow]) -> [String: Int] {
+            let names = table.names
             guard names.count > 1 else { return rows.isEmpty ? [:] : [names[0]: rows.count] }
             return rows.reduce(into: [:]) { $0[names[Int(numbers[Int($1.row)])], default: 0] += 1 }
         }
@@ -154,8 +149,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws {
         let memory = scratch.take() ?? FloatScratch()
         defer { scratch.give(memory) }
-        // The entropy goes along: it takes the place of bounds where a row has none.
-        let reader = columnReader(columns == [.entropy] ? columns : columns + [.entropy]), last = columns == [.entropy] ? 0 : columns.count
+        let (reader, last) = readerWithEntropy(columns)
         var place = 0
         try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
@@ -170,7 +164,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
         let memory = scratch.take() ?? FloatScratch()
         defer { scratch.give(memory) }
-        let reader = columnReader(column == .entropy ? [.entropy] : [column, .entropy]), last = column == .entropy ? 0 : 1
+        let (reader, last) = readerWithEntropy([column])
         var place = 0
         try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }, leavingBehind: 0) { row in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
@@ -180,7 +174,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     }
 
     func pick(_ picks: [ValuePick], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws {
-        let reader = columnReader(column == .entropy ? [.entropy] : [column, .entropy]), last = column == .entropy ? 0 : 1
+        let (reader, last) = readerWithEntropy([column])
         var next = 0
         try reader.forEach(picks.lazy.map { [eligible] in Int(eligible[$0.row]) }) { row, copy in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
@@ -226,6 +220,11 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
             // An empty list passes for none there.
             throw needs.wrongLength(column, $0.column(column)?.count ?? 0, $0)
         }
+    }
+
+    /// The entropy goes along, as the list of this number: it takes the place of bounds where a row has none.
+    private func readerWithEntropy(_ columns: [TokenColumn]) -> (reader: ColumnReader, entropy: Int) {
+        columns == [.entropy] ? (columnReader(columns), 0) : (columnReader(columns + [.entropy]), columns.count)
     }
 
     private func columnReader(_ columns: [TokenColumn]) -> ColumnReader {
