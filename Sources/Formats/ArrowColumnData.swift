@@ -79,9 +79,10 @@ struct ColumnBuilder {
         offsets.append(0)
     }
 
+    /// A little more than was needed: a batch that outgrew its room by a row would double it.
     private static func room(_ filled: [UInt8]) -> [UInt8] {
         var empty: [UInt8] = []
-        empty.reserveCapacity(filled.count)
+        empty.reserveCapacity(filled.count + filled.count / 16)
         return empty
     }
 

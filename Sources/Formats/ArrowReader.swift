@@ -93,12 +93,15 @@ package struct ArrowTableReader<Row>: Sendable {
     }
 }
 
-/// Reads a file's rows in any order, and holds one batch at a time: quick where the next row lies in the same one. The pages of
-/// a batch are given back when it is left. Not for two threads at once.
+/// Reads a file's rows in any order, and holds one batch at a time: quick where the next row lies in the same one. Its pages are given
+/// back after every megabyte of rows, and when it is left. Not for two threads at once.
 package final class ArrowRowCursor<Row> {
     private let reader: ArrowTableReader<Row>
     private let emptyRow: Row
     private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
+    /// Rows that are read until pages are given back.
+    private var stretch = 0
+    private var left = 0
     private var fills: [(inout Row, Int) -> Void] = []
     private var presence: [String: ColumnData?] = [:]
 
@@ -113,6 +116,8 @@ package final class ArrowRowCursor<Row> {
         try enter(index)
         var row = emptyRow
         for fill in fills { fill(&row, index - batch.rows.lowerBound) }
+        left -= 1
+        if left == 0 { leavePages() }
         return row
     }
 
@@ -130,6 +135,13 @@ package final class ArrowRowCursor<Row> {
         let next = reader.batch(holding: row)
         fills = try reader.fills(next.index)
         batch = next
+        stretch = max(1, (next.rows.count << 20) / max(1, reader.file.extent(next.index).count))
+        left = stretch
+    }
+
+    private func leavePages() {
+        reader.file.release(batch.index)
+        left = stretch
     }
 
     private func leave() {
@@ -453,9 +465,12 @@ struct ArrowFile: Sendable {
     func release(_ range: Range<Int>) { file.release(range) }
 
     /// Gives back the pages of a batch; whoever still looks at it reads them anew.
-    func release(_ index: Int) {
+    func release(_ index: Int) { file.release(extent(index)) }
+
+    /// Where a batch lies in the file.
+    func extent(_ index: Int) -> Range<Int> {
         let start = Int(blocks[index][0]), length = Int(Int32(truncatingIfNeeded: blocks[index][1])) + Int(blocks[index][2])
-        file.release(start..<start + length)
+        return start..<start + length
     }
 
     func batch(_ index: Int) throws -> ArrowBatch {
