@@ -8,7 +8,7 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
 }
 
 func stage(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(name: name, dependencies: ["StageSupport", "Formats"] + dependencies)
+    .executableTarget(name: name, dependencies: ["StageSupport", "Formats", "Scratch"] + dependencies)
 }
 
 func tests(_ room: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -52,14 +52,15 @@ let package = Package(
         // ground
         library("CKernels"),
         library("Randomness"),
-        library("Formats", ["CSystem", "CZstd", "CCrypto", "CKernels"]),
+        library("Scratch", ["CSystem"]),
+        library("Formats", ["Scratch", "CSystem", "CZstd", "CCrypto", "CKernels"]),
 
         // kernels
         library("Optimizers", ["CKernels"]),
         library("Tensors", ["COpenBLAS", "CKernels"]),
 
         // domain
-        library("Credit", ["Randomness", "CKernels"]),
+        library("Credit", ["Randomness", "CKernels", "Scratch"]),
         library("Objectives"),
         library("Rewards"),
         library("Models", ["Tensors", "Formats", "CKernels", "Randomness"]),
@@ -71,7 +72,7 @@ let package = Package(
         library("LearningCurves", ["Formats"]),
 
         // run
-        library("StageSupport", ["Formats", "CSystem", argumentParser, logging]),
+        library("StageSupport", ["Formats", "Scratch", "CSystem", argumentParser, logging]),
 
         // stages
         stage("Ingest", ["CKernels", "Tokenizer"]),
@@ -86,8 +87,9 @@ let package = Package(
 
         // tests
         .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
-        tests("Formats", ["Formats", "CZstd"]),
-        tests("Credit", ["Credit", "Randomness", "StageSupport"]),
+        tests("Scratch", ["Scratch"]),
+        tests("Formats", ["Formats", "Scratch", "CZstd"]),
+        tests("Credit", ["Credit", "Randomness", "Recipes", "Scratch", "StageSupport"]),
         tests("Objectives", ["Objectives"]),
         tests("Rewards", ["Rewards"]),
         tests("Optimizers", ["Optimizers"]),

@@ -1,3 +1,5 @@
+import Scratch
+
 /// Where the advantages of kept rows come from, before they are whitened and shaped.
 protocol KeptAdvantages: Sendable {
     /// What it reads of rows.
@@ -10,7 +12,7 @@ protocol KeptAdvantages: Sendable {
 
 /// One advantage per rollout.
 struct RewardAdvantages: KeptAdvantages {
-    let kept: [KeptRow]
+    let kept: ScratchArray<KeptRow>
     let facts: PlanFacts
 
     var columns: Set<TokenColumn> { [] }
@@ -19,15 +21,17 @@ struct RewardAdvantages: KeptAdvantages {
         zip(positions, inputs).map { EpisodeCredit(advantages: spread(kept[$0].advantage, $1.mask)) }
     }
 
-    func forEachToken(_ body: (Double, Int) -> Void) { for row in kept { body(row.advantage, Int(facts.rows[Int(row.row)].trainable)) } }
+    func forEachToken(_ body: (Double, Int) -> Void) {
+        facts.space.forEach(kept.indices) { body(kept[$0].advantage, Int(facts.rows[Int(kept[$0].row)].trainable)) }
+    }
 }
 
 /// One per token, which an estimator makes of a whole group's tokens.
 struct TokenAdvantages: KeptAdvantages {
     let estimator: any AdvantageEstimator
+    let filter: GroupFilter
     let selection: Selection
     let facts: PlanFacts
-    let groups: Groups
     let source: any TokenSource
 
     var columns: Set<TokenColumn> { estimator.columns }
@@ -43,10 +47,10 @@ struct TokenAdvantages: KeptAdvantages {
     }
 
     private func credits(_ group: Int, _ known: [Int32: CreditInput]) throws -> [(Int32, EpisodeCredit)] {
-        let members = groups[group], missing = members.filter { known[$0] == nil }
+        let members = facts.groups[group], missing = members.filter { known[$0] == nil }
         let read = Dictionary(uniqueKeysWithValues: zip(missing, try source.inputs(of: missing[...], reading: columns)))
         let inputs = members.compactMap { known[$0] ?? read[$0] }
-        guard !selection.zeroed.contains(Int32(group)) else { return zip(members, inputs).map { ($0, EpisodeCredit(advantages: $1.mask.map { _ in 0 })) } }
+        guard !filter.zeroes(members.map { facts.rows[Int($0)] }) else { return zip(members, inputs).map { ($0, EpisodeCredit(advantages: $1.mask.map { _ in 0 })) } }
         let episodes = zip(members, inputs).map { Episode($1, reward: facts.rows[Int($0)].reward) }
         return zip(members, estimator.credit(episodes, planScale: selection.planScale)).compactMap { row, credit in credit.map { (row, $0) } }
     }
@@ -79,12 +83,14 @@ struct CreditedAdvantages: KeptAdvantages {
 
 /// (x - mean) / sqrt(var + 1e-8) over all trainable tokens, Bessel-corrected; 0 where there is only one.
 struct Whitening: Sendable {
+    /// Tokens that it is over.
+    private(set) var count = 0
     private var mean = 0.0
     /// nil: nothing to compare with.
     private var scale: Double?
 
     init(_ advantages: any KeptAdvantages) throws {
-        var sum = 0.0, count = 0
+        var sum = 0.0
         try advantages.forEachToken { advantage, times in
             // One by one: a product would round otherwise than the sum, and depend on how tokens are grouped.
             for _ in 0..<times { sum += advantage }
@@ -115,11 +121,11 @@ func spread(_ value: Double, _ mask: [Bool]) -> [Double] {
 }
 
 /// Kept rows cut into stretches of about a quarter of a million tokens: what one thread has in hand.
-func pieces(of kept: [KeptRow], _ facts: PlanFacts) -> [Range<Int>] {
+func pieces(of kept: ScratchArray<KeptRow>, _ facts: PlanFacts) -> [Range<Int>] {
     var pieces: [Range<Int>] = [], start = 0, tokens = 0
-    for (position, row) in kept.enumerated() {
-        tokens += Int(facts.rows[Int(row.row)].length)
-        guard tokens >= 1 << 18 || position == kept.count - 1 else { continue }
+    facts.space.forEach(kept.indices) { position in
+        tokens += Int(facts.rows[Int(kept[position].row)].length)
+        guard tokens >= 1 << 18 || position == kept.count - 1 else { return }
         pieces.append(start..<position + 1)
         (start, tokens) = (position + 1, 0)
     }

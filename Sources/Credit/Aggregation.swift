@@ -1,21 +1,29 @@
-/// What an aggregation knows of an optimizer step: per row, its trainable tokens and those the mask kept.
+/// What an aggregation knows of an optimizer step.
 package struct StepCounts: Sendable {
-    package var trainable: [Int]
-    package var kept: [Int]
+    /// Over all rows: trainable tokens, and those that the mask kept.
+    package private(set) var trainable = 0
+    package private(set) var kept = 0
+    /// Rows with something to train on: B of the sequence modes.
+    package private(set) var liveRows = 0
     /// Divide a token mean by kept tokens rather than trainable ones.
     package var countsKept: Bool
     /// Trainable tokens of the plan's longest row.
     package var longest: Int
 
-    package init(trainable: [Int], kept: [Int], countsKept: Bool, longest: Int) {
-        self.trainable = trainable
-        self.kept = kept
-        self.countsKept = countsKept
-        self.longest = longest
+    package init(countsKept: Bool, longest: Int) { (self.countsKept, self.longest) = (countsKept, longest) }
+
+    package mutating func add(trainable: Int, kept: Int) {
+        self.trainable += trainable
+        self.kept += kept
+        liveRows += trainable > 0 ? 1 : 0
     }
 
-    /// Rows with something to train on: B of the sequence modes.
-    var liveRows: Int { trainable.count { $0 > 0 } }
+    /// The same step without a mask.
+    package var unmasked: StepCounts {
+        var counts = self
+        (counts.kept, counts.countsKept) = (trainable, false)
+        return counts
+    }
 }
 
 /// How token losses become a step's loss: the weight of each row's tokens, so that the loss is a plain weighted sum and
@@ -25,8 +33,8 @@ package protocol Aggregation: Codable, Sendable {
     static var source: String { get }
     init()
     var problems: [String] { get }
-    /// One weight per row, the same for all its tokens; 0 where there is nothing to divide by.
-    func weights(_ step: StepCounts) -> [Double]
+    /// Weight of every token of a row with so many trainable ones; 0 where there is nothing to divide by.
+    func weight(trainable: Int, in step: StepCounts) -> Double
 }
 
 extension Aggregation {
@@ -49,10 +57,7 @@ package struct TokenMean: Aggregation {
     package static let name = "token_mean"
     package static let source = "DAPO, arXiv 2503.14476; verl token-mean, TRL dapo"
     package init() {}
-    package func weights(_ step: StepCounts) -> [Double] {
-        let weight = inverse((step.countsKept ? step.kept : step.trainable).reduce(0, +))
-        return step.trainable.map { _ in weight }
-    }
+    package func weight(trainable: Int, in step: StepCounts) -> Double { inverse(step.countsKept ? step.kept : step.trainable) }
 }
 
 /// Every sequence counts the same, its tokens share its weight (original GRPO). A sequence's mean divides by its trainable
@@ -61,16 +66,14 @@ package struct SequenceMeanTokenMean: Aggregation {
     package static let name = "sequence_mean_token_mean"
     package static let source = "DeepSeekMath, arXiv 2402.03300; verl seq-mean-token-mean, TRL grpo"
     package init() {}
-    package func weights(_ step: StepCounts) -> [Double] {
-        step.trainable.map { inverse(step.liveRows) * inverse($0) }
-    }
+    package func weight(trainable: Int, in step: StepCounts) -> Double { inverse(step.liveRows) * inverse(trainable) }
 }
 
 package struct SequenceMeanTokenSum: Aggregation {
     package static let name = "sequence_mean_token_sum"
     package static let source = "verl seq-mean-token-sum"
     package init() {}
-    package func weights(_ step: StepCounts) -> [Double] { step.trainable.map { _ in inverse(step.liveRows) } }
+    package func weight(trainable: Int, in step: StepCounts) -> Double { inverse(step.liveRows) }
 }
 
 /// Sum / (rows · length) with a constant length, so that no answer's length matters (Dr.GRPO, TRL's dr_grpo). Without
@@ -83,7 +86,5 @@ package struct ConstantDivisor: Aggregation {
     package var perRow = true
     package init() {}
     package var problems: [String] { length.map { $0 > 0 ? [] : ["aggregation.length is \($0); expected at least 1"] } ?? [] }
-    package func weights(_ step: StepCounts) -> [Double] {
-        step.trainable.map { _ in (perRow ? inverse(step.liveRows) : 1) * inverse(length ?? step.longest) }
-    }
+    package func weight(trainable: Int, in step: StepCounts) -> Double { (perRow ? inverse(step.liveRows) : 1) * inverse(length ?? step.longest) }
 }

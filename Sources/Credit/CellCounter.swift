@@ -8,9 +8,8 @@ final class CellCounter: @unchecked Sendable {
         var atLeast: [Int]
         /// Values of each cell that is kept, in their order.
         var kept: [[Float]]
-        /// By row: how many lie in the watched cell, and how many above it.
-        var near: [Int32]
-        var above: [Int32]
+        /// How each row lies about the watched cell.
+        var rows: [RowsAroundCut.Row]
         var isFinite: Bool
     }
 
@@ -21,8 +20,7 @@ final class CellCounter: @unchecked Sendable {
     private let kept = FloatBuffer()
     private let dealt = FloatBuffer()
     private var keptCount = 0
-    private var near: [Int32] = []
-    private var above: [Int32] = []
+    private var rows: [RowsAroundCut.Row] = []
     private var reached = 0
 
     init(_ line: NumberLine, watched: Int?) {
@@ -35,10 +33,8 @@ final class CellCounter: @unchecked Sendable {
     func begin(rows: Int) {
         let edges = line.edges
         crux_begin_cells(cells, edges, edges.count, line.turns)
-        (keptCount, reached, near, above) = (0, 0, [], [])
-        guard watched != nil else { return }
-        near.reserveCapacity(rows)
-        above.reserveCapacity(rows)
+        (keptCount, reached, self.rows) = (0, 0, [])
+        if watched != nil { self.rows.reserveCapacity(rows) }
     }
 
     /// The next row's.
@@ -55,14 +51,13 @@ final class CellCounter: @unchecked Sendable {
         reached = Int(crux_cells_at_least(cells, cell))
         var inside: Int32 = 0
         for value in own { inside &+= (value >= lower ? 1 : 0) & (value < end ? 1 : 0) }
-        near.append(inside)
-        above.append(Int32(reached - before))
+        rows.append(RowsAroundCut.Row(near: inside, above: Int32(reached - before)))
     }
 
     /// What was added since `begin`; nothing can be added after it.
     func finish() -> Piece {
         let atLeast = line.edges.indices.map { Int(crux_cells_at_least(cells, $0)) }, isFinite = cells.pointee.saw_odd == 0
-        return Piece(atLeast: atLeast, kept: keptByCell, near: near, above: above, isFinite: isFinite)
+        return Piece(atLeast: atLeast, kept: keptByCell, rows: rows, isFinite: isFinite)
     }
 
     /// What was kept, by cell, in its order.

@@ -1,51 +1,99 @@
-/// Order statistics of values that lie in one cell of the number line, in pieces: the cell is cut into bins of equal width, and the bins
-/// that hold a wanted rank are settled alone.
+import Scratch
+
+/// Order statistics of values that lie in one cell of the number line: the cell is cut into bins of equal width, and the bins that hold a
+/// wanted rank are settled alone.
 struct CellSelection {
-    private let pieces: [[Float]]
+    private let values: ScratchArray<Float>
+    /// Which of them.
+    private let range: Range<Int>
     private let bins: FloatBins
+    private let space: ScratchSpace
 
     /// All values lie in `lower`..<`end`.
-    init(_ pieces: [[Float]], lower: Float, end: Float) {
-        self.pieces = pieces
-        bins = FloatBins(FloatOrder.key(lower)..<FloatOrder.key(end))
+    init(_ values: ScratchArray<Float>, lower: Float, end: Float, _ space: ScratchSpace) {
+        self.init(values, values.indices, FloatOrder.key(lower)..<FloatOrder.key(end), space)
     }
 
-    private init(_ values: [Float], _ keys: Range<UInt32>) { (pieces, bins) = ([values], FloatBins(keys)) }
+    /// Any finite values.
+    init(_ values: ScratchArray<Float>, _ space: ScratchSpace) { self.init(values, lower: -.infinity, end: .infinity, space) }
+
+    private init(_ values: ScratchArray<Float>, _ range: Range<Int>, _ keys: Range<UInt32>, _ space: ScratchSpace) {
+        (self.values, self.range, bins, self.space) = (values, range, FloatBins(keys), space)
+    }
 
     private static let fewEnough = 1 << 11
 
-    /// Of ranks among these values, in their order.
-    func statistics(_ ranks: [Int]) -> [OrderStatistic] {
-        guard pieces.reduce(0, { $0 + $1.count }) > Self.fewEnough, bins.keys.count > 1 else { return settled(ranks) }
-        let counts = counts()
-        var bin = 0, below = 0, inner: [Int] = [], found: [OrderStatistic] = []
-        for rank in ranks {
-            while rank >= below + counts[bin] {
-                found += settle(inner, in: bin, below)
-                (below, bin, inner) = (below + counts[bin], bin + 1, [])
-            }
-            inner.append(rank - below)
+    /// Of ranks among these values, ascending.
+    func statistics(_ ranks: [Int]) throws -> [OrderStatistic] {
+        guard bins.keys.count > 1 else { return ranks.map { _ in OrderStatistic(value: FloatOrder.value(bins.keys.lowerBound), below: 0, equal: range.count) } }
+        guard range.count > Self.fewEnough else { return settled(ranks) }
+        let wanted = wanted(ranks)
+        if wanted.count == 1, wanted[0].count == range.count { return try settle(wanted[0], values, range) }
+        let dealt = try dealt(wanted)
+        var start = 0
+        return try wanted.flatMap { bin in
+            defer { start += bin.count }
+            return try settle(bin, dealt, start..<start + bin.count)
         }
-        return found + settle(inner, in: bin, below)
+    }
+
+    /// `values`: at `range` they are those of the bin.
+    private func settle(_ bin: WantedBin, _ values: ScratchArray<Float>, _ range: Range<Int>) throws -> [OrderStatistic] {
+        try CellSelection(values, range, bins.keys(of: bin.number), space).statistics(bin.ranks).map {
+            OrderStatistic(value: $0.value, below: $0.below + bin.below, equal: $0.equal)
+        }
+    }
+
+    /// A bin with wanted ranks, counted from its first value.
+    private struct WantedBin {
+        let number: Int
+        let below: Int
+        let count: Int
+        var ranks: [Int] = []
+    }
+
+    private func wanted(_ ranks: [Int]) -> [WantedBin] {
+        let counts = counts()
+        var wanted: [WantedBin] = [], bin = 0, below = 0
+        for rank in ranks {
+            while rank >= below + counts[bin] { (below, bin) = (below + counts[bin], bin + 1) }
+            if wanted.last?.number != bin { wanted.append(WantedBin(number: bin, below: below, count: counts[bin])) }
+            wanted[wanted.count - 1].ranks.append(rank - below)
+        }
+        return wanted
     }
 
     private func counts() -> [Int] {
         var counts = [Int](repeating: 0, count: bins.count)
         counts.withUnsafeMutableBufferPointer { counts in
-            for piece in pieces { for value in piece { counts[bins.bin(of: value)] += 1 } }
+            space.forEachStretch(of: values, range) { for value in $0 { counts[bins.bin(of: value)] += 1 } }
         }
         return counts
     }
 
-    private func settle(_ ranks: [Int], in bin: Int, _ below: Int) -> [OrderStatistic] {
-        guard !ranks.isEmpty else { return [] }
-        let inside = pieces.flatMap { $0.filter { bins.bin(of: $0) == bin } }
-        return CellSelection(inside, bins.keys(of: bin)).statistics(ranks).map { OrderStatistic(value: $0.value, below: $0.below + below, equal: $0.equal) }
+    /// The values of these bins in one pass, those of a bin side by side.
+    private func dealt(_ wanted: [WantedBin]) throws -> ScratchArray<Float> {
+        let dealt = try ScratchTable<Float>(space, count: wanted.reduce(0) { $0 + $1.count })
+        // By bin: where its next value goes; -1 for those that aren't wanted.
+        var next = [Int](repeating: -1, count: bins.count), start = 0
+        for bin in wanted { (next[bin.number], start) = (start, start + bin.count) }
+        next.withUnsafeMutableBufferPointer { next in
+            dealt.withMutableElements(0..<dealt.count) { dealt in
+                space.forEachStretch(of: values, range) { stretch in
+                    for value in stretch {
+                        let bin = bins.bin(of: value), place = next[bin]
+                        guard place >= 0 else { continue }
+                        dealt[place] = value
+                        next[bin] = place + 1
+                    }
+                }
+            }
+        }
+        return dealt.array
     }
 
-    /// By sorting, where there is little or all are equal.
     private func settled(_ ranks: [Int]) -> [OrderStatistic] {
-        let sorted = SortedFloats(pieces.flatMap { $0 })
+        let sorted = SortedFloats(Array(values[range]))
         return ranks.map { sorted.statistic($0) }
     }
 }

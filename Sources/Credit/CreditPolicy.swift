@@ -104,9 +104,7 @@ package struct CreditPolicy: Sendable {
 
     /// The plan of rows that are in memory.
     package func assign(_ inputs: [CreditInput], seed: UInt64) -> CreditPlan {
-        var facts = PlanFacts()
-        for input in inputs { facts.add(input, reward: shapedReward(input)) }
-        return inMemory(inputs) { try settle(facts, $0, seed: seed) }
+        inMemory(inputs) { try settle(try PlanFacts(inputs, reward: shapedReward), $0, seed: seed) }
     }
 
     /// The second plan of an expansion: rows with advantages of their own. `inputs` describe all rows; a credited row's mask
@@ -122,23 +120,22 @@ package struct CreditPolicy: Sendable {
         }
     }
 
-    /// The plan of rows whose tokens come from anywhere. `weighs`: whether its rows will be asked for with their weights.
-    package func settle(_ facts: PlanFacts, _ source: any TokenSource, seed: UInt64, weighs: Bool = true) throws -> SettledPlan {
-        let selection = try RowSelection(policy: self, facts: facts, source: source, seed: seed).run()
+    /// The plan of rows whose tokens come from anywhere.
+    package func settle(_ facts: PlanFacts, _ source: any TokenSource, seed: UInt64) throws -> SettledPlan {
+        var rows = try RowSelection(policy: self, facts: facts, source: source, seed: seed)
+        let selection = try rows.run()
         var settlement = Settlement(policy: self, facts: facts, groupNames: facts.groupNames, selection: selection, source: source, seed: seed)
-        settlement.weighs = weighs
         if advantage.whitens {
-            if settlement.trainable == 1 { settlement.warnings.append("a single trainable token can't be whitened: its advantage is 0") }
-            settlement.whitening = try Whitening(settlement.advantages)
+            let whitening = try Whitening(settlement.advantages)
+            if whitening.count == 1 { settlement.warnings.append("a single trainable token can't be whitened: its advantage is 0") }
+            settlement.whitening = whitening
         }
         return try settlement.run()
     }
 
     /// The same of an expansion's rows, `inputs` with what their credit laid over them.
     package func settle(_ credited: ExpansionCredit, _ inputs: [CreditInput], _ source: any TokenSource, seed: UInt64) throws -> SettledPlan {
-        var facts = PlanFacts()
-        for input in inputs { facts.add(input, reward: shapedReward(input)) }
-        let selection = CreditedSelection(policy: self, credited: credited, facts: facts, seed: seed)
+        let facts = try PlanFacts(inputs, reward: shapedReward), selection = try CreditedSelection(policy: self, credited: credited, facts: facts, seed: seed)
         var settlement = Settlement(policy: self, facts: selection.facts, groupNames: selection.groupNames, selection: selection.selection, source: source, seed: seed)
         settlement.advantages = CreditedAdvantages(rows: selection.advantages, masks: selection.masks)
         if expansion?.whitens == true { settlement.whitening = try Whitening(settlement.advantages) }
@@ -151,9 +148,9 @@ extension CreditPlan {
     init(_ settled: SettledPlan, _ inputs: [CreditInput]) throws {
         let credits = try settled.credits(settled.kept.indices, settled.kept.map { inputs[Int($0.row)] })
         kept = credits
-        dropped = settled.dropped
+        dropped = (0..<settled.dropped.count).map { (Int(settled.dropped[$0].row), settled.dropped[$0].reason) }
         thresholds = settled.thresholds
-        resample = settled.resample
+        resample = settled.resample.map { settled.facts.groupNames[Int($0)] }
         for credit in credits { if let part = credit.staleness { staleness.add(part) } }
         warnings = settled.warnings + settled.closingWarnings(staleness)
     }

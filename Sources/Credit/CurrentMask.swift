@@ -32,9 +32,11 @@ extension CreditPolicy {
     }
 
     private func scales(_ trainable: [Int], _ kept: [Int], _ mask: EntropyMask) -> [Double] {
-        let longest = trainable.max() ?? 0
-        let planned = aggregation.weights(StepCounts(trainable: trainable, kept: trainable, countsKept: false, longest: longest))
-        let masked = aggregation.weights(StepCounts(trainable: trainable, kept: kept, countsKept: mask.normalizer == .kept, longest: longest))
-        return zip(masked, planned).map { $1 == 0 ? 0 : $0 / $1 }
+        var step = StepCounts(countsKept: mask.normalizer == .kept, longest: trainable.max() ?? 0)
+        for (trainable, kept) in zip(trainable, kept) { step.add(trainable: trainable, kept: kept) }
+        return trainable.map {
+            let planned = aggregation.weight(trainable: $0, in: step.unmasked)
+            return planned == 0 ? 0 : aggregation.weight(trainable: $0, in: step) / planned
+        }
     }
 }

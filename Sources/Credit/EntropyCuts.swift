@@ -16,8 +16,6 @@ struct Cut: TokenSelector {
         highest = Double(nearest) > threshold ? nearest.nextDown : nearest
     }
 
-    var remembers: Bool { false }
-
     /// Without a branch per token, so that many are done at a time.
     func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
         precondition(entropy.count == mask.count, "a row's columns have one length")
@@ -60,7 +58,11 @@ struct CountedTies: TokenSelector {
     var ties: Int
 
     var threshold: Double? { Double(value) }
-    var remembers: Bool { true }
+
+    var memory: SelectorMemory? {
+        get { SelectorMemory(left: ties) }
+        set { if let newValue { ties = newValue.left } }
+    }
 
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
         var marks = mask

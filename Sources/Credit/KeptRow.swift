@@ -1,7 +1,8 @@
 import Randomness
+import Scratch
 
 /// A rollout that is to be trained on, before anybody has looked at its tokens.
-package struct KeptRow: Sendable {
+package struct KeptRow: BitwiseCopyable, Sendable {
     /// Index into the rows of the plan.
     package let row: Int32
     package let group: Int32
@@ -12,95 +13,178 @@ package struct KeptRow: Sendable {
     package let advantage: Double
 }
 
+/// Rows that are left out, in their order, with the reason.
+package struct DroppedRows: Sendable {
+    package struct Entry: BitwiseCopyable, Sendable {
+        /// Index into the rows of the plan.
+        package let row: Int32
+        fileprivate let reason: Int32
+    }
+
+    private let entries: ScratchArray<Entry>
+    private let reasons: [String]
+
+    fileprivate init(_ entries: ScratchArray<Entry>, _ reasons: [String]) { (self.entries, self.reasons) = (entries, reasons) }
+
+    /// In memory.
+    init(_ dropped: [(index: Int, reason: String)]) {
+        var book = DropReasons()
+        entries = ScratchArray(dropped.sorted { $0.index < $1.index }.map { Entry(row: Int32($0.index), reason: book.number(of: $0.reason)) })
+        reasons = book.reasons
+    }
+
+    package var count: Int { entries.count }
+    package subscript(place: Int) -> (row: Int32, reason: String) { (entries[place].row, reasons[Int(entries[place].reason) - 1]) }
+
+    /// How often each reason was given.
+    package func counts(_ space: ScratchSpace) -> [String: Int] {
+        var counts = [Int](repeating: 0, count: reasons.count)
+        space.forEach(0..<count) { counts[Int(entries[$0].reason) - 1] += 1 }
+        return Dictionary(uniqueKeysWithValues: zip(reasons, counts).filter { $1 > 0 })
+    }
+}
+
+/// Such rows in the making: the next row is behind the last.
+package struct DroppedRowsWriter {
+    private var entries: ScratchWriter<DroppedRows.Entry>
+    private var reasons = DropReasons()
+
+    package init(_ space: ScratchSpace) { entries = ScratchWriter(space) }
+
+    fileprivate init(_ space: ScratchSpace, _ reasons: DropReasons) { (entries, self.reasons) = (ScratchWriter(space), reasons) }
+
+    package mutating func append(_ row: Int32, _ reason: String) throws { try append(row, reasons.number(of: reason)) }
+
+    fileprivate mutating func append(_ row: Int32, _ reason: Int32) throws { try entries.append(DroppedRows.Entry(row: row, reason: reason)) }
+
+    package mutating func finish() throws -> DroppedRows { DroppedRows(try entries.finish(), reasons.reasons) }
+}
+
+/// The few reasons there are, by number from 1.
+private struct DropReasons {
+    private(set) var reasons: [String] = []
+
+    mutating func number(of reason: String) -> Int32 {
+        if let known = reasons.firstIndex(of: reason) { return Int32(known + 1) }
+        reasons.append(reason)
+        return Int32(reasons.count)
+    }
+}
+
 /// What filter, estimator and schedule make of a dump: who is kept, in the order of the plan's rows, and why others are not.
 struct Selection {
-    var kept: [KeptRow] = []
-    var dropped: [(index: Int, reason: String)] = []
+    var kept: ScratchArray<KeptRow>
+    var dropped: DroppedRows
     var warnings: [String] = []
-    var resample: [String] = []
-    /// Groups without contrast that stay with advantage 0.
-    var zeroed: Set<Int32> = []
+    /// Groups that are worth sampling again.
+    var resample = ScratchArray<Int32>([])
     /// What the estimator knows of the plan as a whole.
     var planScale = 1.0
 }
 
 /// Chooses the rows of a plan by facts alone; only an estimator that wants to know more of the whole plan looks at tokens.
 struct RowSelection {
-    let policy: CreditPolicy
-    let facts: PlanFacts
-    let source: any TokenSource
-    let seed: UInt64
+    private let policy: CreditPolicy
+    private let facts: PlanFacts
+    private let source: any TokenSource
+    private let seed: UInt64
+    /// By row.
+    private let verdicts: ScratchTable<Verdict>
+    /// By group: whether the filter leaves it.
+    private let isLive: ScratchTable<Bool>
+    private var reasons = DropReasons()
+    private var warnings: [String] = []
 
-    private func rows(_ group: ArraySlice<Int32>) -> [PlanFacts.Row] { group.map { facts.rows[Int($0)] } }
-
-    func run() throws -> Selection {
-        var selection = Selection()
-        let groups = facts.groups, live = keptGroups(groups, &selection)
-        if let pairs = policy.pairs { pair(live, groups, pairs, &selection) } else { try compare(live, groups, &selection) }
-        selection.dropped.sort { $0.index < $1.index }
-        return selection
+    /// What becomes of a row.
+    private struct Verdict: BitwiseCopyable {
+        /// Number of the reason why it is left out; 0: it isn't.
+        var reason: Int32 = 0
+        var advantage = 0.0
     }
 
-    /// Numbers of the groups that the filter leaves.
-    private func keptGroups(_ groups: Groups, _ selection: inout Selection) -> [Int] {
-        guard policy.filter.resamples else { return Array(0..<groups.count) }
-        return (0..<groups.count).filter { group in
-            let rows = rows(groups[group])
-            guard let reason = policy.filter.dropReason(correct: rows.map(\.correct), rewards: rows.map(\.reward)) else { return true }
-            selection.dropped += groups[group].map { (Int($0), reason) }
-            selection.resample.append(facts.groupNames[group])
-            return false
+    init(policy: CreditPolicy, facts: PlanFacts, source: any TokenSource, seed: UInt64) throws {
+        (self.policy, self.facts, self.source, self.seed) = (policy, facts, source, seed)
+        verdicts = try ScratchTable(facts.space, count: facts.rows.count)
+        isLive = try ScratchTable(facts.space, count: facts.groups.count)
+    }
+
+    mutating func run() throws -> Selection {
+        let resample = try filter(), (kept, planScale) = try policy.pairs.map { (try pair($0), 1) } ?? compare()
+        return Selection(kept: kept, dropped: try dropped(), warnings: warnings, resample: resample, planScale: planScale)
+    }
+
+    private func rows(_ group: [Int32]) -> [PlanFacts.Row] { group.map { facts.rows[Int($0)] } }
+
+    private mutating func drop(_ row: Int32, _ reason: String) { verdicts[Int(row)] = Verdict(reason: reasons.number(of: reason)) }
+
+    /// Marks the groups that stay, and returns the others.
+    private mutating func filter() throws -> ScratchArray<Int32> {
+        let (groups, resamples) = (facts.groups, policy.filter.resamples)
+        var left = ScratchWriter<Int32>(facts.space)
+        try facts.space.forEach(0..<groups.count) { group in
+            let members = resamples ? groups[group] : [], rows = rows(members)
+            guard resamples, let reason = policy.filter.dropReason(correct: rows.map(\.correct), rewards: rows.map(\.reward)) else { return isLive[group] = true }
+            members.forEach { drop($0, reason) }
+            try left.append(Int32(group))
         }
+        return try left.finish()
+    }
+
+    private func dropped() throws -> DroppedRows {
+        var dropped = DroppedRowsWriter(facts.space, reasons)
+        try facts.space.forEach(0..<verdicts.count) { if verdicts[$0].reason > 0 { try dropped.append(Int32($0), verdicts[$0].reason) } }
+        return try dropped.finish()
     }
 
     // MARK: groups
 
     /// Rollouts credited by the estimator, kept in dump order.
-    private func compare(_ live: [Int], _ groups: Groups, _ selection: inout Selection) throws {
-        let singles = live.count { groups[$0].count == 1 }
-        if singles > 0 { selection.warnings.append("\(singles) groups have a single rollout: nothing to compare it with") }
-        selection.planScale = try planScale(live, groups)
-        var advantages = [Double?](repeating: nil, count: facts.rows.count)
-        for group in live { judge(group, groups[group], &advantages, &selection) }
-        let trained = live.filter { groups[$0].contains { advantages[Int($0)] != nil } }
-        var stepOf = [Int32](repeating: -1, count: groups.count)
-        for (group, step) in zip(trained, policy.schedule.steps(groups: trained.count, seed: seed)) { stepOf[group] = Int32(step) }
-        selection.kept.reserveCapacity(advantages.count { $0 != nil })
-        for (index, advantage) in advantages.enumerated() {
-            guard let advantage else { continue }
-            let group = facts.rows[index].group
-            selection.kept.append(KeptRow(row: Int32(index), group: group, step: stepOf[Int(group)], advantage: advantage))
+    private mutating func compare() throws -> (kept: ScratchArray<KeptRow>, planScale: Double) {
+        let scale = try planScale(), places = try ScratchTable<Int32>(facts.space, count: facts.groups.count)
+        var trained = 0, singles = 0, kept = ScratchWriter<KeptRow>(facts.space)
+        facts.space.forEach(0..<facts.groups.count) { group in
+            guard isLive[group] else { return }
+            let members = facts.groups[group]
+            singles += members.count == 1 ? 1 : 0
+            guard judge(members, scale) else { return }
+            places[group] = Int32(trained)
+            trained += 1
         }
+        if singles > 0 { warnings.append("\(singles) groups have a single rollout: nothing to compare it with") }
+        let steps = policy.schedule.steps(groups: trained, seed: seed)
+        try facts.space.forEach(0..<facts.rows.count) { row in
+            guard verdicts[row].reason == 0 else { return }
+            let group = facts.rows[row].group, step = steps[Int(places[Int(group)])]
+            try kept.append(KeptRow(row: Int32(row), group: group, step: Int32(step), advantage: verdicts[row].advantage))
+        }
+        return (try kept.finish(), scale)
     }
 
-    /// Advantages of a group's rollouts as far as rewards tell, and who drops out.
-    private func judge(_ group: Int, _ members: ArraySlice<Int32>, _ advantages: inout [Double?], _ selection: inout Selection) {
-        let isZeroed = policy.filter.degenerateGroups == .zero && isDegenerate(rows(members))
-        if isZeroed { selection.zeroed.insert(Int32(group)) }
-        let scores = members.map { facts.rows[Int($0)].score }
-        for (index, advantage) in zip(members, policy.advantage.advantages(rewards: scores, planScale: selection.planScale)) {
-            if advantage == nil {
-                selection.dropped.append((Int(index), type(of: policy.advantage).dropReason))
-            } else if policy.filter.truncated == .drop, facts.rows[Int(index)].isTruncated {
-                selection.dropped.append((Int(index), "truncated"))
+    /// Advantages of a group's rollouts as far as rewards tell, and who drops out. Returns whether anybody stays.
+    private mutating func judge(_ members: [Int32], _ scale: Double) -> Bool {
+        let isZeroed = policy.filter.zeroes(rows(members)), scores = members.map { facts.rows[Int($0)].score }
+        var stays = false
+        for (row, advantage) in zip(members, policy.advantage.advantages(rewards: scores, planScale: scale)) {
+            if let advantage, policy.filter.truncated == .keep || !facts.rows[Int(row)].isTruncated {
+                verdicts[Int(row)].advantage = isZeroed ? 0 : advantage
+                stays = true
             } else {
-                advantages[Int(index)] = isZeroed ? 0 : advantage
+                drop(row, advantage == nil ? type(of: policy.advantage).dropReason : "truncated")
             }
         }
+        return stays
     }
 
-    private func isDegenerate(_ rows: [PlanFacts.Row]) -> Bool { GroupFilter.isDegenerate(correct: rows.map(\.correct), rewards: rows.map(\.reward)) }
-
-    private func planScale(_ live: [Int], _ groups: Groups) throws -> Double {
+    private func planScale() throws -> Double {
         let estimator = policy.advantage
         guard estimator.surveysPlan else { return 1 }
-        guard estimator.readsTokens else {
-            return estimator.planScale(live.flatMap { estimator.planNumbers(rows(groups[$0]).map { Episode(reward: $0.score, mask: []) }) })
-        }
+        let live = (0..<facts.groups.count).filter { isLive[$0] }
         var numbers: [Double] = []
         try source.inOrder(live.count) { index in
-            let members = groups[live[index]], inputs = try source.inputs(of: members, reading: estimator.columns)
-            return estimator.planNumbers(zip(inputs, rows(members)).map { Episode($0, reward: $1.reward) })
+            let members = facts.groups[live[index]], rows = rows(members)
+            guard estimator.readsTokens else { return estimator.planNumbers(rows.map { Episode(reward: $0.score, mask: []) }) }
+            let inputs = try source.inputs(of: members[...], reading: estimator.columns)
+            return estimator.planNumbers(zip(inputs, rows).map { Episode($0, reward: $1.reward) })
         } _: {
             numbers += $1
         }
@@ -109,29 +193,51 @@ struct RowSelection {
 
     // MARK: pairs
 
-    /// Chosen and rejected responses side by side, advantages 1 and -1, a rollout once for each pair it is in.
-    private func pair(_ live: [Int], _ groups: Groups, _ pairs: PreferencePairs, _ selection: inout Selection) {
-        let found = live.map { (group: $0, made: self.pairs(groups[$0], pairs, &selection)) }.filter { !$0.made.isEmpty }
-        var number: Int32 = 0
-        for (step, (group, made)) in zip(policy.schedule.steps(groups: found.count, seed: seed), found) {
-            for (chosen, rejected) in made {
-                for (row, advantage) in [(chosen, 1.0), (rejected, -1.0)] {
-                    selection.kept.append(KeptRow(row: row, group: Int32(group), step: Int32(step), pair: number, advantage: advantage))
-                }
-                number += 1
-            }
-        }
+    private struct Pair: BitwiseCopyable {
+        let group: Int32
+        let chosen: Int32
+        let rejected: Int32
     }
 
-    private func pairs(_ group: ArraySlice<Int32>, _ pairs: PreferencePairs, _ selection: inout Selection) -> [(chosen: Int32, rejected: Int32)] {
-        let members = group.filter { policy.filter.truncated == .keep || !facts.rows[Int($0)].isTruncated }, rows = rows(members[...])
+    /// Chosen and rejected responses side by side, advantages 1 and -1, a rollout once for each pair it is in.
+    private mutating func pair(_ pairs: PreferencePairs) throws -> ScratchArray<KeptRow> {
+        var found = ScratchWriter<Pair>(facts.space), paired = 0, kept = ScratchWriter<KeptRow>(facts.space)
+        try facts.space.forEach(0..<facts.groups.count) { group in
+            guard isLive[group] else { return }
+            let made = self.pairs(group, pairs)
+            for (chosen, rejected) in made { try found.append(Pair(group: Int32(group), chosen: chosen, rejected: rejected)) }
+            paired += made.isEmpty ? 0 : 1
+        }
+        let made = try found.finish(), steps = policy.schedule.steps(groups: paired, seed: seed)
+        var place = -1, last: Int32 = -1
+        try facts.space.forEach(0..<made.count) { number in
+            let pair = made[number]
+            place += pair.group == last ? 0 : 1
+            last = pair.group
+            for (row, advantage) in [(pair.chosen, 1.0), (pair.rejected, -1.0)] {
+                try kept.append(KeptRow(row: row, group: pair.group, step: Int32(steps[place]), pair: Int32(number), advantage: advantage))
+            }
+        }
+        return try kept.finish()
+    }
+
+    private mutating func pairs(_ group: Int, _ pairs: PreferencePairs) -> [(chosen: Int32, rejected: Int32)] {
+        let all = facts.groups[group], members = all.filter { policy.filter.truncated == .keep || !facts.rows[Int($0)].isTruncated }, rows = rows(members)
         // By the group's name, so that its pairs don't depend on where it stands in the dump.
-        let name = group.first.map { facts.groupNames[Int(facts.rows[Int($0)].group)] } ?? ""
-        var random = SplitMix64(seed: name.utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
+        var random = SplitMix64(seed: facts.groupNames[group].utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
         let made = pairs.pairs(correct: rows.map(\.correct), lengths: rows.map { Int($0.trainable) }, random: &random).map { (members[$0.chosen], members[$0.rejected]) }
         let used = Set(made.flatMap { [$0.0, $0.1] })
-        selection.dropped += group.filter { !used.contains($0) }.map { (Int($0), members.contains($0) ? "no_pair" : "truncated") }
+        for row in all where !used.contains(row) { drop(row, members.contains(row) ? "no_pair" : "truncated") }
         return made
+    }
+}
+
+extension GroupFilter {
+    /// Whether a group stays with advantage 0, since it has no contrast.
+    func zeroes(_ rows: @autoclosure () -> [PlanFacts.Row]) -> Bool {
+        guard degenerateGroups == .zero else { return false }
+        let rows = rows()
+        return Self.isDegenerate(correct: rows.map(\.correct), rewards: rows.map(\.reward))
     }
 }
 

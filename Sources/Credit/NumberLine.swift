@@ -1,3 +1,5 @@
+import Scratch
+
 /// The number line in cells, as a sample says where the wanted ranks of a population lie: values of cells that hold one are to be kept, and
 /// a value that is very frequent is a cell of its own, whose values need only be counted.
 struct NumberLine {
@@ -14,8 +16,8 @@ struct NumberLine {
     let expected: [Float]
 
     /// `sample`: finite numbers, in runs of neighbours. A rank is expected within four standard deviations of where the sample has it.
-    init(sample: [Float], run: Int, of population: Population) {
-        let brackets = Self.brackets(sample, run, population)
+    init(sample: ScratchArray<Float>, run: Int, of population: Population, space: ScratchSpace) throws {
+        let brackets = try Self.brackets(sample, run, population, space)
         expected = brackets.map(\.middle)
         let frequent = Set(brackets.flatMap(\.frequent)).sorted()
         for bracket in Self.united(brackets.map { ($0.lower, $0.end) }) { add(bracket, frequent) }
@@ -59,37 +61,58 @@ struct NumberLine {
         let frequent: [Float]
     }
 
-    private static func brackets(_ sample: [Float], _ run: Int, _ population: Population) -> [Bracket] {
-        let sorted = SortedFloats(sample), middles = population.ranks.map { Int(Double(sample.count) * (Double($0) + 0.5) / Double(population.count)) }
+    private static func brackets(_ sample: ScratchArray<Float>, _ run: Int, _ population: Population, _ space: ScratchSpace) throws -> [Bracket] {
+        let middles = population.ranks.map { Int(Double(sample.count) * (Double($0) + 0.5) / Double(population.count)) }
         // Ranks often are neighbours, of which the sample knows nothing.
-        let distinct = Set(middles).map { ($0, bracket($0, sample, run, sorted)) }, byMiddle = Dictionary(uniqueKeysWithValues: distinct)
+        let found = try statistics(middles, sample, space)
+        let reaches = found.map { Reach($0.key, of: sample.count, deviation: deviation(sample, run, at: $0.value.value)) }
+        let ends = try statistics(reaches.flatMap { [$0.low, $0.high].compactMap { $0 } }, sample, space)
+        let brackets = zip(found, reaches).map { ($0.key, bracket($0.value.value, $1.low.flatMap { ends[$0] }, $1.high.flatMap { ends[$0] }, $1)) }
+        let byMiddle = Dictionary(uniqueKeysWithValues: brackets)
         return middles.compactMap { byMiddle[$0] }
     }
 
-    private static func bracket(_ middle: Int, _ sample: [Float], _ run: Int, _ sorted: SortedFloats) -> Bracket {
-        let reach = Reach(middle, of: sample.count, deviation: deviation(sample, run, at: sorted[middle]))
-        let low = reach.low.map(sorted.statistic), high = reach.high.map(sorted.statistic)
+    private static func bracket(_ middle: Float, _ low: OrderStatistic?, _ high: OrderStatistic?, _ reach: Reach) -> Bracket {
         let frequent = [low, high].compactMap { $0 }.filter { $0.equal > reach.frequent }.map(\.value)
-        return Bracket(lower: low?.value ?? -.infinity, middle: sorted[middle], end: high?.value.nextUp ?? .infinity, frequent: frequent)
+        return Bracket(lower: low?.value ?? -.infinity, middle: middle, end: high?.value.nextUp ?? .infinity, frequent: frequent)
     }
 
-    /// How far the number of a sample's values below one strays, or of those up to it, whichever is more: few distinct values differ much in that.
-    private static func deviation(_ sample: [Float], _ run: Int, at value: Float) -> Double {
-        max(deviation(sample, run) { $0 < value ? 1 : 0 }, deviation(sample, run) { $0 <= value ? 1 : 0 })
+    /// By rank of the sample.
+    private static func statistics(_ ranks: [Int], _ sample: ScratchArray<Float>, _ space: ScratchSpace) throws -> [Int: OrderStatistic] {
+        let ranks = Set(ranks).sorted()
+        return Dictionary(uniqueKeysWithValues: zip(ranks, try CellSelection(sample, space).statistics(ranks)))
     }
 
-    /// Of a count over the sample: by what runs differ, since neighbours may be alike. Of many runs it looks at some thousands, which tell it to a few percent.
-    @inline(__always) private static func deviation(_ sample: [Float], _ run: Int, _ counted: (Float) -> Int32) -> Double {
-        let runs = sample.count / run, step = max(1, runs / 4096), looked = Double((runs + step - 1) / step)
-        var sum = 0, squares = 0
-        sample.withUnsafeBufferPointer { sample in
+    /// How far the number of a sample's values below one strays, or of those up to it, whichever is more: few distinct values differ much in
+    /// that. By what runs differ, since neighbours may be alike; of many runs it looks at some thousands, which tell it to a few percent.
+    private static func deviation(_ sample: ScratchArray<Float>, _ run: Int, at value: Float) -> Double {
+        let runs = sample.count / run, step = max(1, runs / 4096)
+        var below = Spread(), upTo = Spread()
+        sample.withElements(sample.indices) { sample in
             for start in stride(from: 0, to: runs * run, by: step * run) {
-                var count: Int32 = 0
-                for place in start..<start + run { count &+= counted(sample[place]) }
-                (sum, squares) = (sum + Int(count), squares + Int(count) * Int(count))
+                var (less, equal) = (Int32(0), Int32(0))
+                for other in UnsafeBufferPointer(rebasing: sample[start..<start + run]) {
+                    less &+= other < value ? 1 : 0
+                    equal &+= other == value ? 1 : 0
+                }
+                below.add(Int(less))
+                upTo.add(Int(less &+ equal))
             }
         }
-        return (max(0, Double(squares) - Double(sum) * Double(sum) / looked) * Double(runs) / looked).squareRoot()
+        return max(below.deviation(ofSumOver: runs), upTo.deviation(ofSumOver: runs))
+    }
+
+    /// Of numbers that are a sample themselves.
+    private struct Spread {
+        private var count = 0
+        private var sum = 0
+        private var squares = 0
+
+        mutating func add(_ number: Int) { (count, sum, squares) = (count + 1, sum + number, squares + number * number) }
+
+        func deviation(ofSumOver all: Int) -> Double {
+            (max(0, Double(squares) - Double(sum) * Double(sum) / Double(count)) * Double(all) / Double(count)).squareRoot()
+        }
     }
 
     /// A rank's bracket as ranks of the sample; nil: beyond it.

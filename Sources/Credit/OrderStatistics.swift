@@ -1,3 +1,5 @@
+import Scratch
+
 /// A population's k-th smallest value, how many lie below it and how many equal it.
 package struct OrderStatistic: Equatable, Sendable {
     package var value: Float
@@ -265,8 +267,8 @@ package protocol ValueStream: Sendable {
     func glance(at piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// Copies a few values of a piece's rows, which ascend.
     func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws
-    /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
-    func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
+    /// All pieces: `produce` runs on any thread, `consume` on the calling one in their order.
+    func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
 }
 
 extension ValueStream {
@@ -278,23 +280,35 @@ extension ValueStream {
     }
 }
 
+/// What is known of the rows of a stream before it flows: which population each belongs to, and how many values it has.
+package struct StreamedRows: Sendable {
+    package let count: Int
+    let population: @Sendable (Int) -> Int
+    let values: @Sendable (Int) -> Int
+
+    package init(count: Int, population: @escaping @Sendable (Int) -> Int, values: @escaping @Sendable (Int) -> Int) {
+        (self.count, self.population, self.values) = (count, population, values)
+    }
+}
+
 /// Order statistics of populations whose values stream by: one large one is settled in one pass by brackets; of several, a population that
 /// lies in one piece, or is complete before too many others have begun, is settled at once, in one pass; where too much would have to wait,
 /// all are counted.
 package struct StreamedSelection {
-    private let rows: [(population: Int32, count: Int32)]
+    private let rows: StreamedRows
     private let populations: [Population]
+    private let space: ScratchSpace
     private let mostWaiting: Int
     private let mostCounters: Int
     private let leastBracketed: Int
 
-    /// `rows`: population and count of each row's values. `mostWaiting`: values that may wait for their population to be complete (64 MB of
-    /// them). `mostCounters`: 16 MB for each thread. `leastBracketed`: values from which on a sample is worth its while.
+    /// `space`: for what grows with the rows. `mostWaiting`: values that may wait for their population to be complete (64 MB of them).
+    /// `mostCounters`: 16 MB for each thread. `leastBracketed`: values from which on a sample is worth its while.
     package init(
-        rows: [(population: Int32, count: Int32)], populations: [Population], mostWaiting: Int = 1 << 24, mostCounters: Int = 1 << 21, leastBracketed: Int = 1 << 16
+        rows: StreamedRows, populations: [Population], space: ScratchSpace, mostWaiting: Int = 1 << 24, mostCounters: Int = 1 << 21, leastBracketed: Int = 1 << 16
     ) {
-        (self.rows, self.populations, self.mostWaiting, self.mostCounters) = (rows, populations, mostWaiting, mostCounters)
-        self.leastBracketed = leastBracketed
+        (self.rows, self.populations, self.space) = (rows, populations, space)
+        (self.mostWaiting, self.mostCounters, self.leastBracketed) = (mostWaiting, mostCounters, leastBracketed)
     }
 
     package func run(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
@@ -311,7 +325,7 @@ package struct StreamedSelection {
     /// nil: another way must be gone.
     private func bracketed(_ stream: some ValueStream, cut: [Int]) throws -> BracketSelection.Outcome? {
         guard populations.count == 1, populations[0].count >= leastBracketed else { return nil }
-        return try BracketSelection(rows: rows, population: populations[0], cut: cut, mostKept: mostWaiting).run(stream)
+        return try BracketSelection(rows: rows, population: populations[0], cut: cut, mostKept: mostWaiting, space: space).run(stream)
     }
 
     private func withoutBrackets(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
@@ -330,9 +344,9 @@ package struct StreamedSelection {
 
     private func counters(_ round: RadixRound, _ stream: some ValueStream) throws -> RadixCounters {
         let tables = IdlePool<RadixCounters>()
-        try stream.inOrder(stream.pieces.count) { piece in
+        try stream.inOrder { piece in
             let counters = tables.take() ?? round.counters()
-            try stream.forEachRow(of: piece) { row, values in counters.add(values, to: Int(rows[row].population)) }
+            try stream.forEachRow(of: piece) { row, values in counters.add(values, to: rows.population(row)) }
             tables.give(counters)
         } _: { _, _ in
         }
@@ -347,8 +361,8 @@ package struct StreamedSelection {
     private func extents(_ pieces: [Range<Int>]) -> [(first: Int, last: Int)] {
         var extents = [(first: Int, last: Int)](repeating: (-1, -1), count: populations.count)
         for (piece, range) in pieces.enumerated() {
-            for row in range {
-                let population = Int(rows[row].population)
+            space.forEach(range) { row in
+                let population = rows.population(row)
                 extents[population] = (extents[population].first < 0 ? piece : extents[population].first, piece)
             }
         }
@@ -371,7 +385,7 @@ package struct StreamedSelection {
 
     private func wait(_ extents: [(first: Int, last: Int)], _ stream: some ValueStream) throws -> [[OrderStatistic]] {
         var open: [Int: [Float]] = [:], found = populations.map { _ in [OrderStatistic]() }
-        try stream.inOrder(stream.pieces.count) { piece in
+        try stream.inOrder { piece in
             try values(of: piece, stream).map { population, values in
                 extents[population].first == extents[population].last ? Part(population, settled: settle(values, population)) : Part(population, waiting: values)
             }
@@ -399,7 +413,7 @@ package struct StreamedSelection {
     /// By population.
     private func values(of piece: Int, _ stream: some ValueStream) throws -> [Int: [Float]] {
         var values: [Int: [Float]] = [:]
-        try stream.forEachRow(of: piece) { row, part in values[Int(rows[row].population), default: []] += part }
+        try stream.forEachRow(of: piece) { row, part in values[rows.population(row), default: []] += part }
         return values
     }
 

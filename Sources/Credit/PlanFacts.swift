@@ -1,7 +1,9 @@
-/// What a plan must know of all its rollouts at once. No tokens, so that a dump of any size fits: about thirty bytes for a
-/// rollout, and each group's name once.
+import Scratch
+
+/// What a plan must know of all its rollouts at once. No tokens: about thirty bytes for a rollout, and each group's name once, kept where the
+/// space has lists that grow with a dump.
 package struct PlanFacts: Sendable {
-    package struct Row: Sendable {
+    package struct Row: BitwiseCopyable, Sendable {
         /// Number of its group, by first appearance.
         package var group: Int32
         /// Tokens of the rollout, and those to train on.
@@ -29,67 +31,110 @@ package struct PlanFacts: Sendable {
         }
     }
 
-    package enum EntropyKnowledge: UInt8, Sendable { case none, exact, interval }
+    package enum EntropyKnowledge: UInt8, BitwiseCopyable, Sendable { case none, exact, interval }
 
-    package private(set) var rows: [Row] = []
-    private var groupTable = NameTable()
+    package let rows: ScratchArray<Row>
+    package let groupNames: NameList
+    /// Members of each group, groups and members in dump order.
+    package let groups: Groups
+    package let hasIntervals: Bool
+    /// Where lists are kept that are as long as these.
+    package let space: ScratchSpace
 
-    package init() {}
+    fileprivate init(_ rows: ScratchArray<Row>, _ groupNames: NameList, _ groups: Groups, hasIntervals: Bool, _ space: ScratchSpace) {
+        (self.rows, self.groupNames, self.groups, self.hasIntervals, self.space) = (rows, groupNames, groups, hasIntervals, space)
+    }
 
-    package var groupNames: [String] { groupTable.names }
+    /// Of rows that are in memory. `reward`: shaped.
+    package init(_ inputs: [CreditInput], _ space: ScratchSpace = .memory, reward: (CreditInput) -> Double) throws {
+        var builder = PlanFactsBuilder(space)
+        for input in inputs { try builder.add(input, reward: reward(input)) }
+        self = try builder.finish()
+    }
 
-    package var hasIntervals: Bool { rows.contains { $0.entropy == .interval } }
+    /// The same but for rewards, where an expansion says what a row is worth.
+    func with(rewards: [(row: Int, reward: Double)]) throws -> PlanFacts {
+        let changed = try ScratchTable<Row>(space, count: rows.count)
+        for index in rows.indices { changed[index] = rows[index] }
+        for (row, reward) in rewards { changed[row].reward = reward }
+        return PlanFacts(changed.array, groupNames, groups, hasIntervals: hasIntervals, space)
+    }
+}
+
+/// Facts in the making, row behind row.
+package struct PlanFactsBuilder {
+    private let space: ScratchSpace
+    private var rows: ScratchWriter<PlanFacts.Row>
+    private var groups: NameBook
+    private var hasIntervals = false
+
+    package init(_ space: ScratchSpace) { (self.space, rows, groups) = (space, ScratchWriter(space), NameBook(space)) }
 
     /// `reward`: shaped.
-    package mutating func add(_ input: CreditInput, reward: Double) {
-        let entropy: EntropyKnowledge = input.entropy.isEmpty ? .none : input.columns[.entropyLow] == nil ? .exact : .interval
-        add(Row(input, reward: reward, entropy: entropy), groupID: input.groupID)
+    package mutating func add(_ input: CreditInput, reward: Double) throws {
+        let entropy: PlanFacts.EntropyKnowledge = input.entropy.isEmpty ? .none : input.columns[.entropyLow] == nil ? .exact : .interval
+        try add(PlanFacts.Row(input, reward: reward, entropy: entropy), group: try groups.number(of: input.groupID))
     }
-
-    package mutating func add(_ row: Row, groupID: String) {
-        var row = row
-        row.group = groupTable.number(of: groupID)
-        rows.append(row)
-    }
-
-    /// Room for so many rows: growing as they come would take twice their memory.
-    package mutating func reserve(_ rows: Int) { self.rows.reserveCapacity(rows) }
 
     /// Rows whose groups are numbers of these names.
-    package mutating func add(_ rows: [Row], groupNames: [String]) {
-        let numbers = groupNames.map { groupTable.number(of: $0) }
-        for var row in rows {
-            row.group = numbers[Int(row.group)]
-            self.rows.append(row)
-        }
+    package mutating func add(_ rows: [PlanFacts.Row], groupNames: some Sequence<String>) throws {
+        let numbers = try groupNames.map { try groups.number(of: $0) }
+        for row in rows { try add(row, group: numbers[Int(row.group)]) }
     }
 
-    /// Where an expansion says what a row is worth.
-    mutating func setReward(_ reward: Double, of row: Int) { rows[row].reward = reward }
+    private mutating func add(_ row: PlanFacts.Row, group: Int32) throws {
+        var row = row
+        row.group = group
+        hasIntervals = hasIntervals || row.entropy == .interval
+        try rows.append(row)
+    }
 
-    /// Members of each group, groups and members in dump order.
-    package var groups: Groups { Groups(rows.map(\.group), count: groupNames.count) }
+    /// All of them; no other can be added after it.
+    package mutating func finish() throws -> PlanFacts {
+        let rows = try rows.finish(), count = groups.count
+        let members = try Groups(space, of: rows.count, in: count) { rows[$0].group }
+        return PlanFacts(rows, try groups.finish(), members, hasIntervals: hasIntervals, space)
+    }
 }
 
 /// Indices by the number of what they belong to, each list in ascending order.
 package struct Groups: Sendable {
-    private var starts: [Int]
-    private var indices: [Int32]
+    /// Where each list begins, and behind the last.
+    private let starts: ScratchArray<Int32>
+    /// nil: lists are one behind the other.
+    private let indices: ScratchArray<Int32>?
 
-    package init(_ numbers: [Int32], count: Int) {
-        starts = [Int](repeating: 0, count: count + 1)
-        for number in numbers { starts[Int(number) + 1] += 1 }
-        for group in 0..<count { starts[group + 1] += starts[group] }
-        indices = [Int32](repeating: 0, count: numbers.count)
-        var next = starts
-        for (index, number) in numbers.enumerated() {
-            indices[next[Int(number)]] = Int32(index)
-            next[Int(number)] += 1
+    /// `number`: of each of `count` indices, below `groups`, those without members aside in order of first appearance.
+    package init(_ space: ScratchSpace, of count: Int, in groups: Int, _ number: (Int) -> Int32) throws {
+        let starts = try ScratchTable<Int32>(space, count: groups + 1)
+        var last: Int32 = 0, areTogether = true
+        space.forEach(0..<count) { index in
+            let next = number(index)
+            areTogether = areTogether && next >= last
+            last = next
+            starts[Int(next) + 1] += 1
         }
+        space.forEach(0..<groups) { starts[$0 + 1] += starts[$0] }
+        self.starts = starts.array
+        indices = areTogether ? nil : try Self.sorted(space, count, starts.array, number)
+    }
+
+    private static func sorted(_ space: ScratchSpace, _ count: Int, _ starts: ScratchArray<Int32>, _ number: (Int) -> Int32) throws -> ScratchArray<Int32> {
+        let indices = try ScratchTable<Int32>(space, count: count), filled = try ScratchTable<Int32>(space, count: starts.count)
+        space.forEach(0..<count) { index in
+            let group = Int(number(index))
+            indices[Int(starts[group] + filled[group])] = Int32(index)
+            filled[group] += 1
+        }
+        return indices.array
     }
 
     package var count: Int { starts.count - 1 }
-    package subscript(group: Int) -> ArraySlice<Int32> { indices[starts[group]..<starts[group + 1]] }
+
+    package subscript(group: Int) -> [Int32] {
+        let range = Int(starts[group])..<Int(starts[group + 1])
+        return indices.map { Array($0[range]) } ?? range.map { Int32($0) }
+    }
 }
 
 /// Some of a row's numbers at trainable tokens, side by side, and where they are to go.

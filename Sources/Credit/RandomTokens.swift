@@ -23,7 +23,11 @@ private struct Drawn: TokenSelector {
     var unseen: Int
 
     var threshold: Double? { nil }
-    var remembers: Bool { true }
+
+    var memory: SelectorMemory? {
+        get { SelectorMemory(left: left, unseen: unseen, random: random.state) }
+        set { if let newValue { (left, unseen, random) = (newValue.left, newValue.unseen, SplitMix64(seed: newValue.random)) } }
+    }
 
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
         var marks = mask

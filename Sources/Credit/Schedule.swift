@@ -19,16 +19,23 @@ package struct Schedule: Codable, Equatable, Sendable {
         return problems
     }
 
-    /// The step of each of `groups` groups, in dump order.
-    package func steps(groups: Int, seed: UInt64) -> [Int] {
-        var places = Array(0..<groups)
-        if order == .shuffled {
-            var generator = SplitMix64(seed: seed)
-            places.shuffle(using: &generator)
-        }
+    /// Steps of `groups` groups, in dump order.
+    package func steps(groups: Int, seed: UInt64) -> Steps {
         let size = groupsPerStep ?? max(1, groups)
-        var steps = [Int](repeating: 0, count: groups)
-        for (position, group) in places.enumerated() { steps[group] = position / size }
-        return steps
+        guard order == .shuffled else { return Steps(size: size, places: nil) }
+        var generator = SplitMix64(seed: seed), dealt = (0..<Int32(groups)).map { $0 }
+        dealt.shuffle(using: &generator)
+        var places = dealt
+        for (place, group) in dealt.enumerated() { places[Int(group)] = Int32(place) }
+        return Steps(size: size, places: places)
+    }
+
+    /// The step of each group.
+    package struct Steps: Sendable {
+        fileprivate let size: Int
+        /// Of each group among those that are dealt; nil: as they come.
+        fileprivate let places: [Int32]?
+
+        package subscript(group: Int) -> Int { (places.map { Int($0[group]) } ?? group) / size }
     }
 }

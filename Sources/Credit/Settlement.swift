@@ -1,16 +1,19 @@
+import Scratch
+
 /// A plan in which everything is settled that spans rows: who is kept, in which step, where entropies are cut, what weighs how
 /// much. What a row's tokens get follows from it and the row alone, so rows can be written in any number of pieces.
 package struct SettledPlan: Sendable {
-    package let kept: [KeptRow]
-    package let groupNames: [String]
+    package let kept: ScratchArray<KeptRow>
+    package let groupNames: NameList
     package let facts: PlanFacts
-    package let dropped: [(index: Int, reason: String)]
-    package let resample: [String]
+    package let dropped: DroppedRows
+    /// Groups that gave no contrast, by their number among the facts.
+    package let resample: ScratchArray<Int32>
     /// Per scope that was masked, its threshold (one per step with scope `step`).
     package let thresholds: [Double]
     package let warnings: [String]
     /// Tokens of kept rows that the mask keeps, by row.
-    package let keptTokens: [Int32]
+    package let keptTokens: ScratchArray<Int32>
     /// Tokens whose interval does not tell on which side of the threshold they lie.
     package let undecided: Int
     /// At 20, 50, 80 and 95 %, over trainable tokens; nil where no row has entropies.
@@ -20,15 +23,16 @@ package struct SettledPlan: Sendable {
     let advantages: any KeptAdvantages
     let whitening: Whitening?
     let mask: SettledMask?
-    /// By kept row; none where the plan was settled without.
-    let weights: [RowWeight]
+    /// By step.
+    let steps: [StepCounts]
 
     /// What is read of rows beside masks.
     package var columns: Set<TokenColumn> {
         policy.columns.union(advantages.columns).union([.oldLogprobs, .rolloutLogprobs])
     }
 
-    package var trainable: Int { kept.reduce(0) { $0 + Int(facts.rows[Int($1.row)].trainable) } }
+    /// Tokens to train on, over all kept rows.
+    package var trainable: Int { steps.reduce(0) { $0 + $1.trainable } }
 
     /// Credit of the kept rows at these positions, given their tokens.
     package func credits(_ positions: Range<Int>, _ inputs: [CreditInput]) throws -> [TokenCredit] {
@@ -36,7 +40,7 @@ package struct SettledPlan: Sendable {
     }
 
     private func credit(_ position: Int, _ input: CreditInput, _ credit: EpisodeCredit) -> TokenCredit {
-        let row = kept[position], weight = weights[position]
+        let row = kept[position], step = steps[Int(row.step)], trainable = Int(facts.rows[Int(row.row)].trainable)
         var result = TokenCredit(
             index: Int(row.row), groupID: groupNames[Int(row.group)], step: Int(row.step), mask: input.mask, reward: facts.rows[Int(row.row)].reward,
             advantages: whitening?.apply(credit.advantages, input.mask) ?? credit.advantages, entropyMask: input.mask)
@@ -44,8 +48,8 @@ package struct SettledPlan: Sendable {
         result.pair = row.pair < 0 ? nil : Int(row.pair)
         if let shaping = policy.shaping { shape(&result.advantages, shaping, input) }
         if let mask { result.entropyMask = mask.marks(position, input) }
-        result.weights = spread(weight.masked, result.entropyMask)
-        result.unmaskedWeight = weight.unmasked
+        result.weights = spread(policy.aggregation.weight(trainable: trainable, in: step), result.entropyMask)
+        result.unmaskedWeight = policy.aggregation.weight(trainable: trainable, in: step.unmasked)
         correct(&result, input)
         return result
     }
@@ -72,26 +76,60 @@ package struct SettledPlan: Sendable {
     }
 }
 
-/// Weight of every token of a row, with the entropy mask's denominator and without.
-struct RowWeight: Sendable {
-    var masked = 0.0
-    var unmasked = 0.0
-}
-
 /// A mask whose thresholds are known.
 struct SettledMask: Sendable {
     /// One per scope.
     let selectors: [any TokenSelector]
-    let scopes: [Int32]
-    /// Where marks depend on the rows before: the selector as each row finds it.
-    var standing: [any TokenSelector] = []
-
-    private func selector(_ position: Int) -> any TokenSelector { standing.isEmpty ? selectors[Int(scopes[position])] : standing[position] }
+    let scopes: Scopes
+    /// Where marks depend on the rows before: what the selector knows as each row finds it.
+    var standing: ScratchArray<SelectorMemory>?
 
     /// Marks of the kept row at a position.
     func marks(_ position: Int, _ input: CreditInput) -> [Bool] {
-        var selector = selector(position)
+        var selector = selectors[scopes.number(position)]
+        if let standing { selector.memory = standing[position] }
         return selector.marks(input.entropy, input.mask)
+    }
+}
+
+/// Scopes of a mask: by kept row, numbered in order of first appearance, and how many tokens each has.
+struct Scopes: Sendable {
+    private let kept: ScratchArray<KeptRow>
+    private let scope: EntropyMask.Scope
+    /// By step or group, where those are the scopes; -1 where it has no kept row.
+    private var numbers: [Int32] = []
+    private(set) var counts: [Int] = []
+
+    init(_ scope: EntropyMask.Scope, _ kept: ScratchArray<KeptRow>, _ facts: PlanFacts) {
+        (self.scope, self.kept) = (scope, kept)
+        facts.space.forEach(kept.indices) { add($0, Int(facts.rows[Int(kept[$0].row)].trainable)) }
+    }
+
+    private mutating func add(_ position: Int, _ trainable: Int) {
+        let number = named(position)
+        if number == counts.count { counts.append(0) }
+        counts[number] += trainable
+    }
+
+    /// The next number for a key that is new.
+    private mutating func named(_ position: Int) -> Int {
+        guard let key = key(position) else { return number(position) }
+        while numbers.count <= key { numbers.append(-1) }
+        if numbers[key] < 0 { numbers[key] = Int32(counts.count) }
+        return Int(numbers[key])
+    }
+
+    private func key(_ position: Int) -> Int? {
+        switch scope {
+        case .plan, .rollout: nil
+        case .step: Int(kept[position].step)
+        case .group: Int(kept[position].group)
+        }
+    }
+
+    func number(_ position: Int) -> Int {
+        if let key = key(position) { return Int(numbers[key]) }
+        return scope == .plan ? 0 : position
     }
 }
 
@@ -100,77 +138,46 @@ struct SettledMask: Sendable {
 struct Settlement {
     let policy: CreditPolicy
     let facts: PlanFacts
-    let groupNames: [String]
+    let groupNames: NameList
     let selection: Selection
     let source: any TokenSource
     let seed: UInt64
     var advantages: any KeptAdvantages
     var whitening: Whitening?
     var warnings: [String]
-    /// Whether weights are settled, which only rows that are written have.
-    var weighs = true
     private let tokens: KeptTokens
-    private var kept: [KeptRow] { selection.kept }
+    private var kept: ScratchArray<KeptRow> { selection.kept }
 
-    init(policy: CreditPolicy, facts: PlanFacts, groupNames: [String], selection: Selection, source: any TokenSource, seed: UInt64) {
+    init(policy: CreditPolicy, facts: PlanFacts, groupNames: NameList, selection: Selection, source: any TokenSource, seed: UInt64) {
         (self.policy, self.facts, self.groupNames, self.selection, self.source, self.seed) = (policy, facts, groupNames, selection, source, seed)
         warnings = selection.warnings
         tokens = KeptTokens(selection.kept, facts, source)
         advantages =
             policy.advantage.readsTokens && policy.pairs == nil
-            ? TokenAdvantages(estimator: policy.advantage, selection: selection, facts: facts, groups: facts.groups, source: source)
+            ? TokenAdvantages(estimator: policy.advantage, filter: policy.filter, selection: selection, facts: facts, source: source)
             : RewardAdvantages(kept: selection.kept, facts: facts)
     }
 
     private func fact(_ position: Int) -> PlanFacts.Row { facts.rows[Int(kept[position].row)] }
 
-    var trainable: Int { kept.indices.reduce(0) { $0 + Int(fact($1).trainable) } }
-
     func run() throws -> SettledPlan {
-        var keptTokens = kept.indices.map { fact($0).trainable }, warnings = warnings
-        let scopes = policy.plannedMask.map { self.scopes($0.scope) } ?? Scopes([]) { _ in 0 }, plan = try quantilePlan(scopes)
-        let mask = try policy.plannedMask.map { try settle($0, scopes, plan, &keptTokens, &warnings) }
+        var warnings = warnings
+        let scopes = policy.plannedMask.map { Scopes($0.scope, kept, facts) }, ranks = try entropyRanks(scopes)
+        let mask = try policy.plannedMask.flatMap { mask in try scopes.map { try settle(mask, $0, ranks, &warnings) } }
+        let keptTokens = try mask?.keptTokens ?? trainableTokens()
         return SettledPlan(
             kept: kept, groupNames: groupNames, facts: facts, dropped: selection.dropped, resample: selection.resample, thresholds: mask?.thresholds ?? [],
-            warnings: warnings, keptTokens: keptTokens, undecided: mask?.undecided ?? 0, entropyQuantiles: plan.report, policy: policy, advantages: advantages,
-            whitening: whitening, mask: mask?.mask, weights: weighs ? weights(keptTokens) : [])
+            warnings: warnings, keptTokens: keptTokens, undecided: mask?.undecided ?? 0, entropyQuantiles: ranks.report, policy: policy, advantages: advantages,
+            whitening: whitening, mask: mask?.mask, steps: steps(keptTokens))
+    }
+
+    private func trainableTokens() throws -> ScratchArray<Int32> {
+        var tokens = ScratchWriter<Int32>(facts.space)
+        try facts.space.forEach(kept.indices) { try tokens.append(fact($0).trainable) }
+        return try tokens.finish()
     }
 
     // MARK: entropies
-
-    /// Scopes of a mask: numbers by kept row, in order of first appearance, and how many tokens each has.
-    private struct Scopes {
-        var numbers: [Int32] = []
-        var counts: [Int] = []
-
-        /// Rows with equal keys share a scope.
-        init(_ keys: [Int32], _ trainable: (Int) -> Int32) {
-            var known: [Int32: Int32] = [:], last: (key: Int32, number: Int32)?
-            numbers.reserveCapacity(keys.count)
-            for (position, key) in keys.enumerated() {
-                // Rows of a scope mostly stand side by side.
-                let number = last?.key == key ? last!.number : known[key] ?? Int32(counts.count)
-                if number == counts.count {
-                    known[key] = number
-                    counts.append(0)
-                }
-                last = (key, number)
-                numbers.append(number)
-                counts[Int(number)] += Int(trainable(position))
-            }
-        }
-    }
-
-    private func scopes(_ scope: EntropyMask.Scope) -> Scopes {
-        let keys: [Int32] =
-            switch scope {
-            case .plan: kept.map { _ in 0 }
-            case .rollout: kept.indices.map { Int32($0) }
-            case .step: kept.map(\.step)
-            case .group: kept.map(\.group)
-            }
-        return Scopes(keys) { fact($0).trainable }
-    }
 
     private static let reported = [0.2, 0.5, 0.8, 0.95]
 
@@ -185,22 +192,22 @@ struct Settlement {
     }
 
     /// Scopes that are the plan share passes with the report.
-    private func quantilePlan(_ scopes: Scopes) throws -> EntropyRanks {
+    private func entropyRanks(_ scopes: Scopes?) throws -> EntropyRanks {
         let mask = policy.plannedMask.flatMap { $0.selection.type.readsEntropy ? $0 : nil }
-        var ranks = EntropyRanks()
-        if let mask, mask.scope != .plan { ranks.mask = try statistics(.entropy, scopes, populations(mask, scopes)) }
-        let count = entropyCounts.reduce(0) { $0 + Int($1) }
-        guard count > 0 else { return ranks }
-        let own = mask.flatMap { $0.scope == .plan ? populations($0, scopes).first?.ranks : nil } ?? []
-        try addWhole(count, own, &ranks)
+        var ranks = EntropyRanks(), own: [Int] = []
+        if let mask, let scopes {
+            if mask.scope == .plan { own = populations(mask, scopes).first?.ranks ?? [] } else { ranks.mask = try statistics(.entropy, scopes, populations(mask, scopes)) }
+        }
+        var count = 0
+        facts.space.forEach(kept.indices) { count += entropyCount($0) }
+        if count > 0 { try addWhole(count, own, &ranks) }
         return ranks
     }
 
     /// `own`: ranks of a mask over the whole plan.
     private func addWhole(_ count: Int, _ own: [Int], _ ranks: inout EntropyRanks) throws {
-        let places = Self.reported.map { QuantilePlace($0, of: count) }
-        let wanted = (places.flatMap(\.ranks) + own).sorted(), rows = entropyCounts.map { (population: Int32(0), count: $0) }
-        let selection = StreamedSelection(rows: rows, populations: [Population(count: count, ranks: wanted)])
+        let places = Self.reported.map { QuantilePlace($0, of: count) }, wanted = (places.flatMap(\.ranks) + own).sorted()
+        let selection = StreamedSelection(rows: rows { _ in 0 }, populations: [Population(count: count, ranks: wanted)], space: facts.space)
         let found = try selection.run(tokens.column(.entropy), cut: own.compactMap { wanted.firstIndex(of: $0) })
         let byRank = Dictionary(zip(wanted, found.statistics[0])) { first, _ in first }
         ranks.report = places.map { place in place.value(place.ranks.compactMap { byRank[$0] }) }
@@ -208,16 +215,22 @@ struct Settlement {
         (ranks.mask, ranks.around) = ([own.compactMap { byRank[$0] }], found.around)
     }
 
-    /// Trainable tokens of each kept row whose entropies are known.
-    private var entropyCounts: [Int32] { kept.indices.map { fact($0).entropy == .none ? 0 : fact($0).trainable } }
+    /// Trainable tokens of a kept row, where their entropies are known.
+    private func entropyCount(_ position: Int) -> Int { fact(position).entropy == .none ? 0 : Int(fact(position).trainable) }
+
+    private func rows(_ population: @escaping @Sendable (Int) -> Int) -> StreamedRows {
+        StreamedRows(count: kept.count, population: population) { [kept, rows = facts.rows] position in
+            let row = rows[Int(kept[position].row)]
+            return row.entropy == .none ? 0 : Int(row.trainable)
+        }
+    }
 
     private func populations(_ mask: EntropyMask, _ scopes: Scopes) -> [Population] {
         scopes.counts.map { Population(count: $0, ranks: $0 == 0 ? [] : mask.selection.type.ranks(mask.selection.share, of: $0, ties: mask.ties)) }
     }
 
     private func statistics(_ column: TokenColumn, _ scopes: Scopes, _ populations: [Population]) throws -> [[OrderStatistic]] {
-        let rows = zip(scopes.numbers, entropyCounts).map { (population: $0, count: $1) }
-        return try StreamedSelection(rows: rows, populations: populations).run(tokens.column(column))
+        try StreamedSelection(rows: rows(scopes.number), populations: populations, space: facts.space).run(tokens.column(column))
     }
 
     // MARK: mask
@@ -225,18 +238,18 @@ struct Settlement {
     private struct MaskOutcome {
         var mask: SettledMask
         var thresholds: [Double]
+        /// Tokens that it keeps, by row.
+        var keptTokens: ScratchArray<Int32>
         var undecided = 0
     }
 
-    private func settle(
-        _ mask: EntropyMask, _ scopes: Scopes, _ ranks: EntropyRanks, _ keptTokens: inout [Int32], _ warnings: inout [String]
-    ) throws -> MaskOutcome {
-        let selectors = selectors(mask, scopes, ranks.mask)
-        var outcome = MaskOutcome(mask: SettledMask(selectors: selectors, scopes: scopes.numbers), thresholds: selectors.compactMap(\.threshold))
-        if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, outcome.thresholds.contains(0) { warnings.append(Self.zeroThreshold) }
-        try count(mask, ranks.around, &outcome.mask, &keptTokens)
-        if facts.hasIntervals, mask.selection.type.readsEntropy { outcome.undecided = try undecided(mask, scopes) }
-        return outcome
+    private func settle(_ mask: EntropyMask, _ scopes: Scopes, _ ranks: EntropyRanks, _ warnings: inout [String]) throws -> MaskOutcome {
+        let selectors = selectors(mask, scopes, ranks.mask), thresholds = selectors.compactMap(\.threshold)
+        if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, thresholds.contains(0) { warnings.append(Self.zeroThreshold) }
+        let (keptTokens, standing) = try count(mask, ranks.around, selectors, scopes)
+        let undecided = facts.hasIntervals && mask.selection.type.readsEntropy ? try undecided(mask, scopes) : 0
+        let settled = SettledMask(selectors: selectors, scopes: scopes, standing: standing)
+        return MaskOutcome(mask: settled, thresholds: thresholds, keptTokens: keptTokens, undecided: undecided)
     }
 
     private static let zeroThreshold =
@@ -251,27 +264,28 @@ struct Settlement {
     }
 
     /// Tokens that the mask keeps, by row; and, where marks depend on earlier rows, how each row finds its selector.
-    private func count(_ mask: EntropyMask, _ around: RowsAroundCut?, _ settled: inout SettledMask, _ keptTokens: inout [Int32]) throws {
-        var running = settled.selectors, standing: [any TokenSelector] = []
-        let remembers = running.contains(where: \.remembers)
-        func take(_ position: Int, _ census: TokenCensus) {
-            let scope = Int(settled.scopes[position])
-            if remembers { standing.append(running[scope]) }
-            keptTokens[position] = Int32(running[scope].count(census))
+    private func count(
+        _ mask: EntropyMask, _ around: RowsAroundCut?, _ selectors: [any TokenSelector], _ scopes: Scopes
+    ) throws -> (kept: ScratchArray<Int32>, standing: ScratchArray<SelectorMemory>?) {
+        var running = selectors, kept = ScratchWriter<Int32>(facts.space), standing = ScratchWriter<SelectorMemory>(facts.space)
+        let remembers = selectors.contains { $0.memory != nil }
+        func take(_ position: Int, _ census: TokenCensus) throws {
+            let scope = scopes.number(position)
+            if remembers { try standing.append(running[scope].memory ?? SelectorMemory(left: 0)) }
+            try kept.append(Int32(running[scope].count(census)))
         }
-        let selectors = settled.selectors, scopes = settled.scopes
         if let around {
-            around.forEachRow(entropyCounts) { take($0, selectors[0].census($1, above: $2, below: $3)) }
+            try around.forEachRow(facts.space, entropyCount) { try take($0, selectors[0].census($1, above: $2, below: $3)) }
         } else if mask.selection.type.readsEntropy {
             try tokens.forEachRow(reading: [.entropy]) {
-                selectors[Int(scopes[$0])].census($1[0])
+                selectors[scopes.number($0)].census($1[0])
             } _: {
-                take($0, $1)
+                try take($0, $1)
             }
         } else {
-            for position in kept.indices { take(position, TokenCensus(tokens: Int(fact(position).trainable))) }
+            try facts.space.forEach(self.kept.indices) { try take($0, TokenCensus(tokens: Int(fact($0).trainable))) }
         }
-        settled.standing = standing
+        return (try kept.finish(), remembers ? try standing.finish() : nil)
     }
 
     /// Tokens whose interval reaches over the true threshold, which lies between the cut of all lower and that of all upper bounds.
@@ -282,7 +296,7 @@ struct Settlement {
         }
         var total = 0
         try tokens.forEachRow(reading: [.entropyLow, .entropyHigh]) { position, bounds in
-            let scope = Int(scopes.numbers[position]), (low, high) = (bounds[0], bounds[1])
+            let scope = scopes.number(position), (low, high) = (bounds[0], bounds[1])
             return low.indices.count { !type.isDecided(low: low[$0], high: high[$0], lowCut: cuts[0][scope], highCut: cuts[1][scope]) }
         } _: {
             total += $1
@@ -292,25 +306,23 @@ struct Settlement {
 
     // MARK: weights
 
-    private func weights(_ keptTokens: [Int32]) -> [RowWeight] {
-        let longest = policy.reward.overlong?.maxLength ?? kept.indices.map { Int(fact($0).trainable) }.max() ?? 0
-        let steps = Groups(kept.map(\.step), count: Int(kept.map(\.step).max() ?? -1) + 1)
-        var weights = [RowWeight](repeating: RowWeight(), count: kept.count)
-        for step in 0..<steps.count {
-            let rows = steps[step].map { Int($0) }, trainable = rows.map { Int(fact($0).trainable) }, kept = rows.map { Int(keptTokens[$0]) }
-            let countsKept = policy.plannedMask?.normalizer == .kept
-            let masked = policy.aggregation.weights(StepCounts(trainable: trainable, kept: kept, countsKept: countsKept, longest: longest))
-            let unmasked = policy.aggregation.weights(StepCounts(trainable: trainable, kept: trainable, countsKept: false, longest: longest))
-            for (place, row) in rows.enumerated() { weights[row] = RowWeight(masked: masked[place], unmasked: unmasked[place]) }
+    private func steps(_ keptTokens: ScratchArray<Int32>) -> [StepCounts] {
+        let (kept, rows) = (kept, facts.rows), countsKept = policy.plannedMask?.normalizer == .kept
+        var steps: [StepCounts] = [], longest = 0
+        facts.space.forEach(kept.indices) { position in
+            let row = kept[position], trainable = Int(rows[Int(row.row)].trainable)
+            while steps.count <= row.step { steps.append(StepCounts(countsKept: countsKept, longest: 0)) }
+            steps[Int(row.step)].add(trainable: trainable, kept: Int(keptTokens[position]))
+            longest = max(longest, trainable)
         }
-        return weights
+        for step in steps.indices { steps[step].longest = policy.reward.overlong?.maxLength ?? longest }
+        return steps
     }
 }
 
 /// The selector of a scope without tokens.
 private struct NothingToMark: TokenSelector {
     var threshold: Double? { nil }
-    var remembers: Bool { false }
     func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] { mask.map { _ in false } }
     func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus { TokenCensus(tokens: entropy.count) }
     func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus { TokenCensus(tokens: near.count + above + below) }
@@ -319,39 +331,36 @@ private struct NothingToMark: TokenSelector {
 
 /// The second plan of an expansion: which of its credited rows are kept, and with what in place of the rows' own.
 struct CreditedSelection {
-    private(set) var selection = Selection()
-    private(set) var facts: PlanFacts
-    private(set) var groupNames: [String] = []
-    private(set) var advantages: [[Double]] = []
-    private(set) var masks: [[Bool]] = []
-    private let policy: CreditPolicy
+    let selection: Selection
+    let facts: PlanFacts
+    let groupNames: NameList
+    let advantages: [[Double]]
+    let masks: [[Bool]]
 
-    init(policy: CreditPolicy, credited: ExpansionCredit, facts: PlanFacts, seed: UInt64) {
-        (self.policy, self.facts) = (policy, facts)
-        selection.dropped = credited.dropped.map { (index: $0.row, reason: $0.reason) }
+    init(policy: CreditPolicy, credited: ExpansionCredit, facts: PlanFacts, seed: UInt64) throws {
+        var dropped = credited.dropped.map { (index: $0.row, reason: $0.reason) }
         let groups = grouped(credited.rows.indices, by: { credited.rows[$0].groupID })
-        let live = groups.map { alive($0.map { credited.rows[$0] }) }.filter { !$0.isEmpty }
-        var rows: [(row: CreditedRow, kept: KeptRow)] = []
-        for (number, (step, group)) in zip(policy.schedule.steps(groups: live.count, seed: seed), live).enumerated() {
-            groupNames.append(group[0].groupID)
-            rows += group.map { ($0, KeptRow(row: Int32($0.row), group: Int32(number), step: Int32(step), advantage: 0)) }
+        let live = groups.map { Self.alive($0.map { credited.rows[$0] }, policy.filter, facts, &dropped) }.filter { !$0.isEmpty }
+        let steps = policy.schedule.steps(groups: live.count, seed: seed)
+        var rows = live.enumerated().flatMap { number, group in
+            group.map { (row: $0, kept: KeptRow(row: Int32($0.row), group: Int32(number), step: Int32(steps[number]), advantage: 0)) }
         }
         rows.sort { $0.row.row < $1.row.row }
-        selection.kept = rows.map(\.kept)
+        selection = Selection(kept: ScratchArray(rows.map(\.kept)), dropped: DroppedRows(dropped))
         (advantages, masks) = (rows.map(\.row.advantages), rows.map(\.row.mask))
-        for (row, _) in rows { self.facts.setReward(row.reward, of: row.row) }
-        selection.dropped.sort { $0.index < $1.index }
+        groupNames = NameList(live.map { $0[0].groupID })
+        self.facts = try facts.with(rewards: rows.map { ($0.row.row, $0.row.reward) })
     }
 
     /// Rows of a group that the filter leaves.
-    private mutating func alive(_ rows: [CreditedRow]) -> [CreditedRow] {
-        if policy.filter.degenerateGroups == .drop, rows.allSatisfy({ $0.advantages.allSatisfy { $0 == 0 } }) {
-            selection.dropped += rows.map { ($0.row, "degenerate_group") }
+    private static func alive(_ rows: [CreditedRow], _ filter: GroupFilter, _ facts: PlanFacts, _ dropped: inout [(index: Int, reason: String)]) -> [CreditedRow] {
+        if filter.degenerateGroups == .drop, rows.allSatisfy({ $0.advantages.allSatisfy { $0 == 0 } }) {
+            dropped += rows.map { ($0.row, "degenerate_group") }
             return []
         }
         return rows.filter { row in
-            guard policy.filter.truncated == .drop, facts.rows[row.row].isTruncated else { return true }
-            selection.dropped.append((row.row, "truncated"))
+            guard filter.truncated == .drop, facts.rows[row.row].isTruncated else { return true }
+            dropped.append((row.row, "truncated"))
             return false
         }
     }

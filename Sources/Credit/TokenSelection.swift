@@ -17,8 +17,8 @@ package protocol TokenSelection: Sendable {
 package protocol TokenSelector: Sendable {
     /// The entropy where it cuts; nil where it reads none.
     var threshold: Double? { get }
-    /// Whether a row's marks depend on the rows before it.
-    var remembers: Bool { get }
+    /// What it knows of the rows before, where a row's marks depend on them: to go on from there later. nil where they don't.
+    var memory: SelectorMemory? { get set }
     /// Marks of a row's tokens; false outside `mask`.
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool]
     /// What it must know of a row to say how many of its tokens it marks, whatever the rows before it are. `entropy`: of trainable tokens.
@@ -27,6 +27,22 @@ package protocol TokenSelector: Sendable {
     func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus
     /// How many tokens of a row it marks; rows in their order.
     mutating func count(_ row: TokenCensus) -> Int
+}
+
+/// Where a selector stands among its scope's tokens.
+package struct SelectorMemory: BitwiseCopyable, Equatable, Sendable {
+    /// Tokens that it may still keep.
+    var left: Int
+    /// Tokens to come, and the state of its random numbers, where it draws.
+    var unseen = 0
+    var random: UInt64 = 0
+}
+
+extension TokenSelector {
+    package var memory: SelectorMemory? {
+        get { nil }
+        set {}
+    }
 }
 
 /// A row as a selector sees it that only counts.

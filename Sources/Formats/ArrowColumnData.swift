@@ -11,6 +11,8 @@ struct ColumnBuilder {
     /// Bits of a bool column or of a list of bools.
     private var bits: [UInt8] = []
     private var bitCount = 0
+    /// Bytes of the last batch's values.
+    private var filled = 0
 
     private mutating func mark(_ valid: Bool) {
         if rows % 8 == 0 { validity.append(0) }
@@ -71,19 +73,22 @@ struct ColumnBuilder {
         bitCount = end
     }
 
-    /// Empties the column for the next batch, with room for as much; what was built is somebody else's now.
+    /// Empties the column for the next batch; what was built is somebody else's now.
     mutating func clear() {
+        filled = max(bytes.count, bits.count)
         (rows, nulls, childRows, bitCount) = (0, 0, 0, 0)
-        (validity, bytes, bits) = (Self.room(validity), Self.room(bytes), Self.room(bits))
+        (validity, bytes, bits) = ([], [], [])
         offsets.removeAll(keepingCapacity: true)
         offsets.append(0)
     }
 
-    /// A little more than was needed: a batch that outgrew its room by a row would double it.
-    private static func room(_ filled: [UInt8]) -> [UInt8] {
-        var empty: [UInt8] = []
-        empty.reserveCapacity(filled.count + filled.count / 16)
-        return empty
+    /// Gives an empty column the memory of its values in an earlier batch, with a little more room than the last one needed: a batch that
+    /// outgrew it by a row would double it.
+    mutating func reuse(_ earlier: inout [UInt8], _ type: ArrowType) {
+        let values: WritableKeyPath<Self, [UInt8]> = type == .bool || type == .list(.bool) ? \.bits : \.bytes
+        earlier.removeAll(keepingCapacity: true)
+        earlier.reserveCapacity(filled + filled / 16)
+        swap(&earlier, &self[keyPath: values])
     }
 
     /// Field nodes (length, nulls) and buffers in Arrow's pre-order. No bitmap is written where nothing is null.

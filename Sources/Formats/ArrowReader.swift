@@ -22,7 +22,10 @@ package struct ArrowTableReader<Row>: Sendable {
             guard let place = try file.place(of: column.field) else { return nil }
             return (column, place)
         }
-        starts = try file.batches.reduce(into: [0]) { [file] starts, index in starts.append(starts[starts.count - 1] + (try file.batch(index).rows)) }
+        starts = try file.batches.reduce(into: [0]) { [file] starts, index in
+            starts.append(starts[starts.count - 1] + (try file.batch(index).rows))
+            file.release(index)
+        }
     }
 
     /// The same file, of which only these columns are looked at; a row's others stay as a row begins. Columns that are left out

@@ -33,6 +33,9 @@ package indirect enum ArrowType: Equatable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Those of the nodes below it too.
+    var bufferTotal: Int { children.reduce(bufferCount) { $0 + $1.bufferTotal } }
+
     var children: [ArrowType] {
         switch self {
         case .list(let element): [element]

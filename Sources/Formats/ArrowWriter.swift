@@ -23,6 +23,16 @@ package struct ArrowBatchBuilder<Row> {
         weight += table.weight(row)
     }
 
+    /// Makes room for a batch like one that is written, in its memory where nobody else has that.
+    package mutating func reuse(_ batch: consuming ArrowBatchBytes) {
+        guard rows == 0 else { return }
+        var buffers = batch.releaseBuffers(), last = -1
+        for (index, column) in table.columns.enumerated() {
+            last += column.type.bufferTotal
+            builders[index].reuse(&buffers[last], column.type)
+        }
+    }
+
     /// The batch as it will lie in the file; the builder begins the next one.
     package mutating func take(_ compression: ArrowCompression) throws -> ArrowBatchBytes {
         let parts = zip(builders, table.columns).map { $0.parts($1.type) }
@@ -49,6 +59,12 @@ package struct ArrowBatchBytes: Sendable {
     fileprivate private(set) var bodyLength = 0
 
     init(rows: Int, nodes: [[Int64]]) { (self.rows, self.nodes) = (rows, nodes) }
+
+    /// The body, which it has no more.
+    fileprivate mutating func releaseBuffers() -> [[UInt8]] {
+        defer { body = [] }
+        return body
+    }
 
     fileprivate mutating func append(_ stored: [UInt8]) {
         buffers.append([Int64(bodyLength), Int64(stored.count)])
@@ -92,7 +108,13 @@ package struct ArrowTableWriter<Row> {
     package mutating func append(_ row: Row) throws {
         pending.append(row)
         rowCount += 1
-        if pending.isFull { try write(pending.take(compression)) }
+        if pending.isFull { try writePending() }
+    }
+
+    private mutating func writePending() throws {
+        let batch = try pending.take(compression)
+        try write(batch)
+        pending.reuse(batch)
     }
 
     /// A batch that was made elsewhere; the file is to have the same compression.

@@ -1,5 +1,6 @@
 import CSystem
 import Foundation
+import Scratch
 
 /// A file that appears under its name only when it is whole: written under a temporary name in the same folder, synced,
 /// renamed, and the folder synced. Nothing half-written can be taken for finished work.
@@ -26,7 +27,7 @@ package final class AtomicFile {
     }
 
     /// What the name of an unfinished file ends with.
-    package static let temporarySuffix = ".tmp-crux"
+    package static let temporarySuffix = UnnamedFile.temporarySuffix
     private static let flushBytes = 1 << 20
     private static let writeBackBytes = 32 << 20
 
@@ -78,7 +79,8 @@ package final class AtomicFile {
 
     private func flush() throws {
         guard !pending.isEmpty else { return }
-        digest?.add(pending)
+        // Its own copy, no longer than it is: the buffer is filled again meanwhile.
+        digest?.add(pending.withUnsafeBytes { Array($0) })
         try pending.withUnsafeBytes { try writeAll($0) }
         pending.removeAll(keepingCapacity: true)
     }

@@ -1,5 +1,6 @@
 import CKernels
 import CZstd
+import Scratch
 
 /// Writes a rollout's frame again with the two bytes of its 16-bit logits apart, everything else as it was. Memory: a row of logits
 /// and what zstd needs, so the frame is decoded twice, for one plane after the other.

@@ -1,5 +1,6 @@
 import CZstd
 import Foundation
+import Scratch
 
 /// A zstd frame decoded as a stream: asks for exactly as many bytes as it wants and never holds more than zstd's window.
 package final class FrameStream {

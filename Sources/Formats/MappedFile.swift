@@ -23,14 +23,17 @@ package final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: address, count: Int(status.st_size))
     }
 
-    /// Gives back the memory of pages wholly inside `range`; touching them again reads them anew. What has been consumed
-    /// of a large file need not count against this process.
+    /// Gives back the memory of a range, and of what came along with it; touching it again reads it anew. What has been consumed of a large
+    /// file need not count against this process.
     package func release(_ range: Range<Int>) {
-        guard let base = bytes.baseAddress else { return }
-        let page = 4096, start = (range.lowerBound + page - 1) / page * page, end = range.upperBound / page * page
-        guard end > start else { return }
+        guard let base = bytes.baseAddress, !range.isEmpty else { return }
+        let start = range.lowerBound / Self.mappedAtOnce * Self.mappedAtOnce
+        let end = min(bytes.count, (range.upperBound + Self.mappedAtOnce - 1) / Self.mappedAtOnce * Self.mappedAtOnce)
         madvise(UnsafeMutableRawPointer(mutating: base) + start, end - start, MADV_DONTNEED)
     }
+
+    /// Linux maps the neighbours of a page that is touched too, as far as a stretch of this size has them in memory.
+    private static let mappedAtOnce = 1 << 16
 
     /// Where in the file a stretch of memory was mapped from; nil where it wasn't.
     func offset(of memory: UnsafeRawBufferPointer) -> Int? {

@@ -1,6 +1,7 @@
 import CKernels
 import CZstd
 import Foundation
+import Scratch
 
 /// The two bytes of 16-bit elements, apart. The high ones repeat and shrink to less than half; the low ones are as good as random,
 /// and zstd passes over them at the speed of a copy.

@@ -1,4 +1,5 @@
 import Formats
+import Scratch
 import StageSupport
 
 /// What becomes of a rollout of the input.

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Scratch
 
 /// A frame that lies in no shard as it shall be, to be written where score finds it.
 protocol NewFrame: Sendable {

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Scratch
 import StageSupport
 
 /// `iteration-0007/`: the stage directories of one iteration, and its record when it is through.

@@ -22,10 +22,10 @@ struct ExpandedPlanRun {
         let overlaid = credit.overlaid(inputs)
         let plan = try writer.recipe.credit.settle(credit, overlaid, InMemoryTokens(inputs: overlaid), seed: writer.context.options.seed)
         try check(plan, rows)
-        let dropped = invalid + strangers.map { DroppedRow($0.rollout, "unknown_job") } + plan.dropped.map { DroppedRow(rows[$0.index].rollout, $0.reason) }
+        let dropped = invalid + strangers.map { DroppedRow($0.rollout, "unknown_job") } + (0..<plan.dropped.count).map { DroppedRow(rows[Int(plan.dropped[$0].row)].rollout, plan.dropped[$0].reason) }
         let evidence = plan.kept.reduce(into: [String: Int]()) { $0[rows[Int($1.row)].evidence, default: 0] += 1 }
         return try writer.write(
-            plan, RowsInMemory(rows: rows, inputs: overlaid), facts: facts(inputs), dropped: dropped, evidence: evidence,
+            plan, RowsInMemory(rows: rows, inputs: overlaid), facts: try PlanFacts(inputs, reward: writer.recipe.credit.shapedReward), dropped: dropped, evidence: evidence,
             counts: counts(table, results: results.count, credit), lines: lines(credit), summary: ["values": Self.means(credit.values)])
     }
 
@@ -33,10 +33,6 @@ struct ExpandedPlanRun {
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
         try plan.kept.forEach { try needs.requireLogprobs(rows[Int($0.row)]) }
         try writer.requireDecided(plan)
-    }
-
-    private func facts(_ inputs: [CreditInput]) -> PlanFacts {
-        inputs.reduce(into: PlanFacts()) { $0.add($1, reward: writer.recipe.credit.shapedReward($1)) }
     }
 
     private func inputs(_ rows: [ScoredRollout], results: Int, _ table: JobTable) throws -> [CreditInput] {

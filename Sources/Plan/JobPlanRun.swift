@@ -1,6 +1,7 @@
 import Credit
 import Formats
 import Foundation
+import Scratch
 import StageSupport
 import Tokenizer
 

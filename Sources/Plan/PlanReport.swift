@@ -9,7 +9,8 @@ struct PlanReport {
     let summary: [String: any Sendable]
 
     /// `tally`: what the tokens add up to, where they were written.
-    init(plan: SettledPlan, tally: PlanTally?, facts: PlanFacts, dropped: [String], recipe: Recipe) {
+    /// `dropped`: how often each reason was given.
+    init(plan: SettledPlan, tally: PlanTally?, facts: PlanFacts, dropped: [String: Int], recipe: Recipe) {
         let figures = Figures(plan, facts)
         var counts = Self.counts(dropped: dropped)
         counts.merge(
@@ -28,8 +29,8 @@ struct PlanReport {
         self.summary = summary
     }
 
-    static func counts(dropped: [String]) -> [String: Int] {
-        dropped.reduce(into: ["dropped": dropped.count]) { $0["dropped_\($1)", default: 0] += 1 }
+    static func counts(dropped: [String: Int]) -> [String: Int] {
+        dropped.reduce(into: ["dropped": dropped.values.reduce(0, +)]) { $0["dropped_\($1.key)"] = $1.value }
     }
 
     private static func summary(_ plan: SettledPlan, _ tally: PlanTally) -> [String: any Sendable] {
@@ -82,7 +83,7 @@ struct PlanReport {
 
     private static func steps(_ figures: Figures, _ tally: PlanTally?) -> [String] {
         figures.steps.prefix(12).map { number, step in
-            "step \(number): \(step.groups.count) groups, \(step.rows) rollouts, \(step.trainable) trainable tokens, \(step.kept) kept"
+            "step \(number): \(step.groups) groups, \(step.rows) rollouts, \(step.trainable) trainable tokens, \(step.kept) kept"
                 + (tally.map { ", weights sum to \(self.number($0.weights[number] ?? 0))" } ?? "")
         } + (figures.steps.count > 12 ? ["… \(figures.steps.count - 12) more steps"] : [])
     }
@@ -91,7 +92,7 @@ struct PlanReport {
 /// Counts over a plan's rows.
 private struct Figures {
     struct Step {
-        var groups = Set<Int32>()
+        var groups = 0
         var rows = 0
         var trainable = 0
         var kept = 0
@@ -109,32 +110,27 @@ private struct Figures {
 
     /// `facts` describe all rows that were judged, `plan.facts` what became of them.
     init(_ plan: SettledPlan, _ facts: PlanFacts) {
-        var byStep: [Int32: Step] = [:], sum = 0.0
-        // Rows of a step, and of a group, mostly stand side by side.
-        var step = Step(), number = plan.kept.first?.step ?? 0, group: Int32 = -1
-        for (row, kept) in zip(plan.kept, plan.keptTokens) {
-            let fact = plan.facts.rows[Int(row.row)]
+        var byStep: [Step] = [], sum = 0.0
+        // A group has one step.
+        var isSeen = [Bool](repeating: false, count: plan.groupNames.count)
+        facts.space.forEach(plan.kept.indices) { position in
+            let row = plan.kept[position], fact = plan.facts.rows[Int(row.row)], step = Int(row.step)
             sum += fact.reward
-            if row.step != number {
-                byStep[number] = step
-                (step, number, group) = (byStep.removeValue(forKey: row.step) ?? Step(), row.step, -1)
-            }
-            if row.group != group { step.groups.insert(row.group) }
-            group = row.group
-            step.rows += 1
-            step.trainable += Int(fact.trainable)
-            step.kept += Int(kept)
+            while byStep.count <= step { byStep.append(Step()) }
+            byStep[step].groups += isSeen[Int(row.group)] ? 0 : 1
+            byStep[step].rows += 1
+            byStep[step].trainable += Int(fact.trainable)
+            byStep[step].kept += Int(plan.keptTokens[position])
+            isSeen[Int(row.group)] = true
         }
-        if !plan.kept.isEmpty { byStep[number] = step }
-        steps = byStep.sorted { $0.key < $1.key }.map { (Int($0.key), $0.value) }
+        steps = Array(byStep.enumerated().filter { $0.element.rows > 0 }.map { ($0.offset, $0.element) })
         rewardMean = plan.kept.isEmpty ? 0 : sum / Double(plan.kept.count)
         addGroups(facts)
     }
 
     private mutating func addGroups(_ facts: PlanFacts) {
-        let groups = facts.groups
-        for group in 0..<groups.count {
-            let members = groups[group], correct = members.count { facts.rows[Int($0)].correct == true }
+        facts.space.forEach(0..<facts.groups.count) { group in
+            let members = facts.groups[group], correct = members.count { facts.rows[Int($0)].correct == true }
             if correct == members.count { allCorrect += 1 } else if correct > 0 { mixed += 1 } else { allWrong += 1 }
         }
     }

@@ -2,60 +2,95 @@ import Credit
 import Formats
 import Foundation
 import Recipes
+import Scratch
 import StageSupport
 
-/// Rows → credit → tables, in passes over the dump: memory grows with rollouts, not with their tokens.
+/// Rows → credit → tables, in passes over the dump: what grows with it is kept in files that go with the run.
 struct PlanRun {
     let rollouts: ScoredRollouts
     let recipe: Recipe
     let context: StageContext
 
     /// Everything but the rows' tokens.
-    private func settle(weighs: Bool) throws -> (survey: Survey, tokens: DumpTokens, plan: SettledPlan) {
+    private func settle(_ space: ScratchSpace) throws -> (survey: Survey, tokens: DumpTokens, plan: SettledPlan) {
         let needs = RowRequirements(recipe: recipe, directory: rollouts.directory)
-        let survey = try Survey(rollouts, needs, threads: context.threads)
-        let tokens = DumpTokens(rollouts, needs, eligible: survey.eligible, threads: context.threads)
-        return (survey, tokens, try recipe.credit.settle(survey.facts, tokens, seed: context.options.seed, weighs: weighs))
+        let survey = try Survey(rollouts, needs, space, threads: context.threads)
+        let tokens = try DumpTokens(rollouts, needs, eligible: survey.eligible, space, threads: context.threads)
+        return (survey, tokens, try recipe.credit.settle(survey.facts, tokens, seed: context.options.seed))
     }
 
     func run(_ writer: PlanWriter) throws -> StageSummary {
-        let (survey, tokens, plan) = try settle(weighs: true)
+        let (survey, tokens, plan) = try settle(ScratchSpace(folder: writer.directory.path))
         try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
         try writer.requireDecided(plan)
-        let dropped = (survey.dropped + plan.dropped.map { (survey.eligible[$0.index], $0.reason) }).sorted { $0.0 < $1.0 }
-        let versions = survey.labels.versions(plan.kept)
-        let files = recipe.credit.filter.resamples ? [try writer.writeResample(try resample(plan, survey))] : []
+        let versions = survey.labels.versions(plan)
+        let files = recipe.credit.filter.resamples ? [try writer.writeResample(plan.resample.count) { try resample(plan, survey, $0) }] : []
         return try writer.write(
-            plan, tokens, facts: survey.facts, dropped: try named(dropped), evidence: survey.labels.evidence(plan.kept), extra: files,
+            plan, tokens, facts: survey.facts, dropped: DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts), evidence: survey.labels.evidence(plan), extra: files,
             lines: versions.count > 1 ? ["policy versions: \(versions.count), from \(versions.keys.min() ?? "") to \(versions.keys.max() ?? "")"] : [],
             summary: ["policy_versions": versions.count])
     }
 
     /// What would be kept and why, without a file.
     func preview() throws -> StageSummary {
-        let (survey, _, plan) = try settle(weighs: false)
-        let report = PlanReport(plan: plan, tally: nil, facts: survey.facts, dropped: survey.dropped.map(\.reason) + plan.dropped.map(\.reason), recipe: recipe)
+        let (survey, _, plan) = try settle(.temporary), dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
+        let report = PlanReport(plan: plan, tally: nil, facts: survey.facts, dropped: dropped.counts, recipe: recipe)
         report.lines.forEach(context.say)
         plan.warnings.forEach(context.warn)
         return StageSummary(["counts": report.counts, "summary": report.summary])
     }
 
-    private func named(_ dropped: [(row: Int32, reason: String)]) throws -> [DroppedRow] {
+    /// The first rollout of each group that gave no contrast.
+    private func resample(_ plan: SettledPlan, _ survey: Survey, _ body: (RolloutRow) throws -> Void) throws {
+        let columns: Set<String> = ["rollout_id", "group_id", "prompt", "token_ids", "loss_mask", "reference_answer", "data_source"]
+        let reader = RowReader(rollouts, columns: RowColumns(rollouts: columns)), facts = survey.facts
+        try facts.space.forEach(plan.resample.indices) { index in
+            let first = facts.groups[Int(plan.resample[index])][0]
+            _ = try reader.read([Int(survey.eligible[Int(first)])]) { try body($0.rollout) }
+        }
+    }
+}
+
+/// Rows that are left out of a plan, in the order of its `dropped.arrow`.
+protocol DroppedList {
+    /// How often each reason was given.
+    var counts: [String: Int] { get }
+    func forEach(_ body: (DroppedRow) throws -> Void) throws
+}
+
+extension DroppedList {
+    var count: Int { counts.values.reduce(0, +) }
+}
+
+extension [DroppedRow]: DroppedList {
+    var counts: [String: Int] { reduce(into: [:]) { $0[$1.reason, default: 0] += 1 } }
+}
+
+/// Rows of a dump, by those who left them out: the survey, and the plan among the survey's own.
+private struct DroppedFromDump: DroppedList {
+    let survey: Survey
+    let plan: SettledPlan
+    let rollouts: ScoredRollouts
+
+    var counts: [String: Int] { survey.dropped.counts(plan.facts.space).merging(plan.dropped.counts(plan.facts.space), uniquingKeysWith: +) }
+
+    func forEach(_ body: (DroppedRow) throws -> Void) throws {
         let reader = RowReader(rollouts, columns: RowColumns(rollouts: ["rollout_id", "group_id"]))
-        let names = try reader.read(dropped.lazy.map { Int($0.row) }) { ($0.rollout.rolloutID, $0.rollout.groupID) }
-        return zip(dropped, names).map { DroppedRow(rolloutID: $1.0, groupID: $1.1, reason: $0.reason) }
+        var (early, late) = (0, 0)
+        try plan.facts.space.forEach(0..<survey.dropped.count + plan.dropped.count) { _ in
+            let next = next(early, late)
+            if next.isEarly { early += 1 } else { late += 1 }
+            _ = try reader.read([Int(next.row)]) { try body(DroppedRow($0.rollout, next.reason)) }
+        }
     }
 
-    /// The first rollout of each group that gave no contrast.
-    private func resample(_ plan: SettledPlan, _ survey: Survey) throws -> [RolloutRow] {
-        let wanted = Set(plan.resample)
-        var first: [String: Int] = [:]
-        for (index, row) in survey.facts.rows.enumerated() {
-            let name = survey.facts.groupNames[Int(row.group)]
-            if wanted.contains(name), first[name] == nil { first[name] = Int(survey.eligible[index]) }
-        }
-        let columns: Set<String> = ["rollout_id", "group_id", "prompt", "token_ids", "loss_mask", "reference_answer", "data_source"]
-        return try RowReader(rollouts, columns: RowColumns(rollouts: columns)).read(plan.resample.compactMap { first[$0] }) { $0.rollout }
+    /// Both lists ascend.
+    private func next(_ early: Int, _ late: Int) -> (row: Int32, reason: String, isEarly: Bool) {
+        let first = early < survey.dropped.count ? survey.dropped[early] : nil
+        guard late < plan.dropped.count else { return (first!.row, first!.reason, true) }
+        let second = plan.dropped[late], row = survey.eligible[Int(second.row)]
+        if let first, first.row < row { return (first.row, first.reason, true) }
+        return (row, second.reason, false)
     }
 }
 
@@ -82,11 +117,11 @@ struct PlanWriter {
 
     /// `facts` describe all rows that were judged. `counts`, `lines`, `summary` and `extra` files are a method's own.
     func write(
-        _ plan: SettledPlan, _ rows: any PlannedRows, facts: PlanFacts, dropped: [DroppedRow], evidence: [String: Int], extra: [Manifest.File] = [],
+        _ plan: SettledPlan, _ rows: any PlannedRows, facts: PlanFacts, dropped: some DroppedList, evidence: [String: Int], extra: [Manifest.File] = [],
         counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:]
     ) throws -> StageSummary {
         let (table, tally) = try writePlan(plan, rows, evidence.keys.sorted())
-        let report = PlanReport(plan: plan, tally: tally, facts: facts, dropped: dropped.map(\.reason), recipe: recipe)
+        let report = PlanReport(plan: plan, tally: tally, facts: facts, dropped: dropped.counts, recipe: recipe)
         let outputs = [table] + (try writeRest(dropped, evidence.keys.sorted())) + extra
         let grades = Dictionary(uniqueKeysWithValues: evidence.map { ("evidence_\($0.key)", $0.value) })
         let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }.merging(grades) { $1 }
@@ -97,13 +132,11 @@ struct PlanWriter {
     }
 
     /// The tables of a plan with jobs alone: nothing to learn from yet.
-    func writeJobs(dropped: [DroppedRow], files: [Manifest.File], counts: [String: Int], lines: [String]) throws -> StageSummary {
+    func writeJobs(dropped: some DroppedList, files: [Manifest.File], counts: [String: Int], lines: [String]) throws -> StageSummary {
         var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata([]))
         try table.finish()
         let outputs = [try Manifest.describe("plan.arrow", in: directory.path, rows: 0)] + (try writeRest(dropped, [])) + files
-        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.map(\.reason))) {
-            $1
-        }
+        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.counts)) { $1 }
         all["vocabulary"] = vocabulary
         let manifest = try directory.finish(outputs: outputs, counts: all)
         lines.forEach(context.say)
@@ -124,13 +157,13 @@ struct PlanWriter {
     }
 
     /// Prompts of groups that gave no contrast, as crux-rollout takes them: what dynamic sampling would sample again.
-    func writeResample(_ rows: [RolloutRow]) throws -> Manifest.File {
-        let encoder = JSONEncoder()
+    func writeResample(_ count: Int, _ forEachRow: ((RolloutRow) throws -> Void) throws -> Void) throws -> Manifest.File {
+        let encoder = JSONEncoder(), file = try AtomicFile(directory.file("resample.jsonl"))
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
-        let lines = try rows.map { String(decoding: try encoder.encode(PromptLine($0)), as: UTF8.self) + "\n" }
-        try AtomicFile.write(lines.joined(), to: directory.file("resample.jsonl"))
-        return try Manifest.describe("resample.jsonl", in: directory.path, rows: lines.count)
+        try forEachRow { try file.write(String(decoding: try encoder.encode(PromptLine($0)), as: UTF8.self) + "\n") }
+        try file.commit()
+        return try Manifest.describe("resample.jsonl", in: directory.path, rows: count)
     }
 
     private func metadata(_ evidence: [String]) -> [String: String] { directory.tableMetadata(recipeDigest: SHA256Digest.of(resolved), evidence: evidence) }
@@ -140,16 +173,19 @@ struct PlanWriter {
     /// Batches are made on several threads and written in order.
     private func writePlan(_ plan: SettledPlan, _ rows: any PlannedRows, _ evidence: [String]) throws -> (Manifest.File, PlanTally) {
         var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata(evidence), digests: true), tally = PlanTally()
-        let batches = batches(plan), builders = IdlePool<ArrowBatchBuilder<PlanRow>>()
+        let batches = batches(plan), builders = IdlePool<ArrowBatchBuilder<PlanRow>>(), written = IdlePool<ArrowBatchBytes>()
         try parallelInOrder(batches.count, threads: context.threads, waiting: 1) { index in
             var builder = builders.take() ?? ArrowBatchBuilder(Tables.plan)
+            if let written = written.take() { builder.reuse(written) }
             let batch = try batch(plan, batches[index], rows, &builder)
             builders.give(builder)
             return batch
-        } consume: { _, batch in
+        } consume: { index, batch in
             try context.checkInterruption()
             try table.append(batch.bytes)
+            written.give(batch.bytes)
             tally.add(batch.tally)
+            plan.facts.space.leave(after: batches[index].count)
         }
         let (bytes, digest) = try table.finish()
         return (Manifest.File(path: "plan.arrow", bytes: bytes, sha256: digest, rows: plan.kept.count), tally)
@@ -158,9 +194,9 @@ struct PlanWriter {
     /// Where the file's batches begin and end: the writer's rule on lengths that are known already.
     private func batches(_ plan: SettledPlan) -> [Range<Int>] {
         var batches: [Range<Int>] = [], start = 0, weight = 0
-        for (position, row) in plan.kept.enumerated() {
-            weight += Int(plan.facts.rows[Int(row.row)].length)
-            guard ArrowBatchRule.isFull(rows: position + 1 - start, weight: weight) || position == plan.kept.count - 1 else { continue }
+        plan.facts.space.forEach(plan.kept.indices) { position in
+            weight += Int(plan.facts.rows[Int(plan.kept[position].row)].length)
+            guard ArrowBatchRule.isFull(rows: position + 1 - start, weight: weight) || position == plan.kept.count - 1 else { return }
             batches.append(start..<position + 1)
             (start, weight) = (position + 1, 0)
         }
@@ -175,7 +211,7 @@ struct PlanWriter {
     ) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
         var tally = PlanTally()
         for start in stride(from: positions.lowerBound, to: positions.upperBound, by: Self.strideRows) {
-            let part = start..<min(start + Self.strideRows, positions.upperBound), planned = try rows.planned(plan.kept[part].map(\.row)[...])
+            let part = start..<min(start + Self.strideRows, positions.upperBound), planned = try rows.planned(part.map { plan.kept[$0].row }[...])
             for (credit, source) in zip(try plan.credits(part, planned.map(\.1)), planned) {
                 builder.append(planRow(credit, source.0))
                 tally.add(credit)
@@ -215,9 +251,9 @@ struct PlanWriter {
 
     // MARK: other files
 
-    private func writeRest(_ dropped: [DroppedRow], _ evidence: [String]) throws -> [Manifest.File] {
+    private func writeRest(_ dropped: some DroppedList, _ evidence: [String]) throws -> [Manifest.File] {
         var rest = try ArrowTableWriter(path: directory.file("dropped.arrow"), table: Tables.dropped, metadata: metadata(evidence))
-        for row in dropped { try rest.append(row) }
+        try dropped.forEach { try rest.append($0) }
         try rest.finish()
         try AtomicFile.write(resolved, to: directory.file("recipe.resolved.json"))
         return [

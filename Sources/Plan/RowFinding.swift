@@ -61,23 +61,29 @@ struct SurveyPart: Sendable {
 
 /// The numbers of names, one after the other. A name that comes again at once, as those of a group do, costs a comparison of bytes.
 struct NumberedNames: Sendable {
-    private var table = NameTable()
+    private(set) var names: [String] = []
+    private var known: [String: Int32] = [:]
     /// Of each name that was added.
     private(set) var numbers: [Int32] = []
     private var last: [UInt8] = []
     private var lastNumber: Int32 = -1
 
-    var names: [String] { table.names }
-
     /// Returns its number. nil is the empty name.
     @discardableResult mutating func add(_ utf8: UnsafeRawBufferPointer?) -> Int32 {
         let utf8 = utf8 ?? UnsafeRawBufferPointer(start: nil, count: 0)
         if lastNumber < 0 || !isLast(utf8) {
-            lastNumber = table.number(of: String(decoding: utf8, as: UTF8.self))
+            lastNumber = number(of: String(decoding: utf8, as: UTF8.self))
             last = Array(utf8)
         }
         numbers.append(lastNumber)
         return lastNumber
+    }
+
+    private mutating func number(of name: String) -> Int32 {
+        if let number = known[name] { return number }
+        known[name] = Int32(names.count)
+        names.append(name)
+        return Int32(names.count - 1)
     }
 
     @discardableResult mutating func add(_ name: String) -> Int32 {

@@ -2,25 +2,25 @@ import Credit
 import Formats
 import Foundation
 import Recipes
+import Scratch
 import StageSupport
 
 /// What one pass over the small columns of a dump tells: which rows can take part, and what the plan must know of them.
 struct Survey: Sendable {
-    private(set) var facts = PlanFacts()
+    let facts: PlanFacts
     /// Rows of the dump that take part: the plan's rows, by their place in the dump.
-    private(set) var eligible: [Int32] = []
-    /// Rows that can't, with their reason.
-    private(set) var dropped: [(row: Int32, reason: String)] = []
-    private(set) var labels = RowLabels()
+    let eligible: ScratchArray<Int32>
+    /// Rows of the dump that can't, with their reason.
+    let dropped: DroppedRows
+    let labels: RowLabels
+    /// Rows that take part and have no log-probabilities that the update would read, ascending.
+    let lackingLogprobs: ScratchArray<Int32>
 
-    /// Rows that take part and have no log-probabilities that the update would read.
-    private(set) var lackingLogprobs: [Int32] = []
-
-    init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, threads: Int) throws {
+    /// `space`: for what grows with the rows.
+    init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, _ space: ScratchSpace, threads: Int) throws {
         let reader = RowReader(rollouts, columns: Self.columns(needs)), batches = rollouts.batches
         let surveyed = SurveyedColumns(needs), views = ColumnReader(rollouts, surveyed.views)
-        facts.reserve(rollouts.rowCount)
-        eligible.reserveCapacity(rollouts.rowCount)
+        var found = SurveyWriter(space)
         try parallelInOrder(batches.count, threads: threads) { index in
             var part = SurveyPart(rows: batches[index].count)
             func read(_ row: Int) throws { _ = try reader.read(CollectionOfOne(row)) { try part.add($0, row: Int32(row), needs) } }
@@ -34,16 +34,10 @@ struct Survey: Sendable {
             }
             return part
         } consume: {
-            add($1)
+            try found.add($1)
         }
-    }
-
-    private mutating func add(_ part: SurveyPart) {
-        lackingLogprobs += part.lackingLogprobs.map { Int32(eligible.count) + $0 }
-        eligible += part.eligible
-        dropped += part.dropped
-        facts.add(part.facts, groupNames: part.groups.names)
-        labels.add(part)
+        (eligible, lackingLogprobs) = (try found.eligible.finish(), try found.lackingLogprobs.finish())
+        (facts, dropped, labels) = (try found.facts.finish(), try found.dropped.finish(), try found.labels.finish())
     }
 
     /// What is read, and what is only looked for.
@@ -61,62 +55,104 @@ struct Survey: Sendable {
     }
 }
 
+/// A survey in the making, stretch of rows behind stretch of rows.
+private struct SurveyWriter {
+    var facts: PlanFactsBuilder
+    var eligible: ScratchWriter<Int32>
+    var dropped: DroppedRowsWriter
+    var lackingLogprobs: ScratchWriter<Int32>
+    var labels: RowLabelsWriter
+
+    init(_ space: ScratchSpace) {
+        (facts, eligible, dropped) = (PlanFactsBuilder(space), ScratchWriter(space), DroppedRowsWriter(space))
+        (lackingLogprobs, labels) = (ScratchWriter(space), RowLabelsWriter(space))
+    }
+
+    mutating func add(_ part: SurveyPart) throws {
+        for row in part.lackingLogprobs { try lackingLogprobs.append(Int32(eligible.count) + row) }
+        try part.eligible.withUnsafeBufferPointer { try eligible.append(contentsOf: $0) }
+        for row in part.dropped { try dropped.append(row.row, row.reason) }
+        try facts.add(part.facts, groupNames: part.groups.names)
+        try labels.add(part)
+    }
+}
+
 /// What each of the plan's rows is called by policy version and evidence, names once.
 struct RowLabels: Sendable {
-    private var versions = Labels()
-    private var evidence = Labels()
+    fileprivate let versions: Labels
+    fileprivate let evidence: Labels
 
-    private struct Labels: Sendable {
-        var table = NameTable()
-        /// By row; empty as long as there is one name.
-        var numbers: [Int32] = []
+    fileprivate struct Labels: Sendable {
+        let names: NameList
+        /// By row; empty where there is one name.
+        let numbers: ScratchArray<Int32>
+
+        func counts(_ rows: ScratchArray<KeptRow>, _ space: ScratchSpace) -> [String: Int] {
+            guard names.count > 1 else { return rows.isEmpty ? [:] : [names[0]: rows.count] }
+            var counts = [Int](repeating: 0, count: names.count)
+            space.forEach(rows.indices) { counts[Int(numbers[Int(rows[$0].row)])] += 1 }
+            return Dictionary(uniqueKeysWithValues: zip(names, counts).filter { $1 > 0 })
+        }
+    }
+
+    /// How often each occurs among kept rows.
+    func versions(_ plan: SettledPlan) -> [String: Int] { versions.counts(plan.kept, plan.facts.space) }
+    func evidence(_ plan: SettledPlan) -> [String: Int] { evidence.counts(plan.kept, plan.facts.space) }
+}
+
+private struct RowLabelsWriter {
+    private var versions: Labels
+    private var evidence: Labels
+
+    private struct Labels {
+        var names: NameBook
+        var numbers: ScratchWriter<Int32>
         var count = 0
 
-        mutating func add(_ part: NumberedNames) {
-            let own = part.names.map { table.number(of: $0) }
-            if table.names.count > 1 {
-                if numbers.isEmpty { numbers = [Int32](repeating: 0, count: count) }
-                numbers += part.numbers.map { own[Int($0)] }
+        init(_ space: ScratchSpace) { (names, numbers) = (NameBook(space), ScratchWriter(space)) }
+
+        mutating func add(_ part: NumberedNames) throws {
+            let own = try part.names.map { try names.number(of: $0) }
+            if names.count > 1 {
+                while numbers.count < count { try numbers.append(0) }
+                for number in part.numbers { try numbers.append(own[Int(number)]) }
             }
             count += part.numbers.count
         }
 
-        func counts(_ rows: [KeptRow]) -> [String: Int] {
-            let names = table.names
-            guard names.count > 1 else { return rows.isEmpty ? [:] : [names[0]: rows.count] }
-            return rows.reduce(into: [:]) { $0[names[Int(numbers[Int($1.row)])], default: 0] += 1 }
-        }
+        mutating func finish() throws -> RowLabels.Labels { RowLabels.Labels(names: try names.finish(), numbers: try numbers.finish()) }
     }
 
-    mutating func add(_ part: SurveyPart) {
-        versions.add(part.versions)
-        evidence.add(part.evidence)
+    init(_ space: ScratchSpace) { (versions, evidence) = (Labels(space), Labels(space)) }
+
+    mutating func add(_ part: SurveyPart) throws {
+        try versions.add(part.versions)
+        try evidence.add(part.evidence)
     }
 
-    /// How often each occurs among kept rows.
-    func versions(_ kept: [KeptRow]) -> [String: Int] { versions.counts(kept) }
-    func evidence(_ kept: [KeptRow]) -> [String: Int] { evidence.counts(kept) }
+    mutating func finish() throws -> RowLabels { RowLabels(versions: try versions.finish(), evidence: try evidence.finish()) }
 }
 
 /// The plan's rows as they lie in the dump's files.
 final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     private let rollouts: ScoredRollouts
     private let needs: RowRequirements
-    private let eligible: [Int32]
+    private let eligible: ScratchArray<Int32>
     private let threads: Int
     private let lock = NSLock()
     private var readers: [Set<TokenColumn>: RowReader] = [:]
     private var columnReaders: [[TokenColumn]: ColumnReader] = [:]
     private let scratch = IdlePool<FloatScratch>()
     private let scoreBatches: [Int]
-    private let finite: RowMarks
+    /// Rows whose entropies are known to be finite. A row is one thread's at a time; what another doesn't see yet is looked at again.
+    private let finite: ScratchTable<Bool>
     private let whole: RowReader
 
-    init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, eligible: [Int32], threads: Int) {
+    init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, eligible: ScratchArray<Int32>, _ space: ScratchSpace, threads: Int) throws {
         (self.rollouts, self.needs, self.eligible, self.threads) = (rollouts, needs, eligible, threads)
         whole = RowReader(rollouts, columns: Self.planned(needs))
         scoreBatches = rollouts.scoreBatches
-        finite = RowMarks(rollouts.rowCount)
+        finite = try ScratchTable(space, count: rollouts.rowCount)
     }
 
     func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput] {
@@ -208,9 +244,9 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
 
     /// Once for each row, in whichever pass comes first: to look again would cost as much as the pass itself.
     private func requireFinite(_ entropy: UnsafeBufferPointer<Float>, _ row: Int) throws {
-        guard !finite.isMarked(row) else { return }
+        guard !finite[row] else { return }
         guard entropy.areFinite else { return try refuse(row, .entropy) }
-        finite.mark(row)
+        finite[row] = true
     }
 
     /// Reads a row as others are read: that says what is wrong with it.
@@ -243,10 +279,9 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
 
     // MARK: rows to write
 
-    /// Throws where a kept row has no log-probabilities that the update will read. `lacking`: rows of the plan that have none.
-    func requireLogprobs(_ kept: [KeptRow], lacking: [Int32]) throws {
-        let lacking = Set(lacking)
-        guard !lacking.isEmpty, let row = kept.first(where: { lacking.contains($0.row) })?.row else { return }
+    /// Throws where a kept row has no log-probabilities that the update will read. `lacking`: rows of the plan that have none, ascending.
+    func requireLogprobs(_ kept: ScratchArray<KeptRow>, lacking: ScratchArray<Int32>) throws {
+        guard !lacking.isEmpty, let row = kept.first(where: { lacking.holds($0.row) })?.row else { return }
         _ = try whole.read([Int(eligible[Int(row)])]) { try needs.requireLogprobs($0) }
     }
 
@@ -285,17 +320,14 @@ private final class FloatScratch {
     deinit { buffers.forEach { $0.deallocate() } }
 }
 
-/// A mark for each row. Any thread may mark, one row for one thread at a time; what another thread doesn't see yet is looked at again.
-private final class RowMarks: @unchecked Sendable {
-    private let marks: UnsafeMutableBufferPointer<Bool>
-
-    init(_ count: Int) {
-        marks = .allocate(capacity: count)
-        marks.initialize(repeating: false)
+extension ScratchArray<Int32> {
+    /// Whether it has a number; numbers ascend.
+    fileprivate func holds(_ wanted: Int32) -> Bool {
+        var low = 0, high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if self[middle] < wanted { low = middle + 1 } else { high = middle }
+        }
+        return low < count && self[low] == wanted
     }
-
-    func isMarked(_ row: Int) -> Bool { marks[row] }
-    func mark(_ row: Int) { marks[row] = true }
-
-    deinit { marks.deallocate() }
 }

@@ -1,6 +1,7 @@
 /// A small generator with a fixed definition, so that a seed means the same on every machine (Steele et al. 2014).
 package struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
+    /// The seed of one that goes on from here.
+    package private(set) var state: UInt64
 
     package init(seed: UInt64) { state = seed }
 

@@ -1,5 +1,6 @@
 import CKernels
 import Formats
+import Scratch
 
 /// Logits of rollouts that are still being sampled, on disk: a thousand tokens of a large vocabulary are 300 MB. Rows come
 /// in any order of rollouts.

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Scratch
 
 /// Runs other stages as processes of their own, as a shell would: they meet in files alone.
 package struct SiblingStages: Sendable {

@@ -4,6 +4,7 @@ import Dispatch
 import Formats
 import Foundation
 import Logging
+import Scratch
 
 /// A stage: its flags, and load → transform → save in `runStage`. What all stages do alike — exit codes, one clear line
 /// for an error, signals, the summary — happens here.

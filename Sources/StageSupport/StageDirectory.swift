@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Scratch
 
 /// A stage's output directory: finished, half-way, or of another configuration.
 package struct StageDirectory: Sendable {

@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import Models
+import Scratch
 import StageSupport
 import Tensors
 

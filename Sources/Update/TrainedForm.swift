@@ -2,6 +2,7 @@ import Formats
 import Foundation
 import Models
 import Optimizers
+import Scratch
 import StageSupport
 import Tensors
 

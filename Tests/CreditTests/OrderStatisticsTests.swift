@@ -1,7 +1,10 @@
-import Credit
+import Foundation
+import Scratch
 import StageSupport
 import TestSupport
 import Testing
+
+@testable import Credit
 
 /// Exact order statistics by counting, against sorting.
 @Suite struct OrderStatisticsTests {
@@ -21,6 +24,11 @@ import Testing
         var pieces: [Range<Int>]
         var threads = 3
 
+        /// What is known of them before they are looked at.
+        var known: StreamedRows {
+            StreamedRows(count: rows.count) { [rows] in Int(rows[$0].population) } values: { [rows] in rows[$0].values.count }
+        }
+
         init(_ populations: [[Float]], parts: Int, rowsPerPiece: Int) {
             for part in 0..<parts {
                 for (number, values) in populations.enumerated() {
@@ -34,15 +42,17 @@ import Testing
             for row in pieces[piece] { try rows[row].values.withUnsafeBufferPointer { try body(row, $0) } }
         }
 
-        func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
-            try parallelInOrder(count, threads: threads, produce: produce, consume: consume)
+        func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
+            try parallelInOrder(pieces.count, threads: threads, produce: produce, consume: consume)
         }
     }
 
     private func check(_ name: String, _ populations: [[Float]], mostWaiting: Int, mostCounters: Int, parts: Int, rowsPerPiece: Int) throws {
         let wanted = populations.map { values in Population(count: values.count, ranks: Set([0, values.count / 3, values.count / 2, values.count - 1]).sorted()) }
-        let stream = Rows(populations, parts: parts, rowsPerPiece: rowsPerPiece), rows = stream.rows.map { (population: $0.population, count: Int32($0.values.count)) }
-        let found = try StreamedSelection(rows: rows, populations: wanted, mostWaiting: mostWaiting, mostCounters: mostCounters, leastBracketed: .max).run(stream)
+        let stream = Rows(populations, parts: parts, rowsPerPiece: rowsPerPiece)
+        let selection = StreamedSelection(
+            rows: stream.known, populations: wanted, space: .memory, mostWaiting: mostWaiting, mostCounters: mostCounters, leastBracketed: .max)
+        let found = try selection.run(stream)
         for (number, values) in populations.enumerated() {
             let sorted = values.sorted()
             for (rank, statistic) in zip(wanted[number].ranks, found[number]) {
@@ -85,6 +95,9 @@ import Testing
 
     // MARK: brackets
 
+    /// Where even short lists lie in files.
+    private static let space = ScratchSpace(folder: FileManager.default.temporaryDirectory.path, mostInMemory: 256)
+
     /// The ranks of five quantiles, as a plan asks for them.
     private func ranks(_ count: Int) -> [Int] {
         let quantiles: [Double] = [0, 0.2, 0.5, 0.8, 0.95, 1], lower = quantiles.map { Int($0 * Double(count - 1)) }
@@ -95,9 +108,8 @@ import Testing
     private func bracketed(_ values: [Float], parts: Int, rowsPerPiece: Int, threads: Int = 3, mostKept: Int = .max) throws -> BracketSelection.Outcome? {
         var stream = Rows([values], parts: parts, rowsPerPiece: rowsPerPiece)
         stream.threads = threads
-        let rows = stream.rows.map { (population: $0.population, count: Int32($0.values.count)) }
-        let selection = BracketSelection(rows: rows, population: Population(count: values.count, ranks: ranks(values.count)), cut: [], mostKept: mostKept)
-        return try selection.run(stream)
+        let population = Population(count: values.count, ranks: ranks(values.count))
+        return try BracketSelection(rows: stream.known, population: population, cut: [], mostKept: mostKept, space: Self.space).run(stream)
     }
 
     /// What sorting says of the same ranks.
@@ -179,8 +191,8 @@ import Testing
         #expect(try bracketed(values, parts: 60, rowsPerPiece: 5) == nil)
         #expect(try bracketed(Self.large(1)[0].values, parts: 60, rowsPerPiece: 5, mostKept: 10) == nil)
         for values in [values, Self.large(1)[0].values] {
-            let stream = Rows([values], parts: 60, rowsPerPiece: 5), rows = stream.rows.map { (population: $0.population, count: Int32($0.values.count)) }
-            let selection = StreamedSelection(rows: rows, populations: [Population(count: values.count, ranks: ranks(values.count))], mostWaiting: 10, leastBracketed: 1)
+            let stream = Rows([values], parts: 60, rowsPerPiece: 5), wanted = Population(count: values.count, ranks: ranks(values.count))
+            let selection = StreamedSelection(rows: stream.known, populations: [wanted], space: Self.space, mostWaiting: 10, leastBracketed: 1)
             #expect(try selection.run(stream)[0] == sorted(values))
         }
     }
@@ -204,12 +216,12 @@ import Testing
         var told = 0
         for (name, values) in Self.large(4) {
             for (type, share) in [(TopEntropy.self as any TokenSelection.Type, 0.2), (BottomEntropy.self, 0.3)] {
-                let stream = Rows([values], parts: 90, rowsPerPiece: 7), rows = stream.rows.map { (population: $0.population, count: Int32($0.values.count)) }
+                let stream = Rows([values], parts: 90, rowsPerPiece: 7)
                 let wanted = type.ranks(share, of: values.count, ties: ties)
-                let selection = StreamedSelection(rows: rows, populations: [Population(count: values.count, ranks: wanted)], leastBracketed: 1)
+                let selection = StreamedSelection(rows: stream.known, populations: [Population(count: values.count, ranks: wanted)], space: Self.space, leastBracketed: 1)
                 let (statistics, around) = try selection.run(stream, cut: Array(wanted.indices))
                 var near = type.selector(share, of: values.count, ties: ties, statistics[0], seed: 0), all = near, counts: [(Int, Int)] = []
-                around?.forEachRow(rows.map(\.count)) { row, own, above, below in
+                around?.forEachRow(Self.space, stream.known.values) { row, own, above, below in
                     let whole = stream.rows[row].values.withUnsafeBufferPointer { all.census($0) }
                     counts.append((near.count(near.census(own, above: above, below: below)), all.count(whole)))
                 }

@@ -3,6 +3,9 @@ import Foundation
 
 /// A file without a name, so that nothing is left behind, whatever happens: for what is too large for memory and needed for a while.
 package final class UnnamedFile {
+    /// What the name of an unfinished file ends with, where it has one.
+    package static let temporarySuffix = ".tmp-crux"
+
     private let folder: String
     private let descriptor: Int32
     package private(set) var count = 0
@@ -15,7 +18,7 @@ package final class UnnamedFile {
 
     /// For file systems that can't do without a name: it is there for a moment.
     private static func openAndUnlink(_ folder: String) throws -> Int32 {
-        let suffix = AtomicFile.temporarySuffix
+        let suffix = temporarySuffix
         var path = Array((folder + "/XXXXXX" + suffix).utf8CString)
         let descriptor = mkstemps(&path, Int32(suffix.utf8.count))
         guard descriptor >= 0 else { throw IOError.fromErrno(folder, "create a temporary file there") }
@@ -45,5 +48,19 @@ package final class UnnamedFile {
             guard got > 0 else { throw IOError.fromErrno(folder, "read a temporary file there") }
             done += got
         }
+    }
+
+    /// Makes room for so many bytes, all 0: a full disk is told here, not by a signal where the first of them is touched.
+    package func extend(to size: Int) throws {
+        errno = posix_fallocate(descriptor, 0, off_t(size))
+        guard errno == 0 else { throw IOError.fromErrno(folder, "make room for a temporary file of \(size) bytes there") }
+        count = max(count, size)
+    }
+
+    /// All of it as memory, which stays when the file is closed; `writable` only behind `extend`.
+    package func map(writable: Bool) throws -> UnsafeMutableRawBufferPointer {
+        let address = mmap(nil, count, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, descriptor, 0)
+        guard let address, address != MAP_FAILED else { throw IOError.fromErrno(folder, "map a temporary file there") }
+        return UnsafeMutableRawBufferPointer(start: address, count: count)
     }
 }

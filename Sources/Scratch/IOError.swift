@@ -14,7 +14,7 @@ package struct IOError: Error, Equatable, Sendable, CustomStringConvertible {
     }
 
     /// With the reason that the system gave last.
-    static func fromErrno(_ file: String, _ action: String) -> IOError {
+    package static func fromErrno(_ file: String, _ action: String) -> IOError {
         IOError(file: file, action: action, reason: String(cString: strerror(errno)))
     }
 
