@@ -148,7 +148,7 @@ extension CreditPlan {
     init(_ settled: SettledPlan, _ inputs: [CreditInput]) throws {
         let credits = try settled.credits(settled.kept.indices, settled.kept.map { inputs[Int($0.row)] })
         kept = credits
-        dropped = (0..<settled.dropped.count).map { (Int(settled.dropped[$0].row), settled.dropped[$0].reason) }
+        dropped = settled.dropped.entries.map { (Int($0.row), $0.reason) }
         thresholds = settled.thresholds
         resample = settled.resample.map { settled.facts.groupNames[Int($0)] }
         for credit in credits { if let part = credit.staleness { staleness.add(part) } }

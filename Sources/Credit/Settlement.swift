@@ -92,47 +92,6 @@ struct SettledMask: Sendable {
     }
 }
 
-/// Scopes of a mask: by kept row, numbered in order of first appearance, and how many tokens each has.
-struct Scopes: Sendable {
-    private let kept: ScratchArray<KeptRow>
-    private let scope: EntropyMask.Scope
-    /// By step or group, where those are the scopes; -1 where it has no kept row.
-    private var numbers: [Int32] = []
-    private(set) var counts: [Int] = []
-
-    init(_ scope: EntropyMask.Scope, _ kept: ScratchArray<KeptRow>, _ facts: PlanFacts) {
-        (self.scope, self.kept) = (scope, kept)
-        facts.space.forEach(kept.indices) { add($0, Int(facts.rows[Int(kept[$0].row)].trainable)) }
-    }
-
-    private mutating func add(_ position: Int, _ trainable: Int) {
-        let number = named(position)
-        if number == counts.count { counts.append(0) }
-        counts[number] += trainable
-    }
-
-    /// The next number for a key that is new.
-    private mutating func named(_ position: Int) -> Int {
-        guard let key = key(position) else { return number(position) }
-        while numbers.count <= key { numbers.append(-1) }
-        if numbers[key] < 0 { numbers[key] = Int32(counts.count) }
-        return Int(numbers[key])
-    }
-
-    private func key(_ position: Int) -> Int? {
-        switch scope {
-        case .plan, .rollout: nil
-        case .step: Int(kept[position].step)
-        case .group: Int(kept[position].group)
-        }
-    }
-
-    func number(_ position: Int) -> Int {
-        if let key = key(position) { return Int(numbers[key]) }
-        return scope == .plan ? 0 : position
-    }
-}
-
 /// Settles what follows once rows and their advantages stand: mask and weights. Tokens are gone through in passes, a piece at
 /// a time; what is held meanwhile grows with rows alone.
 struct Settlement {
@@ -196,7 +155,8 @@ struct Settlement {
         let mask = policy.plannedMask.flatMap { $0.selection.type.readsEntropy ? $0 : nil }
         var ranks = EntropyRanks(), own: [Int] = []
         if let mask, let scopes {
-            if mask.scope == .plan { own = populations(mask, scopes).first?.ranks ?? [] } else { ranks.mask = try statistics(.entropy, scopes, populations(mask, scopes)) }
+            let populations = populations(mask, scopes)
+            if mask.scope == .plan { own = populations.first?.ranks ?? [] } else { ranks.mask = try statistics(.entropy, scopes, populations) }
         }
         var count = 0
         facts.space.forEach(kept.indices) { count += entropyCount($0) }
@@ -327,41 +287,4 @@ private struct NothingToMark: TokenSelector {
     func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus { TokenCensus(tokens: entropy.count) }
     func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus { TokenCensus(tokens: near.count + above + below) }
     func count(_ row: TokenCensus) -> Int { 0 }
-}
-
-/// The second plan of an expansion: which of its credited rows are kept, and with what in place of the rows' own.
-struct CreditedSelection {
-    let selection: Selection
-    let facts: PlanFacts
-    let groupNames: NameList
-    let advantages: [[Double]]
-    let masks: [[Bool]]
-
-    init(policy: CreditPolicy, credited: ExpansionCredit, facts: PlanFacts, seed: UInt64) throws {
-        var dropped = credited.dropped.map { (index: $0.row, reason: $0.reason) }
-        let groups = grouped(credited.rows.indices, by: { credited.rows[$0].groupID })
-        let live = groups.map { Self.alive($0.map { credited.rows[$0] }, policy.filter, facts, &dropped) }.filter { !$0.isEmpty }
-        let steps = policy.schedule.steps(groups: live.count, seed: seed)
-        var rows = live.enumerated().flatMap { number, group in
-            group.map { (row: $0, kept: KeptRow(row: Int32($0.row), group: Int32(number), step: Int32(steps[number]), advantage: 0)) }
-        }
-        rows.sort { $0.row.row < $1.row.row }
-        selection = Selection(kept: ScratchArray(rows.map(\.kept)), dropped: DroppedRows(dropped))
-        (advantages, masks) = (rows.map(\.row.advantages), rows.map(\.row.mask))
-        groupNames = NameList(live.map { $0[0].groupID })
-        self.facts = try facts.with(rewards: rows.map { ($0.row.row, $0.row.reward) })
-    }
-
-    /// Rows of a group that the filter leaves.
-    private static func alive(_ rows: [CreditedRow], _ filter: GroupFilter, _ facts: PlanFacts, _ dropped: inout [(index: Int, reason: String)]) -> [CreditedRow] {
-        if filter.degenerateGroups == .drop, rows.allSatisfy({ $0.advantages.allSatisfy { $0 == 0 } }) {
-            dropped += rows.map { ($0.row, "degenerate_group") }
-            return []
-        }
-        return rows.filter { row in
-            guard filter.truncated == .drop, facts.rows[row.row].isTruncated else { return true }
-            dropped.append((row.row, "truncated"))
-            return false
-        }
-    }
 }

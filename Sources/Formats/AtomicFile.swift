@@ -32,23 +32,16 @@ package final class AtomicFile {
     private static let writeBackBytes = 32 << 20
 
     package func write(_ bytes: UnsafeRawBufferPointer) throws {
-        if bytes.count >= Self.flushBytes { return try writeLarge(bytes, digest == nil ? nil : Array(bytes)) }
         position += bytes.count
+        guard bytes.count < Self.flushBytes else {
+            try flush()
+            return try writeAll(bytes)
+        }
         pending.append(contentsOf: bytes)
         if pending.count >= Self.flushBytes { try flush() }
     }
 
-    package func write(_ bytes: [UInt8]) throws {
-        try bytes.withUnsafeBytes { bytes.count >= Self.flushBytes ? try writeLarge($0, bytes) : try write($0) }
-    }
-
-    /// `owned`: the same bytes, for the digest to keep.
-    private func writeLarge(_ bytes: UnsafeRawBufferPointer, _ owned: [UInt8]?) throws {
-        try flush()
-        if let owned { digest?.add(owned) }
-        position += bytes.count
-        try writeAll(bytes)
-    }
+    package func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
 
     package func write(_ text: String) throws { try write(Array(text.utf8)) }
 
@@ -79,13 +72,12 @@ package final class AtomicFile {
 
     private func flush() throws {
         guard !pending.isEmpty else { return }
-        // Its own copy, no longer than it is: the buffer is filled again meanwhile.
-        digest?.add(pending.withUnsafeBytes { Array($0) })
         try pending.withUnsafeBytes { try writeAll($0) }
         pending.removeAll(keepingCapacity: true)
     }
 
     private func writeAll(_ bytes: UnsafeRawBufferPointer) throws {
+        digest?.add(bytes)
         var done = 0
         while done < bytes.count {
             let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)

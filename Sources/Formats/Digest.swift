@@ -1,5 +1,4 @@
 import CCrypto
-import Dispatch
 import Foundation
 
 /// SHA-256 in lower-case hex.
@@ -44,32 +43,20 @@ package enum SHA256Digest {
     }
 }
 
-/// SHA-256 of what is added piece by piece, computed beside whatever the caller does meanwhile.
-final class RunningDigest: @unchecked Sendable {
-    /// Only the queue touches it.
+/// SHA-256 of what is added piece by piece.
+final class RunningDigest {
     private let context = EVP_MD_CTX_new()
-    private let queue = DispatchQueue(label: "crux.digest")
-    /// Pieces that may wait: the caller is held back beyond it, and memory is bounded.
-    private let room = DispatchSemaphore(value: 2)
 
     init() { EVP_DigestInit_ex(context, EVP_sha256(), nil) }
 
     deinit { EVP_MD_CTX_free(context) }
 
-    func add(_ bytes: [UInt8]) {
-        room.wait()
-        queue.async { [self] in
-            bytes.withUnsafeBytes { _ = EVP_DigestUpdate(context, $0.baseAddress, $0.count) }
-            room.signal()
-        }
-    }
+    func add(_ bytes: UnsafeRawBufferPointer) { EVP_DigestUpdate(context, bytes.baseAddress, bytes.count) }
 
-    /// Once, behind everything that was added.
+    /// In lower-case hex; once, behind everything that was added.
     func finish() -> String {
-        queue.sync {
-            var digest = [UInt8](repeating: 0, count: 32)
-            EVP_DigestFinal_ex(context, &digest, nil)
-            return digest.map { String(format: "%02x", $0) }.joined()
-        }
+        var digest = [UInt8](repeating: 0, count: 32)
+        EVP_DigestFinal_ex(context, &digest, nil)
+        return digest.map { String(format: "%02x", $0) }.joined()
     }
 }

@@ -22,10 +22,12 @@ struct ExpandedPlanRun {
         let overlaid = credit.overlaid(inputs)
         let plan = try writer.recipe.credit.settle(credit, overlaid, InMemoryTokens(inputs: overlaid), seed: writer.context.options.seed)
         try check(plan, rows)
-        let dropped = invalid + strangers.map { DroppedRow($0.rollout, "unknown_job") } + (0..<plan.dropped.count).map { DroppedRow(rows[Int(plan.dropped[$0].row)].rollout, plan.dropped[$0].reason) }
+        let unknown = strangers.map { DroppedRow($0.rollout, "unknown_job") }
+        let dropped = plan.dropped.entries.map { DroppedRow(rows[Int($0.row)].rollout, $0.reason) }
         let evidence = plan.kept.reduce(into: [String: Int]()) { $0[rows[Int($1.row)].evidence, default: 0] += 1 }
         return try writer.write(
-            plan, RowsInMemory(rows: rows, inputs: overlaid), facts: try PlanFacts(inputs, reward: writer.recipe.credit.shapedReward), dropped: dropped, evidence: evidence,
+            plan, RowsInMemory(rows: rows, inputs: overlaid), facts: try PlanFacts(inputs, reward: writer.recipe.credit.shapedReward),
+            dropped: invalid + unknown + dropped, evidence: evidence,
             counts: counts(table, results: results.count, credit), lines: lines(credit), summary: ["values": Self.means(credit.values)])
     }
 

@@ -23,10 +23,10 @@ struct PlanRun {
         let (survey, tokens, plan) = try settle(ScratchSpace(folder: writer.directory.path))
         try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
         try writer.requireDecided(plan)
-        let versions = survey.labels.versions(plan)
+        let versions = survey.labels.versions(plan), dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
         let files = recipe.credit.filter.resamples ? [try writer.writeResample(plan.resample.count) { try resample(plan, survey, $0) }] : []
         return try writer.write(
-            plan, tokens, facts: survey.facts, dropped: DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts), evidence: survey.labels.evidence(plan), extra: files,
+            plan, tokens, facts: survey.facts, dropped: dropped, evidence: survey.labels.evidence(plan), extra: files,
             lines: versions.count > 1 ? ["policy versions: \(versions.count), from \(versions.keys.min() ?? "") to \(versions.keys.max() ?? "")"] : [],
             summary: ["policy_versions": versions.count])
     }
@@ -48,49 +48,6 @@ struct PlanRun {
             let first = facts.groups[Int(plan.resample[index])][0]
             _ = try reader.read([Int(survey.eligible[Int(first)])]) { try body($0.rollout) }
         }
-    }
-}
-
-/// Rows that are left out of a plan, in the order of its `dropped.arrow`.
-protocol DroppedList {
-    /// How often each reason was given.
-    var counts: [String: Int] { get }
-    func forEach(_ body: (DroppedRow) throws -> Void) throws
-}
-
-extension DroppedList {
-    var count: Int { counts.values.reduce(0, +) }
-}
-
-extension [DroppedRow]: DroppedList {
-    var counts: [String: Int] { reduce(into: [:]) { $0[$1.reason, default: 0] += 1 } }
-}
-
-/// Rows of a dump, by those who left them out: the survey, and the plan among the survey's own.
-private struct DroppedFromDump: DroppedList {
-    let survey: Survey
-    let plan: SettledPlan
-    let rollouts: ScoredRollouts
-
-    var counts: [String: Int] { survey.dropped.counts(plan.facts.space).merging(plan.dropped.counts(plan.facts.space), uniquingKeysWith: +) }
-
-    func forEach(_ body: (DroppedRow) throws -> Void) throws {
-        let reader = RowReader(rollouts, columns: RowColumns(rollouts: ["rollout_id", "group_id"]))
-        var (early, late) = (0, 0)
-        try plan.facts.space.forEach(0..<survey.dropped.count + plan.dropped.count) { _ in
-            let next = next(early, late)
-            if next.isEarly { early += 1 } else { late += 1 }
-            _ = try reader.read([Int(next.row)]) { try body(DroppedRow($0.rollout, next.reason)) }
-        }
-    }
-
-    /// Both lists ascend.
-    private func next(_ early: Int, _ late: Int) -> (row: Int32, reason: String, isEarly: Bool) {
-        let first = early < survey.dropped.count ? survey.dropped[early] : nil
-        guard late < plan.dropped.count else { return (first!.row, first!.reason, true) }
-        let second = plan.dropped[late], row = survey.eligible[Int(second.row)]
-        if let first, first.row < row { return (first.row, first.reason, true) }
-        return (row, second.reason, false)
     }
 }
 
@@ -203,15 +160,26 @@ struct PlanWriter {
         return batches
     }
 
-    /// Rows of which a thread holds the tokens at a time.
-    private static let strideRows = 64
+    /// Rows of which a thread holds the tokens at a time, and tokens from which on it takes no other.
+    private static let strideRows = 64, strideTokens = 1 << 16
+
+    private func strides(_ plan: SettledPlan, _ positions: Range<Int>) -> [Range<Int>] {
+        var strides: [Range<Int>] = [], start = positions.lowerBound, tokens = 0
+        for position in positions {
+            tokens += Int(plan.facts.rows[Int(plan.kept[position].row)].length)
+            guard tokens >= Self.strideTokens || position + 1 - start >= Self.strideRows || position + 1 == positions.upperBound else { continue }
+            strides.append(start..<position + 1)
+            (start, tokens) = (position + 1, 0)
+        }
+        return strides
+    }
 
     private func batch(
         _ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows, _ builder: inout ArrowBatchBuilder<PlanRow>
     ) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
         var tally = PlanTally()
-        for start in stride(from: positions.lowerBound, to: positions.upperBound, by: Self.strideRows) {
-            let part = start..<min(start + Self.strideRows, positions.upperBound), planned = try rows.planned(part.map { plan.kept[$0].row }[...])
+        for part in strides(plan, positions) {
+            let planned = try rows.planned(part.map { plan.kept[$0].row }[...])
             for (credit, source) in zip(try plan.credits(part, planned.map(\.1)), planned) {
                 builder.append(planRow(credit, source.0))
                 tally.add(credit)
@@ -259,15 +227,6 @@ struct PlanWriter {
         return [
             try Manifest.describe("dropped.arrow", in: directory.path, rows: dropped.count), try Manifest.describe("recipe.resolved.json", in: directory.path),
         ]
-    }
-}
-
-extension DroppedRow {
-    init(_ rollout: RolloutRow, _ reason: String) { self.init(rolloutID: rollout.rolloutID, groupID: rollout.groupID, reason: reason) }
-
-    init(rolloutID: String, groupID: String, reason: String) {
-        self.init()
-        (self.rolloutID, self.groupID, self.reason) = (rolloutID, groupID, reason)
     }
 }
 

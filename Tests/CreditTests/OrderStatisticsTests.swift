@@ -26,7 +26,8 @@ import Testing
 
         /// What is known of them before they are looked at.
         var known: StreamedRows {
-            StreamedRows(count: rows.count) { [rows] in Int(rows[$0].population) } values: { [rows] in rows[$0].values.count }
+            let rows = rows
+            return StreamedRows(count: rows.count, population: { Int(rows[$0].population) }, values: { rows[$0].values.count })
         }
 
         init(_ populations: [[Float]], parts: Int, rowsPerPiece: Int) {

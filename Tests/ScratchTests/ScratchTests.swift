@@ -5,7 +5,7 @@ import Testing
 /// Lists that grow with a dump: what is read is what was written, whether they lie in memory or in a file.
 @Suite struct ScratchTests {
     private static let folder = FileManager.default.temporaryDirectory.path
-    static let spaces: [ScratchSpace] = [.memory, ScratchSpace(folder: folder), ScratchSpace(folder: folder, mostInMemory: 64), ScratchSpace(folder: folder, mostInMemory: 1)]
+    static let spaces = [ScratchSpace.memory, ScratchSpace(folder: folder)] + [64, 1].map { ScratchSpace(folder: folder, mostInMemory: $0) }
 
     private struct Element: BitwiseCopyable, Equatable, Sendable {
         var number: Int32

@@ -1,0 +1,38 @@
+import Scratch
+
+/// The second plan of an expansion: which of its credited rows are kept, and with what in place of the rows' own.
+struct CreditedSelection {
+    let selection: Selection
+    let facts: PlanFacts
+    let groupNames: NameList
+    let advantages: [[Double]]
+    let masks: [[Bool]]
+
+    init(policy: CreditPolicy, credited: ExpansionCredit, facts: PlanFacts, seed: UInt64) throws {
+        var dropped = credited.dropped.map { (index: $0.row, reason: $0.reason) }
+        let groups = grouped(credited.rows.indices, by: { credited.rows[$0].groupID })
+        let live = groups.map { Self.alive($0.map { credited.rows[$0] }, policy.filter, facts, &dropped) }.filter { !$0.isEmpty }
+        let steps = policy.schedule.steps(groups: live.count, seed: seed)
+        var rows = live.enumerated().flatMap { number, group in
+            group.map { (row: $0, kept: KeptRow(row: Int32($0.row), group: Int32(number), step: Int32(steps[number]), advantage: 0)) }
+        }
+        rows.sort { $0.row.row < $1.row.row }
+        selection = Selection(kept: ScratchArray(rows.map(\.kept)), dropped: DroppedRows(dropped))
+        (advantages, masks) = (rows.map(\.row.advantages), rows.map(\.row.mask))
+        groupNames = NameList(live.map { $0[0].groupID })
+        self.facts = try facts.with(rewards: rows.map { ($0.row.row, $0.row.reward) })
+    }
+
+    /// Rows of a group that the filter leaves.
+    private static func alive(_ rows: [CreditedRow], _ filter: GroupFilter, _ facts: PlanFacts, _ dropped: inout [(index: Int, reason: String)]) -> [CreditedRow] {
+        if filter.degenerateGroups == .drop, rows.allSatisfy({ $0.advantages.allSatisfy { $0 == 0 } }) {
+            dropped += rows.map { ($0.row, "degenerate_group") }
+            return []
+        }
+        return rows.filter { row in
+            guard filter.truncated == .drop, facts.rows[row.row].isTruncated else { return true }
+            dropped.append((row.row, "truncated"))
+            return false
+        }
+    }
+}

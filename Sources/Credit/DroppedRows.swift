@@ -1,0 +1,62 @@
+import Scratch
+
+/// Rows that are left out, in their order, with the reason.
+package struct DroppedRows: Sendable {
+    package struct Entry: BitwiseCopyable, Sendable {
+        /// Index into the rows of the plan.
+        package let row: Int32
+        fileprivate let reason: Int32
+    }
+
+    private let list: ScratchArray<Entry>
+    private let reasons: [String]
+
+    fileprivate init(_ entries: ScratchArray<Entry>, _ reasons: [String]) { (list, self.reasons) = (entries, reasons) }
+
+    /// In memory.
+    init(_ dropped: [(index: Int, reason: String)]) {
+        var book = DropReasons()
+        list = ScratchArray(dropped.sorted { $0.index < $1.index }.map { Entry(row: Int32($0.index), reason: book.number(of: $0.reason)) })
+        reasons = book.reasons
+    }
+
+    package var count: Int { list.count }
+    package subscript(place: Int) -> (row: Int32, reason: String) { (list[place].row, reasons[Int(list[place].reason) - 1]) }
+    /// One after the other: for few.
+    package var entries: some Sequence<(row: Int32, reason: String)> { (0..<count).lazy.map { self[$0] } }
+
+    /// How often each reason was given.
+    package func counts(_ space: ScratchSpace) -> [String: Int] {
+        var counts = [Int](repeating: 0, count: reasons.count)
+        space.forEach(0..<count) { counts[Int(list[$0].reason) - 1] += 1 }
+        return Dictionary(uniqueKeysWithValues: zip(reasons, counts).filter { $1 > 0 })
+    }
+}
+
+/// Such rows in the making: the next row is behind the last.
+package struct DroppedRowsWriter {
+    private var entries: ScratchWriter<DroppedRows.Entry>
+    private var reasons = DropReasons()
+
+    package init(_ space: ScratchSpace) { entries = ScratchWriter(space) }
+
+    /// `append` takes numbers of these reasons too.
+    init(_ space: ScratchSpace, _ reasons: DropReasons) { (entries, self.reasons) = (ScratchWriter(space), reasons) }
+
+    package mutating func append(_ row: Int32, _ reason: String) throws { try append(row, reasons.number(of: reason)) }
+
+    mutating func append(_ row: Int32, _ reason: Int32) throws { try entries.append(DroppedRows.Entry(row: row, reason: reason)) }
+
+    package mutating func finish() throws -> DroppedRows { DroppedRows(try entries.finish(), reasons.reasons) }
+}
+
+/// The few reasons there are, by number from 1.
+struct DropReasons {
+    private(set) var reasons: [String] = []
+
+    mutating func number(of reason: String) -> Int32 {
+        if let known = reasons.firstIndex(of: reason) { return Int32(known + 1) }
+        reasons.append(reason)
+        return Int32(reasons.count)
+    }
+}
