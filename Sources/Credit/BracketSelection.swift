@@ -60,7 +60,7 @@ package struct BracketSelection {
 
     /// nil where a value is missing or no finite number.
     private func taken(_ places: SpreadSample, _ stream: some ValueStream) throws -> ScratchArray<Float>? {
-        let starts = starts(stream.pieces)
+        let starts = stream.counts.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
         var sample = ScratchWriter<Float>(space), isFinite = true
         try stream.inOrder { piece in
             let picks = places.picks(stream.pieces[piece], from: starts[piece], counts: rows.values)
@@ -79,15 +79,6 @@ package struct BracketSelection {
         var values = [Float](repeating: .nan, count: picks.reduce(0) { $0 + $1.values.count })
         try values.withUnsafeMutableBufferPointer { try stream.pick(picks, of: piece, into: $0.baseAddress!) }
         return values
-    }
-
-    /// How many values stand before each piece.
-    private func starts(_ pieces: [Range<Int>]) -> [Int] {
-        var next = 0
-        return pieces.map { piece in
-            defer { space.forEach(piece) { next += rows.values($0) } }
-            return next
-        }
     }
 
     // MARK: count

@@ -5,28 +5,34 @@ struct KeptTokens: Sendable {
     private let kept: ScratchArray<KeptRow>
     fileprivate let source: any TokenSource
     private let space: ScratchSpace
-    let pieces: [Range<Int>]
+    private(set) var pieces: [Range<Int>] = []
+    /// Tokens of each piece whose entropies are known.
+    private(set) var entropies: [Int] = []
 
     init(_ kept: ScratchArray<KeptRow>, _ facts: PlanFacts, _ source: any TokenSource) {
         (self.kept, self.source, space) = (kept, source, facts.space)
-        pieces = Self.pieces(kept, facts, source)
+        cut(facts)
     }
 
     /// Tokens from which on a piece is worth a thread's while, and at which it ends wherever it is.
     private static let enough = 1 << 18, most = 1 << 21
 
     /// Pieces end where rows do that lie together, so that threads don't meet in one batch of a file.
-    private static func pieces(_ kept: ScratchArray<KeptRow>, _ facts: PlanFacts, _ source: any TokenSource) -> [Range<Int>] {
-        var pieces: [Range<Int>] = [], start = 0, tokens = 0
+    private mutating func cut(_ facts: PlanFacts) {
+        let (kept, rows) = (kept, facts.rows)
+        var start = 0, tokens = 0, entropies = 0, together: Range<Int32> = 0..<0
         facts.space.forEach(kept.indices) { position in
-            let row = kept[position].row
-            tokens += Int(facts.rows[Int(row)].length)
-            let isLast = position == kept.count - 1
-            guard isLast || tokens >= most || tokens >= enough && !source.areTogether(row, kept[position + 1].row) else { return }
+            let row = kept[position].row, fact = rows[Int(row)]
+            (tokens, entropies) = (tokens + Int(fact.length), entropies + fact.entropies)
+            if position + 1 < kept.count, tokens < Self.most {
+                guard tokens >= Self.enough else { return }
+                if !together.contains(row) { together = source.together(with: row) }
+                if together.contains(kept[position + 1].row) { return }
+            }
             pieces.append(start..<position + 1)
-            (start, tokens) = (position + 1, 0)
+            self.entropies.append(entropies)
+            (start, tokens, entropies) = (position + 1, 0, 0)
         }
-        return pieces
     }
 
     fileprivate func row(_ position: Int) -> Int { Int(kept[position].row) }
@@ -70,6 +76,7 @@ struct KeptColumn: ValueStream {
     fileprivate let column: TokenColumn
 
     var pieces: [Range<Int>] { tokens.pieces }
+    var counts: [Int] { tokens.entropies }
 
     func forEachRow(of piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
         try tokens.forEachRow(of: piece, reading: [column]) { try body($0, $1[0]) }

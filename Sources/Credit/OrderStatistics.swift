@@ -261,6 +261,8 @@ final class RadixCounters: @unchecked Sendable {
 package protocol ValueStream: Sendable {
     /// Rows by their number, those of a piece in one stretch.
     var pieces: [Range<Int>] { get }
+    /// How many values each piece has.
+    var counts: [Int] { get }
     /// On any thread, in the order of the rows. Numbers last for the call alone.
     func forEachRow(of piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// The same for who looks at few of them or says himself which are no finite numbers: none is refused for that.

@@ -17,6 +17,9 @@ package struct PlanFacts: Sendable {
         package var reward: Double
         package var score: Double
 
+        /// Trainable tokens whose entropies are known.
+        var entropies: Int { entropy == .none ? 0 : Int(trainable) }
+
         /// Of a row whose tokens have no rewards of their own.
         package init(length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge) {
             (self.length, self.trainable, self.isTruncated, self.correct) = (Int32(length), Int32(trainable), isTruncated, correct)
@@ -162,8 +165,8 @@ package protocol TokenSource: Sendable {
     func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// Copies a few numbers here and there of a column; rows, of the plan, ascend.
     func pick(_ picks: [ValuePick], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws
-    /// Whether two rows, one after the other, are had at the price of one: work is best shared out where they are not.
-    func areTogether(_ row: Int32, _ next: Int32) -> Bool
+    /// Rows that are had at the price of this one: work is best shared out between others.
+    func together(with row: Int32) -> Range<Int32>
     /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
     func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
 }
@@ -191,7 +194,7 @@ package struct InMemoryTokens: TokenSource {
         for pick in picks { trainable([Int32(pick.row)], [column]) { pick.copy($1[0], into: target) } }
     }
 
-    package func areTogether(_ row: Int32, _ next: Int32) -> Bool { true }
+    package func together(with row: Int32) -> Range<Int32> { 0..<Int32(inputs.count) }
 
     package func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
         for index in 0..<count { try consume(index, produce(index)) }

@@ -51,7 +51,8 @@ struct RowSelection {
 
     private func dropped() throws -> DroppedRows {
         var dropped = DroppedRowsWriter(facts.space, reasons)
-        try facts.space.forEach(0..<verdicts.count) { if verdicts[$0].reason > 0 { try dropped.append(Int32($0), verdicts[$0].reason) } }
+        let count = reasons.reasons.isEmpty ? 0 : verdicts.count
+        try facts.space.forEach(0..<count) { if verdicts[$0].reason > 0 { try dropped.append(Int32($0), verdicts[$0].reason) } }
         return try dropped.finish()
     }
 

@@ -158,8 +158,7 @@ struct Settlement {
             let populations = populations(mask, scopes)
             if mask.scope == .plan { own = populations.first?.ranks ?? [] } else { ranks.mask = try statistics(.entropy, scopes, populations) }
         }
-        var count = 0
-        facts.space.forEach(kept.indices) { count += entropyCount($0) }
+        let count = tokens.entropies.reduce(0, +)
         if count > 0 { try addWhole(count, own, &ranks) }
         return ranks
     }
@@ -175,14 +174,8 @@ struct Settlement {
         (ranks.mask, ranks.around) = ([own.compactMap { byRank[$0] }], found.around)
     }
 
-    /// Trainable tokens of a kept row, where their entropies are known.
-    private func entropyCount(_ position: Int) -> Int { fact(position).entropy == .none ? 0 : Int(fact(position).trainable) }
-
     private func rows(_ population: @escaping @Sendable (Int) -> Int) -> StreamedRows {
-        StreamedRows(count: kept.count, population: population) { [kept, rows = facts.rows] position in
-            let row = rows[Int(kept[position].row)]
-            return row.entropy == .none ? 0 : Int(row.trainable)
-        }
+        StreamedRows(count: kept.count, population: population) { [kept, rows = facts.rows] in rows[Int(kept[$0].row)].entropies }
     }
 
     private func populations(_ mask: EntropyMask, _ scopes: Scopes) -> [Population] {
@@ -235,7 +228,7 @@ struct Settlement {
             try kept.append(Int32(running[scope].count(census)))
         }
         if let around {
-            try around.forEachRow(facts.space, entropyCount) { try take($0, selectors[0].census($1, above: $2, below: $3)) }
+            try around.forEachRow(facts.space, { fact($0).entropies }) { try take($0, selectors[0].census($1, above: $2, below: $3)) }
         } else if mask.selection.type.readsEntropy {
             try tokens.forEachRow(reading: [.entropy]) {
                 selectors[scopes.number($0)].census($1[0])

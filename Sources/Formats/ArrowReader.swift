@@ -359,7 +359,7 @@ struct ArrowFile: Sendable {
     let batches: Range<Int>
     private let file: MappedFile
     private let fields: [ArrowField]
-    private let blocks: [[Int64]]
+    private let blocks: FlatBufferStructs
 
     init(path: String) throws {
         self.path = path
@@ -472,13 +472,13 @@ struct ArrowFile: Sendable {
 
     /// Where a batch lies in the file.
     func extent(_ index: Int) -> Range<Int> {
-        let start = Int(blocks[index][0]), length = Int(Int32(truncatingIfNeeded: blocks[index][1])) + Int(blocks[index][2])
+        let start = Int(blocks[index, 0]), length = Int(Int32(truncatingIfNeeded: blocks[index, 1])) + Int(blocks[index, 2])
         return start..<start + length
     }
 
     func batch(_ index: Int) throws -> ArrowBatch {
-        let block = blocks[index], place = "batch \(index)"
-        let offset = Int(block[0]), length = Int(Int32(truncatingIfNeeded: block[1])), bodyLength = Int(block[2])
+        let place = "batch \(index)"
+        let offset = Int(blocks[index, 0]), length = Int(Int32(truncatingIfNeeded: blocks[index, 1])), bodyLength = Int(blocks[index, 2])
         guard offset >= 0, length >= 16, bodyLength >= 0, offset <= file.bytes.count, length <= file.bytes.count - offset,
             bodyLength <= file.bytes.count - offset - length
         else { throw Self.damaged(path, place) }
@@ -493,8 +493,8 @@ struct ArrowFile: Sendable {
 /// One record batch: its rows, nodes and buffers, all checked against the body.
 struct ArrowBatch {
     let rows: Int
-    private let nodes: [[Int64]]
-    private let buffers: [[Int64]]
+    private let nodes: FlatBufferStructs
+    private let buffers: FlatBufferStructs
     private let compressed: Bool
     private let body: UnsafeRawBufferPointer
     private let path: String
@@ -569,7 +569,7 @@ struct ArrowBatch {
 
     private func node(_ index: Int, rows: Int?, _ field: FieldPlace) throws -> (length: Int, nulls: Int) {
         guard index < nodes.count else { throw bad(field, "\(nodes.count) field nodes", "more than \(index)") }
-        let length = Int(nodes[index][0]), nulls = Int(nodes[index][1])
+        let length = Int(nodes[index, 0]), nulls = Int(nodes[index, 1])
         guard length >= 0, length < 1 << 40, nulls >= 0, rows == nil || length == rows else {
             throw bad(field, "\(length) entries with \(nulls) nulls", "\(rows.map(String.init) ?? "a sane number of") entries")
         }
@@ -591,7 +591,7 @@ struct ArrowBatch {
 
     private func buffer(_ index: Int, atLeast wanted: Int, _ field: FieldPlace) throws -> ArrowBuffer {
         guard index < buffers.count else { throw bad(field, "\(buffers.count) buffers", "more than \(index)") }
-        let offset = Int(buffers[index][0]), length = Int(buffers[index][1])
+        let offset = Int(buffers[index, 0]), length = Int(buffers[index, 1])
         guard offset >= 0, length >= 0, offset <= body.count, length <= body.count - offset else {
             throw bad(field, "a buffer at \(offset) of \(length) bytes", "it within the batch's \(body.count)")
         }

@@ -50,13 +50,22 @@ struct FlatBufferTable {
     }
 
     /// Structs of `words` 8-byte words each.
-    func structs(_ id: Int, words: Int) throws -> [[Int64]] {
+    func structs(_ id: Int, words: Int) throws -> FlatBufferStructs {
         let (start, count) = try vector(id, elementSize: 8 * words)
-        return try (0..<count).map { row in try (0..<words).map { try read(Int64.self, at: start + 8 * (row * words + $0)) } }
+        return FlatBufferStructs(count: count, width: words, words: try (0..<count * words).map { try read(Int64.self, at: start + 8 * $0) })
     }
 
     func string(_ id: Int) throws -> String {
         let (start, count) = try vector(id, elementSize: 1)
         return String(decoding: bytes[start..<start + count], as: UTF8.self)
     }
+}
+
+/// Structs of words of 8 bytes, one behind the other.
+struct FlatBufferStructs: Sendable {
+    let count: Int
+    fileprivate let width: Int
+    fileprivate let words: [Int64]
+
+    subscript(index: Int, word: Int) -> Int64 { words[index * width + word] }
 }

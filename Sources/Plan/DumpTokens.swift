@@ -42,16 +42,15 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
 
     // MARK: passes
 
-    func areTogether(_ row: Int32, _ next: Int32) -> Bool { batch(of: row) == batch(of: next) }
-
-    private func batch(of row: Int32) -> Int {
-        var low = 0, high = scoreBatches.count
-        while low < high {
-            let middle = (low + high) / 2
-            if scoreBatches[middle] <= Int(eligible[Int(row)]) { low = middle + 1 } else { high = middle }
-        }
-        return low
+    /// Those of a batch of the scores.
+    func together(with row: Int32) -> Range<Int32> {
+        let next = partitionPoint(of: scoreBatches.count) { scoreBatches[$0] > Int(eligible[Int(row)]) }
+        let end = next < scoreBatches.count ? scoreBatches[next] : rollouts.rowCount, start = scoreBatches[next - 1]
+        return Int32(firstRow(from: start))..<Int32(firstRow(from: end))
     }
+
+    /// The plan's first row that doesn't stand before a place of the dump.
+    private func firstRow(from place: Int) -> Int { partitionPoint(of: eligible.count) { Int(eligible[$0]) >= place } }
 
     func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws {
         let memory = scratch.take() ?? FloatScratch()
@@ -191,14 +190,20 @@ private final class FloatScratch {
     deinit { buffers.forEach { $0.deallocate() } }
 }
 
+/// The first number below `count` from which on this holds, else `count`.
+private func partitionPoint(of count: Int, where holds: (Int) -> Bool) -> Int {
+    var low = 0, high = count
+    while low < high {
+        let middle = (low + high) / 2
+        if holds(middle) { high = middle } else { low = middle + 1 }
+    }
+    return low
+}
+
 extension ScratchArray<Int32> {
     /// Whether it has a number; numbers ascend.
     fileprivate func holds(_ wanted: Int32) -> Bool {
-        var low = 0, high = count
-        while low < high {
-            let middle = (low + high) / 2
-            if self[middle] < wanted { low = middle + 1 } else { high = middle }
-        }
-        return low < count && self[low] == wanted
+        let place = partitionPoint(of: count) { self[$0] >= wanted }
+        return place < count && self[place] == wanted
     }
 }

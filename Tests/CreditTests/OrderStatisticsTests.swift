@@ -39,6 +39,8 @@ import Testing
             pieces = stride(from: 0, to: rows.count, by: rowsPerPiece).map { [count = rows.count] in $0..<min($0 + rowsPerPiece, count) }
         }
 
+        var counts: [Int] { pieces.map { $0.reduce(0) { $0 + rows[$1].values.count } } }
+
         func forEachRow(of piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
             for row in pieces[piece] { try rows[row].values.withUnsafeBufferPointer { try body(row, $0) } }
         }
