@@ -246,9 +246,16 @@ import Testing
                     let value = all.sorted()[rank]
                     return OrderStatistic(value: value, below: all.count { $0 < value }, equal: all.count { $0 == value })
                 }
-                var marking = type.selector(share, of: all.count, ties: ties, statistics, seed: UInt64(index)), counting = marking
+                let fresh = type.selector(share, of: all.count, ties: ties, statistics, seed: UInt64(index))
+                var marking = fresh, counting = marking
                 for row in rows {
-                    let marks = marking.marks(row, row.map { _ in true }).count { $0 }, census = row.withUnsafeBufferPointer { counting.census($0) }
+                    // One that has seen nothing goes on from what another remembers.
+                    var late = fresh
+                    late.memory = counting.memory
+                    #expect(counting.memory == marking.memory)
+                    let marked = marking.marks(row, row.map { _ in true }), marks = marked.count { $0 }
+                    #expect(late.marks(row, row.map { _ in true }) == marked, "\(type.name) \(share) \(ties)")
+                    let census = row.withUnsafeBufferPointer { counting.census($0) }
                     #expect(counting.count(census) == marks, "\(type.name) \(share) \(ties)")
                 }
             }
