@@ -85,7 +85,7 @@ struct IngestRun {
     private func ingestShard(_ index: Int, output: String) throws -> ShardRecord {
         let source = try open(shards[index])
         var record = ShardRecord(input: inputs[index]), seen = Set<String>()
-        var table = RolloutTableWriter(path: output, metadata: metadata(of: index))
+        var table = GradedTableWriter(table(of: index, path: output))
         var place = try source.framePlace(directory.file(copyName(index)), copies: logits == .copy)
         try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) { entry, outcomes in
             let (number, offset) = source.position(of: entry)
@@ -110,8 +110,8 @@ struct IngestRun {
         return record
     }
 
-    private func metadata(of index: Int) -> (Set<String>) -> [String: String] {
-        { directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted()) }
+    private func table(of index: Int, path: String) -> GradedTable<RolloutRow> {
+        GradedTable(path: path, table: Tables.rollouts, grade: \.evidence) { directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted()) }
     }
 
     private func duplicate(_ id: String, _ number: Int, _ offset: Int, _ where_: String) -> ShardRecord.Rejection {
@@ -138,7 +138,7 @@ struct IngestRun {
                 duplicate(id, record.numbers[row], record.offsets[row], "again after \(firstIn(id)), expected each id once in the dump"))
         }
         record.rejections.sort { $0.frameIndex < $1.frameIndex }
-        try RolloutTableWriter.rewrite(path, metadata: metadata(of: index)) { !doubled.contains($0.rolloutID) }
+        try table(of: index, path: path).rewrite { !doubled.contains($0.rolloutID) }
         (record.rolloutIDs, record.numbers, record.offsets) = (kept.map { record.rolloutIDs[$0] }, kept.map { record.numbers[$0] }, kept.map { record.offsets[$0] })
         record.trainableTokens = 0
         try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow { record.trainableTokens += $0.lossMask.count { $0 } }

@@ -57,23 +57,23 @@ struct DistributionColumns: Sendable {
     var sumPSquared = false
 
     var columns: [Column<ScoreRow>] { (sumPSquared ? [Tables.sumPSquared] : []) + (topK > 0 ? Tables.topK : []) }
+
+    /// Tokens whose scores are in memory at a time: some 30 MB of them.
+    var stretchTokens: Int { (1 << 20) / (1 + topK / 4) }
 }
 
 /// Streams a rollout's frame once, one row of logits at a time.
 struct LogitsScorer: Sendable {
-    /// Shards that rows point into, mapped once.
-    let shards: [String: MappedFile]
+    /// Shards that rows point into.
+    private let shards = MappedShards()
     let ingest: String
     /// Vocabulary of the checkpoint that scores beside, if any: the dump's must be the same.
     let checkpoint: Policy?
     let wanted: DistributionColumns
     let memory: PlaneMemory
 
-    init(rows: [RolloutRow], ingest: String, checkpoint: Policy?, wanted: DistributionColumns, memory: PlaneMemory) throws {
+    init(ingest: String, checkpoint: Policy?, wanted: DistributionColumns, memory: PlaneMemory) {
         (self.ingest, self.checkpoint, self.wanted, self.memory) = (ingest, checkpoint, wanted, memory)
-        var shards: [String: MappedFile] = [:]
-        for path in Set(rows.map(\.logitsPath)) where !path.isEmpty { shards[path] = try MappedFile(path: Self.resolve(path, in: ingest)) }
-        self.shards = shards
     }
 
     /// Paths are absolute, or relative to the ingest directory where logits were copied there.
@@ -92,7 +92,8 @@ struct LogitsScorer: Sendable {
     private static func size(_ row: RolloutRow) -> Int { Int64.bitWidth - max(0, row.logitsLength).leadingZeroBitCount }
 
     private func score(_ row: RolloutRow) throws -> FrameScores {
-        guard let shard = shards[row.logitsPath] else { return FrameScores() }
+        guard !row.logitsPath.isEmpty else { return FrameScores() }
+        let shard = try shards.shard(Self.resolve(row.logitsPath, in: ingest))
         let place = "rollout '\(row.rolloutID)' at byte \(row.logitsOffset)"
         let stream = try FrameStream(try span(row, shard, place), in: shard, place: place)
         var scan = LogitsScan(row, wanted), hidden = try hiddenScan(row, shard.path, place)
@@ -145,6 +146,21 @@ struct LogitsScorer: Sendable {
         throw FormatError(
             file: file, place: place, found: "logits over \(info.vocabulary) tokens", expected: "\(checkpoint.vocabulary), the vocabulary of \(checkpoint.directory)",
             remedy: "Give the checkpoint that sampled the dump.")
+    }
+}
+
+/// Files, each mapped when the first thread asks for it.
+private final class MappedShards: @unchecked Sendable {
+    private let lock = NSLock()
+    private var shards: [String: MappedFile] = [:]
+
+    func shard(_ path: String) throws -> MappedFile {
+        try lock.withLock {
+            if let shard = shards[path] { return shard }
+            let shard = try MappedFile(path: path)
+            shards[path] = shard
+            return shard
+        }
     }
 }
 

@@ -76,22 +76,36 @@ struct ScoreRun {
         return try directory.exclusively { try finish(work) }
     }
 
+    /// A stretch of its rows after the other, so that memory doesn't depend on the file's length.
     private func scoreFile(_ name: String, output: String) throws -> ScoreRecord {
-        let rows = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts).rows()
-        let scorer = try LogitsScorer(rows: rows, ingest: ingest, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
-        let frames = try scorer.score(rows, threads: context.threads)
-        let models = try policies.score(rows), outcomes = try judge.judge(rows)
-        var record = ScoreRecord(), marks: [ScoreRow] = []
+        let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
+        let scorer = LogitsScorer(ingest: ingest, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
+        let graded = GradedTable(path: output, table: Tables.scores.adding(wanted.columns), grade: { $0.evidence ?? EvidenceGrade.none.rawValue }) {
+            directory.tableMetadata(evidence: $0.sorted())
+        }
+        var record = ScoreRecord(), table = GradedTableWriter(graded), stretch: [RolloutRow] = [], tokens = 0
+        try rollouts.forEachRow { row in
+            stretch.append(row)
+            tokens += row.tokenIDs.count
+            guard tokens >= wanted.stretchTokens || stretch.count >= Self.stretchRows else { return }
+            try score(stretch, scorer, &record, &table)
+            (stretch, tokens) = ([], 0)
+        }
+        if !stretch.isEmpty { try score(stretch, scorer, &record, &table) }
+        try table.finish()
+        return record
+    }
+
+    private static let stretchRows = 1 << 13
+
+    private func score(_ rows: [RolloutRow], _ scorer: LogitsScorer, _ record: inout ScoreRecord, _ table: inout GradedTableWriter<ScoreRow>) throws {
+        try context.checkInterruption()
+        let frames = try scorer.score(rows, threads: context.threads), models = try policies.score(rows), outcomes = try judge.judge(rows)
         for (index, row) in rows.enumerated() {
             let mark = score(row, frames[index], models[index], outcomes[index])
             record.add(row, mark, frames[index], models[index].policy)
-            marks.append(mark)
+            try table.append(mark)
         }
-        let metadata = directory.tableMetadata(evidence: record.grades.keys.sorted())
-        var table = try ArrowTableWriter(path: output, table: Tables.scores.adding(wanted.columns), metadata: metadata)
-        for mark in marks { try table.append(mark) }
-        try table.finish()
-        return record
     }
 
     private func score(_ row: RolloutRow, _ frame: FrameScores, _ models: ModelScores, _ outcome: RewardOutcome) -> ScoreRow {
