@@ -36,7 +36,10 @@ package struct Population: Sendable {
 
 /// Exact order statistics of a population in memory: by sorting where it is small, by counting where it is not.
 func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic] {
-    guard values.count > 1 << 12 else { return sorted(values, ranks) }
+    guard values.count > 1 << 12 else {
+        let sorted = SortedFloats(values)
+        return ranks.map { sorted.statistic($0) }
+    }
     // As many counters as values: more would cost more than they save.
     var radix = RadixSelection([Population(count: values.count, ranks: ranks)], mostCounters: min(1 << 18, values.count))
     while !radix.isDone {
@@ -45,16 +48,6 @@ func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic] {
         radix.endRound(counters)
     }
     return radix.statistics[0]
-}
-
-private func sorted(_ values: [Float], _ ranks: [Int]) -> [OrderStatistic] {
-    let sorted = values.sorted()
-    return ranks.map { rank in
-        var below = rank, end = rank + 1
-        while below > 0, sorted[below - 1] == sorted[rank] { below -= 1 }
-        while end < sorted.count, sorted[end] == sorted[rank] { end += 1 }
-        return OrderStatistic(value: sorted[rank], below: below, equal: end - below)
-    }
 }
 
 /// Unsigned integers in the order of the floats.

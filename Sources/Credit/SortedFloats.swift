@@ -1,14 +1,20 @@
-/// Finite floats in their order, -0 and 0 as one: sorted by eleven bits at a time, since comparing them would take ten times as long.
+/// Finite floats in their order, -0 and 0 as one: few of them sorted by comparing, many by eight or eleven bits at a time, since comparing
+/// those would take several times as long.
 struct SortedFloats {
     private let keys: [UInt32]
 
     init(_ values: [Float]) {
-        var keys = values.map { FloatOrder.key($0) }, other = [UInt32](repeating: 0, count: keys.count)
-        for shift in [UInt32(0), 11, 22] {
-            Self.deal(keys, shift, into: &other)
+        var keys = values.map { FloatOrder.key($0) }
+        if keys.count < 1 << 6 { keys.sort() } else { Self.sort(&keys, bits: keys.count < 1 << 14 ? 8 : 11) }
+        self.keys = keys
+    }
+
+    private static func sort(_ keys: inout [UInt32], bits: UInt32) {
+        var other = keys
+        for shift in stride(from: 0, to: 32, by: Int(bits)) {
+            deal(keys, UInt32(shift), UInt32(1) << bits - 1, into: &other)
             swap(&keys, &other)
         }
-        self.keys = keys
     }
 
     var count: Int { keys.count }
@@ -28,15 +34,15 @@ struct SortedFloats {
         return low
     }
 
-    /// In the order of eleven bits; equal ones stay as they were.
-    private static func deal(_ keys: [UInt32], _ shift: UInt32, into dealt: inout [UInt32]) {
-        var next = [Int](repeating: 0, count: 1 << 11 + 1)
-        for key in keys { next[Int(key >> shift & 0x7ff) + 1] += 1 }
-        for digit in 1..<next.count { next[digit] += next[digit - 1] }
-        dealt.withUnsafeMutableBufferPointer { dealt in
-            next.withUnsafeMutableBufferPointer { next in
+    /// In the order of a digit, at `shift` as wide as `mask`; equal ones stay as they were.
+    private static func deal(_ keys: [UInt32], _ shift: UInt32, _ mask: UInt32, into dealt: inout [UInt32]) {
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: Int(mask) + 2) { next in
+            next.initialize(repeating: 0)
+            for key in keys { next[Int(key >> shift & mask) + 1] += 1 }
+            for digit in 1..<next.count { next[digit] += next[digit - 1] }
+            dealt.withUnsafeMutableBufferPointer { dealt in
                 for key in keys {
-                    let digit = Int(key >> shift & 0x7ff)
+                    let digit = Int(key >> shift & mask)
                     dealt[next[digit]] = key
                     next[digit] += 1
                 }

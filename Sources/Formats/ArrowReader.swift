@@ -170,8 +170,8 @@ package final class ArrowColumnCursor<Row> {
     private let reader: ArrowTableReader<Row>
     private let views: [ArrowColumnView]
     private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
-    /// Of the file: looked at, one list after the other, and not given back yet.
-    private var behind = 0..<0
+    /// Of the file, by column: looked at, one list after the other, and not given back yet.
+    private var behind: [Range<Int>]
     /// Owns what `bare` points to.
     private var columns: [ColumnData?] = []
     private let bare: UnsafeMutableBufferPointer<BareColumn?>
@@ -182,6 +182,7 @@ package final class ArrowColumnCursor<Row> {
         (self.reader, self.views) = (reader, views)
         bare = .allocate(capacity: views.count)
         bare.initialize(repeating: nil)
+        behind = views.map { _ in 0..<0 }
     }
 
     deinit {
@@ -209,16 +210,16 @@ package final class ArrowColumnCursor<Row> {
         UnsafeMutableRawPointer(target).copyMemory(from: base, byteCount: memory.count)
     }
 
-    /// Says that a list of float32s has been looked at: its pages are given back with those of the lists before it, a stretch at a time. A
-    /// batch is longer than what is worth holding.
-    package func leaveBehind(_ list: ArrowList) {
+    /// Says that a list of float32s in a column has been looked at: its pages are given back with those of the lists before it, a stretch at a
+    /// time. A batch is longer than what is worth holding.
+    package func leaveBehind(_ list: ArrowList, of column: Int) {
         let memory = list.memory(0..<list.count)
         guard let start = reader.file.offset(of: memory) else { return }
-        if behind.upperBound != start { behind = start..<start }
-        behind = behind.lowerBound..<start + memory.count
-        guard behind.count >= Self.longestBehind else { return }
-        reader.file.release(behind)
-        behind = behind.upperBound..<behind.upperBound
+        if behind[column].upperBound != start { behind[column] = start..<start }
+        behind[column] = behind[column].lowerBound..<start + memory.count
+        guard behind[column].count >= Self.longestBehind else { return }
+        reader.file.release(behind[column])
+        behind[column] = behind[column].upperBound..<behind[column].upperBound
     }
 
     private static var longestBehind: Int { 1 << 20 }

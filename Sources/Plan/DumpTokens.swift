@@ -57,7 +57,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         defer { scratch.give(memory) }
         let (reader, last) = readerWithEntropy(columns)
         var place = 0
-        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { row in
+        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }, leavingBehind: columns.count) { row in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
             let values = try columns.indices.map { index in
                 try numbers(row, columns[index], row.scores.list(index) ?? row.scores.list(last), mask, memory.buffer(index, mask.count))
@@ -72,7 +72,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         defer { scratch.give(memory) }
         let (reader, last) = readerWithEntropy([column])
         var place = 0
-        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }, leavingBehind: 0) { row in
+        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }, leavingBehind: 1) { row in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
             try body(place, try marked(row, column, row.scores.list(0) ?? row.scores.list(last), mask, memory.buffer(0, mask.count)))
             place += 1

@@ -94,8 +94,8 @@ struct ScoredRollouts: Sendable {
         /// Numbers of a list of scores in the batch at hand, without mapping them.
         func copy(_ list: ArrowList, _ places: Range<Int>, into target: UnsafeMutablePointer<Float>) { scores?.copy(list, places, into: target) }
 
-        /// Says that a list of scores in the batch at hand won't be looked at again.
-        func leaveBehind(_ list: ArrowList) { scores?.leaveBehind(list) }
+        /// Says that a list of a column of scores in the batch at hand won't be looked at again.
+        func leaveBehind(_ list: ArrowList, of column: Int) { scores?.leaveBehind(list, of: column) }
 
         private func enter(_ row: Int) -> Part {
             if let part, part.rows.contains(row) { return part }
@@ -180,11 +180,11 @@ struct ColumnReader: Sendable {
 
     func forEach(_ rows: some Collection<Int>, _ body: (RowView) throws -> Void) throws { try forEach(rows) { row, _ in try body(row) } }
 
-    /// The same for a pass over all numbers of one of the scores' lists: what has gone by doesn't stay in memory.
-    func forEach(_ rows: some Collection<Int>, leavingBehind list: Int, _ body: (RowView) throws -> Void) throws {
+    /// The same for a pass over all numbers of the first columns of scores, which are lists: what has gone by doesn't stay in memory.
+    func forEach(_ rows: some Collection<Int>, leavingBehind lists: Int, _ body: (RowView) throws -> Void) throws {
         try forEach(rows) { cursor, row in
             try body(row)
-            if let list = row.scores.list(list) { cursor.leaveBehind(list) }
+            for column in 0..<lists { if let list = row.scores.list(column) { cursor.leaveBehind(list, of: column) } }
         }
     }
 
