@@ -14,7 +14,7 @@ package struct RowsAroundCut: Sendable {
     fileprivate let values: ScratchArray<Float>
 
     /// `body` gets each row's values near the cut, and how many others lie above and below. `counts`: all values of each row.
-    func forEachRow(
+    package func forEachRow(
         _ space: ScratchSpace, _ counts: (Int) -> Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>, _ above: Int, _ below: Int) throws -> Void
     ) rethrows {
         var start = 0

@@ -1,10 +1,9 @@
+import Credit
 import Foundation
 import Scratch
 import StageSupport
 import TestSupport
 import Testing
-
-@testable import Credit
 
 /// Exact order statistics by counting, against sorting.
 @Suite struct OrderStatisticsTests {
@@ -224,7 +223,7 @@ import Testing
                 let selection = StreamedSelection(rows: stream.known, populations: [Population(count: values.count, ranks: wanted)], space: Self.space, leastBracketed: 1)
                 let (statistics, around) = try selection.run(stream, cut: Array(wanted.indices))
                 var near = type.selector(share, of: values.count, ties: ties, statistics[0], seed: 0), all = near, counts: [(Int, Int)] = []
-                around?.forEachRow(Self.space, stream.known.values) { row, own, above, below in
+                around?.forEachRow(Self.space, { stream.rows[$0].values.count }) { row, own, above, below in
                     let whole = stream.rows[row].values.withUnsafeBufferPointer { all.census($0) }
                     counts.append((near.count(near.census(own, above: above, below: below)), all.count(whole)))
                 }

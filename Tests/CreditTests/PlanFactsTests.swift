@@ -1,10 +1,9 @@
+import Credit
 import Foundation
 import Recipes
 import Scratch
 import TestSupport
 import Testing
-
-@testable import Credit
 
 /// Plans whose lists lie in files: the same as those of plans in memory.
 @Suite struct PlanFactsTests {
