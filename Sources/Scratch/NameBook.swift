@@ -59,9 +59,9 @@ package struct NameBook {
 
     private func place(_ hash: UInt64) -> Int { Int(hash >> 32) & (slots.count - 1) }
 
-    private func isName(_ number: Int, _ name: UnsafeRawBufferPointer) throws -> Bool {
-        let ends = try ends.read(max(0, number - 1)..<number + 1), start = number == 0 ? 0 : ends[0], end = ends[ends.count - 1]
-        return try end - start == name.count && text.read(start..<end).elementsEqual(name)
+    private mutating func isName(_ number: Int, _ name: UnsafeRawBufferPointer) throws -> Bool {
+        let range = try ends.withElements(max(0, number - 1)..<number + 1) { (number == 0 ? 0 : $0[0])..<$0[$0.count - 1] }
+        return try range.count == name.count && text.withElements(range) { name.elementsEqual(UnsafeRawBufferPointer($0)) }
     }
 
     private mutating func grow() {

@@ -6,6 +6,8 @@ public struct ScratchWriter<Element: BitwiseCopyable & Sendable> {
     @usableFromInline let mostInTail: Int
     private var file: UnnamedFile?
     private var written = 0
+    /// The file's list as it was looked at last.
+    private var known: ScratchArray<Element>?
 
     package init(_ space: ScratchSpace) {
         self.space = space
@@ -37,27 +39,33 @@ public struct ScratchWriter<Element: BitwiseCopyable & Sendable> {
         file = target
     }
 
-    /// What was appended at these places.
-    package func read(_ range: Range<Int>) throws -> [Element] {
-        guard range.lowerBound < written, let file else { return Array(tail[range.lowerBound - written..<range.upperBound - written]) }
-        let old = range.lowerBound..<min(range.upperBound, written), stride = MemoryLayout<Element>.stride
-        let read = try [Element](unsafeUninitializedCapacity: old.count) { target, count in
-            try file.read(into: UnsafeMutableRawBufferPointer(start: target.baseAddress, count: old.count * stride), at: old.lowerBound * stride)
-            count = old.count
-        }
-        return read + tail[0..<max(0, range.upperBound - written)]
+    /// What was appended at these places, as long as the call.
+    package mutating func withElements<R>(_ range: Range<Int>, _ body: (UnsafeBufferPointer<Element>) throws -> R) throws -> R {
+        if range.upperBound <= written { return try filed(range.upperBound).withElements(range, body) }
+        guard range.lowerBound >= written else { return try read(range).withUnsafeBufferPointer(body) }
+        return try tail.withUnsafeBufferPointer { try body(UnsafeBufferPointer(rebasing: $0[range.lowerBound - written..<range.upperBound - written])) }
+    }
+
+    package mutating func read(_ range: Range<Int>) throws -> [Element] {
+        let border = max(range.lowerBound, min(written, range.upperBound))
+        return try withElements(range.lowerBound..<border) { Array($0) } + withElements(border..<range.upperBound) { Array($0) }
+    }
+
+    /// The file's list, of at least so many.
+    private mutating func filed(_ count: Int) throws -> ScratchArray<Element> {
+        if let known, known.count >= count { return known }
+        guard let file else { return ScratchArray([]) }
+        let memory = try file.map(writable: false)
+        let list = ScratchArray(memory.baseAddress!.bindMemory(to: Element.self, capacity: written), written, owner: space.keep(memory))
+        known = list
+        return list
     }
 
     /// The list; nothing can be appended after it.
     package mutating func finish() throws -> ScratchArray<Element> {
-        guard file != nil else {
-            defer { tail = [] }
-            return ScratchArray(tail)
-        }
+        defer { (tail, known) = ([], nil) }
+        guard file != nil else { return ScratchArray(tail) }
         try flush()
-        defer { tail = [] }
-        guard let file else { preconditionFailure("a flush leaves a file") }
-        let memory = try file.map(writable: false)
-        return ScratchArray(memory.baseAddress!.bindMemory(to: Element.self, capacity: written), written, owner: space.keep(memory))
+        return try filed(written)
     }
 }
