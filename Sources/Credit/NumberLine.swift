@@ -65,7 +65,7 @@ struct NumberLine {
         let middles = population.ranks.map { Int(Double(sample.count) * (Double($0) + 0.5) / Double(population.count)) }
         // Ranks often are neighbours, of which the sample knows nothing.
         let found = try statistics(middles, sample, space)
-        let reaches = found.map { Reach($0.key, of: sample.count, deviation: deviation(sample, run, at: $0.value.value)) }
+        let reaches = found.map { Reach($0.key, of: sample.count, deviation: deviation(sample, run, at: $0.value.value, space)) }
         let ends = try statistics(reaches.flatMap { [$0.low, $0.high].compactMap { $0 } }, sample, space)
         let brackets = zip(found, reaches).map { ($0.key, bracket($0.value.value, $1.low.flatMap { ends[$0] }, $1.high.flatMap { ends[$0] }, $1)) }
         let byMiddle = Dictionary(uniqueKeysWithValues: brackets)
@@ -85,21 +85,27 @@ struct NumberLine {
 
     /// How far the number of a sample's values below one strays, or of those up to it, whichever is more: few distinct values differ much in
     /// that. By what runs differ, since neighbours may be alike; of many runs it looks at some thousands, which tell it to a few percent.
-    private static func deviation(_ sample: ScratchArray<Float>, _ run: Int, at value: Float) -> Double {
+    private static func deviation(_ sample: ScratchArray<Float>, _ run: Int, at value: Float, _ space: ScratchSpace) -> Double {
         let runs = sample.count / run, step = max(1, runs / 4096)
         var below = Spread(), upTo = Spread()
-        sample.withElements(sample.indices) { sample in
-            for start in stride(from: 0, to: runs * run, by: step * run) {
-                var (less, equal) = (Int32(0), Int32(0))
-                for other in UnsafeBufferPointer(rebasing: sample[start..<start + run]) {
-                    less &+= other < value ? 1 : 0
-                    equal &+= other == value ? 1 : 0
-                }
-                below.add(Int(less))
-                upTo.add(Int(less &+ equal))
-            }
+        for start in stride(from: 0, to: runs * run, by: step * run) {
+            let (less, equal) = sample.withElements(start..<start + run) { counts($0, about: value) }
+            below.add(less)
+            upTo.add(less + equal)
+            // A row is as long as 16 of these.
+            space.leave(after: step * run / 16)
         }
         return max(below.deviation(ofSumOver: runs), upTo.deviation(ofSumOver: runs))
+    }
+
+    /// How many lie below a value, and how many equal it.
+    private static func counts(_ values: UnsafeBufferPointer<Float>, about value: Float) -> (less: Int, equal: Int) {
+        var (less, equal) = (Int32(0), Int32(0))
+        for other in values {
+            less &+= other < value ? 1 : 0
+            equal &+= other == value ? 1 : 0
+        }
+        return (Int(less), Int(equal))
     }
 
     /// Of numbers that are a sample themselves.

@@ -50,7 +50,7 @@ package struct PlanFacts: Sendable {
 
     /// Of rows that are in memory. `reward`: shaped.
     package init(_ inputs: [CreditInput], _ space: ScratchSpace = .memory, reward: (CreditInput) -> Double) throws {
-        var builder = PlanFactsBuilder(space)
+        var builder = try PlanFactsBuilder(space)
         for input in inputs { try builder.add(input, reward: reward(input)) }
         self = try builder.finish()
     }
@@ -71,7 +71,7 @@ package struct PlanFactsBuilder {
     private var groups: NameBook
     private var hasIntervals = false
 
-    package init(_ space: ScratchSpace) { (self.space, rows, groups) = (space, ScratchWriter(space), NameBook(space)) }
+    package init(_ space: ScratchSpace) throws { (self.space, rows, groups) = (space, ScratchWriter(space), try NameBook(space)) }
 
     /// `reward`: shaped.
     package mutating func add(_ input: CreditInput, reward: Double) throws {

@@ -62,11 +62,11 @@ struct RowSelection {
     private mutating func compare() throws -> (kept: ScratchArray<KeptRow>, planScale: Double) {
         let scale = try planScale(), places = try ScratchTable<Int32>(facts.space, count: facts.groups.count)
         var trained = 0, singles = 0, kept = ScratchWriter<KeptRow>(facts.space)
-        facts.space.forEach(0..<facts.groups.count) { group in
-            guard isLive[group] else { return }
+        for group in 0..<facts.groups.count where isLive[group] {
             let members = facts.groups[group]
             singles += members.count == 1 ? 1 : 0
-            guard judge(members, scale) else { return }
+            facts.space.leave(after: members.count)
+            guard judge(members, scale) else { continue }
             places[group] = Int32(trained)
             trained += 1
         }

@@ -26,6 +26,7 @@ package struct ArrowTableReader<Row>: Sendable {
             starts.append(starts[starts.count - 1] + (try file.batch(index).rows))
             file.release(index)
         }
+        file.release()
     }
 
     /// The same file, of which only these columns are looked at; a row's others stay as a row begins. Columns that are left out
@@ -464,6 +465,9 @@ struct ArrowFile: Sendable {
     }
 
     func offset(of memory: UnsafeRawBufferPointer) -> Int? { file.offset(of: memory) }
+
+    /// Gives back all pages.
+    func release() { file.release(0..<file.bytes.count) }
 
     /// Gives back the pages of a stretch.
     func release(_ range: Range<Int>) { file.release(range) }

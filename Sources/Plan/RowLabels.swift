@@ -33,7 +33,7 @@ struct RowLabelsWriter {
         var numbers: ScratchWriter<Int32>
         var count = 0
 
-        init(_ space: ScratchSpace) { (names, numbers) = (NameBook(space), ScratchWriter(space)) }
+        init(_ space: ScratchSpace) throws { (names, numbers) = (try NameBook(space), ScratchWriter(space)) }
 
         mutating func add(_ part: NumberedNames) throws {
             let own = try part.names.map { try names.number(of: $0) }
@@ -47,7 +47,7 @@ struct RowLabelsWriter {
         mutating func finish() throws -> RowLabels.Labels { RowLabels.Labels(names: try names.finish(), numbers: try numbers.finish()) }
     }
 
-    init(_ space: ScratchSpace) { (versions, evidence) = (Labels(space), Labels(space)) }
+    init(_ space: ScratchSpace) throws { (versions, evidence) = (try Labels(space), try Labels(space)) }
 
     mutating func add(_ part: SurveyPart) throws {
         try versions.add(part.versions)

@@ -20,7 +20,7 @@ struct Survey: Sendable {
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, _ space: ScratchSpace, threads: Int) throws {
         let reader = RowReader(rollouts, columns: Self.columns(needs)), batches = rollouts.batches
         let surveyed = SurveyedColumns(needs), views = ColumnReader(rollouts, surveyed.views)
-        var found = SurveyWriter(space)
+        var found = try SurveyWriter(space)
         try parallelInOrder(batches.count, threads: threads) { index in
             var part = SurveyPart(rows: batches[index].count)
             func read(_ row: Int) throws { _ = try reader.read(CollectionOfOne(row)) { try part.add($0, row: Int32(row), needs) } }
@@ -35,6 +35,7 @@ struct Survey: Sendable {
             return part
         } consume: {
             try found.add($1)
+            space.leave(after: batches[$0].count)
         }
         (eligible, lackingLogprobs) = (try found.eligible.finish(), try found.lackingLogprobs.finish())
         (facts, dropped, labels) = (try found.facts.finish(), try found.dropped.finish(), try found.labels.finish())
@@ -63,9 +64,9 @@ private struct SurveyWriter {
     var lackingLogprobs: ScratchWriter<Int32>
     var labels: RowLabelsWriter
 
-    init(_ space: ScratchSpace) {
-        (facts, eligible, dropped) = (PlanFactsBuilder(space), ScratchWriter(space), DroppedRowsWriter(space))
-        (lackingLogprobs, labels) = (ScratchWriter(space), RowLabelsWriter(space))
+    init(_ space: ScratchSpace) throws {
+        (facts, eligible, dropped) = (try PlanFactsBuilder(space), ScratchWriter(space), DroppedRowsWriter(space))
+        (lackingLogprobs, labels) = (ScratchWriter(space), try RowLabelsWriter(space))
     }
 
     mutating func add(_ part: SurveyPart) throws {

@@ -25,14 +25,18 @@ package struct NameList: RandomAccessCollection, Sendable {
     }
 }
 
-/// Numbers names in the order in which they first come. Eight to sixteen bytes for a name are held in memory, its text where the space has it.
+/// Numbers names in the order in which they first come.
 package struct NameBook {
     private var text: ScratchWriter<UInt8>
     private var ends: ScratchWriter<Int>
     /// By hash: its upper half and the number of the name behind it; 0 is free.
-    private var slots = [UInt64](repeating: 0, count: 16)
+    private var slots: ScratchTable<UInt64>
+    private let space: ScratchSpace
 
-    package init(_ space: ScratchSpace) { (text, ends) = (ScratchWriter(space), ScratchWriter(space)) }
+    package init(_ space: ScratchSpace) throws {
+        (self.space, text, ends) = (space, ScratchWriter(space), ScratchWriter(space))
+        slots = try ScratchTable(space, count: 16)
+    }
 
     package var count: Int { ends.count }
 
@@ -53,7 +57,7 @@ package struct NameBook {
         slots[place] = hash & ~0xffff_ffff | UInt64(count + 1)
         try name.withMemoryRebound(to: UInt8.self) { try text.append(contentsOf: $0) }
         try ends.append(text.count)
-        if 4 * count > 3 * slots.count { grow() }
+        if 4 * count > 3 * slots.count { try grow() }
         return Int32(count - 1)
     }
 
@@ -64,9 +68,9 @@ package struct NameBook {
         return try range.count == name.count && text.withElements(range) { name.elementsEqual(UnsafeRawBufferPointer($0)) }
     }
 
-    private mutating func grow() {
-        let old = slots
-        slots = [UInt64](repeating: 0, count: 2 * old.count)
+    private mutating func grow() throws {
+        let old = slots.array
+        slots = try ScratchTable(space, count: 2 * old.count)
         for slot in old where slot != 0 {
             var place = self.place(slot)
             while slots[place] != 0 { place = (place + 1) & (slots.count - 1) }
@@ -82,7 +86,6 @@ package struct NameBook {
 
     /// The names; no other can be added after it.
     package mutating func finish() throws -> NameList {
-        slots = []
         return NameList(try text.finish(), try ends.finish())
     }
 }

@@ -51,7 +51,7 @@ import Testing
     }
 
     @Test(arguments: spaces.indices, 1...3 as ClosedRange<UInt64>) func namesAreNumberedAsTheyFirstCome(_ space: Int, _ seed: UInt64) throws {
-        var book = NameBook(Self.spaces[space]), known: [String: Int32] = [:], order: [String] = [], state = seed
+        var book = try NameBook(Self.spaces[space]), known: [String: Int32] = [:], order: [String] = [], state = seed
         for _ in 0..<5000 {
             state = state &* 6364136223846793005 &+ 1442695040888963407
             let number = Int(state >> 40) % 1500, name = number == 0 ? "" : String(repeating: "näme", count: number % 4) + "\(number)"
