@@ -56,7 +56,8 @@ struct TokenAdvantages: KeptAdvantages {
     }
 
     func forEachToken(_ body: (Double, Int) -> Void) throws {
-        let pieces = pieces(of: selection.kept, facts)
+        // What one thread has in hand.
+        let pieces = selection.kept.stretches(selection.kept.indices, facts) { _, tokens in tokens >= 1 << 18 }
         try source.inOrder(pieces.count) { index in
             let inputs = try source.inputs(of: selection.kept[pieces[index]].map(\.row)[...], reading: columns)
             return zip(try credits(pieces[index], inputs), inputs).flatMap { credit, input in input.mask.indices.filter { input.mask[$0] }.map { credit.advantages[$0] } }
@@ -118,16 +119,4 @@ func spread(_ value: Double, _ mask: [Bool]) -> [Double] {
         mask.withUnsafeBufferPointer { mask in for t in 0..<mask.count { target[t] = mask[t] ? value : 0 } }
         count = mask.count
     }
-}
-
-/// Kept rows cut into stretches of about a quarter of a million tokens: what one thread has in hand.
-func pieces(of kept: ScratchArray<KeptRow>, _ facts: PlanFacts) -> [Range<Int>] {
-    var pieces: [Range<Int>] = [], start = 0, tokens = 0
-    facts.space.forEach(kept.indices) { position in
-        tokens += Int(facts.rows[Int(kept[position].row)].length)
-        guard tokens >= 1 << 18 || position == kept.count - 1 else { return }
-        pieces.append(start..<position + 1)
-        (start, tokens) = (position + 1, 0)
-    }
-    return pieces
 }

@@ -12,6 +12,20 @@ package struct KeptRow: BitwiseCopyable, Sendable {
     package let advantage: Double
 }
 
+extension ScratchArray<KeptRow> {
+    /// Positions cut into stretches, each ending where it is full; the last one need not be.
+    package func stretches(_ positions: Range<Int>, _ facts: PlanFacts, isFull: (_ rows: Int, _ tokens: Int) -> Bool) -> [Range<Int>] {
+        var stretches: [Range<Int>] = [], start = positions.lowerBound, tokens = 0
+        facts.space.forEach(positions) { position in
+            tokens += Int(facts.rows[Int(self[position].row)].length)
+            guard isFull(position + 1 - start, tokens) || position + 1 == positions.upperBound else { return }
+            stretches.append(start..<position + 1)
+            (start, tokens) = (position + 1, 0)
+        }
+        return stretches
+    }
+}
+
 /// What filter, estimator and schedule make of a dump: who is kept, in the order of the plan's rows, and why others are not.
 struct Selection {
     var kept: ScratchArray<KeptRow>

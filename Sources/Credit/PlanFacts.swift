@@ -107,7 +107,7 @@ package struct Groups: Sendable {
     /// nil: lists are one behind the other.
     private let indices: ScratchArray<Int32>?
 
-    /// `number`: of each of `count` indices, below `groups`, those without members aside in order of first appearance.
+    /// `number`: what each of `count` indices belongs to, below `groups`.
     package init(_ space: ScratchSpace, of count: Int, in groups: Int, _ number: (Int) -> Int32) throws {
         let starts = try ScratchTable<Int32>(space, count: groups + 1)
         var last: Int32 = 0, areTogether = true

@@ -21,17 +21,8 @@ struct SortedFloats {
     subscript(rank: Int) -> Float { FloatOrder.value(keys[rank]) }
 
     func statistic(_ rank: Int) -> OrderStatistic {
-        let key = keys[rank], below = firstIndex { $0 >= key }
-        return OrderStatistic(value: self[rank], below: below, equal: firstIndex { $0 > key } - below)
-    }
-
-    private func firstIndex(where holds: (UInt32) -> Bool) -> Int {
-        var low = 0, high = keys.count
-        while low < high {
-            let middle = (low + high) / 2
-            if holds(keys[middle]) { high = middle } else { low = middle + 1 }
-        }
-        return low
+        let key = keys[rank], below = partitionPoint(of: count) { keys[$0] >= key }
+        return OrderStatistic(value: self[rank], below: below, equal: partitionPoint(of: count) { keys[$0] > key } - below)
     }
 
     /// In the order of a digit, at `shift` as wide as `mask`; equal ones stay as they were.

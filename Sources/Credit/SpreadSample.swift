@@ -28,12 +28,7 @@ package struct SpreadSample {
 
     /// The first run that does not end before this place.
     package func first(endingBehind place: Int) -> Int {
-        var low = 0, high = runs
-        while low < high {
-            let middle = (low + high) / 2
-            if self.place(middle) + run <= place { low = middle + 1 } else { high = middle }
-        }
-        return low
+        partitionPoint(of: runs) { self.place($0) + run > place }
     }
 
     private func start(of number: Int) -> UInt64 { (UInt64(number) * length) >> 20 }

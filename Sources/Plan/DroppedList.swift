@@ -4,13 +4,10 @@ import Scratch
 
 /// Rows that are left out of a plan, in the order of its `dropped.arrow`.
 protocol DroppedList {
+    var count: Int { get }
     /// How often each reason was given.
     var counts: [String: Int] { get }
     func forEach(_ body: (DroppedRow) throws -> Void) throws
-}
-
-extension DroppedList {
-    var count: Int { counts.values.reduce(0, +) }
 }
 
 extension [DroppedRow]: DroppedList {
@@ -23,12 +20,13 @@ struct DroppedFromDump: DroppedList {
     let plan: SettledPlan
     let rollouts: ScoredRollouts
 
+    var count: Int { survey.dropped.count + plan.dropped.count }
     var counts: [String: Int] { survey.dropped.counts(plan.facts.space).merging(plan.dropped.counts(plan.facts.space), uniquingKeysWith: +) }
 
     func forEach(_ body: (DroppedRow) throws -> Void) throws {
         let reader = RowReader(rollouts, columns: RowColumns(rollouts: ["rollout_id", "group_id"]))
         var (early, late) = (0, 0)
-        try plan.facts.space.forEach(0..<survey.dropped.count + plan.dropped.count) { _ in
+        try plan.facts.space.forEach(0..<count) { _ in
             let next = next(early, late)
             if next.isEarly { early += 1 } else { late += 1 }
             _ = try reader.read([Int(next.row)]) { try body(DroppedRow($0.rollout, next.reason)) }
@@ -46,10 +44,8 @@ struct DroppedFromDump: DroppedList {
 }
 
 extension DroppedRow {
-    init(_ rollout: RolloutRow, _ reason: String) { self.init(rolloutID: rollout.rolloutID, groupID: rollout.groupID, reason: reason) }
-
-    init(rolloutID: String, groupID: String, reason: String) {
+    init(_ rollout: RolloutRow, _ reason: String) {
         self.init()
-        (self.rolloutID, self.groupID, self.reason) = (rolloutID, groupID, reason)
+        (rolloutID, groupID, self.reason) = (rollout.rolloutID, rollout.groupID, reason)
     }
 }

@@ -190,16 +190,6 @@ private final class FloatScratch {
     deinit { buffers.forEach { $0.deallocate() } }
 }
 
-/// The first number below `count` from which on this holds, else `count`.
-private func partitionPoint(of count: Int, where holds: (Int) -> Bool) -> Int {
-    var low = 0, high = count
-    while low < high {
-        let middle = (low + high) / 2
-        if holds(middle) { high = middle } else { low = middle + 1 }
-    }
-    return low
-}
-
 extension ScratchArray<Int32> {
     /// Whether it has a number; numbers ascend.
     fileprivate func holds(_ wanted: Int32) -> Bool {

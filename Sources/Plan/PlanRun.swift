@@ -150,28 +150,14 @@ struct PlanWriter {
 
     /// Where the file's batches begin and end: the writer's rule on lengths that are known already.
     private func batches(_ plan: SettledPlan) -> [Range<Int>] {
-        var batches: [Range<Int>] = [], start = 0, weight = 0
-        plan.facts.space.forEach(plan.kept.indices) { position in
-            weight += Int(plan.facts.rows[Int(plan.kept[position].row)].length)
-            guard ArrowBatchRule.isFull(rows: position + 1 - start, weight: weight) || position == plan.kept.count - 1 else { return }
-            batches.append(start..<position + 1)
-            (start, weight) = (position + 1, 0)
-        }
-        return batches
+        plan.kept.stretches(plan.kept.indices, plan.facts) { ArrowBatchRule.isFull(rows: $0, weight: $1) }
     }
 
     /// Rows of which a thread holds the tokens at a time, and tokens from which on it takes no other.
     private static let strideRows = 64, strideTokens = 1 << 16
 
     private func strides(_ plan: SettledPlan, _ positions: Range<Int>) -> [Range<Int>] {
-        var strides: [Range<Int>] = [], start = positions.lowerBound, tokens = 0
-        for position in positions {
-            tokens += Int(plan.facts.rows[Int(plan.kept[position].row)].length)
-            guard tokens >= Self.strideTokens || position + 1 - start >= Self.strideRows || position + 1 == positions.upperBound else { continue }
-            strides.append(start..<position + 1)
-            (start, tokens) = (position + 1, 0)
-        }
-        return strides
+        plan.kept.stretches(positions, plan.facts) { rows, tokens in rows >= Self.strideRows || tokens >= Self.strideTokens }
     }
 
     private func batch(

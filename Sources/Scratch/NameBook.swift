@@ -85,7 +85,5 @@ package struct NameBook {
     }
 
     /// The names; no other can be added after it.
-    package mutating func finish() throws -> NameList {
-        return NameList(try text.finish(), try ends.finish())
-    }
+    package mutating func finish() throws -> NameList { NameList(try text.finish(), try ends.finish()) }
 }

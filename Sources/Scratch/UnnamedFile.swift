@@ -30,23 +30,22 @@ package final class UnnamedFile {
     deinit { close(descriptor) }
 
     package func append(_ data: UnsafeRawBufferPointer) throws {
-        var done = 0
-        while done < data.count {
-            let written = pwrite(descriptor, data.baseAddress! + done, data.count - done, off_t(count + done))
-            if written < 0, errno == EINTR { continue }
-            guard written > 0 else { throw IOError.fromErrno(folder, "write a temporary file there") }
-            done += written
-        }
+        try move(data.count, "write") { pwrite(descriptor, data.baseAddress! + $0, data.count - $0, off_t(count + $0)) }
         count += data.count
     }
 
     package func read(into target: UnsafeMutableRawBufferPointer, at offset: Int) throws {
+        try move(target.count, "read") { pread(descriptor, target.baseAddress! + $0, target.count - $0, off_t(offset + $0)) }
+    }
+
+    /// `call` moves what is left behind the bytes that are done, or some of it, and returns how many bytes it has moved.
+    private func move(_ count: Int, _ verb: String, _ call: (_ done: Int) -> Int) throws {
         var done = 0
-        while done < target.count {
-            let got = pread(descriptor, target.baseAddress! + done, target.count - done, off_t(offset + done))
-            if got < 0, errno == EINTR { continue }
-            guard got > 0 else { throw IOError.fromErrno(folder, "read a temporary file there") }
-            done += got
+        while done < count {
+            let moved = call(done)
+            if moved < 0, errno == EINTR { continue }
+            guard moved > 0 else { throw IOError.fromErrno(folder, "\(verb) a temporary file there") }
+            done += moved
         }
     }
 
