@@ -21,7 +21,7 @@ package final class AtomicFile {
         self.path = path
         digest = digests ? RunningDigest() : nil
         temporary = path + Self.temporarySuffix
-        descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        descriptor = uninterrupted { [temporary] in open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644) }
         guard descriptor >= 0 else { throw IOError.fromErrno(path, "create the file") }
         pending.reserveCapacity(Self.flushBytes)
     }
@@ -49,11 +49,11 @@ package final class AtomicFile {
     @discardableResult
     package func commit() throws -> String? {
         try flush()
-        guard fsync(descriptor) == 0 else { throw IOError.fromErrno(path, "write the file to disk") }
+        guard uninterrupted({ fsync(descriptor) }) == 0 else { throw IOError.fromErrno(path, "write the file to disk") }
         let closed = close(descriptor)
         descriptor = -1
         guard closed == 0 else { throw IOError.fromErrno(path, "close the file") }
-        guard rename(temporary, path) == 0 else { throw IOError.fromErrno(path, "rename the finished file") }
+        guard uninterrupted({ rename(temporary, path) }) == 0 else { throw IOError.fromErrno(path, "rename the finished file") }
         try syncFolder(of: path)
         return digest?.finish()
     }
@@ -80,8 +80,7 @@ package final class AtomicFile {
         digest?.add(bytes)
         var done = 0
         while done < bytes.count {
-            let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-            if count < 0, errno == EINTR { continue }
+            let count = uninterrupted { Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done) }
             guard count > 0 else { throw IOError.fromErrno(path, "write the file") }
             done += count
         }
@@ -97,11 +96,13 @@ package final class AtomicFile {
     }
 }
 
-/// After a rename only the folder's own sync makes the new name survive a power cut.
+/// After a rename only the folder's own sync makes the new name survive a power cut. Some file systems know no sync of folders; whatever
+/// else keeps it from succeeding counts, although the name is there already.
 package func syncFolder(of path: String) throws {
     let folder = (path as NSString).deletingLastPathComponent
-    let descriptor = open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC)
+    let descriptor = uninterrupted { open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC) }
     guard descriptor >= 0 else { throw IOError.fromErrno(path, "open the folder to sync it") }
     defer { close(descriptor) }
-    _ = fsync(descriptor)  // some file systems refuse it for folders; the rename itself has succeeded
+    guard uninterrupted({ fsync(descriptor) }) != 0, ![EINVAL, ENOTSUP, ENOSYS].contains(errno) else { return }
+    throw IOError.fromErrno(path, "write the name of the finished file to disk")
 }

@@ -15,7 +15,7 @@ package struct JobDirectory: Sendable {
     package func bases() throws -> [BaseRow] { try table(Self.basesName, Tables.bases) }
 
     private func table<Row>(_ name: String, _ table: Table<Row>) throws -> [Row] {
-        guard FileManager.default.fileExists(atPath: path + "/" + name) else {
+        guard try fileStatus(path + "/" + name) != nil else {
             throw FormatError(
                 file: path + "/" + name, place: "", found: "no such file", expected: "the jobs of a crux-plan directory",
                 remedy: "Give the jobs folder that crux-plan made, such as run/plan/jobs.")
@@ -25,7 +25,7 @@ package struct JobDirectory: Sendable {
 
     /// Files of request lines, in order.
     package func lineFiles() throws -> [String] {
-        try FileManager.default.contentsOfDirectory(atPath: path).filter { $0.hasPrefix("jobs-") && $0.hasSuffix(".jsonl") }.sorted().map { path + "/" + $0 }
+        try Folder.names(path).filter { $0.hasPrefix("jobs-") && $0.hasSuffix(".jsonl") }.map { path + "/" + $0 }
     }
 
     package static func linesName(_ index: Int) -> String { String(format: "jobs-%05d.jsonl", index) }

@@ -1,4 +1,5 @@
 import Foundation
+import Scratch
 
 /// A whole file mapped for reading: pages come in as they are touched and leave under pressure, so files larger than
 /// memory are ordinary.
@@ -8,17 +9,17 @@ package final class MappedFile: @unchecked Sendable {
 
     package init(path: String) throws {
         self.path = path
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Self.unreadable(path) }
+        let descriptor = uninterrupted { open(path, O_RDONLY | O_CLOEXEC) }
+        guard descriptor >= 0 else { throw unreadable(path) }
         defer { close(descriptor) }
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw Self.unreadable(path) }
+        guard uninterrupted({ fstat(descriptor, &status) }) == 0 else { throw unreadable(path) }
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw FormatError(file: path, place: "", found: "something that is not a regular file", expected: "a file")
         }
         guard status.st_size > 0 else { bytes = UnsafeRawBufferPointer(start: nil, count: 0); return }
         guard let address = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
-            throw Self.unreadable(path)
+            throw IOError.fromErrno(path, "map it")
         }
         bytes = UnsafeRawBufferPointer(start: address, count: Int(status.st_size))
     }
@@ -44,10 +45,4 @@ package final class MappedFile: @unchecked Sendable {
     }
 
     deinit { if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) } }
-
-    private static func unreadable(_ path: String) -> FormatError {
-        FormatError(
-            file: path, place: "", found: String(cString: strerror(errno)).lowercased(), expected: "a readable file",
-            remedy: "Check the path and its permissions.")
-    }
 }

@@ -115,10 +115,13 @@ struct IngestCommand: StageCommand {
     /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work useless.
     private func digests(_ shards: [String], _ context: StageContext) throws -> [Manifest.File] {
         try parallelMap(shards.count, threads: context.threads) { index in
-            // An unreadable shard costs that shard, not the run: it shows when its turn comes.
-            guard let file = try? MappedFile(path: shards[index]) else { return Manifest.File(path: shards[index]) }
-            let digest = options.share.owns(index) ? SHA256Digest.of(file) : nil
-            return Manifest.File(path: shards[index], bytes: file.bytes.count, sha256: digest)
+            do {
+                let file = try MappedFile(path: shards[index]), digest = options.share.owns(index) ? SHA256Digest.of(file) : nil
+                return Manifest.File(path: shards[index], bytes: file.bytes.count, sha256: digest)
+            } catch is FormatError {
+                // A shard that is missing or not allowed costs that shard, not the run: it shows when its turn comes.
+                return Manifest.File(path: shards[index])
+            }
         }
     }
 }
@@ -177,11 +180,9 @@ func findShards(_ inputs: [String]) throws -> [String] {
 }
 
 private func expand(_ input: String) throws -> [String] {
-    var isFolder: ObjCBool = false
     // What is not there counts as a shard that fails when its turn comes: the others need not wait for it.
-    guard FileManager.default.fileExists(atPath: input, isDirectory: &isFolder) else { return [input] }
-    guard isFolder.boolValue else { return [input] }
-    let all = try FileManager.default.contentsOfDirectory(atPath: input).sorted()
+    guard try Folder.isFolder(input) else { return [input] }
+    let all = try Folder.names(input)
     let shards = all.filter { $0.hasSuffix(".rollouts.zst") }, names = shards.isEmpty ? all.filter(isLines) : shards
     guard !names.isEmpty else {
         throw FormatError(

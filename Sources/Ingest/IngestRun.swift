@@ -58,7 +58,7 @@ struct IngestRun {
 
     private func finish(_ work: WorkList<ShardRecord>) throws -> StageSummary {
         if let manifest = try Manifest.read(directory.path) { return summary(manifest) }
-        guard var records = work.allRecords() else {
+        guard var records = try work.allRecords() else {
             return StageSummary(["output": directory.path, "waiting_for_other_tasks": true])
         }
         try removeDuplicatesAcrossShards(&records)

@@ -19,24 +19,20 @@ struct Iteration {
 
     func path(_ name: String) -> String { folder + "/" + name }
 
-    func createFolder() throws {
-        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
-            throw IOError(file: folder, action: "create the directory", reason: error.localizedDescription)
-        }
-    }
+    func createFolder() throws { try Folder.create(folder) }
 
     func manifest(_ name: String, stage: String) throws -> Manifest { try Manifest.finished(path(name), stage: stage) }
 
     /// The checkpoint that this iteration ended with.
     func lastStep(of name: String = "update") throws -> String {
         let update = path(name)
-        let steps = try FileManager.default.contentsOfDirectory(atPath: update).filter { $0.hasPrefix("step-") }.sorted()
+        let steps = try Folder.names(update).filter { $0.hasPrefix("step-") }
         guard let last = steps.last else { throw StageError(.invalidInput, "\(update): found no step directory, expected a finished update") }
         return update + "/" + last
     }
 
     func record() throws -> LoopRow? {
-        guard let data = FileManager.default.contents(atPath: path("record.json")) else { return nil }
+        guard let data = try readFile(path("record.json")) else { return nil }
         do { return try JSONDecoder().decode(LoopRow.self, from: data) } catch {
             throw FormatError(
                 file: path("record.json"), place: "", found: "a damaged record", expected: "JSON as crux-loop writes it",
@@ -52,12 +48,8 @@ struct Iteration {
 
     /// Everything but the record.
     func prune() throws {
-        guard number >= 0, FileManager.default.fileExists(atPath: folder) else { return }
-        for name in try FileManager.default.contentsOfDirectory(atPath: folder) where name != "record.json" {
-            do { try FileManager.default.removeItem(atPath: path(name)) } catch {
-                throw IOError(file: path(name), action: "remove it", reason: error.localizedDescription)
-            }
-        }
+        guard number >= 0, try Folder.isFolder(folder) else { return }
+        for name in try Folder.names(folder) where name != "record.json" { try Folder.remove(path(name)) }
     }
 }
 

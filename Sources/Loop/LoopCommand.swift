@@ -120,10 +120,10 @@ struct LoopCommand: StageCommand {
     }
 
     private func inputFiles() throws -> [Manifest.File] {
-        let weights = try FileManager.default.contentsOfDirectory(atPath: checkpoint).filter {
+        let weights = try Folder.names(checkpoint).filter {
             $0.hasSuffix(".safetensors") || $0 == "config.json" || $0 == "tokenizer.json"
         }
-        let paths = weights.sorted().map { checkpoint + "/" + $0 } + [prompts] + (heldout.map { [$0] } ?? [])
+        let paths = weights.map { checkpoint + "/" + $0 } + [prompts] + (heldout.map { [$0] } ?? [])
         return try paths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
     }
 }

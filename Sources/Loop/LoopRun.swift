@@ -216,7 +216,7 @@ struct LoopRun {
         try table.finish()
         let names = [("metrics.arrow", records.count as Int?), ("metrics.csv", nil), ("curves.svg", nil)]
         let last = try checkpoint(Iteration(number: command.iterations, root: directory.path))
-        let weights = try FileManager.default.contentsOfDirectory(atPath: last).sorted().map { last.dropFirst(directory.path.count + 1) + "/" + $0 }
+        let weights = try Folder.names(last).map { last.dropFirst(directory.path.count + 1) + "/" + $0 }
         let outputs = try names.map { try Manifest.describe($0.0, in: directory.path, rows: $0.1) } + weights.map { try Manifest.describe($0, in: directory.path) }
         let curve = LearningCurve(name: recipe.name, rows: records)
         let measures = ["heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after].compactMapValues { $0 }

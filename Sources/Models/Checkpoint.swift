@@ -193,7 +193,7 @@ package struct Checkpoint: Sendable {
 
     private func copyRest(to target: String, but left: Set<String> = []) throws {
         let own = left.union(files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
-        for name in try FileManager.default.contentsOfDirectory(atPath: directory).sorted() where !own.contains(name) && !name.hasPrefix(".") {
+        for name in try Folder.names(directory) where !own.contains(name) && !name.hasPrefix(".") {
             var isFolder: ObjCBool = false
             guard FileManager.default.fileExists(atPath: directory + "/" + name, isDirectory: &isFolder), !isFolder.boolValue,
                 !Self.staleEndings.contains(where: { name.hasSuffix($0) }), !name.hasSuffix(".safetensors"),

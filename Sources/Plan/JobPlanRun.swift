@@ -153,9 +153,7 @@ struct JobPlanRun {
 
     private func write(_ jobs: [(row: JobRow, request: EngineRequest)], _ opened: [Opened]) throws -> [Manifest.File] {
         let folder = writer.directory.file("jobs")
-        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
-            throw IOError(file: folder, action: "create the directory", reason: error.localizedDescription)
-        }
+        try Folder.create(folder)
         let metadata = writer.directory.tableMetadata(recipeDigest: SHA256Digest.of(writer.resolved))
         var table = try ArrowTableWriter(path: folder + "/" + JobDirectory.jobsName, table: Tables.jobs, metadata: metadata)
         for job in jobs { try table.append(job.row) }

@@ -91,7 +91,7 @@ struct RolloutRun {
 
     private func finish(_ work: WorkList<SampledRecord>) throws -> StageSummary {
         if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
-        guard let records = work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
+        guard let records = try work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
         let total = records.reduce(into: SampledRecord()) { $0.merge($1) }
         let outputs = try zip(names, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rollouts) }
         let entropy = total.tokens == 0 ? 0 : total.entropySum / Double(total.tokens)

@@ -34,11 +34,10 @@ enum RolloutSource {
             return
         }
         let path = jobs ?? ""
-        var isFolder: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+        guard try fileStatus(path) != nil else {
             throw StageError(.invalidInput, "\(path): no such jobs folder or file; crux-plan with an expansion recipe makes plan/jobs")
         }
-        self = isFolder.boolValue ? .jobs(try JobDirectory(path).lineFiles(), folder: path) : .jobs([path], folder: nil)
+        self = try Folder.isFolder(path) ? .jobs(try JobDirectory(path).lineFiles(), folder: path) : .jobs([path], folder: nil)
     }
 
     func inputFiles() throws -> [Manifest.File] {

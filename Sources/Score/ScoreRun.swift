@@ -144,7 +144,7 @@ struct ScoreRun {
 
     private func finish(_ work: WorkList<ScoreRecord>) throws -> StageSummary {
         if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
-        guard let records = work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
+        guard let records = try work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
         let total = records.reduce(into: ScoreRecord()) { $0.merge($1) }
         let files = try zip(outputs, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rows) }
         let manifest = try directory.finish(

@@ -12,7 +12,7 @@ package final class UnnamedFile {
 
     package init(folder: String) throws {
         self.folder = folder
-        let unnamed = crux_open_unnamed(folder)
+        let unnamed = uninterrupted { crux_open_unnamed(folder) }
         descriptor = unnamed >= 0 ? unnamed : try Self.openAndUnlink(folder)
     }
 
@@ -42,8 +42,8 @@ package final class UnnamedFile {
     private func move(_ count: Int, _ verb: String, _ call: (_ done: Int) -> Int) throws {
         var done = 0
         while done < count {
-            let moved = call(done)
-            if moved < 0, errno == EINTR { continue }
+            let moved = uninterrupted { call(done) }
+            if moved == 0 { throw IOError(file: folder, action: "\(verb) a temporary file there", reason: "the file ended") }
             guard moved > 0 else { throw IOError.fromErrno(folder, "\(verb) a temporary file there") }
             done += moved
         }
@@ -51,7 +51,8 @@ package final class UnnamedFile {
 
     /// Makes room for so many bytes, all 0: a full disk is told here, not by a signal where the first of them is touched.
     package func extend(to size: Int) throws {
-        errno = posix_fallocate(descriptor, 0, off_t(size))
+        // It returns its error, an interruption as well.
+        repeat { errno = posix_fallocate(descriptor, 0, off_t(size)) } while errno == EINTR
         guard errno == 0 else { throw IOError.fromErrno(folder, "make room for a temporary file of \(size) bytes there") }
         count = max(count, size)
     }

@@ -54,7 +54,7 @@ package struct Manifest: Codable, Equatable, Sendable {
     /// nil where there is none.
     package static func read(_ directory: String) throws -> Manifest? {
         let path = directory + "/" + name
-        guard let data = FileManager.default.contents(atPath: path) else { return nil }
+        guard let data = try readFile(path) else { return nil }
         do { return try JSONDecoder().decode(Manifest.self, from: data) } catch {
             throw FormatError(file: path, place: "", found: "a damaged manifest", expected: "JSON as a stage writes it", remedy: "Run the stage again with --overwrite.")
         }
@@ -62,7 +62,7 @@ package struct Manifest: Codable, Equatable, Sendable {
 
     /// The finished directory of an earlier stage; an error where it is missing, unfinished or another stage's.
     package static func finished(_ directory: String, stage: String) throws -> Manifest {
-        guard FileManager.default.fileExists(atPath: directory) else {
+        guard try fileStatus(directory) != nil else {
             throw StageError(.invalidInput, "\(directory): no such directory; crux-\(stage) makes it")
         }
         guard let manifest = try read(directory) else {

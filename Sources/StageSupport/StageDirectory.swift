@@ -19,14 +19,16 @@ package struct StageDirectory: Sendable {
         if overwrite { try directory.clear() }
         if let manifest = try Manifest.read(path) {
             try directory.requireSame(manifest)
-            if manifest.outputs.allSatisfy(directory.isInPlace) {
+            if try manifest.outputs.allSatisfy(directory.isInPlace) {
+                // Whoever wrote it may have failed to, as the last thing.
+                try syncFolder(of: path + "/" + Manifest.name)
                 try directory.removeWork()
                 return .done(manifest)
             }
             try directory.remove(Manifest.name)
         }
-        try directory.createFolder(path)
-        try directory.createFolder(directory.workPath)
+        try Folder.create(path)
+        try Folder.create(directory.workPath)
         try directory.claim()
         return .work(directory)
     }
@@ -35,7 +37,7 @@ package struct StageDirectory: Sendable {
     package static func reopen(_ path: String, for plan: Manifest) throws -> StageDirectory {
         let directory = StageDirectory(path: path, plan: plan)
         try directory.remove(Manifest.name)
-        try directory.createFolder(directory.workPath)
+        try Folder.create(directory.workPath)
         try directory.claim()
         return directory
     }
@@ -44,11 +46,10 @@ package struct StageDirectory: Sendable {
 
     /// Only one task at a time: whoever comes second finds the manifest and need not repeat the work.
     package func exclusively<T>(_ body: () throws -> T) throws -> T {
-        let descriptor = Foundation.open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else {
-            throw IOError(file: path, action: "lock the directory", reason: String(cString: strerror(errno)))
-        }
+        let descriptor = uninterrupted { Foundation.open(path, O_RDONLY | O_CLOEXEC) }
+        guard descriptor >= 0 else { throw IOError.fromErrno(path, "open the directory to lock it") }
         defer { close(descriptor) }
+        guard uninterrupted({ flock(descriptor, LOCK_EX) }) == 0 else { throw IOError.fromErrno(path, "lock the directory") }
         return try body()
     }
 
@@ -80,7 +81,7 @@ package struct StageDirectory: Sendable {
 
     /// An unfinished directory remembers what it is being made from, so that another configuration can't go on with it.
     private func claim() throws {
-        if let data = FileManager.default.contents(atPath: claimPath), let earlier = try? JSONDecoder().decode(Manifest.self, from: data) {
+        if let data = try readFile(claimPath), let earlier = try? JSONDecoder().decode(Manifest.self, from: data) {
             return try requireSame(earlier)
         }
         try AtomicFile.write(try plan.encoded(), to: claimPath)
@@ -95,9 +96,8 @@ package struct StageDirectory: Sendable {
     }
 
     /// By length alone: an output that someone cut off or deleted is made again; digests are for who uses it.
-    private func isInPlace(_ output: Manifest.File) -> Bool {
-        var status = stat()
-        guard stat(file(output.path), &status) == 0 else { return false }
+    private func isInPlace(_ output: Manifest.File) throws -> Bool {
+        guard let status = try fileStatus(file(output.path)) else { return false }
         return output.bytes == nil || output.bytes == Int(status.st_size)
     }
 
@@ -116,21 +116,14 @@ package struct StageDirectory: Sendable {
         return zip(earlier.inputs, plan.inputs).filter { !$0.mayEqual($1) }.map { "input \($1.path) is not what it was" }
     }
 
-    private func createFolder(_ folder: String) throws {
-        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
-            throw IOError(file: folder, action: "create the directory", reason: error.localizedDescription)
-        }
-    }
-
     /// The manifest goes first: from then on the directory counts as unfinished.
     private func clear() throws {
-        let manager = FileManager.default
-        guard manager.fileExists(atPath: path) else { return }
-        guard try Manifest.read(path) != nil || manager.fileExists(atPath: claimPath) || manager.contentsOfDirectory(atPath: path).isEmpty else {
+        guard try fileStatus(path) != nil else { return }
+        guard try Manifest.read(path) != nil || fileStatus(claimPath) != nil || Folder.names(path).isEmpty else {
             throw StageError(.otherConfiguration, "\(path): --overwrite empties only directories that a stage made; this one is not. Choose another --output.")
         }
         try remove(Manifest.name)
-        for name in try manager.contentsOfDirectory(atPath: path).sorted() where Self.isOurs(name) { try remove(name) }
+        for name in try Folder.names(path) where Self.isOurs(name) { try remove(name) }
     }
 
     /// What stages write; anything else in the directory is somebody's own and stays.
@@ -141,10 +134,5 @@ package struct StageDirectory: Sendable {
 
     private func removeWork() throws { try remove(".work") }
 
-    private func remove(_ name: String) throws {
-        guard FileManager.default.fileExists(atPath: file(name)) else { return }
-        do { try FileManager.default.removeItem(atPath: file(name)) } catch {
-            throw IOError(file: file(name), action: "remove it", reason: error.localizedDescription)
-        }
-    }
+    private func remove(_ name: String) throws { try Folder.remove(file(name)) }
 }

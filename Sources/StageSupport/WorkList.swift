@@ -22,11 +22,9 @@ package struct WorkList<Record: Codable & Sendable>: Sendable {
     private func markerPath(_ index: Int) -> String { directory.workPath + String(format: "/%05d.json", index) }
 
     /// The record of a finished piece whose output is still what it was.
-    private func finished(_ index: Int) -> Record? {
-        guard let data = FileManager.default.contents(atPath: markerPath(index)), let marker = try? JSONDecoder().decode(Marker.self, from: data),
-            let digest = try? SHA256Digest.ofFile(directory.file(names[index])), digest == marker.sha256
-        else { return nil }
-        return marker.record
+    private func finished(_ index: Int) throws -> Record? {
+        guard let data = try readFile(markerPath(index)), let marker = try? JSONDecoder().decode(Marker.self, from: data) else { return nil }
+        do { return try SHA256Digest.ofFile(directory.file(names[index])) == marker.sha256 ? marker.record : nil } catch is FormatError { return nil }
     }
 
     /// Runs this task's unfinished pieces in order. A piece that fails with a format error is reported and left out; the
@@ -38,7 +36,7 @@ package struct WorkList<Record: Codable & Sendable>: Sendable {
     ) throws -> [FormatError] {
         var failures: [FormatError] = []
         for index in names.indices where context.options.share.owns(index) {
-            if let record = finished(index), isCurrent(index, record) { continue }
+            if let record = try finished(index), isCurrent(index, record) { continue }
             try context.checkInterruption()
             do { try keep(index, try piece(index, directory.file(names[index]))) } catch let error as FormatError {
                 context.report(error: error.description)
@@ -56,10 +54,10 @@ package struct WorkList<Record: Codable & Sendable>: Sendable {
     }
 
     /// All records in order once every piece is finished; nil while another task still works.
-    package func allRecords() -> [Record]? {
+    package func allRecords() throws -> [Record]? {
         var records: [Record] = []
         for index in names.indices {
-            guard let record = finished(index) else { return nil }
+            guard let record = try finished(index) else { return nil }
             records.append(record)
         }
         return records

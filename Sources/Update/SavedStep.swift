@@ -16,9 +16,8 @@ struct SavedStep {
     private var statePath: String { path + "/optimizer.safetensors" }
 
     /// Steps found in a directory, oldest first.
-    static func all(in directory: String) -> [SavedStep] {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-        return names.filter { $0.hasPrefix("step-") }.compactMap { name in
+    static func all(in directory: String) throws -> [SavedStep] {
+        try Folder.names(directory).filter { $0.hasPrefix("step-") }.compactMap { name in
             Int(name.dropFirst(5)).map { SavedStep(path: directory + "/" + name, step: $0) }
         }.sorted { $0.step < $1.step }
     }
@@ -26,7 +25,7 @@ struct SavedStep {
     /// The last step of a finished update directory.
     static func last(in directory: String) throws -> SavedStep {
         _ = try Manifest.finished(directory, stage: "update")
-        guard let last = all(in: directory).last else {
+        guard let last = try all(in: directory).last else {
             throw StageError(.invalidInput, "\(directory): found no step directory, expected a finished update with at least one step")
         }
         return last
@@ -80,8 +79,8 @@ struct SavedStep {
 
     /// A finished folder takes its own name, in place of what stood there.
     private static func publish(_ unfinished: String, as path: String) throws {
-        try? FileManager.default.removeItem(atPath: path)
-        guard rename(unfinished, path) == 0 else { throw IOError(file: path, action: "rename the finished folder", reason: String(cString: strerror(errno))) }
+        try Folder.remove(path)
+        guard uninterrupted({ rename(unfinished, path) }) == 0 else { throw IOError.fromErrno(path, "rename the finished folder") }
         try syncFolder(of: path)
     }
 
@@ -102,10 +101,8 @@ struct SavedStep {
     }
 
     private static func recreate(_ folder: String) throws {
-        try? FileManager.default.removeItem(atPath: folder)
-        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
-            throw IOError(file: folder, action: "create the directory", reason: error.localizedDescription)
-        }
+        try Folder.remove(folder)
+        try Folder.create(folder)
     }
 
     private func writeState(_ state: TrainingState, _ form: any TrainedForm) throws {

@@ -55,9 +55,7 @@ struct AdapterForm: TrainedForm {
         try AtomicFile.write(try configuration(), to: folder + "/adapter_config.json")
         guard settings.merged else { return }
         let merged = folder + "/" + Self.mergedName
-        do { try FileManager.default.createDirectory(atPath: merged, withIntermediateDirectories: true) } catch {
-            throw IOError(file: merged, action: "create the directory", reason: error.localizedDescription)
-        }
+        try Folder.create(merged)
         try checkpoint.save(training.model.parameters, to: merged)
     }
 

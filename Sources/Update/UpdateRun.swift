@@ -68,7 +68,7 @@ struct UpdateRun {
     /// The newest whole step that this directory holds, else the resumed one, else the beginning. The state's parameters are the
     /// training's own.
     private func startingState(_ training: any Training, _ form: any TrainedForm) throws -> (TrainingState, [MetricsRow]) {
-        let state = TrainingState(parameters: training.parameters, step: 0), saved = SavedStep.all(in: directory.path).last
+        let state = TrainingState(parameters: training.parameters, step: 0), saved = try SavedStep.all(in: directory.path).last
         guard let start = saved ?? resume else { return (state, []) }
         try start.load(form, into: state)
         training.settle()
@@ -78,7 +78,7 @@ struct UpdateRun {
     }
 
     private func finish(_ metrics: [MetricsRow]) throws -> StageSummary {
-        let steps = SavedStep.all(in: directory.path)
+        let steps = try SavedStep.all(in: directory.path)
         try SavedStep.writeMetrics(metrics, to: directory.file("metrics.arrow"), directory)
         var outputs: [Manifest.File] = []
         for step in steps { outputs += try describe(SavedStep.name(step.step)) }
@@ -101,14 +101,7 @@ struct UpdateRun {
     }
 
     private func describe(_ name: String) throws -> [Manifest.File] {
-        try FileManager.default.subpathsOfDirectory(atPath: directory.path + "/" + name).sorted().filter { !isFolder(directory.path + "/" + name + "/" + $0) }.map {
-            try Manifest.describe(name + "/" + $0, in: directory.path)
-        }
-    }
-
-    private func isFolder(_ path: String) -> Bool {
-        var isFolder: ObjCBool = false
-        return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
+        try Folder.files(below: directory.file(name)).map { try Manifest.describe(name + "/" + $0, in: directory.path) }
     }
 
     private func measures(_ row: MetricsRow) -> String {
