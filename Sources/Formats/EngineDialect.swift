@@ -13,6 +13,10 @@ package struct EngineRequest: Equatable, Sendable {
     /// 0 is off.
     package var topK = 0
     package var stopTokenIDs: [Int32] = []
+    /// Strings that end the text; what was sampled of them stays among the token ids.
+    package var stop: [String] = []
+    /// A field that is not what it should be, in words; such a request must not be run as if the field weren't there.
+    package var malformedField: String?
     /// The name under which a server knows the policy.
     package var model = "policy"
     /// For chat endpoints: the prompt, and the text of the response so far.
@@ -85,6 +89,16 @@ func tokens(_ value: Any?) -> [Int32]? {
     return ids.count == list.count ? ids : nil
 }
 
+extension EngineRequest {
+    /// `stop`, one string or a list, and `stop_token_ids`, as all engines name them.
+    fileprivate mutating func readStops(_ fields: [String: Any]) {
+        do {
+            stop = try StopFields.texts(fields["stop"])
+            stopTokenIDs = try StopFields.tokens(fields["stop_token_ids"])
+        } catch { malformedField = "\(error)" }
+    }
+}
+
 func float(_ value: Any?) -> Float? { (value as? NSNumber)?.floatValue }
 
 /// Fields that completions and chat bodies share. Off-values are spelled out too.
@@ -92,8 +106,8 @@ private func openAIBody(_ request: EngineRequest) -> [String: Any] {
     [
         "model": request.model, "max_tokens": request.maxTokens, "n": 1, "seed": request.seed, "temperature": decimal(request.temperature),
         "top_p": decimal(request.topP), "top_k": request.topK == 0 ? -1 : request.topK, "min_p": 0, "presence_penalty": 0, "frequency_penalty": 0,
-        "repetition_penalty": 1, "stop_token_ids": request.stopTokenIDs.map { Int($0) }, "return_token_ids": true, "return_tokens_as_token_ids": true,
-        "skip_special_tokens": true, "stream": false,
+        "repetition_penalty": 1, "stop": request.stop, "stop_token_ids": request.stopTokenIDs.map { Int($0) },
+        "return_token_ids": true, "return_tokens_as_token_ids": true, "skip_special_tokens": true, "stream": false,
     ]
 }
 
@@ -117,7 +131,7 @@ package enum OpenAICompletions: EngineDialect {
         request.temperature = float(body["temperature"]) ?? 1
         request.topP = float(body["top_p"]) ?? 1
         request.topK = max(0, (body["top_k"] as? NSNumber)?.intValue ?? 0)
-        request.stopTokenIDs = tokens(body["stop_token_ids"]) ?? []
+        request.readStops(body)
         return request
     }
 
@@ -218,7 +232,8 @@ package enum SGLangGenerate: EngineDialect {
             "sampling_params": [
                 "max_new_tokens": request.maxTokens, "temperature": decimal(request.temperature), "top_p": decimal(request.topP),
                 "top_k": request.topK == 0 ? -1 : request.topK, "min_p": 0, "presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1,
-                "stop_token_ids": request.stopTokenIDs.map { Int($0) }, "ignore_eos": false, "skip_special_tokens": true, "n": 1,
+                "stop": request.stop, "stop_token_ids": request.stopTokenIDs.map { Int($0) }, "ignore_eos": false,
+                "skip_special_tokens": true, "n": 1,
                 "sampling_seed": request.seed,
             ] as [String: Any],
         ]
@@ -234,7 +249,7 @@ package enum SGLangGenerate: EngineDialect {
         request.temperature = float(sampling["temperature"]) ?? 1
         request.topP = float(sampling["top_p"]) ?? 1
         request.topK = max(0, (sampling["top_k"] as? NSNumber)?.intValue ?? 0)
-        request.stopTokenIDs = tokens(sampling["stop_token_ids"]) ?? []
+        request.readStops(sampling)
         return request
     }
 

@@ -57,6 +57,12 @@ struct LoopCommand: StageCommand {
     @Option(help: "Sampling temperature.")
     var temperature: Float = 1
 
+    @Option(help: "Text that ends a rollout, as crux-rollout takes it; may be repeated.")
+    var stop: [String] = []
+
+    @Option(parsing: .upToNextOption, help: "Token ids that end a rollout, as crux-rollout takes them.")
+    var stopTokenIds: [Int32] = []
+
     @Option(help: "Measure on the held-out prompts every N iterations, and at the start and the end.")
     var evalEvery = 1
 
@@ -80,6 +86,7 @@ struct LoopCommand: StageCommand {
             ("--eval-every", evalEvery), ("--batch", batch), ("--tokens", tokens ?? 1),
         ]
         for (name, value) in sizes where value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1.") }
+        guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every rollout at once.") }
         guard temperature > 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); it must be above 0.") }
     }
 
@@ -114,6 +121,7 @@ struct LoopCommand: StageCommand {
             "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "eval_every": "\(evalEvery)", "reward": reward,
             "seed": "\(options.seed)", "threads": "\(options.threadCount)", "prune": "\(prune)",
         ]
+        settings.merge(StopFields.metadata(texts: stop, tokens: stopTokenIds)) { $1 }
         settings["memory"] = memory.map { "\($0.bytes)" }
         for companion in companions { settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON()) }
         return settings

@@ -7,23 +7,31 @@ package struct GenerationRequest: Sendable {
     package let maxTokens: Int
     package let seed: UInt64
     package let sampling: SamplingParameters
+    package let stop: StopCondition
 
     /// `prompt` holds at least one token, all within the vocabulary; `maxTokens` is at least 1.
-    package init(prompt: [Int32], maxTokens: Int, seed: UInt64, sampling: SamplingParameters) {
+    package init(
+        prompt: [Int32], maxTokens: Int, seed: UInt64, sampling: SamplingParameters,
+        stop: StopCondition = StopCondition()
+    ) {
         self.prompt = prompt
         self.maxTokens = maxTokens
         self.seed = seed
         self.sampling = sampling
+        self.stop = stop
     }
 }
 
-/// What followed a prompt; the stop token, where one ended it, is the last.
+/// What followed a prompt; the token that ended it, where one did, is the last.
 package struct Continuation: Sendable {
     package internal(set) var tokens: [Int32] = []
     package internal(set) var logprobs: [Float] = []
     /// Of softmax(logits / temperature), nats.
     package internal(set) var entropies: [Float] = []
-    package internal(set) var isStopped = false
+    /// nil where the limit ended it.
+    package internal(set) var stopped: StopCause?
+
+    package var isStopped: Bool { stopped != nil }
 }
 
 /// Samples continuations with a key-value cache: many at once, each distinct stretch of the prompts computed once. What a
@@ -31,14 +39,18 @@ package struct Continuation: Sendable {
 package struct Generator {
     private let model: LanguageModel
     private let pass: DecodingPass
-    private let stopTokens: Set<Int32>
+    private let ending: Ending
     private let slots: Int
 
-    /// `slots`: sequences computed at a time.
-    package init(_ model: LanguageModel, stopTokens: Set<Int32>, slots: Int) {
+    /// `stopTokens`: the model's end-of-sequence tokens; `slots`: sequences computed at a time; `text`: the bytes that a sampled
+    /// token adds to its continuation's text, asked where a request has stop strings.
+    package init(
+        _ model: LanguageModel, stopTokens: Set<Int32>, slots: Int,
+        text: @escaping @Sendable (Int32) -> [UInt8] = { _ in [] }
+    ) {
         self.model = model
         pass = DecodingPass(model)
-        self.stopTokens = stopTokens
+        ending = Ending(endOfSequence: stopTokens, text: text)
         self.slots = max(1, slots)
     }
 
@@ -85,7 +97,7 @@ package struct Generator {
         }
         for row in active.indices {
             try onToken(active[row].request, logits.row(row))
-            active[row].take(drawn[row], stopTokens)
+            active[row].take(drawn[row], ending)
         }
     }
 
@@ -98,6 +110,12 @@ package struct Generator {
     }
 }
 
+/// What all requests of a generator end by.
+private struct Ending {
+    let endOfSequence: Set<Int32>
+    let text: @Sendable (Int32) -> [UInt8]
+}
+
 /// A request in the making.
 private struct Sequence {
     let request: Int
@@ -106,6 +124,8 @@ private struct Sequence {
     private let promptLength: Int
     private var path: [KeyValueBlock]
     private var random: SplitMix64
+    private let stopTokens: Set<Int32>
+    private var stopTexts: StopTextSearch
     /// [C], after the newest token.
     var hidden: [Float]
     private(set) var continuation = Continuation()
@@ -117,18 +137,28 @@ private struct Sequence {
         sampling = wanted.sampling
         maxTokens = wanted.maxTokens
         promptLength = wanted.prompt.count
+        stopTokens = wanted.stop.tokens
+        stopTexts = StopTextSearch(wanted.stop.texts)
         (path, hidden) = prefixes.take(request)
         random = SplitMix64(seed: wanted.seed)
         nextUniform = random.uniform()
     }
 
-    mutating func take(_ sampled: SampledToken, _ stopTokens: Set<Int32>) {
+    mutating func take(_ sampled: SampledToken, _ ending: Ending) {
         continuation.tokens.append(sampled.token)
         continuation.logprobs.append(sampled.logprob)
         continuation.entropies.append(sampled.entropy)
-        continuation.isStopped = stopTokens.contains(sampled.token)
+        continuation.stopped = cause(sampled.token, ending)
         isFinished = continuation.isStopped || continuation.tokens.count >= maxTokens
         nextUniform = random.uniform()
+    }
+
+    /// Tokens come before text, as in engines: the text of a token that stops is not looked at.
+    private mutating func cause(_ token: Int32, _ ending: Ending) -> StopCause? {
+        if ending.endOfSequence.contains(token) { return .endOfSequence }
+        if stopTokens.contains(token) { return .token(token) }
+        guard !stopTexts.isOff else { return nil }
+        return stopTexts.append(ending.text(token)).map { .text($0.text, start: $0.start) }
     }
 
     private static let blockTokens = 64

@@ -36,6 +36,8 @@ struct JobPlanRun {
     let rollouts: ScoredRollouts
     let tokenizer: Tokenizer?
     let stopTokens: [Int32]
+    /// Stop strings that every job gets, beside those that its base was sampled with.
+    let stop: [String]
     let dialect: any EngineDialect.Type
     let model: String
     let writer: PlanWriter
@@ -50,7 +52,8 @@ struct JobPlanRun {
     func run() throws -> StageSummary {
         let all = try rollouts.rows(), rows = all.filter { $0.dropReason == nil }
         let opened = try open(rows), longest = rows.map { $0.rollout.lossMask.count { $0 } }.max() ?? 1
-        let (jobs, skipped) = self.jobs(opened, maxTokens: expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest)
+        let limit = expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest
+        let (jobs, skipped) = try self.jobs(opened, maxTokens: limit)
         if opened.isEmpty { writer.context.warn("none of \(rows.count) rollouts is one that \(type(of: expansion).name) goes back into: no jobs") }
         if tokenizer == nil { writer.context.warn("no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone") }
         if skipped > 0 { writer.context.warn("\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)") }
@@ -89,7 +92,9 @@ struct JobPlanRun {
 
     // MARK: jobs
 
-    private func jobs(_ opened: [Opened], maxTokens: Int) -> (jobs: [(row: JobRow, request: EngineRequest)], skipped: Int) {
+    private func jobs(
+        _ opened: [Opened], maxTokens: Int
+    ) throws -> (jobs: [(row: JobRow, request: EngineRequest)], skipped: Int) {
         var jobs: [(row: JobRow, request: EngineRequest)] = [], seen = Set<String>(), skipped = 0
         for base in opened {
             for (index, state) in base.states.enumerated() where index < expansion.sampledStates ?? Int.max {
@@ -104,7 +109,7 @@ struct JobPlanRun {
                     var row = JobRow()
                     (row.stateIndex, row.prefixLength, row.prefixSHA256) = (Int32(index), Int32(prefix.count), digest)
                     (row.replicate, row.maxTokens, row.completionPrefix) = (Int32(replicate), Int32(room), text.isEmpty && tokenizer == nil ? nil : text)
-                    jobs.append(job(row, base, state, prefix))
+                    jobs.append(try job(row, base, state, prefix))
                 }
             }
         }
@@ -119,7 +124,9 @@ struct JobPlanRun {
         return String(validating: bytes, as: UTF8.self)
     }
 
-    private func job(_ start: JobRow, _ opened: Opened, _ state: ExpansionState, _ prefix: [Int32]) -> (JobRow, EngineRequest) {
+    private func job(
+        _ start: JobRow, _ opened: Opened, _ state: ExpansionState, _ prefix: [Int32]
+    ) throws -> (JobRow, EngineRequest) {
         var row = start
         row.jobID = "\(opened.base.id)/s\(row.stateIndex)/r\(row.replicate)"
         row.baseRolloutID = opened.base.id
@@ -131,10 +138,10 @@ struct JobPlanRun {
         row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(row.replicate)"
         // 31 bits: what every engine takes as a seed.
         row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
-        return (row, request(row, opened.row.rollout, prefix))
+        return (row, try request(row, opened.row.rollout, prefix))
     }
 
-    private func request(_ row: JobRow, _ rollout: RolloutRow, _ prefix: [Int32]) -> EngineRequest {
+    private func request(_ row: JobRow, _ rollout: RolloutRow, _ prefix: [Int32]) throws -> EngineRequest {
         var request = EngineRequest()
         request.customID = row.customID
         request.prefix = prefix
@@ -142,11 +149,22 @@ struct JobPlanRun {
         request.seed = row.seed
         request.temperature = rollout.temperature
         request.topP = rollout.topP
-        request.stopTokenIDs = stopTokens
+        let asked = try stopsAsked(rollout)
+        request.stop = StopFields.union(stop, asked.texts)
+        request.stopTokenIDs = Set(stopTokens + asked.tokens).sorted()
         request.model = model
         request.prompt = rollout.prompt
         request.responsePrefix = row.completionPrefix ?? ""
         return request
+    }
+
+    /// A continuation must stop where its base would have.
+    private func stopsAsked(_ rollout: RolloutRow) throws -> (texts: [String], tokens: [Int32]) {
+        do { return try StopFields.asked(inExtras: rollout.extras) } catch {
+            throw FormatError(
+                file: rollouts.directory, place: "rollout '\(rollout.rolloutID)'", found: "metadata whose \(error)",
+                expected: "what the rollout was told to stop at")
+        }
     }
 
     // MARK: files

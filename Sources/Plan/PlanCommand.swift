@@ -52,6 +52,9 @@ struct PlanCommand: StageCommand {
     @Option(help: "Name under which the engine serves the policy.")
     var model = "policy"
 
+    @Option(help: "Text that ends a job's continuation, beside what its rollout was sampled with; may be repeated.")
+    var stop: [String] = []
+
     @Flag(help: "Print every method that a recipe can name, with its defaults and where it comes from, and stop. Goes alone.")
     var list = false
 
@@ -63,6 +66,7 @@ struct PlanCommand: StageCommand {
     static var memoryHabit: MemoryHabit { .shared }
 
     func validate() throws {
+        guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every continuation at once.") }
         guard !list else { throw ValidationError("--list goes alone: crux-plan --list") }
         guard EngineDialects.named(engine) != nil else {
             throw ValidationError("--engine is '\(engine)'; known: \(EngineDialects.names.joined(separator: ", ")).")
@@ -98,7 +102,8 @@ struct PlanCommand: StageCommand {
         let text = try tokenizer.map { (try Tokenizer(path: $0), StopTokens.read($0) ?? []) }
         guard let dialect = EngineDialects.named(engine) else { throw StageError(.usage, "unknown engine '\(engine)'") }
         return try JobPlanRun(
-            expansion: expansion, rollouts: rollouts, tokenizer: text?.0, stopTokens: (text?.1 ?? []).sorted(), dialect: dialect, model: model, writer: writer
+            expansion: expansion, rollouts: rollouts, tokenizer: text?.0, stopTokens: (text?.1 ?? []).sorted(),
+            stop: stop, dialect: dialect, model: model, writer: writer
         ).run()
     }
 
@@ -114,6 +119,9 @@ struct PlanCommand: StageCommand {
         if jobs != nil, expansion == nil {
             throw StageError(.usage, "--jobs needs a recipe with an expansion section; \(self.recipe) has none")
         }
+        if !stop.isEmpty, expansion == nil || jobs != nil {
+            throw StageError(.usage, "--stop is for the jobs of an expansion's first plan; this plan writes none")
+        }
         guard jobs == nil, tokenizer == nil else { return }
         if expansion?.readsText == true {
             throw StageError(.usage, "\(self.recipe): expansion \(name) reads the text of tokens; give --tokenizer DIR, the checkpoint that sampled the dump")
@@ -128,6 +136,7 @@ struct PlanCommand: StageCommand {
         guard recipe.credit.expansion != nil, jobs == nil else { return configuration }
         configuration["engine"] = engine
         configuration["model"] = model
+        if !stop.isEmpty { configuration["stop"] = StopFields.metadata(texts: stop, tokens: [])["stop"] }
         return configuration
     }
 

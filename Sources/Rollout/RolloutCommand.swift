@@ -49,6 +49,14 @@ struct RolloutCommand: StageCommand {
     @Option(help: "Sample from this many most likely tokens; 0 is all.")
     var topK = 0
 
+    @Option(help: "Text that ends a rollout, beside what its prompt or job says: not in its text. May be repeated.")
+    var stop: [String] = []
+
+    @Option(
+        parsing: .upToNextOption,
+        help: "Token ids that end a rollout, beside the checkpoint's eos_token_id and what its prompt or job says.")
+    var stopTokenIds: [Int32] = []
+
     @Flag(help: "Write the raw logits of every sampled token.")
     var logits = false
 
@@ -72,6 +80,10 @@ struct RolloutCommand: StageCommand {
         where value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1.") }
         guard temperature >= 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); it must be 0 or more.") }
         guard topP > 0, topP <= 1 else { throw ValidationError("--top-p is \(topP); it must be above 0 and at most 1.") }
+        guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every rollout at once.") }
+        if let bad = stopTokenIds.first(where: { $0 < 0 }) {
+            throw ValidationError("--stop-token-ids has \(bad); ids are from 0.")
+        }
         guard topK >= 0 else { throw ValidationError("--top-k is \(topK); it must be 0 (all) or more.") }
     }
 
@@ -80,8 +92,9 @@ struct RolloutCommand: StageCommand {
         let digests = try model.inputPaths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
         let settings = SampleSettings(
             sampling: SamplingParameters(temperature: temperature, topP: topP, topK: topK), groupSize: groupSize, maxTokens: maxTokens, seed: options.seed,
-            version: policyVersion ?? Self.version(digests))
-        let tokenizer = try Tokenizer(path: checkpoint), source = try RolloutSource(prompts: prompts, jobs: jobs)
+            version: policyVersion ?? Self.version(digests),
+            stop: StopCondition(tokens: Set(stopTokenIds), texts: StopFields.union(stop, [])))
+        let tokenizer = try tokenizer(context), source = try RolloutSource(prompts: prompts, jobs: jobs)
         let samples = try source.samples(settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
         if options.dryRun { return StageSummary(["would_write": output, "rollouts": samples.count]) }
         let plan = Manifest(stage: Self.stage, configuration: configuration(settings), inputs: digests + (try source.inputFiles()))
@@ -97,16 +110,36 @@ struct RolloutCommand: StageCommand {
         }
     }
 
+    /// nil where the checkpoint has none, which prompts given as token ids can do without.
+    private func tokenizer(_ context: StageContext) throws -> Tokenizer? {
+        guard FileManager.default.fileExists(atPath: checkpoint + "/tokenizer.json") else {
+            guard stop.isEmpty else {
+                throw StageError(.invalidInput, "\(checkpoint): no tokenizer.json, which --stop needs; give --stop-token-ids")
+            }
+            context.warn("\(checkpoint) has no tokenizer.json: rollouts carry token ids alone, no completion for a reward to read")
+            return nil
+        }
+        let tokenizer = try Tokenizer(path: checkpoint)
+        for text in stop {
+            if let id = tokenizer.id(of: text), tokenizer.decodedBytes([id]).isEmpty {
+                context.warn(
+                    "--stop '\(text)' is a special token's, which a rollout's text never shows: it ends nothing; --stop-token-ids \(id) would")
+            }
+        }
+        return tokenizer
+    }
+
     /// The weights' digest in short.
     private static func version(_ files: [Manifest.File]) -> String {
         String(SHA256Digest.of(files.compactMap(\.sha256).joined(separator: " ")).prefix(16))
     }
 
     private func configuration(_ settings: SampleSettings) -> [String: String] {
-        [
+        let stops = settings.stop.metadata
+        return [
             "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "top_p": "\(topP)", "top_k": "\(topK)",
             "seed": "\(options.seed)", "logits": logits ? logitsType.rawValue : "none", "rollouts_per_shard": "\(rolloutsPerShard)",
             "policy_version": settings.version,
-        ]
+        ].merging(stops) { $1 }
     }
 }

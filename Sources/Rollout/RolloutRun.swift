@@ -10,6 +10,11 @@ struct SampledRecord: Codable, Sendable {
     var promptTokens = 0
     var tokens = 0
     var stopped = 0
+    /// Of those, by a stop string or by a stop token of the request, not by the model's own end.
+    var stoppedByText = 0
+    var stoppedByToken = 0
+    /// Sampled ids that stand for no token: rows by which a vocabulary was padded.
+    var withoutToken = 0
     var entropySum = 0.0
 }
 
@@ -17,7 +22,8 @@ struct SampledRecord: Codable, Sendable {
 struct RolloutRun {
     let directory: StageDirectory
     let checkpoint: Checkpoint
-    let tokenizer: Tokenizer
+    /// nil where the checkpoint has none; then rollouts carry no text.
+    let tokenizer: Tokenizer?
     let samples: [Sample]
     let settings: SampleSettings
     /// Type of the logits to write; nil writes none.
@@ -31,7 +37,9 @@ struct RolloutRun {
 
     func run() throws -> StageSummary {
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
-        let generator = Generator(model, stopTokens: try requiredStopTokens(), slots: slots)
+        let generator = Generator(model, stopTokens: try requiredStopTokens(), slots: slots) { [tokenizer] in
+            tokenizer?.decodedBytes([$0]) ?? []
+        }
         let work = WorkList<SampledRecord>(directory, outputs: names), pieces = pieces
         let progress = ProgressLine(context, total: samples.count, unit: "rollouts")
         _ = try work.run(context) { index, output in try sample(Array(samples[pieces[index]]), generator, progress, output: output) }
@@ -64,6 +72,7 @@ struct RolloutRun {
             guard let continuation else { continue }
             try write(part[index], continuation, logits: try spool?.read(index), to: writer)
             record.add(part[index], continuation)
+            if let tokenizer { record.withoutToken += continuation.tokens.count { !tokenizer.isKnown($0) } }
         }
         try writer.finish()
         return record
@@ -77,9 +86,15 @@ struct RolloutRun {
         frame.rolloutLogprobs = zeros + continuation.logprobs
         let sampling = sample.request.sampling
         frame.metadata = sample.metadata.merging([
-            "completion": tokenizer.decode(frame.tokenIDs[sample.responseStart...]), "finish_reason": continuation.isStopped ? "stop" : "length",
-            "temperature": "\(sampling.scoringTemperature)", "top_p": "\(sampling.topP)", "policy_version": settings.version,
+            "finish_reason": continuation.isStopped ? "stop" : "length", "temperature": "\(sampling.scoringTemperature)",
+            "top_p": "\(sampling.topP)", "policy_version": settings.version,
         ]) { $1 }
+        if let tokenizer { frame.metadata["completion"] = text(of: sample, continuation, tokenizer) }
+        switch continuation.stopped {
+        case .text(let text, _): frame.metadata["stop_reason"] = text
+        case .token(let id): frame.metadata["stop_reason"] = "\(id)"
+        case .endOfSequence, nil: break
+        }
         if sampling.topK > 0 { frame.metadata["top_k"] = "\(sampling.topK)" }
         if sampling.isGreedy { frame.metadata["greedy"] = "true" }
         guard let rows, let dtype = logits else { return try writer.append(frame) }
@@ -87,6 +102,18 @@ struct RolloutRun {
         frame.logits = LogitsInfo(
             dtype: dtype, rows: continuation.tokens.count, vocabulary: checkpoint.architecture.vocabulary, isSplit: dtype != .f32)
         try writer.append(frame, logits: rows)
+    }
+
+    /// The response without what ended it, as engines return it; the tokens stay whole.
+    private func text(of sample: Sample, _ continuation: Continuation, _ tokenizer: Tokenizer) -> String {
+        let begun = tokenizer.decodedBytes(sample.request.prompt[sample.responseStart...])
+        let kept =
+            switch continuation.stopped {
+            case .text(_, let start): tokenizer.decodedBytes(continuation.tokens).prefix(start)
+            case .token, .endOfSequence: tokenizer.decodedBytes(continuation.tokens.dropLast())[...]
+            case nil: tokenizer.decodedBytes(continuation.tokens)[...]
+            }
+        return String(decoding: begun + kept, as: UTF8.self)
     }
 
     private func finish(_ work: WorkList<SampledRecord>) throws -> StageSummary {
@@ -97,12 +124,29 @@ struct RolloutRun {
         let entropy = total.tokens == 0 ? 0 : total.entropySum / Double(total.tokens)
         let manifest = try directory.finish(
             outputs: outputs,
-            counts: ["rollouts": total.rollouts, "prompt_tokens": total.promptTokens, "sampled_tokens": total.tokens, "stopped": total.stopped],
+            counts: [
+                "rollouts": total.rollouts, "prompt_tokens": total.promptTokens, "sampled_tokens": total.tokens, "stopped": total.stopped,
+                "stopped_by_text": total.stoppedByText, "stopped_by_token": total.stoppedByToken,
+                "sampled_without_token": total.withoutToken,
+            ],
             measures: ["entropy_mean": entropy])
-        context.say(
-            "\(total.rollouts) rollouts, \(total.tokens) sampled tokens, \(total.rollouts - total.stopped) cut off by length; mean entropy "
-                + String(format: "%.4f", entropy))
+        report(total, entropy)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "entropy_mean": entropy])
+    }
+}
+
+extension RolloutRun {
+    private func report(_ total: SampledRecord, _ entropy: Double) {
+        let asked = total.stoppedByText + total.stoppedByToken
+        context.say(
+            "\(total.rollouts) rollouts, \(total.tokens) sampled tokens, \(total.rollouts - total.stopped) cut off by length"
+                + (asked > 0 ? ", \(total.stoppedByText) ended by a stop string, \(total.stoppedByToken) by a stop token" : "")
+                + "; mean entropy " + String(format: "%.4f", entropy))
+        guard total.withoutToken > 0, let tokenizer else { return }
+        context.warn(
+            "\(total.withoutToken) of \(total.tokens) sampled ids stand for no token: the checkpoint's vocabulary has "
+                + "\(checkpoint.architecture.vocabulary) rows, its tokenizer \(tokenizer.tokenCount) tokens. They are kept, because the "
+                + "policy did choose them and their log-probabilities are its own; they add nothing to a rollout's text.")
     }
 }
 
@@ -112,6 +156,11 @@ extension SampledRecord {
         promptTokens += sample.request.prompt.count
         tokens += continuation.tokens.count
         stopped += continuation.isStopped ? 1 : 0
+        switch continuation.stopped {
+        case .text: stoppedByText += 1
+        case .token: stoppedByToken += 1
+        case .endOfSequence, nil: break
+        }
         entropySum += continuation.entropies.reduce(0) { $0 + Double($1) }
     }
 
@@ -120,6 +169,9 @@ extension SampledRecord {
         promptTokens += other.promptTokens
         tokens += other.tokens
         stopped += other.stopped
+        stoppedByText += other.stoppedByText
+        stoppedByToken += other.stoppedByToken
+        withoutToken += other.withoutToken
         entropySum += other.entropySum
     }
 }

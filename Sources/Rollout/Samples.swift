@@ -11,6 +11,18 @@ struct SampleSettings: Sendable {
     let maxTokens: Int
     let seed: UInt64
     let version: String
+    /// What ends every rollout, beside the checkpoint's end-of-sequence tokens and what its prompt or job adds.
+    let stop: StopCondition
+}
+
+extension StopCondition {
+    /// Both: what all rollouts stop at, and what one prompt or job asks for.
+    func adding(texts more: [String], tokens moreTokens: [Int32]) -> StopCondition {
+        StopCondition(tokens: tokens.union(moreTokens), texts: StopFields.union(texts, more))
+    }
+
+    /// As a rollout's shard says it, so that whoever goes on from it stops at the same.
+    var metadata: [String: String] { StopFields.metadata(texts: texts, tokens: tokens.sorted()) }
 }
 
 /// One rollout to be sampled: what the model continues, and what its shard will say about it.
@@ -49,11 +61,12 @@ enum RolloutSource {
         return try paths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
     }
 
-    func samples(_ settings: SampleSettings, tokenizer: Tokenizer, architecture: DecoderArchitecture, checkpoint: String) throws -> [Sample] {
+    func samples(_ settings: SampleSettings, tokenizer: Tokenizer?, architecture: DecoderArchitecture, checkpoint: String) throws -> [Sample] {
         let limit = SampleLimits(architecture: architecture, checkpoint: checkpoint)
         switch self {
         case .prompts(let path): return try PromptFile(path: path, tokenizer: tokenizer, settings: settings, limits: limit).samples()
-        case .jobs(let files, let folder): return try JobFiles(files: files, folder: folder, settings: settings, limits: limit).samples()
+        case .jobs(let files, let folder): 
+            return try JobFiles(files: files, folder: folder, settings: settings, hasText: tokenizer != nil, limits: limit).samples()
         }
     }
 }
@@ -77,26 +90,30 @@ struct SampleLimits {
     }
 }
 
-/// A prompt file: JSON lines with group_id, prompt or prompt_token_ids, reference_answer, data_source.
+/// A prompt file: JSON lines with group_id, prompt or prompt_token_ids, reference_answer, data_source, stop, stop_token_ids.
 struct PromptFile {
     let path: String
-    let tokenizer: Tokenizer
+    /// nil where the checkpoint has none: then prompts must be token ids.
+    let tokenizer: Tokenizer?
     let settings: SampleSettings
     let limits: SampleLimits
 
-    private struct Line: Decodable {
-        var group_id: String
+    private struct Line {
+        var groupID: String
         var prompt: String?
-        var prompt_token_ids: [Int32]?
-        var reference_answer: String?
-        var data_source: String?
+        var tokens: [Int32]?
+        var referenceAnswer: String
+        var dataSource: String
+        var stop: StopCondition
     }
 
     func samples() throws -> [Sample] {
-        var samples: [Sample] = [], seen = Set<String>()
+        var samples: [Sample] = [], seen = Set<[UInt8]>()
         try forEachLine(of: path) { number, text in
             let line = try parse(text, number)
-            guard seen.insert(line.group_id).inserted else { throw fail(number, "group_id '\(line.group_id)' again", "each group once") }
+            guard seen.insert(Array(line.groupID.utf8)).inserted else {
+                throw fail(number, "group_id '\(line.groupID)' again", "each group once")
+            }
             samples += try group(line, number)
         }
         guard !samples.isEmpty else { throw FormatError(file: path, place: "", found: "no prompt", expected: "at least one JSON line") }
@@ -108,26 +125,66 @@ struct PromptFile {
     }
 
     private func parse(_ text: Data, _ number: Int) throws -> Line {
-        guard let line = try? JSONDecoder().decode(Line.self, from: text) else {
-            throw fail(number, "'\(String(decoding: text.prefix(60), as: UTF8.self))'", "JSON with group_id and prompt or prompt_token_ids")
+        guard let object = (try? JSONSerialization.jsonObject(with: text)) as? [String: Any] else {
+            throw fail(
+                number, "'\(String(decoding: text.prefix(60), as: UTF8.self))'", "JSON with group_id and prompt or prompt_token_ids")
         }
-        guard !line.group_id.isEmpty, line.prompt != nil || line.prompt_token_ids != nil else {
-            throw fail(number, "no \(line.group_id.isEmpty ? "group_id" : "prompt")", "group_id and prompt or prompt_token_ids")
+        func string(_ key: String) throws -> String? {
+            guard let value = object[key], !(value is NSNull) else { return nil }
+            guard let text = value as? String else { throw fail(number, "\(key) \(String(describing: value).prefix(60))", "a string") }
+            return text
         }
-        return line
+        let tokens = try tokens(object["prompt_token_ids"], number)
+        guard let groupID = try string("group_id"), !groupID.isEmpty else {
+            throw fail(number, "no group_id", "group_id and prompt or prompt_token_ids")
+        }
+        let prompt = try string("prompt")
+        guard prompt != nil || tokens != nil else { throw fail(number, "no prompt", "group_id and prompt or prompt_token_ids") }
+        return Line(
+            groupID: groupID, prompt: prompt, tokens: tokens, referenceAnswer: try string("reference_answer") ?? "",
+            dataSource: try string("data_source") ?? "", stop: try stop(object, number))
+    }
+
+    private func tokens(_ value: Any?, _ number: Int) throws -> [Int32]? {
+        guard let value, !(value is NSNull) else { return nil }
+        guard let ids = StopFields.tokenIDs(value) else {
+            throw fail(number, "prompt_token_ids \(String(describing: value).prefix(60))", "a list of token ids, whole numbers from 0")
+        }
+        return ids
+    }
+
+    private func stop(_ object: [String: Any], _ number: Int) throws -> StopCondition {
+        let wanted: StopCondition
+        do {
+            wanted = settings.stop.adding(
+                texts: try StopFields.texts(object["stop"]), tokens: try StopFields.tokens(object["stop_token_ids"]))
+        } catch { throw fail(number, "a prompt whose \(error)", "what ends its rollouts") }
+        guard wanted.texts.isEmpty || tokenizer != nil else {
+            throw fail(number, "stop strings", "none, because \(limits.checkpoint) has no tokenizer.json; give stop_token_ids")
+        }
+        return wanted
+    }
+
+    private func ids(_ line: Line, _ number: Int) throws -> [Int32] {
+        if let tokens = line.tokens { return tokens }
+        guard let tokenizer else {
+            throw fail(number, "a prompt as text", "prompt_token_ids, because \(limits.checkpoint) has no tokenizer.json")
+        }
+        return tokenizer.encode(line.prompt ?? "")
     }
 
     private func group(_ line: Line, _ number: Int) throws -> [Sample] {
-        let ids = line.prompt_token_ids ?? tokenizer.encode(line.prompt ?? "")
+        let ids = try ids(line, number)
         let room = try limits.room(after: ids, wanted: settings.maxTokens, file: path, line: number)
         return (0..<settings.groupSize).map { index in
-            let seed = SHA256Digest.of("\(settings.seed)/\(line.group_id)/\(index)").prefix(16)
+            let seed = SHA256Digest.of("\(settings.seed)/\(line.groupID)/\(index)").prefix(16)
             let metadata = [
-                "rollout_id": line.group_id + "-" + (index < 10 ? "0" : "") + "\(index)", "group_id": line.group_id, "sample_index": "\(index)",
-                "prompt": line.prompt ?? tokenizer.decode(ids, skippingSpecialTokens: false), "reference_answer": line.reference_answer ?? "",
-                "data_source": line.data_source ?? "",
-            ]
-            let request = GenerationRequest(prompt: ids, maxTokens: room, seed: UInt64(seed, radix: 16) ?? 0, sampling: settings.sampling)
+                "rollout_id": line.groupID + "-" + (index < 10 ? "0" : "") + "\(index)", "group_id": line.groupID,
+                "sample_index": "\(index)", "prompt": line.prompt ?? tokenizer?.decode(ids, skippingSpecialTokens: false) ?? "",
+                "reference_answer": line.referenceAnswer, "data_source": line.dataSource,
+            ].merging(line.stop.metadata) { $1 }
+            let request = GenerationRequest(
+                prompt: ids, maxTokens: room, seed: UInt64(seed, radix: 16) ?? 0, sampling: settings.sampling, stop: line.stop)
             return Sample(request: request, metadata: metadata, responseStart: ids.count)
         }
     }
@@ -138,6 +195,8 @@ struct JobFiles {
     let files: [String]
     let folder: String?
     let settings: SampleSettings
+    /// Whether there is a tokenizer, without which stop strings can't be found.
+    let hasText: Bool
     let limits: SampleLimits
 
     func samples() throws -> [Sample] {
@@ -158,22 +217,36 @@ struct JobFiles {
 
     private func sample(_ wanted: EngineRequest, _ known: Sidecar?, _ file: String, _ line: Int) throws -> Sample {
         let room = try limits.room(after: wanted.prefix, wanted: wanted.maxTokens, file: file, line: line)
-        guard room > 0 else { throw FormatError(file: file, place: "line \(line)", found: "max_tokens \(room)", expected: "at least 1") }
+        func fail(_ found: String, _ expected: String) -> FormatError {
+            FormatError(file: file, place: "line \(line)", found: found, expected: expected)
+        }
+        guard room > 0 else { throw fail("max_tokens \(room)", "at least 1") }
+        if let problem = wanted.malformedField { throw fail("a job whose \(problem)", "a request as crux-plan writes it") }
+        let stop = settings.stop.adding(texts: wanted.stop, tokens: wanted.stopTokenIDs)
+        guard stop.texts.isEmpty || hasText else {
+            throw fail("stop strings", "none, because \(limits.checkpoint) has no tokenizer.json; give stop_token_ids")
+        }
         let request = GenerationRequest(
             prompt: wanted.prefix, maxTokens: room, seed: UInt64(bitPattern: wanted.seed),
-            sampling: SamplingParameters(temperature: wanted.temperature, topP: wanted.topP, topK: wanted.topK))
-        let start = known?.responseStart[wanted.customID]
+            sampling: SamplingParameters(temperature: wanted.temperature, topP: wanted.topP, topK: wanted.topK), stop: stop)
+        let start = known?.responseStart[Array(wanted.customID.utf8)]
         var metadata = ["rollout_id": wanted.customID, "group_id": wanted.customID, "job_id": wanted.customID]
+        metadata.merge(stop.metadata) { $1 }
         if start != nil { metadata["completion_scope"] = "response" }
         return Sample(request: request, metadata: metadata, responseStart: start ?? wanted.prefix.count)
     }
 
     private struct Sidecar {
-        let responseStart: [String: Int]
+        /// By the bytes of a job's custom_id: ids that Unicode calls equivalent are two.
+        let responseStart: [[UInt8]: Int]
 
         init(_ directory: JobDirectory) throws {
-            let starts = Dictionary(uniqueKeysWithValues: try directory.bases().map { ($0.rollout.rolloutID, $0.rollout.lossMask.firstIndex(of: true) ?? 0) })
-            responseStart = Dictionary(try directory.jobs().map { ($0.customID, starts[$0.baseRolloutID] ?? 0) }) { first, _ in first }
+            let starts = Dictionary(
+                try directory.bases().map { (Array($0.rollout.rolloutID.utf8), $0.rollout.lossMask.firstIndex(of: true) ?? 0) }
+            ) { first, _ in first }
+            responseStart = Dictionary(
+                try directory.jobs().map { (Array($0.customID.utf8), starts[Array($0.baseRolloutID.utf8)] ?? 0) }
+            ) { first, _ in first }
         }
     }
 }

@@ -28,6 +28,11 @@ package struct Tokenizer: Sendable {
     /// One more than the largest id.
     package var vocabularySize: Int { Int(bytes.keys.max() ?? -1) + 1 }
 
+    package var tokenCount: Int { bytes.count }
+
+    /// Whether an id stands for a token; ids above the tokenizer's are rows by which a model's vocabulary was padded.
+    package func isKnown(_ id: Int32) -> Bool { bytes[id] != nil }
+
     /// `addingSpecialTokens`: what the file's template puts around a text, such as a leading <|begin_of_text|>.
     package func encode(_ text: String, addingSpecialTokens: Bool = true) -> [Int32] {
         let ids = added.split(text).flatMap { part -> [Int32] in

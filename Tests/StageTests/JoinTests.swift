@@ -252,7 +252,7 @@ import Tokenizer
         var request = EngineRequest()
         (request.customID, request.prefix, request.maxTokens, request.seed) = ("a-1", [5, 6, 7], 12, 99)
         (request.temperature, request.topP, request.topK, request.stopTokenIDs) = (0.7, 0.95, 20, [0, 3])
-        (request.prompt, request.responsePrefix) = ("question", "so far")
+        (request.prompt, request.responsePrefix, request.stop) = ("question", "so far", ["\n\nQ:", "é"])
         return request
     }
 
@@ -262,7 +262,10 @@ import Tokenizer
         for dialect in EngineDialects.all {
             let text = try EngineDialects.encode(request(), as: dialect)
             #expect(text.hasSuffix("}\n") && text.contains("a-1") && text.contains("0.7") && text.contains("0.95"), "\(dialect.name)")
-            for field in ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "stop_token_ids", "seed"] {
+            for field in [
+                "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "stop", "stop_token_ids",
+                "seed",
+            ] {
                 #expect(text.contains("\"\(field)\"") || text.contains("_\(field)\""), "\(dialect.name) leaves out \(field)")
             }
             guard !dialect.sendsText else { continue }
