@@ -59,7 +59,7 @@ for a, b in zip(ours, theirs):
     check(f"step {a['step']} clip fraction", abs(a["clip_fraction_low"] + a["clip_fraction_high"] - b["clip_fraction"]), 2e-3)
 
 last = sorted(glob.glob(update + "/step-*"))[-1]
-state, reference = load(last + "/optimizer.safetensors"), load(expected + "/exp_avg.safetensors")
+state, reference = load(last.replace("/step-", "/optimizer-") + "/optimizer.safetensors"), load(expected + "/exp_avg.safetensors")
 check("exp_avg, worst relative L2 of a parameter", max(
     ((state["exp_avg." + n].double() - t.double()).norm() / t.double().norm().clamp_min(1e-30)).item() for n, t in reference.items()), 1e-3)
 before, after = load(checkpoint + "/*.safetensors"), load(expected + "/model.safetensors")

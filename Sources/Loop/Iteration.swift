@@ -24,12 +24,7 @@ struct Iteration {
     func manifest(_ name: String, stage: String) throws -> Manifest { try Manifest.finished(path(name), stage: stage) }
 
     /// The checkpoint that this iteration ended with.
-    func lastStep(of name: String = "update") throws -> String {
-        let update = path(name)
-        let steps = try Folder.names(update).filter { $0.hasPrefix("step-") }
-        guard let last = steps.last else { throw StageError(.invalidInput, "\(update): found no step directory, expected a finished update") }
-        return update + "/" + last
-    }
+    func lastStep(of name: String = "update") throws -> String { try StepFolders.last(in: path(name)).weights }
 
     func record() throws -> LoopRow? {
         guard let data = try readFile(path("record.json")) else { return nil }

@@ -221,9 +221,13 @@ struct LoopRun {
         for record in records { try table.append(record) }
         try table.finish()
         let names = [("metrics.arrow", records.count as Int?), ("metrics.csv", nil), ("curves.svg", nil)]
-        let last = try checkpoint(Iteration(number: command.iterations, root: directory.path))
-        let weights = try Folder.names(last).map { last.dropFirst(directory.path.count + 1) + "/" + $0 }
-        let outputs = try names.map { try Manifest.describe($0.0, in: directory.path, rows: $0.1) } + weights.map { try Manifest.describe($0, in: directory.path) }
+        let iteration = Iteration(number: command.iterations, root: directory.path), last = try checkpoint(iteration)
+        // The checkpoint, and what a longer loop goes on from.
+        let files = try [last, StepFolders.last(in: iteration.path("update")).optimizer].flatMap { folder in
+            try Folder.names(folder).map { folder.dropFirst(directory.path.count + 1) + "/" + $0 }
+        }
+        let outputs = try names.map { try Manifest.describe($0.0, in: directory.path, rows: $0.1) }
+            + files.map { try Manifest.describe($0, in: directory.path) }
         let curve = LearningCurve(name: recipe.name, rows: records)
         let measures = ["heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after].compactMapValues { $0 }
         let manifest = try directory.finish(outputs: outputs, counts: ["iterations": command.iterations], measures: measures)

@@ -128,8 +128,9 @@ package struct StageDirectory: Sendable {
 
     /// What stages write; anything else in the directory is somebody's own and stays.
     private static func isOurs(_ name: String) -> Bool {
-        [".arrow", ".rollouts.zst", AtomicFile.temporarySuffix].contains { name.hasSuffix($0) } || name.hasPrefix("step-") || name.hasPrefix("iteration-")
-            || [".work", "recipe.resolved.json", "jobs", "missing.jsonl", "metrics.csv", "curves.svg"].contains(name)
+        [".arrow", ".rollouts.zst", AtomicFile.temporarySuffix].contains { name.hasSuffix($0) }
+            || ["step-", "optimizer-", "iteration-"].contains { name.hasPrefix($0) }
+            || [".work", "recipe.resolved.json", "jobs", "missing.jsonl", "metrics.csv", "curves.svg", "target"].contains(name)
     }
 
     private func removeWork() throws { try remove(".work") }

@@ -5,40 +5,55 @@ import Scratch
 import StageSupport
 import Tensors
 
-/// A step directory, `step-000007`: a Hugging Face checkpoint with the optimizer's state beside it. It appears under its
-/// name when it is whole.
+/// A step on disk: `step-000007/`, a Hugging Face checkpoint and nothing else, because engines load every file of weights that
+/// they find there, and beside it `optimizer-000007/` with moments and masters.
 struct SavedStep {
-    let path: String
-    let step: Int
+    let folders: StepFolders
 
-    static func name(_ step: Int) -> String { String(format: "step-%06d", step) }
+    var step: Int { folders.step }
+    var path: String { folders.weights }
 
-    private var statePath: String { path + "/optimizer.safetensors" }
-
-    /// Steps found in a directory, oldest first.
+    /// Whole steps of a directory that is being made, oldest first, laid out as they are now.
     static func all(in directory: String) throws -> [SavedStep] {
-        try Folder.names(directory).filter { $0.hasPrefix("step-") }.compactMap { name in
-            Int(name.dropFirst(5)).map { SavedStep(path: directory + "/" + name, step: $0) }
-        }.sorted { $0.step < $1.step }
+        try StepFolders.whole(in: directory).map { folders in
+            if try folders.holdsStateAmongWeights() { try moveStateAside(folders) }
+            return SavedStep(folders: folders)
+        }
     }
 
     /// The last step of a finished update directory.
-    static func last(in directory: String) throws -> SavedStep {
-        _ = try Manifest.finished(directory, stage: "update")
-        guard let last = try all(in: directory).last else {
-            throw StageError(.invalidInput, "\(directory): found no step directory, expected a finished update with at least one step")
+    static func last(in directory: String) throws -> SavedStep { SavedStep(folders: try StepFolders.last(in: directory)) }
+
+    /// An earlier version's run was interrupted and is gone on with. The step is whole at any moment.
+    private static func moveStateAside(_ folders: StepFolders) throws {
+        let folder = try AtomicFolder(folders.optimizer), old = folders.weights + "/" + StepFolders.stateName
+        guard uninterrupted({ link(old, folder.unfinished + "/" + StepFolders.stateName) }) == 0 else {
+            throw IOError.fromErrno(folder.path, "move \(StepFolders.stateName) there")
         }
-        return last
+        try folder.commit()
+        guard uninterrupted({ unlink(old) }) == 0 else { throw IOError.fromErrno(old, "remove it") }
+        try syncFolder(of: old)
     }
 
-    func inputFiles() throws -> [Manifest.File] { [Manifest.File(path: statePath, sha256: try SHA256Digest.ofFile(statePath))] }
+    private func statePath() throws -> String {
+        guard let path = try folders.state() else {
+            throw FormatError(
+                file: folders.optimizer, place: "", found: "no \(StepFolders.stateName)", expected: "the moments and masters of \(path)")
+        }
+        return path
+    }
+
+    func inputFiles() throws -> [Manifest.File] {
+        let path = try statePath()
+        return [Manifest.File(path: path, sha256: try SHA256Digest.ofFile(path))]
+    }
 
     // MARK: state
 
     /// Parameters (masters where there are any), moments and target into `state`.
     func load(_ form: any TrainedForm, into state: TrainingState) throws {
         try form.load(from: path, into: state.parameters)
-        let file = try SafetensorsFile(path: statePath)
+        let file = try SafetensorsFile(path: try statePath())
         state.step = try savedStep(file)
         for parameter in form.layout.parameters {
             try read("exp_avg.", parameter, file, into: state.expAvg)
@@ -56,8 +71,11 @@ struct SavedStep {
     }
 
     private func savedStep(_ file: SafetensorsFile) throws -> Int {
-        guard let text = file.header.metadata["step"], let step = Int(text) else {
-            throw FormatError(file: statePath, place: "metadata", found: "no step number", expected: "'step', as crux-update writes it")
+        let found = file.header.metadata["step"]
+        guard found.flatMap({ Int($0) }) == step else {
+            throw FormatError(
+                file: file.path, place: "metadata", found: found.map { "step \($0)" } ?? "no step number", expected: "step \(step), as crux-update writes it",
+                remedy: "\(path) and its optimizer must be of one step; copy both again.")
         }
         return step
     }
@@ -66,22 +84,17 @@ struct SavedStep {
         try file.copy(prefix + parameter.name, shape: parameter.shape, into: target.pointer + parameter.range.lowerBound)
     }
 
-    /// Writes checkpoint and state into a folder of another name, which then takes its own.
+    /// Writes checkpoint and state under other names; the state takes its own first, so that no step without it ever stands.
     static func save(_ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory) throws {
-        let step = SavedStep(path: directory.file(name(state.step)), step: state.step)
-        let unfinished = step.path + AtomicFile.temporarySuffix
-        try recreate(unfinished)
-        try form.save(state.parameters, to: unfinished)
-        try SavedStep(path: unfinished, step: state.step).writeState(state, form)
-        try writeMetrics(metrics, to: directory.workPath + "/metrics-\(name(state.step)).arrow", directory)
-        try publish(unfinished, as: step.path)
-    }
-
-    /// A finished folder takes its own name, in place of what stood there.
-    private static func publish(_ unfinished: String, as path: String) throws {
-        try Folder.remove(path)
-        guard uninterrupted({ rename(unfinished, path) }) == 0 else { throw IOError.fromErrno(path, "rename the finished folder") }
-        try syncFolder(of: path)
+        let folders = StepFolders(directory: directory.path, step: state.step)
+        let weights = try AtomicFolder(folders.weights), optimizer = try AtomicFolder(folders.optimizer)
+        try form.save(state.parameters, to: weights.unfinished)
+        try writeState(state, form, to: optimizer.unfinished + "/" + StepFolders.stateName)
+        try writeMetrics(metrics, to: directory.workPath + "/metrics-\(StepFolders.name(state.step)).arrow", directory)
+        // Another's weights would look whole beside this optimizer.
+        if try folders.state() == nil { try weights.clear() }
+        try optimizer.commit()
+        try weights.commit()
     }
 
     static func writeMetrics(_ rows: [MetricsRow], to path: String, _ directory: StageDirectory) throws {
@@ -94,25 +107,19 @@ struct SavedStep {
     static let targetName = "target"
 
     static func saveTarget(_ target: Buffer, _ form: any TrainedForm, in directory: StageDirectory) throws {
-        let path = directory.file(targetName), unfinished = path + AtomicFile.temporarySuffix
-        try recreate(unfinished)
-        try form.save(target, to: unfinished)
-        try publish(unfinished, as: path)
+        let folder = try AtomicFolder(directory.file(targetName))
+        try form.save(target, to: folder.unfinished)
+        try folder.commit()
     }
 
-    private static func recreate(_ folder: String) throws {
-        try Folder.remove(folder)
-        try Folder.create(folder)
-    }
-
-    private func writeState(_ state: TrainingState, _ form: any TrainedForm) throws {
+    private static func writeState(_ state: TrainingState, _ form: any TrainedForm, to path: String) throws {
         let parameters = form.layout.parameters
         let halves = parameters.filter { form.needsMaster($0.name) }
         let parts =
             parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
             + halves.map { ("master.", $0, state.parameters) } + (state.target.map { target in parameters.map { ("target.", $0, target) } } ?? [])
         let tensors = parts.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
-        let writer = try SafetensorsWriter(path: statePath, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))
+        let writer = try SafetensorsWriter(path: path, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))
         for (_, parameter, buffer) in parts {
             try writer.append(UnsafeRawBufferPointer(start: buffer.pointer + parameter.range.lowerBound, count: 4 * parameter.range.count))
         }

@@ -46,8 +46,10 @@ struct UpdateRun {
             if saveEvery.map({ state.step % $0 == 0 }) ?? false { try SavedStep.save(state, form, metrics: earlier + metrics, in: directory) }
             progress.end(loss: row.loss)
         }
-        let isSaved = saveEvery.map { state.step % $0 == 0 && !schedule.isEmpty } ?? false
-        if !isSaved { try SavedStep.save(state, form, metrics: earlier + metrics, in: directory) }
+        // Not again what an interrupted run had saved before it could say so.
+        if try SavedStep.all(in: directory.path).last?.step != state.step {
+            try SavedStep.save(state, form, metrics: earlier + metrics, in: directory)
+        }
         return metrics
     }
 
@@ -74,14 +76,14 @@ struct UpdateRun {
         training.settle()
         guard let saved else { return (state, []) }
         context.say("going on after step \(saved.step)")
-        return (state, try ArrowTableReader(path: directory.workPath + "/metrics-\(SavedStep.name(saved.step)).arrow", table: Tables.metrics).rows())
+        return (state, try ArrowTableReader(path: directory.workPath + "/metrics-\(StepFolders.name(saved.step)).arrow", table: Tables.metrics).rows())
     }
 
     private func finish(_ metrics: [MetricsRow]) throws -> StageSummary {
         let steps = try SavedStep.all(in: directory.path)
         try SavedStep.writeMetrics(metrics, to: directory.file("metrics.arrow"), directory)
         var outputs: [Manifest.File] = []
-        for step in steps { outputs += try describe(SavedStep.name(step.step)) }
+        for step in steps { outputs += try describe(StepFolders.name(step.step)) + describe(StepFolders.optimizerName(step.step)) }
         if recipe.objective.targetDecay != nil { outputs += try describe(SavedStep.targetName) }
         // Wall-clock seconds stand in it: the one file whose bytes differ between equal runs.
         outputs.append(Manifest.File(path: "metrics.arrow", rows: metrics.count))

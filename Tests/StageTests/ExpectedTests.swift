@@ -77,7 +77,7 @@ import Testing
     }
 
     private func checkState(_ run: Pipeline) throws {
-        let state = try SafetensorsFile(path: run.folder("update/step-000006/optimizer.safetensors"))
+        let state = try SafetensorsFile(path: run.folder("update/optimizer-000006/optimizer.safetensors"))
         let moments = try SafetensorsFile(path: fixture("expected/dapo-top20/exp_avg.safetensors"))
         let after = try SafetensorsFile(path: fixture("expected/dapo-top20/model.safetensors")), before = try SafetensorsFile(path: fixture("policy/model.safetensors"))
         var change = 0.0, difference = 0.0

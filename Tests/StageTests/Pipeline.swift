@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import TestSupport
 import Testing
@@ -30,6 +31,12 @@ struct Pipeline {
     func lastStep(_ name: String) throws -> String {
         let steps = try FileManager.default.contentsOfDirectory(atPath: folder(name)).filter { $0.hasPrefix("step-") }.sorted()
         return folder(name) + "/" + (try #require(steps.last))
+    }
+
+    /// Moments and masters of an update's last step.
+    func lastState(_ name: String) throws -> SafetensorsFile {
+        let step = try lastStep(name).components(separatedBy: "step-")
+        return try SafetensorsFile(path: folder(name) + "/optimizer-" + (try #require(step.last)) + "/optimizer.safetensors")
     }
 
     func update(plan: String = "plan", to name: String = "update", _ more: [String] = []) throws {

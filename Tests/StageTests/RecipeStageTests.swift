@@ -97,7 +97,7 @@ import Testing
     /// The step's metrics, and its first moments, which are a tenth of the gradient.
     private func outcome(_ scored: Scored, _ name: String) throws -> (metrics: MetricsRow, moments: [Float]) {
         let rows = try ArrowTableReader(path: scored.pipeline.folder(name) + "/metrics.arrow", table: Tables.metrics).rows()
-        let file = try SafetensorsFile(path: scored.pipeline.lastStep(name) + "/optimizer.safetensors")
+        let file = try scored.pipeline.lastState(name)
         let moments = try file.header.tensors.filter { $0.name.hasPrefix("exp_avg.") }.sorted { $0.name < $1.name }.flatMap { info in
             let tensor = try file.tensor(info.name)
             return withExtendedLifetime(file) { Array(file.bytes(of: tensor).bindMemory(to: Float.self)) }
@@ -208,14 +208,15 @@ import Testing
         try pipeline.plan(
             repository("recipes/etpo-q.yaml"), to: "plan-q", ["--set", "optimizer.lr=1e-3", "--set", "objective.polyak=0.75"] + Self.settings, scores: "score-all")
         try pipeline.update(plan: "plan-q", to: "q")
-        let start = try parameters(fixture("policy")), trained = try masters(pipeline.lastStep("q"), "master."), target = try masters(pipeline.lastStep("q"), "target.")
+        let start = try parameters(fixture("policy")), trained = try masters(pipeline.lastState("q"), "master."), target = try masters(pipeline.lastState("q"), "target.")
         for index in stride(from: 0, to: start.count, by: 997) {
             #expect(isClose(Double(target[index]), 0.75 * Double(start[index]) + 0.25 * Double(trained[index]), absolute: 1e-6))
         }
-        #expect(FileManager.default.fileExists(atPath: pipeline.folder("q") + "/target/model.safetensors"))
+        let plain = try FileManager.default.contentsOfDirectory(atPath: fixture("policy")).sorted()
+        #expect(try FileManager.default.contentsOfDirectory(atPath: pipeline.folder("q/target")).sorted() == plain)
         // A second update goes on with the target of the first.
         try pipeline.update(plan: "plan-q", to: "q2", ["--resume-from", pipeline.folder("q")])
-        let moved = try masters(pipeline.lastStep("q2"), "target."), further = try masters(pipeline.lastStep("q2"), "master.")
+        let moved = try masters(pipeline.lastState("q2"), "target."), further = try masters(pipeline.lastState("q2"), "master.")
         #expect(isClose(Double(moved[7]), 0.75 * Double(target[7]) + 0.25 * Double(further[7]), absolute: 1e-6))
     }
 
@@ -227,9 +228,8 @@ import Testing
         }
     }
 
-    private func masters(_ directory: String, _ prefix: String) throws -> [Float] {
-        let file = try SafetensorsFile(path: directory + "/optimizer.safetensors")
-        return try file.header.tensors.map(\.name).filter { $0.hasPrefix(prefix) }.sorted().flatMap { name in
+    private func masters(_ file: SafetensorsFile, _ prefix: String) throws -> [Float] {
+        try file.header.tensors.map(\.name).filter { $0.hasPrefix(prefix) }.sorted().flatMap { name in
             let tensor = try file.tensor(name)
             return withExtendedLifetime(file) { Array(file.bytes(of: tensor).bindMemory(to: Float.self)) }
         }

@@ -26,7 +26,75 @@ import Testing
         let once = try planned()
         try once.update(to: "first")
         try once.update(to: "second", ["--resume-from", once.folder("first")])
-        #expect(try contents(of: run.folder("both/step-000012")) == contents(of: once.folder("second/step-000012")))
+        for part in ["step", "optimizer"] {
+            #expect(try contents(of: run.folder("both/\(part)-000012")) == contents(of: once.folder("second/\(part)-000012")))
+        }
+    }
+
+    /// Engines load every *.safetensors of the folder they are given.
+    @Test func aStepIsAPlainCheckpointAndTheOptimizerLiesBesideIt() throws {
+        let run = try planned()
+        try run.update(to: "update", ["--save-every", "4"])
+        let plain = try FileManager.default.contentsOfDirectory(atPath: fixture("policy")).sorted()
+        let manifest = try String(contentsOfFile: run.folder("update/manifest.json"), encoding: .utf8)
+        for step in ["000004", "000006"] {
+            #expect(try FileManager.default.contentsOfDirectory(atPath: run.folder("update/step-" + step)).sorted() == plain)
+            #expect(try FileManager.default.contentsOfDirectory(atPath: run.folder("update/optimizer-" + step)) == ["optimizer.safetensors"])
+            #expect(manifest.contains("\"step-\(step)/model.safetensors\"") && manifest.contains("\"optimizer-\(step)/optimizer.safetensors\""))
+        }
+    }
+
+    /// Moves an update's optimizers to where earlier versions put them.
+    private func makeOld(_ update: String) throws {
+        for name in try FileManager.default.contentsOfDirectory(atPath: update) where name.hasPrefix("optimizer-") {
+            let step = update + "/step-" + name.dropFirst(10)
+            try FileManager.default.moveItem(atPath: "\(update)/\(name)/optimizer.safetensors", toPath: step + "/optimizer.safetensors")
+            try FileManager.default.removeItem(atPath: "\(update)/\(name)")
+        }
+    }
+
+    @Test func directoriesOfEarlierVersionsAreGoneOnFrom() throws {
+        let run = try planned()
+        try run.update(to: "first", ["--save-every", "2"])
+        try run.update(to: "second", ["--resume-from", run.folder("first")])
+        let second = try files(run.folder("second"))
+        try makeOld(run.folder("first"))
+        try FileManager.default.removeItem(atPath: run.folder("second"))
+        try run.update(to: "second", ["--resume-from", run.folder("first")])
+        #expect(try files(run.folder("second")).filter { $0.key != "manifest.json" } == second.filter { $0.key != "manifest.json" })
+        #expect(try contents(of: run.folder("second/optimizer-000012")).count == 1)
+    }
+
+    @Test func anEarlierVersionsInterruptedRunEndsInFoldersOfToday() throws {
+        let run = try planned()
+        try run.update(to: "whole", ["--save-every", "1"])
+        let process = try Executable("crux-update").start(run.updateArguments(to: "killed") + ["--save-every", "1"])
+        while process.isRunning, !FileManager.default.fileExists(atPath: run.folder("killed/step-000003")) { usleep(500) }
+        process.signal(SIGKILL)
+        _ = process.wait()
+        try makeOld(run.folder("killed"))
+        try run.update(to: "killed", ["--save-every", "1"])
+        #expect(try files(run.folder("killed")) == files(run.folder("whole")))
+    }
+
+    @Test func aStepWithoutItsOptimizerIsNotGoneOnFrom() throws {
+        let run = try planned()
+        try run.update(to: "first", ["--save-every", "3"])
+        try FileManager.default.removeItem(atPath: run.folder("first/optimizer-000006"))
+        // Not from step 3 instead, without a word.
+        let refused = try run.runUpdate(to: "second", ["--resume-from", run.folder("first")])
+        #expect(refused.status == 3 && refused.errors.contains("optimizer-000006/optimizer.safetensors"), "\(refused.errors)")
+        try FileManager.default.moveItem(atPath: run.folder("first/optimizer-000003"), toPath: run.folder("first/optimizer-000006"))
+        let mixed = try run.runUpdate(to: "second", ["--resume-from", run.folder("first")])
+        #expect(mixed.status == 3 && mixed.errors.contains("found step 3, expected step 6"), "\(mixed.errors)")
+    }
+
+    @Test func overwritingLeavesNoOptimizerWithoutItsStep() throws {
+        let run = try planned()
+        try run.update(to: "update", ["--save-every", "1"])
+        try run.update(to: "update", ["--overwrite"])
+        let names = try FileManager.default.contentsOfDirectory(atPath: run.folder("update")).filter { $0.contains("-0") }
+        #expect(names.sorted() == ["optimizer-000006", "step-000006"])
     }
 
     @Test func aKilledUpdateEndsWithTheBytesOfAnUndisturbedOne() throws {
@@ -72,12 +140,11 @@ import Testing
             #expect(peak < 1.1 * foreseen + Double(16 << 20) && peak > 0.7 * foreseen, "\(figures)")
         }
         // The same sum in another order, in float32.
-        #expect(try relativeDistance(moments(run.lastStep("tight")), moments(run.lastStep("ample"))) < 1e-5)
+        #expect(try relativeDistance(moments(run.lastState("tight")), moments(run.lastState("ample"))) < 1e-5)
     }
 
-    private func moments(_ step: String) throws -> [Float] {
-        let file = try SafetensorsFile(path: step + "/optimizer.safetensors")
-        return file.header.tensors.filter { $0.name.hasPrefix("exp_avg.") }.flatMap { tensor in
+    private func moments(_ file: SafetensorsFile) throws -> [Float] {
+        file.header.tensors.filter { $0.name.hasPrefix("exp_avg.") }.flatMap { tensor in
             withExtendedLifetime(file) { Array(file.bytes(of: tensor).bindMemory(to: Float.self)) }
         }
     }
@@ -113,7 +180,7 @@ import Testing
         let step = run.folder("update/step-000006"), name = "model.norm.weight"
         let before = try halves(fixture("policy/model.safetensors"), name), after = try halves(step + "/model.safetensors", name)
         #expect(before == after)
-        let state = try SafetensorsFile(path: step + "/optimizer.safetensors"), tensor = try state.tensor("master." + name)
+        let state = try run.lastState("update"), tensor = try state.tensor("master." + name)
         let masters = withExtendedLifetime(state) { Array(state.bytes(of: tensor).bindMemory(to: Float.self)) }
         #expect(masters != before)
         #expect(firstDifference(masters, before, absolute: 1e-5) == nil)
@@ -133,7 +200,13 @@ import Testing
         try once.update(to: "first")
         try once.update(to: "second", ["--resume-from", once.folder("first")])
         let step = both.folder("both/step-000012")
-        #expect(try contents(of: step) == contents(of: once.folder("second/step-000012")))
+        for part in ["step", "optimizer"] {
+            #expect(try contents(of: both.folder("both/\(part)-000012")) == contents(of: once.folder("second/\(part)-000012")))
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: step).sorted() == ["adapter_config.json", "adapter_model.safetensors", "merged"])
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: step + "/merged").sorted()
+                == FileManager.default.contentsOfDirectory(atPath: fixture("policy")).sorted())
 
         let adapters = try SafetensorsFile(path: step + "/adapter_model.safetensors"), layers = 4
         #expect(adapters.header.tensors.count == 2 * 2 * layers)
