@@ -1,0 +1,164 @@
+"""Holds docs/train_elsewhere.py against crux-update: every recipe of recipes/, and settings that no recipe has, by the
+loss and the gradient norm of each step of two epochs. A recipe that the script refuses by name counts as held.
+
+    check_train_elsewhere.py BIN_DIR WORK_DIR [NAME…]     (names: only these cases)
+
+Limits: the gradient norm and the loss within 1e-4 of their size (two float32 forward and backward passes that sum in
+other orders, and the steps before them); a loss near 0, where its terms cancel, within 1e-6 of the terms' size, 1.
+"""
+import contextlib
+import glob
+import json
+import os
+import runpy
+import subprocess
+import sys
+import traceback
+
+# Imported here, so that the script need not do it for every case.
+import peft  # noqa: F401
+import pyarrow.ipc as ipc
+import torch  # noqa: F401
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification  # noqa: F401
+
+binaries, work, *only = sys.argv[1:]
+LIMIT, ZERO = 1e-4, 1e-6
+policy, dump = "fixtures/policy", "fixtures/dump/rollouts-00000.rollouts.zst"
+# Enough that ratios move away from 1, clips bind and moments count.
+SETTINGS = ["optimizer.lr=2e-4", "schedule.epochs=2", "schedule.groups_per_step=6", "reward.overlong=null"]
+EXPANSIONS = {
+    "fr3e": ["expansion.anchors=1", "expansion.replicates=3"],
+    "vineppo": ["expansion.step_separators=['. ']", "expansion.minimum_step_characters=1", "expansion.replicates=2"],
+    "s-grpo": ["expansion.inducer='#### '", "expansion.thought_end='####'", "expansion.exits=2"],
+}
+ESTIMATORS = ["k1", "k2", "k3", "abs", "k1+", "k3+", "abs+"]
+LORA = "trainable={type: lora, rank: 4, alpha: 8, targets: [q_proj, v_proj, o_proj, down_proj]}"
+# What no recipe of recipes/ has: recipe, settings.
+VARIANTS = {
+    "adapters": ("grpo", [LORA, "optimizer.lr=3e-3"]),
+    "warm-up and decay": ("dapo", ["optimizer.warmup_steps=2", "optimizer.decay_steps=5"]),
+    "no clipping": ("grpo", ["optimizer.max_grad_norm=null", "optimizer.weight_decay=0.1"]),
+    "mask per group": ("dapo-top20-current", ["entropy.mask.scope=group", "entropy.mask.normalizer=all"]),
+    "mask per rollout": ("dapo-top20-current", ["entropy.mask.scope=rollout", "entropy.mask.ties=exact_count"]),
+    "mask, sequence means": ("dapo-top20-current", ["aggregation=sequence_mean_token_mean"]),
+    "mask of the lowest": ("dapo-top20-current", ["entropy.mask={bottom: 0.8, policy: current}"]),
+    "mask at random": ("dapo-top20-current", ["entropy.mask={random: 0.2, policy: current}"]),
+    "clip-cov that finds tokens": ("clip-cov", ["objective.ratio=0.02", "objective.covariance_low=0.05"]),
+    "kl-cov that finds tokens": ("kl-cov", ["objective.ratio=0.05"]),
+    "etpo, Monte Carlo target": ("etpo-mc", ["objective={type: etpo_policy, beta: 1, target: monte_carlo}"]),
+    "value without a clip": ("ppo-critic", ["objective.clip=null"]),
+    "preferences with KL": ("dpo", ["kl={estimator: k3, coef: 0.1, placement: loss}"]),
+    **{f"KL by {name}": ("grpo-kl", [f"kl.estimator='{name}'", "kl.coef=0.5"]) for name in ESTIMATORS},
+    "KL without bounds": ("grpo-kl", ["kl.bounded=false", "kl.coef=0.5"]),
+}
+
+
+def crux(name, *arguments):
+    done = subprocess.run([f"{binaries}/crux-{name}", "--quiet", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"FAIL crux-{name} {' '.join(arguments)}: {done.stderr}")
+
+
+def folder(name):
+    return f"{work}/{name}"
+
+
+def train_elsewhere(name, *arguments):
+    """Runs the script in a process of its own; returns its exit status and what it wrote on stdout and stderr."""
+    files = folder(f"{name}/stdout"), folder(f"{name}/stderr")
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with open(files[0], "w") as out, open(files[1], "w") as err:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    sys.argv = ["train_elsewhere.py", *arguments]
+                    runpy.run_path("docs/train_elsewhere.py", run_name="__main__")
+                    status = 0
+                except SystemExit as stop:
+                    print(stop.code, file=err)
+                except BaseException:
+                    traceback.print_exc()
+        os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status, *(open(file).read() for file in files)
+
+
+def plan(recipe, name, settings, scores="score", source="ingest", *more):
+    flags = [flag for setting in settings for flag in ("--set", setting)]
+    crux(
+        "plan", "--input", folder(source), "--scores", folder(scores), "--recipe", f"recipes/{recipe}.yaml",
+        "--output", folder(name), *flags, *more)
+
+
+def last_step(name):
+    return sorted(glob.glob(folder(name) + "/step-*"))[-1]
+
+
+def prepare():
+    """A dump scored with all that any recipe reads; the models beside are some steps on, so that nothing is 0."""
+    crux("ingest", "--input", dump, "--output", folder("ingest"))
+    crux("score", "--input", folder("ingest"), "--output", folder("score-plain"))
+    plan("grpo", "plan-beside", ["optimizer.lr=3e-4"], "score-plain")
+    crux("update", "--plan", folder("plan-beside"), "--checkpoint", policy, "--output", folder("beside"))
+    beside = last_step("beside")
+    models = [
+        "--checkpoint", policy, "--reference", beside, "--process-reward", beside, "--process-reference", policy,
+        "--q-network", beside]
+    crux("score", "--input", folder("ingest"), "--output", folder("score-fresh"), *models, "--critic", policy)
+    plan("ppo-critic", "plan-critic", ["optimizer.lr=1e-3"], "score-fresh")
+    crux("update", "--plan", folder("plan-critic"), "--checkpoint", policy, "--output", folder("critic"))
+    crux("score", "--input", folder("ingest"), "--output", folder("score"), *models, "--critic", last_step("critic"))
+    return beside, last_step("critic")
+
+
+def expanded(recipe, name, settings):
+    """Out and home again: the second plan is the one that trains."""
+    own = EXPANSIONS[recipe]
+    plan(recipe, f"{name}/jobs", own, "score", "ingest", "--tokenizer", policy)
+    jobs = folder(f"{name}/jobs/jobs")
+    results = folder(f"{name}/results")
+    crux("rollout", "--checkpoint", policy, "--jobs", jobs, "--output", results, "--batch", "256", "--logits")
+    crux("ingest", "--input", results, "--jobs", jobs, "--output", folder(f"{name}/joined"))
+    crux("score", "--input", folder(f"{name}/joined"), "--output", folder(f"{name}/scored"))
+    plan(recipe, f"{name}/plan", own + settings, f"{name}/scored", f"{name}/joined", "--jobs", jobs)
+
+
+def compare(name, recipe, settings, beside, critic):
+    if recipe in EXPANSIONS:
+        expanded(recipe, name, settings)
+    else:
+        plan(recipe, f"{name}/plan", settings)
+    resolved = json.load(open(folder(f"{name}/plan/recipe.resolved.json")))
+    objective = resolved["objective"]
+    checkpoint = critic if objective["type"] == "value" else policy
+    models = ["--reference", beside] if objective["type"] == "etpo_policy" else []
+    if objective.get("target") == "q_network":
+        models += ["--q-network", beside]
+    crux(
+        "update", "--plan", folder(f"{name}/plan"), "--checkpoint", checkpoint, "--output", folder(f"{name}/update"),
+        *models)
+    ours = ipc.open_file(folder(f"{name}/update/metrics.arrow")).read_all().to_pylist()
+    status, output, errors = train_elsewhere(name, folder(f"{name}/plan"), checkpoint, *models)
+    if "is not computed here" in errors:
+        print(f"ok   {name}: refused: {errors.strip().splitlines()[-1].split(': ', 1)[1]}", flush=True)
+        return True
+    theirs = [json.loads(line) for line in output.splitlines()] if status == 0 else []
+    if not theirs or len(theirs) != len(ours):
+        print(f"FAIL {name}: {len(theirs)} steps, crux-update did {len(ours)}: {errors[-2000:]}")
+        return False
+    loss = max(abs(a["loss"] - b["loss"]) / max(abs(a["loss"]), ZERO / LIMIT) for a, b in zip(ours, theirs))
+    norm = max(abs(a["grad_norm"] - b["grad_norm"]) / max(a["grad_norm"], ZERO / LIMIT) for a, b in zip(ours, theirs))
+    word = "ok  " if loss <= LIMIT and norm <= LIMIT and any(a["grad_norm"] > 0 for a in ours) else "FAIL"
+    print(f"{word} {name}: {len(ours)} steps, loss {loss:.1e}, gradient norm {norm:.1e} (limit {LIMIT})", flush=True)
+    return word != "FAIL"
+
+
+beside, critic = prepare()
+recipes = [os.path.basename(path)[: -len(".yaml")] for path in sorted(glob.glob("recipes/*.yaml"))]
+cases = {recipe: (recipe, []) for recipe in recipes} | VARIANTS
+held = [
+    compare(name, recipe, SETTINGS + own, beside, critic)
+    for name, (recipe, own) in cases.items() if not only or name in only]
+print(f"train_elsewhere: {sum(held)} of {len(held)} recipes and settings held to crux-update")
+sys.exit(not all(held) or not held)
