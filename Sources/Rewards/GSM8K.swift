@@ -21,8 +21,12 @@ package struct GSM8K: RewardFunction {
     }
 
     private func extract(_ text: [Unicode.Scalar]) -> String? {
-        let found = flexible ? numbers(text).last { $0 != "." && !$0.isEmpty } : numbers(text, after: Array("#### ".unicodeScalars)).last
-        return flexible ? found : found.map { $0.filter { $0 != "," && $0 != "$" } }
+        guard flexible else {
+            return numbers(text, after: Array("#### ".unicodeScalars)).last.map { $0.filter { $0 != "," && $0 != "$" } }
+        }
+        // verl goes back from the last one until it meets one that is not a point alone; where all are, it ends at the first.
+        let found = numbers(text)
+        return found.last { $0 != "." } ?? found.first
     }
 
     /// Non-overlapping matches of `prefix(-?[0-9.,]+)` from left to right.

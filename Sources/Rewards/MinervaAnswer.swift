@@ -69,11 +69,19 @@ enum MinervaAnswer {
     private static func unwrapped(_ text: PythonText, _ command: String, greedy: Bool) -> PythonText {
         let s = text.scalars, length = command.unicodeScalars.count
         var result: [Unicode.Scalar] = [], position = 0
+        // Up to here no brace closes: looked for once, however many commands are left open.
+        var openUntil = 0
         while let start = text.find(command, from: position) {
-            let inside = start + length, line = inside..<(s[inside...].firstIndex(of: "\n") ?? s.count)
-            guard let end = greedy ? s[line].lastIndex(of: "}") : s[line].firstIndex(of: "}") else {
+            let inside = start + length
+            guard inside >= openUntil else {
                 result += s[position...start]
                 position = start + 1
+                continue
+            }
+            let line = inside..<(s[inside...].firstIndex(of: "\n") ?? s.count)
+            guard let end = greedy ? s[line].lastIndex(of: "}") : s[line].firstIndex(of: "}") else {
+                result += s[position...start]
+                (position, openUntil) = (start + 1, line.upperBound)
                 continue
             }
             result += s[position..<start] + s[inside..<end]

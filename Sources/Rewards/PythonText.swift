@@ -43,7 +43,9 @@ struct PythonText: Equatable {
     func replacing(_ part: String, _ replacement: String) -> PythonText {
         let parts = split(part)
         guard parts.count > 1 else { return self }
-        return PythonText(parts.dropFirst().reduce(parts[0].scalars) { $0 + Array(replacement.unicodeScalars) + $1.scalars })
+        var result = parts[0].scalars
+        for next in parts.dropFirst() { result += Array(replacement.unicodeScalars) + next.scalars }
+        return PythonText(result)
     }
 
     /// `str.strip`

@@ -36,17 +36,21 @@ struct Rational: Equatable, Sendable {
         return o1 || o2 || o3 || o4 ? nil : Rational(top, over: bottom)
     }
 
-    /// Digits with an optional point, such as 12, 0.50 or .5.
-    init?(decimal text: some StringProtocol) {
-        let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-        let digits = parts.joined()
-        guard !digits.isEmpty, digits.allSatisfy({ $0.isASCII && $0.isNumber }), let top = Int128(digits) else { return nil }
-        guard let bottom = Self.powerOfTen(parts.count > 1 ? parts[1].count : 0) else { return nil }
-        self.init(top, over: bottom)
+    /// A decimal from its digits before and behind the point. Zeros that say nothing don't count against what 128 bits hold.
+    init?(whole: [Unicode.Scalar], behindPoint: [Unicode.Scalar]) {
+        var behind = behindPoint[...]
+        while behind.last == "0" { behind.removeLast() }
+        let digits = (whole + behind).drop { $0 == "0" }
+        guard let top = Int128(digits.isEmpty ? "0" : String(String.UnicodeScalarView(digits))) else { return nil }
+        guard let bottom = Self.powerOfTen(behind.count) else { return nil }
+        self.init(top, over: bottom.numerator)
     }
 
-    static func powerOfTen(_ exponent: Int) -> Int128? {
+    var negated: Rational? { Rational(-numerator, over: denominator) }
+
+    /// nil above what 128 bits hold.
+    static func powerOfTen(_ exponent: Int) -> Rational? {
         guard (0...37).contains(exponent) else { return nil }
-        return (0..<exponent).reduce(1) { power, _ in power * 10 }
+        return Rational((0..<exponent).reduce(1) { power, _ in power * 10 })
     }
 }

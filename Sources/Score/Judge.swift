@@ -8,14 +8,14 @@ enum RewardFailure: String, ExpressibleByArgument, CaseIterable, Sendable { case
 
 /// Rewards of rows: by a function of ours, by an external command, or by the command where the function is undecided.
 struct Judge: Sendable {
-    private let function: (any RewardFunction)?
+    private let function: TimeLimitedReward?
     private let external: ExternalReward?
     private let onFailure: RewardFailure
     private let workers: Int
 
     init(_ command: ScoreCommand, log: String, _ context: StageContext) throws {
         let name = command.reward ?? (command.rewardCommand == nil ? AutomaticReward.name : nil)
-        function = name.flatMap(RewardRegistry.named)
+        function = name.flatMap(RewardRegistry.named).map { TimeLimitedReward($0, seconds: command.rewardTimeout) }
         workers = command.rewardWorkers ?? context.threads
         external = command.rewardCommand.map {
             ExternalReward(ExternalReward.Settings(command: $0, workers: command.rewardWorkers ?? context.threads, seconds: command.rewardTimeout, log: log))
@@ -28,26 +28,35 @@ struct Judge: Sendable {
     /// One outcome per row, in order.
     func judge(_ rows: [RolloutRow]) throws -> [RewardOutcome] {
         let inputs = rows.map(Self.input)
-        guard let external else { return inputs.map { function?.judge($0) ?? .open("no_reward") } }
-        var outcomes = inputs.map { function?.judge($0) }
-        let open = outcomes.indices.filter { outcomes[$0].map { $0.verdict == "undecided" } ?? true }
-        try parallelInOrder(open.count, threads: workers) { index in
-            try ask(external, inputs[open[index]], rows[open[index]])
-        } consume: { index, outcome in
-            outcomes[open[index]] = outcome
-        }
-        return outcomes.compactMap { $0 }
+        guard var outcomes = try function?.judge(inputs).enumerated().map({ try settled($1, rows[$0]) }) else { return try external(inputs, rows) }
+        guard external != nil else { return outcomes }
+        let open = outcomes.indices.filter { outcomes[$0].verdict == "undecided" }
+        for (index, outcome) in zip(open, try external(open.map { inputs[$0] }, open.map { rows[$0] })) { outcomes[index] = outcome }
+        return outcomes
+    }
+
+    private func external(_ inputs: [RewardInput], _ rows: [RolloutRow]) throws -> [RewardOutcome] {
+        guard let external else { return inputs.map { _ in .open("no_reward") } }
+        var outcomes: [RewardOutcome] = []
+        try parallelInOrder(inputs.count, threads: workers) { try ask(external, inputs[$0], rows[$0]) } consume: { outcomes.append($1) }
+        return outcomes
     }
 
     private func ask(_ external: ExternalReward, _ input: RewardInput, _ row: RolloutRow) throws -> RewardOutcome {
-        var outcome: RewardOutcome
-        do { outcome = try external.judge(input) } catch let error as ExternalReward.NeverAnswers { throw StageError(.invalidInput, error.description) }
+        do { return try settled(try external.judge(input), row) } catch let error as ExternalReward.NeverAnswers {
+            throw StageError(.invalidInput, error.description)
+        }
+    }
+
+    /// What a row is worth whose judge failed.
+    private func settled(_ outcome: RewardOutcome, _ row: RolloutRow) throws -> RewardOutcome {
         guard outcome.verdict.hasPrefix("reward_") else { return outcome }
+        var outcome = outcome
         switch onFailure {
         case .null: break
         case .zero: (outcome.reward, outcome.correct) = (0, false)
         case .fail:
-            throw StageError(.invalidInput, "rollout '\(row.rolloutID)': found \(outcome.verdict) \(outcome.extracted), expected a score from the reward command")
+            throw StageError(.invalidInput, "rollout '\(row.rolloutID)': found \(outcome.verdict) \(outcome.extracted), expected a score")
         }
         return outcome
     }

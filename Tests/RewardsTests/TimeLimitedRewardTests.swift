@@ -1,0 +1,31 @@
+import Foundation
+import Rewards
+import TestSupport
+import Testing
+
+@Suite struct TimeLimitedRewardTests {
+    /// Never ends with the answer `stuck`.
+    private struct Slow: RewardFunction {
+        static let name = "slow"
+        static let source = "a test"
+
+        func judge(_ input: RewardInput) -> RewardOutcome {
+            while input.completion == "stuck" { sleep(1) }
+            return RewardOutcome.open(input.completion)
+        }
+    }
+
+    private func verdicts(_ completions: [String], seconds: Double) -> [String] {
+        TimeLimitedReward(Slow(), seconds: seconds).judge(completions.map { RewardInput(completion: $0, referenceAnswer: "") }).map(\.verdict)
+    }
+
+    @Test func aRowThatTakesTooLongCostsThatRow() {
+        #expect(verdicts(["a", "stuck", "b", "stuck", "stuck", "c"], seconds: 0.5) == ["a", "reward_timeout", "b", "reward_timeout", "reward_timeout", "c"])
+    }
+
+    /// The limit is one row's, not all rows'.
+    @Test func manyRowsTakeTheTimeThatTheyTake() {
+        #expect(verdicts((0..<100_000).map { "\($0)" }, seconds: 30) == (0..<100_000).map { "\($0)" })
+        #expect(verdicts([], seconds: 1).isEmpty)
+    }
+}
