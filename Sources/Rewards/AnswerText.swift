@@ -5,8 +5,9 @@ enum AnswerText {
         boxed(text) ?? after(text, "####") ?? after(text, "answer:") ?? LastNumber.find(text)
     }
 
-    /// Without what stands around an answer: spaces, the delimiters of formulas, emphasis, a sentence's end. Linear in the
-    /// text: each pair of delimiters has none of its kind inside, so there are few of them, and single characters go one by one.
+    /// Without what stands around an answer: spaces, the delimiters of formulas, emphasis, a sentence's end. Linear
+    /// in the text: each pair of delimiters has none of its kind inside, so there are few of them, and single
+    /// characters go one by one.
     static func trimmed(_ text: PythonText) -> PythonText {
         var rest = text.scalars[...]
         while let shorter = withoutAnEnd(rest) { rest = shorter }
@@ -54,5 +55,7 @@ enum AnswerText {
         return answer.isEmpty ? nil : answer
     }
 
-    static func isLineEnd(_ scalar: Unicode.Scalar) -> Bool { scalar.properties.isWhitespace && Character(scalar).isNewline }
+    static func isLineEnd(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.properties.isWhitespace && Character(scalar).isNewline
+    }
 }

@@ -1,5 +1,6 @@
-/// The last number of a text without any mark, with all that belongs to it: the formula it stands in, else its word and what
-/// the words beside it make of it. A piece of a fraction, a date, a range or a list is given whole, so that it is no number.
+/// The last number of a text without any mark, with all that belongs to it: the formula it stands in, else its word
+/// and what the words beside it make of it. A piece of a fraction, a date, a range or a list is given whole, so
+/// that it is no number.
 enum LastNumber {
     /// Formulas and lines are looked for this far around the number.
     private static let reach = 2000
@@ -16,12 +17,15 @@ enum LastNumber {
     /// The formula between `$…$`, `\(…\)` or `\[…\]` that holds the digit.
     private static func formula(_ text: PythonText, _ digit: Int) -> Range<Int>? {
         for (open, close) in [("\\(", "\\)"), ("\\[", "\\]")] {
-            guard let start = PythonText(text.scalars[..<digit]).findLast(open), let end = text.find(close, from: digit) else { continue }
+            guard let start = PythonText(text.scalars[..<digit]).findLast(open), let end = text.find(close, from: digit)
+            else { continue }
             if !PythonText(text.scalars[start..<digit]).contains(close) { return start..<end + 2 }
         }
-        let line = lineStart(text, digit), isDollar = { (index: Int) in text.scalars[index] == "$" && (index == 0 || text.scalars[index - 1] != "\\") }
+        let line = lineStart(text, digit),
+            isDollar = { (index: Int) in text.scalars[index] == "$" && (index == 0 || text.scalars[index - 1] != "\\") }
         let before = (line..<digit).filter(isDollar)
-        guard before.count % 2 == 1, let start = before.last, let end = (digit..<text.count).first(where: isDollar) else { return nil }
+        guard before.count % 2 == 1, let start = before.last, let end = (digit..<text.count).first(where: isDollar)
+        else { return nil }
         guard !text.scalars[digit..<end].contains(where: AnswerText.isLineEnd) else { return nil }
         return start..<end + 1
     }
@@ -44,7 +48,8 @@ private struct Sentence {
 
     init(_ text: PythonText, around place: Range<Int>) {
         own = PythonText(text.scalars[place])
-        before = Self.words(PythonText(text.scalars[..<place.lowerBound].reversed().prefix { !AnswerText.isLineEnd($0) }.reversed()))
+        before = Self.words(
+            PythonText(text.scalars[..<place.lowerBound].reversed().prefix { !AnswerText.isLineEnd($0) }.reversed()))
         after = Self.words(PythonText(text.scalars[place.upperBound...].prefix { !AnswerText.isLineEnd($0) }))
     }
 
@@ -68,7 +73,9 @@ private struct Sentence {
     /// Without brackets, quotes and signs of a sentence, and without what stands before an equals sign.
     private var bare: (PythonText, isResult: Bool) {
         var text = AnswerText.trimmed(own), isResult = false
-        if let equals = text.scalars.lastIndex(of: "="), text.scalars[equals...].contains(where: { $0.asciiDigit != nil }) {
+        if let equals = text.scalars.lastIndex(of: "="),
+            text.scalars[equals...].contains(where: { $0.asciiDigit != nil })
+        {
             text = AnswerText.trimmed(PythonText(text.scalars[(equals + 1)...]))
             isResult = true
         }
@@ -78,7 +85,8 @@ private struct Sentence {
 
     private static func withoutQuotes(_ text: PythonText) -> PythonText? {
         guard let first = text.scalars.first, let last = text.scalars.last, text.count > 2 else { return nil }
-        for (open, close) in [("(", ")"), ("[", "]"), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»")] as [(Unicode.Scalar, Unicode.Scalar)]
+        for (open, close) in [("(", ")"), ("[", "]"), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»")]
+            as [(Unicode.Scalar, Unicode.Scalar)]
         where first == open && last == close {
             return PythonText(text.scalars.dropFirst().dropLast())
         }
@@ -93,30 +101,39 @@ private struct Sentence {
     /// A whole word that is a number, or a date: two numbers side by side are a mixed number, a list or a date.
     private static func isNumber(_ word: PythonText) -> Bool {
         guard let last = word.scalars.last, !",.;:".unicodeScalars.contains(last) else { return false }
-        let isDate = last.asciiDigit != nil && word.scalars.allSatisfy { $0.asciiDigit != nil || ",.-/".unicodeScalars.contains($0) }
+        let isDate =
+            last.asciiDigit != nil
+            && word.scalars.allSatisfy { $0.asciiDigit != nil || ",.-/".unicodeScalars.contains($0) }
         return isDate || NumberText.parse(word) != nil
     }
 
     private static let operators: Set<String> = [
         "+", "-", "\u{2212}", "\u{2013}", "*", "×", "·", "/", "÷", "^", "±", "x", "<", ">", "≤", "≥", "≠", "≈", "~",
     ]
-    private static let connectors: Set<String> = ["to", "or", "and", "through", "by", "over", "plus", "minus", "times", "&"]
+    private static let connectors: Set<String> = [
+        "to", "or", "and", "through", "by", "over", "plus", "minus", "times", "&",
+    ]
     private static let months: Set<String> = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "December",
         "Jan", "Feb", "Mar", "Apr", "Jun", "Jul", "Aug", "Sep", "Sept", "Oct", "Nov", "Dec",
     ]
 
-    /// With the words before it where they make it a part of something: another number, an operator with something before
-    /// it, `3 to 5`, `(3, 5)`, `May 5`. A sign that stands apart belongs to it.
+    /// With the words before it where they make it a part of something: another number, an operator with something
+    /// before it, `3 to 5`, `(3, 5)`, `May 5`. A sign that stands apart belongs to it.
     private func joinedToTheLeft(_ own: PythonText) -> PythonText? {
         guard let word = before.last else { return nil }
         let name = AnswerText.trimmed(word), earlier = before.dropLast().last
-        if Self.isNumber(word) || Self.months.contains(name.string) || word.scalars.first == "\\" { return Self.joined([word, own]) }
+        if Self.isNumber(word) || Self.months.contains(name.string) || word.scalars.first == "\\" {
+            return Self.joined([word, own])
+        }
         if let first = word.scalars.first, "≈<>≤≥≠±".unicodeScalars.contains(first) { return Self.joined([word, own]) }
         if name.scalars.last == "}" { return Self.joined([word, own]) }
         let isListed = word.scalars.last.map { ",;".unicodeScalars.contains($0) } ?? false
         let bare = AnswerText.trimmed(PythonText(name.scalars.drop { "([{".unicodeScalars.contains($0) }))
-        if isListed, Self.isNumber(bare) || bare.scalars.last == ")" { return Self.joined([earlier ?? word, word, own]) }
+        if isListed, Self.isNumber(bare) || bare.scalars.last == ")" {
+            return Self.joined([earlier ?? word, word, own])
+        }
         guard let earlier else { return nil }
         if Self.operators.contains(name.string) || Self.connectors.contains(name.string), Self.isOperand(earlier) {
             return Self.joined([earlier, word, own])
@@ -131,12 +148,20 @@ private struct Sentence {
     private var changingWords: [PythonText]? {
         guard let word = after.first else { return nil }
         let name = AnswerText.trimmed(word), text = name.string
-        if name.scalars.first == "\\" || text == "per" || text == "%" || text == "percent" { return Array(after.prefix(6)).throughBalance }
+        if name.scalars.first == "\\" || text == "per" || text == "%" || text == "percent" {
+            return Array(after.prefix(6)).throughBalance
+        }
         if UnitText.scales.contains(text.lowercased()) { return [name] }
-        if name.count == 1, let letter = name.scalars.first, letter.isASCIILetter, !"aAI".unicodeScalars.contains(letter) { return [name] }
+        if name.count == 1, let letter = name.scalars.first, letter.isASCIILetter,
+            !"aAI".unicodeScalars.contains(letter)
+        {
+            return [name]
+        }
         guard let sign = name.scalars.first else { return nil }
         if "+*×·/÷^±<>≤≥≠".unicodeScalars.contains(sign) { return [name] }
-        guard Self.operators.contains(text), let operand = after.dropFirst().first, Self.isOperand(operand) else { return nil }
+        guard Self.operators.contains(text), let operand = after.dropFirst().first, Self.isOperand(operand) else {
+            return nil
+        }
         return [name, operand]
     }
 

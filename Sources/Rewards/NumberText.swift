@@ -18,11 +18,12 @@ struct Quantity: Equatable, Sendable {
     }
 }
 
-/// Reads a text that is one number from its first character to its last: integers and decimals with signs and thousands
-/// separators, fractions (`a/b`, `\frac`, nested), mixed numbers, scientific notation, in parentheses, with a percent or
-/// currency sign or a unit, behind `x =`. Anything else is no number.
+/// Reads a text that is one number from its first character to its last: integers and decimals with signs and
+/// thousands separators, fractions (`a/b`, `\frac`, nested), mixed numbers, scientific notation, in parentheses,
+/// with a percent or currency sign or a unit, behind `x =`. Anything else is no number.
 ///
-/// Time is linear in the text, whose length and nesting are bounded; so are digits and exponents, by what `Rational` holds.
+/// Time is linear in the text, whose length and nesting are bounded; so are digits and exponents, by what
+/// `Rational` holds.
 struct NumberText {
     /// Longer texts are no numbers that a person wrote.
     static let maximumLength = 1000
@@ -43,7 +44,8 @@ struct NumberText {
 
     private init(scalars: [Unicode.Scalar]) { self.scalars = scalars }
 
-    /// Without what only dresses a formula. Signs that are minus to a reader become minus; spaces of all kinds become spaces.
+    /// Without what only dresses a formula. Signs that are minus to a reader become minus; spaces of all kinds
+    /// become spaces.
     private static func withoutDress(_ text: PythonText) -> PythonText {
         let bare = ["\\left", "\\right", "\\!", "\\displaystyle"].reduce(text) { $0.replacing($1, "") }
         return PythonText(
@@ -77,7 +79,9 @@ struct NumberText {
     private mutating func takeName() -> [Unicode.Scalar] {
         guard let equals = scalars.firstIndex(of: "="), !scalars[(equals + 1)...].contains("=") else { return [] }
         let name = PythonText(scalars[..<equals]).stripped().scalars
-        guard let first = name.first, first.isASCIILetter, name.count == 1 || name.count <= 4 && name[1] == "_" else { return [] }
+        guard let first = name.first, first.isASCIILetter, name.count == 1 || name.count <= 4 && name[1] == "_" else {
+            return []
+        }
         position = equals + 1
         return name
     }
@@ -105,12 +109,15 @@ struct NumberText {
 
     /// `pound sterling` is no weight.
     private static let currencies = [
-        ("\\$", "dollar"), ("$", "dollar"), ("€", "euro"), ("\\euro", "euro"), ("£", "pound sterling"), ("\\pounds", "pound sterling"),
+        ("\\$", "dollar"), ("$", "dollar"), ("€", "euro"), ("\\euro", "euro"), ("£", "pound sterling"),
+        ("\\pounds", "pound sterling"),
         ("¥", "yen"), ("¢", "cent"),
     ]
 
     private mutating func takePercent() -> Bool {
-        for sign in ["\\%", "%", "percent", "per cent", "\\text{ percent}", "\\text{percent}"] where take(sign) { return true }
+        for sign in ["\\%", "%", "percent", "per cent", "\\text{ percent}", "\\text{percent}"] where take(sign) {
+            return true
+        }
         return false
     }
 
@@ -179,8 +186,8 @@ struct NumberText {
         return (first..<first + 3).allSatisfy { hasDigit(at: $0) } && !hasDigit(at: first + 3)
     }
 
-    /// `1.5e3`, `1.5 \times 10^{3}`; nil where no exponent follows. What has one out of bounds doesn't end here, so that
-    /// the whole is no number.
+    /// `1.5e3`, `1.5 \times 10^{3}`; nil where no exponent follows. What has one out of bounds doesn't end here, so
+    /// that the whole is no number.
     private mutating func scientific(_ base: Rational) -> Rational? {
         let start = position
         guard let exponent = takeExponent(), let power = Rational.powerOfTen(exponent.magnitude) else {

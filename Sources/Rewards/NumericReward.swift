@@ -1,9 +1,10 @@
-/// Compares numbers exactly. The answer is the last `\boxed{…}` (or `\fbox{…}`), else what follows the last `####`, else the
-/// last `Answer:` line, else the last number of the text with what belongs to it.
+/// Compares numbers exactly. The answer is the last `\boxed{…}` (or `\fbox{…}`), else what follows the last `####`,
+/// else the last `Answer:` line, else the last number of the text with what belongs to it.
 ///
-/// What is a number: `NumberText`. An answer is judged only where the whole of it is one number and so is the reference;
-/// formulas, lists, ranges, dates, times, other units and what is out of bounds are `undecided`, unless both texts are
-/// the same. A percentage equals its fraction and, as MATH's references have it, the number before its sign.
+/// What is a number: `NumberText`. An answer is judged only where the whole of it is one number and so is the
+/// reference; formulas, lists, ranges, dates, times, other units and what is out of bounds are `undecided`, unless
+/// both texts are the same. A percentage equals its fraction and, as MATH's references have it, the number before
+/// its sign.
 package struct NumericReward: RewardFunction {
     package static let name = "numeric"
     package static let source = "exact rationals, with an undecided verdict"

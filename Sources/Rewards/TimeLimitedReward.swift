@@ -1,13 +1,15 @@
 import Foundation
 
-/// A reward of ours under a time limit for each row, so that no answer can stop a run. A row that takes longer is given up as
-/// `reward_timeout`, and the thread that is busy with it left alone: it ends with the process.
+/// A reward of ours under a time limit for each row, so that no answer can stop a run. A row that takes longer is
+/// given up as `reward_timeout`, and the thread that is busy with it left alone: it ends with the process.
 package struct TimeLimitedReward: Sendable {
     private let function: any RewardFunction
     private let seconds: Double
 
     /// `seconds`: for one row.
-    package init(_ function: any RewardFunction, seconds: Double) { (self.function, self.seconds) = (function, seconds) }
+    package init(_ function: any RewardFunction, seconds: Double) {
+        (self.function, self.seconds) = (function, seconds)
+    }
 
     /// One outcome per input, in order.
     package func judge(_ inputs: [RewardInput]) -> [RewardOutcome] {

@@ -18,7 +18,10 @@ struct Judge: Sendable {
         function = name.flatMap(RewardRegistry.named).map { TimeLimitedReward($0, seconds: command.rewardTimeout) }
         workers = command.rewardWorkers ?? context.threads
         external = command.rewardCommand.map {
-            ExternalReward(ExternalReward.Settings(command: $0, workers: command.rewardWorkers ?? context.threads, seconds: command.rewardTimeout, log: log))
+            ExternalReward(
+                ExternalReward.Settings(
+                    command: $0, workers: command.rewardWorkers ?? context.threads, seconds: command.rewardTimeout,
+                    log: log))
         }
         onFailure = command.onRewardFailure
     }
@@ -28,17 +31,25 @@ struct Judge: Sendable {
     /// One outcome per row, in order.
     func judge(_ rows: [RolloutRow]) throws -> [RewardOutcome] {
         let inputs = rows.map(Self.input)
-        guard var outcomes = try function?.judge(inputs).enumerated().map({ try settled($1, rows[$0]) }) else { return try external(inputs, rows) }
+        guard var outcomes = try function?.judge(inputs).enumerated().map({ try settled($1, rows[$0]) }) else {
+            return try external(inputs, rows)
+        }
         guard external != nil else { return outcomes }
         let open = outcomes.indices.filter { outcomes[$0].verdict == "undecided" }
-        for (index, outcome) in zip(open, try external(open.map { inputs[$0] }, open.map { rows[$0] })) { outcomes[index] = outcome }
+        for (index, outcome) in zip(open, try external(open.map { inputs[$0] }, open.map { rows[$0] })) {
+            outcomes[index] = outcome
+        }
         return outcomes
     }
 
     private func external(_ inputs: [RewardInput], _ rows: [RolloutRow]) throws -> [RewardOutcome] {
         guard let external else { return inputs.map { _ in .open("no_reward") } }
         var outcomes: [RewardOutcome] = []
-        try parallelInOrder(inputs.count, threads: workers) { try ask(external, inputs[$0], rows[$0]) } consume: { outcomes.append($1) }
+        try parallelInOrder(inputs.count, threads: workers) {
+            try ask(external, inputs[$0], rows[$0])
+        } consume: {
+            outcomes.append($1)
+        }
         return outcomes
     }
 
@@ -56,13 +67,17 @@ struct Judge: Sendable {
         case .null: break
         case .zero: (outcome.reward, outcome.correct) = (0, false)
         case .fail:
-            throw StageError(.invalidInput, "rollout '\(row.rolloutID)': found \(outcome.verdict) \(outcome.extracted), expected a score")
+            throw StageError(
+                .invalidInput,
+                "rollout '\(row.rolloutID)': found \(outcome.verdict) \(outcome.extracted), expected a score")
         }
         return outcome
     }
 
     private static func input(_ row: RolloutRow) -> RewardInput {
-        var input = RewardInput(completion: row.completion, referenceAnswer: row.referenceAnswer, dataSource: row.dataSource, givenReward: row.givenReward)
+        var input = RewardInput(
+            completion: row.completion, referenceAnswer: row.referenceAnswer, dataSource: row.dataSource,
+            givenReward: row.givenReward)
         (input.prompt, input.extras) = (row.prompt, row.extras)
         return input
     }

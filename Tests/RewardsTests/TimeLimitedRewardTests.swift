@@ -16,11 +16,16 @@ import Testing
     }
 
     private func verdicts(_ completions: [String], seconds: Double) -> [String] {
-        TimeLimitedReward(Slow(), seconds: seconds).judge(completions.map { RewardInput(completion: $0, referenceAnswer: "") }).map(\.verdict)
+        TimeLimitedReward(Slow(), seconds: seconds).judge(
+            completions.map { RewardInput(completion: $0, referenceAnswer: "") }
+        ).map(\.verdict)
     }
 
     @Test func aRowThatTakesTooLongCostsThatRow() {
-        #expect(verdicts(["a", "stuck", "b", "stuck", "stuck", "c"], seconds: 0.5) == ["a", "reward_timeout", "b", "reward_timeout", "reward_timeout", "c"])
+        #expect(
+            verdicts(["a", "stuck", "b", "stuck", "stuck", "c"], seconds: 0.5) == [
+                "a", "reward_timeout", "b", "reward_timeout", "reward_timeout", "c",
+            ])
     }
 
     /// The limit is one row's, not all rows'.

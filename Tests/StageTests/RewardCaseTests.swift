@@ -10,11 +10,15 @@ import Testing
         try run.ingest(fixture("cases/\(name)/dump"))
         try run.score(["--reward", reward])
         var verdicts: [String] = []
-        try ArrowTableReader(path: run.folder("score/scores-00000.arrow"), table: Tables.scores).forEachRow { verdicts.append($0.verdict) }
+        try ArrowTableReader(path: run.folder("score/scores-00000.arrow"), table: Tables.scores).forEachRow {
+            verdicts.append($0.verdict)
+        }
         return verdicts
     }
 
-    @Test(arguments: ["numeric", "auto"]) func anExponentOutOfBoundsIsUndecidedAndTheOthersAreJudged(_ reward: String) throws {
+    @Test(arguments: ["numeric", "auto"]) func anExponentOutOfBoundsIsUndecidedAndTheOthersAreJudged(_ reward: String)
+        throws
+    {
         #expect(try verdicts("F01-exponent-crash", reward) == ["correct", "undecided", "wrong"])
         #expect(try verdicts("F01b-exponent-crash-times", reward) == ["undecided"])
     }
@@ -24,7 +28,10 @@ import Testing
     }
 
     @Test func theLastNumberIsTakenWhole() throws {
-        let expected = ["correct", "wrong", "correct", "wrong"] + [String](repeating: "correct", count: 5) + ["undecided", "undecided"]
+        let expected =
+            ["correct", "wrong", "correct", "wrong"] + [String](repeating: "correct", count: 5) + [
+                "undecided", "undecided",
+            ]
         #expect(try verdicts("F04-last-number", "numeric") == expected)
     }
 
@@ -32,5 +39,7 @@ import Testing
         #expect(try verdicts("F05-nested-fractions-slow", "numeric") == ["undecided"])
     }
 
-    @Test func aPointAloneIsWhatVerlTakesItFor() throws { #expect(try verdicts("F07-flexible-dot", "gsm8k_flexible") == ["correct"]) }
+    @Test func aPointAloneIsWhatVerlTakesItFor() throws {
+        #expect(try verdicts("F07-flexible-dot", "gsm8k_flexible") == ["correct"])
+    }
 }
