@@ -88,7 +88,7 @@ let package = Package(
         // tests
         .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
         tests("Scratch", ["Scratch"]),
-        tests("Formats", ["Formats", "Scratch", "CZstd"]),
+        tests("Formats", ["Formats", "Scratch", "StageSupport", "CZstd"]),
         tests("Credit", ["Credit", "Randomness", "Recipes", "Scratch", "StageSupport"]),
         tests("Objectives", ["Objectives"]),
         tests("Rewards", ["Rewards"]),

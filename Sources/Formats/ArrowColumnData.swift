@@ -142,10 +142,24 @@ struct ArrowBuffer {
     final class Storage {
         let bytes: UnsafeMutableRawBufferPointer
 
-        init(count: Int) { bytes = .allocate(byteCount: count, alignment: 64) }
+        /// Nil where there is no memory for so many.
+        init?(count: Int) {
+            var start: UnsafeMutableRawPointer?
+            guard posix_memalign(&start, 64, max(1, count)) == 0 else { return nil }
+            bytes = UnsafeMutableRawBufferPointer(start: start, count: count)
+        }
 
-        deinit { bytes.deallocate() }
+        deinit { free(bytes.baseAddress) }
     }
+
+    static var empty: ArrowBuffer { ArrowBuffer(mapped: UnsafeRawBufferPointer(start: nil, count: 0)) }
+    /// The offsets of no rows.
+    static var zeroOffset: ArrowBuffer { ArrowBuffer(mapped: UnsafeRawBufferPointer(start: oneZero, count: MemoryLayout<Int32>.size)) }
+    nonisolated(unsafe) private static let oneZero: UnsafeMutablePointer<Int32> = {
+        let zero = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
+        zero.initialize(to: 0)
+        return zero
+    }()
 
     init(mapped: UnsafeRawBufferPointer) {
         bytes = mapped
@@ -155,12 +169,6 @@ struct ArrowBuffer {
     init(_ storage: Storage) {
         self.storage = storage
         bytes = UnsafeRawBufferPointer(storage.bytes)
-    }
-
-    init(_ bytes: [UInt8]) {
-        let storage = Storage(count: bytes.count)
-        storage.bytes.copyBytes(from: bytes)
-        self.init(storage)
     }
 
     var count: Int { bytes.count }

@@ -1,5 +1,6 @@
 import CZstd
 import Foundation
+import Scratch
 
 /// Reads an Arrow IPC file into rows of a table: columns are found by name, others are passed over, nullable ones may be
 /// missing (an older or another writer), and whatever does not fit throws an error that names the file and the column. Batches are read one at a time from the mapped file.
@@ -13,6 +14,8 @@ package struct ArrowTableReader<Row>: Sendable {
     private let starts: [Int]
     /// Columns that the file has, and where the node and the first buffer of each stand in a batch.
     private var columns: [(column: Column<Row>, place: FieldPlace)]
+    /// Held for each row that is handed out.
+    fileprivate private(set) var rules: [RowRule<Row>]
 
     package init(path: String, table: Table<Row>) throws {
         self.table = table
@@ -22,18 +25,31 @@ package struct ArrowTableReader<Row>: Sendable {
             guard let place = try file.place(of: column.field) else { return nil }
             return (column, place)
         }
-        starts = try file.batches.reduce(into: [0]) { [file] starts, index in
-            starts.append(starts[starts.count - 1] + (try file.batch(index).rows))
+        rules = table.rules
+        starts = try file.batches.reduce(into: [0]) { [file, columns] starts, index in
+            let batch = try file.batch(index)
+            for (column, place) in columns { try batch.check(place, type: column.type, nullable: column.nullable) }
+            let (next, overflows) = starts[starts.count - 1].addingReportingOverflow(batch.rows)
+            guard !overflows else { throw ArrowFile.damaged(path, "footer", "more rows than can be counted") }
+            starts.append(next)
             file.release(index)
         }
         file.release()
     }
 
+    /// The error of a row that breaks a rule.
+    fileprivate func broken(_ fault: RowFault, _ row: Row, _ index: Int) -> FormatError {
+        let name = table.nameOf.map { ", \($0(row))" } ?? ""
+        return FormatError(
+            file: path, place: "row \(index)\(name), column '\(fault.column)'", found: fault.found, expected: fault.expected, remedy: table.remedy)
+    }
+
     /// The same file, of which only these columns are looked at; a row's others stay as a row begins. Columns that are left out
-    /// cost nothing, not even their decoding.
+    /// cost nothing, not even their decoding; rules that look at one of them are not held.
     package func reading(_ names: Set<String>) -> ArrowTableReader {
         var reader = self
         reader.columns = columns.filter { names.contains($0.column.name) }
+        reader.rules = rules.filter { $0.columns.isSubset(of: names) }
         return reader
     }
 
@@ -102,6 +118,7 @@ package struct ArrowTableReader<Row>: Sendable {
 package final class ArrowRowCursor<Row> {
     private let reader: ArrowTableReader<Row>
     private let emptyRow: Row
+    private let rules: [RowRule<Row>]
     private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
     /// Rows that are read until pages are given back.
     private var stretch = 0
@@ -109,7 +126,7 @@ package final class ArrowRowCursor<Row> {
     private var fills: [(inout Row, Int) -> Void] = []
     private var presence: [String: ColumnData?] = [:]
 
-    fileprivate init(_ reader: ArrowTableReader<Row>) { (self.reader, emptyRow) = (reader, reader.emptyRow) }
+    fileprivate init(_ reader: ArrowTableReader<Row>) { (self.reader, emptyRow, rules) = (reader, reader.emptyRow, reader.rules) }
 
     deinit { leave() }
 
@@ -120,6 +137,7 @@ package final class ArrowRowCursor<Row> {
         try enter(index)
         var row = emptyRow
         for fill in fills { fill(&row, index - batch.rows.lowerBound) }
+        for rule in rules { if let fault = rule.fault(row) { throw reader.broken(fault, row, index) } }
         left -= 1
         if left == 0 { leavePages() }
         return row
@@ -228,8 +246,8 @@ package final class ArrowColumnCursor<Row> {
     /// From the file; false where that can't be.
     private func read(_ memory: UnsafeRawBufferPointer, into target: UnsafeMutablePointer<Float>) -> Bool {
         guard let offset = reader.file.offset(of: memory) else { return false }
-        if descriptor < 0 { descriptor = open(reader.path, O_RDONLY | O_CLOEXEC) }
-        return descriptor >= 0 && pread(descriptor, target, memory.count, off_t(offset)) == memory.count
+        if descriptor < 0 { descriptor = uninterrupted { open(reader.path, O_RDONLY | O_CLOEXEC) } }
+        return descriptor >= 0 && uninterrupted { pread(descriptor, target, memory.count, off_t(offset)) } == memory.count
     }
 
     private func enter(_ row: Int) throws {
@@ -375,14 +393,28 @@ struct ArrowFile: Sendable {
             fields = try schema.tables(1).map { try Self.field($0, depth: 0, path) }
             metadata = try Dictionary(schema.tables(2).map { (try $0.string(0), try $0.string(1)) }, uniquingKeysWith: { $1 })
             blocks = try footer.structs(3, words: 3)
-        } catch is FlatBufferTable.OutOfBounds { throw Self.damaged(path, "footer") }
+        } catch let fault as FlatBufferTable.OutOfBounds { throw Self.damaged(path, "footer", fault.found) }
         batches = 0..<blocks.count
+        try requireBatchesApart()
     }
 
-    static func damaged(_ path: String, _ place: String) -> FormatError {
+    /// A batch that stands for several would make a few bytes of footer many rows.
+    private func requireBatchesApart() throws {
+        var end: Int64 = 0
+        for index in batches.sorted(by: { blocks[$0, 0] < blocks[$1, 0] }) {
+            let start = blocks[index, 0], length = Int64(Int32(truncatingIfNeeded: blocks[index, 1]))
+            let (body, overflows) = blocks[index, 2].addingReportingOverflow(length)
+            let (next, overflowsToo) = start.addingReportingOverflow(body)
+            guard start >= end, body >= 0, !overflows, !overflowsToo else {
+                throw Self.damaged(path, "footer", "batches that lie in one another or outside the file")
+            }
+            end = next
+        }
+    }
+
+    static func damaged(_ path: String, _ place: String, _ found: String) -> FormatError {
         FormatError(
-            file: path, place: place, found: "offsets that leave the file", expected: "an undamaged Arrow IPC file",
-            remedy: "Run the stage that wrote it again.")
+            file: path, place: place, found: found, expected: "an undamaged Arrow IPC file", remedy: "Run the stage that wrote it again, with --overwrite.")
     }
 
     private static func footer(_ file: MappedFile) throws -> FlatBufferTable {
@@ -396,14 +428,14 @@ struct ArrowFile: Sendable {
                 remedy: "Its writer was interrupted; run that stage again.")
         }
         let length = Int(Int32(littleEndian: bytes.loadUnaligned(fromByteOffset: bytes.count - 10, as: Int32.self)))
-        guard length > 0, length <= bytes.count - 18 else { throw damaged(file.path, "footer") }
+        guard length > 0, length <= bytes.count - 18 else { throw damaged(file.path, "footer", "a footer of \(length) bytes") }
         do {
             return try .root(UnsafeRawBufferPointer(rebasing: bytes[bytes.count - 10 - length..<bytes.count - 10]))
-        } catch { throw damaged(file.path, "footer") }
+        } catch { throw damaged(file.path, "footer", "offsets that leave the file") }
     }
 
     private static func field(_ table: FlatBufferTable, depth: Int, _ path: String) throws -> ArrowField {
-        guard depth < 16 else { throw FlatBufferTable.OutOfBounds() }
+        guard depth < 16 else { throw FlatBufferTable.OutOfBounds(found: "fields within fields, more than 16 deep") }
         let name = try table.string(0)
         let children = try table.tables(5).map { try field($0, depth: depth + 1, path) }
         let dictionary = try table.table(4) != nil
@@ -437,6 +469,9 @@ struct ArrowFile: Sendable {
     /// column is missing.
     func place(of wanted: ArrowField) throws -> FieldPlace? {
         var node = 0, buffer = 0
+        guard fields.count(where: { $0.name == wanted.name }) <= 1 else {
+            throw FormatError(file: path, place: "column '\(wanted.name)'", found: "several columns of that name", expected: "one")
+        }
         for field in fields {
             if field.name == wanted.name {
                 guard field.type == wanted.type else {
@@ -486,11 +521,14 @@ struct ArrowFile: Sendable {
         let offset = Int(blocks[index, 0]), length = Int(Int32(truncatingIfNeeded: blocks[index, 1])), bodyLength = Int(blocks[index, 2])
         guard offset >= 0, length >= 16, bodyLength >= 0, offset <= file.bytes.count, length <= file.bytes.count - offset,
             bodyLength <= file.bytes.count - offset - length
-        else { throw Self.damaged(path, place) }
+        else { throw Self.damaged(path, place, "a place outside the file") }
+        guard file.bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self) == .max else {
+            throw Self.damaged(path, place, "no message where the footer says that one begins")
+        }
         let message = UnsafeRawBufferPointer(rebasing: file.bytes[offset + 8..<offset + length])
         let body = UnsafeRawBufferPointer(rebasing: file.bytes[offset + length..<offset + length + bodyLength])
-        do { return try ArrowBatch(message: message, body: body, path: path, place: place) } catch is FlatBufferTable.OutOfBounds {
-            throw Self.damaged(path, place)
+        do { return try ArrowBatch(message: message, body: body, path: path, place: place) } catch let fault as FlatBufferTable.OutOfBounds {
+            throw Self.damaged(path, place, fault.found)
         }
     }
 }
@@ -511,7 +549,7 @@ struct ArrowBatch {
             throw FormatError(file: path, place: place, found: "a message of another kind", expected: "a record batch")
         }
         rows = Int(try batch.value(0, default: Int64(0)))
-        guard rows >= 0, rows < 1 << 40 else { throw FlatBufferTable.OutOfBounds() }
+        guard rows >= 0, rows < 1 << 40 else { throw FlatBufferTable.OutOfBounds(found: "a batch of \(rows) rows") }
         nodes = try batch.structs(1, words: 2)
         buffers = try batch.structs(2, words: 2)
         compressed = try Self.codec(try batch.table(3), path, place)
@@ -527,14 +565,33 @@ struct ArrowBatch {
                 file: path, place: place, found: "LZ4-compressed buffers", expected: "plain or zstd-compressed buffers",
                 remedy: "Write the file with compression='zstd' or 'uncompressed'.")
         }
+        guard try table.value(1, default: Int8(0)) == 0 else {
+            throw FormatError(file: path, place: place, found: "another kind of compression than by buffer", expected: "buffers compressed one by one")
+        }
         return true
+    }
+
+    /// Throws where the batch has no room for a column of so many rows, by lengths alone: nothing is decoded, so that a number of rows may be
+    /// believed before a row is read.
+    func check(_ field: FieldPlace, type: ArrowType, nullable: Bool) throws {
+        let nulls = try node(field.node, rows: rows, field).nulls
+        guard nullable || nulls == 0 else { throw bad(field, "\(nulls) nulls", "none") }
+        if nulls > 0 { _ = try stored(field.buffer, atLeast: (rows + 7) / 8, field) }
+        switch type {
+        case .utf8:
+            if rows > 0 { _ = try stored(field.buffer + 1, atLeast: 4 * (rows + 1), field) }
+        case .list(let element):
+            if rows > 0 { _ = try stored(field.buffer + 1, atLeast: 4 * (rows + 1), field) }
+            _ = try stored(field.buffer + 3, atLeast: byteCount(element, try node(field.node + 1, rows: nil, field).length), field)
+        default: _ = try stored(field.buffer + 1, atLeast: byteCount(type, rows), field)
+        }
     }
 
     /// A column's data with every length checked, so that reading a row cannot leave a buffer.
     func column(_ field: FieldPlace, type: ArrowType, nullable: Bool) throws -> ColumnData {
         let nulls = try node(field.node, rows: rows, field).nulls
         guard nullable || nulls == 0 else { throw bad(field, "\(nulls) nulls", "none") }
-        let validity = nulls == 0 ? ArrowBuffer([]) : try buffer(field.buffer, atLeast: (rows + 7) / 8, field)
+        let validity = nulls == 0 ? .empty : try buffer(field.buffer, atLeast: (rows + 7) / 8, field)
         switch type {
         case .utf8:
             let (offsets, end) = try offsets(field.buffer + 1, field)
@@ -549,13 +606,13 @@ struct ArrowBatch {
             return ColumnData(rows: rows, validity: validity, offsets: offsets, values: values, childNulls: false)
         default:
             let values = try buffer(field.buffer + 1, atLeast: byteCount(type, rows), field)
-            return ColumnData(rows: rows, validity: validity, offsets: ArrowBuffer([]), values: values, childNulls: false)
+            return ColumnData(rows: rows, validity: validity, offsets: .empty, values: values, childNulls: false)
         }
     }
 
     /// Which rows have a value, and nothing else.
     func presence(_ field: FieldPlace) throws -> ColumnData {
-        let nulls = try node(field.node, rows: rows, field).nulls, none = ArrowBuffer([])
+        let nulls = try node(field.node, rows: rows, field).nulls, none = ArrowBuffer.empty
         let validity = nulls == 0 ? none : try buffer(field.buffer, atLeast: (rows + 7) / 8, field)
         return ColumnData(rows: rows, validity: validity, offsets: none, values: none, childNulls: false)
     }
@@ -583,7 +640,7 @@ struct ArrowBatch {
 
     /// `rows + 1` offsets that never fall; also the last of them.
     private func offsets(_ index: Int, _ field: FieldPlace) throws -> (ArrowBuffer, Int) {
-        guard rows > 0 else { return (ArrowBuffer([0, 0, 0, 0]), 0) }
+        guard rows > 0 else { return (.zeroOffset, 0) }
         let offsets = try buffer(index, atLeast: 4 * (rows + 1), field)
         var last: Int32 = 0
         for row in 0...rows {
@@ -594,30 +651,53 @@ struct ArrowBatch {
         return (offsets, Int(last))
     }
 
-    private func buffer(_ index: Int, atLeast wanted: Int, _ field: FieldPlace) throws -> ArrowBuffer {
+    /// A buffer as it lies in the body, and how long it is when it is decoded.
+    private struct StoredBuffer {
+        let bytes: UnsafeRawBufferPointer
+        let length: Int
+        let isCompressed: Bool
+    }
+
+    private func stored(_ index: Int, atLeast wanted: Int, _ field: FieldPlace) throws -> StoredBuffer {
         guard index < buffers.count else { throw bad(field, "\(buffers.count) buffers", "more than \(index)") }
         let offset = Int(buffers[index, 0]), length = Int(buffers[index, 1])
         guard offset >= 0, length >= 0, offset <= body.count, length <= body.count - offset else {
             throw bad(field, "a buffer at \(offset) of \(length) bytes", "it within the batch's \(body.count)")
         }
-        let stored = UnsafeRawBufferPointer(rebasing: body[offset..<offset + length])
-        let buffer = compressed && length > 0 ? try decompress(stored, wanted: wanted, field) : ArrowBuffer(mapped: stored)
-        guard buffer.count >= wanted else { throw bad(field, "a buffer of \(buffer.count) bytes", "at least \(wanted)") }
-        return buffer
+        let stored = try self.stored(UnsafeRawBufferPointer(rebasing: body[offset..<offset + length]), wanted, field)
+        guard stored.length >= wanted else { throw bad(field, "a buffer of \(stored.length) bytes", "at least \(wanted)") }
+        return stored
     }
 
-    private func decompress(_ stored: UnsafeRawBufferPointer, wanted: Int, _ field: FieldPlace) throws -> ArrowBuffer {
-        guard stored.count >= 8 else { throw bad(field, "a compressed buffer of \(stored.count) bytes", "at least 8") }
-        let length = Int(Int64(littleEndian: stored.loadUnaligned(as: Int64.self)))
-        let payload = UnsafeRawBufferPointer(rebasing: stored[8...])
-        if length == -1 { return ArrowBuffer(mapped: payload) }
-        // Writers pad buffers, never by much: a length far above the need is damage or malice.
-        guard length >= 0, length <= wanted + (1 << 20) || length <= payload.count * 4096 && length < 1 << 34 else {
-            throw bad(field, "a buffer that claims \(length) bytes", "about \(wanted)")
+    private func stored(_ bytes: UnsafeRawBufferPointer, _ wanted: Int, _ field: FieldPlace) throws -> StoredBuffer {
+        guard compressed, !bytes.isEmpty else { return StoredBuffer(bytes: bytes, length: bytes.count, isCompressed: false) }
+        guard bytes.count >= 8 else { throw bad(field, "a compressed buffer of \(bytes.count) bytes", "at least 8") }
+        let length = Int(Int64(littleEndian: bytes.loadUnaligned(as: Int64.self))), payload = UnsafeRawBufferPointer(rebasing: bytes[8...])
+        if length == -1 { return StoredBuffer(bytes: payload, length: payload.count, isCompressed: false) }
+        // Writers pad buffers, never by much: a length far above the need is damage or malice. So is one that such a frame can't have, or
+        // that would fill memory from next to nothing.
+        guard length >= 0, length <= min(payload.count << 15, max(Self.mostDecoded, payload.count << 10)),
+            length <= wanted + (1 << 20) || length <= payload.count << 12
+        else { throw bad(field, "a compressed buffer of \(payload.count) bytes that claims \(length)", "about \(wanted)") }
+        let declared = ZSTD_getFrameContentSize(payload.baseAddress, payload.count)
+        guard length == 0 || declared == UInt64(length) || declared == .max else { throw bad(field, "a zstd frame of another length", "\(length) bytes") }
+        return StoredBuffer(bytes: payload, length: length, isCompressed: true)
+    }
+
+    /// A buffer may be decoded to that, however few bytes it has.
+    private static let mostDecoded = 1 << 30
+
+    private func buffer(_ index: Int, atLeast wanted: Int, _ field: FieldPlace) throws -> ArrowBuffer {
+        let stored = try stored(index, atLeast: wanted, field)
+        return stored.isCompressed ? try decompress(stored, field) : ArrowBuffer(mapped: stored.bytes)
+    }
+
+    private func decompress(_ stored: StoredBuffer, _ field: FieldPlace) throws -> ArrowBuffer {
+        guard let target = ArrowBuffer.Storage(count: stored.length) else {
+            throw IOError(file: path, action: "decode \(stored.length) bytes of \(place), column '\(field.name)'", code: ENOMEM)
         }
-        let target = ArrowBuffer.Storage(count: length)
-        let size = ZSTD_decompress(target.bytes.baseAddress, length, payload.baseAddress, payload.count)
-        guard ZSTD_isError(size) == 0, size == length else { throw bad(field, "a damaged zstd buffer", "\(length) bytes") }
+        let size = ZSTD_decompress(target.bytes.baseAddress, stored.length, stored.bytes.baseAddress, stored.bytes.count)
+        guard ZSTD_isError(size) == 0, size == stored.length else { throw bad(field, "a damaged zstd buffer", "\(stored.length) bytes") }
         return ArrowBuffer(target)
     }
 }

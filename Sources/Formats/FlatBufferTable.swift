@@ -2,12 +2,27 @@
 struct FlatBufferTable {
     let bytes: UnsafeRawBufferPointer
     let position: Int
+    private let allowance: Allowance
 
-    struct OutOfBounds: Error {}
+    /// Bytes that are not what the format says, and how.
+    struct OutOfBounds: Error { var found = "offsets that leave the file" }
+
+    /// How much may still be handed out. Nothing in the format keeps tables, vectors and strings from standing for several others, so that a
+    /// thousand bytes can unfold to millions; writers share a few names at most.
+    private final class Allowance {
+        private var left: Int
+
+        init(_ bytes: Int) { left = (1 << 16) + 16 * bytes }
+
+        func take(_ count: Int) throws {
+            left -= count
+            guard left >= 0 else { throw OutOfBounds(found: "parts that stand for many others") }
+        }
+    }
 
     static func root(_ bytes: UnsafeRawBufferPointer) throws -> FlatBufferTable {
         let start = try read(UInt32.self, bytes, 0)
-        return FlatBufferTable(bytes: bytes, position: Int(start))
+        return FlatBufferTable(bytes: bytes, position: Int(start), allowance: Allowance(bytes.count))
     }
 
     private static func read<T: FixedWidthInteger>(_ type: T.Type, _ bytes: UnsafeRawBufferPointer, _ position: Int) throws -> T {
@@ -33,7 +48,12 @@ struct FlatBufferTable {
     private func target(_ position: Int) throws -> Int { position + Int(try read(UInt32.self, at: position)) }
 
     func table(_ id: Int) throws -> FlatBufferTable? {
-        try field(id).map { FlatBufferTable(bytes: bytes, position: try target($0)) }
+        try field(id).map { try table(at: try target($0)) }
+    }
+
+    private func table(at position: Int) throws -> FlatBufferTable {
+        try allowance.take(16)
+        return FlatBufferTable(bytes: bytes, position: position, allowance: allowance)
     }
 
     /// First element and count of a vector; every element of `size` bytes lies within the buffer.
@@ -46,17 +66,19 @@ struct FlatBufferTable {
 
     func tables(_ id: Int) throws -> [FlatBufferTable] {
         let (start, count) = try vector(id, elementSize: 4)
-        return try (0..<count).map { FlatBufferTable(bytes: bytes, position: try target(start + 4 * $0)) }
+        return try (0..<count).map { try table(at: try target(start + 4 * $0)) }
     }
 
     /// Structs of `words` 8-byte words each.
     func structs(_ id: Int, words: Int) throws -> FlatBufferStructs {
         let (start, count) = try vector(id, elementSize: 8 * words)
+        try allowance.take(8 * words * count)
         return FlatBufferStructs(count: count, width: words, words: try (0..<count * words).map { try read(Int64.self, at: start + 8 * $0) })
     }
 
     func string(_ id: Int) throws -> String {
         let (start, count) = try vector(id, elementSize: 1)
+        try allowance.take(16 + count)
         return String(decoding: bytes[start..<start + count], as: UTF8.self)
     }
 }

@@ -148,6 +148,8 @@ package struct RolloutFrameReader {
     /// Far above any context length; below what could hurt.
     package static let maximumTokens = 1 << 24
     package static let maximumTopK = 1 << 16
+    /// Of a whole rollout: they are held in memory.
+    static let maximumTopKEntries = 1 << 28
 
     /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory` lets it.
     /// Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow` to let logits go
@@ -264,7 +266,7 @@ package struct RolloutFrameReader {
         guard (ids == nil) == (logprobs == nil) else {
             throw fail(.missing, "no tensor '\(ids == nil ? "topk_token_ids" : "topk_logprobs")'", "both of the top-k tensors or none")
         }
-        guard ids == logprobs, (ids?[1] ?? 0) <= Self.maximumTopK else {
+        guard ids == logprobs, (ids?[1] ?? 0) <= Self.maximumTopK, (ids ?? []).reduce(1, *) <= Self.maximumTopKEntries else {
             throw fail(.shape, "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")", "both, of one shape")
         }
     }

@@ -26,6 +26,9 @@ package struct SafetensorsHeader: Equatable, Sendable {
     package let tensors: [TensorInfo]
     package let metadata: [String: String]
 
+    /// Far beyond any file; sums of a few such sizes are numbers still.
+    private static let mostBytes = 1 << 56
+
     /// The format's own limit on the JSON's length.
     package static let maximumBytes = 100_000_000
 
@@ -62,6 +65,7 @@ package struct SafetensorsHeader: Equatable, Sendable {
         guard tensor.begin == position, tensor.end >= tensor.begin else {
             throw fail("tensor '\(tensor.name)' at bytes \(tensor.begin)..<\(tensor.end)", "it at byte \(position) on: neither gap nor overlap")
         }
+        guard tensor.end < mostBytes else { throw fail("tensors of \(tensor.end) bytes up to '\(tensor.name)'", "fewer than \(mostBytes)") }
         guard let bytes = byteCount(tensor.shape, tensor.dtype) else {
             throw fail("tensor '\(tensor.name)' of shape \(tensor.shape)", "sizes whose product fits")
         }
@@ -76,7 +80,7 @@ package struct SafetensorsHeader: Equatable, Sendable {
         var count = dtype.size
         for size in shape {
             let (product, overflow) = count.multipliedReportingOverflow(by: size)
-            guard !overflow, product < 1 << 56 else { return nil }
+            guard !overflow, product < mostBytes else { return nil }
             count = product
         }
         return count

@@ -96,8 +96,19 @@ package struct Table<Row>: Sendable {
     package let make: @Sendable () -> Row
     /// Roughly how many bytes a row adds to a batch: batches are cut by it, so files have the same bytes on every run.
     let weight: @Sendable (Row) -> Int
+    /// The command that writes it, and may be run again where a file of it is damaged.
+    let writer: String
+    /// What a row is called in messages.
+    var nameOf: (@Sendable (Row) -> String)?
+    /// What all its rows keep.
+    var rules: [RowRule<Row>] = []
 
-    package func adding(_ more: [Column<Row>]) -> Table { Table(name: name, columns: columns + more, make: make, weight: weight) }
+    package func adding(_ more: [Column<Row>]) -> Table {
+        Table(name: name, columns: columns + more, make: make, weight: weight, writer: writer, nameOf: nameOf, rules: rules)
+    }
+
+    /// What to do about a damaged file.
+    var remedy: String { "Run \(writer) again with --overwrite." }
 }
 
 /// Every table of the contract, written down once: names, types and order. A newcomer adds a column as one line.
@@ -127,7 +138,8 @@ package enum Tables {
             .utf8("job_id", \.jobID),
             .utf8("extras", \.extras),
         ],
-        make: { RolloutRow() }, weight: { $0.tokenIDs.count })
+        make: { RolloutRow() }, weight: { $0.tokenIDs.count }, writer: "crux-ingest", nameOf: { "rollout '\($0.rolloutID)'" },
+        rules: RowRules.rollouts)
 
     package static let rejected = Table<RejectedRow>(
         name: "rejected",
@@ -139,7 +151,7 @@ package enum Tables {
             .utf8("reason", \.reason),
             .utf8("detail", \.detail),
         ],
-        make: { RejectedRow() }, weight: { _ in 16 })
+        make: { RejectedRow() }, weight: { _ in 16 }, writer: "crux-ingest")
 
     package static let scores = Table<ScoreRow>(
         name: "scores",
@@ -161,7 +173,8 @@ package enum Tables {
             .listFloat32("expected_q", \.expectedQ),
             .utf8("evidence", \.evidence),
         ],
-        make: { ScoreRow() }, weight: { ($0.entropy?.count ?? $0.oldLogprobs?.count ?? 16) + ($0.topkTokenIDs?.count ?? 0) })
+        make: { ScoreRow() }, weight: { ($0.entropy?.count ?? $0.oldLogprobs?.count ?? 16) + ($0.topkTokenIDs?.count ?? 0) },
+        writer: "crux-score", nameOf: { "rollout '\($0.rolloutID)'" }, rules: RowRules.scores)
 
     /// Columns of scores that are there only when asked for.
     package static let sumPSquared = Column<ScoreRow>.listFloat32("sum_p_squared", \.sumPSquared)
@@ -188,7 +201,7 @@ package enum Tables {
             .int32("pair", \.pair),
             .utf8("evidence", \.evidence),
         ],
-        make: { PlanRow() }, weight: { $0.tokenIDs.count })
+        make: { PlanRow() }, weight: { $0.tokenIDs.count }, writer: "crux-plan", nameOf: { "rollout '\($0.rolloutID)'" }, rules: RowRules.plan)
 
     package static let jobs = Table<JobRow>(
         name: "jobs",
@@ -208,7 +221,8 @@ package enum Tables {
             .listInt32("injected_token_ids", \.injectedTokenIDs),
             .utf8("completion_prefix", \.completionPrefix),
         ],
-        make: { JobRow() }, weight: { 32 + ($0.completionPrefix?.utf8.count ?? 0) })
+        make: { JobRow() }, weight: { 32 + ($0.completionPrefix?.utf8.count ?? 0) }, writer: "crux-plan", nameOf: { "job '\($0.jobID)'" },
+        rules: RowRules.jobs)
 
     package static let bases = Table<BaseRow>(
         name: "bases",
@@ -234,12 +248,13 @@ package enum Tables {
             .listInt32("state_positions", \.statePositions),
             .int32("thought_end", \.thoughtEnd),
         ],
-        make: { BaseRow() }, weight: { $0.rollout.tokenIDs.count })
+        make: { BaseRow() }, weight: { $0.rollout.tokenIDs.count }, writer: "crux-plan", nameOf: { "rollout '\($0.rollout.rolloutID)'" },
+        rules: RowRules.bases)
 
     package static let dropped = Table<DroppedRow>(
         name: "dropped",
         columns: [.utf8("rollout_id", \.rolloutID), .utf8("group_id", \.groupID), .utf8("reason", \.reason)],
-        make: { DroppedRow() }, weight: { _ in 16 })
+        make: { DroppedRow() }, weight: { _ in 16 }, writer: "crux-plan")
 
     package static let metrics = Table<MetricsRow>(
         name: "metrics",
@@ -261,7 +276,7 @@ package enum Tables {
             .float64("value_error", \.valueError),
             .float64("target_divergence", \.targetDivergence),
         ],
-        make: { MetricsRow() }, weight: { _ in 16 })
+        make: { MetricsRow() }, weight: { _ in 16 }, writer: "crux-update")
 
     package static let loop = Table<LoopRow>(
         name: "loop",
@@ -280,5 +295,5 @@ package enum Tables {
             .float64("heldout_entropy", \.heldoutEntropy),
             .float64("heldout_length", \.heldoutLength),
         ],
-        make: { LoopRow() }, weight: { _ in 16 })
+        make: { LoopRow() }, weight: { _ in 16 }, writer: "crux-loop")
 }

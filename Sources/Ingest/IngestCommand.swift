@@ -83,6 +83,7 @@ struct IngestCommand: StageCommand {
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
+            try jobs.verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context)
             let tokenizer = try tokenizer.map(TextTokens.init)
             return try JoinRun(
                 directory: directory, files: files, jobs: jobs, logits: logits, memory: planes(context), tokenizer: tokenizer, dialects: dialects, context: context

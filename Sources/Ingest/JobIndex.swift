@@ -7,14 +7,10 @@ struct JobIndex {
     private let bases: [String: BaseRow]
 
     init(_ directory: JobDirectory) throws {
-        jobs = try directory.jobs()
-        bases = Dictionary(try directory.bases().map { ($0.rollout.rolloutID, $0) }) { first, _ in first }
+        let (jobs, bases) = try directory.contents()
+        self.jobs = jobs
+        self.bases = Dictionary(bases.map { ($0.rollout.rolloutID, $0) }) { first, _ in first }
         byID = Dictionary(jobs.enumerated().flatMap { index, job in [(job.customID, index), (job.jobID, index)] }) { first, _ in first }
-        if let orphan = jobs.first(where: { bases[$0.baseRolloutID] == nil }) {
-            throw FormatError(
-                file: directory.path, place: "job '\(orphan.jobID)'", found: "no base '\(orphan.baseRolloutID)' in \(JobDirectory.basesName)",
-                expected: "every job's base", remedy: "Plan again.")
-        }
     }
 
     /// By custom_id, or by job_id.

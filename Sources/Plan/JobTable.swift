@@ -17,8 +17,8 @@ struct JobTable {
     private let stateJobs: [StateKey: JobRow]
 
     init(_ directory: JobDirectory, sharesPrefixes: Bool) throws {
-        let rows = try directory.jobs()
-        bases = try directory.bases()
+        let (rows, bases) = try directory.contents()
+        self.bases = bases
         jobCount = rows.count
         self.sharesPrefixes = sharesPrefixes
         responseStart = Dictionary(bases.map { ($0.rollout.rolloutID, $0.rollout.lossMask.firstIndex(of: true) ?? 0) }) { first, _ in first }

@@ -88,7 +88,8 @@ struct PlanCommand: StageCommand {
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score)
+            try jobs.map { try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context) }
+            let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
             let writer = PlanWriter(directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary, context: context)
             return try run(recipe.credit.expansion, rollouts, writer)
         }
@@ -108,7 +109,7 @@ struct PlanCommand: StageCommand {
     }
 
     private func planRun(_ recipe: Recipe, _ ingest: Manifest, _ score: Manifest, _ context: StageContext) throws -> PlanRun {
-        PlanRun(rollouts: try ScoredRollouts(ingest: input, ingest, scores: scores, score), recipe: recipe, context: context)
+        PlanRun(rollouts: try ScoredRollouts(ingest: input, ingest, scores: scores, score, context), recipe: recipe, context: context)
     }
 
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: recipe, overrides: set) }

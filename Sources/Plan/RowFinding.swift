@@ -16,8 +16,9 @@ struct SurveyPart: Sendable {
     private(set) var lackingLogprobs: [Int32] = []
 
     init(rows: Int) {
-        facts.reserveCapacity(rows)
-        eligible.reserveCapacity(rows)
+        // Not more than a damaged file can ask for without harm.
+        facts.reserveCapacity(min(rows, 1 << 16))
+        eligible.reserveCapacity(min(rows, 1 << 16))
     }
 
     /// Any row; throws where one that takes part lacks what credit reads.
@@ -42,6 +43,7 @@ struct SurveyPart: Sendable {
         guard let reward, let mask = row.ingest.list(SurveyedColumns.mask), columns.hasCredit(row) else { return false }
         let isTruncated = row.ingest.hasText("length", SurveyedColumns.finish), correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
         let shaped = columns.shaping.reward(score: Double(reward), isCorrect: correct, length: trainable)
+        guard trainable > 0 else { return false }
         let fact = PlanFacts.Row(
             length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped, entropy: columns.entropy(row))
         add(fact, row: Int32(row.number), group: groups.add(row.ingest.utf8(SurveyedColumns.group)), lacksLogprobs: !columns.hasLogprobs(row))

@@ -116,13 +116,3 @@ extension [Bool] {
         return values.indices.first { self[$0] && !values[$0].isFinite }
     }
 }
-
-extension UnsafeBufferPointer<Float> {
-    /// All at once, without a branch: exponents of ones are infinities and NaN.
-    var areFinite: Bool {
-        let exponent: UInt32 = 0x7f80_0000
-        var odd: UInt32 = 0
-        for index in 0..<count { odd |= self[index].bitPattern & exponent == exponent ? 1 : 0 }
-        return odd == 0
-    }
-}

@@ -30,12 +30,14 @@ struct ScoredRollouts: Sendable {
     let rowCount: Int
     private let parts: [Part]
 
-    init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest) throws {
+    init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest, _ context: StageContext) throws {
+        try ingestManifest.verify(Self.tables(of: ingestManifest), in: ingest, context)
+        try scoreManifest.verify(Self.tables(of: ingestManifest).map(Self.scoreName), in: scores, context)
         directory = scores
         vocabulary = ingestManifest.counts["vocabulary"]
         var parts: [Part] = [], count = 0
-        for name in ingestManifest.outputs.map(\.path).filter({ $0.hasPrefix("rollouts-") }) {
-            let scoreName = "scores-" + name.dropFirst("rollouts-".count)
+        for name in Self.tables(of: ingestManifest) {
+            let scoreName = Self.scoreName(name)
             let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
             let marks = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
             guard rollouts.rowCount == marks.rowCount else { throw Self.strangers(marks.path, "\(marks.rowCount) rows", rollouts) }
@@ -45,6 +47,10 @@ struct ScoredRollouts: Sendable {
         self.parts = parts
         rowCount = count
     }
+
+    private static func tables(of ingest: Manifest) -> [String] { ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") } }
+
+    private static func scoreName(_ name: String) -> String { "scores-" + name.dropFirst("rollouts-".count) }
 
     private static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>) -> FormatError {
         FormatError(
@@ -123,6 +129,7 @@ struct ScoredRollouts: Sendable {
             guard let rolloutCursor, let scoreCursor else { preconditionFailure("a part was entered without its cursors") }
             var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
             guard scored.rollout.rolloutID == scored.score.rolloutID else { throw rollouts.strangers(row) }
+            try scored.score.require(scored.rollout, file: part.scores.path)
             guard let looked = columns?.lookedFor else { return scored }
             scored.present = try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) } + looked.scores.filter { try scoreCursor.isPresent($0, place) }
             return scored

@@ -13,6 +13,7 @@ struct EntropyReport {
     let tokenizer: Tokenizer?
     let minimumCount: Int
     let tableRows: Int
+    let context: StageContext
 
     /// What the JSON holds.
     private struct Content: Encodable {
@@ -59,8 +60,9 @@ struct EntropyReport {
     // MARK: reading
 
     private func rows() throws -> [(RolloutRow, ScoreRow)] {
-        let names = try Manifest.finished(input, stage: "ingest").outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
-        _ = try Manifest.finished(scores, stage: "score")
+        let ingest = try Manifest.finished(input, stage: "ingest"), names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
+        try ingest.verify(names, in: input, context)
+        try Manifest.finished(scores, stage: "score").verify(names.map(scoreName), in: scores, context)
         return try names.flatMap { name in
             let rollouts = try ArrowTableReader(path: input + "/" + name, table: Tables.rollouts).rows(), marks = try marks(scores, name)
             guard rollouts.map(\.rolloutID) == marks.map(\.rolloutID) else {
@@ -68,21 +70,26 @@ struct EntropyReport {
                     .invalidInput, "\(scores): found scores of other rollouts than in \(input)/\(name), expected the same in the same order. Score this ingest directory."
                 )
             }
+            for (rollout, mark) in zip(rollouts, marks) { try mark.require(rollout, file: scores + "/" + scoreName(name)) }
             return Array(zip(rollouts, marks))
         }
     }
 
     private func marks(_ folder: String, _ name: String) throws -> [ScoreRow] {
-        try ArrowTableReader(path: folder + "/scores-" + name.dropFirst("rollouts-".count), table: Tables.scores).rows()
+        try ArrowTableReader(path: folder + "/" + scoreName(name), table: Tables.scores).rows()
     }
 
+    private func scoreName(_ name: String) -> String { "scores-" + name.dropFirst("rollouts-".count) }
+
     private func compare(_ rows: [(RolloutRow, ScoreRow)], _ other: String) throws -> EntropyComparison {
-        let names = try Manifest.finished(other, stage: "score").outputs.map(\.path).filter { $0.hasPrefix("scores-") }
+        let manifest = try Manifest.finished(other, stage: "score"), names = manifest.outputs.map(\.path).filter { $0.hasPrefix("scores-") }
+        try manifest.verify(names, in: other, context)
         var found: [String: ScoreRow] = [:]
         for name in names { for row in try ArrowTableReader(path: other + "/" + name, table: Tables.scores).rows() { found[row.rolloutID] = row } }
         var before: [Float] = [], after: [Float] = [], logprobs = (before: [Float](), after: [Float]())
         for (rollout, score) in rows {
             guard let entropy = score.entropy, let mark = found[rollout.rolloutID], let otherEntropy = mark.entropy else { continue }
+            try mark.require(rollout, file: other)
             for t in rollout.lossMask.indices where rollout.lossMask[t] {
                 before.append(entropy[t])
                 after.append(otherEntropy[t])

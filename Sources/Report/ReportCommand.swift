@@ -56,7 +56,8 @@ struct ReportCommand: StageCommand {
         guard let scores, let input else { return try reportLoops(context) }
         if options.dryRun { return StageSummary(["would_write": [output + ".md", output + ".json"]]) }
         let report = EntropyReport(
-            input: input, scores: scores, against: against, tokenizer: try tokenizer.map { try Tokenizer(path: $0) }, minimumCount: minimumCount, tableRows: tableRows)
+            input: input, scores: scores, against: against, tokenizer: try tokenizer.map { try Tokenizer(path: $0) }, minimumCount: minimumCount, tableRows: tableRows,
+            context: context)
         let tokens = try report.write(to: output)
         context.say("\(tokens) tokens in \(output).md and \(output).json")
         return StageSummary(["output": output, "tokens": tokens])

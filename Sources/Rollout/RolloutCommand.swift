@@ -95,6 +95,7 @@ struct RolloutCommand: StageCommand {
             version: policyVersion ?? Self.version(digests),
             stop: StopCondition(tokens: Set(stopTokenIds), texts: StopFields.union(stop, [])))
         let tokenizer = try tokenizer(context), source = try RolloutSource(prompts: prompts, jobs: jobs)
+        try source.verify(context)
         let samples = try source.samples(settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
         if options.dryRun { return StageSummary(["would_write": output, "rollouts": samples.count]) }
         let plan = Manifest(stage: Self.stage, configuration: configuration(settings), inputs: digests + (try source.inputFiles()))

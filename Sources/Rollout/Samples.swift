@@ -52,6 +52,9 @@ enum RolloutSource {
         self = try Folder.isFolder(path) ? .jobs(try JobDirectory(path).lineFiles(), folder: path) : .jobs([path], folder: nil)
     }
 
+    /// Jobs in their plan are held against its manifest.
+    func verify(_ context: StageContext) throws { if case .jobs(_, let folder?) = self { try JobDirectory(folder).verify(context) } }
+
     func inputFiles() throws -> [Manifest.File] {
         let paths =
             switch self {
@@ -241,12 +244,9 @@ struct JobFiles {
         let responseStart: [[UInt8]: Int]
 
         init(_ directory: JobDirectory) throws {
-            let starts = Dictionary(
-                try directory.bases().map { (Array($0.rollout.rolloutID.utf8), $0.rollout.lossMask.firstIndex(of: true) ?? 0) }
-            ) { first, _ in first }
-            responseStart = Dictionary(
-                try directory.jobs().map { (Array($0.customID.utf8), starts[Array($0.baseRolloutID.utf8)] ?? 0) }
-            ) { first, _ in first }
+            let (jobs, bases) = try directory.contents()
+            let starts = Dictionary(bases.map { (Array($0.rollout.rolloutID.utf8), $0.rollout.lossMask.firstIndex(of: true) ?? 0) }) { first, _ in first }
+            responseStart = Dictionary(jobs.map { (Array($0.customID.utf8), starts[Array($0.baseRolloutID.utf8)] ?? 0) }) { first, _ in first }
         }
     }
 }

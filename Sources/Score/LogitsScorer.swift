@@ -100,10 +100,16 @@ struct LogitsScorer: Sendable {
         let uses = row.evidence == EvidenceGrade.logits.rawValue
         let frame = try RolloutFrameReader.read(
             stream, file: shard.path, place: place, memory: memory, logitsRow: uses ? { try scan.see($0, self, shard.path, place) } : nil,
-            hiddenRow: hidden == nil ? nil : { try hidden?.see($0) })
-        guard frame.metadata["rollout_id"] == row.rolloutID, frame.tokenIDs == row.tokenIDs else {
-            throw changed(shard.path, place, "rollout '\(frame.metadata["rollout_id"] ?? "")' there")
+            hiddenRow: hidden == nil
+                ? nil
+                : {
+                    if $0.index == 0 { try requireRows($0.info.rows, "hidden states", row, shard.path, place) }
+                    try hidden?.see($0)
+                })
+        guard frame.metadata["rollout_id"] == row.rolloutID, frame.tokenIDs == row.tokenIDs, frame.lossMask == row.lossMask else {
+            throw changed(shard.path, place, "rollout '\(frame.metadata["rollout_id"] ?? "")' there, of other tokens or another mask")
         }
+        if frame.topk > 0 { try requireRows((frame.topkTokenIDs?.count ?? 0) / frame.topk, "best log-probabilities", row, shard.path, place) }
         var scores = hidden?.finished() ?? scan.scores
         scores.values = masked(frame.values, row)
         scores.referenceLogprobs = masked(frame.referenceLogprobs, row)
@@ -141,7 +147,23 @@ struct LogitsScorer: Sendable {
 
     private func masked(_ values: [Float]?, _ row: RolloutRow) -> [Float]? { values.map { zip($0, row.lossMask).map { $1 ? $0 : 0 } } }
 
-    func checkVocabulary(_ info: LogitsInfo, _ file: String, _ place: String) throws {
+    /// One row of whatever a frame has for each trainable token.
+    func requireRows(_ rows: Int, _ what: String, _ row: RolloutRow, _ file: String, _ place: String) throws {
+        let trainable = row.lossMask.count { $0 }
+        guard rows != trainable else { return }
+        throw changed(file, place, "\(rows) rows of \(what) there for \(trainable) trainable tokens")
+    }
+
+    /// Before a row of logits is looked at in the column of a token.
+    func check(_ info: LogitsInfo, _ row: RolloutRow, _ file: String, _ place: String) throws {
+        try requireRows(info.rows, "logits", row, file, place)
+        guard let token = row.tokenIDs.first(where: { Int($0) >= info.vocabulary }) else { return try checkVocabulary(info, file, place) }
+        throw FormatError(
+            file: file, place: place, found: "logits over \(info.vocabulary) tokens, and token id \(token) in the ingest table",
+            expected: "ids below \(info.vocabulary)", remedy: "Ingest the dump again, with --overwrite.")
+    }
+
+    private func checkVocabulary(_ info: LogitsInfo, _ file: String, _ place: String) throws {
         guard let checkpoint, checkpoint.vocabulary != info.vocabulary else { return }
         throw FormatError(
             file: file, place: place, found: "logits over \(info.vocabulary) tokens", expected: "\(checkpoint.vocabulary), the vocabulary of \(checkpoint.directory)",
@@ -187,7 +209,7 @@ private struct LogitsScan {
 
     mutating func see(_ logits: LogitsRow, _ scorer: LogitsScorer, _ file: String, _ place: String) throws {
         if logits.index == 0 {
-            try scorer.checkVocabulary(logits.info, file, place)
+            try scorer.check(logits.info, row, file, place)
             makeRoom()
         }
         let position = positions[logits.index]

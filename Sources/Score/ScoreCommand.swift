@@ -98,7 +98,7 @@ struct ScoreCommand: StageCommand {
             let judge = try Judge(self, log: directory.workPath + "/reward-command-\(options.share.rank).log", context)
             defer { judge.close() }
             return try ScoreRun(
-                directory: directory, ingest: input, names: ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }, judge: judge,
+                directory: directory, ingest: input, manifest: ingest, names: ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }, judge: judge,
                 policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
                 memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()

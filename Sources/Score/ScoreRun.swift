@@ -52,6 +52,7 @@ struct Disagreement: Codable, Sendable {
 struct ScoreRun {
     let directory: StageDirectory
     let ingest: String
+    let manifest: Manifest
     let names: [String]
     let judge: Judge
     let policies: Policies
@@ -78,6 +79,7 @@ struct ScoreRun {
 
     /// A stretch of its rows after the other, so that memory doesn't depend on the file's length.
     private func scoreFile(_ name: String, output: String) throws -> ScoreRecord {
+        try manifest.verify(name, in: ingest, context.options)
         let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
         let scorer = LogitsScorer(ingest: ingest, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
         let graded = GradedTable(path: output, table: Tables.scores.adding(wanted.columns), grade: { $0.evidence ?? EvidenceGrade.none.rawValue }) {

@@ -18,6 +18,12 @@ package struct Manifest: Codable, Equatable, Sendable {
             self.rows = rows
         }
 
+        /// Whether it is a file within the directory that lists it, of a size and a length that files can have.
+        fileprivate var isInside: Bool {
+            path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { !["", ".", ".."].contains($0) }
+                && !path.utf8.contains(0) && (bytes ?? 0) >= 0 && (rows ?? 0) >= 0
+        }
+
         /// Same content as far as both sides know it; where no digest says so, the path must be the same.
         func mayEqual(_ other: File) -> Bool {
             if let bytes, let others = other.bytes, bytes != others { return false }
@@ -55,9 +61,15 @@ package struct Manifest: Codable, Equatable, Sendable {
     package static func read(_ directory: String) throws -> Manifest? {
         let path = directory + "/" + name
         guard let data = try readFile(path) else { return nil }
-        do { return try JSONDecoder().decode(Manifest.self, from: data) } catch {
-            throw FormatError(file: path, place: "", found: "a damaged manifest", expected: "JSON as a stage writes it", remedy: "Run the stage again with --overwrite.")
+        guard let manifest = try? JSONDecoder().decode(Manifest.self, from: data) else { throw damaged(path, "a damaged manifest", "JSON as a stage writes it") }
+        if let stray = manifest.outputs.first(where: { !$0.isInside }) {
+            throw damaged(path, "the output '\(stray.path)' of \(stray.bytes ?? 0) bytes", "files within the directory")
         }
+        return manifest
+    }
+
+    private static func damaged(_ path: String, _ found: String, _ expected: String) -> FormatError {
+        FormatError(file: path, place: "", found: found, expected: expected, remedy: "Run the stage again with --overwrite.")
     }
 
     /// The finished directory of an earlier stage; an error where it is missing, unfinished or another stage's.

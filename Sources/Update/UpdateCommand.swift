@@ -53,11 +53,12 @@ struct UpdateCommand: StageCommand {
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         let planned = try Manifest.finished(plan, stage: "plan")
+        try planned.verify(["plan.arrow", "recipe.resolved.json"], in: plan, context)
         let recipe = try loadRecipe()
         let source = try Checkpoint(directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
         try requireVocabulary(of: planned, source)
         let beside = try companions(recipe, source)
-        let resume = try resumeFrom.map { try SavedStep.last(in: $0) }
+        let resume = try resumeFrom.map { try verified(SavedStep.last(in: $0), of: $0, context) }
         let rows = try PlannedRows(path: plan + "/plan.arrow", source, recipe)
         let memory = try MemoryPlan(
             MemoryBudget(memory),
@@ -84,6 +85,14 @@ struct UpdateCommand: StageCommand {
                 question: try question(recipe, beside, context), context: context
             ).run()
         }
+    }
+
+    /// A step to go on from, held against the manifest of its directory.
+    private func verified(_ step: SavedStep, of directory: String, _ context: StageContext) throws -> SavedStep {
+        let manifest = try Manifest.finished(directory, stage: Self.stage)
+        let folders = [step.folders.weights, step.folders.optimizer].map { ($0 as NSString).lastPathComponent + "/" }
+        try manifest.verify(manifest.outputs.map(\.path).filter { path in folders.contains { path.hasPrefix($0) } }, in: directory, context)
+        return step
     }
 
     /// The frozen models that the objective's target is made of: the reference, then the Q network.

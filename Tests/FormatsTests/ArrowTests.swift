@@ -7,10 +7,10 @@ import Testing
     private func rows(_ count: Int) -> [PlanRow] {
         (0..<count).map { index in
             var row = PlanRow()
-            let length = index % 5
+            let length = index % 5 + 1
             row.rolloutID = "r\(index)é"
             row.tokenIDs = (0..<length).map { Int32($0 * index) }
-            row.lossMask = (0..<length).map { ($0 + index) % 3 == 0 }
+            row.lossMask = (0..<length).map { $0 > 0 && ($0 + index) % 3 == 0 }
             row.advantages = row.tokenIDs.map { Float($0) / 3 }
             row.entropyMask = row.lossMask
             row.tokenWeights = row.advantages
