@@ -1,6 +1,7 @@
 """A checkpoint that crux-update wrote loads in transformers, and transformers' log-probabilities are those of crux-score.
 
-usage: check_checkpoint.py STEP_DIR INGEST_DIR SCORE_DIR   (SCORE_DIR made by crux-score --checkpoint STEP_DIR)
+usage: check_checkpoint.py STEP_DIR INGEST_DIR SCORE_DIR [DTYPE]   (SCORE_DIR made by crux-score --checkpoint STEP_DIR)
+DTYPE: the type that transformers must take by itself.
 """
 import glob
 import sys
@@ -9,7 +10,10 @@ import pyarrow.ipc as ipc
 import torch
 from transformers import AutoModelForCausalLM
 
-step, ingest, score = sys.argv[1:4]
+step, ingest, score, *wanted = sys.argv[1:]
+own = str(AutoModelForCausalLM.from_pretrained(step).dtype).removeprefix("torch.")
+if wanted and [own] != wanted:
+    raise SystemExit(f"FAIL transformers loads {step} as {own}, expected {wanted[0]}")
 model = AutoModelForCausalLM.from_pretrained(step, dtype=torch.float32).eval()
 worst = 0.0
 for name in sorted(glob.glob(ingest + "/rollouts-*.arrow")):

@@ -25,7 +25,7 @@ binaries, work, *only = sys.argv[1:]
 LIMIT, ZERO = 1e-4, 1e-6
 policy, dump = "fixtures/policy", "fixtures/dump/rollouts-00000.rollouts.zst"
 # Enough that ratios move away from 1, clips bind and moments count.
-SETTINGS = ["optimizer.lr=2e-4", "schedule.epochs=2", "schedule.groups_per_step=6", "reward.overlong=null"]
+SETTINGS = ["optimizer.lr=1e-4", "schedule.epochs=2", "schedule.groups_per_step=6", "reward.overlong=null"]
 EXPANSIONS = {
     "fr3e": ["expansion.anchors=1", "expansion.replicates=3"],
     "vineppo": ["expansion.step_separators=['. ']", "expansion.minimum_step_characters=1", "expansion.replicates=2"],

@@ -76,4 +76,14 @@ step=$(ls -d "$adapters"/update/step-* | tail -n 1)
 "$bin/crux-score" --quiet --input "$run/ingest" --output "$adapters/rescored" --checkpoint "$step/merged" > /dev/null
 try "$python" conformance/check_adapter.py $base "$step" "$run/ingest" "$adapters/rescored"
 
+# In float32, with nothing lost: transformers takes the type from the configuration.
+echo "== float32 weights"
+"$bin/crux-update" --quiet --plan "$work/policy/dapo-top20/plan" --checkpoint fixtures/policy --output "$work/float32" --weights f32 > /dev/null
+step=$(ls -d "$work"/float32/step-* | tail -n 1)
+"$bin/crux-score" --quiet --input "$work/policy/ingest" --output "$work/float32-rescored" --checkpoint "$work/policy/dapo-top20/update" > /dev/null
+try "$python" conformance/check_checkpoint.py "$step" "$work/policy/ingest" "$work/float32-rescored" float32
+
+echo "== plans trained elsewhere"
+try "$python" conformance/check_train_elsewhere.py "$bin" "$work/elsewhere"
+
 [ $failed = 0 ] && echo "conformance: all within limits" || { echo "conformance: some limits are broken, see FAIL above"; exit 1; }

@@ -1,8 +1,8 @@
 import Foundation
 import Scratch
 
-/// A folder that appears under its name only when it is whole: filled under a temporary name beside it, then renamed. What stood
-/// under the name before goes when the new one stands.
+/// A folder that appears under its name only when it is whole: filled under a temporary name beside it, then renamed.
+/// What stood under the name before goes when the new one stands.
 package struct AtomicFolder: Sendable {
     package let path: String
 
@@ -35,6 +35,8 @@ package struct AtomicFolder: Sendable {
     private func exists(_ path: String) throws -> Bool { try fileStatus(path) != nil }
 
     private func move(_ source: String, to target: String) throws {
-        guard uninterrupted({ rename(source, target) }) == 0 else { throw IOError.fromErrno(target, "rename the finished folder") }
+        guard uninterrupted({ rename(source, target) }) == 0 else {
+            throw IOError.fromErrno(target, "rename the finished folder")
+        }
     }
 }

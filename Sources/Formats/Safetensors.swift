@@ -174,6 +174,16 @@ package final class SafetensorsFile: Sendable {
         }
     }
 
+    /// Some elements of a tensor; what was read does not count against this process any more.
+    package func withElements<Result>(
+        _ range: Range<Int>, of tensor: TensorInfo, _ body: (UnsafeRawBufferPointer) throws -> Result
+    ) rethrows -> Result {
+        let first = headerBytes.count + tensor.begin, size = tensor.dtype.size
+        let bytes = first + range.lowerBound * size..<first + range.upperBound * size
+        defer { file.release(bytes) }
+        return try body(UnsafeRawBufferPointer(rebasing: file.bytes[bytes]))
+    }
+
     private static let pieceBytes = 16 << 20
 }
 

@@ -37,8 +37,14 @@ struct Companion: Sendable {
     var planName: String { role.rawValue + "-plan" }
     var updateName: String { role.rawValue }
 
-    /// What scoring reads of it after `iteration`: of a Q network its slow copy.
-    func scorer(after iteration: Iteration, start: String) throws -> String {
+    /// What scoring reads of it after `iteration`: the update, whose masters the next one goes on from; of a Q network
+    /// its slow copy.
+    func scorer(after iteration: Iteration, start: String) -> String {
+        iteration.number > 0 ? iteration.path(updateName) : start
+    }
+
+    /// What an update reads that has it beside.
+    func beside(after iteration: Iteration, start: String) throws -> String {
         guard iteration.number > 0 else { return start }
         return role == .qNetwork ? iteration.path(updateName + "/target") : try iteration.lastStep(of: updateName)
     }
@@ -72,11 +78,16 @@ struct ModelNeeds: Sendable {
         return roles.subtracting(companions.map(\.role)).compactMap { examples[$0] }.sorted()
     }
 
-    /// Flags of crux-score. `start` is frozen: the reference of everything.
-    func flags(policy: String, start: String, companions: [Companion], before: Iteration) throws -> [String] {
-        var flags = needsPolicy ? ["--checkpoint", policy] : []
+    /// Flags of crux-score. `start` is frozen: the reference of everything. `trainer`: the policy that the update will
+    /// start with, where it is not the one that sampled.
+    func flags(policy: String, trainer: String?, start: String, companions: [Companion], before: Iteration) throws
+        -> [String]
+    {
+        var flags = (trainer ?? (needsPolicy ? policy : nil)).map { ["--checkpoint", $0] } ?? []
         if needsReference { flags += ["--reference", start] }
-        for companion in companions where roles.contains(companion.role) { flags += ["--" + companion.role.rawValue, try companion.scorer(after: before, start: start)] }
+        for companion in companions where roles.contains(companion.role) {
+            flags += ["--" + companion.role.rawValue, companion.scorer(after: before, start: start)]
+        }
         return flags + (roles.contains(.processReward) ? ["--process-reference", start] : [])
     }
 }

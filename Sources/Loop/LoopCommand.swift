@@ -9,6 +9,9 @@ enum LoopMain {
     static func main() { LoopCommand.runMain() }
 }
 
+/// What crux-update's --weights takes.
+enum WrittenWeights: String, ExpressibleByArgument, CaseIterable { case stored, f32 }
+
 /// Again and again: rollout → ingest → score → plan → (jobs → rollout → ingest → score → plan) → update.
 struct LoopCommand: StageCommand {
     static let configuration = CommandConfiguration(
@@ -75,6 +78,12 @@ struct LoopCommand: StageCommand {
     @Option(help: "Memory that updates stay within, as crux-update takes it.")
     var memory: MemorySize?
 
+    @Option(
+        help:
+            "Type of the weights that updates write and iterations sample from: stored or f32, as crux-update takes it."
+    )
+    var weights = WrittenWeights.stored
+
     @Flag(help: "Keep of past iterations only what goes into the table.")
     var prune = false
 
@@ -123,6 +132,7 @@ struct LoopCommand: StageCommand {
         ]
         settings.merge(StopFields.metadata(texts: stop, tokens: stopTokenIds)) { $1 }
         settings["memory"] = memory.map { "\($0.bytes)" }
+        if weights != .stored { settings["weights"] = weights.rawValue }
         for companion in companions { settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON()) }
         return settings
     }

@@ -52,8 +52,11 @@ struct LoopRun {
     // MARK: one iteration
 
     private var threads: [String] { ["--threads", "\(context.threads)"] }
-    /// Limits of an update.
-    private var limits: [String] { threads + (command.memory.map { ["--memory", "\($0.bytes >> 10)K"] } ?? []) }
+    /// Limits of an update, and what it writes.
+    private var limits: [String] {
+        threads + (command.weights == .stored ? [] : ["--weights", command.weights.rawValue])
+            + (command.memory.map { ["--memory", "\($0.bytes >> 10)K"] } ?? [])
+    }
 
     /// A seed for each use, the same on every run.
     private func seed(_ iteration: Iteration, _ use: String) -> [String] {
@@ -66,6 +69,14 @@ struct LoopRun {
         return try iteration.lastStep() + (recipe.trainable.adapters == nil ? "" : "/merged")
     }
 
+    /// The policy that the next update starts with, where that is not what the files hold: scoring takes its
+    /// log-probabilities.
+    private func trainer(after iteration: Iteration) throws -> String? {
+        guard iteration.number > 0, try iteration.manifest("update", stage: "update").counts["rounded_tensors"] ?? 0 > 0
+        else { return nil }
+        return iteration.path("update")
+    }
+
     private func learn(_ iteration: Iteration, _ prompts: PromptLines, after records: [LoopRow], _ row: inout LoopRow) throws {
         let before = iteration.before, policy = try checkpoint(before)
         let first = records.reduce(0) { $0 + Int($1.prompts) }, count = promptCount(after: records)
@@ -73,11 +84,15 @@ struct LoopRun {
         row.prompts = Int64(count)
         try sample(
             iteration, "rollout", policy, ["--prompts", iteration.path("prompts.jsonl"), "--group-size", "\(command.groupSize)", "--max-tokens", "\(command.maxTokens)"])
-        try ingestAndScore(iteration, "", [], needs.flags(policy: policy, start: command.checkpoint, companions: companions, before: before))
+        let trainer = try trainer(after: before)
+        try ingestAndScore(
+            iteration, "", [],
+            needs.flags(
+                policy: policy, trainer: trainer, start: command.checkpoint, companions: companions, before: before))
         try addSampled(iteration, "rollout", &row)
         try addScored(iteration, "score", &row)
         var plan = ["--input", iteration.path("ingest"), "--scores", iteration.path("score")]
-        if recipe.credit.expansion != nil { plan = try expand(iteration, policy, plan, &row) }
+        if recipe.credit.expansion != nil { plan = try expand(iteration, policy, trainer, plan, &row) }
         try stages.run("crux-plan", plan + planSettings(iteration) + ["--output", iteration.path("plan")])
         // From the scores of before: the policy's advantages and the companions' targets are of one moment.
         for companion in companions { try teach(companion, iteration) }
@@ -102,17 +117,19 @@ struct LoopRun {
     private func frozen(_ iteration: Iteration) throws -> [String] {
         guard let settings = recipe.objective.boltzmann else { return [] }
         let q = try companions.filter { settings.readsQNetwork && $0.role == .qNetwork }.flatMap {
-            ["--q-network", try $0.scorer(after: iteration.before, start: command.checkpoint)]
+            ["--q-network", try $0.beside(after: iteration.before, start: command.checkpoint)]
         }
         return ["--reference", command.checkpoint] + q
     }
 
     /// Jobs out and home again; returns the inputs of the plan that trains.
-    private func expand(_ iteration: Iteration, _ policy: String, _ inputs: [String], _ row: inout LoopRow) throws -> [String] {
+    private func expand(
+        _ iteration: Iteration, _ policy: String, _ trainer: String?, _ inputs: [String], _ row: inout LoopRow
+    ) throws -> [String] {
         let jobs = iteration.path("expansion/jobs")
         try stages.run("crux-plan", inputs + planSettings(iteration) + ["--tokenizer", command.checkpoint, "--output", iteration.path("expansion")])
         try sample(iteration, "expansion-rollout", policy, ["--jobs", jobs])
-        try ingestAndScore(iteration, "expansion-", ["--jobs", jobs])
+        try ingestAndScore(iteration, "expansion-", ["--jobs", jobs], trainer.map { ["--checkpoint", $0] } ?? [])
         try addSampled(iteration, "expansion-rollout", &row)
         return ["--input", iteration.path("expansion-ingest"), "--scores", iteration.path("expansion-score"), "--jobs", jobs]
     }

@@ -102,6 +102,12 @@ package struct Checkpoint: Sendable {
         return places[known].flatMap { files[$0].header[known]?.dtype }
     }
 
+    /// Where a parameter lies: its file and what that says of it; nil of a value head that no file holds yet.
+    package func stored(_ name: String) -> (file: SafetensorsFile, tensor: TensorInfo)? {
+        guard !isFresh(name), let file = places[name].map({ files[$0] }) else { return nil }
+        return file.header[name].map { (file, $0) }
+    }
+
     /// All parameters in float32, laid out as `layout`.
     package func loadParameters() throws -> Buffer {
         let buffer = Buffer(layout.count)
@@ -115,10 +121,19 @@ package struct Checkpoint: Sendable {
     }
 
     /// The head's weight alone, [V, C].
-    func loadHead() throws -> Buffer {
+    func loadHead(_ masters: Masters? = nil) throws -> Buffer {
         guard let parameter = layout[DecoderWeights.headName(architecture)] else { preconditionFailure("a language model without a head") }
         let buffer = Buffer(uninitialized: parameter.range.count)
-        try load(parameter, to: buffer.pointer)
+        if try masters?.load(parameter, to: buffer.pointer) != true { try load(parameter, to: buffer.pointer) }
+        return buffer
+    }
+
+    /// All parameters, those of `masters` where it has them.
+    package func loadParameters(_ masters: Masters?) throws -> Buffer {
+        let buffer = try loadParameters()
+        for parameter in layout.parameters {
+            try masters?.load(parameter, to: buffer.pointer + parameter.range.lowerBound)
+        }
         return buffer
     }
 
@@ -134,51 +149,126 @@ package struct Checkpoint: Sendable {
 
     // MARK: saving
 
-    /// Writes a checkpoint of the same layout: same files, names, dtypes and order, same header bytes; tokenizer and
-    /// configuration copied as they are. `parameters` in float32; 16-bit tensors are rounded to nearest.
-    package func save(_ parameters: Buffer, to target: String) throws {
-        if hasFreshValueHead { return try saveAsCritic(parameters, to: target) }
-        for file in files { try save(file, parameters, to: target) }
-        try copyRest(to: target)
+    /// Writes a checkpoint of the same layout: same files, names and order; tokenizer and configuration copied as they
+    /// are. `parameters` in float32. As stored: same dtypes, same header bytes, 16-bit tensors rounded to nearest. As
+    /// float32: every trained tensor, and the configuration says so.
+    package func save(_ parameters: Buffer, to target: String, as type: WeightType = .stored) throws {
+        if hasFreshValueHead { return try saveAsCritic(parameters, to: target, as: type) }
+        for file in files { try save(file, parameters, to: target, as: type) }
+        guard type == .f32, needsMasters else { return try copyRest(to: target) }
+        try copyRest(to: target, but: ["config.json", Self.indexName])
+        try writeConfiguration(to: target) { Self.setFloat32(&$0) }
+        try writeIndex(to: target)
+    }
+
+    /// Whatever names the type, in this version of transformers or an earlier one.
+    private static func setFloat32(_ configuration: inout [String: Any]) {
+        let keys = ["dtype", "torch_dtype"].filter { configuration[$0] != nil }
+        for key in keys.isEmpty ? ["dtype"] : keys { configuration[key] = "float32" }
+    }
+
+    /// The shards' index, with the size that they have now.
+    private func writeIndex(to target: String) throws {
+        guard files.count > 1 || FileManager.default.fileExists(atPath: directory + "/" + Self.indexName) else {
+            return
+        }
+        let written = try files.map {
+            try SafetensorsFile(path: target + "/" + ($0.path as NSString).lastPathComponent)
+        }
+        try rewrite(Self.indexName, to: target) { index in
+            var metadata = index["metadata"] as? [String: Any] ?? [:]
+            metadata["total_size"] = written.reduce(0) { $0 + $1.header.dataBytes }
+            index["metadata"] = metadata
+        }
+    }
+
+    private func writeConfiguration(to target: String, _ change: (inout [String: Any]) -> Void) throws {
+        try rewrite("config.json", to: target, change)
+    }
+
+    /// A JSON file of the checkpoint with some keys changed.
+    private func rewrite(_ name: String, to target: String, _ change: (inout [String: Any]) -> Void) throws {
+        let path = directory + "/" + name
+        guard let data = try readFile(path),
+            var object = try? JSONSerialization.jsonObject(with: data) as? [String: Any]
+        else {
+            throw FormatError(file: path, place: "", found: "text that is not a JSON object", expected: "a JSON object")
+        }
+        change(&object)
+        let options: JSONSerialization.WritingOptions = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        let text = String(decoding: try JSONSerialization.data(withJSONObject: object, options: options), as: UTF8.self)
+        try AtomicFile.write(text + "\n", to: target + "/" + name)
     }
 
     /// One file of the layout's tensors, and a configuration that says what they are now.
-    private func saveAsCritic(_ parameters: Buffer, to target: String) throws {
-        let tensors = layout.parameters.map { TensorInfo(name: $0.name, dtype: dtype($0.name) ?? .f32, shape: $0.shape) }
-        let writer = try SafetensorsWriter(path: target + "/model.safetensors", header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
+    private func saveAsCritic(_ parameters: Buffer, to target: String, as type: WeightType) throws {
+        let tensors = layout.parameters.map {
+            TensorInfo(name: $0.name, dtype: type == .f32 ? .f32 : dtype($0.name) ?? .f32, shape: $0.shape)
+        }
+        let path = target + "/model.safetensors"
+        let writer = try SafetensorsWriter(
+            path: path, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
         for (tensor, parameter) in zip(tensors, layout.parameters) {
-            let values = UnsafeBufferPointer(start: parameters.pointer + parameter.range.lowerBound, count: parameter.range.count)
-            try values.narrowed(to: tensor.dtype) { try writer.append($0) }
+            try write(parameter, parameters, tensor, writer, path)
         }
         try writer.finish()
         try copyRest(to: target, but: ["config.json", Self.indexName])
-        try AtomicFile.write(try criticConfiguration(), to: target + "/config.json")
-    }
-
-    private func criticConfiguration() throws -> String {
-        let path = directory + "/config.json"
-        guard let data = FileManager.default.contents(atPath: path), var object = try? JSONSerialization.jsonObject(with: data) as? [String: Any] else {
-            throw FormatError(file: path, place: "", found: "text that is not a JSON object", expected: "a JSON object")
+        try writeConfiguration(to: target) {
+            Self.makeCritic(&$0)
+            if type == .f32 { Self.setFloat32(&$0) }
         }
-        let name = (object["architectures"] as? [String])?.first ?? ""
-        object["architectures"] = [name.replacingOccurrences(of: "ForCausalLM", with: "") + "ForTokenClassification"]
-        (object["num_labels"], object["id2label"], object["label2id"]) = (1, ["0": "LABEL_0"], ["LABEL_0": 0])
-        (object["classifier_dropout"], object["hidden_dropout"]) = (0.0, 0.0)
-        return String(decoding: try JSONSerialization.data(withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]), as: UTF8.self) + "\n"
     }
 
-    private func save(_ file: SafetensorsFile, _ parameters: Buffer, to target: String) throws {
-        let name = (file.path as NSString).lastPathComponent
-        let writer = try SafetensorsWriter(path: target + "/" + name, headerBytes: file.headerBytes, dataBytes: file.header.dataBytes)
-        for tensor in file.header.tensors {
-            guard let parameter = trained(tensor.name) else {
-                try file.forEachPiece(of: tensor) { try writer.append($0) }
+    private static func makeCritic(_ configuration: inout [String: Any]) {
+        let name = (configuration["architectures"] as? [String])?.first ?? ""
+        configuration["architectures"] = [
+            name.replacingOccurrences(of: "ForCausalLM", with: "") + "ForTokenClassification"
+        ]
+        (configuration["num_labels"], configuration["id2label"], configuration["label2id"]) = (
+            1, ["0": "LABEL_0"], ["LABEL_0": 0]
+        )
+        (configuration["classifier_dropout"], configuration["hidden_dropout"]) = (0.0, 0.0)
+    }
+
+    private func save(_ file: SafetensorsFile, _ parameters: Buffer, to target: String, as type: WeightType) throws {
+        let path = target + "/" + (file.path as NSString).lastPathComponent
+        // Our own layout of the header only where it must be another.
+        let header = type == .f32 ? widened(file.header) : file.header
+        let bytes = header == file.header ? file.headerBytes : header.encoded()
+        let writer = try SafetensorsWriter(path: path, headerBytes: bytes, dataBytes: header.dataBytes)
+        for (old, new) in zip(file.header.tensors, header.tensors) {
+            guard let parameter = trained(old.name) else {
+                try file.forEachPiece(of: old) { try writer.append($0) }
                 continue
             }
-            let values = UnsafeBufferPointer(start: parameters.pointer + parameter.range.lowerBound, count: parameter.range.count)
-            try values.narrowed(to: tensor.dtype) { try writer.append($0) }
+            try write(parameter, parameters, new, writer, path)
         }
         try writer.finish()
+    }
+
+    /// The same tensors in the same order, the trained ones in float32.
+    private func widened(_ header: SafetensorsHeader) -> SafetensorsHeader {
+        let tensors = header.tensors.map { tensor in
+            TensorInfo(name: tensor.name, dtype: trained(tensor.name) == nil ? tensor.dtype : .f32, shape: tensor.shape)
+        }
+        return SafetensorsHeader(laying: tensors, metadata: header.metadata)
+    }
+
+    private func write(
+        _ parameter: ParameterLayout.Parameter, _ parameters: Buffer, _ tensor: TensorInfo, _ writer: SafetensorsWriter,
+        _ path: String
+    ) throws {
+        let values = UnsafeBufferPointer(
+            start: parameters.pointer + parameter.range.lowerBound, count: parameter.range.count)
+        try values.narrowed(to: tensor.dtype) { piece in
+            guard piece.isFinite(as: tensor.dtype) else {
+                throw FormatError(
+                    file: path, place: "tensor '\(tensor.name)'",
+                    found: "a weight that is not finite in \(tensor.dtype.rawValue)",
+                    expected: "finite numbers", remedy: "Lower the learning rate, or write float32: --weights f32.")
+            }
+            try writer.append(piece)
+        }
     }
 
     /// A stored copy of a tied head is the embedding; anything unknown is passed through.
@@ -219,11 +309,36 @@ extension UnsafeRawBufferPointer {
     }
 }
 
+extension UnsafeRawBufferPointer {
+    /// Whether all elements are: neither infinite nor NaN, whose exponents are all ones.
+    fileprivate func isFinite(as dtype: DType) -> Bool {
+        switch dtype {
+        case .bf16: haveExponents(below: 0x7F80 as UInt16)
+        case .f16: haveExponents(below: 0x7C00 as UInt16)
+        default: haveExponents(below: 0x7F80_0000 as UInt32)
+        }
+    }
+
+    /// Without a branch, so that many are looked at at a time.
+    private func haveExponents<Bits: FixedWidthInteger>(below ones: Bits) -> Bool {
+        var largest: Bits = 0
+        for bits in assumingMemoryBound(to: Bits.self) { largest = Swift.max(largest, bits & ones) }
+        return largest < ones
+    }
+}
+
 extension UnsafeBufferPointer<Float> {
     /// Hands the values to `body` in pieces, in the given type, rounded to nearest.
     func narrowed(to dtype: DType, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
-        guard dtype != .f32 else { return try body(UnsafeRawBufferPointer(self)) }
         let piece = 1 << 20
+        guard dtype != .f32 else {
+            for start in Swift.stride(from: 0, to: count, by: piece) {
+                try body(
+                    UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: self[start..<Swift.min(start + piece, count)]))
+                )
+            }
+            return
+        }
         var half = [UInt16](repeating: 0, count: Swift.min(piece, count))
         for start in Swift.stride(from: 0, to: count, by: piece) {
             let size = Swift.min(piece, count - start)

@@ -7,9 +7,9 @@ package final class HeadModel: Sendable {
     private let weight: Buffer
     private let compute: Compute
 
-    package init(_ checkpoint: Checkpoint, threads: Int) throws {
+    package init(_ checkpoint: Checkpoint, masters: Masters? = nil, threads: Int) throws {
         (width, vocabulary) = (checkpoint.architecture.hidden, checkpoint.architecture.vocabulary)
-        weight = try checkpoint.loadHead()
+        weight = try checkpoint.loadHead(masters)
         compute = Compute(threads: threads)
     }
 

@@ -3,5 +3,7 @@ package enum AbsoluteDifference: KLEstimator {
     package static let name = "abs"
     package static let source = "verl kl_penalty"
 
-    package static func evaluate(_ d: Double, bounded: Bool) -> KLTerm { KLTerm(abs(d), derivative: d > 0 ? 1 : d < 0 ? -1 : 0) }
+    package static func evaluate(_ d: Double, bounded: Bool) -> KLTerm {
+        KLTerm(abs(d), derivative: sign(ofLogRatio: d))
+    }
 }

@@ -29,7 +29,7 @@ package struct KLCov: Objective {
             guard sequence.marks?[t] == true else { continue }
             let difference = Double(sequence.logprobs[t]) - Double(sequence.oldLogprobs[t])
             sum.loss += weight * coef * abs(difference)
-            gradient[t] += Float(weight * coef * (difference > 0 ? 1 : difference < 0 ? -1 : 0))
+            gradient[t] += Float(weight * coef * sign(ofLogRatio: difference))
         }
         return sum
     }

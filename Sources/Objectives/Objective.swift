@@ -203,6 +203,10 @@ struct ImportanceRatio {
     }
 }
 
+/// The sign of a log-ratio: the derivative of its size. 0 as far as two float32 forward passes over the same weights
+/// differ, where it would be a matter of chance: before the first step a policy is where it was sampled.
+func sign(ofLogRatio difference: Double) -> Double { abs(difference) <= 1e-4 ? 0 : difference > 0 ? 1 : -1 }
+
 /// log(1 + exp(x)) without overflow.
 func softplus(_ x: Double) -> Double { max(x, 0) + log1p(exp(-abs(x))) }
 

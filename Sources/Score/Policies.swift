@@ -28,15 +28,17 @@ struct Policies: Sendable {
     let q: Policy?
 
     init(_ paths: ModelPaths, threads: Int) throws {
-        func open(_ path: String?, as role: Checkpoint.Role = .languageModel) throws -> Policy? {
-            try path.map { try Policy(directory: $0, as: role, threads: threads) }
+        func open(_ path: String?, _ flag: String, as role: Checkpoint.Role = .languageModel, target: Bool = false)
+            throws -> Policy?
+        {
+            try path.map { try Policy($0, ModelSource($0, as: role, target: target, flag: flag), threads: threads) }
         }
-        checkpoint = try open(paths.checkpoint)
-        reference = try open(paths.reference)
-        critic = try open(paths.critic, as: .critic)
-        process = try open(paths.processReward)
-        processReference = try open(paths.processReference)
-        q = try open(paths.qNetwork)
+        checkpoint = try open(paths.checkpoint, "--checkpoint")
+        reference = try open(paths.reference, "--reference")
+        critic = try open(paths.critic, "--critic", as: .critic)
+        process = try open(paths.processReward, "--process-reward")
+        processReference = try open(paths.processReference, "--process-reference")
+        q = try open(paths.qNetwork, "--q-network", target: true)
         try requireOneVocabulary()
     }
 
@@ -51,6 +53,16 @@ struct Policies: Sendable {
     }
 
     func inputFiles() throws -> [Manifest.File] { try all.flatMap { try $0.inputFiles() } }
+
+    /// Which weights were taken, where a folder has them twice.
+    func notes() throws -> [String] {
+        let named = [
+            ("policy", checkpoint), ("reference", reference), ("critic", critic), ("reward model", process),
+            ("its reference", processReference),
+            ("Q network", q),
+        ]
+        return try named.compactMap { name, policy in try policy.flatMap { try $0.source.note($0.directory, name) } }
+    }
 
     /// True where a critic has no value head of its own yet: its values are all 0.
     var hasFreshCritic: Bool { critic?.hasFreshValueHead == true }
@@ -79,7 +91,7 @@ struct Policies: Sendable {
     }
 }
 
-/// Folders of the checkpoints, as given.
+/// Folders of the checkpoints, or of updates, as given.
 struct ModelPaths {
     var checkpoint: String?
     var reference: String?
@@ -95,23 +107,24 @@ final class Policy: @unchecked Sendable {
     let directory: String
     let vocabulary: Int
     let hasFreshValueHead: Bool
-    private let checkpoint: Checkpoint
+    let source: ModelSource
     private let threads: Int
     private let lock = NSLock()
     private var loadedModel: LanguageModel?
     private var loadedHead: HeadModel?
 
-    init(directory: String, as role: Checkpoint.Role, threads: Int) throws {
-        checkpoint = try Checkpoint(directory: directory, as: role)
+    /// `directory`: as it was given.
+    init(_ directory: String, _ source: ModelSource, threads: Int) throws {
         self.directory = directory
+        self.source = source
         self.threads = threads
-        hasFreshValueHead = checkpoint.hasFreshValueHead
-        vocabulary = checkpoint.architecture.vocabulary
+        hasFreshValueHead = source.checkpoint.hasFreshValueHead
+        vocabulary = source.checkpoint.architecture.vocabulary
     }
 
     private func model() throws -> LanguageModel {
         try lock.withLock {
-            let model = try loadedModel ?? LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
+            let model = try loadedModel ?? source.model(threads: threads)
             loadedModel = model
             return model
         }
@@ -119,14 +132,14 @@ final class Policy: @unchecked Sendable {
 
     func head() throws -> HeadModel {
         try lock.withLock {
-            let head = try loadedHead ?? HeadModel(checkpoint, threads: threads)
+            let head = try loadedHead ?? source.head(threads: threads)
             loadedHead = head
             return head
         }
     }
 
     func inputFiles() throws -> [Manifest.File] {
-        try checkpoint.inputPaths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
+        try source.inputPaths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
     }
 
     /// Tokens scored at once: neighbours share prompts, and more buys nothing.

@@ -37,7 +37,10 @@ struct ScoreCommand: StageCommand {
     @Option(help: "What a row is worth whose judge hung, died or failed: null, zero, or fail to end the run.")
     var onRewardFailure = RewardFailure.null
 
-    @Option(help: "Checkpoint of the policy: recomputes old_logprobs, and entropy where the dump has no logits.")
+    @Option(
+        help:
+            "Policy, a checkpoint or an update directory: recomputes old_logprobs, and entropy without logits."
+    )
     var checkpoint: String?
 
     @Option(help: "Checkpoint of the frozen reference: fills reference_logprobs.")
@@ -90,6 +93,7 @@ struct ScoreCommand: StageCommand {
         let policies = try Policies(paths, threads: context.threads)
         if policies.hasFreshCritic { context.warn("\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing") }
         let plan = Manifest(stage: Self.stage, configuration: settings, inputs: [try Manifest.asInput(input)] + (try policies.inputFiles()))
+        try policies.notes().forEach(context.say)
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
@@ -97,11 +101,13 @@ struct ScoreCommand: StageCommand {
         case .work(let directory):
             let judge = try Judge(self, log: directory.workPath + "/reward-command-\(options.share.rank).log", context)
             defer { judge.close() }
-            return try ScoreRun(
+            var summary = try ScoreRun(
                 directory: directory, ingest: input, manifest: ingest, names: ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }, judge: judge,
                 policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
                 memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()
+            if let policy = policies.checkpoint { summary.fields["policy_weights"] = policy.source.kind }
+            return summary
         }
     }
 

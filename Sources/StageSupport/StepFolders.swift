@@ -1,8 +1,8 @@
 import Formats
 import Foundation
 
-/// A saved step of an update directory: `step-000007/`, a plain Hugging Face folder, and beside it `optimizer-000007/`, what going
-/// on from it takes. The step counts only where both are there: the optimizer's folder takes its name first.
+/// A saved step of an update directory: `step-000007/`, a plain Hugging Face folder, and beside it `optimizer-000007/`,
+/// what going on from it takes. The step counts only where both are there: the optimizer's folder takes its name first.
 package struct StepFolders: Equatable, Sendable {
     /// The update directory.
     package let directory: String
@@ -37,13 +37,28 @@ package struct StepFolders: Equatable, Sendable {
     }
 
     /// Those that can be gone on from, oldest first.
-    package static func whole(in directory: String) throws -> [StepFolders] { try all(in: directory).filter { try $0.state() != nil } }
+    package static func whole(in directory: String) throws -> [StepFolders] {
+        try all(in: directory).filter { try $0.state() != nil }
+    }
+
+    /// Whether a folder is an update directory, and not a checkpoint.
+    package static func isUpdate(_ directory: String) throws -> Bool { try Manifest.read(directory)?.stage == "update" }
+
+    /// The step that a folder of weights belongs to, where it is a step's own.
+    package init?(weights path: String) {
+        let path = path.hasSuffix("/") ? String(path.dropLast()) : path, name = (path as NSString).lastPathComponent
+        guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), name == Self.name(step) else { return nil }
+        let directory = (path as NSString).deletingLastPathComponent
+        self.init(directory: directory.isEmpty ? "." : directory, step: step)
+    }
 
     /// The newest step of a finished update directory. Never an older one in place of one that lacks its optimizer.
     package static func last(in directory: String) throws -> StepFolders {
         _ = try Manifest.finished(directory, stage: "update")
         guard let last = try all(in: directory).last else {
-            throw StageError(.invalidInput, "\(directory): found no step directory, expected a finished update with at least one step")
+            throw StageError(
+                .invalidInput,
+                "\(directory): found no step directory, expected a finished update with at least one step")
         }
         guard try last.state() != nil else {
             throw StageError(

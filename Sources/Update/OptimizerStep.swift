@@ -18,8 +18,13 @@ struct OptimizerStep {
 
     private var model: LanguageModel { training.model }
 
-    /// Runs the step on `rows`, cut into `batches` of their units, and moves `state` on. `progress`: after each batch, with the loss so far.
-    func run(_ rows: [PlanRow], _ batches: [MicroBatch], _ state: TrainingState, progress: (MicroBatch, Double) throws -> Void) throws -> MetricsRow {
+    /// Runs the step on `rows`, cut into `batches` of their units, and moves `state` on. `progress`: after each batch,
+    /// with the loss so far; `ratios`: when all gradients are there and nothing has moved yet.
+    func run(
+        _ rows: [PlanRow], _ batches: [MicroBatch], _ state: TrainingState,
+        progress: (MicroBatch, Double) throws -> Void,
+        ratios: (FirstRatios) throws -> Void = { _ in }
+    ) throws -> MetricsRow {
         let start = Date()
         let compute = Compute(threads: model.threads)
         compute.zero(gradients)
@@ -30,9 +35,11 @@ struct OptimizerStep {
             try accumulate(batch, units, rows, preview, asked, &totals)
             try progress(batch, totals.lossSoFar)
         }
+        try ratios(totals.ratios)
         if state.step == 0 { space.rest() }
         let norm = compute.norm(gradients)
-        try requireFinite(norm, state)
+        try requireFinite("gradient", norm, "a norm of", state)
+        try requireFinite("loss", totals.lossSoFar, "", state)
         state.step += 1
         apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
         training.settle()
@@ -40,11 +47,30 @@ struct OptimizerStep {
         return totals.metrics(step: state.step, norm: norm, seconds: Date().timeIntervalSince(start), recipe.objective)
     }
 
-    private func requireFinite(_ norm: Double, _ state: TrainingState) throws {
-        guard !norm.isFinite else { return }
+    private func requireFinite(_ place: String, _ value: Double, _ what: String, _ state: TrainingState) throws {
+        guard !value.isFinite else { return }
         throw FormatError(
-            file: "step \(state.step + 1)", place: "gradient", found: "a norm of \(norm)", expected: "a finite number",
-            remedy: "Look for extreme advantages or log-probabilities in plan.arrow, or lower the learning rate.")
+            file: "step \(state.step + 1)", place: place,
+            found: [what, "\(value)"].filter { !$0.isEmpty }.joined(separator: " "),
+            expected: "a finite number",
+            remedy:
+                "Look for NaN in the checkpoint's weights and for extremes in plan.arrow, or lower the learning rate."
+        )
+    }
+
+    /// How far these rows' old_logprobs are from the policy as it stands, with their own temperature or another.
+    func ratios(of rows: [PlanRow], temperature: Float? = nil) throws -> FirstRatios {
+        var ratios = FirstRatios()
+        // One by one: no more memory than the step's own passes were given.
+        for row in rows {
+            let query = SequenceQuery(
+                tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: temperature ?? row.temperature)
+            guard let scores = try model.score([query], in: space).first else { continue }
+            for t in row.lossMask.indices where row.lossMask[t] {
+                ratios.add(scores.logprobs[t], old: row.oldLogprobs[t])
+            }
+        }
+        return ratios
     }
 
     private func query(_ row: PlanRow, wanted: [Bool]) -> SequenceQuery {
@@ -115,7 +141,13 @@ struct OptimizerStep {
         for i in 0..<target.count { target.pointer[i] = Float(decay * Double(target.pointer[i]) + (1 - decay) * Double(state.parameters.pointer[i])) }
     }
 
+    /// Whether ratios between the policy and the sampler's have a part in the loss.
+    private var comparesPolicies: Bool { recipe.objective.readsOldLogprobs && recipe.objective.output == .logprob }
+
     private func addTokens(_ mask: [Bool], _ row: PlanRow, _ scores: SequenceScores, times: Double, _ totals: inout StepTotals) {
+        if times == 1, comparesPolicies {
+            for t in mask.indices where mask[t] { totals.addRatio(scores.logprobs[t], old: row.oldLogprobs[t]) }
+        }
         let anchor = row.referenceLogprobs ?? (recipe.objective.readsOldLogprobs ? row.oldLogprobs : scores.logprobs)
         for t in mask.indices where mask[t] {
             let klK3 = recipe.objective.output == .logprob ? K3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value : 0

@@ -35,7 +35,7 @@ struct SavedStep {
         try syncFolder(of: old)
     }
 
-    private func statePath() throws -> String {
+    func statePath() throws -> String {
         guard let path = try folders.state() else {
             throw FormatError(
                 file: folders.optimizer, place: "", found: "no \(StepFolders.stateName)", expected: "the moments and masters of \(path)")
@@ -43,9 +43,16 @@ struct SavedStep {
         return path
     }
 
+    /// Whether its weights are finer than its files.
+    func hasMasters() throws -> Bool {
+        try SafetensorsFile(path: statePath()).header.tensors.contains { $0.name.hasPrefix("master.") }
+    }
+
     func inputFiles() throws -> [Manifest.File] {
-        let path = try statePath()
-        return [Manifest.File(path: path, sha256: try SHA256Digest.ofFile(path))]
+        // Weights that have no masters are themselves gone on from.
+        let weights = try Folder.names(path).filter { $0.hasSuffix(".safetensors") && $0 != StepFolders.stateName }
+        return try [try statePath()].map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
+            + weights.map { Manifest.File(path: path + "/" + $0, sha256: try SHA256Digest.ofFile(path + "/" + $0)) }
     }
 
     // MARK: state

@@ -17,6 +17,7 @@ struct StepTotals {
     private var trainable = 0
     private var reward = 0.0
     private var rows = 0
+    private(set) var ratios = FirstRatios()
 
     var lossSoFar: Double { loss }
 
@@ -37,6 +38,9 @@ struct StepTotals {
         reward += Double(row.reward)
         rows += 1
     }
+
+    /// A token that the loss reads, of an objective that compares it with the sampling policy's.
+    mutating func addRatio(_ logprob: Float, old: Float) { ratios.add(logprob, old: old) }
 
     /// One token that the model was asked about; `klK3`: of its log-probability against the reference's.
     mutating func addToken(entropy: Float, klK3: Double, times: Double) {

@@ -14,18 +14,42 @@ protocol TrainedForm: Sendable {
     func load(from folder: String, into parameters: Buffer) throws
     /// True where the file's 16 bits hold less than the parameter: a float32 master is kept beside it.
     func needsMaster(_ name: String) -> Bool
+    /// The checkpoint that a step's folder holds, the weights that it was made of, and where those were when `resumed`
+    /// (nil: the beginning) was saved; nil where it holds none.
+    func written(in folder: String, after resumed: SavedStep?) throws -> (
+        files: Checkpoint, masters: Buffer, start: CarriedChange.Start
+    )?
+    /// How many tensors of what engines load are rounded.
+    var roundedTensors: Int { get }
 }
 
 /// A whole checkpoint, as the one that was trained.
 struct CheckpointForm: TrainedForm {
     let checkpoint: Checkpoint
+    let type: WeightType
+    /// The model's own.
+    let parameters: Buffer
 
     var layout: ParameterLayout { checkpoint.layout }
-    func save(_ parameters: Buffer, to folder: String) throws { try checkpoint.save(parameters, to: folder) }
-    func needsMaster(_ name: String) -> Bool { checkpoint.isHalf(name) }
+    func save(_ parameters: Buffer, to folder: String) throws { try checkpoint.save(parameters, to: folder, as: type) }
+    func needsMaster(_ name: String) -> Bool { type == .stored && checkpoint.isHalf(name) }
+    var roundedTensors: Int { layout.parameters.count { needsMaster($0.name) } }
+
+    private func open(_ folder: String) throws -> Checkpoint {
+        try Checkpoint(directory: folder, as: checkpoint.architecture.valueHead == nil ? .languageModel : .critic)
+    }
+
+    func written(
+        in folder: String, after resumed: SavedStep?
+    ) throws -> (files: Checkpoint, masters: Buffer, start: CarriedChange.Start)? {
+        let start = try resumed.map {
+            CarriedChange.Start(files: try open($0.path), masters: try SafetensorsFile(path: $0.statePath()))
+        }
+        return (try open(folder), parameters, start ?? CarriedChange.Start(files: checkpoint, masters: nil))
+    }
 
     func load(from folder: String, into parameters: Buffer) throws {
-        let weights = try Checkpoint(directory: folder, as: checkpoint.architecture.valueHead == nil ? .languageModel : .critic)
+        let weights = try open(folder)
         guard zip(weights.layout.parameters, layout.parameters).allSatisfy({ $0.name == $1.name && $0.shape == $1.shape }), weights.layout.count == layout.count else {
             throw StageError(.invalidInput, "\(folder): found other parameters than in \(checkpoint.directory), expected the same names and shapes")
         }
@@ -38,25 +62,40 @@ struct AdapterForm: TrainedForm {
     let checkpoint: Checkpoint
     let settings: LowRankAdapters
     let training: LowRankTraining
+    /// Of the merged checkpoint; adapters are in float32.
+    let type: WeightType
 
-    private static let weightsName = "adapter_model.safetensors"
     static let mergedName = "merged"
 
     var layout: ParameterLayout { training.layout }
     func needsMaster(_ name: String) -> Bool { false }
+    var roundedTensors: Int {
+        type == .stored && settings.merged ? checkpoint.layout.parameters.count { checkpoint.isHalf($0.name) } : 0
+    }
+
+    /// Merged weights stand beside those that were adapted, whatever came before.
+    func written(
+        in folder: String, after resumed: SavedStep?
+    ) throws -> (files: Checkpoint, masters: Buffer, start: CarriedChange.Start)? {
+        guard settings.merged else { return nil }
+        let merged = try Checkpoint(directory: folder + "/" + Self.mergedName)
+        return (merged, training.model.parameters, CarriedChange.Start(files: checkpoint, masters: nil))
+    }
 
     func save(_ parameters: Buffer, to folder: String) throws {
         let tensors = layout.parameters.map { TensorInfo(name: $0.name, dtype: .f32, shape: $0.shape) }
-        let writer = try SafetensorsWriter(path: folder + "/" + Self.weightsName, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
+        let writer = try SafetensorsWriter(
+            path: folder + "/" + SavedAdapters.weightsName,
+            header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
         for parameter in layout.parameters {
             try writer.append(UnsafeRawBufferPointer(start: parameters.pointer + parameter.range.lowerBound, count: 4 * parameter.range.count))
         }
         try writer.finish()
-        try AtomicFile.write(try configuration(), to: folder + "/adapter_config.json")
+        try AtomicFile.write(try configuration(), to: folder + "/" + SavedAdapters.configurationName)
         guard settings.merged else { return }
         let merged = folder + "/" + Self.mergedName
         try Folder.create(merged)
-        try checkpoint.save(training.model.parameters, to: merged)
+        try checkpoint.save(training.model.parameters, to: merged, as: type)
     }
 
     /// What peft.LoraConfig writes for such adapters.
@@ -70,7 +109,7 @@ struct AdapterForm: TrainedForm {
     }
 
     func load(from folder: String, into parameters: Buffer) throws {
-        let file = try SafetensorsFile(path: folder + "/" + Self.weightsName)
+        let file = try SafetensorsFile(path: folder + "/" + SavedAdapters.weightsName)
         for parameter in layout.parameters { try file.copy(parameter.name, shape: parameter.shape, into: parameters.pointer + parameter.range.lowerBound) }
     }
 }

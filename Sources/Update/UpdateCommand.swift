@@ -44,6 +44,12 @@ struct UpdateCommand: StageCommand {
     @Option(help: "Q network, for objectives whose target is made of it.")
     var qNetwork: String?
 
+    @Option(
+        help:
+            "Type of the written weights: stored (as the checkpoint has them) or f32, which loses nothing."
+    )
+    var weights = WeightType.stored
+
     @OptionGroup var options: StageOptions
 
     func validate() throws {
@@ -82,7 +88,7 @@ struct UpdateCommand: StageCommand {
         case .work(let directory):
             return try UpdateRun(
                 directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume, saveEvery: saveEvery,
-                question: try question(recipe, beside, context), context: context
+                question: try question(recipe, beside, context), weights: weights, context: context
             ).run()
         }
     }
@@ -138,11 +144,14 @@ struct UpdateCommand: StageCommand {
     private func settings(_ memory: MemoryPlan) -> [String: String] {
         var settings = ["threads": "\(options.threadCount)", "micro_batches": memory.fingerprint]
         settings["save_every"] = saveEvery.map { "\($0)" }
+        if weights != .stored { settings["weights"] = weights.rawValue }
         return settings
     }
 
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: plan + "/recipe.resolved.json") }
 }
+
+extension WeightType: ExpressibleByArgument {}
 
 extension Checkpoint {
     /// Configuration and weights, by digest.

@@ -15,6 +15,7 @@ struct UpdateRun {
     let resume: SavedStep?
     let saveEvery: Int?
     let question: TokenQuestion
+    let weights: WeightType
     let context: StageContext
 
     func run() throws -> StageSummary {
@@ -22,13 +23,20 @@ struct UpdateRun {
         let (training, form) = try trainedPart()
         let (state, earlier) = try startingState(training, form)
         if recipe.objective.targetDecay != nil, state.target == nil { state.target = copy(state.parameters) }
-        let metrics = try earlier + steps(training, form, state, earlier)
+        var ratios: FirstRatios?
+        let metrics = try earlier + steps(training, form, state, earlier, &ratios)
         if let target = state.target { try SavedStep.saveTarget(target, form, in: directory) }
-        return try finish(metrics)
+        var summary = try finish(metrics, form, training.model)
+        if let ratios { summary.fields["first_ratios"] = ratios.summary }
+        return summary
     }
 
-    /// The schedule's steps that are still to be done; their metrics.
-    private func steps(_ training: any Training, _ form: any TrainedForm, _ state: TrainingState, _ earlier: [MetricsRow]) throws -> [MetricsRow] {
+    /// The schedule's steps that are still to be done; their metrics. `ratios`: of the first of all, where its
+    /// objective has any.
+    private func steps(
+        _ training: any Training, _ form: any TrainedForm, _ state: TrainingState, _ earlier: [MetricsRow],
+        _ ratios: inout FirstRatios?
+    ) throws -> [MetricsRow] {
         // The plan's steps in order, once per epoch.
         let schedule = (0..<recipe.credit.schedule.epochs).flatMap { _ in 0..<rows.stepCount }, done = state.step - (resume?.step ?? 0)
         let step = OptimizerStep(
@@ -38,9 +46,14 @@ struct UpdateRun {
         var metrics: [MetricsRow] = []
         for part in schedule.dropFirst(done) {
             progress.begin(memory.batches[part])
-            let row = try step.run(rows.rows(ofStep: part), memory.batches[part], state) { batch, loss in
+            let planned = try rows.rows(ofStep: part), isFirst = done == 0 && metrics.isEmpty
+            let row = try step.run(planned, memory.batches[part], state) { batch, loss in
                 progress.finished(batch, loss: loss)
                 try context.checkInterruption()
+            } ratios: { found in
+                guard isFirst, found.tokens > 0 else { return }
+                ratios = found
+                if found.areOff { context.warn(found.warning(try cause(of: found, planned, step))) }
             }
             metrics.append(row)
             if saveEvery.map({ state.step % $0 == 0 }) ?? false { try SavedStep.save(state, form, metrics: earlier + metrics, in: directory) }
@@ -53,6 +66,20 @@ struct UpdateRun {
         return metrics
     }
 
+    /// Why first ratios may be off: what can be tried is tried.
+    private func cause(of found: FirstRatios, _ planned: [PlanRow], _ step: OptimizerStep) throws -> FirstRatios.Cause {
+        let sample = FirstRatios.sample(of: planned)
+        if let rollouts = sample.first?.temperature {
+            let own = try step.ratios(of: sample).meanDifference
+            for temperature in FirstRatios.usualTemperatures where temperature != rollouts {
+                let mean = try step.ratios(of: sample, temperature: temperature).meanDifference
+                if mean < own / 10 { return .temperature(fits: temperature, mean: mean, rollouts: rollouts) }
+            }
+        }
+        if let resume, try resume.hasMasters() { return .masters(resume) }
+        return .unknown(checkpoint: resume?.folders.directory ?? checkpoint.directory)
+    }
+
     private func copy(_ buffer: Buffer) -> Buffer {
         let copy = Buffer(uninitialized: buffer.count)
         copy.pointer.update(from: buffer.pointer, count: buffer.count)
@@ -62,9 +89,13 @@ struct UpdateRun {
     /// What the recipe trains, and how that lies on disk.
     private func trainedPart() throws -> (any Training, any TrainedForm) {
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
-        guard let adapters = recipe.trainable.adapters else { return (FullTraining(model), CheckpointForm(checkpoint: checkpoint)) }
+        guard let adapters = recipe.trainable.adapters else {
+            return (
+                FullTraining(model), CheckpointForm(checkpoint: checkpoint, type: weights, parameters: model.parameters)
+            )
+        }
         let training = LowRankTraining(model, rank: adapters.rank, alpha: adapters.alpha, targets: adapters.targets, seed: context.options.seed)
-        return (training, AdapterForm(checkpoint: checkpoint, settings: adapters, training: training))
+        return (training, AdapterForm(checkpoint: checkpoint, settings: adapters, training: training, type: weights))
     }
 
     /// The newest whole step that this directory holds, else the resumed one, else the beginning. The state's parameters are the
@@ -79,7 +110,8 @@ struct UpdateRun {
         return (state, try ArrowTableReader(path: directory.workPath + "/metrics-\(StepFolders.name(saved.step)).arrow", table: Tables.metrics).rows())
     }
 
-    private func finish(_ metrics: [MetricsRow]) throws -> StageSummary {
+    private func finish(_ metrics: [MetricsRow], _ form: any TrainedForm, _ model: LanguageModel) throws -> StageSummary
+    {
         let steps = try SavedStep.all(in: directory.path)
         try SavedStep.writeMetrics(metrics, to: directory.file("metrics.arrow"), directory)
         var outputs: [Manifest.File] = []
@@ -87,19 +119,34 @@ struct UpdateRun {
         if recipe.objective.targetDecay != nil { outputs += try describe(SavedStep.targetName) }
         // Wall-clock seconds stand in it: the one file whose bytes differ between equal runs.
         outputs.append(Manifest.File(path: "metrics.arrow", rows: metrics.count))
-        let counts = ["steps": metrics.count, "last_step": steps.last?.step ?? 0, "rollouts": rows.count]
+        let counts = [
+            "steps": metrics.count, "last_step": steps.last?.step ?? 0, "rollouts": rows.count,
+            "rounded_tensors": form.roundedTensors,
+        ]
+        let carried = try carriedChange(form, steps.last, model)
         let peak = ProcessMemory.peak()
-        let manifest = try directory.finish(outputs: outputs, counts: counts)
+        let manifest = try directory.finish(outputs: outputs, counts: counts, measures: carried?.measures)
         for row in metrics.suffix(20) {
             context.say(
                 "step \(row.step): loss \(text(row.loss)), gradient norm \(text(row.gradNorm)), clipped low \(text(row.clipFractionLow)) high \(text(row.clipFractionHigh)), "
                     + measures(row) + "entropy \(text(row.entropy)), \(row.trainableTokens) tokens in \(text(row.seconds)) s")
         }
+        if let carried { context.say(carried.text(of: form is AdapterForm ? "merged weights" : "weights")) }
         context.say("peak memory \(MemorySize.text(peak)), foreseen \(MemorySize.text(memory.predictedBytes))")
         var summary: [String: any Sendable] = ["output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? ""]
         summary["memory"] = memory.summary(peak: peak)
+        if let carried { summary["files"] = carried.measures }
         if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
         return StageSummary(summary)
+    }
+
+    /// What of all the run's steps the last one's files carry.
+    private func carriedChange(_ form: any TrainedForm, _ last: SavedStep?, _ model: LanguageModel) throws
+        -> CarriedChange?
+    {
+        guard let last, let written = try form.written(in: last.path, after: resume) else { return nil }
+        return try CarriedChange(
+            from: written.start, to: written.files, masters: written.masters, Compute(threads: model.threads))
     }
 
     private func describe(_ name: String) throws -> [Manifest.File] {

@@ -49,6 +49,23 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: folder("loop/curves.svg")) && FileManager.default.fileExists(atPath: folder("loop/metrics.csv")))
     }
 
+    /// The next update starts with the masters, not with what was sampled from: its first ratios are 1.
+    @Test func scoresAreThoseOfThePolicyThatIsUpdated() throws {
+        for (name, more) in [("stored", [String]()), ("float32", ["--weights", "f32"])] {
+            _ = try run(try arguments(name, recipe: "grpo", iterations: 3, more + ["--set", "optimizer.lr=3e-4"]))
+            let second = try ArrowTableReader(
+                path: folder(name + "/iteration-0003/update/metrics.arrow"), table: Tables.metrics
+            ).rows()[0]
+            // One step an iteration: the ratios of its tokens are those before it. Two float32 passes.
+            #expect(abs(second.importanceRatioMax - 1) < 1e-4, "\(name): \(second.importanceRatioMax)")
+            let policy = try String(
+                contentsOfFile: folder(name + "/iteration-0003/score/manifest.json"), encoding: .utf8)
+            #expect(policy.contains("optimizer.safetensors") == (name == "stored"))
+        }
+        let files = try SafetensorsFile(path: folder("float32/iteration-0003/update/step-000003/model.safetensors"))
+        #expect(files.header.tensors.allSatisfy { $0.dtype == .f32 })
+    }
+
     @Test func updatesStayWithinTheMemoryGiven() throws {
         let result = try Executable("crux-loop").run(try arguments("loop", recipe: "grpo", iterations: 1, ["--memory", "1M"]))
         #expect(result.status != 0 && result.errors.contains("--memory: found a budget of 1 MiB"), "\(result.errors)")
