@@ -44,8 +44,7 @@ struct SavedStep {
     }
 
     func inputFiles() throws -> [Manifest.File] {
-        let path = try statePath()
-        return [Manifest.File(path: path, sha256: try SHA256Digest.ofFile(path))]
+        [try .input("resume", try statePath())]
     }
 
     // MARK: state
@@ -88,11 +87,13 @@ struct SavedStep {
     static func save(_ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory) throws {
         let folders = StepFolders(directory: directory.path, step: state.step)
         let weights = try AtomicFolder(folders.weights), optimizer = try AtomicFolder(folders.optimizer)
+        try directory.note(temporariesOf: [weights, optimizer])
         try form.save(state.parameters, to: weights.unfinished)
         try writeState(state, form, to: optimizer.unfinished + "/" + StepFolders.stateName)
         try writeMetrics(metrics, to: directory.workPath + "/metrics-\(StepFolders.name(state.step)).arrow", directory)
         // Another's weights would look whole beside this optimizer.
         if try folders.state() == nil { try weights.clear() }
+        try directory.note(filesOf: [weights, optimizer])
         try optimizer.commit()
         try weights.commit()
     }
@@ -108,7 +109,9 @@ struct SavedStep {
 
     static func saveTarget(_ target: Buffer, _ form: any TrainedForm, in directory: StageDirectory) throws {
         let folder = try AtomicFolder(directory.file(targetName))
+        try directory.note(temporariesOf: [folder])
         try form.save(target, to: folder.unfinished)
+        try directory.note(filesOf: [folder])
         try folder.commit()
     }
 
