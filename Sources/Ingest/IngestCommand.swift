@@ -70,10 +70,11 @@ struct IngestCommand: StageCommand {
 
     private var places: [InputPlace] { (input + [jobs].compactMap { $0 }).map(InputPlace.dump) + [tokenizer].compactMap { $0 }.map { InputPlace($0) } }
 
-    /// Shards that can't be opened, where that has to be known before the run: it goes on without them, but a dry run tells, and
-    /// `--overwrite` has nothing to put in the place of what they became.
+    /// Shards that are no shards, where that has to be known before the run: it goes on without them, but a dry run tells. With
+    /// `--overwrite` one that isn't there at all is an error: there would be nothing in the place of what it became.
     private func unreadable(_ shards: [String], open: (String) throws -> Any) throws -> [String] {
         guard options.dryRun || options.overwrite else { return [] }
+        if options.overwrite { for shard in shards { _ = try MappedFile(path: shard) } }
         var failures: [any Error] = [], names: [String] = []
         for shard in shards {
             do { _ = try open(shard) } catch {
@@ -81,8 +82,8 @@ struct IngestCommand: StageCommand {
                 names.append(shard)
             }
         }
-        guard let first = failures.first, options.overwrite || names.count == shards.count else { return names }
-        throw StageError(.invalidInput, "\(names.count) of \(shards.count) shards could not be read; the first: \(first)")
+        guard let first = failures.first, names.count == shards.count else { return names }
+        throw StageError(.invalidInput, "no shard could be read; the first: \(first)")
     }
 
     private func tokenizerFiles() throws -> [Manifest.File] { try tokenizer.map { try Manifest.tokenizerFiles($0) } ?? [] }

@@ -48,33 +48,7 @@ extension StageCommand {
     package static var memoryHabit: MemoryHabit { .returned }
 
     /// `main` of the executable.
-    package static func runMain() -> Never {
-        StandardStreams.prepare()
-        do {
-            var command = try parseAsRoot()
-            guard let stageCommand = command as? Self else {
-                try command.run()  // --help and the like
-                Foundation.exit(ExitStatus.done.rawValue)
-            }
-            Foundation.exit(stageCommand.execute().rawValue)
-        } catch {
-            let isHelp = exitCode(for: error) == .success
-            guard !isHelp else {
-                StandardStreams.write(message(for: error) + "\n", to: STDOUT_FILENO)
-                Foundation.exit(ExitStatus.done.rawValue)
-            }
-            refuseArguments(error)
-            Foundation.exit(ExitStatus.usage.rawValue)
-        }
-    }
-
-    /// Arguments that can't be parsed don't say how to log; whether JSON was wanted shows all the same.
-    private static func refuseArguments(_ error: any Error) {
-        let words = CommandLine.arguments
-        let wantsJSON = words.contains("--log-format=json") || zip(words, words.dropFirst()).contains { $0 == "--log-format" && $1 == "json" }
-        guard wantsJSON else { return writeError(fullMessage(for: error)) }
-        StageContext.logger(stage, .json).error("\(message(for: error))", metadata: StageLog.metadata(["status": Int(ExitStatus.usage.rawValue)]))
-    }
+    package static func runMain() -> Never { main { ($0 as? Self)?.execute() } }
 
     private func execute() -> ExitStatus {
         if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }), crux_die_with_parent(parent) != 0 {
@@ -122,5 +96,46 @@ extension StageCommand {
         case let error as FormatError: error.logFields
         default: [:]
         }
+    }
+}
+
+extension ParsableCommand {
+    /// `main` of an executable that is no stage.
+    package static func runPlainly() -> Never {
+        main { command in
+            guard var own = command as? Self else { return nil }
+            do { try own.run() } catch {
+                writeError("\(error)")
+                return .outputFailure
+            }
+            return .done
+        }
+    }
+
+    /// Parses the arguments and runs the command; nil from `run` says that it isn't this one, but --help and the like.
+    fileprivate static func main(_ run: (any ParsableCommand) -> ExitStatus?) -> Never {
+        StandardStreams.prepare()
+        do {
+            var command = try parseAsRoot()
+            if let status = run(command) { Foundation.exit(status.rawValue) }
+            try command.run()
+            Foundation.exit(ExitStatus.done.rawValue)
+        } catch {
+            if exitCode(for: error) == .success {
+                let isWritten = StandardStreams.write(message(for: error) + "\n", to: STDOUT_FILENO)
+                Foundation.exit((isWritten ? ExitStatus.done : .outputFailure).rawValue)
+            }
+            refuseArguments(error)
+            Foundation.exit(ExitStatus.usage.rawValue)
+        }
+    }
+
+    /// Arguments that can't be parsed don't say how to log; whether JSON was wanted shows all the same.
+    private static func refuseArguments(_ error: any Error) {
+        let words = CommandLine.arguments
+        let wantsJSON = words.contains("--log-format=json") || zip(words, words.dropFirst()).contains { $0 == "--log-format" && $1 == "json" }
+        guard wantsJSON else { return writeError(fullMessage(for: error)) }
+        let status = ["status": Int(ExitStatus.usage.rawValue)], name = configuration.commandName?.replacingOccurrences(of: "crux-", with: "") ?? ""
+        StageContext.logger(name, .json).error("\(message(for: error))", metadata: StageLog.metadata(status))
     }
 }
