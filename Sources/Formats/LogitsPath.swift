@@ -9,8 +9,11 @@ package enum LogitsPath {
     /// `stage`: the ingest directory.
     package static func text(of shard: String, in stage: String) -> String {
         let run = (resolvedPath(stage) as NSString).deletingLastPathComponent
-        let folder = resolvedPath((shard as NSString).deletingLastPathComponent), place = folder + "/" + (shard as NSString).lastPathComponent
-        guard run != "/", place.hasPrefix(run + "/") else { return URL(fileURLWithPath: shard).standardizedFileURL.path }
+        let folder = resolvedPath((shard as NSString).deletingLastPathComponent),
+            place = folder + "/" + (shard as NSString).lastPathComponent
+        guard run != "/", place.hasPrefix(run + "/") else {
+            return URL(fileURLWithPath: shard).standardizedFileURL.path
+        }
         return "../" + place.dropFirst(run.count + 1)
     }
 
@@ -24,7 +27,10 @@ package enum LogitsPath {
             folder = (folder as NSString).deletingLastPathComponent
             above.append(folder == "/" ? "" : folder)
         }
-        return [text] + parts.indices.dropFirst().flatMap { start in above.map { $0 + "/" + parts[start...].joined(separator: "/") } }
+        return [text]
+            + parts.indices.dropFirst().flatMap { start in
+                above.map { $0 + "/" + parts[start...].joined(separator: "/") }
+            }
     }
 }
 

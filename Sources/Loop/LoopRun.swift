@@ -231,7 +231,8 @@ struct LoopRun {
         let files = try [last, StepFolders.last(in: iteration.path("update")).optimizer].flatMap { folder in
             try Folder.names(folder).map { folder.dropFirst(directory.path.count + 1) + "/" + $0 }
         }
-        let outputs = [metrics] + (try writeCurves(records)) + (try files.map { try Manifest.describe($0, in: directory.path) })
+        let outputs =
+            [metrics] + (try writeCurves(records)) + (try files.map { try Manifest.describe($0, in: directory.path) })
             + (try iterationFiles())
         let curve = LearningCurve(name: recipe.name, rows: records)
         let measures = ["heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after].compactMapValues { $0 }

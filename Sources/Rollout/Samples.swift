@@ -64,7 +64,7 @@ enum RolloutSource {
         let limit = SampleLimits(architecture: architecture, checkpoint: checkpoint)
         switch self {
         case .prompts(let path): return try PromptFile(path: path, tokenizer: tokenizer, settings: settings, limits: limit).samples()
-        case .jobs(let files, let folder): 
+        case .jobs(let files, let folder):
             return try JobFiles(files: files, folder: folder, settings: settings, hasText: tokenizer != nil, limits: limit).samples()
         }
     }

@@ -32,12 +32,16 @@ final class DumpFiles: @unchecked Sendable {
         }
         throw FormatError(
             file: candidates[0], place: "", found: "no such file", expected: "the shard that \(ingest) refers to",
-            remedy: "Put the dump back, move it together with the run, or ingest it where it lies now (--logits copy keeps the logits in the run).")
+            remedy:
+                "Put the dump back, move it together with the run, or ingest it where it lies now (--logits copy keeps the logits in the run)."
+        )
     }
 
     private func isKnown(_ file: MappedFile) -> Bool {
         let name = (file.path as NSString).lastPathComponent
-        let named = inputs.filter { ($0.path as NSString).lastPathComponent == name && ($0.bytes ?? file.bytes.count) == file.bytes.count }
+        let named = inputs.filter {
+            ($0.path as NSString).lastPathComponent == name && ($0.bytes ?? file.bytes.count) == file.bytes.count
+        }
         return !named.isEmpty && named.compactMap(\.sha256).contains(SHA256Digest.of(file))
     }
 }

@@ -99,7 +99,8 @@ struct ScoreCommand: StageCommand {
             let judge = try Judge(self, log: directory.workPath + "/reward-command-\(options.share.rank).log", context)
             defer { judge.close() }
             return try ScoreRun(
-                directory: directory, ingest: input, names: names, files: files, judge: judge, policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
+                directory: directory, ingest: input, names: names, files: files, judge: judge,
+                policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
                 memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()
         }

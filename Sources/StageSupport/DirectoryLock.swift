@@ -42,7 +42,8 @@ final class DirectoryLock: Sendable {
     /// it in their turn.
     static func take(_ directory: String, _ share: TaskShare, _ context: StageContext) throws -> DirectoryLock {
         let own = Holder(
-            command: "crux-" + context.stage, host: hostName, pid: getpid(), since: timestamp(), rank: share.isWhole ? nil : share.rank,
+            command: "crux-" + context.stage, host: hostName, pid: getpid(), since: timestamp(),
+            rank: share.isWhole ? nil : share.rank,
             tasks: share.isWhole ? nil : share.tasks)
         let text = (try? JSONEncoder().encode(own)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? ""
         let all = try wait(directory + "/" + name, share.isWhole ? .exclusive : .shared, directory, context)
@@ -54,7 +55,9 @@ final class DirectoryLock: Sendable {
         let rank = try wait(directory + "/" + rankName(share.rank, share.tasks), .exclusive, directory, context)
         rank.write(text)
         let lock = DirectoryLock(directory, share, [rank, all])
-        if let other = others(directory).first(where: { $0.tasks != share.tasks && LockFile.isTaken(directory + "/" + $0.name) }) {
+        if let other = others(directory).first(where: {
+            $0.tasks != share.tasks && LockFile.isTaken(directory + "/" + $0.name)
+        }) {
             throw isAtWork(directory, holder(directory + "/" + other.name))
         }
         return lock
@@ -63,7 +66,9 @@ final class DirectoryLock: Sendable {
     /// Throws (75) where somebody is at work who would keep this run out. Changes nothing.
     static func requireNobody(in directory: String, _ share: TaskShare) throws {
         let isAtWork = LockFile.isTaken(directory + "/" + name, share.isWhole ? .exclusive : .shared)
-        let ranks = others(directory).filter { ($0.tasks != share.tasks || $0.name == rankName(share.rank, share.tasks)) && !share.isWhole }
+        let ranks = others(directory).filter {
+            ($0.tasks != share.tasks || $0.name == rankName(share.rank, share.tasks)) && !share.isWhole
+        }
         let taken = (isAtWork ? [name] : []) + ranks.map(\.name).filter { LockFile.isTaken(directory + "/" + $0) }
         if let first = taken.first { throw self.isAtWork(directory, anyHolder(directory, first)) }
     }
@@ -78,7 +83,9 @@ final class DirectoryLock: Sendable {
     func release() { files.forEach { $0.release() } }
 
     /// One task after the other; nobody else comes in between who shares the work. A run of one task need not wait for anybody.
-    static func inTurn<T>(_ directory: String, _ share: TaskShare, _ context: StageContext, _ body: () throws -> T) throws -> T {
+    static func inTurn<T>(_ directory: String, _ share: TaskShare, _ context: StageContext, _ body: () throws -> T)
+        throws -> T
+    {
         guard !share.isWhole else { return try body() }
         while true {
             if let turn = try LockFile.take(directory + "/" + turnName, .exclusive) {
@@ -90,7 +97,9 @@ final class DirectoryLock: Sendable {
         }
     }
 
-    private static func wait(_ path: String, _ mode: LockFile.Mode, _ directory: String, _ context: StageContext) throws -> LockFile {
+    private static func wait(_ path: String, _ mode: LockFile.Mode, _ directory: String, _ context: StageContext) throws
+        -> LockFile
+    {
         let end = DispatchTime.now().uptimeNanoseconds + UInt64(patience * 1e9)
         while true {
             if let lock = try LockFile.take(path, mode) { return lock }
@@ -122,7 +131,9 @@ final class DirectoryLock: Sendable {
 
     private static func others(_ directory: String) -> [(name: String, tasks: Int)] {
         ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []).compactMap { file in
-            guard file.hasPrefix(name + "-"), let tasks = file.split(separator: "-").last.flatMap({ Int($0) }) else { return nil }
+            guard file.hasPrefix(name + "-"), let tasks = file.split(separator: "-").last.flatMap({ Int($0) }) else {
+                return nil
+            }
             return (file, tasks)
         }
     }
@@ -139,6 +150,7 @@ func timestamp() -> String {
     clock_gettime(CLOCK_REALTIME, &now)
     gmtime_r(&now.tv_sec, &parts)
     return String(
-        format: "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", Int(parts.tm_year) + 1900, Int(parts.tm_mon) + 1, Int(parts.tm_mday), Int(parts.tm_hour),
+        format: "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", Int(parts.tm_year) + 1900, Int(parts.tm_mon) + 1,
+        Int(parts.tm_mday), Int(parts.tm_hour),
         Int(parts.tm_min), Int(parts.tm_sec), now.tv_nsec / 1_000_000)
 }

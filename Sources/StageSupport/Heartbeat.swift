@@ -11,7 +11,8 @@ final class Heartbeat: @unchecked Sendable {
 
     func start(_ context: StageContext) {
         guard !context.options.quiet, isatty(STDERR_FILENO) != 1 else { return }
-        let said = ProcessInfo.processInfo.environment["CRUX_PROGRESS_SECONDS"].flatMap { Double($0) }, seconds = said.map { max(0.05, $0) } ?? 30
+        let said = ProcessInfo.processInfo.environment["CRUX_PROGRESS_SECONDS"].flatMap { Double($0) },
+            seconds = said.map { max(0.05, $0) } ?? 30
         guard seconds.isFinite else { return }
         let timer = DispatchSource.makeTimerSource(queue: .global())
         timer.schedule(deadline: .now() + seconds, repeating: seconds)

@@ -37,10 +37,14 @@ extension JobDirectory {
     /// Throws (3) where the bases aren't those that the jobs were made from. Jobs of earlier versions don't say.
     package func requireOneMaking() throws {
         let jobs = try ArrowTableReader(path: path + "/" + Self.jobsName, table: Tables.jobs).metadata
-        guard let wanted = jobs[Self.basesKey], wanted != (try SHA256Digest.ofFile(path + "/" + Self.basesName)) else { return }
+        guard let wanted = jobs[Self.basesKey], wanted != (try SHA256Digest.ofFile(path + "/" + Self.basesName)) else {
+            return
+        }
         throw FormatError(
-            file: path + "/" + Self.basesName, place: "", found: "bases of another plan than \(Self.jobsName) beside it",
-            expected: "the two as crux-plan wrote them together", remedy: "Give the jobs folder as crux-plan made it, or plan the jobs again.")
+            file: path + "/" + Self.basesName, place: "",
+            found: "bases of another plan than \(Self.jobsName) beside it",
+            expected: "the two as crux-plan wrote them together",
+            remedy: "Give the jobs folder as crux-plan made it, or plan the jobs again.")
     }
 
     /// Metadata key of jobs.arrow: the digest of the bases.

@@ -51,7 +51,8 @@ final class LockFile: @unchecked Sendable {
 
     private static func isNamed(_ path: String, _ descriptor: Int32) -> Bool {
         var own = stat(), named = stat()
-        return fstat(descriptor, &own) == 0 && stat(path, &named) == 0 && own.st_ino == named.st_ino && own.st_dev == named.st_dev
+        return fstat(descriptor, &own) == 0 && stat(path, &named) == 0 && own.st_ino == named.st_ino
+            && own.st_dev == named.st_dev
     }
 
     /// What others read who find it taken.

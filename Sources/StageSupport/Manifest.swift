@@ -77,7 +77,9 @@ package struct Manifest: Codable, Equatable, Sendable {
         let path = directory + "/" + name
         guard let data = try readFile(path) else { return nil }
         do { return try JSONDecoder().decode(Manifest.self, from: data) } catch {
-            throw FormatError(file: path, place: "", found: "a damaged manifest", expected: "JSON as a stage writes it", remedy: "Remove the directory and run the stage again.")
+            throw FormatError(
+                file: path, place: "", found: "a damaged manifest", expected: "JSON as a stage writes it",
+                remedy: "Remove the directory and run the stage again.")
         }
     }
 

@@ -30,7 +30,9 @@ final class OwnFiles: @unchecked Sendable {
             var status = stat()
             if knowsAll, lstat(path, &status) == 0 {
                 throw StageError(
-                    .otherConfiguration, "\(path): found a file that no run of this directory has made. Move it away, or choose another --output.")
+                    .otherConfiguration,
+                    "\(path): found a file that no run of this directory has made. Move it away, or choose another --output."
+                )
             }
             try note([name])
         }
@@ -42,7 +44,9 @@ final class OwnFiles: @unchecked Sendable {
         guard descriptor >= 0 else { throw IOError.fromErrno(journal, "open the list of outputs") }
         defer { close(descriptor) }
         let bytes = Array(names.map { $0 + "\n" }.joined().utf8)
-        guard write(descriptor, bytes, bytes.count) == bytes.count else { throw IOError.fromErrno(journal, "write the list of outputs") }
+        guard write(descriptor, bytes, bytes.count) == bytes.count else {
+            throw IOError.fromErrno(journal, "write the list of outputs")
+        }
     }
 
     /// What the work folder names: the notes, and the outputs of finished pieces.
@@ -52,7 +56,9 @@ final class OwnFiles: @unchecked Sendable {
         let notes = try names.filter { $0.hasPrefix(prefix) }.compactMap { try readFile(work + "/" + $0) }
         let pieces = try names.filter { $0.hasSuffix(".json") }.compactMap { try readFile(work + "/" + $0) }
         return notes.flatMap { String(decoding: $0, as: UTF8.self).split(separator: "\n").map(String.init) }
-            + pieces.compactMap { ((try? JSONSerialization.jsonObject(with: $0)) as? [String: Any])?["output"] as? String }
+            + pieces.compactMap {
+                ((try? JSONSerialization.jsonObject(with: $0)) as? [String: Any])?["output"] as? String
+            }
     }
 }
 
@@ -66,7 +72,9 @@ struct StageEmptying {
         for name in safe where name.hasSuffix("/" + Manifest.name) {
             try StageEmptying(directory: directory + "/" + (name as NSString).deletingLastPathComponent).removeAll()
         }
-        for name in safe where name.hasSuffix(AtomicFile.temporarySuffix + "/") { try removeWhole(String(name.dropLast())) }
+        for name in safe where name.hasSuffix(AtomicFile.temporarySuffix + "/") {
+            try removeWhole(String(name.dropLast()))
+        }
         for name in safe where name.hasSuffix("/") { try removeStages(below: String(name.dropLast())) }
         for name in safe where !name.hasSuffix("/") { try unlinkFile(name) }
         let folders = Set(safe.flatMap(folders)).sorted { $0.count > $1.count }
@@ -110,7 +118,9 @@ struct StageEmptying {
     /// Names that lead to somewhere in this directory, through folders and not through links.
     private func isOwn(_ name: String) -> Bool {
         let parts = name.split(separator: "/")
-        guard !name.hasPrefix("/"), !parts.isEmpty, !parts.contains(where: { $0 == ".." || $0 == "." }), parts[0] != StageDirectory.workName else {
+        guard !name.hasPrefix("/"), !parts.isEmpty, !parts.contains(where: { $0 == ".." || $0 == "." }),
+            parts[0] != StageDirectory.workName
+        else {
             return false
         }
         return folders(name).allSatisfy { folder in

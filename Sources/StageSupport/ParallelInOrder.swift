@@ -107,18 +107,19 @@ private struct ThreadTeam {
         for _ in 0..<count {
             let task = Unmanaged.passRetained(ThreadBody(body))
             var member = pthread_t()
-            let status = pthread_create(&member, &attributes, { task in
-                guard let task else { return nil }
-                Unmanaged<ThreadBody>.fromOpaque(task).takeRetainedValue().run()
-                return nil
-            }, task.toOpaque())
-            guard status == 0 else {
+            guard pthread_create(&member, &attributes, Self.run, task.toOpaque()) == 0 else {
                 task.release()
                 break
             }
             members.append(member)
         }
         self.members = members
+    }
+
+    private static let run: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { task in
+        guard let task else { return nil }
+        Unmanaged<ThreadBody>.fromOpaque(task).takeRetainedValue().run()
+        return nil
     }
 
     var size: Int { members.count }

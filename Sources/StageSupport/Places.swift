@@ -18,12 +18,15 @@ package struct InputPlace: Sendable {
     /// Throws (2) where writing to `output` could harm this input. With `overwrite` they must lie apart.
     func requireApart(from output: String, overwrite: Bool) throws {
         func refuse(_ what: String) -> StageError {
-            StageError(.usage, "--output \(output): \(what). A stage's output needs a folder of its own: choose another --output.")
+            StageError(
+                .usage,
+                "--output \(output): \(what). A stage's output needs a folder of its own: choose another --output.")
         }
         switch PlaceRelation(output: output, input: path) {
         case .same: throw refuse("it is the same as the input \(path)")
         case .outputHoldsInput: throw refuse("the input \(path) lies inside")
-        case .inputHoldsOutput where overwrite: throw refuse("it lies inside of the input \(path), and --overwrite empties it")
+        case .inputHoldsOutput where overwrite:
+            throw refuse("it lies inside of the input \(path), and --overwrite empties it")
         case .inputHoldsOutput where !mayHoldOutput: throw refuse("it lies inside of the input \(path)")
         case .inputHoldsOutput, .apart: return
         }

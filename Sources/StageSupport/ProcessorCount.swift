@@ -9,13 +9,17 @@ package enum ProcessorCount {
         environment: [String: String] = ProcessInfo.processInfo.environment, controlGroups: String = "/sys/fs/cgroup",
         membership: String = "/proc/self/cgroup"
     ) -> Int {
-        let said = ["SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"].compactMap { environment[$0] }.compactMap(first)
-        return ([affinity] + ControlGroups(root: controlGroups, membership: membership).processorQuotas + said).reduce(Int.max, min)
+        let said = ["SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"].compactMap { environment[$0] }
+            .compactMap(first)
+        return ([affinity] + ControlGroups(root: controlGroups, membership: membership).processorQuotas + said).reduce(
+            Int.max, min)
     }
 
     /// `4`, or `4,2` for nested levels.
     private static func first(_ text: String) -> Int? {
-        text.split(separator: ",").first.flatMap { Int($0.trimmingCharacters(in: .whitespaces)) }.flatMap { $0 > 0 ? $0 : nil }
+        text.split(separator: ",").first.flatMap { Int($0.trimmingCharacters(in: .whitespaces)) }.flatMap {
+            $0 > 0 ? $0 : nil
+        }
     }
 
     /// The processors in this process's mask: `taskset`, `numactl` and schedulers set it.
@@ -42,7 +46,10 @@ struct ControlGroups {
 
     /// Folders of the groups: version 2, or those of a controller of version 1.
     func folders(_ controller: String, isVersion2: Bool) -> [String] {
-        lines.filter { $0.isVersion2 == isVersion2 && (isVersion2 || $0.controllers.split(separator: ",").contains { $0 == controller }) }.flatMap { line in
+        lines.filter {
+            $0.isVersion2 == isVersion2
+                && (isVersion2 || $0.controllers.split(separator: ",").contains { $0 == controller })
+        }.flatMap { line in
             // The hierarchy is mounted by the name of the controller, or of all that share it.
             let mounts = isVersion2 ? [root] : Set([controller, line.controllers]).sorted().map { root + "/" + $0 }
             return mounts.flatMap { mount in Self.upwards(line.path).map { mount + $0 } }
@@ -81,7 +88,9 @@ struct ControlGroups {
     /// Limits of memory in bytes; "max" is no number.
     var memoryLimits: [Int] {
         (folders("memory", isVersion2: true).map { $0 + "/memory.max" }
-            + folders("memory", isVersion2: false).map { $0 + "/memory.limit_in_bytes" }).compactMap { Int(Self.text($0)) }
+            + folders("memory", isVersion2: false).map { $0 + "/memory.limit_in_bytes" }).compactMap {
+                Int(Self.text($0))
+            }
     }
 
     private static func text(_ path: String) -> String {

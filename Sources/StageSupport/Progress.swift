@@ -49,7 +49,8 @@ package final class ProgressLine: @unchecked Sendable {
         (self.part, self.note) = (part, note)
         guard visible, done >= total || Date().timeIntervalSince(lastDrawn) > 0.2 else { return }
         lastDrawn = Date()
-        StandardStreams.write("\r\(label) \(done)/\(total)  \(left)  \(note)\u{1B}[K" + (done >= total ? "\n" : ""), to: STDERR_FILENO)
+        StandardStreams.write(
+            "\r\(label) \(done)/\(total)  \(left)  \(note)\u{1B}[K" + (done >= total ? "\n" : ""), to: STDERR_FILENO)
     }
 
     private var left: String { secondsLeft.map { String(format: "%.0f s left", $0) } ?? "… left" }

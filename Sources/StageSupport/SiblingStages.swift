@@ -11,7 +11,8 @@ package struct SiblingStages: Sendable {
     private let context: StageContext
 
     package init(_ context: StageContext) {
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let own =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         folder = (own as NSString).deletingLastPathComponent
         self.context = context
     }
@@ -57,12 +58,15 @@ package struct SiblingStages: Sendable {
 
     private func check(_ process: Process, _ name: String, _ arguments: [String], _ said: String) throws {
         guard process.terminationReason == .exit else {
-            throw StageError(.interrupted, "\(name) was ended by signal \(process.terminationStatus): run the same command again to go on")
+            throw StageError(
+                .interrupted,
+                "\(name) was ended by signal \(process.terminationStatus): run the same command again to go on")
         }
         guard process.terminationStatus != 0 else { return }
         let status = ExitStatus(rawValue: process.terminationStatus) ?? .invalidInput
         throw StageError(
-            status, "\(name) \(arguments.joined(separator: " ")) failed with status \(process.terminationStatus): \(said.trimmingCharacters(in: .whitespacesAndNewlines))"
+            status,
+            "\(name) \(arguments.joined(separator: " ")) failed with status \(process.terminationStatus): \(said.trimmingCharacters(in: .whitespacesAndNewlines))"
         )
     }
 }

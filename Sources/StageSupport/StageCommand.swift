@@ -51,7 +51,9 @@ extension StageCommand {
     package static func runMain() -> Never { main { ($0 as? Self)?.execute() } }
 
     private func execute() -> ExitStatus {
-        if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }), crux_die_with_parent(parent) != 0 {
+        if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }),
+            crux_die_with_parent(parent) != 0
+        {
             return .interrupted
         }
         Self.memoryHabit.adopt()
@@ -61,13 +63,16 @@ extension StageCommand {
         if options.tasks == .auto {
             let share = options.share
             context.say(
-                share.isWhole ? "--tasks auto: no scheduler's variable names a task; this process does all of the work" : "task \(share.rank) of \(share.tasks)",
+                share.isWhole
+                    ? "--tasks auto: no scheduler's variable names a task; this process does all of the work"
+                    : "task \(share.rank) of \(share.tasks)",
                 ["rank": share.rank, "tasks": share.tasks])
         }
         do {
             let summary = try runStage(context)
             guard context.printSummary(summary) else {
-                context.report(error: "the work is complete, but its summary could not be written to stdout", .outputFailure)
+                context.report(
+                    error: "the work is complete, but its summary could not be written to stdout", .outputFailure)
                 return summary.status == .done ? .outputFailure : summary.status
             }
             return summary.status
@@ -133,9 +138,12 @@ extension ParsableCommand {
     /// Arguments that can't be parsed don't say how to log; whether JSON was wanted shows all the same.
     private static func refuseArguments(_ error: any Error) {
         let words = CommandLine.arguments
-        let wantsJSON = words.contains("--log-format=json") || zip(words, words.dropFirst()).contains { $0 == "--log-format" && $1 == "json" }
+        let wantsJSON =
+            words.contains("--log-format=json")
+            || zip(words, words.dropFirst()).contains { $0 == "--log-format" && $1 == "json" }
         guard wantsJSON else { return writeError(fullMessage(for: error)) }
-        let status = ["status": Int(ExitStatus.usage.rawValue)], name = configuration.commandName?.replacingOccurrences(of: "crux-", with: "") ?? ""
+        let status = ["status": Int(ExitStatus.usage.rawValue)],
+            name = configuration.commandName?.replacingOccurrences(of: "crux-", with: "") ?? ""
         StageContext.logger(name, .json).error("\(message(for: error))", metadata: StageLog.metadata(status))
     }
 }

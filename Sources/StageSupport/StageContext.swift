@@ -47,7 +47,10 @@ package final class StageContext: Sendable {
         var object: [String: Any] = summary.fields
         object["stage"] = stage
         object["status"] = Int(summary.status.rawValue)
-        guard let data = try? JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes]) else { return true }
+        guard
+            let data = try? JSONSerialization.data(
+                withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
+        else { return true }
         return StandardStreams.write(String(decoding: data, as: UTF8.self) + "\n", to: STDOUT_FILENO)
     }
 

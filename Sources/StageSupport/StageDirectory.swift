@@ -39,7 +39,9 @@ package struct StageDirectory: Sendable {
             let lock = try DirectoryLock.take(path, opening.share, context)
             do {
                 if !lock.isReal {
-                    context.warn("\(path): this file system knows no locks: see to it that nobody else works there at the same time")
+                    context.warn(
+                        "\(path): this file system knows no locks: see to it that nobody else works there at the same time"
+                    )
                 }
                 return try existing.enter(lock)
             } catch {
@@ -66,7 +68,9 @@ package struct StageDirectory: Sendable {
 
     /// Whether a folder is a stage's, finished or not.
     static func isStage(_ path: String) -> Bool {
-        [Manifest.name, workName + "/" + ExistingDirectory.claimName].contains { FileManager.default.fileExists(atPath: path + "/" + $0) }
+        [Manifest.name, workName + "/" + ExistingDirectory.claimName].contains {
+            FileManager.default.fileExists(atPath: path + "/" + $0)
+        }
     }
 
     package func file(_ name: String) -> String { path + "/" + name }
@@ -84,9 +88,12 @@ package struct StageDirectory: Sendable {
 
     /// Files of folders that are whole and about to take their names.
     package func note(filesOf folders: [AtomicFolder]) throws {
-        try note(try folders.flatMap { folder in
-            try Folder.files(below: folder.unfinished).map { (folder.path as NSString).lastPathComponent + "/" + $0 }
-        })
+        try note(
+            try folders.flatMap { folder in
+                try Folder.files(below: folder.unfinished).map {
+                    (folder.path as NSString).lastPathComponent + "/" + $0
+                }
+            })
     }
 
     /// Lets others in.
@@ -100,7 +107,8 @@ package struct StageDirectory: Sendable {
     /// Writes the manifest, last of all, and forgets the pieces.
     /// `inputs`: those of the plan where it knew all their digests.
     package func finish(
-        inputs: [Manifest.File]? = nil, outputs: [Manifest.File], counts: [String: Int], measures: [String: Double]? = nil
+        inputs: [Manifest.File]? = nil, outputs: [Manifest.File], counts: [String: Int],
+        measures: [String: Double]? = nil
     ) throws -> Manifest {
         var manifest = plan
         manifest.inputs = inputs ?? plan.inputs
@@ -170,9 +178,14 @@ private struct ExistingDirectory {
 
     /// What a killed run was writing. Nobody else is at work.
     private func sweep() throws {
-        for folder in [path, workPath] {
-            guard try Folder.isFolder(folder) else { continue }
-            for name in try Folder.names(folder) where AtomicFile.isTemporary(name) { try StageEmptying(directory: folder).unlinkFile(name) }
+        // Folders below as well, but for stage directories there, which sweep for themselves.
+        let below = try Folder.names(path).map { path + "/" + $0 }.filter {
+            try Folder.isFolder($0, following: false) && !StageDirectory.isStage($0)
+        }
+        for folder in [path] + below {
+            for name in try Folder.names(folder) where AtomicFile.isTemporary(name) {
+                try StageEmptying(directory: folder).unlinkFile(name)
+            }
         }
     }
 
@@ -185,13 +198,16 @@ private struct ExistingDirectory {
             guard stage == plan.stage else {
                 throw StageError(
                     .otherConfiguration,
-                    "\(path): found a directory of crux-\(stage); crux-\(plan.stage) --overwrite empties only its own. Choose another --output.")
+                    "\(path): found a directory of crux-\(stage); crux-\(plan.stage) --overwrite empties only its own. Choose another --output."
+                )
             }
             return
         }
         if try Folder.names(path).contains(where: { !DirectoryLock.isLock($0) && $0 != StageDirectory.workName }) {
             throw StageError(
-                .otherConfiguration, "\(path): --overwrite empties only directories that a stage made; this one is not. Choose another --output.")
+                .otherConfiguration,
+                "\(path): --overwrite empties only directories that a stage made; this one is not. Choose another --output."
+            )
         }
     }
 
@@ -199,9 +215,14 @@ private struct ExistingDirectory {
     private func empty(_ lock: DirectoryLock) throws {
         try requireEmptiable()
         if isShared {
-            guard let earlier = try Manifest.read(path) ?? (try readClaim()), !differences(earlier).isEmpty else { return }
+            guard let earlier = try Manifest.read(path) ?? (try readClaim()), !differences(earlier).isEmpty else {
+                return
+            }
             if lock.hasCompany {
-                throw StageError(.otherConfiguration, "\(path): other tasks are at work there with another configuration; --overwrite has to wait for them")
+                throw StageError(
+                    .otherConfiguration,
+                    "\(path): other tasks are at work there with another configuration; --overwrite has to wait for them"
+                )
             }
         }
         let emptying = StageEmptying(directory: path)
@@ -235,7 +256,9 @@ private struct ExistingDirectory {
     /// Whether no run has begun to write anything here.
     private func isBare() throws -> Bool {
         guard try OwnFiles.noted(workPath).isEmpty else { return false }
-        return try Folder.names(path).allSatisfy { DirectoryLock.isLock($0) || $0 == StageDirectory.workName || AtomicFile.isTemporary($0) }
+        return try Folder.names(path).allSatisfy {
+            DirectoryLock.isLock($0) || $0 == StageDirectory.workName || AtomicFile.isTemporary($0)
+        }
     }
 
     private func requireSame(_ earlier: Manifest, isFinished: Bool = false) throws {
@@ -244,7 +267,8 @@ private struct ExistingDirectory {
         let shown = found.prefix(Self.shownDifferences).joined(separator: "; ")
         let rest = found.count > Self.shownDifferences ? "; and \(found.count - Self.shownDifferences) more" : ""
         throw StageError(
-            .otherConfiguration, "\(path): made with another configuration (\(shown)\(rest)). Choose another --output, or --overwrite.")
+            .otherConfiguration,
+            "\(path): made with another configuration (\(shown)\(rest)). Choose another --output, or --overwrite.")
     }
 
     private static let shownDifferences = 8
@@ -256,13 +280,18 @@ private struct ExistingDirectory {
     /// By length alone: an output that someone cut off or deleted is made again; digests are for who uses it.
     private func isInPlace(_ output: Manifest.File) throws -> Bool {
         guard let status = try fileStatus(path + "/" + output.path) else { return false }
+        // None of these is ever empty: earlier versions could finish with one that another run had cut off.
+        if status.st_size == 0, [".arrow", ".zst", ".safetensors"].contains(where: output.path.hasSuffix) {
+            return false
+        }
         return output.bytes == nil || output.bytes == Int(status.st_size)
     }
 
     private func differences(_ earlier: Manifest, besides ignored: Set<String> = []) -> [String] {
         guard earlier.stage == plan.stage else { return ["it is a directory of crux-\(earlier.stage)"] }
         var found: [String] = []
-        let keys = Set(earlier.configuration.keys).union(plan.configuration.keys).subtracting(Self.forgottenKeys).subtracting(ignored)
+        let keys = Set(earlier.configuration.keys).union(plan.configuration.keys).subtracting(Self.forgottenKeys)
+            .subtracting(ignored)
         for key in keys.sorted() {
             let (old, new) = (earlier.configuration[key], plan.configuration[key])
             if old != new { found += documentDifferences(key) ?? [Self.difference(key, old, new)] }
@@ -275,12 +304,18 @@ private struct ExistingDirectory {
         "\(key) was \(old.map(short) ?? "unset"), now \(new.map(short) ?? "unset")"
     }
 
-    private static func short(_ value: String) -> String { value.count <= 80 ? value : value.prefix(60) + "…" + value.suffix(16) }
+    private static func short(_ value: String) -> String {
+        value.count <= 80 ? value : value.prefix(60) + "…" + value.suffix(16)
+    }
 
     /// The keys that differ between two JSON texts of which the configuration has the digests.
     private func documentDifferences(_ key: String) -> [String]? {
-        let old = FileManager.default.contents(atPath: path + "/" + key + ".resolved.json") ?? FileManager.default.contents(atPath: documentPath(key))
-        guard let old, let new = opening.documents[key], let earlier = Self.leaves(old), let now = Self.leaves(Data(new.utf8)) else { return nil }
+        let old =
+            FileManager.default.contents(atPath: path + "/" + key + ".resolved.json")
+            ?? FileManager.default.contents(atPath: documentPath(key))
+        guard let old, let new = opening.documents[key], let earlier = Self.leaves(old),
+            let now = Self.leaves(Data(new.utf8))
+        else { return nil }
         let keys = Set(earlier.keys).union(now.keys).filter { earlier[$0] != now[$0] }.sorted()
         return keys.isEmpty ? nil : keys.map { Self.difference("\(key): \($0)", earlier[$0], now[$0]) }
     }
@@ -292,9 +327,10 @@ private struct ExistingDirectory {
             if let map = value as? [String: Any], !map.isEmpty {
                 for (name, value) in map { collect(value, key.isEmpty ? name : key + "." + name) }
             } else {
-                leaves[key] = (try? JSONSerialization.data(withJSONObject: value, options: [.fragmentsAllowed, .sortedKeys])).map {
-                    String(decoding: $0, as: UTF8.self)
-                }
+                leaves[key] =
+                    (try? JSONSerialization.data(withJSONObject: value, options: [.fragmentsAllowed, .sortedKeys])).map {
+                        String(decoding: $0, as: UTF8.self)
+                    }
             }
         }
         collect(object, "")
@@ -304,8 +340,11 @@ private struct ExistingDirectory {
     private func inputDifferences(_ earlier: Manifest) -> [String] {
         guard earlier.inputs.count == plan.inputs.count else {
             let old = Set(earlier.inputs.map(\.fileName)), new = Set(plan.inputs.map(\.fileName))
-            let gone = old.subtracting(new).sorted().prefix(3).map { "without \($0)" }, added = new.subtracting(old).sorted().prefix(3).map { "with \($0)" }
-            return ["it had \(earlier.inputs.count) input files, now \((["\(plan.inputs.count)"] + gone + added).joined(separator: ", "))"]
+            let gone = old.subtracting(new).sorted().prefix(3).map { "without \($0)" },
+                added = new.subtracting(old).sorted().prefix(3).map { "with \($0)" }
+            return [
+                "it had \(earlier.inputs.count) input files, now \((["\(plan.inputs.count)"] + gone + added).joined(separator: ", "))"
+            ]
         }
         return zip(earlier.inputs, plan.inputs).filter { !$0.mayEqual($1) }.map { old, new in
             "input \(new.path) is not what it was (\(old.identity), now \(new.identity))"

@@ -25,8 +25,11 @@ struct StageLog: LogHandler {
         case .text: writeError(level >= .warning ? "\(label): \(level): \(message)" : "\(label): \(message)")
         case .json:
             var object = (event.metadata ?? [:]).compactMapValues(Self.json)
-            (object["command"], object["level"], object["message"], object["time"]) = (label, "\(level)", "\(message)", timestamp())
-            let data = try? JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
+            (object["command"], object["level"], object["message"], object["time"]) = (
+                label, "\(level)", "\(message)", timestamp()
+            )
+            let data = try? JSONSerialization.data(
+                withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
             writeError(String(decoding: data ?? Data(), as: UTF8.self))
         }
     }
@@ -70,5 +73,7 @@ private struct LogNumber: CustomStringConvertible, @unchecked Sendable {
 
 extension FormatError {
     /// Its parts, for a log that machines read.
-    var logFields: [String: any Sendable] { ["file": file, "place": place, "found": found, "expected": expected, "remedy": remedy] }
+    var logFields: [String: any Sendable] {
+        ["file": file, "place": place, "found": found, "expected": expected, "remedy": remedy]
+    }
 }

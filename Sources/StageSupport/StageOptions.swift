@@ -23,7 +23,10 @@ package struct StageOptions: ParsableArguments {
     @Option(help: "Form of the messages on stderr: text or json.")
     package var logFormat = LogFormat.text
 
-    @Option(help: "Number of tasks that share the work, with --rank; auto: both from Slurm's, MPI's or Kubernetes' variables (default: 1).")
+    @Option(
+        help:
+            "Number of tasks that share the work, with --rank; auto: both from Slurm's, MPI's or Kubernetes' variables (default: 1)."
+    )
     package var tasks: TaskCount?
 
     @Option(help: "This task's number, from 0.")
@@ -41,8 +44,12 @@ package struct StageOptions: ParsableArguments {
         if let threads, !(1...Self.mostThreads).contains(threads) {
             throw ValidationError("--threads is \(threads); it must be at least 1 and at most \(Self.mostThreads).")
         }
-        if let maxRejected, maxRejected < 0 { throw ValidationError("--max-rejected is \(maxRejected); it must be at least 0.") }
-        do { _ = try TaskShare(tasks: tasks, rank: rank) } catch let error as StageError { throw ValidationError(error.description) }
+        if let maxRejected, maxRejected < 0 {
+            throw ValidationError("--max-rejected is \(maxRejected); it must be at least 0.")
+        }
+        do { _ = try TaskShare(tasks: tasks, rank: rank) } catch let error as StageError {
+            throw ValidationError(error.description)
+        }
     }
 
     package var threadCount: Int { threads ?? min(Self.mostThreads, ProcessorCount.available()) }

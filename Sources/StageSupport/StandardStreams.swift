@@ -22,7 +22,13 @@ enum StandardStreams {
         var done = 0
         while done < bytes.count {
             let count = bytes.withUnsafeBytes { Glibc.write(stream, $0.baseAddress! + done, bytes.count - done) }
-            if count > 0 { done += count } else if errno == EAGAIN { wait(for: stream) } else if errno != EINTR { return false }
+            if count > 0 {
+                done += count
+            } else if errno == EAGAIN {
+                wait(for: stream)
+            } else if errno != EINTR {
+                return false
+            }
         }
         return true
     }

@@ -8,7 +8,13 @@ package enum TaskCount: ExpressibleByArgument, Equatable, Sendable {
     case auto
 
     package init?(argument: String) {
-        if argument == "auto" { self = .auto } else if let count = Int(argument) { self = .count(count) } else { return nil }
+        if argument == "auto" {
+            self = .auto
+        } else if let count = Int(argument) {
+            self = .count(count)
+        } else {
+            return nil
+        }
     }
 }
 
@@ -35,16 +41,23 @@ package struct TaskShare: Equatable, Sendable {
     ) throws {
         switch tasks {
         case nil:
-            if let rank { throw StageError(.usage, "--rank \(rank) needs --tasks, the number of tasks that share the work.") }
+            if let rank {
+                throw StageError(.usage, "--rank \(rank) needs --tasks, the number of tasks that share the work.")
+            }
             self = .whole
         case .auto:
-            if let rank { throw StageError(.usage, "--tasks auto takes the rank from the scheduler; --rank \(rank) contradicts it.") }
+            if let rank {
+                throw StageError(
+                    .usage, "--tasks auto takes the rank from the scheduler; --rank \(rank) contradicts it.")
+            }
             let place = try SchedulerPlace(environment)
             (self.tasks, self.rank) = (place.tasks, place.rank)
         case .count(let count):
             guard count >= 1 else { throw StageError(.usage, "--tasks is \(count); it must be at least 1.") }
             guard let own = rank ?? (count == 1 ? 0 : nil) else {
-                throw StageError(.usage, "--tasks \(count) needs --rank, 0 to \(count - 1); --tasks auto takes both from the scheduler.")
+                throw StageError(
+                    .usage,
+                    "--tasks \(count) needs --rank, 0 to \(count - 1); --tasks auto takes both from the scheduler.")
             }
             guard (0..<count).contains(own) else {
                 throw StageError(.usage, "--rank \(own) of --tasks \(count): ranks go from 0 to tasks - 1.")

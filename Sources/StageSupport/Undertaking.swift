@@ -64,6 +64,8 @@ package struct Undertaking: Sendable {
     private func requireFinished(_ summary: StageSummary) throws {
         guard summary.status == .done, opening.share.isWhole, try Manifest.read(output) == nil else { return }
         throw StageError(
-            .outputFailure, "\(output): found it unfinished at the end of the run: somebody else has changed its files meanwhile. Run again.")
+            .outputFailure,
+            "\(output): found it unfinished at the end of the run: somebody else has changed its files meanwhile. Run again."
+        )
     }
 }

@@ -32,9 +32,13 @@ package final class WorkList<Record: Codable & Sendable> {
     /// A finished piece whose output is still what it was.
     private func finished(_ index: Int) throws -> Finished? {
         if let made = made[index] { return made }
-        guard let data = try readFile(markerPath(index)), let marker = try? JSONDecoder().decode(Marker.self, from: data) else { return nil }
+        guard let data = try readFile(markerPath(index)),
+            let marker = try? JSONDecoder().decode(Marker.self, from: data)
+        else { return nil }
         let piece = Finished(record: marker.record, file: Manifest.File(names[index], marker.file))
-        do { return try SHA256Digest.ofFile(directory.file(names[index])) == marker.file.sha256 ? piece : nil } catch is FormatError { return nil }
+        do {
+            return try SHA256Digest.ofFile(directory.file(names[index])) == marker.file.sha256 ? piece : nil
+        } catch is FormatError { return nil }
     }
 
     /// Runs this task's unfinished pieces in order. A piece that fails with a format error is reported and left out; the
