@@ -1,11 +1,14 @@
 # Rules:
+#   make              list these rules
 #   make pipeline     set up, build, and turn the dump in fixtures/ into an updated checkpoint under run/
-#                     (RECIPE=recipes/….yaml, DUMP=folder, CHECKPOINT=folder, RUN=folder to change what and where)
+#                     (RECIPE=recipes/….yaml, DUMP=folder, CHECKPOINT=folder, RUN=folder to change what and where; recipes of one
+#                     dump share run/ingest and run/score, and all but the default have plan/ and update/ in run/NAME/)
 #   make loop         train the fixture policy over many iterations, each from new rollouts: RECIPE=recipes/….yaml ITERATIONS=20
 #                     (SET="optimizer.lr=7e-5 …" changes keys of the recipe, LOOP_FLAGS="--group-size 4 …" the loop's own;
 #                     CHECKPOINT=, PROMPTS=, HELDOUT=, RUN= as they are named; interrupted, it goes on where it stopped)
 #   make table        the learning table of docs/: every recipe, three seeds (hours; goes on where it stopped)
 #   make test         set up, build and run all tests: needs Swift and Debian packages, nothing else
+#   make stress       200 pairs of equal runs at once, 50 starts of 2, 3 and 7 tasks together (PAIRS=, STARTS=)
 #   make build        set up and leave the executables in .build/release/
 #   make bench        measure every stage on made-up data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
@@ -13,7 +16,8 @@
 #   make setup        install the Debian packages that are missing
 #   make clean        remove what was built and run
 
-RECIPE     ?= recipes/dapo-top20.yaml
+DEFAULT    := recipes/dapo-top20.yaml
+RECIPE     ?= $(DEFAULT)
 DUMP       ?= fixtures/dump
 CHECKPOINT ?= fixtures/policy
 RUN        ?= run
@@ -26,9 +30,18 @@ SWIFT      ?= swift
 BIN        := .build/release
 PACKAGES   := libopenblas-dev libzstd-dev libssl-dev pkg-config
 PYTHON     ?= python3
+PAIRS      ?= 200
+STARTS     ?= 50
+NAME       := $(basename $(notdir $(RECIPE)))
+# What depends on the recipe, so that another one finds a place of its own.
+OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
-.PHONY: pipeline loop table test build bench conformance lint setup clean
+.DEFAULT_GOAL := help
+.PHONY: help pipeline loop table test stress build bench conformance lint setup clean
 .DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^# Rules:/,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 setup:
 	@pkg-config --exists openblas libzstd libcrypto 2>/dev/null || \
@@ -40,13 +53,13 @@ build: setup
 pipeline: build
 	$(BIN)/crux-ingest --input $(DUMP) --output $(RUN)/ingest
 	$(BIN)/crux-score --input $(RUN)/ingest --output $(RUN)/score
-	$(BIN)/crux-plan --input $(RUN)/ingest --scores $(RUN)/score --recipe $(RECIPE) --output $(RUN)/plan
-	$(BIN)/crux-update --plan $(RUN)/plan --checkpoint $(CHECKPOINT) --output $(RUN)/update
-	@echo "updated checkpoint: $$(ls -d $(RUN)/update/step-* | tail -n 1)"
+	$(BIN)/crux-plan --input $(RUN)/ingest --scores $(RUN)/score --recipe $(RECIPE) --output $(OWN)/plan
+	$(BIN)/crux-update --plan $(OWN)/plan --checkpoint $(CHECKPOINT) --output $(OWN)/update
+	@echo "updated checkpoint: $$(ls -d $(OWN)/update/step-* | tail -n 1)"
 
 loop: build
 	$(BIN)/crux-loop --recipe $(RECIPE) --checkpoint $(CHECKPOINT) --prompts $(PROMPTS) --heldout $(HELDOUT) --iterations $(ITERATIONS) \
-	  --output $(RUN)/loop/$(basename $(notdir $(RECIPE))) $(LOOP_FLAGS) $(addprefix --set ,$(SET))
+	  --output $(RUN)/loop/$(NAME) $(LOOP_FLAGS) $(addprefix --set ,$(SET))
 
 table: build
 	docs/learning-table.sh
@@ -55,6 +68,9 @@ table: build
 test: setup
 	$(SWIFT) build -c release --build-tests
 	$(SWIFT) test -c release --skip-build
+
+stress: build
+	conformance/stress.sh $(BIN) $(PAIRS) $(STARTS)
 
 bench: build .venv/installed
 	$(BIN)/crux-bench --python .venv/bin/python
@@ -69,7 +85,7 @@ conformance: build .venv/installed
 	touch $@
 
 lint:
-	$(SWIFT) format lint --recursive --configuration .swift-format Sources Tests Package.swift
+	$(SWIFT) format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
 
 clean:
 	rm -rf .build run .venv

@@ -79,7 +79,7 @@ let package = Package(
         stage("Score", ["Credit", "Rewards", "Models", "Tensors", "CKernels"]),
         stage("Plan", ["Credit", "Objectives", "Optimizers", "Recipes", "Rewards", "Tokenizer"]),
         stage("Update", ["Objectives", "Optimizers", "Models", "Recipes", "Randomness"]),
-        .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes"]),
+        .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport"]),
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
         stage("Report", ["LearningCurves", "Credit", "Tokenizer"]),

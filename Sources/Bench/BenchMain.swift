@@ -1,6 +1,8 @@
+import ArgumentParser
 import COpenBLAS
 import CSystem
 import Foundation
+import StageSupport
 
 /// `make bench`: what each stage reaches on made-up data, beside what this machine can do at all, and what its peers reach. Every
 /// figure and its limit come from one run; the machine may be shared, so read the ratios.
@@ -10,7 +12,33 @@ import Foundation
 /// All, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
 enum BenchMain {
-    static func main() throws {
+    static func main() { BenchCommand.runPlainly() }
+}
+
+struct BenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "crux-bench", abstract: "Measures what each stage reaches on made-up data, beside this machine's own limits and its peers.",
+        version: cruxVersion)
+
+    private static let names = ["kernel", "score", "stages", "plan", "update", "memory", "real-size", "generation"]
+
+    @Option(help: "Python with the peers installed; without it they are left out.")
+    var python: String?
+
+    @Option(help: "Tokens of the plan's dump.")
+    var planTokens = 100_000_000
+
+    @Argument(help: "What to measure (default: everything): \((names + UpdateCase.all.map(\.name)).joined(separator: ", ")).")
+    var parts: [String] = []
+
+    func validate() throws {
+        let known = Self.names + UpdateCase.all.map(\.name)
+        if let other = parts.first(where: { !known.contains($0) }) {
+            throw ValidationError("found '\(other)', expected one of \(known.joined(separator: ", ")).")
+        }
+    }
+
+    func run() throws {
         // As crux-update and crux-rollout do: what is measured here is what they do.
         crux_keep_freed_memory()
         let threads = ProcessInfo.processInfo.activeProcessorCount
@@ -18,15 +46,13 @@ enum BenchMain {
         say(
             "machine: \(threads) threads, reads \(text(machine.readBandwidth / 1e9)) GB/s from memory, sgemm \(text(machine.multiplyRate / 1e9)) GFLOP/s (2048 x 4864 x 896)"
         )
-        let words = CommandLine.arguments.dropFirst(), python = words.firstIndex(of: "--python").map { words[$0 + 1] }
-        let cases = UpdateCase.all.filter { words.contains($0.name) }
-        let named = words.filter { ["kernel", "score", "stages", "plan", "update", "memory", "real-size", "generation"].contains($0) } + cases.map { _ in "update" }
+        let cases = UpdateCase.all.filter { parts.contains($0.name) }
+        let named = parts.filter(Self.names.contains) + cases.map { _ in "update" }
         func wants(_ name: String) -> Bool { named.isEmpty || named.contains(name) }
         if wants("kernel") { try KernelBench(threads: threads, python: python).run() }
         if wants("score") { try ScoreBench(threads: threads).run() }
         if wants("stages") { try StageBench(machine: machine, threads: threads).run() }
-        let tokens = words.firstIndex(of: "--plan-tokens").flatMap { Int(words[$0 + 1]) } ?? 100_000_000
-        if wants("plan") { try PlanBench(threads: threads, python: python, tokens: tokens).run() }
+        if wants("plan") { try PlanBench(threads: threads, python: python, tokens: planTokens).run() }
         if wants("update") { try UpdateBench(machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases).run() }
         if wants("memory") { try MemoryBench().runBudgets() }
         if wants("real-size") { try MemoryBench().runRealSize() }

@@ -132,7 +132,8 @@ private struct ScoreTables {
         let made = try parallelMap(files, threads: threads) { try Self.file($0, root, tokens: perFile, longer: longer) }
         (tokens, rollouts) = (made.reduce(0) { $0 + $1.tokens }, made.reduce(0) { $0 + $1.rollouts })
         for (stage, prefix) in [("ingest", "rollouts"), ("score", "scores")] {
-            var manifest = Manifest(stage: stage, configuration: [:], inputs: [])
+            let inputs = stage == "score" ? [try Manifest.asInput(root + "/ingest", stage: "ingest")] : []
+            var manifest = Manifest(stage: stage, configuration: [:], inputs: inputs)
             manifest.outputs = try parallelMap(files, threads: threads) {
                 try Manifest.describe(String(format: "%@-%05d.arrow", prefix, $0), in: root + "/" + stage)
             }

@@ -2,11 +2,27 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 // prctl takes any number of arguments, which Swift can't call. The parent may have died before the call: whoever is the parent
 // now tells.
 static inline int crux_die_with_parent(int parent) { return prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent; }
+
+// Whether whoever started this process has asked for a signal to be ignored. (Swift can't compare handlers.)
+static inline int crux_is_ignored(int number) {
+    struct sigaction action;
+    return sigaction(number, 0, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+// Processors in the mask of this process, 0 where the kernel doesn't say. The kernel's own call takes masks of any length.
+static inline int crux_processors(void) {
+    unsigned long mask[1024];
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int count = 0;
+    for (long word = 0; word < bytes / (long)sizeof *mask; word++) count += __builtin_popcountl(mask[word]);
+    return count;
+}
 
 // Freed memory stays with the process. Large blocks would otherwise go back to the kernel after every step and come again
 // page by page, zeroed each time: a quarter of a small model's training step.

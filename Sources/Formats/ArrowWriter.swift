@@ -95,11 +95,11 @@ package struct ArrowTableWriter<Row> {
     private var blocks: [[Int64]] = []
     package private(set) var rowCount = 0
 
-    package init(path: String, table: Table<Row>, metadata: [String: String], compression: ArrowCompression = .none, digests: Bool = false) throws {
+    package init(path: String, table: Table<Row>, metadata: [String: String], compression: ArrowCompression = .none) throws {
         self.table = table
         self.compression = compression
         self.metadata = metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-        file = try AtomicFile(path, digests: digests)
+        file = try AtomicFile(path, digests: true)
         pending = ArrowBatchBuilder(table)
         try file.write(ArrowFormat.magic + [0, 0])
         _ = try writeMessage(schemaMessage())
@@ -123,15 +123,15 @@ package struct ArrowTableWriter<Row> {
         try write(batch)
     }
 
-    /// Writes what is pending and the footer, makes the file visible, and returns its length and, with `digests`, its SHA-256 in hex.
+    /// Writes what is pending and the footer and makes the file visible.
     @discardableResult
-    package mutating func finish() throws -> (bytes: Int, sha256: String?) {
+    package mutating func finish() throws -> WrittenFile {
         if pending.rows > 0 || blocks.isEmpty { try write(pending.take(compression)) }
         try file.write([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])
         let footer = footerTable()
         try file.write(footer)
         try file.write(withUnsafeBytes(of: Int32(footer.count).littleEndian) { Array($0) } + ArrowFormat.magic)
-        return (file.position, try file.commit())
+        return try file.finish(rows: rowCount)
     }
 
     private mutating func write(_ batch: ArrowBatchBytes) throws {

@@ -15,19 +15,28 @@ package final class AtomicFile {
     private var written = 0
     private var writingBack = 0
 
-    /// The temporary name is fixed, so what a killed run left behind is written over, not collected. `digests`: take the file's
-    /// SHA-256 on the way, so that it need not be read again.
+    /// The temporary name is this writer's own, so that two runs at once don't write into one file. What a killed run leaves
+    /// behind is swept away by the next (`isTemporary`). `digests`: take the file's SHA-256 on the way, so that it need not be
+    /// read again.
     package init(_ path: String, digests: Bool = false) throws {
         self.path = path
         digest = digests ? RunningDigest() : nil
-        temporary = path + Self.temporarySuffix
-        descriptor = uninterrupted { [temporary] in open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644) }
+        temporary = path + String(format: ".%016llx", UInt64.random(in: 0...UInt64.max)) + Self.temporarySuffix
+        descriptor = uninterrupted { [temporary] in open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644) }
         guard descriptor >= 0 else { throw IOError.fromErrno(path, "create the file") }
         pending.reserveCapacity(Self.flushBytes)
     }
 
     /// What the name of an unfinished file ends with.
     package static let temporarySuffix = UnnamedFile.temporarySuffix
+
+    /// Whether a name is one that this type makes up: something, a dot, 16 hexadecimal digits and the suffix.
+    package static func isTemporary(_ name: String) -> Bool {
+        guard name.hasSuffix(temporarySuffix) else { return false }
+        let parts = name.dropLast(temporarySuffix.count).split(separator: ".", omittingEmptySubsequences: false)
+        return parts.count > 1 && (parts.last ?? "").count == 16 && (parts.last ?? "").allSatisfy { $0.isHexDigit && !$0.isUppercase }
+    }
+
     private static let flushBytes = 1 << 20
     private static let writeBackBytes = 32 << 20
 
@@ -64,10 +73,18 @@ package final class AtomicFile {
         unlink(temporary)
     }
 
-    package static func write(_ text: String, to path: String) throws {
-        let file = try AtomicFile(path)
+    /// `commit` of a file whose digest was to be taken, with all that is known of it then.
+    @discardableResult
+    package func finish(rows: Int? = nil) throws -> WrittenFile {
+        guard let sha256 = try commit() else { preconditionFailure("\(path) was opened without digests") }
+        return WrittenFile(bytes: position, sha256: sha256, rows: rows)
+    }
+
+    @discardableResult
+    package static func write(_ text: String, to path: String) throws -> WrittenFile {
+        let file = try AtomicFile(path, digests: true)
         try file.write(text)
-        try file.commit()
+        return try file.finish()
     }
 
     private func flush() throws {

@@ -10,6 +10,9 @@ package struct AtomicFolder: Sendable {
     package var unfinished: String { path + AtomicFile.temporarySuffix }
     private var replaced: String { path + ".old" + AtomicFile.temporarySuffix }
 
+    /// Names that it has on the way.
+    package var temporaries: [String] { [unfinished, replaced] }
+
     /// An empty folder to fill; what a killed run left behind is cleared away.
     package init(_ path: String) throws {
         self.path = path

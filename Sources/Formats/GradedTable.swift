@@ -12,13 +12,13 @@ package struct GradedTable<Row> {
     }
 
     /// Writes the table again with those of its rows that `keep` wants.
-    package func rewrite(keep: (Row) -> Bool) throws {
+    package func rewrite(keep: (Row) -> Bool) throws -> WrittenFile {
         let old = try ArrowTableReader(path: path, table: table)
         var grades: Set<String> = []
         try old.forEachRow { if keep($0) { grades.insert(grade($0)) } }
         var new = try open(grades)
         try old.forEachRow { if keep($0) { try new.append($0) } }
-        try new.finish()
+        return try new.finish()
     }
 
     fileprivate func open(_ grades: Set<String>) throws -> ArrowTableWriter<Row> { try ArrowTableWriter(path: path, table: table, metadata: metadata(grades)) }
@@ -44,9 +44,10 @@ package struct GradedTableWriter<Row> {
         try writer?.append(row)
     }
 
-    package mutating func finish() throws {
+    @discardableResult
+    package mutating func finish() throws -> WrittenFile {
         var writer = try writer ?? graded.open([])
-        try writer.finish()
-        if seen != assumed { try graded.rewrite { _ in true } }
+        let written = try writer.finish()
+        return seen == assumed ? written : try graded.rewrite { _ in true }
     }
 }

@@ -19,7 +19,7 @@ package struct RolloutShardWriter {
     private let level: Int32
 
     package init(path: String, level: Int32 = 1) throws {
-        file = try AtomicFile(path)
+        file = try AtomicFile(path, digests: true)
         self.level = level
     }
 
@@ -31,7 +31,8 @@ package struct RolloutShardWriter {
     /// Any bytes as one frame.
     package func append(blob: [UInt8]) throws { try file.write(try Self.compress(blob, level: level, file: file.path)) }
 
-    package func finish() throws { try file.commit() }
+    @discardableResult
+    package func finish(rows: Int? = nil) throws -> WrittenFile { try file.finish(rows: rows) }
 
     /// The safetensors blob of a rollout, uncompressed.
     package static func blob(_ frame: RolloutFrame, logits: [UInt8] = [], hiddenStates: [UInt8] = []) throws -> [UInt8] {

@@ -17,23 +17,27 @@ struct FrameBytes: NewFrame {
 /// Fills in where a row's frame lies for score to find: in the shard, or in a file of frames that is made on the way.
 struct FramePlace {
     private let shard: RolloutShard?
-    private let path: String?
+    private let path: String
     private var file: AtomicFile?
+    /// What rows say whose frames stay in the shard.
+    private let shardPath: String?
 
-    /// `copy`: path of the copy to make, if any.
-    init(_ shard: RolloutShard, copy path: String?) throws {
+    /// `path`: that of the copy, if one is to be made, in the ingest directory.
+    init(_ shard: RolloutShard, _ path: String, copies: Bool) throws {
         (self.shard, self.path) = (shard, path)
-        file = try path.map { try AtomicFile($0) }
+        file = copies ? try AtomicFile(path, digests: true) : nil
+        shardPath = copies ? nil : LogitsPath.text(of: shard.file.path, in: (path as NSString).deletingLastPathComponent)
     }
 
     /// For rows that bring their frames; the file is made for the first of them.
-    init(framesAt path: String) { (shard, self.path) = (nil, path) }
+    init(framesAt path: String) { (shard, self.path, shardPath) = (nil, path, nil) }
 
     /// The row comes with offset and length of its frame in the shard; a length of 0 says that score needs nothing of it.
     mutating func fill(_ row: inout RolloutRow, frame: (any NewFrame)? = nil) throws {
         guard row.logitsLength > 0 else { return }
-        if let path, file == nil { file = try AtomicFile(path) }
-        guard let file else { return row.logitsPath = absolutePath(shard?.file.path ?? "") }
+        if let shardPath { return row.logitsPath = shardPath }
+        let file = try self.file ?? AtomicFile(path, digests: true)
+        self.file = file
         row.logitsPath = (file.path as NSString).lastPathComponent
         let start = file.position
         if let frame {
@@ -44,11 +48,8 @@ struct FramePlace {
         (row.logitsOffset, row.logitsLength) = (Int64(start), Int64(file.position - start))
     }
 
-    /// Whether a file was made.
-    func finish() throws -> Bool {
-        try file?.commit()
-        return file != nil
-    }
+    /// The file, if one was made.
+    func finish() throws -> WrittenFile? { try file?.finish() }
 }
 
 /// A frame with its logits split, made by one of many threads and on disk until its turn to be copied comes.

@@ -55,61 +55,72 @@ struct IngestCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
-        let shards = try findShards(input)
-        if options.dryRun { return StageSummary(["would_read": shards, "would_write": output]) }
-        if let jobs { return try join(shards, JobDirectory(jobs), context) }
-        let plan = Manifest(stage: Self.stage, configuration: settings(shards), inputs: try digests(shards, context))
-        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
-        case .done(let manifest):
-            context.say("\(output) is finished already; nothing to do")
-            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
-        case .work(let directory):
-            let text = try tokenizer.map(TextTokens.init)
-            return try IngestRun(directory: directory, shards: shards, logits: logits, open: { try source($0, directory, text, context) }, context: context).run()
+        try Undertaking.requireApart(output, places, options)
+        let shards = try findShards(input), text = try tokenizer.map(TextTokens.init)
+        if let jobs { return try join(shards, JobDirectory(jobs), text, context) }
+        let unreadable = try unreadable(shards) { try source($0, work: output, text, context) }
+        let plan = Manifest(stage: Self.stage, configuration: settings, inputs: try digests(shards, context) + tokenizerFiles())
+        let undertaking = Undertaking(plan, output: output, reads: places + shards.map { InputPlace($0) }, options: options)
+        let summary = try undertaking.run(context, would: ["would_read": shards, "unreadable": unreadable]) { directory in
+            let open = { try source($0, work: directory.workPath, text, context) }
+            return try IngestRun(directory: directory, shards: shards, logits: logits, open: open, context: context).run()
         }
+        return options.dryRun && !unreadable.isEmpty ? StageSummary(status: .someShardsFailed, summary.fields) : summary
     }
+
+    private var places: [InputPlace] { (input + [jobs].compactMap { $0 }).map(InputPlace.dump) + [tokenizer].compactMap { $0 }.map { InputPlace($0) } }
+
+    /// Shards that are no shards, where that has to be known before the run: it goes on without them, but a dry run tells. With
+    /// `--overwrite` one that isn't there at all is an error: there would be nothing in the place of what it became.
+    private func unreadable(_ shards: [String], open: (String) throws -> Any) throws -> [String] {
+        guard options.dryRun || options.overwrite else { return [] }
+        if options.overwrite { for shard in shards { _ = try MappedFile(path: shard) } }
+        var failures: [any Error] = [], names: [String] = []
+        for shard in shards {
+            do { _ = try open(shard) } catch {
+                failures.append(error)
+                names.append(shard)
+            }
+        }
+        guard let first = failures.first, names.count == shards.count else { return names }
+        throw StageError(.invalidInput, "no shard could be read; the first: \(first)")
+    }
+
+    private func tokenizerFiles() throws -> [Manifest.File] { try tokenizer.map { try Manifest.tokenizerFiles($0) } ?? [] }
 
     private func planes(_ context: StageContext) -> PlaneMemory { PlaneMemory(budget: memory.bytes, threads: context.threads) }
 
     /// One task joins all: duplicates and gaps show only over the whole.
-    private func join(_ files: [String], _ jobs: JobDirectory, _ context: StageContext) throws -> StageSummary {
+    private func join(_ files: [String], _ jobs: JobDirectory, _ text: TextTokens?, _ context: StageContext) throws -> StageSummary {
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
-        let inputs = [JobDirectory.jobsName, JobDirectory.basesName].map { jobs.path + "/" + $0 } + files
+        let index = try JobIndex(jobs)
         let plan = Manifest(
-            stage: Self.stage, configuration: settings(files).merging(["jobs": "joined"]) { $1 },
-            inputs: try inputs.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) })
-        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
-        case .done(let manifest):
-            context.say("\(output) is finished already; nothing to do")
-            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
-        case .work(let directory):
+            stage: Self.stage, configuration: settings.merging(["jobs": "joined"]) { $1 },
+            inputs: try jobs.inputFiles() + files.map { try .input("input", $0) } + tokenizerFiles())
+        let undertaking = Undertaking(plan, output: output, reads: places + files.map { InputPlace($0) }, options: options, share: .whole)
+        return try undertaking.run(context, would: ["would_read": files]) { directory in
             try jobs.verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context)
-            let tokenizer = try tokenizer.map(TextTokens.init)
             return try JoinRun(
-                directory: directory, files: files, jobs: jobs, logits: logits, memory: planes(context), tokenizer: tokenizer, dialects: dialects, context: context
+                directory: directory, files: files, jobs: jobs, index: index, logits: logits, memory: planes(context), tokenizer: text, dialects: dialects,
+                context: context
             ).run()
         }
     }
 
     private var dialects: [any EngineDialect.Type] { EngineDialects.named(format).map { [$0] } ?? EngineDialects.all }
 
-    private func source(_ path: String, _ directory: StageDirectory, _ tokenizer: TextTokens?, _ context: StageContext) throws -> any RolloutSource {
+    private func source(_ path: String, work: String, _ tokenizer: TextTokens?, _ context: StageContext) throws -> any RolloutSource {
         guard let dialects = InputFormat(format)?.dialects(of: path) else {
-            return try ShardSource(path, FrameExaminer(logits: logits, folder: directory.workPath, memory: planes(context), context: context))
+            return try ShardSource(path, FrameExaminer(logits: logits, folder: work, memory: planes(context), context: context))
         }
         return LineExaminer(
             file: try LineFile(path: path), dialects: dialects, tokenizer: tokenizer, defaults: ["temperature": "\(temperature)", "top_p": "\(topP)"], context: context)
     }
 
-    private func settings(_ shards: [String]) -> [String: String] {
+    private var settings: [String: String] {
         var settings = ["format": format, "logits": logits.rawValue]
-        if let tokenizer { settings["tokenizer"] = absolutePath(tokenizer) }
         if temperature != 1 { settings["temperature"] = "\(temperature)" }
         if topP != 1 { settings["top_p"] = "\(topP)" }
-        // The place stands in the tables, so another one is another configuration.
-        if logits == .reference {
-            settings["folders"] = Set(shards.map { (absolutePath($0) as NSString).deletingLastPathComponent }).sorted().joined(separator: ":")
-        }
         return settings
     }
 
@@ -117,11 +128,12 @@ struct IngestCommand: StageCommand {
     private func digests(_ shards: [String], _ context: StageContext) throws -> [Manifest.File] {
         try parallelMap(shards.count, threads: context.threads) { index in
             do {
-                let file = try MappedFile(path: shards[index]), digest = options.share.owns(index) ? SHA256Digest.of(file) : nil
-                return Manifest.File(path: shards[index], bytes: file.bytes.count, sha256: digest)
+                let file = try MappedFile(path: shards[index])
+                let digest = options.share.owns(index) && !options.dryRun ? SHA256Digest.of(file) : nil
+                return .input("input", shards[index], bytes: file.bytes.count, sha256: digest)
             } catch is FormatError {
                 // A shard that is missing or not allowed costs that shard, not the run: it shows when its turn comes.
-                return Manifest.File(path: shards[index])
+                return .input("input", shards[index], sha256: nil)
             }
         }
     }

@@ -17,8 +17,8 @@ struct ShardRecord: Codable, Sendable {
     /// For each of them, its frame's or line's number and first byte in the input.
     var numbers: [Int] = []
     var offsets: [Int] = []
-    /// Whether frames were laid down in the output for score.
-    var hasFrames = false
+    /// Frames that were laid down in the output for score.
+    var frames: WrittenFile?
     var trainableTokens = 0
     /// Widths of the logits seen.
     var vocabularies: Set<Int> = []
@@ -34,7 +34,8 @@ struct IngestRun {
     let open: (String) throws -> any RolloutSource
     let context: StageContext
 
-    private var inputs: [Manifest.File] { directory.plan.inputs }
+    /// The shards; behind them the plan has what goes with all of them.
+    private var inputs: [Manifest.File] { Array(directory.plan.inputs.prefix(shards.count)) }
     private var names: [String] { shards.indices.map { String(format: "rollouts-%05d.arrow", $0) } }
     private func copyName(_ index: Int) -> String { String(format: "logits-%05d.rollouts.zst", index) }
 
@@ -46,7 +47,7 @@ struct IngestRun {
             return try ingestShard(index, output: output)
         }
         guard failures.isEmpty else { return try failed(failures) }
-        return try directory.exclusively { try finish(work) }
+        return try directory.exclusively(context) { try finish(work) }
     }
 
     private func failed(_ failures: [FormatError]) throws -> StageSummary {
@@ -58,35 +59,38 @@ struct IngestRun {
 
     private func finish(_ work: WorkList<ShardRecord>) throws -> StageSummary {
         if let manifest = try Manifest.read(directory.path) { return summary(manifest) }
-        guard var records = try work.allRecords() else {
+        guard let pieces = try work.all() else {
             return StageSummary(["output": directory.path, "waiting_for_other_tasks": true])
         }
-        try removeDuplicatesAcrossShards(&records)
+        var records = pieces.map(\.record), tables = pieces.map(\.file)
+        try removeDuplicatesAcrossShards(&records, &tables)
         let rejected = rejectedRows(records)
-        try writeRejected(rejected, inputs: records.map(\.input))
+        let rest = try writeRejected(rejected, inputs: records.map(\.input))
         try checkAmounts(records, rejected)
+        let frames = records.indices.compactMap { index in records[index].frames.map { Manifest.File(copyName(index), $0) } }
         let manifest = try directory.finish(
-            inputs: records.map(\.input), outputs: try outputs(records, rejected: rejected.count), counts: counts(records, rejected))
+            inputs: records.map(\.input) + directory.plan.inputs.dropFirst(shards.count), outputs: tables + frames + [rest],
+            counts: counts(records, rejected))
         report(manifest, rejected)
         return summary(manifest)
     }
 
-    private func writeRejected(_ rows: [RejectedRow], inputs: [Manifest.File]) throws {
-        let metadata = directory.tableMetadata(inputs: inputs)
-        var table = try ArrowTableWriter(path: directory.file("rejected.arrow"), table: Tables.rejected, metadata: metadata)
+    private func writeRejected(_ rows: [RejectedRow], inputs: [Manifest.File]) throws -> Manifest.File {
+        let name = "rejected.arrow", metadata = directory.tableMetadata(inputs: inputs)
+        var table = try ArrowTableWriter(path: try directory.writing(name), table: Tables.rejected, metadata: metadata)
         for row in rows { try table.append(row) }
-        try table.finish()
+        return Manifest.File(name, try table.finish())
     }
 
     // MARK: one shard
 
     /// Frames are decoded by several threads and taken in their order, a few ahead at most: memory depends neither on the
     /// shard's length nor on its logits.
-    private func ingestShard(_ index: Int, output: String) throws -> ShardRecord {
+    private func ingestShard(_ index: Int, output: String) throws -> (ShardRecord, WrittenFile) {
         let source = try open(shards[index])
         var record = ShardRecord(input: inputs[index]), seen = Set<String>()
         var table = GradedTableWriter(table(of: index, path: output))
-        var place = try source.framePlace(directory.file(copyName(index)), copies: logits == .copy)
+        var place = try source.framePlace(try directory.writing(copyName(index)), copies: logits == .copy)
         try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) { entry, outcomes in
             let (number, offset) = source.position(of: entry)
             for outcome in outcomes {
@@ -105,9 +109,8 @@ struct IngestRun {
                 }
             }
         }
-        record.hasFrames = try place.finish()
-        try table.finish()
-        return record
+        record.frames = try place.finish()
+        return (record, try table.finish())
     }
 
     private func table(of index: Int, path: String) -> GradedTable<RolloutRow> {
@@ -122,26 +125,28 @@ struct IngestRun {
 
     /// The first shard in order keeps an id; later rows with it move to the rejected, and their table is written again.
     /// (A kill in between is harmless: the changed table no longer matches its marker, so that shard is redone.)
-    private func removeDuplicatesAcrossShards(_ records: inout [ShardRecord]) throws {
+    private func removeDuplicatesAcrossShards(_ records: inout [ShardRecord], _ tables: inout [Manifest.File]) throws {
         var owner: [String: Int] = [:]
         for index in records.indices {
             let doubled = Set(records[index].rolloutIDs.filter { owner[$0] != nil })
             for id in records[index].rolloutIDs where owner[id] == nil { owner[id] = index }
-            if !doubled.isEmpty { try move(doubled, of: index, to: &records[index]) { shards[owner[$0] ?? 0] } }
+            guard !doubled.isEmpty else { continue }
+            tables[index] = Manifest.File(names[index], try move(doubled, of: index, to: &records[index]) { shards[owner[$0] ?? 0] })
         }
     }
 
-    private func move(_ doubled: Set<String>, of index: Int, to record: inout ShardRecord, firstIn: (String) -> String) throws {
+    private func move(_ doubled: Set<String>, of index: Int, to record: inout ShardRecord, firstIn: (String) -> String) throws -> WrittenFile {
         let path = directory.file(names[index]), kept = record.rolloutIDs.indices.filter { !doubled.contains(record.rolloutIDs[$0]) }
         for (row, id) in record.rolloutIDs.enumerated() where doubled.contains(id) {
             record.rejections.append(
                 duplicate(id, record.numbers[row], record.offsets[row], "again after \(firstIn(id)), expected each id once in the dump"))
         }
         record.rejections.sort { $0.frameIndex < $1.frameIndex }
-        try table(of: index, path: path).rewrite { !doubled.contains($0.rolloutID) }
+        let written = try table(of: index, path: path).rewrite { !doubled.contains($0.rolloutID) }
         (record.rolloutIDs, record.numbers, record.offsets) = (kept.map { record.rolloutIDs[$0] }, kept.map { record.numbers[$0] }, kept.map { record.offsets[$0] })
         record.trainableTokens = 0
         try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow { record.trainableTokens += $0.lossMask.count { $0 } }
+        return written
     }
 
     private func rejectedRows(_ records: [ShardRecord]) -> [RejectedRow] {
@@ -171,12 +176,6 @@ struct IngestRun {
         }
     }
 
-    private func outputs(_ records: [ShardRecord], rejected: Int) throws -> [Manifest.File] {
-        var files = try zip(names, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rolloutIDs.count) }
-        files += try records.indices.filter { records[$0].hasFrames }.map { try Manifest.describe(copyName($0), in: directory.path) }
-        return files + [try Manifest.describe("rejected.arrow", in: directory.path, rows: rejected)]
-    }
-
     private func counts(_ records: [ShardRecord], _ rejected: [RejectedRow]) -> [String: Int] {
         var counts = [
             "rollouts": records.reduce(0) { $0 + $1.rolloutIDs.count }, "rejected": rejected.count,
@@ -191,10 +190,16 @@ struct IngestRun {
 
     private func report(_ manifest: Manifest, _ rejected: [RejectedRow]) {
         let counts = manifest.counts
-        context.say("\(counts["rollouts"] ?? 0) rollouts, \(counts["trainable_tokens"] ?? 0) trainable tokens from \(shards.count) shards")
+        context.say(
+            "\(counts["rollouts"] ?? 0) rollouts, \(counts["trainable_tokens"] ?? 0) trainable tokens from \(shards.count) shards",
+            counts.merging(["shards": shards.count]) { $1 })
         guard !rejected.isEmpty else { return }
-        context.warn("\(rejected.count) rejected (see \(directory.file("rejected.arrow"))):")
-        for row in rejected.prefix(5) { context.warn("  \(row.shard) at byte \(row.frameOffset): \(row.reason): \(row.detail)") }
+        context.warn("\(rejected.count) rejected (see \(directory.file("rejected.arrow"))):", ["rejected": rejected.count])
+        for row in rejected.prefix(5) {
+            context.warn(
+                "  \(row.shard) at byte \(row.frameOffset): \(row.reason): \(row.detail)",
+                ["shard": row.shard, "frame_index": Int(row.frameIndex), "frame_offset": Int(row.frameOffset), "reason": row.reason, "detail": row.detail])
+        }
     }
 
     private func summary(_ manifest: Manifest) -> StageSummary { StageSummary(["output": directory.path, "counts": manifest.counts]) }

@@ -7,6 +7,7 @@ struct JoinRun {
     let directory: StageDirectory
     let files: [String]
     let jobs: JobDirectory
+    let index: JobIndex
     let logits: LogitsMode
     let memory: PlaneMemory
     let tokenizer: TextTokens?
@@ -24,10 +25,12 @@ struct JoinRun {
         var results = 0
         var ids = Set<String>()
         var vocabularies: Set<Int> = []
+        /// Copies of shards.
+        var frames: [Manifest.File] = []
     }
 
     func run() throws -> StageSummary {
-        let index = try JobIndex(jobs), join = ResultJoin(index: index, tokenizer: tokenizer)
+        let join = ResultJoin(index: index, tokenizer: tokenizer)
         var found = Join(rows: [RolloutRow?](repeating: nil, count: index.jobs.count))
         for (number, file) in files.enumerated() {
             try context.checkInterruption()
@@ -36,7 +39,7 @@ struct JoinRun {
         let rows = found.rows.compactMap { $0 }
         try checkAmounts(rows, found)
         let missing = index.jobs.indices.filter { found.rows[$0] == nil }.map { index.jobs[$0] }
-        let outputs = try write(rows, found.rejected, missing: missing)
+        let outputs = try write(rows, found, missing: missing)
         let manifest = try directory.finish(outputs: outputs, counts: counts(rows, found, jobs: index.jobs.count))
         report(manifest, found.rejected, missing: missing.count)
         return StageSummary(["output": directory.path, "counts": manifest.counts])
@@ -71,7 +74,7 @@ struct JoinRun {
         let shard = try RolloutShard(path: file)
         let examiner = FrameExaminer(logits: logits, folder: directory.workPath, memory: memory, context: context)
         try FrameExaminer.requireFrames(shard)
-        var place = try FramePlace(shard, copy: logits == .copy ? directory.file(copyName(number)) : nil)
+        var place = try FramePlace(shard, try directory.writing(copyName(number)), copies: logits == .copy)
         try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examiner.examine(shard, entry: $0) }) { entry, outcome in
             found.results += 1
             switch outcome {
@@ -87,7 +90,7 @@ struct JoinRun {
                 }
             }
         }
-        _ = try place.finish()
+        if let frames = try place.finish() { found.frames.append(Manifest.File(copyName(number), frames)) }
     }
 
     private func copyName(_ index: Int) -> String { String(format: "logits-%05d.rollouts.zst", index) }
@@ -115,32 +118,24 @@ struct JoinRun {
 
     // MARK: writing
 
-    private func write(_ rows: [RolloutRow], _ rejected: [RejectedRow], missing: [JobRow]) throws -> [Manifest.File] {
+    private func write(_ rows: [RolloutRow], _ found: Join, missing: [JobRow]) throws -> [Manifest.File] {
         var outputs: [Manifest.File] = []
         for (number, start) in stride(from: 0, to: rows.count, by: Self.rowsPerTable).enumerated() {
             let part = rows[start..<min(rows.count, start + Self.rowsPerTable)], name = String(format: "rollouts-%05d.arrow", number)
             let metadata = directory.tableMetadata(evidence: Set(part.map(\.evidence)).sorted())
-            var table = try ArrowTableWriter(path: directory.file(name), table: Tables.rollouts, metadata: metadata)
+            var table = try ArrowTableWriter(path: try directory.writing(name), table: Tables.rollouts, metadata: metadata)
             for row in part { try table.append(row) }
-            try table.finish()
-            outputs.append(try Manifest.describe(name, in: directory.path, rows: part.count))
+            outputs.append(Manifest.File(name, try table.finish()))
         }
-        if logits == .copy {
-            outputs += try files.indices.filter { !isLines(files[$0]) }.map { try Manifest.describe(copyName($0), in: directory.path) }
-        }
-        var table = try ArrowTableWriter(path: directory.file("rejected.arrow"), table: Tables.rejected, metadata: directory.tableMetadata())
-        for row in rejected { try table.append(row) }
-        try table.finish()
-        try writeMissing(missing)
-        return outputs + [
-            try Manifest.describe("rejected.arrow", in: directory.path, rows: rejected.count),
-            try Manifest.describe(Self.missingName, in: directory.path, rows: missing.count),
-        ]
+        let name = "rejected.arrow"
+        var table = try ArrowTableWriter(path: try directory.writing(name), table: Tables.rejected, metadata: directory.tableMetadata())
+        for row in found.rejected { try table.append(row) }
+        return outputs + found.frames + [Manifest.File(name, try table.finish()), Manifest.File(Self.missingName, try writeMissing(missing))]
     }
 
     /// The jobs' own lines, byte for byte.
-    private func writeMissing(_ missing: [JobRow]) throws {
-        let wanted = Set(missing.map(\.customID)), file = try AtomicFile(directory.file(Self.missingName))
+    private func writeMissing(_ missing: [JobRow]) throws -> WrittenFile {
+        let wanted = Set(missing.map(\.customID)), file = try AtomicFile(try directory.writing(Self.missingName), digests: true)
         if !wanted.isEmpty {
             for path in try jobs.lineFiles() {
                 try forEachLine(of: path) { _, line in
@@ -150,7 +145,7 @@ struct JoinRun {
                 }
             }
         }
-        try file.commit()
+        return try file.finish(rows: missing.count)
     }
 
     private func checkAmounts(_ rows: [RolloutRow], _ found: Join) throws {
@@ -175,7 +170,7 @@ struct JoinRun {
 
     private func report(_ manifest: Manifest, _ rejected: [RejectedRow], missing: Int) {
         let counts = manifest.counts
-        context.say("\(counts["rollouts"] ?? 0) of \(counts["jobs"] ?? 0) jobs have a result")
+        context.say("\(counts["rollouts"] ?? 0) of \(counts["jobs"] ?? 0) jobs have a result", counts)
         if missing > 0 { context.warn("\(missing) jobs without a usable result: submit \(directory.file(Self.missingName)) and join again with both results") }
         let reasons = counts.filter { $0.key.hasPrefix("rejected_") }.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key.dropFirst(9))" }
         if !reasons.isEmpty { context.warn("refused: \(reasons.joined(separator: ", ")) (see \(directory.file("rejected.arrow")))") }

@@ -7,7 +7,7 @@ protocol RolloutSource: Sendable {
     func position(of entry: Int) -> (number: Int, offset: Int)
     /// What its rollouts become. Throws only when the run is interrupted.
     func examine(_ entry: Int) throws -> [Outcome]
-    /// `path`: where frames are to be laid down for score, if they have to be.
+    /// `path`: where frames are to be laid down for score, if they have to be, in the ingest directory.
     func framePlace(_ path: String, copies: Bool) throws -> FramePlace
 }
 
@@ -23,7 +23,7 @@ struct ShardSource: RolloutSource {
     var count: Int { shard.entries.count }
     func position(of entry: Int) -> (number: Int, offset: Int) { (entry, shard.entries[entry].span.offset) }
     func examine(_ entry: Int) throws -> [Outcome] { [try examiner.examine(shard, entry: entry)] }
-    func framePlace(_ path: String, copies: Bool) throws -> FramePlace { try FramePlace(shard, copy: copies ? path : nil) }
+    func framePlace(_ path: String, copies: Bool) throws -> FramePlace { try FramePlace(shard, path, copies: copies) }
 }
 
 extension LineExaminer: RolloutSource {

@@ -9,10 +9,13 @@ struct Iteration {
     private let folder: String
     private let root: String
 
+    let name: String
+
     init(number: Int, root: String) {
         self.number = number
         self.root = root
-        folder = root + String(format: "/iteration-%04d", number)
+        name = String(format: "iteration-%04d", number)
+        folder = root + "/" + name
     }
 
     var before: Iteration { Iteration(number: number - 1, root: root) }
@@ -20,6 +23,15 @@ struct Iteration {
     func path(_ name: String) -> String { folder + "/" + name }
 
     func createFolder() throws { try Folder.create(folder) }
+
+    /// What the loop's manifest lists of it.
+    func listed() throws -> [String] {
+        try Folder.names(folder).compactMap { name in
+            if ["record.json", "prompts.jsonl"].contains(name) { return name }
+            let manifest = name + "/" + Manifest.name
+            return try fileStatus(path(manifest)) == nil ? nil : manifest
+        }
+    }
 
     func manifest(_ name: String, stage: String) throws -> Manifest { try Manifest.finished(path(name), stage: stage) }
 

@@ -100,6 +100,7 @@ struct LoopCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
+        try Undertaking.requireApart(output, places, options)
         let loaded = try loadRecipe(), companions = try companion.map { try Companion(path: $0, overrides: companionSet) }
         if let adapters = loaded.trainable.adapters, !adapters.merged {
             throw StageError(.usage, "\(recipe) trains adapters: a loop samples from them merged; give --set trainable.merged=true")
@@ -108,16 +109,30 @@ struct LoopCommand: StageCommand {
         guard missing.isEmpty else {
             throw StageError(.usage, "\(recipe) reads what a second model says: give \(missing.map { "--companion \($0)" }.joined(separator: " "))")
         }
-        if options.dryRun { return StageSummary(["would_write": output, "iterations": iterations, "recipe": try loaded.resolvedJSON()]) }
+        // One task runs the stages of all iterations.
+        guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let plan = Manifest(stage: Self.stage, configuration: try settings(loaded, companions), inputs: try inputFiles())
-        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
-        case .done(let manifest) where (manifest.counts["iterations"] ?? 0) >= iterations:
-            context.say("\(output) is finished already; nothing to do")
-            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
-        case .done:
-            return try LoopRun(self, loaded, companions, StageDirectory.reopen(output, for: plan), context).run()
-        case .work(let directory):
-            return try LoopRun(self, loaded, companions, directory, context).run()
+        let wanted = iterations, resolved = try loaded.resolvedJSON()
+        let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole)
+            .explaining(try documents(resolved, companions)).finished { ($0.counts["iterations"] ?? 0) >= wanted }
+        if options.dryRun || options.overwrite { try checkSampling(context) }
+        return try undertaking.run(context, would: ["iterations": iterations, "recipe": resolved]) { directory in
+            try LoopRun(self, loaded, companions, directory, context).run()
+        }
+    }
+
+    private var places: [InputPlace] { ([recipe, checkpoint, prompts] + companion + [heldout].compactMap { $0 }).map { InputPlace($0) } }
+
+    /// By their keys in the configuration.
+    private func documents(_ resolved: String, _ companions: [Companion]) throws -> [String: String] {
+        try companions.reduce(into: ["recipe": resolved]) { $0["companion_" + $1.role.rawValue] = try $1.recipe.resolvedJSON() }
+    }
+
+    /// What the first stage would say of the checkpoint and the prompts.
+    private func checkSampling(_ context: StageContext) throws {
+        for file in [prompts] + [heldout].compactMap({ $0 }) {
+            let arguments = ["--checkpoint", checkpoint, "--prompts", file, "--output", output + "/iteration-0001/rollout", "--dry-run"]
+            try SiblingStages(context).run("crux-rollout", arguments)
         }
     }
 
@@ -138,10 +153,9 @@ struct LoopCommand: StageCommand {
     }
 
     private func inputFiles() throws -> [Manifest.File] {
-        let weights = try Folder.names(checkpoint).filter {
-            $0.hasSuffix(".safetensors") || $0 == "config.json" || $0 == "tokenizer.json"
-        }
-        let paths = weights.map { checkpoint + "/" + $0 } + [prompts] + (heldout.map { [$0] } ?? [])
-        return try paths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
+        let names = ["config.json", "generation_config.json", "tokenizer.json"]
+        let weights = try Folder.names(checkpoint).filter { $0.hasSuffix(".safetensors") || names.contains($0) }
+        return try weights.map { try .input("checkpoint", checkpoint + "/" + $0) }
+            + [try .input("prompts", prompts)] + (try heldout.map { [try .input("heldout", $0)] } ?? [])
     }
 }

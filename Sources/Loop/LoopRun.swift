@@ -36,6 +36,8 @@ struct LoopRun {
     }
 
     private func run(_ iteration: Iteration, _ prompts: PromptLines, after records: [LoopRow]) throws -> LoopRow {
+        // The stages' directories in it are emptied by what their own manifests name.
+        try directory.note([iteration.name + "/", iteration.name + "/record.json", iteration.name + "/prompts.jsonl"])
         try iteration.createFolder()
         var row = LoopRow()
         row.iteration = Int32(iteration.number)
@@ -43,7 +45,7 @@ struct LoopRun {
         if isMeasured(iteration.number) { try measure(iteration, &row) }
         try iteration.save(row)
         if command.prune { try Iteration(number: iteration.number - 1, root: directory.path).prune() }
-        context.say(describe(row))
+        context.say(describe(row), fields(row))
         return row
     }
 
@@ -93,7 +95,7 @@ struct LoopRun {
         try addScored(iteration, "score", &row)
         var plan = ["--input", iteration.path("ingest"), "--scores", iteration.path("score")]
         if recipe.credit.expansion != nil { plan = try expand(iteration, policy, trainer, plan, &row) }
-        try stages.run("crux-plan", plan + planSettings(iteration) + ["--output", iteration.path("plan")])
+        try stages.run("crux-plan", plan + planSettings(iteration) + ["--output", iteration.path("plan")] + threads)
         // From the scores of before: the policy's advantages and the companions' targets are of one moment.
         for companion in companions { try teach(companion, iteration) }
         try update(iteration, policy)
@@ -227,28 +229,51 @@ struct LoopRun {
 
     // MARK: saving
 
-    private func writeCurves(_ records: [LoopRow]) throws {
+    @discardableResult
+    private func writeCurves(_ records: [LoopRow]) throws -> [Manifest.File] {
         let curve = LearningCurve(name: recipe.name, rows: records)
-        try AtomicFile.write(CurveTable.csv(records), to: directory.file("metrics.csv"))
-        try AtomicFile.write(CurvePicture.svg(title: "\(recipe.name), seed \(command.options.seed)", [curve]), to: directory.file("curves.svg"))
+        let picture = CurvePicture.svg(title: "\(recipe.name), seed \(command.options.seed)", [curve])
+        return [
+            Manifest.File("metrics.csv", try AtomicFile.write(CurveTable.csv(records), to: try directory.writing("metrics.csv"))),
+            Manifest.File("curves.svg", try AtomicFile.write(picture, to: try directory.writing("curves.svg"))),
+        ]
     }
 
     private func finish(_ records: [LoopRow]) throws -> StageSummary {
-        var table = try ArrowTableWriter(path: directory.file("metrics.arrow"), table: Tables.loop, metadata: directory.tableMetadata())
+        var table = try ArrowTableWriter(path: try directory.writing("metrics.arrow"), table: Tables.loop, metadata: directory.tableMetadata())
         for record in records { try table.append(record) }
-        try table.finish()
-        let names = [("metrics.arrow", records.count as Int?), ("metrics.csv", nil), ("curves.svg", nil)]
+        let metrics = Manifest.File("metrics.arrow", try table.finish())
         let iteration = Iteration(number: command.iterations, root: directory.path), last = try checkpoint(iteration)
         // The checkpoint, and what a longer loop goes on from.
         let files = try [last, StepFolders.last(in: iteration.path("update")).optimizer].flatMap { folder in
             try Folder.names(folder).map { folder.dropFirst(directory.path.count + 1) + "/" + $0 }
         }
-        let outputs = try names.map { try Manifest.describe($0.0, in: directory.path, rows: $0.1) }
-            + files.map { try Manifest.describe($0, in: directory.path) }
+        let outputs =
+            [metrics] + (try writeCurves(records)) + (try files.map { try Manifest.describe($0, in: directory.path) })
+            + (try iterationFiles())
         let curve = LearningCurve(name: recipe.name, rows: records)
         let measures = ["heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after].compactMapValues { $0 }
         let manifest = try directory.finish(outputs: outputs, counts: ["iterations": command.iterations], measures: measures)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "measures": measures, "checkpoint": last])
+    }
+
+    /// Records, and the manifests of the stages that are kept: each names its own files.
+    private func iterationFiles() throws -> [Manifest.File] {
+        try (0...command.iterations).flatMap { number -> [Manifest.File] in
+            let iteration = Iteration(number: number, root: directory.path)
+            return try iteration.listed().map { try Manifest.describe(iteration.name + "/" + $0, in: directory.path) }
+        }
+    }
+
+    private func fields(_ row: LoopRow) -> [String: any Sendable] {
+        var fields: [String: any Sendable] = [
+            "iteration": Int(row.iteration), "prompts": Int(row.prompts), "rollouts": Int(row.rollouts), "sampled_tokens": Int(row.sampledTokens),
+            "optimizer_steps": Int(row.optimizerSteps),
+        ]
+        fields["heldout_accuracy"] = row.heldoutAccuracy
+        fields["reward_mean"] = row.rewardMean
+        fields["entropy"] = row.entropy ?? row.heldoutEntropy
+        return fields
     }
 
     private func describe(_ row: LoopRow) -> String {

@@ -172,18 +172,15 @@ struct JobPlanRun {
     private func write(_ jobs: [(row: JobRow, request: EngineRequest)], _ opened: [Opened]) throws -> [Manifest.File] {
         let folder = writer.directory.file("jobs")
         try Folder.create(folder)
-        let metadata = writer.directory.tableMetadata(recipeDigest: SHA256Digest.of(writer.resolved))
-        var table = try ArrowTableWriter(path: folder + "/" + JobDirectory.jobsName, table: Tables.jobs, metadata: metadata)
-        for job in jobs { try table.append(job.row) }
-        try table.finish()
-        var bases = try ArrowTableWriter(path: folder + "/" + JobDirectory.basesName, table: Tables.bases, metadata: metadata)
+        let directory = writer.directory, jobsName = "jobs/" + JobDirectory.jobsName, basesName = "jobs/" + JobDirectory.basesName
+        let metadata = directory.tableMetadata(recipeDigest: SHA256Digest.of(writer.resolved))
+        var bases = try ArrowTableWriter(path: try directory.writing(basesName), table: Tables.bases, metadata: metadata)
         for base in opened { try bases.append(baseRow(base)) }
-        try bases.finish()
-        let lines = try writeLines(jobs.map(\.request), folder)
-        return try lines.map { try Manifest.describe("jobs/" + $0.name, in: writer.directory.path, rows: $0.lines) } + [
-            try Manifest.describe("jobs/" + JobDirectory.jobsName, in: writer.directory.path, rows: jobs.count),
-            try Manifest.describe("jobs/" + JobDirectory.basesName, in: writer.directory.path, rows: opened.count),
-        ]
+        let written = try bases.finish(), lineage = metadata.merging([JobDirectory.basesKey: written.sha256]) { $1 }
+        var table = try ArrowTableWriter(path: try directory.writing(jobsName), table: Tables.jobs, metadata: lineage)
+        for job in jobs { try table.append(job.row) }
+        let tables = [Manifest.File(jobsName, try table.finish()), Manifest.File(basesName, written)]
+        return try writeLines(jobs.map(\.request)) + tables
     }
 
     private func baseRow(_ opened: Opened) -> BaseRow {
@@ -197,20 +194,20 @@ struct JobPlanRun {
     }
 
     /// At least one file, none beyond the limits of the batch format.
-    private func writeLines(_ requests: [EngineRequest], _ folder: String) throws -> [(name: String, lines: Int)] {
-        var files: [(name: String, lines: Int)] = []
-        var file = try AtomicFile(folder + "/" + JobDirectory.linesName(0)), lines = 0
+    private func writeLines(_ requests: [EngineRequest]) throws -> [Manifest.File] {
+        var files: [Manifest.File] = [], lines = 0
+        func name() -> String { "jobs/" + JobDirectory.linesName(files.count) }
+        func open() throws -> AtomicFile { try AtomicFile(try writer.directory.writing(name()), digests: true) }
+        var file = try open()
         for request in requests {
             let line = try EngineDialects.encode(request, as: dialect)
             if lines == JobDirectory.linesPerFile || lines > 0 && file.position + line.utf8.count > JobDirectory.bytesPerFile {
-                try file.commit()
-                files.append((JobDirectory.linesName(files.count), lines))
-                (file, lines) = (try AtomicFile(folder + "/" + JobDirectory.linesName(files.count)), 0)
+                files.append(Manifest.File(name(), try file.finish(rows: lines)))
+                (file, lines) = (try open(), 0)
             }
             try file.write(line)
             lines += 1
         }
-        try file.commit()
-        return files + [(JobDirectory.linesName(files.count), lines)]
+        return files + [Manifest.File(name(), try file.finish(rows: lines))]
     }
 }

@@ -74,42 +74,58 @@ struct PlanCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
+        if !reportOnly { try Undertaking.requireApart(output, places, options) }
         let recipe = try loadRecipe()
         let resolved = try recipe.resolvedJSON()
         try check(recipe)
         let ingest = try Manifest.finished(input, stage: "ingest"), score = try Manifest.finished(scores, stage: "score")
-        if options.dryRun { return StageSummary(["would_write": output, "recipe": resolved]) }
-        if reportOnly { return try planRun(recipe, ingest, score, context).preview() }
+        try checkLineage(ingest, score)
         // One task does the whole plan: group statistics and thresholds span the dump.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
+        let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
+        if reportOnly, !options.dryRun { return try PlanRun(rollouts: rollouts, recipe: recipe, context: context).preview() }
+        let text = jobs == nil && recipe.credit.expansion != nil ? try tokenizer.map { (try Tokenizer(path: $0), StopTokens.read($0) ?? []) } : nil
         let plan = Manifest(stage: Self.stage, configuration: configuration(recipe, resolved), inputs: try inputFiles())
-        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
-        case .done(let manifest):
-            context.say("\(output) is finished already; nothing to do")
-            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
-        case .work(let directory):
+        let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole).explaining(["recipe": resolved])
+        return try undertaking.run(context, would: ["recipe": resolved]) { directory in
             try jobs.map { try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context) }
-            let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
             let writer = PlanWriter(directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary, context: context)
-            return try run(recipe.credit.expansion, rollouts, writer)
+            return try run(recipe.credit.expansion, rollouts, text, writer)
         }
     }
 
-    private func run(_ expansion: (any Expansion)?, _ rollouts: ScoredRollouts, _ writer: PlanWriter) throws -> StageSummary {
+    private var places: [InputPlace] {
+        ([input, scores, recipe] + [tokenizer].compactMap { $0 }).map { InputPlace($0) } + [jobs].compactMap { $0 }.map(InputPlace.dump)
+    }
+
+    /// Ids and lengths may agree by chance; digests don't.
+    private func checkLineage(_ ingest: Manifest, _ score: Manifest) throws {
+        try Lineage.require(
+            scores, score, madeFrom: input, remedy: "Score this one: crux-score --input \(input) --output \(scores) --overwrite")
+        guard let jobs else { return }
+        let folder = JobDirectory(jobs)
+        try folder.requireOneMaking()
+        // A dump that names its jobs itself wasn't joined, and says nothing about them.
+        guard ingest.inputs.contains(where: { ($0.path as NSString).lastPathComponent == JobDirectory.jobsName }) else { return }
+        for name in [JobDirectory.jobsName, JobDirectory.basesName] {
+            try Lineage.require(
+                input, ingest, madeFromFile: jobs + "/" + name, what: "\(jobs)",
+                remedy: "Join the results of these jobs: crux-ingest --input RESULTS --jobs \(jobs) --output \(input) --overwrite")
+        }
+    }
+
+    private func run(
+        _ expansion: (any Expansion)?, _ rollouts: ScoredRollouts, _ text: (Tokenizer, Set<Int32>)?, _ writer: PlanWriter
+    ) throws -> StageSummary {
         guard let expansion else { return try PlanRun(rollouts: rollouts, recipe: writer.recipe, context: writer.context).run(writer) }
         if let jobs {
             return try ExpandedPlanRun(expansion: expansion, jobs: JobDirectory(jobs), rollouts: rollouts, writer: writer).run()
         }
-        let text = try tokenizer.map { (try Tokenizer(path: $0), StopTokens.read($0) ?? []) }
         guard let dialect = EngineDialects.named(engine) else { throw StageError(.usage, "unknown engine '\(engine)'") }
         return try JobPlanRun(
             expansion: expansion, rollouts: rollouts, tokenizer: text?.0, stopTokens: (text?.1 ?? []).sorted(),
             stop: stop, dialect: dialect, model: model, writer: writer
         ).run()
-    }
-
-    private func planRun(_ recipe: Recipe, _ ingest: Manifest, _ score: Manifest, _ context: StageContext) throws -> PlanRun {
-        PlanRun(rollouts: try ScoredRollouts(ingest: input, ingest, scores: scores, score, context), recipe: recipe, context: context)
     }
 
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: recipe, overrides: set) }
@@ -142,10 +158,8 @@ struct PlanCommand: StageCommand {
     }
 
     private func inputFiles() throws -> [Manifest.File] {
-        var files = [try Manifest.asInput(input), try Manifest.asInput(scores)]
-        if let jobs {
-            files += try [JobDirectory.jobsName, JobDirectory.basesName].map { Manifest.File(path: jobs + "/" + $0, sha256: try SHA256Digest.ofFile(jobs + "/" + $0)) }
-        }
-        return files
+        [try Manifest.asInput(input, stage: "ingest"), try Manifest.asInput(scores, stage: "score")]
+            + (try jobs.map { try JobDirectory($0).inputFiles() } ?? [])
+            + (try jobs == nil ? tokenizer.map { try Manifest.tokenizerFiles($0) } ?? [] : [])
     }
 }

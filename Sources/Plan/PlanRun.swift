@@ -90,9 +90,8 @@ struct PlanWriter {
 
     /// The tables of a plan with jobs alone: nothing to learn from yet.
     func writeJobs(dropped: some DroppedList, files: [Manifest.File], counts: [String: Int], lines: [String]) throws -> StageSummary {
-        var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata([]))
-        try table.finish()
-        let outputs = [try Manifest.describe("plan.arrow", in: directory.path, rows: 0)] + (try writeRest(dropped, [])) + files
+        var table = try ArrowTableWriter(path: try directory.writing("plan.arrow"), table: Tables.plan, metadata: metadata([]))
+        let outputs = [Manifest.File("plan.arrow", try table.finish())] + (try writeRest(dropped, [])) + files
         var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.counts)) { $1 }
         all["vocabulary"] = vocabulary
         let manifest = try directory.finish(outputs: outputs, counts: all)
@@ -115,12 +114,11 @@ struct PlanWriter {
 
     /// Prompts of groups that gave no contrast, as crux-rollout takes them: what dynamic sampling would sample again.
     func writeResample(_ count: Int, _ forEachRow: ((RolloutRow) throws -> Void) throws -> Void) throws -> Manifest.File {
-        let encoder = JSONEncoder(), file = try AtomicFile(directory.file("resample.jsonl"))
+        let name = "resample.jsonl", encoder = JSONEncoder(), file = try AtomicFile(try directory.writing(name), digests: true)
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
         try forEachRow { try file.write(String(decoding: try encoder.encode(PromptLine($0)), as: UTF8.self) + "\n") }
-        try file.commit()
-        return try Manifest.describe("resample.jsonl", in: directory.path, rows: count)
+        return Manifest.File(name, try file.finish(rows: count))
     }
 
     private func metadata(_ evidence: [String]) -> [String: String] { directory.tableMetadata(recipeDigest: SHA256Digest.of(resolved), evidence: evidence) }
@@ -129,7 +127,7 @@ struct PlanWriter {
 
     /// Batches are made on several threads and written in order.
     private func writePlan(_ plan: SettledPlan, _ rows: any PlannedRows, _ evidence: [String]) throws -> (Manifest.File, PlanTally) {
-        var table = try ArrowTableWriter(path: directory.file("plan.arrow"), table: Tables.plan, metadata: metadata(evidence), digests: true), tally = PlanTally()
+        var table = try ArrowTableWriter(path: try directory.writing("plan.arrow"), table: Tables.plan, metadata: metadata(evidence)), tally = PlanTally()
         let batches = batches(plan), builders = IdlePool<ArrowBatchBuilder<PlanRow>>(), written = IdlePool<ArrowBatchBytes>()
         try parallelInOrder(batches.count, threads: context.threads, waiting: 1) { index in
             var builder = builders.take() ?? ArrowBatchBuilder(Tables.plan)
@@ -144,8 +142,7 @@ struct PlanWriter {
             tally.add(batch.tally)
             plan.facts.space.leave(after: batches[index].count)
         }
-        let (bytes, digest) = try table.finish()
-        return (Manifest.File(path: "plan.arrow", bytes: bytes, sha256: digest, rows: plan.kept.count), tally)
+        return (Manifest.File("plan.arrow", try table.finish()), tally)
     }
 
     /// Where the file's batches begin and end: the writer's rule on lengths that are known already.
@@ -206,12 +203,11 @@ struct PlanWriter {
     // MARK: other files
 
     private func writeRest(_ dropped: some DroppedList, _ evidence: [String]) throws -> [Manifest.File] {
-        var rest = try ArrowTableWriter(path: directory.file("dropped.arrow"), table: Tables.dropped, metadata: metadata(evidence))
+        let name = "dropped.arrow", recipeName = "recipe.resolved.json"
+        var rest = try ArrowTableWriter(path: try directory.writing(name), table: Tables.dropped, metadata: metadata(evidence))
         try dropped.forEach { try rest.append($0) }
-        try rest.finish()
-        try AtomicFile.write(resolved, to: directory.file("recipe.resolved.json"))
         return [
-            try Manifest.describe("dropped.arrow", in: directory.path, rows: dropped.count), try Manifest.describe("recipe.resolved.json", in: directory.path),
+            Manifest.File(name, try rest.finish()), Manifest.File(recipeName, try AtomicFile.write(resolved, to: try directory.writing(recipeName))),
         ]
     }
 }

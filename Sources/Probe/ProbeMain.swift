@@ -1,7 +1,9 @@
+import ArgumentParser
 import Credit
 import Foundation
 import Objectives
 import Recipes
+import StageSupport
 
 // Settles credit, or evaluates a loss, on arrays given as JSON: one request line on stdin, one answer line on stdout. It is the window
 // through which conformance holds the rooms below the stages against other codebases; no stage reads it.
@@ -110,7 +112,15 @@ private func answer(_ line: String) -> Answer {
 
 @main
 enum ProbeMain {
-    static func main() throws {
+    static func main() { ProbeCommand.runPlainly() }
+}
+
+struct ProbeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "crux-probe", abstract: "Settles credit, or evaluates a loss, on arrays: one JSON request line on stdin, one answer line on stdout.",
+        version: cruxVersion)
+
+    func run() throws {
         let encoder = JSONEncoder()
         while let line = readLine() {
             FileHandle.standardOutput.write(try encoder.encode(answer(line)) + Data("\n".utf8))

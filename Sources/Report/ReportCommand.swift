@@ -53,14 +53,32 @@ struct ReportCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
+        guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         guard let scores, let input else { return try reportLoops(context) }
-        if options.dryRun { return StageSummary(["would_write": [output + ".md", output + ".json"]]) }
+        try requireApart([".md", ".json"], [input, scores] + [against].compactMap { $0 })
+        let ingest = try Manifest.finished(input, stage: "ingest")
+        for directory in [scores] + [against].compactMap({ $0 }) {
+            try checkLineage(directory, ingest)
+        }
         let report = EntropyReport(
             input: input, scores: scores, against: against, tokenizer: try tokenizer.map { try Tokenizer(path: $0) }, minimumCount: minimumCount, tableRows: tableRows,
             context: context)
+        if options.dryRun { return StageSummary(["would_write": [output + ".md", output + ".json"]]) }
         let tokens = try report.write(to: output)
         context.say("\(tokens) tokens in \(output).md and \(output).json")
         return StageSummary(["output": output, "tokens": tokens])
+    }
+
+    private func checkLineage(_ directory: String, _ ingest: Manifest) throws {
+        let flags = directory == scores ? "" : " --checkpoint DIR"
+        try Lineage.require(
+            directory, try Manifest.finished(directory, stage: "score"), madeFrom: input ?? "",
+            remedy: "Score this one: crux-score --input \(input ?? "") --output \(directory)\(flags) --overwrite")
+    }
+
+    /// The files to make must not be a directory's own.
+    private func requireApart(_ suffixes: [String], _ directories: [String]) throws {
+        for suffix in suffixes { try Undertaking.requireApart(output + suffix, directories.map { InputPlace($0) }, options) }
     }
 
     private func reportLoops(_ context: StageContext) throws -> StageSummary {

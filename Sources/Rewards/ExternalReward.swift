@@ -12,11 +12,15 @@ package final class ExternalReward: @unchecked Sendable {
         package var workers: Int
         /// For one answer.
         package var seconds: Double
-        /// File that the workers' stderr goes to.
+        /// File that the workers' stderr goes to, up to a megabyte of it.
         package var log: String
+        /// Asked again and again while an answer is awaited; throws where nobody wants it any more.
+        package var check: @Sendable () throws -> Void
 
-        package init(command: String, workers: Int, seconds: Double, log: String) {
-            (self.command, self.workers, self.seconds, self.log) = (command, workers, seconds, log)
+        package init(
+            command: String, workers: Int, seconds: Double, log: String, check: @escaping @Sendable () throws -> Void = {}
+        ) {
+            (self.command, self.workers, self.seconds, self.log, self.check) = (command, workers, seconds, log, check)
         }
     }
 
@@ -31,6 +35,8 @@ package final class ExternalReward: @unchecked Sendable {
     private var requests = 0
     private var answers = 0
     private var failures = 0
+    /// What a worker that failed said last.
+    private var lastWords = ""
 
     package init(_ settings: Settings) {
         self.settings = settings
@@ -47,7 +53,7 @@ package final class ExternalReward: @unchecked Sendable {
         do {
             let worker = try lock.withLock { idle.popLast() } ?? RewardWorker(command: settings.command, log: settings.log)
             do {
-                let answer = try worker.ask(Self.request(input, id), id: id, seconds: settings.seconds)
+                let answer = try worker.ask(Self.request(input, id), id: id, seconds: settings.seconds, check: settings.check)
                 lock.withLock {
                     answers += 1
                     idle.append(worker)
@@ -55,6 +61,7 @@ package final class ExternalReward: @unchecked Sendable {
                 return Self.outcome(answer)
             } catch {
                 worker.stop()
+                lock.withLock { if !worker.said.isEmpty { lastWords = worker.said } }
                 throw error
             }
         } catch let failure as RewardWorker.Failure {
@@ -79,7 +86,7 @@ package final class ExternalReward: @unchecked Sendable {
             return answers == 0 && failures >= limit
         }
         guard isHopeless else { return }
-        let said = (try? String(contentsOfFile: settings.log, encoding: .utf8)).map { $0.split(separator: "\n").suffix(3).joined(separator: " / ") } ?? ""
+        let said = lock.withLock { lastWords }.split(separator: "\n").suffix(3).joined(separator: " / ")
         throw NeverAnswers(
             description:
                 "--reward-command '\(settings.command)': found no answer in \(limit) tries (the last: \(failure.rawValue)), expected JSON lines with id and score."

@@ -88,8 +88,9 @@ struct RolloutCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
-        let model = try Checkpoint(directory: checkpoint)
-        let digests = try model.inputPaths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
+        try Undertaking.requireApart(output, places, options)
+        let model = try Checkpoint(directory: checkpoint), stopTokens = try requiredStopTokens(model)
+        let digests = try model.inputPaths.map { try Manifest.File.input("checkpoint", $0) }
         let settings = SampleSettings(
             sampling: SamplingParameters(temperature: temperature, topP: topP, topK: topK), groupSize: groupSize, maxTokens: maxTokens, seed: options.seed,
             version: policyVersion ?? Self.version(digests),
@@ -97,15 +98,12 @@ struct RolloutCommand: StageCommand {
         let tokenizer = try tokenizer(context), source = try RolloutSource(prompts: prompts, jobs: jobs)
         try source.verify(context)
         let samples = try source.samples(settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
-        if options.dryRun { return StageSummary(["would_write": output, "rollouts": samples.count]) }
-        let plan = Manifest(stage: Self.stage, configuration: configuration(settings), inputs: digests + (try source.inputFiles()))
-        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
-        case .done(let manifest):
-            context.say("\(output) is finished already; nothing to do")
-            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
-        case .work(let directory):
-            return try RolloutRun(
-                directory: directory, checkpoint: model, tokenizer: tokenizer, samples: samples, settings: settings,
+        let plan = Manifest(
+            stage: Self.stage, configuration: configuration(settings), inputs: digests + (try textFiles()) + (try source.inputFiles()))
+        let undertaking = Undertaking(plan, output: output, reads: places, options: options)
+        return try undertaking.run(context, would: ["rollouts": samples.count]) { directory in
+            try RolloutRun(
+                directory: directory, checkpoint: model, tokenizer: tokenizer, stopTokens: stopTokens, samples: samples, settings: settings,
                 logits: logits ? logitsType.dtype : nil, slots: batch, perShard: rolloutsPerShard, context: context
             ).run()
         }
@@ -128,6 +126,24 @@ struct RolloutCommand: StageCommand {
             }
         }
         return tokenizer
+    }
+
+    private var places: [InputPlace] {
+        [InputPlace(checkpoint)] + [prompts].compactMap { $0 }.map { InputPlace($0) } + [jobs].compactMap { $0 }.map(InputPlace.dump)
+    }
+
+    private func requiredStopTokens(_ model: Checkpoint) throws -> Set<Int32> {
+        if let tokens = StopTokens.read(model.directory) { return tokens }
+        throw FormatError(
+            file: model.directory + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
+            expected: "the id of the token that ends a rollout, or a list of ids")
+    }
+
+    /// What text becomes and where it ends depends on these as well.
+    private func textFiles() throws -> [Manifest.File] {
+        let generation = checkpoint + "/generation_config.json"
+        return try Manifest.tokenizerFiles(checkpoint)
+            + (FileManager.default.fileExists(atPath: generation) ? [try .input("checkpoint", generation)] : [])
     }
 
     /// The weights' digest in short.

@@ -24,6 +24,7 @@ struct RolloutRun {
     let checkpoint: Checkpoint
     /// nil where the checkpoint has none; then rollouts carry no text.
     let tokenizer: Tokenizer?
+    let stopTokens: Set<Int32>
     let samples: [Sample]
     let settings: SampleSettings
     /// Type of the logits to write; nil writes none.
@@ -37,23 +38,19 @@ struct RolloutRun {
 
     func run() throws -> StageSummary {
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
-        let generator = Generator(model, stopTokens: try requiredStopTokens(), slots: slots) { [tokenizer] in
+        let generator = Generator(model, stopTokens: stopTokens, slots: slots) { [tokenizer] in
             tokenizer?.decodedBytes([$0]) ?? []
         }
         let work = WorkList<SampledRecord>(directory, outputs: names), pieces = pieces
         let progress = ProgressLine(context, total: samples.count, unit: "rollouts")
-        _ = try work.run(context) { index, output in try sample(Array(samples[pieces[index]]), generator, progress, output: output) }
-        return try directory.exclusively { try finish(work) }
+        let failures = try work.run(context) { index, output in
+            try sample(Array(samples[pieces[index]]), generator, progress, output: output)
+        }
+        if let first = failures.first { throw first }
+        return try directory.exclusively(context) { try finish(work) }
     }
 
-    private func requiredStopTokens() throws -> Set<Int32> {
-        if let tokens = StopTokens.read(checkpoint.directory) { return tokens }
-        throw FormatError(
-            file: checkpoint.directory + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
-            expected: "the id of the token that ends a rollout, or a list of ids")
-    }
-
-    private func sample(_ part: [Sample], _ generator: Generator, _ progress: ProgressLine, output: String) throws -> SampledRecord {
+    private func sample(_ part: [Sample], _ generator: Generator, _ progress: ProgressLine, output: String) throws -> (SampledRecord, WrittenFile) {
         var continuations = [Continuation?](repeating: nil, count: part.count)
         let spool = try logits.map {
             try LogitsSpool($0, vocabulary: checkpoint.architecture.vocabulary, rollouts: part.count, folder: directory.path)
@@ -74,8 +71,7 @@ struct RolloutRun {
             record.add(part[index], continuation)
             if let tokenizer { record.withoutToken += continuation.tokens.count { !tokenizer.isKnown($0) } }
         }
-        try writer.finish()
-        return record
+        return (record, try writer.finish(rows: record.rollouts))
     }
 
     private func write(_ sample: Sample, _ continuation: Continuation, logits rows: [UInt8]?, to writer: RolloutShardWriter) throws {
@@ -118,12 +114,11 @@ struct RolloutRun {
 
     private func finish(_ work: WorkList<SampledRecord>) throws -> StageSummary {
         if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
-        guard let records = try work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
-        let total = records.reduce(into: SampledRecord()) { $0.merge($1) }
-        let outputs = try zip(names, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rollouts) }
+        guard let pieces = try work.all() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
+        let total = pieces.reduce(into: SampledRecord()) { $0.merge($1.record) }
         let entropy = total.tokens == 0 ? 0 : total.entropySum / Double(total.tokens)
         let manifest = try directory.finish(
-            outputs: outputs,
+            outputs: pieces.map(\.file),
             counts: [
                 "rollouts": total.rollouts, "prompt_tokens": total.promptTokens, "sampled_tokens": total.tokens, "stopped": total.stopped,
                 "stopped_by_text": total.stoppedByText, "stopped_by_token": total.stoppedByToken,

@@ -56,19 +56,18 @@ enum RolloutSource {
     func verify(_ context: StageContext) throws { if case .jobs(_, let folder?) = self { try JobDirectory(folder).verify(context) } }
 
     func inputFiles() throws -> [Manifest.File] {
-        let paths =
-            switch self {
-            case .prompts(let path): [path]
-            case .jobs(let files, _): files
-            }
-        return try paths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
+        switch self {
+        case .prompts(let path): [try .input("prompts", path)]
+        // The sidecar tells where responses begin.
+        case .jobs(let files, let folder): try files.map { try .input("jobs", $0) } + (folder.map { try JobDirectory($0).inputFiles() } ?? [])
+        }
     }
 
     func samples(_ settings: SampleSettings, tokenizer: Tokenizer?, architecture: DecoderArchitecture, checkpoint: String) throws -> [Sample] {
         let limit = SampleLimits(architecture: architecture, checkpoint: checkpoint)
         switch self {
         case .prompts(let path): return try PromptFile(path: path, tokenizer: tokenizer, settings: settings, limits: limit).samples()
-        case .jobs(let files, let folder): 
+        case .jobs(let files, let folder):
             return try JobFiles(files: files, folder: folder, settings: settings, hasText: tokenizer != nil, limits: limit).samples()
         }
     }
@@ -203,6 +202,7 @@ struct JobFiles {
     let limits: SampleLimits
 
     func samples() throws -> [Sample] {
+        try folder.map { try JobDirectory($0).requireOneMaking() }
         let known = try folder.map { try Sidecar(JobDirectory($0)) }
         var samples: [Sample] = []
         for file in files {
@@ -233,6 +233,11 @@ struct JobFiles {
             prompt: wanted.prefix, maxTokens: room, seed: UInt64(bitPattern: wanted.seed),
             sampling: SamplingParameters(temperature: wanted.temperature, topP: wanted.topP, topK: wanted.topK), stop: stop)
         let start = known?.responseStart[Array(wanted.customID.utf8)]
+        guard known == nil || start != nil else {
+            throw FormatError(
+                file: file, place: "line \(line)", found: "job '\(wanted.customID)', which \(JobDirectory.jobsName) beside it doesn't have",
+                expected: "lines and table as crux-plan wrote them together", remedy: "Plan the jobs again, or give the file of lines alone.")
+        }
         var metadata = ["rollout_id": wanted.customID, "group_id": wanted.customID, "job_id": wanted.customID]
         metadata.merge(stop.metadata) { $1 }
         if start != nil { metadata["completion_scope"] = "response" }

@@ -65,19 +65,15 @@ struct DistributionColumns: Sendable {
 /// Streams a rollout's frame once, one row of logits at a time.
 struct LogitsScorer: Sendable {
     /// Shards that rows point into.
-    private let shards = MappedShards()
-    let ingest: String
+    private let files: DumpFiles
     /// Vocabulary of the checkpoint that scores beside, if any: the dump's must be the same.
     let checkpoint: Policy?
     let wanted: DistributionColumns
     let memory: PlaneMemory
 
-    init(ingest: String, checkpoint: Policy?, wanted: DistributionColumns, memory: PlaneMemory) {
-        (self.ingest, self.checkpoint, self.wanted, self.memory) = (ingest, checkpoint, wanted, memory)
+    init(files: DumpFiles, checkpoint: Policy?, wanted: DistributionColumns, memory: PlaneMemory) {
+        (self.files, self.checkpoint, self.wanted, self.memory) = (files, checkpoint, wanted, memory)
     }
-
-    /// Paths are absolute, or relative to the ingest directory where logits were copied there.
-    private static func resolve(_ path: String, in ingest: String) -> String { path.hasPrefix("/") ? path : ingest + "/" + path }
 
     /// In the order of the rows. Long frames begin first, because nothing shortens the last one's way: a frame is one thread's.
     func score(_ rows: [RolloutRow], threads: Int) throws -> [FrameScores] {
@@ -93,7 +89,7 @@ struct LogitsScorer: Sendable {
 
     private func score(_ row: RolloutRow) throws -> FrameScores {
         guard !row.logitsPath.isEmpty else { return FrameScores() }
-        let shard = try shards.shard(Self.resolve(row.logitsPath, in: ingest))
+        let shard = try files.file(row.logitsPath)
         let place = "rollout '\(row.rolloutID)' at byte \(row.logitsOffset)"
         let stream = try FrameStream(try span(row, shard, place), in: shard, place: place)
         var scan = LogitsScan(row, wanted), hidden = try hiddenScan(row, shard.path, place)
@@ -168,21 +164,6 @@ struct LogitsScorer: Sendable {
         throw FormatError(
             file: file, place: place, found: "logits over \(info.vocabulary) tokens", expected: "\(checkpoint.vocabulary), the vocabulary of \(checkpoint.directory)",
             remedy: "Give the checkpoint that sampled the dump.")
-    }
-}
-
-/// Files, each mapped when the first thread asks for it.
-private final class MappedShards: @unchecked Sendable {
-    private let lock = NSLock()
-    private var shards: [String: MappedFile] = [:]
-
-    func shard(_ path: String) throws -> MappedFile {
-        try lock.withLock {
-            if let shard = shards[path] { return shard }
-            let shard = try MappedFile(path: path)
-            shards[path] = shard
-            return shard
-        }
     }
 }
 

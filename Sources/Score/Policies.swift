@@ -42,8 +42,6 @@ struct Policies: Sendable {
         try requireOneVocabulary()
     }
 
-    private var all: [Policy] { [checkpoint, reference, critic, process, processReference, q].compactMap { $0 } }
-
     private func requireOneVocabulary() throws {
         guard let checkpoint, let other = [reference, q].compactMap({ $0 }).first(where: { $0.vocabulary != checkpoint.vocabulary }) else { return }
         throw StageError(
@@ -52,7 +50,13 @@ struct Policies: Sendable {
         )
     }
 
-    func inputFiles() throws -> [Manifest.File] { try all.flatMap { try $0.inputFiles() } }
+    func inputFiles() throws -> [Manifest.File] {
+        let roles = [
+            ("checkpoint", checkpoint), ("reference", reference), ("critic", critic), ("process-reward", process),
+            ("process-reference", processReference), ("q-network", q),
+        ]
+        return try roles.flatMap { role, policy in try policy?.inputFiles(role) ?? [] }
+    }
 
     /// Which weights were taken, where a folder has them twice.
     func notes() throws -> [String] {
@@ -99,6 +103,8 @@ struct ModelPaths {
     var processReward: String?
     var processReference: String?
     var qNetwork: String?
+
+    var all: [String] { [checkpoint, reference, critic, processReward, processReference, qNetwork].compactMap { $0 } }
 }
 
 /// A checkpoint, asked about the tokens of rollouts. Its weights are loaded when the first question comes: all of them, or the
@@ -138,9 +144,7 @@ final class Policy: @unchecked Sendable {
         }
     }
 
-    func inputFiles() throws -> [Manifest.File] {
-        try source.inputPaths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
-    }
+    func inputFiles(_ role: String) throws -> [Manifest.File] { try source.inputPaths.map { try .input(role, $0) } }
 
     /// Tokens scored at once: neighbours share prompts, and more buys nothing.
     private static let batchTokens = 4096

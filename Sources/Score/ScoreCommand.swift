@@ -88,21 +88,22 @@ struct ScoreCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
-        let ingest = try Manifest.finished(input, stage: "ingest")
-        if options.dryRun { return StageSummary(["would_write": output, "rollouts": ingest.counts["rollouts"] ?? 0]) }
+        let places = [input] + paths.all
+        try Undertaking.requireApart(output, places.map { InputPlace($0) }, options)
+        let ingest = try Manifest.finished(input, stage: "ingest"), names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
+        let files = DumpFiles(ingest: input, inputs: ingest.inputs)
+        if options.dryRun || options.overwrite { try check(names, files) }
         let policies = try Policies(paths, threads: context.threads)
         if policies.hasFreshCritic { context.warn("\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing") }
-        let plan = Manifest(stage: Self.stage, configuration: settings, inputs: [try Manifest.asInput(input)] + (try policies.inputFiles()))
+        let plan = Manifest(
+            stage: Self.stage, configuration: settings(context), inputs: [try Manifest.asInput(input, stage: "ingest")] + (try policies.inputFiles()))
         try policies.notes().forEach(context.say)
-        switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
-        case .done(let manifest):
-            context.say("\(output) is finished already; nothing to do")
-            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
-        case .work(let directory):
+        let undertaking = Undertaking(plan, output: output, reads: places.map { InputPlace($0) }, options: options)
+        return try undertaking.run(context, would: ["rollouts": ingest.counts["rollouts"] ?? 0]) { directory in
             let judge = try Judge(self, log: directory.workPath + "/reward-command-\(options.share.rank).log", context)
             defer { judge.close() }
             var summary = try ScoreRun(
-                directory: directory, ingest: input, manifest: ingest, names: ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }, judge: judge,
+                directory: directory, ingest: input, manifest: ingest, names: names, files: files, judge: judge,
                 policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
                 memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()
@@ -111,8 +112,20 @@ struct ScoreCommand: StageCommand {
         }
     }
 
-    private var settings: [String: String] {
+    /// What a run would find only when its turn comes: every table, and every file of logits that one of its rows points into.
+    private func check(_ names: [String], _ files: DumpFiles) throws {
+        for name in names {
+            let table = try ArrowTableReader(path: input + "/" + name, table: Tables.rollouts).reading(["logits_path"])
+            var paths: Set<String> = []
+            try table.forEachRow { paths.insert($0.logitsPath) }
+            for path in paths.sorted() where !path.isEmpty { _ = try files.file(path) }
+        }
+    }
+
+    private func settings(_ context: StageContext) -> [String: String] {
         var settings = ["reward": reward ?? (rewardCommand == nil ? AutomaticReward.name : "")]
+        // What models say differs in its last bits between thread counts.
+        if !paths.all.isEmpty { settings["threads"] = "\(context.threads)" }
         settings["reward_command"] = rewardCommand
         if rewardCommand != nil { settings["on_reward_failure"] = onRewardFailure.rawValue }
         if topK > 0 { settings["top_k"] = "\(topK)" }

@@ -54,6 +54,7 @@ struct ScoreRun {
     let ingest: String
     let manifest: Manifest
     let names: [String]
+    let files: DumpFiles
     let judge: Judge
     let policies: Policies
     let wanted: DistributionColumns
@@ -74,14 +75,14 @@ struct ScoreRun {
             let status: ExitStatus = failures.count == names.count ? .invalidInput : .someShardsFailed
             return StageSummary(status: status, ["output": directory.path, "failed_shards": failures.map(\.file)])
         }
-        return try directory.exclusively { try finish(work) }
+        return try directory.exclusively(context) { try finish(work) }
     }
 
     /// A stretch of its rows after the other, so that memory doesn't depend on the file's length.
-    private func scoreFile(_ name: String, output: String) throws -> ScoreRecord {
+    private func scoreFile(_ name: String, output: String) throws -> (ScoreRecord, WrittenFile) {
         try manifest.verify(name, in: ingest, context.options)
         let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
-        let scorer = LogitsScorer(ingest: ingest, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
+        let scorer = LogitsScorer(files: files, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
         let graded = GradedTable(path: output, table: Tables.scores.adding(wanted.columns), grade: { $0.evidence ?? EvidenceGrade.none.rawValue }) {
             directory.tableMetadata(evidence: $0.sorted())
         }
@@ -94,8 +95,7 @@ struct ScoreRun {
             (stretch, tokens) = ([], 0)
         }
         if !stretch.isEmpty { try score(stretch, scorer, &record, &table) }
-        try table.finish()
-        return record
+        return (record, try table.finish())
     }
 
     private static let stretchRows = 1 << 13
@@ -146,11 +146,10 @@ struct ScoreRun {
 
     private func finish(_ work: WorkList<ScoreRecord>) throws -> StageSummary {
         if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
-        guard let records = try work.allRecords() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
-        let total = records.reduce(into: ScoreRecord()) { $0.merge($1) }
-        let files = try zip(outputs, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rows) }
+        guard let pieces = try work.all() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
+        let total = pieces.reduce(into: ScoreRecord()) { $0.merge($1.record) }
         let manifest = try directory.finish(
-            outputs: files, counts: total.counts, measures: ["reward_mean": total.rewarded == 0 ? 0 : total.rewardSum / Double(total.rewarded)])
+            outputs: pieces.map(\.file), counts: total.counts, measures: ["reward_mean": total.rewarded == 0 ? 0 : total.rewardSum / Double(total.rewarded)])
         let report = ScoreReport(total)
         report.lines.forEach(context.say)
         report.warnings.forEach(context.warn)

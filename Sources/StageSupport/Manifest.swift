@@ -24,10 +24,31 @@ package struct Manifest: Codable, Equatable, Sendable {
                 && !path.utf8.contains(0) && (bytes ?? 0) >= 0 && (rows ?? 0) >= 0
         }
 
-        /// Same content as far as both sides know it; where no digest says so, the path must be the same.
+        /// Of a file that its writer knows.
+        package init(_ path: String, _ written: WrittenFile, rows: Int? = nil) {
+            self.init(path: path, bytes: written.bytes, sha256: written.sha256, rows: rows ?? written.rows)
+        }
+
+        /// An input, by what it is to the run and its name: not by where it lies, so that a manifest's bytes don't depend on that.
+        package static func input(_ role: String, _ path: String, bytes: Int? = nil, sha256: String?) -> File {
+            File(path: role + "/" + (path as NSString).lastPathComponent, bytes: bytes, sha256: sha256)
+        }
+
+        /// The same, with its digest.
+        package static func input(_ role: String, _ path: String) throws -> File {
+            input(role, path, sha256: try SHA256Digest.ofFile(path))
+        }
+
+        /// Without the role, or the folder that earlier versions wrote there.
+        var fileName: String { (path as NSString).lastPathComponent }
+
+        /// For messages.
+        var identity: String { sha256.map { "SHA-256 \($0.prefix(12))…" } ?? bytes.map { "\($0) bytes" } ?? "unreadable" }
+
+        /// Same content as far as both sides know it; where no digest says so, the name must be the same.
         func mayEqual(_ other: File) -> Bool {
             if let bytes, let others = other.bytes, bytes != others { return false }
-            guard let sha256, let others = other.sha256 else { return path == other.path }
+            guard let sha256, let others = other.sha256 else { return fileName == other.fileName }
             return sha256 == others
         }
     }
@@ -69,7 +90,7 @@ package struct Manifest: Codable, Equatable, Sendable {
     }
 
     private static func damaged(_ path: String, _ found: String, _ expected: String) -> FormatError {
-        FormatError(file: path, place: "", found: found, expected: expected, remedy: "Run the stage again with --overwrite.")
+        FormatError(file: path, place: "", found: found, expected: expected, remedy: "Remove the directory and run the stage again.")
     }
 
     /// The finished directory of an earlier stage; an error where it is missing, unfinished or another stage's.
@@ -87,10 +108,17 @@ package struct Manifest: Codable, Equatable, Sendable {
         return manifest
     }
 
-    /// This manifest as an input of the next stage: one digest that covers all it lists.
-    package static func asInput(_ directory: String) throws -> File {
-        File(path: directory + "/" + name, sha256: try SHA256Digest.ofFile(directory + "/" + name))
+    /// A stage's manifest as an input of the next stage: one digest that covers all it lists.
+    package static func asInput(_ directory: String, stage: String) throws -> File { try .input(stage, directory + "/" + name) }
+
+    /// A tokenizer as an input: `path` is a checkpoint's folder or a tokenizer.json.
+    package static func tokenizerFiles(_ path: String) throws -> [File] {
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else { return [try .input("tokenizer", path)] }
+        return try tokenizerNames.map { path + "/" + $0 }.filter(FileManager.default.fileExists).map { try .input("tokenizer", $0) }
     }
+
+    private static let tokenizerNames = ["tokenizer.json", "tokenizer_config.json", "added_tokens.json"]
 
     /// Digest, size and rows of a file in a stage directory.
     package static func describe(_ name: String, in directory: String, rows: Int? = nil) throws -> File {

@@ -26,27 +26,8 @@ package struct MemorySize: ExpressibleByArgument, Equatable, Sendable {
 package enum ProcessMemory {
     /// The machine's memory, or less where a control group (a container, a scheduler's job) allows less. It doesn't depend on what others use.
     package static func limit(controlGroups: String = "/sys/fs/cgroup", membership: String = "/proc/self/cgroup") -> Int {
-        let groups = (try? String(contentsOfFile: membership, encoding: .utf8)) ?? ""
-        let files = groups.split(separator: "\n").flatMap { limitFiles($0, controlGroups) }
-        return files.compactMap(number).reduce(Int(clamping: ProcessInfo.processInfo.physicalMemory), min)
-    }
-
-    /// A line of /proc/self/cgroup, `0::/path` (version 2) or `4:memory:/path` → the files with the limits of the group and of those above it.
-    private static func limitFiles(_ line: Substring, _ root: String) -> [String] {
-        let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 3, parts[0] == "0" || parts[1].split(separator: ",").contains("memory") else { return [] }
-        let (folder, name) = parts[0] == "0" ? (root, "memory.max") : (root + "/memory", "memory.limit_in_bytes")
-        var path = parts[2], files: [String] = []
-        while true {
-            files.append(folder + (path == "/" ? "" : path) + "/" + name)
-            guard path.count > 1 else { return files }
-            path = (path as NSString).deletingLastPathComponent
-        }
-    }
-
-    /// "max" is no number.
-    private static func number(_ path: String) -> Int? {
-        (try? String(contentsOfFile: path, encoding: .utf8)).flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
+        ControlGroups(root: controlGroups, membership: membership).memoryLimits
+            .reduce(Int(clamping: ProcessInfo.processInfo.physicalMemory), min)
     }
 
     /// The most memory that this process, or another, has had at once, mapped files included; 0 where the kernel doesn't say.

@@ -10,13 +10,14 @@ package func parallelInOrder<Value: Sendable>(
     guard threads > 1, count > 1 else { return try (0..<count).forEach { try consume($0, produce($0)) } }
     let line = WaitingLine<Value>(count: count, window: waiting * threads)
     try withoutActuallyEscaping(produce) { produce in
-        // A thread may hold its closure a moment longer than `join` waits. What it holds is this box, emptied before
-        // `produce` has to be given back.
+        // What the threads hold is this box, emptied before `produce` has to be given back.
         let work = Work(produce)
+        defer { work.drop() }
         let team = ThreadTeam(min(threads, count)) {
             while let index = line.take() { line.put(index, Result { try work.run(index) }) }
         }
-        defer { work.drop() }
+        // At the limit of its threads a process still has this one.
+        guard team.size > 0 else { return try (0..<count).forEach { try consume($0, produce($0)) } }
         defer { team.join() }
         defer { line.close() }
         for index in 0..<count { try consume(index, line.next(index).get()) }
@@ -91,24 +92,42 @@ private final class WaitingLine<Value: Sendable>: @unchecked Sendable {
     }
 }
 
-/// Threads of the operating system: unlike those of a dispatch queue they may block on each other.
+/// Threads of the operating system: unlike those of a dispatch queue they may block on each other. As many as it has let us start.
 private struct ThreadTeam {
-    private let group = DispatchGroup()
+    private let members: [pthread_t]
 
-    /// Secondary threads get 512 KiB by default, too little for deep library calls.
+    /// Secondary threads get 512 KiB by default in some places, too little for deep library calls.
     private static let stackSize = 8 << 20
 
     init(_ count: Int, _ body: @escaping @Sendable () -> Void) {
+        var attributes = pthread_attr_t(), members: [pthread_t] = []
+        pthread_attr_init(&attributes)
+        defer { pthread_attr_destroy(&attributes) }
+        pthread_attr_setstacksize(&attributes, Self.stackSize)
         for _ in 0..<count {
-            group.enter()
-            let thread = Thread { [group] in
-                body()
-                group.leave()
+            let task = Unmanaged.passRetained(ThreadBody(body))
+            var member = pthread_t()
+            guard pthread_create(&member, &attributes, Self.run, task.toOpaque()) == 0 else {
+                task.release()
+                break
             }
-            thread.stackSize = Self.stackSize
-            thread.start()
+            members.append(member)
         }
+        self.members = members
     }
 
-    func join() { group.wait() }
+    private static let run: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { task in
+        guard let task else { return nil }
+        Unmanaged<ThreadBody>.fromOpaque(task).takeRetainedValue().run()
+        return nil
+    }
+
+    var size: Int { members.count }
+
+    func join() { members.forEach { pthread_join($0, nil) } }
+}
+
+private final class ThreadBody {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
 }

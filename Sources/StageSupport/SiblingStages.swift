@@ -11,7 +11,8 @@ package struct SiblingStages: Sendable {
     private let context: StageContext
 
     package init(_ context: StageContext) {
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let own =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         folder = (own as NSString).deletingLastPathComponent
         self.context = context
     }
@@ -29,19 +30,43 @@ package struct SiblingStages: Sendable {
         do { try process.run() } catch {
             throw IOError(file: folder + "/" + name, action: "start it", reason: error.localizedDescription)
         }
-        let said = errors.fileHandleForReading.readDataToEndOfFile()
+        let said = listen(to: errors.fileHandleForReading.fileDescriptor, process)
         process.waitUntilExit()
-        try check(process, name, arguments, String(decoding: said, as: UTF8.self))
+        try context.checkInterruption()
+        try check(process, name, arguments, said)
+    }
+
+    /// Of what a child says on stderr its last words count.
+    private static let keptBytes = 1 << 16
+
+    /// Until it is through. A signal to this process is handed on, so that the child keeps what it has finished.
+    private func listen(to descriptor: Int32, _ process: Process) -> String {
+        var said: [UInt8] = [], piece = [UInt8](repeating: 0, count: 4096), isAsked = false
+        while true {
+            if Interruption.isRequested, !isAsked {
+                process.terminate()
+                isAsked = true
+            }
+            var wanted = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            guard poll(&wanted, 1, 200) > 0 else { continue }
+            let count = read(descriptor, &piece, piece.count)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return String(decoding: said, as: UTF8.self) }
+            said = Array((said + piece[..<count]).suffix(Self.keptBytes))
+        }
     }
 
     private func check(_ process: Process, _ name: String, _ arguments: [String], _ said: String) throws {
         guard process.terminationReason == .exit else {
-            throw StageError(.interrupted, "\(name) was ended by signal \(process.terminationStatus): run the same command again to go on")
+            throw StageError(
+                .interrupted,
+                "\(name) was ended by signal \(process.terminationStatus): run the same command again to go on")
         }
         guard process.terminationStatus != 0 else { return }
         let status = ExitStatus(rawValue: process.terminationStatus) ?? .invalidInput
         throw StageError(
-            status, "\(name) \(arguments.joined(separator: " ")) failed with status \(process.terminationStatus): \(said.trimmingCharacters(in: .whitespacesAndNewlines))"
+            status,
+            "\(name) \(arguments.joined(separator: " ")) failed with status \(process.terminationStatus): \(said.trimmingCharacters(in: .whitespacesAndNewlines))"
         )
     }
 }

@@ -1,9 +1,7 @@
 import ArgumentParser
 import CSystem
-import Dispatch
 import Formats
 import Foundation
-import Logging
 import Scratch
 
 /// A stage: its flags, and load → transform → save in `runStage`. What all stages do alike — exit codes, one clear line
@@ -50,35 +48,37 @@ extension StageCommand {
     package static var memoryHabit: MemoryHabit { .returned }
 
     /// `main` of the executable.
-    package static func runMain() -> Never {
-        do {
-            var command = try parseAsRoot()
-            guard let stageCommand = command as? Self else {
-                try command.run()  // --help and the like
-                Foundation.exit(ExitStatus.done.rawValue)
-            }
-            Foundation.exit(stageCommand.execute().rawValue)
-        } catch {
-            let code = exitCode(for: error)
-            if code == .success { print(message(for: error)) } else { writeError(fullMessage(for: error)) }
-            Foundation.exit(code == .success ? ExitStatus.done.rawValue : ExitStatus.usage.rawValue)
-        }
-    }
+    package static func runMain() -> Never { main { ($0 as? Self)?.execute() } }
 
     private func execute() -> ExitStatus {
-        if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }), crux_die_with_parent(parent) != 0 {
+        if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }),
+            crux_die_with_parent(parent) != 0
+        {
             return .interrupted
         }
         Self.memoryHabit.adopt()
         let context = StageContext(stage: Self.stage, options: options)
-        Interruption.shared.listen()
+        Interruption.listen()
+        context.heartbeat.start(context)
+        if options.tasks == .auto {
+            let share = options.share
+            context.say(
+                share.isWhole
+                    ? "--tasks auto: no scheduler's variable names a task; this process does all of the work"
+                    : "task \(share.rank) of \(share.tasks)",
+                ["rank": share.rank, "tasks": share.tasks])
+        }
         do {
             let summary = try runStage(context)
-            context.printSummary(summary)
+            guard context.printSummary(summary) else {
+                context.report(
+                    error: "the work is complete, but its summary could not be written to stdout", .outputFailure)
+                return summary.status == .done ? .outputFailure : summary.status
+            }
             return summary.status
         } catch {
             let (status, text) = Self.explain(error)
-            context.report(error: text)
+            context.report(error: text, status, Self.fields(error))
             return status
         }
     }
@@ -93,100 +93,57 @@ extension StageCommand {
         default: (.invalidInput, "\(error)")
         }
     }
-}
 
-func writeError(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
-
-/// What a stage's work may ask of its surroundings.
-package final class StageContext: Sendable {
-    package let stage: String
-    package let options: StageOptions
-    package let threads: Int
-    private let logger: Logger
-
-    init(stage: String, options: StageOptions) {
-        self.stage = stage
-        self.options = options
-        threads = options.threadCount
-        let format = options.logFormat
-        logger = Logger(label: "crux-\(stage)") { label in StderrLog(label: label, format: format) }
-    }
-
-    /// A line for the user, unless --quiet.
-    package func say(_ text: String) { if !options.quiet { logger.info("\(text)") } }
-
-    package func warn(_ text: String) { if !options.quiet { logger.warning("\(text)") } }
-
-    func report(error text: String) { logger.error("\(text)") }
-
-    func printSummary(_ summary: StageSummary) {
-        var object: [String: Any] = summary.fields
-        object["stage"] = stage
-        object["status"] = Int(summary.status.rawValue)
-        guard let data = try? JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes]) else { return }
-        print(String(decoding: data, as: UTF8.self))
-    }
-
-    /// Throws when a signal has asked the run to stop. Call it between pieces of work.
-    package func checkInterruption() throws {
-        guard Interruption.shared.isRequested else { return }
-        throw StageError(.interrupted, "interrupted: finished pieces are kept; run the same command again to go on")
-    }
-}
-
-/// Plain lines for people, JSON lines for machines, on stderr.
-private struct StderrLog: LogHandler {
-    let label: String
-    let format: LogFormat
-    var metadata: Logger.Metadata = [:]
-    var logLevel = Logger.Level.info
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { metadata[key] }
-        set { metadata[key] = newValue }
-    }
-
-    init(label: String, format: LogFormat) {
-        self.label = label
-        self.format = format
-    }
-
-    func log(event: LogEvent) {
-        let (level, message) = (event.level, event.message)
-        switch format {
-        case .text: writeError(level >= .warning ? "\(label): \(level): \(message)" : "\(label): \(message)")
-        case .json:
-            let object = ["command": label, "level": "\(level)", "message": "\(message)"]
-            let data = try? JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
-            writeError(String(decoding: data ?? Data(), as: UTF8.self))
+    /// What an error says, part by part.
+    private static func fields(_ error: any Error) -> [String: any Sendable] {
+        switch error {
+        case let error as IOError: ["file": error.file, "action": error.action, "reason": error.reason]
+        case let error as FormatError: error.logFields
+        default: [:]
         }
     }
 }
 
-/// SIGTERM, SIGINT and SIGUSR1 (Slurm's warning) ask for a stop at the next piece of work; a second one ends the run at
-/// once, which is safe: nothing half-written carries a final name.
-final class Interruption: @unchecked Sendable {
-    static let shared = Interruption()
-    private let lock = NSLock()
-    private var requested = false
-    private var sources: [any DispatchSourceSignal] = []
-
-    var isRequested: Bool { lock.withLock { requested } }
-
-    func listen() {
-        // A file that outgrows its limit shall be a failed write with a message, not a silent death.
-        signal(SIGXFSZ, SIG_IGN)
-        for number in [SIGTERM, SIGINT, SIGUSR1] {
-            signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { [self] in
-                if lock.withLock({
-                    let again = requested; requested = true; return again
-                }) {
-                    _exit(ExitStatus.interrupted.rawValue)
-                }
+extension ParsableCommand {
+    /// `main` of an executable that is no stage.
+    package static func runPlainly() -> Never {
+        main { command in
+            guard var own = command as? Self else { return nil }
+            do { try own.run() } catch {
+                writeError("\(error)")
+                return .outputFailure
             }
-            source.resume()
-            sources.append(source)
+            return .done
         }
+    }
+
+    /// Parses the arguments and runs the command; nil from `run` says that it isn't this one, but --help and the like.
+    fileprivate static func main(_ run: (any ParsableCommand) -> ExitStatus?) -> Never {
+        StandardStreams.prepare()
+        do {
+            var command = try parseAsRoot()
+            if let status = run(command) { Foundation.exit(status.rawValue) }
+            try command.run()
+            Foundation.exit(ExitStatus.done.rawValue)
+        } catch {
+            if exitCode(for: error) == .success {
+                let isWritten = StandardStreams.write(message(for: error) + "\n", to: STDOUT_FILENO)
+                Foundation.exit((isWritten ? ExitStatus.done : .outputFailure).rawValue)
+            }
+            refuseArguments(error)
+            Foundation.exit(ExitStatus.usage.rawValue)
+        }
+    }
+
+    /// Arguments that can't be parsed don't say how to log; whether JSON was wanted shows all the same.
+    private static func refuseArguments(_ error: any Error) {
+        let words = CommandLine.arguments
+        let wantsJSON =
+            words.contains("--log-format=json")
+            || zip(words, words.dropFirst()).contains { $0 == "--log-format" && $1 == "json" }
+        guard wantsJSON else { return writeError(fullMessage(for: error)) }
+        let status = ["status": Int(ExitStatus.usage.rawValue)],
+            name = configuration.commandName?.replacingOccurrences(of: "crux-", with: "") ?? ""
+        StageContext.logger(name, .json).error("\(message(for: error))", metadata: StageLog.metadata(status))
     }
 }

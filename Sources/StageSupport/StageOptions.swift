@@ -5,7 +5,7 @@ package enum LogFormat: String, ExpressibleByArgument, CaseIterable, Sendable { 
 
 /// The flags that all stages share.
 package struct StageOptions: ParsableArguments {
-    @Option(help: "Threads to use (default: all cores).")
+    @Option(help: "Threads to use (default: as many as the process may have processors).")
     package var threads: Int?
 
     @Option(help: "Seed of every random choice.")
@@ -14,7 +14,7 @@ package struct StageOptions: ParsableArguments {
     @Flag(help: "Begin anew, also where the output was made with another configuration.")
     package var overwrite = false
 
-    @Flag(help: "Print what would run and stop.")
+    @Flag(help: "Check all that a run would check, print what it would do, and stop.")
     package var dryRun = false
 
     @Flag(help: "No progress and no report on stderr; errors still appear.")
@@ -23,10 +23,13 @@ package struct StageOptions: ParsableArguments {
     @Option(help: "Form of the messages on stderr: text or json.")
     package var logFormat = LogFormat.text
 
-    @Option(help: "Number of tasks that share the work (default: from the scheduler's environment, else 1).")
-    package var tasks: Int?
+    @Option(
+        help:
+            "Number of tasks that share the work, with --rank; auto: both from Slurm's, MPI's or Kubernetes' variables (default: 1)."
+    )
+    package var tasks: TaskCount?
 
-    @Option(help: "This task's number, from 0 (default: from the scheduler's environment).")
+    @Option(help: "This task's number, from 0.")
     package var rank: Int?
 
     @Option(help: "Fail when more than this many rows are rejected (default: no limit).")
@@ -37,13 +40,22 @@ package struct StageOptions: ParsableArguments {
 
     package init() {}
 
+    /// More than any machine has; each takes memory for its stack.
+    private static let mostThreads = 4096
+
     package mutating func validate() throws {
-        if let threads, threads < 1 { throw ValidationError("--threads is \(threads); it must be at least 1.") }
-        if let maxRejected, maxRejected < 0 { throw ValidationError("--max-rejected is \(maxRejected); it must be at least 0.") }
-        do { _ = try TaskShare(tasks: tasks, rank: rank) } catch let error as StageError { throw ValidationError(error.description) }
+        if let threads, !(1...Self.mostThreads).contains(threads) {
+            throw ValidationError("--threads is \(threads); it must be at least 1 and at most \(Self.mostThreads).")
+        }
+        if let maxRejected, maxRejected < 0 {
+            throw ValidationError("--max-rejected is \(maxRejected); it must be at least 0.")
+        }
+        do { _ = try TaskShare(tasks: tasks, rank: rank) } catch let error as StageError {
+            throw ValidationError(error.description)
+        }
     }
 
-    package var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+    package var threadCount: Int { threads ?? min(Self.mostThreads, ProcessorCount.available()) }
 
     /// Which part of the work is this process's. `validate()` has seen that it is well defined.
     package var share: TaskShare { (try? TaskShare(tasks: tasks, rank: rank)) ?? .whole }

@@ -1,4 +1,22 @@
+import ArgumentParser
 import Foundation
+
+/// How many tasks share the work, as `--tasks` says it.
+package enum TaskCount: ExpressibleByArgument, Equatable, Sendable {
+    case count(Int)
+    /// Whatever the scheduler's environment says.
+    case auto
+
+    package init?(argument: String) {
+        if argument == "auto" {
+            self = .auto
+        } else if let count = Int(argument) {
+            self = .count(count)
+        } else {
+            return nil
+        }
+    }
+}
 
 /// Which part of the work this process does when several share a stage: piece i is for the task with i mod `tasks` = `rank`.
 package struct TaskShare: Equatable, Sendable {
@@ -7,6 +25,8 @@ package struct TaskShare: Equatable, Sendable {
 
     package static let whole = TaskShare()
 
+    package var isWhole: Bool { tasks == 1 }
+
     package func owns(_ index: Int) -> Bool { index % tasks == rank }
 
     private init() {
@@ -14,43 +34,35 @@ package struct TaskShare: Equatable, Sendable {
         rank = 0
     }
 
-    /// Flags win over the scheduler's environment, which fills in what they leave open. Throws `StageError` (usage) when the
-    /// share stays open or makes no sense.
-    package init(tasks: Int?, rank: Int?, environment: [String: String] = ProcessInfo.processInfo.environment) throws {
-        let found = rank == nil ? Self.scheduled(tasks: tasks, environment) : nil
-        let count = tasks ?? found?.tasks ?? 1
-        guard count >= 1 else { throw StageError(.usage, "--tasks is \(count); it must be at least 1.") }
-        guard let own = rank ?? found?.rank ?? (count == 1 ? 0 : nil) else {
-            throw StageError(.usage, "--tasks \(count) needs --rank, 0 to \(count - 1): no scheduler's environment names it.")
+    /// Never unasked: without `--tasks` a process does its whole work, also in a job array, where each member may have another. Throws
+    /// `StageError` (usage) when the share stays open or makes no sense.
+    package init(
+        tasks: TaskCount?, rank: Int?, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) throws {
+        switch tasks {
+        case nil:
+            if let rank {
+                throw StageError(.usage, "--rank \(rank) needs --tasks, the number of tasks that share the work.")
+            }
+            self = .whole
+        case .auto:
+            if let rank {
+                throw StageError(
+                    .usage, "--tasks auto takes the rank from the scheduler; --rank \(rank) contradicts it.")
+            }
+            let place = try SchedulerPlace(environment)
+            (self.tasks, self.rank) = (place.tasks, place.rank)
+        case .count(let count):
+            guard count >= 1 else { throw StageError(.usage, "--tasks is \(count); it must be at least 1.") }
+            guard let own = rank ?? (count == 1 ? 0 : nil) else {
+                throw StageError(
+                    .usage,
+                    "--tasks \(count) needs --rank, 0 to \(count - 1); --tasks auto takes both from the scheduler.")
+            }
+            guard (0..<count).contains(own) else {
+                throw StageError(.usage, "--rank \(own) of --tasks \(count): ranks go from 0 to tasks - 1.")
+            }
+            (self.tasks, self.rank) = (count, own)
         }
-        guard (0..<count).contains(own) else {
-            throw StageError(.usage, "--rank \(own) of --tasks \(count): ranks go from 0 to tasks - 1.")
-        }
-        (self.tasks, self.rank) = (count, own)
-    }
-
-    /// How a scheduler tells a task its number, and how many there are.
-    private struct Scheduler {
-        let rank: String
-        let tasks: String?
-        var first: String?
-    }
-
-    /// A Slurm step's rank counts only beside the step's own task number: a batch script outside `srun` has SLURM_PROCID and
-    /// SLURM_NTASKS as well, but runs alone.
-    private static let schedulers = [
-        Scheduler(rank: "SLURM_ARRAY_TASK_ID", tasks: "SLURM_ARRAY_TASK_COUNT", first: "SLURM_ARRAY_TASK_MIN"),
-        Scheduler(rank: "SLURM_PROCID", tasks: "SLURM_STEP_NUM_TASKS"),
-        Scheduler(rank: "OMPI_COMM_WORLD_RANK", tasks: "OMPI_COMM_WORLD_SIZE"),
-        Scheduler(rank: "JOB_COMPLETION_INDEX", tasks: nil),
-    ]
-
-    private static func scheduled(tasks: Int?, _ environment: [String: String]) -> (tasks: Int, rank: Int)? {
-        func number(_ key: String?) -> Int? { key.flatMap { environment[$0] }.flatMap { Int($0) } }
-        for scheduler in schedulers {
-            guard let count = tasks ?? number(scheduler.tasks), count > 1, let rank = number(scheduler.rank) else { continue }
-            return (count, rank - (number(scheduler.first) ?? 0))
-        }
-        return nil
     }
 }

@@ -51,8 +51,7 @@ struct SavedStep {
     func inputFiles() throws -> [Manifest.File] {
         // Weights that have no masters are themselves gone on from.
         let weights = try Folder.names(path).filter { $0.hasSuffix(".safetensors") && $0 != StepFolders.stateName }
-        return try [try statePath()].map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
-            + weights.map { Manifest.File(path: path + "/" + $0, sha256: try SHA256Digest.ofFile(path + "/" + $0)) }
+        return try [.input("resume", try statePath())] + weights.map { try .input("resume", path + "/" + $0) }
     }
 
     // MARK: state
@@ -95,11 +94,13 @@ struct SavedStep {
     static func save(_ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory) throws {
         let folders = StepFolders(directory: directory.path, step: state.step)
         let weights = try AtomicFolder(folders.weights), optimizer = try AtomicFolder(folders.optimizer)
+        try directory.note(temporariesOf: [weights, optimizer])
         try form.save(state.parameters, to: weights.unfinished)
         try writeState(state, form, to: optimizer.unfinished + "/" + StepFolders.stateName)
         try writeMetrics(metrics, to: directory.workPath + "/metrics-\(StepFolders.name(state.step)).arrow", directory)
         // Another's weights would look whole beside this optimizer.
         if try folders.state() == nil { try weights.clear() }
+        try directory.note(filesOf: [weights, optimizer])
         try optimizer.commit()
         try weights.commit()
     }
@@ -115,7 +116,9 @@ struct SavedStep {
 
     static func saveTarget(_ target: Buffer, _ form: any TrainedForm, in directory: StageDirectory) throws {
         let folder = try AtomicFolder(directory.file(targetName))
+        try directory.note(temporariesOf: [folder])
         try form.save(target, to: folder.unfinished)
+        try directory.note(filesOf: [folder])
         try folder.commit()
     }
 

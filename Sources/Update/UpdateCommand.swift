@@ -58,6 +58,7 @@ struct UpdateCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
+        try Undertaking.requireApart(output, places, options)
         let planned = try Manifest.finished(plan, stage: "plan")
         try planned.verify(["plan.arrow", "recipe.resolved.json"], in: plan, context)
         let recipe = try loadRecipe()
@@ -72,21 +73,17 @@ struct UpdateCommand: StageCommand {
                 rows: rows, recipe: recipe, architecture: source.architecture, beside: beside.map(\.architecture), threads: context.threads,
                 seed: context.options.seed, startsAfresh: resumeFrom == nil),
             microBatchTokens: microBatchTokens)
-        if options.dryRun {
-            context.say(memory.text)
-            return StageSummary(["would_write": output, "rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0])
-        }
+        if options.dryRun { context.say(memory.text) }
         // One task does the whole step.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let manifest = Manifest(
             stage: Self.stage, configuration: settings(memory),
-            inputs: [try Manifest.asInput(plan)] + (try source.inputFiles()) + (try resume?.inputFiles() ?? []) + (try beside.flatMap { try $0.inputFiles() }))
-        switch try StageDirectory.open(output, for: manifest, overwrite: options.overwrite) {
-        case .done(let manifest):
-            context.say("\(output) is finished already; nothing to do")
-            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
-        case .work(let directory):
-            return try UpdateRun(
+            inputs: [try Manifest.asInput(plan, stage: "plan")] + (try source.inputFiles("checkpoint")) + (try resume?.inputFiles() ?? [])
+                + (try zip(["reference", "q-network"], beside).flatMap { try $1.inputFiles($0) }))
+        if let resumeFrom { try checkLineage(resumeFrom, manifest) }
+        let would = ["rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0]
+        return try Undertaking(manifest, output: output, reads: places, options: options, share: .whole).run(context, would: would) { directory in
+            try UpdateRun(
                 directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume, saveEvery: saveEvery,
                 question: try question(recipe, beside, context), weights: weights, context: context
             ).run()
@@ -99,6 +96,20 @@ struct UpdateCommand: StageCommand {
         let folders = [step.folders.weights, step.folders.optimizer].map { ($0 as NSString).lastPathComponent + "/" }
         try manifest.verify(manifest.outputs.map(\.path).filter { path in folders.contains { path.hasPrefix($0) } }, in: directory, context)
         return step
+    }
+
+    private var places: [InputPlace] { [plan, checkpoint, resumeFrom, reference, qNetwork].compactMap { $0 }.map { InputPlace($0) } }
+
+    /// An update is resumed on the checkpoint that it was begun on, or on its own last step: moments and masters of one model say
+    /// nothing about another of the same shape.
+    private func checkLineage(_ earlier: String, _ manifest: Manifest) throws {
+        let weights = manifest.inputs.filter { $0.path.hasPrefix("checkpoint/") && $0.path.hasSuffix(".safetensors") }
+        let known = try Manifest.finished(earlier, stage: "update")
+        guard let stranger = weights.first(where: { !Lineage.knows(known, $0.sha256 ?? "") }) else { return }
+        throw StageError(
+            .invalidInput,
+            "\(checkpoint): found \(stranger.path.dropFirst("checkpoint/".count)) that \(earlier) was neither made from nor has written, "
+                + "expected the checkpoint of that update. Give --checkpoint \(try SavedStep.last(in: earlier).path), or the one it began with.")
     }
 
     /// The frozen models that the objective's target is made of: the reference, then the Q network.
@@ -155,7 +166,5 @@ extension WeightType: ExpressibleByArgument {}
 
 extension Checkpoint {
     /// Configuration and weights, by digest.
-    func inputFiles() throws -> [Manifest.File] {
-        try inputPaths.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
-    }
+    func inputFiles(_ role: String) throws -> [Manifest.File] { try inputPaths.map { try .input(role, $0) } }
 }

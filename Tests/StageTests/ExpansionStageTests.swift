@@ -24,7 +24,7 @@ struct JobChain {
 
     func folder(_ name: String) -> String { run.folder(name) }
 
-    private var settings: [String] { ["--recipe", recipe] + set.flatMap { ["--set", $0] } }
+    var settings: [String] { ["--recipe", recipe] + set.flatMap { ["--set", $0] } }
 
     func planJobs(to name: String = "expansion", _ more: [String] = []) throws {
         try require(

@@ -95,7 +95,7 @@ let ingest = Executable("crux-ingest")
     @Test func tasksTakeTheirRankFromTheScheduler() throws {
         for rank in ["4", "5", "6"] {
             let environment = ["SLURM_ARRAY_TASK_ID": rank, "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "4"]
-            let result = try ingest.run(["--input", fixture("dump"), "--output", output], environment: environment)
+            let result = try ingest.run(["--input", fixture("dump"), "--output", output, "--tasks", "auto"], environment: environment)
             #expect(result.status == 0)
             #expect((result.summary["waiting_for_other_tasks"] as? Bool ?? false) == (rank != "6"))
         }
@@ -104,7 +104,7 @@ let ingest = Executable("crux-ingest")
 
     @Test func aBatchScriptOutsideOfAStepRunsAlone() throws {
         let environment = ["SLURM_PROCID": "0", "SLURM_NTASKS": "8"]
-        let result = try ingest.run(["--input", fixture("dump"), "--output", output], environment: environment)
+        let result = try ingest.run(["--input", fixture("dump"), "--output", output, "--tasks", "auto"], environment: environment)
         #expect((result.summary["counts"] as? [String: Int])?["rollouts"] == 192)
     }
 
@@ -152,7 +152,7 @@ let ingest = Executable("crux-ingest")
         for shard in 0..<4 {
             try writeShard((0..<300).map { TinyRollout(id: "r-\(shard)-\($0)", completion: 400) }, to: dump + "/s\(shard).rollouts.zst")
         }
-        for signal in [SIGTERM, SIGINT, SIGUSR1] {
+        for signal in [SIGTERM, SIGINT, SIGUSR1, SIGHUP] {
             let running = try ingest.start(["--input", dump, "--output", folder("s\(signal)")])
             // Not before the handlers are there: the directory appears later than they.
             while running.isRunning, !FileManager.default.fileExists(atPath: folder("s\(signal)")) { Thread.sleep(forTimeInterval: 0.001) }
@@ -379,7 +379,12 @@ let ingest = Executable("crux-ingest")
         try expectRefused(2, ["--input", "x", "--output", output, "--logits", "keep"], "reference")
         try expectRefused(2, ["--input", "x", "--output", output, "--tasks", "2"], "--rank")
         try expectRefused(2, ["--input", "x", "--output", output, "--tasks", "2", "--rank", "2"], "--rank")
+        try expectRefused(2, ["--input", "x", "--output", output, "--rank", "1"], "--tasks")
         try expectRefused(2, ["--input", "x", "--output", output, "--threads", "0"], "--threads")
+        // Also where twice the number, or its square, is none any more.
+        for huge in ["9223372036854775807", "4611686018427387904", "1000000", "9223372036854775808"] {
+            try expectRefused(2, ["--input", fixture("dump"), "--output", output, "--threads", huge], "--threads")
+        }
     }
 
     @Test func emptyFolderIsInvalidInput() throws { try expectRefused(3, ["--input", try folder.folder("empty"), "--output", output], "rollouts.zst") }

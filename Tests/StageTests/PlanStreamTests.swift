@@ -53,8 +53,11 @@ import Testing
         }
         for (stage, prefix) in [("ingest", "rollouts"), ("score", "scores")] {
             let outputs: [[String: Any]] = (0..<files).map { ["path": String(format: "%@-%05d.arrow", prefix, $0)] }
+            let source = folder + "/ingest/manifest.json"
+            let inputs = stage == "score" ? [["path": "ingest/manifest.json", "sha256": try SHA256Digest.ofFile(source)]] : []
             let manifest: [String: Any] = [
-                "stage": stage, "version": "0", "configuration": [:] as [String: String], "inputs": [] as [String], "outputs": outputs, "counts": [:] as [String: Int],
+                "stage": stage, "version": "0", "configuration": [:] as [String: String], "inputs": inputs, "outputs": outputs,
+                "counts": [:] as [String: Int],
             ]
             try JSONSerialization.data(withJSONObject: manifest).write(to: URL(fileURLWithPath: folder + "/\(stage)/manifest.json"))
         }

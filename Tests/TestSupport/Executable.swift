@@ -6,6 +6,9 @@ package struct Executable: Sendable {
 
     package init(_ name: String) { path = Self.productsFolder + "/" + name }
 
+    /// Any program.
+    package init(path: String) { self.path = path }
+
     package struct Result: Sendable {
         package let status: Int32
         package let output: String
@@ -25,7 +28,7 @@ package struct Executable: Sendable {
     }()
 
     /// Variables of schedulers that must not leak into a test from where it runs.
-    private static let schedulerPrefixes = ["SLURM_", "OMPI_", "JOB_COMPLETION"]
+    private static let schedulerPrefixes = ["SLURM_", "OMPI_", "PMI_", "PMIX_", "MV2_", "JOB_COMPLETION", "OMP_", "OPENBLAS_"]
 
     /// Runs to the end. `fileSizeLimit`: as `ulimit -f` takes it, in blocks of 512 bytes.
     package func run(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws -> Result {
@@ -88,6 +91,14 @@ package struct Executable: Sendable {
         }
 
         package var isRunning: Bool { process.isRunning }
+
+        package var identifier: Int32 { process.processIdentifier }
+
+        /// Waits until something has come true, or it has ended; no longer than `seconds`.
+        package func wait(until isTrue: () -> Bool, seconds: Double = 60) {
+            let end = Date().addingTimeInterval(seconds)
+            while isRunning, !isTrue(), Date() < end { usleep(2000) }
+        }
 
         package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 

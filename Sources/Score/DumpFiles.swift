@@ -1,0 +1,47 @@
+import Formats
+import Foundation
+import StageSupport
+
+/// Files of logits, each found and mapped when the first thread asks for it.
+final class DumpFiles: @unchecked Sendable {
+    private let ingest: String
+    /// What ingest read, to know a file by that lies elsewhere now.
+    private let inputs: [Manifest.File]
+    private let lock = NSLock()
+    private var files: [String: MappedFile] = [:]
+
+    init(ingest: String, inputs: [Manifest.File]) { (self.ingest, self.inputs) = (ingest, inputs) }
+
+    /// `path` as the column `logits_path` has it.
+    func file(_ path: String) throws -> MappedFile {
+        try lock.withLock {
+            if let file = files[path] { return file }
+            let file = try open(path)
+            files[path] = file
+            return file
+        }
+    }
+
+    private func open(_ path: String) throws -> MappedFile {
+        let candidates = LogitsPath.candidates(path, in: ingest)
+        if FileManager.default.fileExists(atPath: candidates[0]) { return try MappedFile(path: candidates[0]) }
+        // A dump that was moved together with the run: the same file by its digest, not by its name.
+        for candidate in candidates.dropFirst() where FileManager.default.fileExists(atPath: candidate) {
+            guard let file = try? MappedFile(path: candidate), isKnown(file) else { continue }
+            return file
+        }
+        throw FormatError(
+            file: candidates[0], place: "", found: "no such file", expected: "the shard that \(ingest) refers to",
+            remedy:
+                "Put the dump back, move it together with the run, or ingest it where it lies now (--logits copy keeps the logits in the run)."
+        )
+    }
+
+    private func isKnown(_ file: MappedFile) -> Bool {
+        let name = (file.path as NSString).lastPathComponent
+        let named = inputs.filter {
+            ($0.path as NSString).lastPathComponent == name && ($0.bytes ?? file.bytes.count) == file.bytes.count
+        }
+        return !named.isEmpty && named.compactMap(\.sha256).contains(SHA256Digest.of(file))
+    }
+}
