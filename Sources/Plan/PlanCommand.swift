@@ -89,7 +89,9 @@ struct PlanCommand: StageCommand {
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
             let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score)
-            let writer = PlanWriter(directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary, context: context)
+            let writer = PlanWriter(
+                directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary,
+                trainer: rollouts.trainer, context: context)
             return try run(recipe.credit.expansion, rollouts, writer)
         }
     }

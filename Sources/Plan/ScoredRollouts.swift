@@ -27,12 +27,14 @@ struct ScoredRollouts: Sendable {
     let directory: String
     /// Width of the dump's logits, where it has any and they agree.
     let vocabulary: Int?
+    let trainer: TrainerLogprobs
     let rowCount: Int
     private let parts: [Part]
 
     init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest) throws {
         directory = scores
         vocabulary = ingestManifest.counts["vocabulary"]
+        trainer = TrainerLogprobs(scoreManifest)
         var parts: [Part] = [], count = 0
         for name in ingestManifest.outputs.map(\.path).filter({ $0.hasPrefix("rollouts-") }) {
             let scoreName = "scores-" + name.dropFirst("rollouts-".count)
