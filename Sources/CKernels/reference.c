@@ -72,6 +72,36 @@ void crux_logit_row_reference(const crux_logits *row, float inverse_temperature,
     if (top != NULL) reference_top_k(row, inverse_temperature, out->log_sum_exp, top);
 }
 
+// The distance between neighbours of a type at z.
+static double ulp(crux_dtype dtype, double z) {
+    if (z == 0 && dtype != CRUX_F16) return 0;
+    const double power = z == 0 ? 0 : exp2(floor(log2(fabs(z))));
+    return crux_ulp_share(dtype) * (dtype == CRUX_F16 ? fmax(power, 0x1p-14) : power);
+}
+
+crux_row_error crux_logit_row_error_reference(const crux_logits *row, float inverse_temperature, int32_t sampled) {
+    crux_row_stats stats;
+    crux_logit_row_reference(row, inverse_temperature, sampled, NULL, &stats);
+    uint32_t bits = 0;
+    for (size_t i = 0; i < row->n; i++) {
+        const float z = element(row, i);
+        uint32_t b;
+        memcpy(&b, &z, 4);
+        bits |= b;
+    }
+    const crux_dtype dtype = crux_narrowest_type(row->dtype, bits);
+    double entropy = 0, logprob = 0;
+    for (size_t i = 0; i < row->n; i++) {
+        const double z = element(row, i);
+        if (isinf(z)) continue;
+        const double s = ulp(dtype, z) / sqrt(12) * inverse_temperature;
+        const double log_p = z * inverse_temperature - stats.log_sum_exp, p = exp(log_p);
+        entropy += pow(p * (log_p + stats.entropy) * s, 2);
+        logprob += pow(((size_t)sampled == i ? 1 - p : -p) * s, 2);
+    }
+    return (crux_row_error){sqrt(entropy), sqrt(logprob), dtype};
+}
+
 void crux_f32_to_f16(const float *x, uint16_t *y, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t b;

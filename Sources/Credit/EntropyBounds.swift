@@ -7,31 +7,15 @@ import Foundation
 /// the head; the cap stays p_k. Where log-probabilities were rounded, each p_i is only known to lie in a range, and so is μ:
 /// the bounds then hold for whatever lies within.
 package enum EntropyBounds {
-    /// How log-probabilities were stored.
-    package enum Rounding: Sendable, CaseIterable {
-        case float32, float16, bfloat16
-
-        /// Largest error of a logarithm by its size: half a unit in the last place, for half precision also half of the smallest number.
-        func error(_ logprob: Double) -> Double {
-            switch self {
-            // Covered by the widening, with what a softmax in float32 adds.
-            case .float32: 0
-            case .float16: abs(logprob) * 0x1p-11 + 0x1p-25
-            case .bfloat16: abs(logprob) * 0x1p-8
-            }
-        }
-
-        /// What the numbers themselves betray: sixteen, or thirteen, low bits that are 0 throughout.
-        package init(of logprobs: some Collection<Float>) {
-            let bits = logprobs.reduce(UInt32(0)) { $0 | $1.bitPattern }
-            self = logprobs.isEmpty ? .float32 : bits & 0xffff == 0 ? .bfloat16 : bits & 0x1fff == 0 ? .float16 : .float32
-        }
-    }
-
     /// `known`: log-probabilities of tokens outside the k best. nil where the probabilities contradict each other.
-    package static func bounds(_ logprobs: [Double], known: [Double] = [], vocabulary: Int, rounding: Rounding = .float32) -> (low: Double, high: Double)? {
+    package static func bounds(
+        _ logprobs: [Double], known: [Double] = [], vocabulary: Int, rounding: LogprobRounding = .none,
+        knownRounding: LogprobRounding? = nil
+    ) -> (low: Double, high: Double)? {
         guard let smallest = logprobs.min() else { return nil }
-        let head = (logprobs + known).map { Range(logprob: $0, rounding.error($0)) }, tail = vocabulary - head.count
+        let others = knownRounding ?? rounding
+        let best = logprobs.map { Range(logprob: $0, rounding.error($0)) }
+        let head = best + known.map { Range(logprob: $0, others.error($0)) }, tail = vocabulary - head.count
         let mass = Range(low: head.reduce(0) { $0 + $1.low }, high: head.reduce(0) { $0 + $1.high })
         let mu = Range(low: max(0, 1 - mass.high), high: max(0, 1 - mass.low)), cap = exp(smallest + rounding.error(smallest))
         guard tail >= 0, mass.low <= 1 + 1e-3, mu.low <= Double(tail) * cap + 1e-6 else { return nil }

@@ -14,8 +14,10 @@ package struct SettledPlan: Sendable {
     package let warnings: [String]
     /// Tokens of kept rows that the mask keeps, by row.
     package let keptTokens: ScratchArray<Int32>
-    /// Tokens whose interval does not tell on which side of the threshold they lie.
+    /// Tokens whose interval does not tell on which side of the threshold they lie, and how many of each row; empty
+    /// where there are no intervals.
     package let undecided: Int
+    package let undecidedByRow: ScratchArray<Int32>
     /// At 20, 50, 80 and 95 %, over trainable tokens; nil where no row has entropies.
     package let entropyQuantiles: [Double]?
 
@@ -126,8 +128,15 @@ struct Settlement {
         let keptTokens = try mask?.keptTokens ?? trainableTokens()
         return SettledPlan(
             kept: kept, groupNames: groupNames, facts: facts, dropped: selection.dropped, resample: selection.resample, thresholds: mask?.thresholds ?? [],
-            warnings: warnings, keptTokens: keptTokens, undecided: mask?.undecided ?? 0, entropyQuantiles: ranks.report, policy: policy, advantages: advantages,
+            warnings: warnings, keptTokens: keptTokens, undecided: mask?.undecided ?? 0,
+            undecidedByRow: try mask?.undecidedByRow ?? emptyList(), entropyQuantiles: ranks.report, policy: policy,
+            advantages: advantages,
             whitening: whitening, mask: mask?.mask, steps: steps(keptTokens))
+    }
+
+    private func emptyList() throws -> ScratchArray<Int32> {
+        var list = ScratchWriter<Int32>(facts.space)
+        return try list.finish()
     }
 
     private func trainableTokens() throws -> ScratchArray<Int32> {
@@ -194,15 +203,18 @@ struct Settlement {
         /// Tokens that it keeps, by row.
         var keptTokens: ScratchArray<Int32>
         var undecided = 0
+        /// By row, where there are intervals.
+        var undecidedByRow: ScratchArray<Int32>?
     }
 
     private func settle(_ mask: EntropyMask, _ scopes: Scopes, _ ranks: EntropyRanks, _ warnings: inout [String]) throws -> MaskOutcome {
         let selectors = selectors(mask, scopes, ranks.mask), thresholds = selectors.compactMap(\.threshold)
         if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, thresholds.contains(0) { warnings.append(Self.zeroThreshold) }
         let (keptTokens, standing) = try count(mask, ranks.around, selectors, scopes)
-        let undecided = facts.hasIntervals && mask.selection.type.readsEntropy ? try undecided(mask, scopes) : 0
         let settled = SettledMask(selectors: selectors, scopes: scopes, standing: standing)
-        return MaskOutcome(mask: settled, thresholds: thresholds, keptTokens: keptTokens, undecided: undecided)
+        var outcome = MaskOutcome(mask: settled, thresholds: thresholds, keptTokens: keptTokens)
+        if facts.hasIntervals, mask.selection.type.readsEntropy { try addUndecided(mask, scopes, &outcome) }
+        return outcome
     }
 
     private static let zeroThreshold =
@@ -242,19 +254,20 @@ struct Settlement {
     }
 
     /// Tokens whose interval reaches over the true threshold, which lies between the cut of all lower and that of all upper bounds.
-    private func undecided(_ mask: EntropyMask, _ scopes: Scopes) throws -> Int {
+    private func addUndecided(_ mask: EntropyMask, _ scopes: Scopes, _ outcome: inout MaskOutcome) throws {
         let populations = populations(mask, scopes), type = mask.selection.type
         let cuts = try [TokenColumn.entropyLow, .entropyHigh].map { column in
             selectors(mask, scopes, try statistics(column, scopes, populations)).map { $0.threshold ?? 0 }
         }
-        var total = 0
+        var byRow = ScratchWriter<Int32>(facts.space)
         try tokens.forEachRow(reading: [.entropyLow, .entropyHigh]) { position, bounds in
             let scope = scopes.number(position), (low, high) = (bounds[0], bounds[1])
             return low.indices.count { !type.isDecided(low: low[$0], high: high[$0], lowCut: cuts[0][scope], highCut: cuts[1][scope]) }
         } _: {
-            total += $1
+            outcome.undecided += $1
+            try byRow.append(Int32($1))
         }
-        return total
+        outcome.undecidedByRow = try byRow.finish()
     }
 
     // MARK: weights

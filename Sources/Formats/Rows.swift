@@ -73,6 +73,8 @@ package struct ScoreRow: Equatable, Sendable {
     package var expectedQ: [Float]?
     /// What the entropy really came from; null in tables of earlier versions.
     package var evidence: String?
+    /// How many best log-probabilities of each token an interval rests on.
+    package var evidenceTopK: Int32?
     /// Where asked for: Σ p², and the k most likely tokens of each position, [L * k] (-1 where fewer are possible).
     package var sumPSquared: [Float]?
     package var topkTokenIDs: [Int32]?

@@ -172,6 +172,7 @@ package enum Tables {
             .listFloat32("reference_kl", \.referenceKL),
             .listFloat32("expected_q", \.expectedQ),
             .utf8("evidence", \.evidence),
+            .int32("evidence_top_k", \.evidenceTopK),
         ],
         make: { ScoreRow() }, weight: { ($0.entropy?.count ?? $0.oldLogprobs?.count ?? 16) + ($0.topkTokenIDs?.count ?? 0) },
         writer: "crux-score", nameOf: { "rollout '\($0.rolloutID)'" }, rules: RowRules.scores)

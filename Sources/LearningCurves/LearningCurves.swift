@@ -45,7 +45,9 @@ package enum CurvePicture {
         let panels = CurveQuantity.all.map { quantity in
             ChartPanel(title: quantity.title, lines: names(curves).map { name in line(name, curves.filter { $0.name == name }, quantity) }.filter { !$0.points.isEmpty })
         }
-        return LineChart.svg(title: title, xLabel: "iteration", panels: panels)
+        // A panel of which nothing is known would be an empty frame.
+        let known = panels.filter { !$0.lines.isEmpty }
+        return LineChart.svg(title: title, xLabel: "iteration", panels: known.isEmpty ? panels : known)
     }
 
     package static func names(_ curves: [LearningCurve]) -> [String] {
@@ -56,32 +58,41 @@ package enum CurvePicture {
         let iterations = Set(curves.flatMap { $0.rows.map(\.iteration) }).sorted()
         let found = iterations.compactMap { iteration -> (x: Double, statistics: Statistics)? in
             let values = curves.compactMap { curve in curve.rows.first { $0.iteration == iteration }.flatMap(quantity.value) }
-            return values.isEmpty ? nil : (Double(iteration), Statistics(values))
+            return Statistics(values).map { (Double(iteration), $0) }
         }
-        return ChartLine(name: name, points: found.map { ($0.x, $0.statistics.mean) }, spread: curves.count > 1 ? found.map(\.statistics.deviation) : [])
+        return ChartLine(
+            name: name, points: found.map { ($0.x, $0.statistics.mean) },
+            spread: curves.count > 1 ? found.map { $0.statistics.deviation ?? 0 } : [])
     }
 }
 
-/// Mean and standard deviation (Bessel; 0 for one value).
+/// Mean and standard deviation (Bessel).
 package struct Statistics: Equatable, Sendable {
     package let mean: Double
-    package let deviation: Double
+    /// nil for one value: it says nothing about how far others would lie.
+    package let deviation: Double?
     package let low: Double
     package let high: Double
 
-    package init(_ values: [Double]) {
-        let mean = values.reduce(0, +) / Double(max(1, values.count))
+    /// nil for no values.
+    package init?(_ values: [Double]) {
+        guard let low = values.min(), let high = values.max() else { return nil }
+        let mean = values.reduce(0, +) / Double(values.count)
         self.mean = mean
-        deviation = values.count < 2 ? 0 : (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)).squareRoot()
-        (low, high) = (values.min() ?? 0, values.max() ?? 0)
+        deviation =
+            values.count < 2
+            ? nil : (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)).squareRoot()
+        (self.low, self.high) = (low, high)
     }
 }
 
 package enum CurveTable {
     /// One line per name: held-out accuracy before and after over the seeds, entropy, length and tokens at the end.
+    /// What nobody has measured or judged is a dash, and one seed has no deviation.
     package static func markdown(_ curves: [LearningCurve]) -> String {
         var text = """
-            | recipe | seeds | before | after: mean ± std | lowest … highest | entropy at the end | tokens per completion | sampled tokens per iteration | iterations |
+            | recipe | seeds | before | after: mean ± std | lowest … highest | entropy at the end (nats) \
+            | tokens per completion | sampled tokens per iteration | iterations |
             |---|---|---|---|---|---|---|---|---|\n
             """
         let names = CurvePicture.names(curves).sorted { mean($0, curves) > mean($1, curves) }
@@ -89,16 +100,29 @@ package enum CurveTable {
         return text
     }
 
-    private static func mean(_ name: String, _ curves: [LearningCurve]) -> Double { Statistics(curves.filter { $0.name == name }.compactMap(\.after)).mean }
+    private static func mean(_ name: String, _ curves: [LearningCurve]) -> Double {
+        Statistics(curves.filter { $0.name == name }.compactMap(\.after))?.mean ?? -1
+    }
+
+    private static let unknown = "–"
 
     private static func line(_ name: String, _ curves: [LearningCurve]) -> String {
         func share(_ value: Double) -> String { String(format: "%.1f %%", 100 * value) }
-        func last(_ value: (LoopRow) -> Double?) -> Double { Statistics(curves.compactMap { $0.rows.last { value($0) != nil }.flatMap(value) }).mean }
-        let after = Statistics(curves.compactMap(\.after)), trained = curves.flatMap { $0.rows.dropFirst() }
-        let tokens = Statistics(trained.map { Double($0.sampledTokens) }).mean
-        return "| \(name) | \(curves.count) | \(share(Statistics(curves.compactMap(\.before)).mean)) | **\(share(after.mean))** ± \(share(after.deviation)) | "
-            + "\(share(after.low)) … \(share(after.high)) | \(String(format: "%.3f", last { $0.heldoutEntropy })) | \(String(format: "%.1f", last { $0.heldoutLength })) | "
-            + "\(Int(tokens)) | \(curves.map { $0.rows.count - 1 }.max() ?? 0) |\n"
+        func last(_ format: String, _ value: (LoopRow) -> Double?) -> String {
+            Statistics(curves.compactMap { $0.rows.last { value($0) != nil }.flatMap(value) }).map {
+                String(format: format, $0.mean)
+            } ?? unknown
+        }
+        let before = Statistics(curves.compactMap(\.before)), after = Statistics(curves.compactMap(\.after))
+        let tokens = Statistics(curves.flatMap { $0.rows.dropFirst() }.map { Double($0.sampledTokens) })
+        let cells = [
+            name, "\(curves.count)", before.map { share($0.mean) } ?? unknown,
+            after.map { "**\(share($0.mean))**" + ($0.deviation.map { " ± " + share($0) } ?? "") } ?? unknown,
+            after.map { "\(share($0.low)) … \(share($0.high))" } ?? unknown, last("%.3f") { $0.heldoutEntropy },
+            last("%.1f") { $0.heldoutLength },
+            tokens.map { "\(Int($0.mean))" } ?? unknown, "\(curves.map { $0.rows.count - 1 }.max() ?? 0)",
+        ]
+        return "| " + cells.joined(separator: " | ") + " |\n"
     }
 
     /// Every row of a curve, for a spreadsheet.

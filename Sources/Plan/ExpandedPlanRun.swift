@@ -34,7 +34,7 @@ struct ExpandedPlanRun {
     private func check(_ plan: SettledPlan, _ rows: [ScoredRollout]) throws {
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
         try plan.kept.forEach { try needs.requireLogprobs(rows[Int($0.row)]) }
-        try writer.requireDecided(plan)
+        try writer.requireDecided(plan) { rows[Int($0)].score.evidenceTopK }
     }
 
     private func inputs(_ rows: [ScoredRollout], results: Int, _ table: JobTable) throws -> [CreditInput] {

@@ -89,7 +89,9 @@ struct PlanCommand: StageCommand {
         let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole).explaining(["recipe": resolved])
         return try undertaking.run(context, would: ["recipe": resolved]) { directory in
             try jobs.map { try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context) }
-            let writer = PlanWriter(directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary, context: context)
+            let writer = PlanWriter(
+                directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary,
+                trainer: rollouts.trainer, context: context)
             return try run(recipe.credit.expansion, rollouts, text, writer)
         }
     }

@@ -6,11 +6,16 @@ import Recipes
 struct PlanReport {
     let counts: [String: Int]
     let lines: [String]
+    /// For the manifest: what isn't known isn't there.
+    let measures: [String: Double]
     let summary: [String: any Sendable]
 
     /// `tally`: what the tokens add up to, where they were written.
-    /// `dropped`: how often each reason was given.
-    init(plan: SettledPlan, tally: PlanTally?, facts: PlanFacts, dropped: [String: Int], recipe: Recipe) {
+    /// `trainer`: whether old_logprobs are the trainer's. `dropped`: how often each reason was given.
+    init(
+        plan: SettledPlan, tally: PlanTally?, trainer: TrainerLogprobs, facts: PlanFacts, dropped: [String: Int],
+        recipe: Recipe
+    ) {
         let figures = Figures(plan, facts)
         var counts = Self.counts(dropped: dropped)
         counts.merge(
@@ -20,12 +25,16 @@ struct PlanReport {
             ]) { $1 }
         if plan.facts.hasIntervals, recipe.credit.mask != nil { counts["undecided_tokens"] = plan.undecided }
         self.counts = counts
-        lines = Self.lines(plan, figures, tally, counts)
+        let staleness = tally.map { trainer.areKnown($0.staleness) ? $0.staleness : nil } ?? nil
+        lines = Self.lines(plan, figures, tally, staleness, counts)
+        measures = staleness.map(Self.measures) ?? [:]
         var summary: [String: any Sendable] = [
             "thresholds": plan.thresholds, "share_kept": figures.shareKept, "reward_mean": figures.rewardMean, "groups_correct": figures.allCorrect,
-            "groups_wrong": figures.allWrong, "groups_mixed": figures.mixed, "resample": plan.resample.count, "epochs": recipe.credit.schedule.epochs,
+            "groups_wrong": figures.allWrong, "groups_mixed": figures.mixed, "groups_unjudged": figures.unjudged,
+            "groups_unjudged_with_contrast": figures.unjudgedWithContrast, "resample": plan.resample.count,
+            "epochs": recipe.credit.schedule.epochs
         ]
-        if let tally { summary.merge(Self.summary(plan, tally)) { $1 } }
+        if let tally { summary.merge(Self.summary(plan, tally, staleness)) { $1 } }
         self.summary = summary
     }
 
@@ -33,26 +42,40 @@ struct PlanReport {
         dropped.reduce(into: ["dropped": dropped.values.reduce(0, +)]) { $0["dropped_\($1.key)"] = $1.value }
     }
 
-    private static func summary(_ plan: SettledPlan, _ tally: PlanTally) -> [String: any Sendable] {
-        [
+    /// `staleness`: nil where no trainer's log-probabilities are known.
+    private static func summary(_ plan: SettledPlan, _ tally: PlanTally, _ staleness: Staleness?) -> [String:
+        any Sendable]
+    {
+        let unknown = Dictionary(
+            uniqueKeysWithValues: measures(Staleness()).keys.map { ($0, NSNull() as any Sendable) })
+        return [
             "positive_tokens": tally.positive, "negative_tokens": tally.negative, "zero_tokens": tally.zero,
-            "staleness_mean": tally.staleness.meanDifference, "staleness_kl": tally.staleness.kl,
-            "staleness_max": tally.staleness.largest, "effective_share": tally.staleness.effectiveShare,
             "warnings": plan.warnings + plan.closingWarnings(tally.staleness),
+        ].merging(staleness.map { measures($0).mapValues { $0 as any Sendable } } ?? unknown) { $1 }
+    }
+
+    private static func measures(_ staleness: Staleness) -> [String: Double] {
+        [
+            "staleness_mean": staleness.meanDifference, "staleness_kl": staleness.kl,
+            "staleness_max": staleness.largest,
+            "effective_share": staleness.effectiveShare,
         ]
     }
 
     private static func number(_ value: Double) -> String { String(format: "%.4g", value) }
 
-    private static func staleness(_ staleness: Staleness) -> String? {
-        guard staleness.tokens > 0 else { return nil }
+    private static func staleness(_ staleness: Staleness?) -> String {
+        guard let staleness else {
+            return "trainer against sampler: not known, because the scores have no log-probabilities of the trainer's; "
+                + "crux-score --checkpoint DIR, the policy to be trained, computes them"
+        }
         return "trainer against sampler: log-probabilities differ by \(number(staleness.meanDifference)) on average, at most \(number(staleness.largest)); "
             + "KL \(number(staleness.kl)) per token, effective share of tokens \(number(100 * staleness.effectiveShare)) %"
     }
 
     private static func resample(_ plan: SettledPlan, _ figures: Figures) -> String? {
         guard !plan.resample.isEmpty else { return nil }
-        let all = figures.mixed + figures.allCorrect + figures.allWrong
+        let all = figures.mixed + figures.allCorrect + figures.allWrong + figures.unjudged
         return "\(plan.resample.count) of \(all) groups fall short for lack of contrast: resample.jsonl has their prompts, ready for crux-rollout --prompts"
     }
 
@@ -68,16 +91,27 @@ struct PlanReport {
             + "interval reaches over the threshold, and its middle decided"
     }
 
-    private static func lines(_ plan: SettledPlan, _ figures: Figures, _ tally: PlanTally?, _ counts: [String: Int]) -> [String] {
+    private static func groups(_ figures: Figures) -> String {
+        let judged = figures.mixed + figures.allCorrect + figures.allWrong
+        let all = ["\(figures.mixed) mixed", "\(figures.allCorrect) all correct", "\(figures.allWrong) all wrong"]
+        let open = "\(figures.unjudged) not judged throughout (\(figures.unjudgedWithContrast) with different rewards)"
+        let verdicts = judged == 0 && figures.unjudged > 0 ? [] : all, unjudged = figures.unjudged == 0 ? [] : [open]
+        return "groups: " + (verdicts + unjudged).joined(separator: ", ")
+    }
+
+    private static func lines(
+        _ plan: SettledPlan, _ figures: Figures, _ tally: PlanTally?, _ staleness: Staleness?, _ counts: [String: Int]
+    ) -> [String] {
         let reasons = counts.filter { $0.key.hasPrefix("dropped_") }.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key.dropFirst(8))" }
         let advantages = tally.map {
             "advantages: \($0.positive) tokens positive, \($0.negative) negative, \($0.zero) zero; mean \(number($0.advantageMean)), largest size \(number($0.advantageMax))"
         }
         return [
             "\(plan.kept.count) rollouts kept, \(counts["dropped"] ?? 0) dropped" + (reasons.isEmpty ? "" : " (\(reasons.joined(separator: ", ")))"),
-            "groups: \(figures.mixed) mixed, \(figures.allCorrect) all correct, \(figures.allWrong) all wrong; mean shaped reward \(number(figures.rewardMean))",
+            groups(figures) + "; mean shaped reward \(number(figures.rewardMean))",
             advantages, plan.entropyQuantiles.map { "entropy at 20/50/80/95 %: " + $0.map(number).joined(separator: ", ") }, thresholds(plan, figures),
-            undecided(counts, figures), tally.flatMap { staleness($0.staleness) }, resample(plan, figures),
+            undecided(counts, figures), tally == nil || plan.kept.isEmpty ? nil : Self.staleness(staleness),
+            resample(plan, figures),
         ].compactMap { $0 } + steps(figures, tally)
     }
 
@@ -101,6 +135,10 @@ private struct Figures {
     private(set) var allCorrect = 0
     private(set) var allWrong = 0
     private(set) var mixed = 0
+    /// Without a verdict on every rollout, which the others leave open what they are; and those of them whose rewards
+    /// differ.
+    private(set) var unjudged = 0
+    private(set) var unjudgedWithContrast = 0
     private(set) var rewardMean = 0.0
     private(set) var steps: [(Int, Step)] = []
 
@@ -130,8 +168,16 @@ private struct Figures {
 
     private mutating func addGroups(_ facts: PlanFacts) {
         facts.space.forEach(0..<facts.groups.count) { group in
-            let members = facts.groups[group], correct = members.count { facts.rows[Int($0)].correct == true }
-            if correct == members.count { allCorrect += 1 } else if correct > 0 { mixed += 1 } else { allWrong += 1 }
+            let members = facts.groups[group].map { facts.rows[Int($0)] }
+            let correct = members.count { $0.correct == true }, wrong = members.count { $0.correct == false }
+            if correct > 0, wrong > 0 {
+                mixed += 1
+            } else if correct + wrong == members.count {
+                if correct > 0 { allCorrect += 1 } else { allWrong += 1 }
+            } else {
+                unjudged += 1
+                unjudgedWithContrast += GroupFilter.areEqual(members.map(\.reward)) ? 0 : 1
+            }
         }
     }
 }

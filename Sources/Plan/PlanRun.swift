@@ -22,7 +22,7 @@ struct PlanRun {
     func run(_ writer: PlanWriter) throws -> StageSummary {
         let (survey, tokens, plan) = try settle(ScratchSpace(folder: writer.directory.path))
         try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
-        try writer.requireDecided(plan)
+        try writer.requireDecided(plan, width: widths(survey))
         let versions = survey.labels.versions(plan), dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
         let files = recipe.credit.filter.resamples ? [try writer.writeResample(plan.resample.count) { try resample(plan, survey, $0) }] : []
         return try writer.write(
@@ -31,12 +31,23 @@ struct PlanRun {
             summary: ["policy_versions": versions.count])
     }
 
+    /// How many best log-probabilities the intervals of a row of the plan rest on.
+    private func widths(_ survey: Survey) -> (Int32) throws -> Int32? {
+        let reader = RowReader(rollouts, columns: RowColumns(scores: ["rollout_id", "evidence_top_k"]))
+        return { row in try reader.read([Int(survey.eligible[Int(row)])]) { $0.score.evidenceTopK }[0] }
+    }
+
     /// What would be kept and why, without a file.
     func preview() throws -> StageSummary {
         let (survey, _, plan) = try settle(.temporary), dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
-        let report = PlanReport(plan: plan, tally: nil, facts: survey.facts, dropped: dropped.counts, recipe: recipe)
+        let report = PlanReport(
+            plan: plan, tally: nil, trainer: rollouts.trainer, facts: survey.facts, dropped: dropped.counts,
+            recipe: recipe)
         report.lines.forEach(context.say)
         plan.warnings.forEach(context.warn)
+        if let undecided = try UndecidedMask(plan, recipe.credit.mask, widths(survey)) {
+            context.warn("the plan would be refused: " + undecided.refusal)
+        }
         return StageSummary(["counts": report.counts, "summary": report.summary])
     }
 
@@ -70,6 +81,7 @@ struct PlanWriter {
     let recipe: Recipe
     let resolved: String
     let vocabulary: Int?
+    let trainer: TrainerLogprobs
     let context: StageContext
 
     /// `facts` describe all rows that were judged. `counts`, `lines`, `summary` and `extra` files are a method's own.
@@ -78,11 +90,12 @@ struct PlanWriter {
         counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:]
     ) throws -> StageSummary {
         let (table, tally) = try writePlan(plan, rows, evidence.keys.sorted())
-        let report = PlanReport(plan: plan, tally: tally, facts: facts, dropped: dropped.counts, recipe: recipe)
+        let report = PlanReport(
+            plan: plan, tally: tally, trainer: trainer, facts: facts, dropped: dropped.counts, recipe: recipe)
         let outputs = [table] + (try writeRest(dropped, evidence.keys.sorted())) + extra
         let grades = Dictionary(uniqueKeysWithValues: evidence.map { ("evidence_\($0.key)", $0.value) })
         let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }.merging(grades) { $1 }
-        let manifest = try directory.finish(outputs: outputs, counts: all)
+        let manifest = try directory.finish(outputs: outputs, counts: all, measures: report.measures)
         (report.lines + lines).forEach(context.say)
         (plan.warnings + plan.closingWarnings(tally.staleness)).forEach(context.warn)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "summary": report.summary.merging(summary) { $1 }])
@@ -100,16 +113,10 @@ struct PlanWriter {
     }
 
     /// An entropy that is only known as an interval may lie on either side of a threshold: to be counted, and not to be too many.
-    func requireDecided(_ plan: SettledPlan) throws {
-        guard let mask = recipe.credit.mask, plan.trainable > 0 else { return }
-        let share = Double(plan.undecided) / Double(plan.trainable)
-        guard share > mask.maxUndecided else { return }
-        throw StageError(
-            .invalidInput,
-            String(
-                format: "%@: found %d of %d tokens (%.2f %%) whose entropy interval reaches over the mask's threshold, expected at most %.2f %% "
-                    + "(entropy.mask.max_undecided). Dump more log-probabilities per token, score with --checkpoint DIR, or allow a larger share.",
-                directory.path, plan.undecided, plan.trainable, 100 * share, 100 * mask.maxUndecided))
+    /// `width`: how many best log-probabilities the intervals of a row of the plan rest on, where it is known.
+    func requireDecided(_ plan: SettledPlan, width: (Int32) throws -> Int32?) throws {
+        guard let undecided = try UndecidedMask(plan, recipe.credit.mask, width) else { return }
+        throw StageError(.invalidInput, directory.path + ": " + undecided.refusal)
     }
 
     /// Prompts of groups that gave no contrast, as crux-rollout takes them: what dynamic sampling would sample again.

@@ -27,6 +27,7 @@ struct ScoredRollouts: Sendable {
     let directory: String
     /// Width of the dump's logits, where it has any and they agree.
     let vocabulary: Int?
+    let trainer: TrainerLogprobs
     let rowCount: Int
     private let parts: [Part]
 
@@ -35,6 +36,7 @@ struct ScoredRollouts: Sendable {
         try scoreManifest.verify(Self.tables(of: ingestManifest).map(Self.scoreName), in: scores, context)
         directory = scores
         vocabulary = ingestManifest.counts["vocabulary"]
+        trainer = TrainerLogprobs(scoreManifest)
         var parts: [Part] = [], count = 0
         for name in Self.tables(of: ingestManifest) {
             let scoreName = Self.scoreName(name)

@@ -112,25 +112,38 @@ struct EntropyReport {
         func table(_ header: [String], _ rows: [[String]]) -> String {
             ([header, header.map { _ in "---" }] + rows).map { "| " + $0.joined(separator: " | ") + " |" }.joined(separator: "\n")
         }
+        func nats(_ value: Double?) -> String { value.map { number($0) + " nats" } ?? "-" }
         let figures =
-            [["tokens", "\(s.tokens)"], ["mean entropy", number(s.mean)], ["below 0.01", percent(s.shareBelow001)], ["above 0.672", percent(s.shareAbove0672)]]
+            [["tokens", "\(s.tokens)"], ["mean entropy", nats(s.mean)]]
+            + [
+                ["share of tokens below 0.01 nats", percent(s.shareBelow001)],
+                ["share of tokens above 0.672 nats", percent(s.shareAbove0672)],
+            ]
             + content.evidence.sorted { $0.key < $1.key }.map { ["rollouts known by \($0.key)", "\($0.value)"] }
-            + s.thresholds.sorted { $0.key < $1.key }.map { ["threshold of the top \($0.key)", number($0.value)] }
-            + s.meanByOutcome.sorted { $0.key < $1.key }.map { ["mean, \($0.key)", number($0.value)] }
-            + s.meanByFinish.sorted { $0.key < $1.key }.map { ["mean, finished by \($0.key)", number($0.value)] }
+            + s.thresholds.sorted { $0.key < $1.key }.map { ["threshold of the top \($0.key)", nats($0.value)] }
+            + s.meanByOutcome.sorted { $0.key < $1.key }.map { ["mean entropy, \($0.key)", nats($0.value)] }
+            + s.meanByFinish.sorted { $0.key < $1.key }.map { ["mean entropy, finished by \($0.key)", nats($0.value)] }
         var parts = [
-            "# Entropy of \(scores)", table(["figure", "nats"], figures),
-            table(["quantile", "entropy"], s.quantiles.enumerated().map { ["\(5 * $0) %", number($1)] }),
-            table(["tenth of the response", "mean entropy"], s.meanByDecile.enumerated().map { ["\($0 + 1)", number($1)] }),
+            "# Entropy of \(scores)", table(["figure", "value"], figures),
+            table(["quantile", "entropy (nats)"], s.quantiles.enumerated().map { ["\(5 * $0) %", number($1)] }),
+            table(
+                ["tenth of the response", "mean entropy (nats)"],
+                s.meanByDecile.enumerated().map { ["\($0 + 1)", number($1)] }),
         ]
         for (title, entries) in [("Highest", content.highest), ("Lowest", content.lowest)] {
             parts += ["## \(title) mean entropy, tokens seen more than \(minimumCount) times"]
-            parts.append(table(["token", "id", "count", "mean entropy"], entries.map { [escaped($0.text), "\($0.token)", "\($0.count)", number($0.mean)] }))
+            parts.append(
+                table(
+                    ["token", "id", "count", "mean entropy (nats)"],
+                    entries.map { [escaped($0.text), "\($0.token)", "\($0.count)", number($0.mean)] }))
         }
         if let c = content.comparison {
             parts += ["## Against \(against ?? "")"]
             parts.append(table(["top share", "overlap", "Jaccard"], c.overlaps.map { ["\($0.share)", percent($0.overlap), number($0.jaccard)] }))
-            parts.append(table(["twentieth of the first entropies", "mean change"], c.changeByBin.enumerated().map { ["\($0 + 1)", number($1)] }))
+            parts.append(
+                table(
+                    ["twentieth of the first entropies", "mean change (nats)"],
+                    c.changeByBin.enumerated().map { ["\($0 + 1)", number($1)] }))
             if let clip = c.clipping {
                 parts.append(
                     table(

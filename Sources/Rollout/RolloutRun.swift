@@ -93,6 +93,9 @@ struct RolloutRun {
         }
         if sampling.topK > 0 { frame.metadata["top_k"] = "\(sampling.topK)" }
         if sampling.isGreedy { frame.metadata["greedy"] = "true" }
+        // Engines that give log-probabilities at temperature 1 all the same make score ask; ours are of the
+        // temperature.
+        if sampling.scoringTemperature != 1 { frame.metadata["logprobs_kind"] = "processed" }
         guard let rows, let dtype = logits else { return try writer.append(frame) }
         frame.metadata["logits_kind"] = "raw"
         frame.logits = LogitsInfo(

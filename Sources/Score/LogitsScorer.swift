@@ -16,39 +16,17 @@ struct FrameScores: Sendable {
     var sumPSquared: [Float]?
     var topkTokenIDs: [Int32]?
     var topkLogprobs: [Float]?
-    /// Sum and largest of what the storage type's rounding can have moved.
-    var noise = NoiseFloor()
+    /// What rounding to the storage type has moved.
+    var storage = StorageError()
     /// Why the row can't be used, as a verdict.
     var invalid: String?
+    /// How many best log-probabilities each token has, and those tokens whose are at fault.
+    var topK = 0
+    var topKFaults: [(position: Int, fault: TopKFault)] = []
     /// The upper bounds rest on a guess of the vocabulary's size.
     var assumesVocabulary = false
     /// There are best log-probabilities, but of another distribution than the policy's.
     var isOtherTemperature = false
-}
-
-/// How far rounding of stored logits can have moved the numbers.
-struct NoiseFloor: Codable, Sendable {
-    var tokens = 0
-    var entropySum = 0.0
-    var entropyMax = 0.0
-    var logprobSum = 0.0
-    var logprobMax = 0.0
-
-    mutating func add(_ stats: crux_row_stats) {
-        tokens += 1
-        entropySum += stats.entropy_noise
-        entropyMax = max(entropyMax, stats.entropy_noise)
-        logprobSum += stats.logprob_noise
-        logprobMax = max(logprobMax, stats.logprob_noise)
-    }
-
-    static func += (sum: inout NoiseFloor, next: NoiseFloor) {
-        sum.tokens += next.tokens
-        sum.entropySum += next.entropySum
-        sum.entropyMax = max(sum.entropyMax, next.entropyMax)
-        sum.logprobSum += next.logprobSum
-        sum.logprobMax = max(sum.logprobMax, next.logprobMax)
-    }
 }
 
 /// What score is to write of full-vocabulary distributions beyond entropy and log-probability.
@@ -175,11 +153,15 @@ private struct LogitsScan {
     private let positions: [Int]
     private let inverseTemperature: Float
     private let wanted: DistributionColumns
+    private var draw: RowDraw
+    /// Of the bounds, where logits were rounded to a narrower type before they were stored.
+    private var precision = 1.0
 
     init(_ row: RolloutRow, _ wanted: DistributionColumns) {
         (self.row, self.wanted) = (row, wanted)
         positions = row.lossMask.indices.filter { row.lossMask[$0] }
         inverseTemperature = Self.isProcessed(row) ? 1 : 1 / row.temperature
+        draw = RowDraw(rolloutID: row.rolloutID)
     }
 
     /// `processed` logits have been divided by the temperature already.
@@ -200,7 +182,20 @@ private struct LogitsScan {
         scores.entropy?[position] = Float(stats.entropy)
         scores.logprobs?[position] = Float(stats.logprob)
         scores.sumPSquared?[position] = Float(stats.sum_p_squared)
-        scores.noise.add(stats)
+        addStorageError(logits, position, &stats)
+    }
+
+    private mutating func addStorageError(_ logits: LogitsRow, _ position: Int, _ stats: inout crux_row_stats) {
+        if let weight = draw.weight(logits.index, stats) {
+            var row = logits.kernelRow
+            let error = crux_logit_row_error(&row, inverseTemperature, self.row.tokenIDs[position], &stats)
+            if logits.index == 0 {
+                precision = crux_ulp_share(error.dtype) / crux_ulp_share(logits.info.kernelType)
+                scores.storage.add(type: error.dtype.name)
+            }
+            scores.storage.add(error, weight: weight)
+        }
+        scores.storage.add(stats, precision: precision)
     }
 
     private mutating func makeRoom() {

@@ -4,50 +4,6 @@ import Models
 import Rewards
 import StageSupport
 
-/// One ingest file's outcome, remembered until the manifest is written.
-struct ScoreRecord: Codable, Sendable {
-    var rows = 0
-    var verdicts: [String: Int] = [:]
-    var rewardSum = 0.0
-    var rewarded = 0
-    var correct = 0
-    var judged = 0
-    var entropyTokens = 0
-    var nearZeroEntropies = 0
-    var noise = NoiseFloor()
-    var disagreement: [String: Disagreement] = [:]
-    /// Rollouts by what their entropies came from.
-    var grades: [String: Int] = [:]
-    /// Of those known by their best log-probabilities: bounds that rest on a guessed vocabulary, and none because of the temperature.
-    var assumedVocabulary = 0
-    var otherTemperature = 0
-}
-
-/// How far two sources differ about the log-probabilities of the sampled tokens.
-struct Disagreement: Codable, Sendable {
-    var tokens = 0
-    var sum = 0.0
-    var largest = 0.0
-    var rolloutID = ""
-    var position = 0
-
-    mutating func add(_ a: [Float]?, _ b: [Float]?, _ row: RolloutRow) {
-        guard let a, let b else { return }
-        for t in row.lossMask.indices where row.lossMask[t] && a[t].isFinite && b[t].isFinite {
-            let difference = abs(Double(a[t]) - Double(b[t]))
-            tokens += 1
-            sum += difference
-            if difference > largest { (largest, rolloutID, position) = (difference, row.rolloutID, t) }
-        }
-    }
-
-    static func += (sum: inout Disagreement, next: Disagreement) {
-        sum.tokens += next.tokens
-        sum.sum += next.sum
-        if next.largest > sum.largest { (sum.largest, sum.rolloutID, sum.position) = (next.largest, next.rolloutID, next.position) }
-    }
-}
-
 /// Runs the ingest files, then — whichever task comes last — finishes the directory.
 struct ScoreRun {
     let directory: StageDirectory
@@ -104,13 +60,17 @@ struct ScoreRun {
         try context.checkInterruption()
         let frames = try scorer.score(rows, threads: context.threads), models = try policies.score(rows), outcomes = try judge.judge(rows)
         for (index, row) in rows.enumerated() {
-            let mark = score(row, frames[index], models[index], outcomes[index])
-            record.add(row, mark, frames[index], models[index].policy)
+            let logprobs = OldLogprobs(row, frames[index], models[index].policy)
+            let mark = score(row, frames[index], models[index], outcomes[index], logprobs)
+            record.add(row, mark, frames[index], models[index].policy, logprobs.source)
             try table.append(mark)
         }
     }
 
-    private func score(_ row: RolloutRow, _ frame: FrameScores, _ models: ModelScores, _ outcome: RewardOutcome) -> ScoreRow {
+    private func score(
+        _ row: RolloutRow, _ frame: FrameScores, _ models: ModelScores, _ outcome: RewardOutcome,
+        _ logprobs: OldLogprobs
+    ) -> ScoreRow {
         var mark = ScoreRow()
         mark.rolloutID = row.rolloutID
         (mark.reward, mark.correct, mark.verdict, mark.extracted) = (outcome.reward, outcome.correct, outcome.verdict, outcome.extracted)
@@ -127,9 +87,7 @@ struct ScoreRun {
         }
         fillEntropy(&mark, row, frame, models.policy)
         (mark.sumPSquared, mark.topkTokenIDs, mark.topkLogprobs) = (frame.sumPSquared, frame.topkTokenIDs, frame.topkLogprobs)
-        // What the head says of hidden states is the checkpoint's word.
-        let head = row.evidence == EvidenceGrade.hidden.rawValue ? frame.logprobs : nil
-        mark.oldLogprobs = head ?? models.policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
+        mark.oldLogprobs = logprobs.values
         return mark
     }
 
@@ -137,6 +95,7 @@ struct ScoreRun {
     private func fillEntropy(_ mark: inout ScoreRow, _ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?) {
         if frame.entropy != nil, frame.entropyLow == nil || policy == nil {
             (mark.entropy, mark.entropyLow, mark.entropyHigh, mark.evidence) = (frame.entropy, frame.entropyLow, frame.entropyHigh, row.evidence)
+            mark.evidenceTopK = frame.entropyLow == nil ? nil : Int32(frame.topK)
         } else if let policy {
             (mark.entropy, mark.evidence) = (policy.entropy, EvidenceGrade.checkpoint.rawValue)
         }
@@ -148,8 +107,7 @@ struct ScoreRun {
         if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
         guard let pieces = try work.all() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
         let total = pieces.reduce(into: ScoreRecord()) { $0.merge($1.record) }
-        let manifest = try directory.finish(
-            outputs: pieces.map(\.file), counts: total.counts, measures: ["reward_mean": total.rewarded == 0 ? 0 : total.rewardSum / Double(total.rewarded)])
+        let manifest = try directory.finish(outputs: pieces.map(\.file), counts: total.counts, measures: total.measures)
         let report = ScoreReport(total)
         report.lines.forEach(context.say)
         report.warnings.forEach(context.warn)
@@ -157,97 +115,30 @@ struct ScoreRun {
     }
 }
 
-extension ScoreRecord {
-    mutating func add(_ row: RolloutRow, _ mark: ScoreRow, _ frame: FrameScores, _ policy: SequenceScores?) {
-        rows += 1
-        verdicts[mark.verdict, default: 0] += 1
-        if let reward = mark.reward { (rewardSum, rewarded) = (rewardSum + Double(reward), rewarded + 1) }
-        if let isCorrect = mark.correct { (correct, judged) = (correct + (isCorrect ? 1 : 0), judged + 1) }
-        noise += frame.noise
-        grades[mark.evidence ?? EvidenceGrade.none.rawValue, default: 0] += 1
-        assumedVocabulary += frame.assumesVocabulary && mark.entropyLow != nil ? 1 : 0
-        otherTemperature += frame.isOtherTemperature && mark.entropy == nil ? 1 : 0
-        for t in row.lossMask.indices where row.lossMask[t] {
-            guard let entropy = mark.entropy?[t] else { break }
-            entropyTokens += 1
-            nearZeroEntropies += entropy < 0.01 ? 1 : 0
-        }
-        disagreement["logits_sampler", default: Disagreement()].add(frame.logprobs, row.rolloutLogprobs, row)
-        disagreement["logits_checkpoint", default: Disagreement()].add(frame.logprobs, policy?.logprobs, row)
-        disagreement["sampler_checkpoint", default: Disagreement()].add(row.rolloutLogprobs, policy?.logprobs, row)
-    }
-
-    mutating func merge(_ next: ScoreRecord) {
-        rows += next.rows
-        verdicts.merge(next.verdicts, uniquingKeysWith: +)
-        rewardSum += next.rewardSum
-        rewarded += next.rewarded
-        correct += next.correct
-        judged += next.judged
-        entropyTokens += next.entropyTokens
-        nearZeroEntropies += next.nearZeroEntropies
-        noise += next.noise
-        grades.merge(next.grades, uniquingKeysWith: +)
-        assumedVocabulary += next.assumedVocabulary
-        otherTemperature += next.otherTemperature
-        for (pair, difference) in next.disagreement { disagreement[pair, default: Disagreement()] += difference }
-    }
-
-    var counts: [String: Int] {
-        var counts = ["rollouts": rows, "entropy_tokens": entropyTokens, "correct": correct, "judged": judged]
-        for (verdict, count) in verdicts { counts["verdict_\(verdict)"] = count }
-        for (grade, count) in grades { counts["evidence_\(grade)"] = count }
-        return counts
-    }
+/// Where the log-probabilities come from that an update starts from.
+enum LogprobSource: String, Codable, Sendable {
+    /// The policy that was given: the trainer's own.
+    case checkpoint
+    /// The dump's `rollout_logprobs`.
+    case sampler
+    /// The dump's logits.
+    case logits
 }
 
-/// What score tells about a dump: verdicts, entropy, its noise floor, and whether the sources agree.
-struct ScoreReport {
-    let lines: [String]
-    let warnings: [String]
-    let fields: [String: any Sendable]
+/// The best that is known of the sampled tokens' log-probabilities.
+struct OldLogprobs {
+    let values: [Float]?
+    let source: LogprobSource?
 
-    init(_ record: ScoreRecord) {
-        func number(_ value: Double) -> String { String(format: "%.3g", value) }
-        func share(_ part: Int, _ whole: Int) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) }
-        let pairs = record.disagreement.filter { $0.value.tokens > 0 }.sorted { $0.key < $1.key }
-        let mean = pairs.map { ($0.key, $0.value.sum / Double($0.value.tokens), $0.value) }
-        let names = ["logits_sampler": "logits and sampler", "logits_checkpoint": "logits and checkpoint", "sampler_checkpoint": "sampler and checkpoint"]
-        lines =
-            [
-                "\(record.rows) rollouts; " + record.verdicts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
-                    + "; accuracy \(number(share(record.correct, record.judged))), mean reward \(number(record.rewarded == 0 ? 0 : record.rewardSum / Double(record.rewarded)))",
-                record.entropyTokens == 0
-                    ? "no entropy: the dump has no logits and no --checkpoint was given"
-                    : "entropy of \(record.entropyTokens) tokens, \(number(100 * share(record.nearZeroEntropies, record.entropyTokens))) % below 0.01; evidence: "
-                        + record.grades.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "),
-                record.noise.tokens == 0
-                    ? nil
-                    : "noise floor of stored logits: entropy mean \(number(record.noise.entropySum / Double(record.noise.tokens))) "
-                        + "largest \(number(record.noise.entropyMax)), log-probability mean \(number(record.noise.logprobSum / Double(record.noise.tokens))) largest \(number(record.noise.logprobMax))",
-            ].compactMap { $0 }
-            + mean.map { pair, mean, worst in
-                "\(names[pair] ?? pair) differ about sampled tokens by \(number(mean)) on average, at most \(number(worst.largest)) (rollout \(worst.rolloutID), position \(worst.position))"
-            }
-        warnings =
-            mean.filter { $0.1 > 1e-2 }.map { pair, mean, _ in
-                "\(names[pair] ?? pair) differ by \(number(mean)) on average: check temperature, top-p and the policy version"
-            } + Self.topKWarnings(record)
-        var fields: [String: any Sendable] = [
-            "accuracy": share(record.correct, record.judged), "share_below_0.01": share(record.nearZeroEntropies, record.entropyTokens),
-            "entropy_noise_mean": record.noise.tokens == 0 ? 0 : record.noise.entropySum / Double(record.noise.tokens), "entropy_noise_max": record.noise.entropyMax,
-        ]
-        for (pair, mean, worst) in mean { (fields["\(pair)_mean"], fields["\(pair)_max"]) = (mean, worst.largest) }
-        self.fields = fields
-    }
-
-    private static func topKWarnings(_ record: ScoreRecord) -> [String] {
-        let assumed =
-            "\(record.assumedVocabulary) rollouts don't say how large the vocabulary is: their entropies' upper bounds are those of "
-            + "\(TopKBounds.assumedVocabulary) tokens. Put vocab_size into the metadata, or give --checkpoint"
-        let other =
-            "\(record.otherTemperature) rollouts have no entropy: what their best log-probabilities are of is not the distribution they were sampled from "
-            + "(temperature, top-p or top-k), and doesn't follow from them. Give --checkpoint"
-        return (record.assumedVocabulary > 0 ? [assumed] : []) + (record.otherTemperature > 0 ? [other] : [])
+    init(_ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?) {
+        // What the head says of hidden states is the checkpoint's word.
+        let head = row.evidence == EvidenceGrade.hidden.rawValue ? frame.logprobs : nil
+        if let trainer = head ?? policy?.logprobs {
+            (values, source) = (trainer, .checkpoint)
+        } else if let sampler = row.rolloutLogprobs {
+            (values, source) = (sampler, .sampler)
+        } else {
+            (values, source) = (frame.logprobs, frame.logprobs == nil ? nil : .logits)
+        }
     }
 }

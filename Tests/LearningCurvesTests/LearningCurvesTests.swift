@@ -19,16 +19,30 @@ import Testing
 
     @Test func statisticsAreMeanAndBesselDeviation() {
         #expect(Statistics([1, 2, 3]) == Statistics([3, 1, 2]))
-        #expect(Statistics([1, 2, 3]).mean == 2 && Statistics([1, 2, 3]).deviation == 1 && Statistics([4]).deviation == 0)
+        #expect(Statistics([1, 2, 3])?.mean == 2 && Statistics([1, 2, 3])?.deviation == 1)
+        // One value says nothing of how far others lie, none says nothing at all.
+        #expect(Statistics([4])?.mean == 4 && Statistics([4])?.deviation == nil && Statistics([]) == nil)
     }
 
     @Test func theTableHasOneLinePerRecipeBestFirst() {
         let table = CurveTable.markdown([curve("low", [0.25, nil, 0.5]), curve("high", [0.25, nil, 0.75]), curve("low", [0.25, nil, 0.6])])
         let lines = table.split(separator: "\n")
         #expect(lines.count == 4)
-        #expect(lines[2].hasPrefix("| high | 1 | 25.0 % | **75.0 %** ± 0.0 %"))
+        #expect(lines[2].hasPrefix("| high | 1 | 25.0 % | **75.0 %** | 75.0 % … 75.0 %"))
         #expect(lines[3].hasPrefix("| low | 2 | 25.0 % | **55.0 %** ± 7.1 % | 50.0 % … 60.0 %"))
         #expect(lines[3].contains("| 100 | 2 |"))
+    }
+
+    /// A loop whose answers nobody judged: neither 0 % nor a curve of it.
+    @Test func whatWasNotMeasuredIsNotZero() {
+        let unknown = curve("open", [nil, nil, nil]),
+            table = CurveTable.markdown([unknown, curve("zero", [0, 0, 0])]).split(separator: "\n")
+        #expect(
+            table[2].hasPrefix("| zero | 1 | 0.0 % | **0.0 %** | 0.0 % … 0.0 % | – | – |")
+                && table[3].hasPrefix("| open | 1 | – | – | – | – | – | 100 | 2 |"))
+        let picture = CurvePicture.svg(title: "t", [unknown])
+        #expect(!picture.contains("held-out accuracy") && picture.contains("mean reward of the rollouts"))
+        #expect(CurvePicture.svg(title: "t", []).contains("held-out accuracy"))
     }
 
     @Test func aLoopThatWentOnFromAnotherCountsOn() {

@@ -130,6 +130,103 @@ import Testing
         }
     }
 
+    // MARK: best log-probabilities that are at fault
+
+    /// Two rollouts of five tokens, the second one's third token at fault.
+    private func faulty(_ change: (inout TinyRollout, _ token: Int) -> Void) -> [TinyRollout] {
+        let good = topK(TinyRollout(completion: 5).changed { $0.removeLogits() }, ["vocab_size": "8"])
+        return [
+            good,
+            topK(TinyRollout(id: "r-1", completion: 5).changed { $0.removeLogits() }, ["vocab_size": "8"]).changed {
+                change(&$0, 2)
+            },
+        ]
+    }
+
+    static let faults: [(name: String, change: @Sendable (inout TinyRollout, Int) -> Void)] = [
+        ("none given", { $0.frame.topkLogprobs?.replaceSubrange(2 * $1..<2 * $1 + 2, with: [-9999, -9999]) }),
+        ("a token twice", { $0.frame.topkTokenIDs?[2 * $1 + 1] = 0 }),
+        ("beyond the vocabulary", { $0.frame.topkTokenIDs?[2 * $1] = 8 }),
+        ("likelier than the last", { $0.frame.rolloutLogprobs?[2 + $1] = Float(log(0.3)) }),
+        ("another rollout_logprobs", { $0.frame.topkTokenIDs?[2 * $1] = $0.frame.tokenIDs[2 + $1] }),
+        ("add up to 1", { $0.frame.topkLogprobs?[2 * $1] = Float(log(0.9)) }),
+    ]
+
+    @Test(arguments: faults.indices) func aFaultyEntryCostsItsTokensInterval(_ index: Int) throws {
+        let (name, change) = Self.faults[index], rollouts = faulty(change), pipeline = try Pipeline()
+        try writeShard(rollouts, to: try pipeline.folder.folder("dump") + "/a.rollouts.zst")
+        try pipeline.ingest([pipeline.folder("dump")], to: "ingest")
+        let arguments = ["--reward", "given", "--input", pipeline.folder("ingest")], out = pipeline.folder("score")
+        let result = try Executable("crux-score").run(arguments + ["--output", out]),
+            rows = try scores(pipeline, "score")
+        #expect(result.status == 0 && rows.map(\.evidence) == ["topk", "topk"], "\(name): \(result.errors)")
+        #expect(
+            result.errors.contains(name) && result.errors.contains("rollout 'r-1', position 4")
+                && result.errors.contains("1 tokens"), "\(result.errors)")
+        #expect((result.summary["counts"] as? [String: Any])?["topk_fault_tokens"] as? Int == 1)
+        // A number more or less may tell how the others were rounded, which moves bounds by less than 1e-5.
+        for position in 2...6 where position != 4 {
+            for column in [\ScoreRow.entropy, \.entropyLow, \.entropyHigh] {
+                let (found, expected) = (rows[1][keyPath: column]?[position], rows[0][keyPath: column]?[position])
+                #expect(isClose(Double(found ?? 0), Double(expected ?? 1), absolute: 1e-5), "\(name), position \(position)")
+            }
+        }
+        // All that is known of it; and it is no fork.
+        #expect(
+            rows[1].entropy?[4] == 0 && rows[1].entropyLow?[4] == 0
+                && isClose(Double(rows[1].entropyHigh?[4] ?? 0), log(8), absolute: 1e-6))
+        // The checkpoint's own numbers don't depend on it.
+        try pipeline.score(["--reward", "given", "--checkpoint", fixture("policy")], to: "exact")
+        let exact = try scores(pipeline, "exact")
+        #expect(
+            exact.map(\.evidence) == ["checkpoint", "checkpoint"] && exact[1].entropy == exact[0].entropy
+                && exact[1].verdict == exact[0].verdict)
+    }
+
+    /// The case's rollouts have one token each, so that nothing is left of their entropies, but of everything else.
+    @Test func contradictionsAreNamed() throws {
+        let pipeline = try Pipeline()
+        try pipeline.ingest([fixture("cases/F16-topk-contradictions/dump")], to: "ingest")
+        let result = try Executable("crux-score").run([
+            "--reward", "given", "--input", pipeline.folder("ingest"), "--output", pipeline.folder("score"),
+        ])
+        let rows = Dictionary(uniqueKeysWithValues: try scores(pipeline, "score").map { ($0.rolloutID, $0) })
+        for (id, said) in [
+            ("outside", "likelier than the last"), ("other-lp", "another rollout_logprobs"), ("dup", "a token twice"),
+        ] {
+            guard let row = rows[id] else { continue }
+            #expect(
+                row.evidence == "none" && row.entropy == nil && row.reward != nil && row.oldLogprobs != nil
+                    && result.errors.contains(said), "\(id): \(result.errors)")
+        }
+        #expect(result.status == 0 && rows.count >= 3)
+    }
+
+    /// Log-probabilities of four decimals: their intervals hold the entropies of the logits that they were taken from.
+    @Test func textDumpsHaveHonestIntervals() throws {
+        var generator = SplitMix(seed: 4)
+        let logits = (0..<200).map { _ in
+            (0..<64).map { _ in 3 * Double(generator.next() >> 11) / Double(1 << 53) * Double(generator.next() % 5) }
+        }
+        let logprobs = logits.map { row in row.map { $0 - log(row.reduce(0) { $0 + exp($1) }) } }
+        let rollout = TinyRollout(prompt: 2, completion: 200).changed { rollout in
+            rollout.removeLogits()
+            rollout.frame.metadata["vocab_size"] = "64"
+            rollout.frame.topk = 20
+            let best = logprobs.map { row in row.indices.sorted { row[$0] > row[$1] }.prefix(20) }
+            rollout.frame.topkTokenIDs = best.flatMap { $0.map { Int32($0) } }
+            rollout.frame.topkLogprobs = zip(best, logprobs).flatMap { best, row in
+                best.map { Float((row[$0] * 1e4).rounded() / 1e4) }
+            }
+            rollout.frame.rolloutLogprobs = nil
+        }
+        let row = try scored([rollout]).rows[0]
+        for (t, row64) in logprobs.enumerated() {
+            let entropy = Float(-row64.reduce(0) { $0 + $1 * exp($1) })
+            #expect(row.entropyLow![2 + t] <= entropy && entropy <= row.entropyHigh![2 + t], "token \(t)")
+        }
+    }
+
     @Test func anotherTemperatureHasNoIntervalUnlessACheckpointSays() throws {
         let warm = topK(TinyRollout().changed { $0.removeLogits() }, ["temperature": "0.7"]), processed = topK(warm, ["logits_kind": "processed", "rollout_id": "r-1"])
         let cut = topK(warm, ["logits_kind": "processed", "top_k": "20", "rollout_id": "r-2"])

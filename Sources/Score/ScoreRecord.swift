@@ -1,0 +1,144 @@
+import Formats
+import Foundation
+import Models
+
+/// One ingest file's outcome, remembered until the manifest is written.
+struct ScoreRecord: Codable, Sendable {
+    private(set) var rows = 0
+    private(set) var verdicts: [String: Int] = [:]
+    private var rewardSum = 0.0
+    private(set) var rewarded = 0
+    private(set) var correct = 0
+    private(set) var judged = 0
+    /// Rewards of rollouts that nothing was said of as right or wrong.
+    private(set) var rewardsWithoutVerdict = 0
+    private(set) var entropyTokens = 0
+    private var nearZeroEntropies = 0
+    private(set) var storage = StorageError()
+    private var disagreement: [LogprobPair: Disagreement] = [:]
+    /// Rollouts by what their entropies came from, by where their log-probabilities come from, and those with intervals
+    /// by how many best log-probabilities a token has.
+    private(set) var grades: [String: Int] = [:]
+    private var logprobs: [String: Int] = [:]
+    private var widths: [Int: Int] = [:]
+    /// Of those known by their best log-probabilities: bounds that rest on a guessed vocabulary, and none because of
+    /// the temperature.
+    private(set) var assumedVocabulary = 0
+    private(set) var otherTemperature = 0
+    /// Rollouts at another temperature than 1 whose log-probabilities are the sampler's, of whichever temperature.
+    private(set) var unclearTemperature = 0
+    /// Tokens whose best log-probabilities are at fault, by what it is, and the first of them.
+    private(set) var topKFaults: [String: Int] = [:]
+    private(set) var firstTopKFault: String?
+
+    mutating func add(
+        _ row: RolloutRow, _ mark: ScoreRow, _ frame: FrameScores, _ policy: SequenceScores?, _ source: LogprobSource?
+    ) {
+        rows += 1
+        verdicts[mark.verdict, default: 0] += 1
+        if let reward = mark.reward { (rewardSum, rewarded) = (rewardSum + Double(reward), rewarded + 1) }
+        if let isCorrect = mark.correct { (correct, judged) = (correct + (isCorrect ? 1 : 0), judged + 1) }
+        rewardsWithoutVerdict += mark.reward != nil && mark.correct == nil ? 1 : 0
+        storage += frame.storage
+        if mark.oldLogprobs != nil, let source { logprobs[source.rawValue, default: 0] += 1 }
+        addEvidence(row, mark, frame)
+        let ownRounding = ErrorVariance(rounded: row.rolloutLogprobs, row.lossMask),
+            stored = frame.storage.logprobVariance
+        add(.logitsSampler, frame.logprobs, row.rolloutLogprobs, row, rounding: stored + ownRounding)
+        add(.logitsCheckpoint, frame.logprobs, policy?.logprobs, row, rounding: stored)
+        add(.samplerCheckpoint, row.rolloutLogprobs, policy?.logprobs, row, rounding: ownRounding)
+        unclearTemperature +=
+            row.temperature != 1 && source == .sampler && frame.logprobs == nil && !row.saysProcessedLogprobs ? 1 : 0
+    }
+
+    private mutating func add(
+        _ pair: LogprobPair, _ a: [Float]?, _ b: [Float]?, _ row: RolloutRow, rounding: ErrorVariance
+    ) {
+        disagreement[pair, default: Disagreement()].add(a, b, row, rounding: rounding)
+    }
+
+    private mutating func addEvidence(_ row: RolloutRow, _ mark: ScoreRow, _ frame: FrameScores) {
+        grades[mark.evidence ?? EvidenceGrade.none.rawValue, default: 0] += 1
+        if let width = mark.evidenceTopK { widths[Int(width), default: 0] += 1 }
+        assumedVocabulary += frame.assumesVocabulary && mark.entropyLow != nil ? 1 : 0
+        otherTemperature += frame.isOtherTemperature && mark.entropy == nil ? 1 : 0
+        for (position, fault) in frame.topKFaults {
+            topKFaults[fault.rawValue, default: 0] += 1
+            firstTopKFault = firstTopKFault ?? "rollout '\(row.rolloutID)', position \(position): \(fault.description)"
+        }
+        for t in row.lossMask.indices where row.lossMask[t] {
+            guard let entropy = mark.entropy?[t] else { break }
+            entropyTokens += 1
+            nearZeroEntropies += entropy < 0.01 ? 1 : 0
+        }
+    }
+
+    mutating func merge(_ next: ScoreRecord) {
+        rows += next.rows
+        verdicts.merge(next.verdicts, uniquingKeysWith: +)
+        rewardSum += next.rewardSum
+        rewarded += next.rewarded
+        correct += next.correct
+        judged += next.judged
+        rewardsWithoutVerdict += next.rewardsWithoutVerdict
+        entropyTokens += next.entropyTokens
+        nearZeroEntropies += next.nearZeroEntropies
+        storage += next.storage
+        grades.merge(next.grades, uniquingKeysWith: +)
+        logprobs.merge(next.logprobs, uniquingKeysWith: +)
+        widths.merge(next.widths, uniquingKeysWith: +)
+        assumedVocabulary += next.assumedVocabulary
+        otherTemperature += next.otherTemperature
+        unclearTemperature += next.unclearTemperature
+        topKFaults.merge(next.topKFaults, uniquingKeysWith: +)
+        firstTopKFault = firstTopKFault ?? next.firstTopKFault
+        for (pair, difference) in next.disagreement { disagreement[pair, default: Disagreement()] += difference }
+    }
+
+    /// Pairs that both sources of are there.
+    var pairs: [(pair: LogprobPair, difference: Disagreement)] {
+        LogprobPair.allCases.compactMap { pair in disagreement[pair].flatMap { $0.tokens > 0 ? (pair, $0) : nil } }
+    }
+
+    /// nil where nothing was judged, rewarded, or known.
+    var accuracy: Double? { judged == 0 ? nil : Double(correct) / Double(judged) }
+    var rewardMean: Double? { rewarded == 0 ? nil : rewardSum / Double(rewarded) }
+    var shareNearZero: Double? { entropyTokens == 0 ? nil : Double(nearZeroEntropies) / Double(entropyTokens) }
+    var faultyTokens: Int { topKFaults.values.reduce(0, +) }
+
+    var counts: [String: Int] {
+        var counts = ["rollouts": rows, "entropy_tokens": entropyTokens, "correct": correct, "judged": judged]
+        if rewardsWithoutVerdict > 0 { counts["rewards_without_verdict"] = rewardsWithoutVerdict }
+        for (verdict, count) in verdicts { counts["verdict_\(verdict)"] = count }
+        for (grade, count) in grades { counts["evidence_\(grade)"] = count }
+        for (width, count) in widths { counts["evidence_topk_\(width)"] = count }
+        for (source, count) in logprobs { counts["old_logprobs_\(source)"] = count }
+        if faultyTokens > 0 { counts["topk_fault_tokens"] = faultyTokens }
+        return counts
+    }
+
+    /// Figures for the manifest: what isn't known isn't there.
+    var measures: [String: Double] {
+        var measures: [String: Double] = [:]
+        measures["reward_mean"] = rewardMean
+        for (pair, difference) in pairs {
+            measures["\(pair.rawValue)_difference"] = difference.rootMeanSquare
+            measures["\(pair.rawValue)_difference_expected"] = difference.expected
+        }
+        guard storage.tokens > 0 else { return measures }
+        measures["entropy_error_expected"] = storage.expectedEntropyError
+        measures["entropy_error_bound"] = storage.entropyBoundMax
+        measures["logprob_error_expected"] = storage.expectedLogprobError
+        measures["logprob_error_bound"] = storage.logprobBoundMax
+        return measures
+    }
+}
+
+extension RolloutRow {
+    /// Whether its producer says that `rollout_logprobs` are those of the temperature that was sampled at.
+    fileprivate var saysProcessedLogprobs: Bool {
+        guard extras.contains("logprobs_kind") else { return false }
+        let extras = (try? JSONSerialization.jsonObject(with: Data(self.extras.utf8)) as? [String: Any]) ?? [:]
+        return extras["logprobs_kind"] as? String == "processed"
+    }
+}
