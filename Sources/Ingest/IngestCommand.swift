@@ -4,6 +4,8 @@ import Foundation
 import StageSupport
 import Tokenizer
 
+extension SpecialTokenRule: ExpressibleByArgument {}
+
 enum LogitsMode: String, ExpressibleByArgument, CaseIterable { case reference, copy, drop }
 
 @main
@@ -32,6 +34,9 @@ struct IngestCommand: StageCommand {
     @Option(help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.")
     var tokenizer: String?
 
+    @Option(help: "Special tokens around prompts that come as text: auto (none where one begins with them itself), always, never.")
+    var addSpecialTokens = SpecialTokenRule.auto
+
     @Option(help: "Sampling temperature of rollouts in JSON lines, where they don't tell theirs.")
     var temperature: Float = 1
 
@@ -58,13 +63,13 @@ struct IngestCommand: StageCommand {
         let shards = try findShards(input)
         if options.dryRun { return StageSummary(["would_read": shards, "would_write": output]) }
         if let jobs { return try join(shards, JobDirectory(jobs), context) }
-        let plan = Manifest(stage: Self.stage, configuration: settings(shards), inputs: try digests(shards, context))
+        let plan = Manifest(stage: Self.stage, configuration: settings(shards), inputs: try digests(shards, context) + tokenizerDigests())
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            let text = try tokenizer.map(TextTokens.init)
+            let text = try textTokens(context)
             return try IngestRun(directory: directory, shards: shards, logits: logits, open: { try source($0, directory, text, context) }, context: context).run()
         }
     }
@@ -74,7 +79,7 @@ struct IngestCommand: StageCommand {
     /// One task joins all: duplicates and gaps show only over the whole.
     private func join(_ files: [String], _ jobs: JobDirectory, _ context: StageContext) throws -> StageSummary {
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
-        let inputs = [JobDirectory.jobsName, JobDirectory.basesName].map { jobs.path + "/" + $0 } + files
+        let inputs = [JobDirectory.jobsName, JobDirectory.basesName].map { jobs.path + "/" + $0 } + tokenizerFiles + files
         let plan = Manifest(
             stage: Self.stage, configuration: settings(files).merging(["jobs": "joined"]) { $1 },
             inputs: try inputs.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) })
@@ -84,12 +89,21 @@ struct IngestCommand: StageCommand {
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
             try jobs.verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context)
-            let tokenizer = try tokenizer.map(TextTokens.init)
+            let tokenizer = try textTokens(context)
             return try JoinRun(
                 directory: directory, files: files, jobs: jobs, logits: logits, memory: planes(context), tokenizer: tokenizer, dialects: dialects, context: context
             ).run()
         }
     }
+
+    private func textTokens(_ context: StageContext) throws -> TextTokens? {
+        let text = try tokenizer.map { try TextTokens($0, specialTokens: addSpecialTokens) }
+        text?.tokenizer.notes.forEach(context.warn)
+        return text
+    }
+
+    /// What --tokenizer names is an input like the others.
+    private var tokenizerFiles: [String] { tokenizer.map { Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? [] }
 
     private var dialects: [any EngineDialect.Type] { EngineDialects.named(format).map { [$0] } ?? EngineDialects.all }
 
@@ -104,6 +118,7 @@ struct IngestCommand: StageCommand {
     private func settings(_ shards: [String]) -> [String: String] {
         var settings = ["format": format, "logits": logits.rawValue]
         if let tokenizer { settings["tokenizer"] = absolutePath(tokenizer) }
+        if addSpecialTokens != .auto { settings["add_special_tokens"] = addSpecialTokens.rawValue }
         if temperature != 1 { settings["temperature"] = "\(temperature)" }
         if topP != 1 { settings["top_p"] = "\(topP)" }
         // The place stands in the tables, so another one is another configuration.
@@ -111,6 +126,10 @@ struct IngestCommand: StageCommand {
             settings["folders"] = Set(shards.map { (absolutePath($0) as NSString).deletingLastPathComponent }).sorted().joined(separator: ":")
         }
         return settings
+    }
+
+    private func tokenizerDigests() throws -> [Manifest.File] {
+        try tokenizerFiles.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
     }
 
     /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work useless.

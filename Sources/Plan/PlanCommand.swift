@@ -100,7 +100,7 @@ struct PlanCommand: StageCommand {
         if let jobs {
             return try ExpandedPlanRun(expansion: expansion, jobs: JobDirectory(jobs), rollouts: rollouts, writer: writer).run()
         }
-        let text = try tokenizer.map { (try Tokenizer(path: $0), StopTokens.read($0) ?? []) }
+        let text = try tokenizer.map { (try Tokenizer(path: $0), try StopTokens.read($0) ?? []) }
         guard let dialect = EngineDialects.named(engine) else { throw StageError(.usage, "unknown engine '\(engine)'") }
         return try JobPlanRun(
             expansion: expansion, rollouts: rollouts, tokenizer: text?.0, stopTokens: (text?.1 ?? []).sorted(),
@@ -143,6 +143,8 @@ struct PlanCommand: StageCommand {
 
     private func inputFiles() throws -> [Manifest.File] {
         var files = [try Manifest.asInput(input), try Manifest.asInput(scores)]
+        let read = tokenizer.map { Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? []
+        files += try read.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
         if let jobs {
             files += try [JobDirectory.jobsName, JobDirectory.basesName].map { Manifest.File(path: jobs + "/" + $0, sha256: try SHA256Digest.ofFile(jobs + "/" + $0)) }
         }

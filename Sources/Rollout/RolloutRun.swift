@@ -24,6 +24,8 @@ struct RolloutRun {
     let checkpoint: Checkpoint
     /// nil where the checkpoint has none; then rollouts carry no text.
     let tokenizer: Tokenizer?
+    /// The checkpoint's own.
+    let endOfSequence: Set<Int32>
     let samples: [Sample]
     let settings: SampleSettings
     /// Type of the logits to write; nil writes none.
@@ -37,20 +39,13 @@ struct RolloutRun {
 
     func run() throws -> StageSummary {
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
-        let generator = Generator(model, stopTokens: try requiredStopTokens(), slots: slots) { [tokenizer] in
+        let generator = Generator(model, stopTokens: endOfSequence, slots: slots) { [tokenizer] in
             tokenizer?.decodedBytes([$0]) ?? []
         }
         let work = WorkList<SampledRecord>(directory, outputs: names), pieces = pieces
         let progress = ProgressLine(context, total: samples.count, unit: "rollouts")
         _ = try work.run(context) { index, output in try sample(Array(samples[pieces[index]]), generator, progress, output: output) }
         return try directory.exclusively { try finish(work) }
-    }
-
-    private func requiredStopTokens() throws -> Set<Int32> {
-        if let tokens = StopTokens.read(checkpoint.directory) { return tokens }
-        throw FormatError(
-            file: checkpoint.directory + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
-            expected: "the id of the token that ends a rollout, or a list of ids")
     }
 
     private func sample(_ part: [Sample], _ generator: Generator, _ progress: ProgressLine, output: String) throws -> SampledRecord {
