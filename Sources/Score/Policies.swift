@@ -40,6 +40,9 @@ struct Policies: Sendable {
         try requireOneVocabulary()
     }
 
+    /// What a reader should know of the checkpoints' files.
+    var notes: [String] { all.flatMap(\.notes) }
+
     private var all: [Policy] { [checkpoint, reference, critic, process, processReference, q].compactMap { $0 } }
 
     private func requireOneVocabulary() throws {
@@ -95,6 +98,7 @@ final class Policy: @unchecked Sendable {
     let directory: String
     let vocabulary: Int
     let hasFreshValueHead: Bool
+    var notes: [String] { checkpoint.notes }
     private let checkpoint: Checkpoint
     private let threads: Int
     private let lock = NSLock()

@@ -88,6 +88,7 @@ struct ScoreCommand: StageCommand {
         let ingest = try Manifest.finished(input, stage: "ingest")
         if options.dryRun { return StageSummary(["would_write": output, "rollouts": ingest.counts["rollouts"] ?? 0]) }
         let policies = try Policies(paths, threads: context.threads)
+        policies.notes.forEach(context.warn)
         if policies.hasFreshCritic { context.warn("\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing") }
         let plan = Manifest(stage: Self.stage, configuration: settings, inputs: [try Manifest.asInput(input)] + (try policies.inputFiles()))
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
