@@ -95,7 +95,7 @@ let package = Package(
         tests("Optimizers", ["Optimizers"]),
         tests("Kernels", ["CKernels"]),
         tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Randomness"]),
-        tests("Tokenizer", ["Tokenizer"]),
+        tests("Tokenizer", ["Tokenizer", "Formats"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests("Stage", ["CKernels", "StageSupport", "Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),

@@ -14,6 +14,7 @@ copies the latter, where mixed bytes keep it busy for less gain.
 """
 import argparse
 import json
+import sys
 
 import torch
 import zstandard
@@ -24,6 +25,14 @@ def halves(logits):
     """High and low bytes [M, V] of bfloat16 or float16 logits [M, V]."""
     pairs = logits.contiguous().view(torch.uint8).unflatten(-1, (-1, 2))        # little-endian: the low byte first
     return pairs[..., 1].contiguous(), pairs[..., 0].contiguous()
+
+
+def narrowed(logits, dtype, rollout_id):
+    """Logits in 16 bits: in bfloat16 where float16 can't hold them, and then it is said."""
+    if dtype == torch.float16 and (logits.abs()[logits.isfinite()] > torch.finfo(dtype).max).any():
+        print(f"{rollout_id}: logits beyond 65504, stored in bfloat16", file=sys.stderr)
+        dtype = torch.bfloat16
+    return logits.to(dtype)
 
 
 def write(shard, compressor, prompt, completion, logits, logprobs, metadata):
@@ -39,6 +48,12 @@ def write(shard, compressor, prompt, completion, logits, logprobs, metadata):
     shard.write(compressor.compress(save(tensors, metadata=dict(metadata, logits_kind="raw", logits_dtype=kind))))
 
 
+def prompt_ids(tokenizer, text):
+    """No second beginning-of-text where a rendered chat prompt brings its own."""
+    begins = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+    return tokenizer(text, add_special_tokens=not begins).input_ids
+
+
 def with_transformers(options, prompts):
     """One rollout after the other: (prompt, completion, logits, logprobs, text, whether it stopped by itself)."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -46,7 +61,7 @@ def with_transformers(options, prompts):
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto").eval()
     torch.manual_seed(options.seed)
     for row in prompts:
-        prompt = tokenizer(row["prompt"], return_tensors="pt").input_ids
+        prompt = torch.tensor([prompt_ids(tokenizer, row["prompt"])])
         with torch.no_grad():
             out = model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), do_sample=True, temperature=options.temperature, top_p=1.0, top_k=0,
@@ -68,7 +83,8 @@ def with_vllm(options, prompts):
     from vllm import LLM, SamplingParams
     engine = LLM(options.model, max_logprobs=-1, logprobs_mode="raw_logits", seed=options.seed)
     sampling = SamplingParams(n=options.group_size, temperature=options.temperature, max_tokens=options.max_tokens, logprobs=-1)
-    for row, request in zip(prompts, engine.generate([row["prompt"] for row in prompts], sampling)):
+    ids = [dict(prompt_token_ids=prompt_ids(engine.get_tokenizer(), row["prompt"])) for row in prompts]
+    for row, request in zip(prompts, engine.generate(ids, sampling)):
         for output in request.outputs:
             completion, steps = list(output.token_ids), output.logprobs
             logits = torch.full((len(steps), max(max(step) for step in steps) + 1), -torch.inf)
@@ -87,7 +103,8 @@ def main():
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=1024)
     parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--dtype", choices=["bfloat16", "float16"], default="bfloat16", help="of the stored logits")
+    parser.add_argument("--dtype", choices=["float16", "bfloat16"], default="float16",
+                        help="of the stored logits; float16 is eight times finer at the same size, up to 65504")
     parser.add_argument("--limit", type=int, help="this many prompts only")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -101,7 +118,7 @@ def main():
                 rollout_id=f"{row['group_id']}-{index:02d}", group_id=row["group_id"], sample_index=str(index), prompt=row["prompt"], completion=text,
                 reference_answer=row.get("reference_answer", ""), data_source=row.get("data_source", ""),
                 finish_reason="stop" if stopped else "length", temperature=str(options.temperature), top_p="1.0")
-            write(shard, compressor, prompt, completion, logits.to(getattr(torch, options.dtype)), logprobs, metadata)
+            write(shard, compressor, prompt, completion, narrowed(logits, getattr(torch, options.dtype), metadata["rollout_id"]), logprobs, metadata)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import Foundation
 import StageSupport
 import Tokenizer
 
+extension SpecialTokenRule: ExpressibleByArgument {}
+
 enum LogitsMode: String, ExpressibleByArgument, CaseIterable { case reference, copy, drop }
 
 @main
@@ -32,6 +34,9 @@ struct IngestCommand: StageCommand {
     @Option(help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.")
     var tokenizer: String?
 
+    @Option(help: "Special tokens around prompts that come as text: auto (none where one begins with them itself), always, never.")
+    var addSpecialTokens = SpecialTokenRule.auto
+
     @Option(help: "Sampling temperature of rollouts in JSON lines, where they don't tell theirs.")
     var temperature: Float = 1
 
@@ -56,7 +61,7 @@ struct IngestCommand: StageCommand {
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
-        let shards = try findShards(input), text = try tokenizer.map(TextTokens.init)
+        let shards = try findShards(input), text = try textTokens(context)
         if let jobs { return try join(shards, JobDirectory(jobs), text, context) }
         let unreadable = try unreadable(shards) { try source($0, work: output, text, context) }
         let plan = Manifest(stage: Self.stage, configuration: settings, inputs: try digests(shards, context) + tokenizerFiles())
@@ -86,7 +91,11 @@ struct IngestCommand: StageCommand {
         throw StageError(.invalidInput, "no shard could be read; the first: \(first)")
     }
 
-    private func tokenizerFiles() throws -> [Manifest.File] { try tokenizer.map { try Manifest.tokenizerFiles($0) } ?? [] }
+    /// What --tokenizer names is an input like the others.
+    private func tokenizerFiles() throws -> [Manifest.File] {
+        let paths = tokenizer.map { Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? []
+        return try paths.map { try .input("tokenizer", $0) }
+    }
 
     private func planes(_ context: StageContext) -> PlaneMemory { PlaneMemory(budget: memory.bytes, threads: context.threads) }
 
@@ -107,6 +116,12 @@ struct IngestCommand: StageCommand {
         }
     }
 
+    private func textTokens(_ context: StageContext) throws -> TextTokens? {
+        let text = try tokenizer.map { try TextTokens($0, specialTokens: addSpecialTokens) }
+        text?.tokenizer.notes.forEach(context.warn)
+        return text
+    }
+
     private var dialects: [any EngineDialect.Type] { EngineDialects.named(format).map { [$0] } ?? EngineDialects.all }
 
     private func source(_ path: String, work: String, _ tokenizer: TextTokens?, _ context: StageContext) throws -> any RolloutSource {
@@ -119,9 +134,14 @@ struct IngestCommand: StageCommand {
 
     private var settings: [String: String] {
         var settings = ["format": format, "logits": logits.rawValue]
+        if addSpecialTokens != .auto { settings["add_special_tokens"] = addSpecialTokens.rawValue }
         if temperature != 1 { settings["temperature"] = "\(temperature)" }
         if topP != 1 { settings["top_p"] = "\(topP)" }
         return settings
+    }
+
+    private func tokenizerDigests() throws -> [Manifest.File] {
+        try tokenizerFiles.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
     }
 
     /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work useless.

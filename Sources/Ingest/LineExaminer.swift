@@ -103,7 +103,7 @@ struct DumpedFrame {
         guard let prompt = rollout.prompt else {
             throw Rejection(id, "no_prompt", found: "a completion alone", expected: "the prompt's token ids (return_token_ids), or a 'prompt' beside the response")
         }
-        return try needTokenizer("a prompt as text alone").tokenizer.encode(prompt)
+        return try needTokenizer("a prompt as text alone").prompt(prompt)
     }
 
     private func completionIDs() throws -> [Int32] {

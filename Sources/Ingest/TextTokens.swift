@@ -6,7 +6,17 @@ struct TextTokens: Sendable {
     let tokenizer: Tokenizer
     let stopTokens: Set<Int32>
 
-    init(_ path: String) throws { (tokenizer, stopTokens) = (try Tokenizer(path: path), StopTokens.read(path) ?? []) }
+    /// For prompts as text.
+    let specialTokens: SpecialTokenRule
+
+    init(_ path: String, specialTokens: SpecialTokenRule = .auto) throws {
+        tokenizer = try Tokenizer(path: path)
+        stopTokens = try StopTokens.read(path) ?? []
+        self.specialTokens = specialTokens
+    }
+
+    /// A prompt that an engine was given as text.
+    func prompt(_ text: String) -> [Int32] { tokenizer.encode(text, specialTokens: specialTokens) }
 
     /// What was sampled, from its text. `count`: how many tokens the engine says it sampled; another number betrays other tokens.
     func continuation(_ text: String, stopped: Bool, count: Int?, of id: String?) throws -> [Int32] {

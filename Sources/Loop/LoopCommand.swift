@@ -66,6 +66,9 @@ struct LoopCommand: StageCommand {
     @Option(parsing: .upToNextOption, help: "Token ids that end a rollout, as crux-rollout takes them.")
     var stopTokenIds: [Int32] = []
 
+    @Option(help: "Special tokens around prompts, as crux-rollout takes it: auto, always, never.")
+    var addSpecialTokens = "auto"
+
     @Option(help: "Measure on the held-out prompts every N iterations, and at the start and the end.")
     var evalEvery = 1
 
@@ -96,6 +99,9 @@ struct LoopCommand: StageCommand {
         ]
         for (name, value) in sizes where value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1.") }
         guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every rollout at once.") }
+        guard ["auto", "always", "never"].contains(addSpecialTokens) else {
+            throw ValidationError("--add-special-tokens is '\(addSpecialTokens)'; known: auto, always, never.")
+        }
         guard temperature > 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); it must be above 0.") }
     }
 
@@ -146,6 +152,7 @@ struct LoopCommand: StageCommand {
             "seed": "\(options.seed)", "threads": "\(options.threadCount)", "prune": "\(prune)",
         ]
         settings.merge(StopFields.metadata(texts: stop, tokens: stopTokenIds)) { $1 }
+        if addSpecialTokens != "auto" { settings["add_special_tokens"] = addSpecialTokens }
         settings["memory"] = memory.map { "\($0.bytes)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
         for companion in companions { settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON()) }

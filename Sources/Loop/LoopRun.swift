@@ -148,13 +148,14 @@ struct LoopRun {
             [
                 "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)", "--batch", "\(command.batch)",
                 "--rollouts-per-shard", "4096", "--policy-version", "\(iteration.number - 1)",
-            ] + source + stops + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
+            ] + source + textFlags + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
     }
 
-    /// One flag with all of it for each, so that a text beginning with a dash is taken for what it is.
-    private var stops: [String] {
+    /// What says how prompts are read and rollouts end. A stop string goes in one word with its flag, since it may begin with a dash.
+    private var textFlags: [String] {
         let tokens = command.stopTokenIds.map { "\($0)" }
-        return command.stop.map { "--stop=\($0)" } + (tokens.isEmpty ? [] : ["--stop-token-ids"] + tokens)
+        let rule = ["--add-special-tokens", command.addSpecialTokens]
+        return rule + command.stop.map { "--stop=\($0)" } + (tokens.isEmpty ? [] : ["--stop-token-ids"] + tokens)
     }
 
     private func ingestAndScore(_ iteration: Iteration, _ prefix: String, _ more: [String], _ models: [String] = []) throws {
@@ -180,7 +181,7 @@ struct LoopRun {
             [
                 "--checkpoint", policy, "--prompts", heldout, "--output", iteration.path("heldout-rollout"), "--group-size", "1", "--max-tokens", "\(command.maxTokens)",
                 "--temperature", "\(command.temperature)", "--batch", "\(command.batch)", "--rollouts-per-shard", "4096", "--seed", "\(command.options.seed)",
-            ] + stops + threads)
+            ] + textFlags + threads)
         try ingestAndScore(iteration, "heldout-", [])
         let rollout = try iteration.manifest("heldout-rollout", stage: "rollout"), score = try iteration.manifest("heldout-score", stage: "score")
         row.heldoutAccuracy = Self.ratio(score.counts["correct"], score.counts["judged"])

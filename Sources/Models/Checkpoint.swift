@@ -12,8 +12,8 @@ package struct Checkpoint: Sendable {
     private let files: [SafetensorsFile]
     /// Tensor name → index into `files`.
     private let places: [String: Int]
-
-    private static let indexName = "model.safetensors.index.json"
+    /// What a reader should know: where the files contradict each other, and which of them counts.
+    package let notes: [String]
 
     /// What a checkpoint is to be used as.
     package enum Role: Sendable { case languageModel, critic }
@@ -33,46 +33,29 @@ package struct Checkpoint: Sendable {
         }
         hasFreshValueHead = role == .critic && architecture.valueHead == nil
         if hasFreshValueHead { architecture.valueHead = ValueHeadShape(hasBias: true) }
+        let weights = try WeightFiles(directory: directory)
+        (files, places) = (weights.files, weights.places)
+        var notes = weights.notes
+        if architecture.valueHead == nil { notes += try weights.settleHead(of: &architecture) }
         self.architecture = architecture
         layout = ParameterLayout(architecture)
-        files = try Self.fileNames(directory).map { try SafetensorsFile(path: directory + "/" + $0) }
-        var places: [String: Int] = [:]
-        for (index, file) in files.enumerated() {
-            for tensor in file.header.tensors {
-                if let other = places.updateValue(index, forKey: tensor.name) {
-                    throw FormatError(
-                        file: file.path, place: "", found: "tensor '\(tensor.name)' again", expected: "it only in \(files[other].path)")
-                }
-            }
-        }
-        self.places = places
+        notes += try weights.strangers(layout, architecture)
+        self.notes = notes
         try layout.parameters.filter { !isFresh($0.name) }.forEach(check)
     }
 
     /// A value head's tensor that no file holds yet.
     private func isFresh(_ name: String) -> Bool { hasFreshValueHead && (name == DecoderWeights.valueWeight || name == DecoderWeights.valueBias) }
 
-    /// Files in a fixed order, each once.
-    private static func fileNames(_ directory: String) throws -> [String] {
-        let index = directory + "/" + indexName
-        guard let data = FileManager.default.contents(atPath: index) else { return ["model.safetensors"] }
-        guard let object = try? JSONSerialization.jsonObject(with: data) as? [String: Any], let map = object["weight_map"] as? [String: String] else {
-            throw FormatError(file: index, place: "", found: "no weight_map", expected: "a safetensors index")
-        }
-        let names = Set(map.values).sorted()
-        for name in names where !FileManager.default.fileExists(atPath: directory + "/" + name) {
-            throw FormatError(
-                file: directory + "/" + name, place: "", found: "no such file", expected: "a shard that \(indexName) names",
-                remedy: "The checkpoint is incomplete; copy it again.")
-        }
-        return names
-    }
-
     private func check(_ parameter: ParameterLayout.Parameter) throws {
-        guard let index = places[parameter.name], let tensor = files[index].header[parameter.name] else {
+        let name = storedName(parameter.name)
+        guard let index = places[name], let tensor = files[index].header[name] else {
+            let isHead = parameter.name == DecoderWeights.ownHeadName
             throw FormatError(
                 file: directory, place: "", found: "no tensor '\(parameter.name)'", expected: "it, of shape \(parameter.shape)",
-                remedy: "Does config.json belong to these weights?")
+                remedy: isHead
+                    ? "config.json doesn't say tie_word_embeddings: true; a head that no file holds would be random."
+                    : "Does config.json belong to these weights?")
         }
         guard tensor.shape == parameter.shape else {
             throw FormatError(
@@ -83,6 +66,12 @@ package struct Checkpoint: Sendable {
                 file: files[index].path, place: "tensor '\(tensor.name)'", found: "dtype \(tensor.dtype.rawValue)", expected: "BF16, F16 or F32",
                 remedy: "Quantised checkpoints can't be trained; use the original weights.")
         }
+    }
+
+    /// A tied embedding may be stored as the head alone.
+    private func storedName(_ name: String) -> String {
+        let isHeadAlone = architecture.tiedHead && name == DecoderWeights.embeddingName && places[name] == nil
+        return isHeadAlone ? DecoderWeights.ownHeadName : name
     }
 
     /// Every file that the weights depend on.
@@ -98,7 +87,7 @@ package struct Checkpoint: Sendable {
 
     /// As stored; a new value head takes the embedding's.
     private func dtype(_ name: String) -> DType? {
-        let known = isFresh(name) ? layout.parameters[0].name : name
+        let known = storedName(isFresh(name) ? layout.parameters[0].name : name)
         return places[known].flatMap { files[$0].header[known]?.dtype }
     }
 
@@ -138,13 +127,30 @@ package struct Checkpoint: Sendable {
     }
 
     private func load(_ parameter: ParameterLayout.Parameter, to start: UnsafeMutablePointer<Float>) throws {
-        let file = files[places[parameter.name]!], tensor = try file.tensor(parameter.name)
+        let name = storedName(parameter.name), file = files[places[name]!], tensor = try file.tensor(name)
         var target = start
         file.forEachPiece(of: tensor) { piece in
             let count = piece.count / tensor.dtype.size
             piece.widen(tensor.dtype, into: target, count: count)
             target += count
         }
+        try checkFinite(UnsafeBufferPointer(start: start, count: parameter.range.count), name, in: file)
+    }
+
+    /// All ones in a float's exponent: infinite, or no number.
+    private static let exponent: UInt32 = 0x7f80_0000
+
+    /// One pass over numbers that have just been written; compilers make vectors of it.
+    private func checkFinite(_ values: UnsafeBufferPointer<Float>, _ name: String, in file: SafetensorsFile) throws {
+        let strange = values.withMemoryRebound(to: UInt32.self) { words in
+            var found: UInt32 = 0
+            for word in words { found |= word & Self.exponent == Self.exponent ? 1 : 0 }
+            return found != 0
+        }
+        guard strange, let bad = values.firstIndex(where: { !$0.isFinite }) else { return }
+        throw FormatError(
+            file: file.path, place: "tensor '\(name)'", found: "\(values[bad]) at element \(bad)", expected: "finite weights",
+            remedy: "The checkpoint is damaged, or its training diverged; take an earlier one.")
     }
 
     // MARK: saving
@@ -156,7 +162,7 @@ package struct Checkpoint: Sendable {
         if hasFreshValueHead { return try saveAsCritic(parameters, to: target, as: type) }
         for file in files { try save(file, parameters, to: target, as: type) }
         guard type == .f32, needsMasters else { return try copyRest(to: target) }
-        try copyRest(to: target, but: ["config.json", Self.indexName])
+        try copyRest(to: target, but: ["config.json", WeightFiles.indexName])
         try writeConfiguration(to: target) { Self.setFloat32(&$0) }
         try writeIndex(to: target)
     }
@@ -169,13 +175,13 @@ package struct Checkpoint: Sendable {
 
     /// The shards' index, with the size that they have now.
     private func writeIndex(to target: String) throws {
-        guard files.count > 1 || FileManager.default.fileExists(atPath: directory + "/" + Self.indexName) else {
-            return
-        }
+        // Beside a single file an index names other weights.
+        let isSingle = files.contains { ($0.path as NSString).lastPathComponent == WeightFiles.singleName }
+        guard !isSingle, try fileStatus(directory + "/" + WeightFiles.indexName) != nil else { return }
         let written = try files.map {
             try SafetensorsFile(path: target + "/" + ($0.path as NSString).lastPathComponent)
         }
-        try rewrite(Self.indexName, to: target) { index in
+        try rewrite(WeightFiles.indexName, to: target) { index in
             var metadata = index["metadata"] as? [String: Any] ?? [:]
             metadata["total_size"] = written.reduce(0) { $0 + $1.header.dataBytes }
             index["metadata"] = metadata
@@ -212,7 +218,7 @@ package struct Checkpoint: Sendable {
             try write(parameter, parameters, tensor, writer, path)
         }
         try writer.finish()
-        try copyRest(to: target, but: ["config.json", Self.indexName])
+        try copyRest(to: target, but: ["config.json", WeightFiles.indexName])
         try writeConfiguration(to: target) {
             Self.makeCritic(&$0)
             if type == .f32 { Self.setFloat32(&$0) }
@@ -274,15 +280,17 @@ package struct Checkpoint: Sendable {
     /// A stored copy of a tied head is the embedding; anything unknown is passed through.
     private func trained(_ name: String) -> ParameterLayout.Parameter? {
         if let parameter = layout[name] { return parameter }
-        guard architecture.tiedHead, name == "lm_head.weight" else { return nil }
-        return layout["model.embed_tokens.weight"]
+        guard architecture.tiedHead, name == DecoderWeights.ownHeadName else { return nil }
+        return layout[DecoderWeights.embeddingName]
     }
 
     /// Endings of weights in other formats: copying them would leave stale weights beside the new ones.
     private static let staleEndings = [".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"]
 
     private func copyRest(to target: String, but left: Set<String> = []) throws {
-        let own = left.union(files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
+        var own = left.union(files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
+        // An index beside a single file names other weights than those that were trained.
+        if own.contains(WeightFiles.singleName) { own.insert(WeightFiles.indexName) }
         for name in try Folder.names(directory) where !own.contains(name) && !name.hasPrefix(".") {
             var isFolder: ObjCBool = false
             guard FileManager.default.fileExists(atPath: directory + "/" + name, isDirectory: &isFolder), !isFolder.boolValue,

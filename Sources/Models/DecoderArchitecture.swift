@@ -30,12 +30,12 @@ package struct DecoderArchitecture: Sendable {
     /// What all families read alike; a family then sets what is its own.
     package init(_ configuration: ModelConfiguration) throws {
         vocabulary = try configuration.size("vocab_size")
-        hidden = try configuration.size("hidden_size")
-        feedForward = try configuration.size("intermediate_size")
-        layers = try configuration.size("num_hidden_layers")
-        queryHeads = try configuration.size("num_attention_heads")
-        keyValueHeads = try configuration.size("num_key_value_heads", default: queryHeads)
-        headWidth = try configuration.size("head_dim", default: hidden / queryHeads)
+        hidden = try configuration.size("hidden_size", limit: SizeLimits.width)
+        feedForward = try configuration.size("intermediate_size", limit: SizeLimits.width)
+        layers = try configuration.size("num_hidden_layers", limit: SizeLimits.layers)
+        queryHeads = try configuration.size("num_attention_heads", limit: SizeLimits.heads)
+        keyValueHeads = try configuration.size("num_key_value_heads", default: queryHeads, limit: SizeLimits.heads)
+        headWidth = try configuration.size("head_dim", default: hidden / queryHeads, limit: SizeLimits.width)
         normEpsilon = Float(try configuration.double("rms_norm_eps", default: 1e-6))
         maxPositions = try configuration.size("max_position_embeddings", default: 2048)
         tiedHead = try configuration.bool("tie_word_embeddings", default: false)
@@ -52,14 +52,66 @@ package struct DecoderArchitecture: Sendable {
         return Int32(clamping: id < 0 ? id + vocabulary : id)
     }
 
+    /// Sizes beyond these are no model's; with them no product of sizes leaves 64 bits, and lists by layer stay small.
+    private enum SizeLimits {
+        static let width = 1 << 24, layers = 1 << 16, heads = 1 << 16
+        /// Of all parameters together.
+        static let parameters = 1 << 48
+    }
+
     func validate(_ configuration: ModelConfiguration) throws {
+        try checkParameterCount(configuration)
+        try Self.refuseUnknown(configuration)
         let activation = try configuration.string("hidden_act", default: "silu")
         guard activation == "silu" else { throw configuration.error("hidden_act", found: "'\(activation)'", expected: "silu") }
         guard queryHeads % keyValueHeads == 0 else {
             throw configuration.error(
                 "num_key_value_heads", found: "\(keyValueHeads)", expected: "a divisor of num_attention_heads, \(queryHeads)")
         }
-        guard headWidth % 2 == 0 else { throw configuration.error("head_dim", found: "\(headWidth)", expected: "an even number") }
+        guard headWidth > 0, headWidth % 2 == 0 else {
+            throw configuration.error("head_dim", found: "\(headWidth)", expected: "an even number")
+        }
+    }
+
+    private func checkParameterCount(_ configuration: ModelConfiguration) throws {
+        func product(_ sizes: Int...) -> Int {
+            sizes.reduce(1) { total, size in
+                let (value, overflow) = total.multipliedReportingOverflow(by: size)
+                return overflow ? Int.max : value
+            }
+        }
+        let columns = [queryHeads, keyValueHeads].map { product($0, headWidth) }
+        let parts = [product(vocabulary, hidden), product(layers, hidden, feedForward)] + columns.map { product(layers, hidden, $0) }
+        guard parts.allSatisfy({ $0 < SizeLimits.parameters }) else {
+            throw configuration.error(
+                "hidden_size", found: "sizes that make a tensor or a stack of layers of \(parts.max() ?? 0) numbers",
+                expected: "fewer than \(SizeLimits.parameters)", remedy: "Is config.json damaged?")
+        }
+    }
+
+    /// Keys of other models that change what is computed. No family here reads them, so a file that has them means something else.
+    private static let foreignKeys = [
+        "attention_chunk_size", "attention_multiplier", "attention_out_bias", "attn_logit_softcapping", "clip_qkv", "embedding_multiplier",
+        "final_logit_softcapping", "logit_scale", "logits_scaling", "n_routed_experts", "no_rope_layers", "num_experts",
+        "num_local_experts", "qk_layernorm", "query_pre_attn_scalar", "residual_multiplier", "use_qk_norm",
+    ]
+
+    private static func refuseUnknown(_ configuration: ModelConfiguration) throws {
+        if configuration.has("quantization_config") {
+            throw configuration.error(
+                "quantization_config", found: configuration.spelled("quantization_config"), expected: "none",
+                remedy: "Quantised checkpoints can't be trained; use the original weights.")
+        }
+        if let key = foreignKeys.first(where: configuration.isActive) {
+            throw configuration.error(
+                key, found: configuration.spelled(key), expected: "none: model_type \(try configuration.string("model_type")) doesn't have it",
+                remedy: "Another kind of model would be computed than the one that was trained.")
+        }
+        let classes = try configuration.strings("architectures") ?? []
+        let known = ["ForCausalLM", "ForTokenClassification", "ForSequenceClassification"]
+        if let name = classes.first, !known.contains(where: { name.hasSuffix($0) }) {
+            throw configuration.error("architectures", found: "'\(name)'", expected: "a class …\(known.joined(separator: ", …"))")
+        }
     }
 
     package func attention(layer: Int) -> AttentionShape {
@@ -89,17 +141,35 @@ package struct ValueHeadShape: Equatable, Sendable {
     }
 }
 
+/// A switch that a family's layers don't have.
+func refuseActive(_ key: String, _ configuration: ModelConfiguration) throws {
+    guard try configuration.bool(key, default: false) else { return }
+    throw configuration.error(key, found: "true", expected: "false: model_type \(try configuration.string("model_type")) has no such biases")
+}
+
 /// Qwen's per-layer windows: `layer_types` where given, else layers from `max_window_layers` on; only with
 /// `use_sliding_window`.
 func slidingWindows(_ configuration: ModelConfiguration, layers: Int) throws -> [Int?] {
-    guard try configuration.bool("use_sliding_window", default: false), configuration.has("sliding_window") else {
-        return [Int?](repeating: nil, count: layers)
-    }
+    let isOn = try configuration.bool("use_sliding_window", default: false) && configuration.has("sliding_window")
+    let given = try layerTypes(configuration, layers: layers, hasWindow: isOn)
+    guard isOn else { return [Int?](repeating: nil, count: layers) }
     let window = try configuration.size("sliding_window")
     let first = try configuration.int("max_window_layers", default: 28)
-    let types = try configuration.strings("layer_types") ?? (0..<layers).map { $0 >= first ? "sliding_attention" : "full_attention" }
+    let types = given ?? (0..<layers).map { $0 >= first ? "sliding_attention" : "full_attention" }
+    return types.map { $0 == "sliding_attention" ? window : nil }
+}
+
+/// `layer_types`, of known kinds and one for each layer; nil where it isn't given. Kinds that need a window are refused where there is none.
+func layerTypes(_ configuration: ModelConfiguration, layers: Int, hasWindow: Bool) throws -> [String]? {
+    guard let types = try configuration.strings("layer_types") else { return nil }
     guard types.count == layers else {
         throw configuration.error("layer_types", found: "\(types.count) entries", expected: "\(layers), one for each layer")
     }
-    return types.map { $0 == "sliding_attention" ? window : nil }
+    let known = hasWindow ? ["full_attention", "sliding_attention"] : ["full_attention"]
+    if let place = types.firstIndex(where: { !known.contains($0) }) {
+        let why = types[place] == "sliding_attention" ? ", because no window is on (use_sliding_window, sliding_window)" : ""
+        throw configuration.error(
+            "layer_types", found: "'\(types[place])' of layer \(place)", expected: "one of \(known.joined(separator: ", "))\(why)")
+    }
+    return types
 }

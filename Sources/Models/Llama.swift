@@ -8,6 +8,7 @@ package enum Llama: ModelFamily {
         architecture.queryKeyValueBias = attentionBias
         architecture.outputBias = attentionBias
         architecture.feedForwardBias = try configuration.bool("mlp_bias", default: false)
+        _ = try layerTypes(configuration, layers: architecture.layers, hasWindow: false)
         return architecture
     }
 }

@@ -40,10 +40,12 @@ package struct ModelConfiguration: @unchecked Sendable {
     }
     package func int(_ key: String, default fallback: Int) throws -> Int { has(key) ? try int(key) : fallback }
 
-    /// A size: a whole number of at least 1.
-    package func size(_ key: String, default fallback: Int? = nil) throws -> Int {
+    /// A size: a whole number of at least 1 and at most `limit`, far above any model's and below what could overflow a product.
+    package func size(_ key: String, default fallback: Int? = nil, limit: Int = 1 << 31 - 1) throws -> Int {
         if let fallback, !has(key) { return fallback }
-        return try value(key, "a whole number of at least 1") { ($0 as? NSNumber).flatMap { Int(exactly: $0.doubleValue) }.flatMap { $0 > 0 ? $0 : nil } }
+        return try value(key, "a whole number from 1 to \(limit)") {
+            ($0 as? NSNumber).flatMap { Int(exactly: $0.doubleValue) }.flatMap { $0 > 0 && $0 <= limit ? $0 : nil }
+        }
     }
 
     package func double(_ key: String) throws -> Double { try value(key, "a number") { ($0 as? NSNumber)?.doubleValue } }
@@ -51,6 +53,39 @@ package struct ModelConfiguration: @unchecked Sendable {
 
     package func bool(_ key: String, default fallback: Bool) throws -> Bool {
         has(key) ? try value(key, "true or false") { $0 as? Bool } : fallback
+    }
+
+    /// True where the key stands for something: not absent, null, false, 0 or 1, an empty list or object, which change nothing in a
+    /// factor, a count or a switch.
+    func isActive(_ key: String) -> Bool {
+        switch values[key] {
+        case nil, is NSNull: false
+        case let number as NSNumber: isTruth(number) ? number.boolValue : number.doubleValue != 0 && number.doubleValue != 1
+        case let list as [Any]: !list.isEmpty
+        case let object as [String: Any]: !object.isEmpty
+        case let text as String: !text.isEmpty
+        default: true
+        }
+    }
+
+    private func isTruth(_ number: NSNumber) -> Bool { String(cString: number.objCType) == "c" }
+
+    /// What the key says, for a message.
+    func spelled(_ key: String) -> String { values[key].map { String(String(describing: $0).prefix(80)) } ?? "nothing" }
+
+    /// Keys whose values are objects.
+    var sections: [String] { values.filter { $0.value is [String: Any] }.map(\.key).sorted() }
+
+    /// Whether two sections say the same, `defaults` being what either may leave out.
+    func saysTheSame(as other: ModelConfiguration, defaults: [String: Any]) -> Bool {
+        func whole(_ values: [String: Any]) -> NSDictionary {
+            let known = values.filter { !($0.value is NSNull) }
+            var whole = defaults.merging(known) { $1 }
+            if whole["rope_type"] == nil { whole["rope_type"] = whole["type"] ?? "default" }
+            whole["type"] = nil
+            return whole as NSDictionary
+        }
+        return whole(values) == whole(other.values)
     }
 
     package func strings(_ key: String) throws -> [String]? {

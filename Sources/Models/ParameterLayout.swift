@@ -36,7 +36,7 @@ package struct DecoderWeights: Sendable {
     package let headBias: Matrix?
 
     static let valueWeight = "score.weight", valueBias = "score.bias"
-    private static let embeddingName = "model.embed_tokens.weight", ownHeadName = "lm_head.weight"
+    static let embeddingName = "model.embed_tokens.weight", ownHeadName = "lm_head.weight"
 
     /// Where a language model's head lies.
     static func headName(_ architecture: DecoderArchitecture) -> String { architecture.tiedHead ? embeddingName : ownHeadName }

@@ -5,6 +5,7 @@ package enum Qwen2: ModelFamily {
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         var architecture = try DecoderArchitecture(configuration)
         architecture.queryKeyValueBias = true
+        try refuseActive("mlp_bias", configuration)
         architecture.windows = try slidingWindows(configuration, layers: architecture.layers)
         return architecture
     }

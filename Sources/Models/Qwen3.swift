@@ -9,6 +9,7 @@ package enum Qwen3: ModelFamily {
         let attentionBias = try configuration.bool("attention_bias", default: false)
         architecture.queryKeyValueBias = attentionBias
         architecture.outputBias = attentionBias
+        try refuseActive("mlp_bias", configuration)
         architecture.windows = try slidingWindows(configuration, layers: architecture.layers)
         return architecture
     }

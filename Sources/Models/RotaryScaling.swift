@@ -10,10 +10,49 @@ package struct RotaryScaling: Sendable {
 
     /// Reads `rope_parameters` (transformers 5) or `rope_theta` with `rope_scaling` (before).
     package init(_ configuration: ModelConfiguration, maxPositions: Int) throws {
-        let section = try configuration.section("rope_parameters") ?? configuration.section("rope_scaling")
         let fallback = try configuration.double("rope_theta", default: 10_000)
+        let section = try Self.section(configuration, defaultBase: fallback)
         base = try section?.double("rope_theta", default: fallback) ?? fallback
+        guard base > 0, base.isFinite else {
+            throw (section ?? configuration).error("rope_theta", found: "\(base)", expected: "a number above 0")
+        }
+        try Self.refusePartial(configuration)
+        try section.map { try Self.check($0, in: configuration) }
         kind = try section.map { try Self.kind($0, maxPositions: maxPositions) } ?? DefaultRotary()
+    }
+
+    /// The section that counts. transformers 5 takes `rope_scaling` where both stand, with a base from outside of both; engines take the
+    /// other: files in which they differ have no one meaning.
+    private static func section(_ configuration: ModelConfiguration, defaultBase: Double) throws -> ModelConfiguration? {
+        let new = configuration.isActive("rope_parameters") ? try configuration.section("rope_parameters") : nil
+        let old = configuration.isActive("rope_scaling") ? try configuration.section("rope_scaling") : nil
+        guard let new, let old else { return new ?? old }
+        guard new.saysTheSame(as: old, defaults: ["rope_theta": defaultBase]) else {
+            throw configuration.error(
+                "rope_scaling", found: "\(configuration.spelled("rope_scaling")) beside another rope_parameters", expected: "one of the two",
+                remedy: "transformers 5 reads rope_scaling, others rope_parameters; keep the one that the model was trained with.")
+        }
+        return new
+    }
+
+    private static func refusePartial(_ configuration: ModelConfiguration) throws {
+        let factor = try configuration.double("partial_rotary_factor", default: 1)
+        guard factor == 1 else { throw configuration.error("partial_rotary_factor", found: "\(factor)", expected: "1") }
+    }
+
+    private static func check(_ section: ModelConfiguration, in configuration: ModelConfiguration) throws {
+        if let layerType = section.sections.first {
+            throw section.error(
+                layerType, found: "parameters of its own", expected: "one rope_parameters for all layers",
+                remedy: "model_type \(try configuration.string("model_type")) has no positions by layer type.")
+        }
+        let key = "original_max_position_embeddings", type = try section.string("rope_type", default: try section.string("type", default: ""))
+        guard configuration.has(key), type == "yarn" || type == "llama3" else { return }
+        let outer = try configuration.size(key)
+        guard try section.size(key, default: outer) == outer, section.has(key) else {
+            throw configuration.error(
+                key, found: "\(outer), and \(section.spelled(key)) in the rotary parameters", expected: "the same in both places")
+        }
     }
 
     package func table(headWidth: Int, positions: Int) throws -> RotaryTable {

@@ -84,7 +84,7 @@ struct PlanCommand: StageCommand {
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
         if reportOnly, !options.dryRun { return try PlanRun(rollouts: rollouts, recipe: recipe, context: context).preview() }
-        let text = jobs == nil && recipe.credit.expansion != nil ? try tokenizer.map { (try Tokenizer(path: $0), StopTokens.read($0) ?? []) } : nil
+        let text = jobs == nil && recipe.credit.expansion != nil ? try tokenizer.map { (try Tokenizer(path: $0), try StopTokens.read($0) ?? []) } : nil
         let plan = Manifest(stage: Self.stage, configuration: configuration(recipe, resolved), inputs: try inputFiles())
         let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole).explaining(["recipe": resolved])
         return try undertaking.run(context, would: ["recipe": resolved]) { directory in
@@ -160,8 +160,8 @@ struct PlanCommand: StageCommand {
     }
 
     private func inputFiles() throws -> [Manifest.File] {
-        [try Manifest.asInput(input, stage: "ingest"), try Manifest.asInput(scores, stage: "score")]
-            + (try jobs.map { try JobDirectory($0).inputFiles() } ?? [])
-            + (try jobs == nil ? tokenizer.map { try Manifest.tokenizerFiles($0) } ?? [] : [])
+        let read = jobs == nil ? tokenizer.map { Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? [] : []
+        return [try Manifest.asInput(input, stage: "ingest"), try Manifest.asInput(scores, stage: "score")]
+            + (try jobs.map { try JobDirectory($0).inputFiles() } ?? []) + (try read.map { try .input("tokenizer", $0) })
     }
 }

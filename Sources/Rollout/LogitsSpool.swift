@@ -5,34 +5,68 @@ import Scratch
 /// Logits of rollouts that are still being sampled, on disk: a thousand tokens of a large vocabulary are 300 MB. Rows come
 /// in any order of rollouts.
 final class LogitsSpool {
-    private let dtype: DType
-    private let rowBytes: Int
+    /// The largest finite float16.
+    private static let largestHalf: Float = 65504
+    private let vocabulary: Int
     private let file: UnnamedFile
     /// Per rollout, where its rows lie.
     private var rows: [[Int]]
+    /// Per rollout: float16 gives way to bfloat16 where a logit is beyond its range.
+    private(set) var types: [DType]
 
     init(_ dtype: DType, vocabulary: Int, rollouts: Int, folder: String) throws {
-        self.dtype = dtype
-        rowBytes = vocabulary * dtype.size
+        self.vocabulary = vocabulary
         rows = [[Int]](repeating: [], count: rollouts)
+        types = [DType](repeating: dtype, count: rollouts)
         file = try UnnamedFile(folder: folder)
     }
 
+    private func rowBytes(_ dtype: DType) -> Int { vocabulary * dtype.size }
+
     func append(_ row: UnsafePointer<Float>, to rollout: Int) throws {
+        if types[rollout] == .f16, isBeyondHalf(row) { try demote(rollout) }
         rows[rollout].append(file.count)
-        let count = rowBytes / dtype.size
-        guard dtype != .f32 else { return try file.append(UnsafeRawBufferPointer(start: row, count: rowBytes)) }
-        var half = [UInt16](repeating: 0, count: count)
-        if dtype == .bf16 { crux_f32_to_bf16(row, &half, count) } else { crux_f32_to_f16(row, &half, count) }
+        try append(row, as: types[rollout])
+    }
+
+    /// Infinities are what they are in every type.
+    private func isBeyondHalf(_ row: UnsafePointer<Float>) -> Bool {
+        UnsafeBufferPointer(start: row, count: vocabulary).contains { abs($0) > Self.largestHalf && $0.isFinite }
+    }
+
+    private func append(_ row: UnsafePointer<Float>, as dtype: DType) throws {
+        guard dtype != .f32 else {
+            return try file.append(UnsafeRawBufferPointer(start: row, count: rowBytes(dtype)))
+        }
+        var half = [UInt16](repeating: 0, count: vocabulary)
+        if dtype == .bf16 { crux_f32_to_bf16(row, &half, vocabulary) } else { crux_f32_to_f16(row, &half, vocabulary) }
         try half.withUnsafeBytes { try file.append($0) }
+    }
+
+    /// A rollout's rows have one type: those that are there already are written again.
+    private func demote(_ rollout: Int) throws {
+        let bytes = try read(rollout), old = rows[rollout]
+        types[rollout] = .bf16
+        rows[rollout] = []
+        var values = [Float](repeating: 0, count: vocabulary)
+        for index in old.indices {
+            bytes.withUnsafeBytes { raw in
+                let row = raw.baseAddress! + index * rowBytes(.f16)
+                crux_f16_to_f32(row.assumingMemoryBound(to: UInt16.self), &values, vocabulary)
+            }
+            rows[rollout].append(file.count)
+            try append(values, as: .bf16)
+        }
     }
 
     /// All rows of a rollout.
     func read(_ rollout: Int) throws -> [UInt8] {
-        try [UInt8](unsafeUninitializedCapacity: rows[rollout].count * rowBytes) { buffer, count in
+        let size = rowBytes(types[rollout])
+        return try [UInt8](unsafeUninitializedCapacity: rows[rollout].count * size) { buffer, count in
             for offset in rows[rollout] {
-                try file.read(into: UnsafeMutableRawBufferPointer(start: buffer.baseAddress! + count, count: rowBytes), at: offset)
-                count += rowBytes
+                try file.read(
+                    into: UnsafeMutableRawBufferPointer(start: buffer.baseAddress! + count, count: size), at: offset)
+                count += size
             }
         }
     }

@@ -10,6 +10,8 @@ enum RolloutMain {
     static func main() { RolloutCommand.runMain() }
 }
 
+extension SpecialTokenRule: ExpressibleByArgument {}
+
 enum LogitsType: String, ExpressibleByArgument, CaseIterable {
     case bf16, f16, f32
     var dtype: DType { self == .bf16 ? .bf16 : self == .f16 ? .f16 : .f32 }
@@ -57,11 +59,14 @@ struct RolloutCommand: StageCommand {
         help: "Token ids that end a rollout, beside the checkpoint's eos_token_id and what its prompt or job says.")
     var stopTokenIds: [Int32] = []
 
+    @Option(help: "Special tokens around prompts that are text: auto (none where one begins with them itself), always, never.")
+    var addSpecialTokens = SpecialTokenRule.auto
+
     @Flag(help: "Write the raw logits of every sampled token.")
     var logits = false
 
-    @Option(help: "Type of the written logits: bf16, f16, f32.")
-    var logitsType = LogitsType.bf16
+    @Option(help: "Type of the written logits: f16 (eight times finer than bf16 at the same size), bf16, f32.")
+    var logitsType = LogitsType.f16
 
     @Option(help: "Rollouts computed at a time; what is sampled doesn't depend on it.")
     var batch = 32
@@ -89,12 +94,14 @@ struct RolloutCommand: StageCommand {
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
-        let model = try Checkpoint(directory: checkpoint), stopTokens = try requiredStopTokens(model)
+        let model = try Checkpoint(directory: checkpoint)
+        model.notes.forEach(context.warn)
         let digests = try model.inputPaths.map { try Manifest.File.input("checkpoint", $0) }
         let settings = SampleSettings(
             sampling: SamplingParameters(temperature: temperature, topP: topP, topK: topK), groupSize: groupSize, maxTokens: maxTokens, seed: options.seed,
             version: policyVersion ?? Self.version(digests),
-            stop: StopCondition(tokens: Set(stopTokenIds), texts: StopFields.union(stop, [])))
+            stop: StopCondition(tokens: Set(stopTokenIds), texts: StopFields.union(stop, [])), specialTokens: addSpecialTokens)
+        let endOfSequence = try requiredStopTokens()
         let tokenizer = try tokenizer(context), source = try RolloutSource(prompts: prompts, jobs: jobs)
         try source.verify(context)
         let samples = try source.samples(settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
@@ -103,22 +110,33 @@ struct RolloutCommand: StageCommand {
         let undertaking = Undertaking(plan, output: output, reads: places, options: options)
         return try undertaking.run(context, would: ["rollouts": samples.count]) { directory in
             try RolloutRun(
-                directory: directory, checkpoint: model, tokenizer: tokenizer, stopTokens: stopTokens, samples: samples, settings: settings,
+                directory: directory, checkpoint: model, tokenizer: tokenizer, endOfSequence: endOfSequence, samples: samples, settings: settings,
                 logits: logits ? logitsType.dtype : nil, slots: batch, perShard: rolloutsPerShard, context: context
             ).run()
         }
     }
 
-    /// nil where the checkpoint has none, which prompts given as token ids can do without.
-    private func tokenizer(_ context: StageContext) throws -> Tokenizer? {
+    private func readableTokenizer(_ context: StageContext) throws -> Tokenizer? {
+        let consequence = "rollouts carry token ids alone, no completion for a reward to read"
         guard FileManager.default.fileExists(atPath: checkpoint + "/tokenizer.json") else {
-            guard stop.isEmpty else {
-                throw StageError(.invalidInput, "\(checkpoint): no tokenizer.json, which --stop needs; give --stop-token-ids")
-            }
-            context.warn("\(checkpoint) has no tokenizer.json: rollouts carry token ids alone, no completion for a reward to read")
+            context.warn("\(checkpoint) has no tokenizer.json: \(consequence)")
             return nil
         }
-        let tokenizer = try Tokenizer(path: checkpoint)
+        do { return try Tokenizer(path: checkpoint) } catch let error as UnsupportedTokenizer {
+            context.warn("\(error.description) \(consequence)")
+            return nil
+        }
+    }
+
+    /// nil where the checkpoint has none, which prompts given as token ids can do without.
+    private func tokenizer(_ context: StageContext) throws -> Tokenizer? {
+        guard let tokenizer = try readableTokenizer(context) else {
+            guard stop.isEmpty else {
+                throw StageError(.invalidInput, "\(checkpoint): no tokenizer that Crux reads, which --stop needs; give --stop-token-ids")
+            }
+            return nil
+        }
+        tokenizer.notes.forEach(context.warn)
         for text in stop {
             if let id = tokenizer.id(of: text), tokenizer.decodedBytes([id]).isEmpty {
                 context.warn(
@@ -132,18 +150,17 @@ struct RolloutCommand: StageCommand {
         [InputPlace(checkpoint)] + [prompts].compactMap { $0 }.map { InputPlace($0) } + [jobs].compactMap { $0 }.map(InputPlace.dump)
     }
 
-    private func requiredStopTokens(_ model: Checkpoint) throws -> Set<Int32> {
-        if let tokens = StopTokens.read(model.directory) { return tokens }
+    private func requiredStopTokens() throws -> Set<Int32> {
+        if let tokens = try StopTokens.read(checkpoint) { return tokens }
         throw FormatError(
-            file: model.directory + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
+            file: checkpoint + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
             expected: "the id of the token that ends a rollout, or a list of ids")
     }
 
-    /// What text becomes and where it ends depends on these as well.
+    /// What tokens, and the end of a rollout, depend on beside the weights.
     private func textFiles() throws -> [Manifest.File] {
-        let generation = checkpoint + "/generation_config.json"
-        return try Manifest.tokenizerFiles(checkpoint)
-            + (FileManager.default.fileExists(atPath: generation) ? [try .input("checkpoint", generation)] : [])
+        let own = StopTokens.inputPaths(checkpoint).filter { !$0.hasSuffix("/config.json") }
+        return try own.map { try .input("checkpoint", $0) } + Tokenizer.inputPaths(checkpoint).map { try .input("tokenizer", $0) }
     }
 
     /// The weights' digest in short.
@@ -156,7 +173,7 @@ struct RolloutCommand: StageCommand {
         return [
             "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "top_p": "\(topP)", "top_k": "\(topK)",
             "seed": "\(options.seed)", "logits": logits ? logitsType.rawValue : "none", "rollouts_per_shard": "\(rolloutsPerShard)",
-            "policy_version": settings.version,
+            "policy_version": settings.version, "add_special_tokens": addSpecialTokens.rawValue,
         ].merging(stops) { $1 }
     }
 }

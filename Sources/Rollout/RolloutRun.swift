@@ -15,7 +15,15 @@ struct SampledRecord: Codable, Sendable {
     var stoppedByToken = 0
     /// Sampled ids that stand for no token: rows by which a vocabulary was padded.
     var withoutToken = 0
+    /// Rollouts whose logits float16 can't hold.
+    var beyondHalf = 0
     var entropySum = 0.0
+}
+
+/// A rollout's logits as they go into its frame.
+private struct StoredLogits {
+    let dtype: DType
+    let bytes: [UInt8]
 }
 
 /// Load → sample → save, shard by shard: a killed run keeps its finished shards, and several tasks share them.
@@ -24,7 +32,8 @@ struct RolloutRun {
     let checkpoint: Checkpoint
     /// nil where the checkpoint has none; then rollouts carry no text.
     let tokenizer: Tokenizer?
-    let stopTokens: Set<Int32>
+    /// The checkpoint's own.
+    let endOfSequence: Set<Int32>
     let samples: [Sample]
     let settings: SampleSettings
     /// Type of the logits to write; nil writes none.
@@ -38,7 +47,7 @@ struct RolloutRun {
 
     func run() throws -> StageSummary {
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
-        let generator = Generator(model, stopTokens: stopTokens, slots: slots) { [tokenizer] in
+        let generator = Generator(model, stopTokens: endOfSequence, slots: slots) { [tokenizer] in
             tokenizer?.decodedBytes([$0]) ?? []
         }
         let work = WorkList<SampledRecord>(directory, outputs: names), pieces = pieces
@@ -67,14 +76,16 @@ struct RolloutRun {
         let writer = try RolloutShardWriter(path: output)
         for (index, continuation) in continuations.enumerated() {
             guard let continuation else { continue }
-            try write(part[index], continuation, logits: try spool?.read(index), to: writer)
+            let stored = try spool.map { StoredLogits(dtype: $0.types[index], bytes: try $0.read(index)) }
+            if let stored, stored.dtype != logits { record.beyondHalf += 1 }
+            try write(part[index], continuation, logits: stored, to: writer)
             record.add(part[index], continuation)
             if let tokenizer { record.withoutToken += continuation.tokens.count { !tokenizer.isKnown($0) } }
         }
         return (record, try writer.finish(rows: record.rollouts))
     }
 
-    private func write(_ sample: Sample, _ continuation: Continuation, logits rows: [UInt8]?, to writer: RolloutShardWriter) throws {
+    private func write(_ sample: Sample, _ continuation: Continuation, logits stored: StoredLogits?, to writer: RolloutShardWriter) throws {
         var frame = RolloutFrame()
         let prompt = sample.request.prompt, zeros = [Float](repeating: 0, count: prompt.count)
         frame.tokenIDs = prompt + continuation.tokens
@@ -96,11 +107,12 @@ struct RolloutRun {
         // Engines that give log-probabilities at temperature 1 all the same make score ask; ours are of the
         // temperature.
         if sampling.scoringTemperature != 1 { frame.metadata["logprobs_kind"] = "processed" }
-        guard let rows, let dtype = logits else { return try writer.append(frame) }
+        guard let stored else { return try writer.append(frame) }
         frame.metadata["logits_kind"] = "raw"
         frame.logits = LogitsInfo(
-            dtype: dtype, rows: continuation.tokens.count, vocabulary: checkpoint.architecture.vocabulary, isSplit: dtype != .f32)
-        try writer.append(frame, logits: rows)
+            dtype: stored.dtype, rows: continuation.tokens.count, vocabulary: checkpoint.architecture.vocabulary,
+            isSplit: stored.dtype != .f32)
+        try writer.append(frame, logits: stored.bytes)
     }
 
     /// The response without what ended it, as engines return it; the tokens stay whole.
@@ -140,6 +152,10 @@ extension RolloutRun {
             "\(total.rollouts) rollouts, \(total.tokens) sampled tokens, \(total.rollouts - total.stopped) cut off by length"
                 + (asked > 0 ? ", \(total.stoppedByText) ended by a stop string, \(total.stoppedByToken) by a stop token" : "")
                 + "; mean entropy " + String(format: "%.4f", entropy))
+        if total.beyondHalf > 0 {
+            context.warn(
+                "\(total.beyondHalf) rollouts have logits beyond 65504, which float16 can't hold: theirs are stored in bfloat16")
+        }
         guard total.withoutToken > 0, let tokenizer else { return }
         context.warn(
             "\(total.withoutToken) of \(total.tokens) sampled ids stand for no token: the checkpoint's vocabulary has "
@@ -170,6 +186,7 @@ extension SampledRecord {
         stoppedByText += other.stoppedByText
         stoppedByToken += other.stoppedByToken
         withoutToken += other.withoutToken
+        beyondHalf += other.beyondHalf
         entropySum += other.entropySum
     }
 }

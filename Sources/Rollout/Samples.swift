@@ -13,6 +13,8 @@ struct SampleSettings: Sendable {
     let version: String
     /// What ends every rollout, beside the checkpoint's end-of-sequence tokens and what its prompt or job adds.
     let stop: StopCondition
+    /// For prompts that are text.
+    let specialTokens: SpecialTokenRule
 }
 
 extension StopCondition {
@@ -162,7 +164,7 @@ struct PromptFile {
                 texts: try StopFields.texts(object["stop"]), tokens: try StopFields.tokens(object["stop_token_ids"]))
         } catch { throw fail(number, "a prompt whose \(error)", "what ends its rollouts") }
         guard wanted.texts.isEmpty || tokenizer != nil else {
-            throw fail(number, "stop strings", "none, because \(limits.checkpoint) has no tokenizer.json; give stop_token_ids")
+            throw fail(number, "stop strings", "none, because \(limits.checkpoint) has no tokenizer that Crux reads; give stop_token_ids")
         }
         return wanted
     }
@@ -170,9 +172,9 @@ struct PromptFile {
     private func ids(_ line: Line, _ number: Int) throws -> [Int32] {
         if let tokens = line.tokens { return tokens }
         guard let tokenizer else {
-            throw fail(number, "a prompt as text", "prompt_token_ids, because \(limits.checkpoint) has no tokenizer.json")
+            throw fail(number, "a prompt as text", "prompt_token_ids, because \(limits.checkpoint) has no tokenizer that Crux reads")
         }
-        return tokenizer.encode(line.prompt ?? "")
+        return tokenizer.encode(line.prompt ?? "", specialTokens: settings.specialTokens)
     }
 
     private func group(_ line: Line, _ number: Int) throws -> [Sample] {
@@ -227,7 +229,7 @@ struct JobFiles {
         if let problem = wanted.malformedField { throw fail("a job whose \(problem)", "a request as crux-plan writes it") }
         let stop = settings.stop.adding(texts: wanted.stop, tokens: wanted.stopTokenIDs)
         guard stop.texts.isEmpty || hasText else {
-            throw fail("stop strings", "none, because \(limits.checkpoint) has no tokenizer.json; give stop_token_ids")
+            throw fail("stop strings", "none, because \(limits.checkpoint) has no tokenizer that Crux reads; give stop_token_ids")
         }
         let request = GenerationRequest(
             prompt: wanted.prefix, maxTokens: room, seed: UInt64(bitPattern: wanted.seed),

@@ -42,6 +42,11 @@ struct Policies: Sendable {
         try requireOneVocabulary()
     }
 
+    /// What a reader should know of the checkpoints' files.
+    var fileNotes: [String] { all.flatMap(\.notes) }
+
+    private var all: [Policy] { [checkpoint, reference, critic, process, processReference, q].compactMap { $0 } }
+
     private func requireOneVocabulary() throws {
         guard let checkpoint, let other = [reference, q].compactMap({ $0 }).first(where: { $0.vocabulary != checkpoint.vocabulary }) else { return }
         throw StageError(
@@ -114,6 +119,7 @@ final class Policy: @unchecked Sendable {
     let vocabulary: Int
     let hasFreshValueHead: Bool
     let source: ModelSource
+    var notes: [String] { source.checkpoint.notes }
     private let threads: Int
     private let lock = NSLock()
     private var loadedModel: LanguageModel?

@@ -94,6 +94,7 @@ struct ScoreCommand: StageCommand {
         let files = DumpFiles(ingest: input, inputs: ingest.inputs)
         if options.dryRun || options.overwrite { try check(names, files) }
         let policies = try Policies(paths, threads: context.threads)
+        policies.fileNotes.forEach(context.warn)
         if policies.hasFreshCritic { context.warn("\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing") }
         let plan = Manifest(
             stage: Self.stage, configuration: settings(context), inputs: [try Manifest.asInput(input, stage: "ingest")] + (try policies.inputFiles()))

@@ -111,15 +111,6 @@ package struct Manifest: Codable, Equatable, Sendable {
     /// A stage's manifest as an input of the next stage: one digest that covers all it lists.
     package static func asInput(_ directory: String, stage: String) throws -> File { try .input(stage, directory + "/" + name) }
 
-    /// A tokenizer as an input: `path` is a checkpoint's folder or a tokenizer.json.
-    package static func tokenizerFiles(_ path: String) throws -> [File] {
-        var isFolder: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else { return [try .input("tokenizer", path)] }
-        return try tokenizerNames.map { path + "/" + $0 }.filter(FileManager.default.fileExists).map { try .input("tokenizer", $0) }
-    }
-
-    private static let tokenizerNames = ["tokenizer.json", "tokenizer_config.json", "added_tokens.json"]
-
     /// Digest, size and rows of a file in a stage directory.
     package static func describe(_ name: String, in directory: String, rows: Int? = nil) throws -> File {
         let mapped = try MappedFile(path: directory + "/" + name)

@@ -1,121 +1,153 @@
 import Formats
 import Foundation
 
-/// Tokens that stand outside BPE: <|endoftext|>, <think>, … Found in the text first; the longest at the leftmost place wins.
-struct AddedTokens: Sendable {
-    private struct Token: Sendable {
-        let id: Int32
-        let text: [UInt8]
-        let takesSpaceBefore: Bool
-        let takesSpaceAfter: Bool
-        let isSingleWord: Bool
+/// A token that stands outside BPE: <|endoftext|>, <think>, …
+struct AddedToken: Sendable {
+    var id: Int32
+    var content: String
+    /// Takes white space before or after it along.
+    var stripsLeft = false
+    var stripsRight = false
+    /// Not beside a word character.
+    var isSingleWord = false
+    /// Looked for in normalised text, and normalised itself.
+    var isNormalized = false
+    var isSpecial = false
+}
+
+extension AddedToken {
+    /// As tokenizer.json and tokenizer_config.json write it.
+    init(_ node: TokenizerNode, id: Int32) throws {
+        self.id = id
+        content = try node.require(node["content"].string, "an added token with content")
+        isSpecial = try Self.flag(node["special"], default: false)
+        stripsLeft = try Self.flag(node["lstrip"], default: false)
+        stripsRight = try Self.flag(node["rstrip"], default: false)
+        isSingleWord = try Self.flag(node["single_word"], default: false)
+        isNormalized = try Self.flag(node["normalized"], default: !isSpecial)
     }
 
-    /// By first byte, longest first.
-    private let byFirst: [UInt8: [Token]]
-    let ids: [String: Int32]
+    private static func flag(_ node: TokenizerNode, default fallback: Bool) throws -> Bool {
+        node.isNull ? fallback : try node.require(node.bool, "true or false")
+    }
+
+    /// What tells tokens apart.
+    var bytes: [UInt8] { Array(content.utf8) }
+}
+
+/// Added tokens in a text, as the tokenizers library finds them: those with `normalized: false` in the text as it is; then, in each
+/// stretch between them, normalised, the others, whose own texts are normalised as well.
+struct AddedTokens: Sendable {
+    private let raw: AddedTokenSearch
+    private let normalized: AddedTokenSearch
+    private let normalizer: Normalizer
+    private let ids: [[UInt8]: Int32]
+    /// What each decodes to.
     let bytes: [Int32: [UInt8]]
     let special: Set<Int32>
 
-    init(_ node: TokenizerNode) throws {
-        var tokens: [Token] = [], ids: [String: Int32] = [:], special: Set<Int32> = []
-        for entry in node.list {
-            let text = try entry.require(entry["content"].string, "an added token with content")
-            let id = Int32(clamping: try entry.require(entry["id"].int, "an added token with id"))
-            guard !text.isEmpty else { continue }
-            tokens.append(
-                Token(
-                    id: id, text: Array(text.utf8), takesSpaceBefore: entry["lstrip"].bool ?? false, takesSpaceAfter: entry["rstrip"].bool ?? false,
-                    isSingleWord: entry["single_word"].bool ?? false))
-            ids[text] = id
-            if entry["special"].bool ?? false { special.insert(id) }
+    /// `file`: for messages.
+    init(_ tokens: [AddedToken], _ normalizer: Normalizer, file: String) throws {
+        self.normalizer = normalizer
+        func text(_ token: AddedToken) -> [UInt8] { token.isNormalized ? Array(normalizer.apply(token.content).utf8) : token.bytes }
+        var seen: [[UInt8]: AddedToken] = [:]
+        for token in tokens where token.isNormalized {
+            guard let other = seen.updateValue(token, forKey: text(token)) else { continue }
+            // The library takes one of them, by chance.
+            throw FormatError(
+                file: file, place: "added_tokens",
+                found: "tokens \(other.id) and \(token.id), which are the same text once normalised ('\(token.content)')",
+                expected: "one token for a text")
         }
-        tokens.sort { $0.text.count > $1.text.count }
-        byFirst = Dictionary(grouping: tokens) { $0.text[0] }
-        bytes = Dictionary(tokens.map { ($0.id, $0.text) }) { first, _ in first }
-        (self.ids, self.special) = (ids, special)
+        raw = AddedTokenSearch(tokens.filter { !$0.isNormalized }.map { ($0, $0.bytes) })
+        normalized = AddedTokenSearch(tokens.filter(\.isNormalized).map { ($0, text($0)) })
+        ids = Dictionary(tokens.map { ($0.bytes, $0.id) }) { $1 }
+        bytes = Dictionary(tokens.map { ($0.id, text($0)) }) { $1 }
+        special = Set(tokens.filter(\.isSpecial).map(\.id))
     }
 
+    func id(of text: String) -> Int32? { ids[Array(text.utf8)] }
+
+    /// `text` is normalised and holds no added token.
     enum Part: Equatable { case text(String), token(Int32) }
 
     func split(_ text: String) -> [Part] {
-        guard !byFirst.isEmpty else { return text.isEmpty ? [] : [.text(text)] }
-        let bytes = Array(text.utf8)
-        var parts: [Part] = [], start = 0, position = 0
-        func flush(_ end: Int) { if end > start { parts.append(.text(String(decoding: bytes[start..<end], as: UTF8.self))) } }
+        raw.split(Array(text.utf8)).flatMap { part -> [Part] in
+            guard case .text(let stretch) = part else { return [part] }
+            return normalized.split(Array(normalizer.apply(stretch).utf8))
+        }
+    }
+}
+
+/// One pass: leftmost-longest, each match behind the last.
+private struct AddedTokenSearch: Sendable {
+    /// By first byte, longest first.
+    private let byFirst: [UInt8: [(token: AddedToken, text: [UInt8])]]
+
+    init(_ tokens: [(token: AddedToken, text: [UInt8])]) {
+        let sorted = tokens.filter { !$0.text.isEmpty }.sorted { $0.text.count > $1.text.count }
+        byFirst = Dictionary(grouping: sorted) { $0.text[0] }
+    }
+
+    func split(_ bytes: [UInt8]) -> [AddedTokens.Part] {
+        var parts: [AddedTokens.Part] = [], done = 0, position = 0
+        func add(text range: Range<Int>) {
+            if !range.isEmpty { parts.append(.text(String(decoding: bytes[range], as: UTF8.self))) }
+        }
+        guard !byFirst.isEmpty else {
+            add(text: 0..<bytes.count)
+            return parts
+        }
         while position < bytes.count {
-            guard let token = byFirst[bytes[position]]?.first(where: { matches($0, bytes, position) }) else {
+            guard let (token, text) = byFirst[bytes[position]]?.first(where: { starts(bytes, position, $0.text) }) else {
                 position += 1
                 continue
             }
-            var end = position
-            if token.takesSpaceBefore { while end > start, Self.isSpace(bytes[end - 1]) { end -= 1 } }
-            flush(end)
-            parts.append(.token(token.id))
-            position += token.text.count
-            if token.takesSpaceAfter { while position < bytes.count, Self.isSpace(bytes[position]) { position += 1 } }
-            start = position
+            var start = position, end = position + text.count
+            // A match that is no word of its own is passed over whole. The search goes on behind the token's own text, also where white
+            // space behind it was taken along.
+            position = end
+            if token.isSingleWord, Self.scalar(before: start, bytes)?.isWord == true || Self.scalar(at: end, bytes)?.isWord == true { continue }
+            if token.stripsLeft {
+                while let scalar = Self.scalar(before: start, bytes), scalar.properties.isWhitespace { start -= UTF8.width(scalar) }
+                start = max(start, done)
+            }
+            if token.stripsRight {
+                while let scalar = Self.scalar(at: end, bytes), scalar.properties.isWhitespace { end += UTF8.width(scalar) }
+            }
+            if done < start { add(text: done..<start) }
+            // Of a token whose place was swallowed nothing is left.
+            if start < end { parts.append(.token(token.id)) }
+            done = end
         }
-        flush(bytes.count)
+        add(text: done..<bytes.count)
         return parts
     }
 
-    private func matches(_ token: Token, _ bytes: [UInt8], _ position: Int) -> Bool {
-        let end = position + token.text.count
-        guard end <= bytes.count, bytes[position..<end].elementsEqual(token.text) else { return false }
-        guard token.isSingleWord else { return true }
-        return !(position > 0 && Self.isWord(bytes[position - 1])) && !(end < bytes.count && Self.isWord(bytes[end]))
+    private func starts(_ bytes: [UInt8], _ position: Int, _ text: [UInt8]) -> Bool {
+        position + text.count <= bytes.count && bytes[position..<position + text.count].elementsEqual(text)
     }
 
-    private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d).contains(byte) }
-    private static func isWord(_ byte: UInt8) -> Bool {
-        byte >= 0x80 || byte == 0x5f || (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
+    /// The bytes are sound UTF-8, and the places ends of characters.
+    private static func scalar(at start: Int, _ bytes: [UInt8]) -> Unicode.Scalar? {
+        start < bytes.count ? String(decoding: bytes[start..<min(bytes.count, start + 4)], as: UTF8.self).unicodeScalars.first : nil
+    }
+
+    private static func scalar(before end: Int, _ bytes: [UInt8]) -> Unicode.Scalar? {
+        guard end > 0 else { return nil }
+        var start = end - 1
+        while start > 0, bytes[start] & 0xc0 == 0x80 { start -= 1 }
+        return String(decoding: bytes[start..<end], as: UTF8.self).unicodeScalars.first
     }
 }
 
-/// What is done to text before it is cut.
-enum Normalizer: Sendable {
-    case none, nfc
-
-    init(_ node: TokenizerNode) throws {
-        switch node["type"].string {
-        case nil where node.isNull: self = .none
-        case "NFC": self = .nfc
-        case "Sequence" where node["normalizers"].list.isEmpty: self = .none
-        case "Sequence" where node["normalizers"].list.count == 1: self = try Normalizer(node["normalizers"].list[0])
-        default: throw node["type"].error(expected: "no normalizer, or NFC")
+extension Unicode.Scalar {
+    /// `\w` of the regex crate: Alphabetic, marks, decimal digits, connector punctuation, join controls (UTS 18, Annex C).
+    fileprivate var isWord: Bool {
+        if properties.isAlphabetic || properties.isJoinControl { return true }
+        switch properties.generalCategory {
+        case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true
+        default: return false
         }
     }
-
-    func apply(_ text: String) -> String { self == .nfc ? text.precomposedStringWithCanonicalMapping : text }
-}
-
-/// Ids that are put before and after every text.
-struct SpecialTokenTemplate: Sendable {
-    private var before: [Int32] = []
-    private var after: [Int32] = []
-
-    init(_ node: TokenizerNode) throws {
-        switch node["type"].string {
-        case nil where node.isNull: break
-        case "ByteLevel": break
-        case "TemplateProcessing": try read(node)
-        case "Sequence": for step in node["processors"].list where step["type"].string != "ByteLevel" { try read(step) }
-        default: throw node["type"].error(expected: "TemplateProcessing, ByteLevel, a Sequence of these, or null")
-        }
-    }
-
-    private mutating func read(_ node: TokenizerNode) throws {
-        guard node["type"].string == "TemplateProcessing" else { throw node["type"].error(expected: "TemplateProcessing") }
-        var isAfter = false
-        for step in node["single"].list {
-            if !step["Sequence"].isNull { isAfter = true }
-            guard let name = step["SpecialToken"]["id"].string else { continue }
-            let ids = node["special_tokens"][name]["ids"].list.compactMap { $0.int.map { Int32(clamping: $0) } }
-            guard !ids.isEmpty else { throw step.error(found: "special token '\(name)' without ids", expected: "its ids in special_tokens") }
-            if isAfter { after += ids } else { before += ids }
-        }
-    }
-
-    func apply(_ ids: [Int32]) -> [Int32] { before + ids + after }
 }

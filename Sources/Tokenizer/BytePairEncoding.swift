@@ -21,40 +21,58 @@ struct BytePairEncoding: Sendable {
         let token: Int32
     }
 
+    /// Ids by the vocabulary's own writing, as UTF-8: what added tokens are looked up in.
+    private let entries: [[UInt8]: Int32]
+
     init(_ node: TokenizerNode) throws {
-        guard node["type"].string == "BPE" else { throw node["type"].error(expected: "'BPE'") }
+        guard node["type"].string == "BPE" else { throw node["type"].unsupported(expected: "'BPE'") }
         for key in ["unk_token", "continuing_subword_prefix", "end_of_word_suffix", "dropout"] where !(node[key].isNull || node[key].string == "") {
-            throw node[key].error(expected: "null")
+            throw node[key].unsupported(expected: "null")
         }
-        guard node["byte_fallback"].bool != true else { throw node["byte_fallback"].error(expected: "false") }
+        guard node["byte_fallback"].bool != true else { throw node["byte_fallback"].unsupported(expected: "false") }
         ignoresMerges = node["ignore_merges"].bool ?? false
-        var vocabulary: [[UInt8]: Int32] = [:], bytes: [Int32: [UInt8]] = [:]
-        for (text, id) in try node.require(node["vocab"].object, "a vocabulary") {
-            guard let id = (id as? Int).flatMap({ Int32(exactly: $0) }), id >= 0 else {
-                throw node["vocab"].error(found: "id \(id) of '\(text)'", expected: "ids from 0")
-            }
+        var vocabulary: [[UInt8]: Int32] = [:], bytes: [Int32: [UInt8]] = [:], entries: [[UInt8]: Int32] = [:]
+        for (text, value) in try node.require(node["vocab"].object, "a vocabulary") {
+            let entry = TokenizerNode(file: node.file, place: node.place + ".vocab", value: value)
+            guard let id = entry.tokenID else { throw entry.error(found: "no token id at '\(text.prefix(80))'", expected: "whole numbers from 0") }
             // Tokens added to the vocabulary itself may hold what no byte stands for; only their added form is ever used.
-            let meaning = ByteAlphabet.bytes(of: text) ?? Array(text.utf8)
-            vocabulary[meaning] = id
-            bytes[id] = meaning
+            let meaning = ByteAlphabet.bytes(of: text)
+            if let meaning { vocabulary[meaning] = id }
+            bytes[id] = meaning ?? Array(text.utf8)
+            entries[Array(text.utf8)] = id
         }
-        (self.vocabulary, self.bytes) = (vocabulary, bytes)
+        (self.vocabulary, self.bytes, self.entries) = (vocabulary, bytes, entries)
         byteTokens = (0...255).map { vocabulary[[UInt8($0)]] ?? -1 }
         merges = try Self.readMerges(node["merges"], vocabulary)
     }
 
+    /// The id of an entry as the file writes it.
+    func id(ofEntry text: String) -> Int32? { entries[Array(text.utf8)] }
+    var entryCount: Int { entries.count }
+
     private static func readMerges(_ node: TokenizerNode, _ vocabulary: [[UInt8]: Int32]) throws -> [Pair: Merge] {
-        let list = try node.require(node.value as? [Any], "a list of merges")
+        let list = try node.require(node.values, "a list of merges")
         var merges: [Pair: Merge] = [:]
         merges.reserveCapacity(list.count)
         for (rank, entry) in list.enumerated() {
-            let parts = (entry as? [String]) ?? (entry as? String)?.split(separator: " ").map(String.init) ?? []
-            guard parts.count == 2, let left = ByteAlphabet.bytes(of: parts[0]), let right = ByteAlphabet.bytes(of: parts[1]),
-                let a = vocabulary[left], let b = vocabulary[right], let whole = vocabulary[left + right]
-            else { throw node.error(found: "merge \(rank), '\(entry)'", expected: "two tokens whose union is a token") }
+            let parts = parts(entry).map(ByteAlphabet.bytes)
+            guard parts.count == 2, let left = parts[0], let right = parts[1], let a = vocabulary[left], let b = vocabulary[right],
+                let whole = vocabulary[left + right]
+            else {
+                throw node.error(found: "merge \(rank), '\(String(describing: entry).prefix(80))'", expected: "two tokens whose union is a token")
+            }
             merges[Pair(left: a, right: b)] = Merge(rank: Int32(rank), token: whole)
         }
         return merges
+    }
+
+    /// A list of two, or two parts with a space between.
+    private static func parts(_ entry: JSONValue) -> [String] {
+        switch entry {
+        case .string(let text): text.utf8.split(separator: 0x20).map { String(decoding: $0, as: UTF8.self) }
+        case .list(let values): values.compactMap { if case .string(let text) = $0 { text } else { nil } }
+        default: []
+        }
     }
 
     /// A symbol of the piece; a doubly linked list, because merging takes from the middle.

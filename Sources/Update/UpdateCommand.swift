@@ -65,6 +65,7 @@ struct UpdateCommand: StageCommand {
         let source = try Checkpoint(directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
         try requireVocabulary(of: planned, source)
         let beside = try companions(recipe, source)
+        ([source] + beside).flatMap(\.notes).forEach(context.warn)
         let resume = try resumeFrom.map { try verified(SavedStep.last(in: $0), of: $0, context) }
         let rows = try PlannedRows(path: plan + "/plan.arrow", source, recipe)
         let memory = try MemoryPlan(

@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import TestSupport
 import Testing
@@ -51,7 +52,8 @@ import Tokenizer
         }
         let whole = try String(contentsOfFile: fixture("policy/tokenizer.json"), encoding: .utf8)
         func changed(_ from: String, _ to: String) throws -> String { try refusal(whole.replacingOccurrences(of: from, with: to)) }
-        #expect(try refusal("{").contains("not a JSON object"))
+        #expect(try refusal("{").contains("damaged"))
+        #expect(try refusal("[]").contains("found a list of 0, expected a tokenizer.json"))
         #expect(try changed("\"type\": \"BPE\"", "\"type\": \"Unigram\"").contains("model.type: found 'Unigram'"))
         #expect(try changed("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}").contains("normalizer.type: found 'Lowercase'"))
         #expect(
@@ -65,12 +67,17 @@ import Tokenizer
     @Test func stopTokensComeFromTheGenerationConfigurationFirst() throws {
         let folder = try TemporaryDirectory()
         func write(_ name: String, _ json: String) throws { try json.write(toFile: folder(name), atomically: true, encoding: .utf8) }
-        #expect(StopTokens.read(folder.path) == nil)
+        #expect(try StopTokens.read(folder.path) == nil)
         try write("config.json", #"{"eos_token_id": 7}"#)
-        #expect(StopTokens.read(folder.path) == [7])
+        #expect(try StopTokens.read(folder.path) == [7])
         try write("generation_config.json", #"{"eos_token_id": [3, 5]}"#)
-        #expect(StopTokens.read(folder.path) == [3, 5])
+        #expect(try StopTokens.read(folder.path) == [3, 5])
         try write("generation_config.json", #"{"eos_token_id": null}"#)
-        #expect(StopTokens.read(folder.path) == [7])
+        #expect(try StopTokens.read(folder.path) == [7])
+        // What is there and can't be read is not passed over: rollouts would end elsewhere.
+        for damaged in ["{", "", "[7]", #"{"eos_token_id": 7} x"#, #"{"eos_token_id": "7"}"#, #"{"eos_token_id": [1.5]}"#, #"{"eos_token_id": -1}"#] {
+            try write("generation_config.json", damaged)
+            #expect(throws: FormatError.self, "\(damaged)") { try StopTokens.read(folder.path) }
+        }
     }
 }
