@@ -86,7 +86,8 @@ struct PlanCommand: StageCommand {
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
-            return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
+            return EmptyPlan.summary(
+                manifest.counts, context, ["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
             try jobs.map { try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context) }
             let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)

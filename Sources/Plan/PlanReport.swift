@@ -6,6 +6,7 @@ import Recipes
 struct PlanReport {
     let counts: [String: Int]
     let lines: [String]
+    let warnings: [String]
     let summary: [String: any Sendable]
 
     /// `tally`: what the tokens add up to, where they were written.
@@ -21,12 +22,20 @@ struct PlanReport {
         if plan.facts.hasIntervals, recipe.credit.mask != nil { counts["undecided_tokens"] = plan.undecided }
         self.counts = counts
         lines = Self.lines(plan, figures, tally, counts)
+        warnings = Self.warnings(plan, tally, recipe)
         var summary: [String: any Sendable] = [
             "thresholds": plan.thresholds, "share_kept": figures.shareKept, "reward_mean": figures.rewardMean, "groups_correct": figures.allCorrect,
             "groups_wrong": figures.allWrong, "groups_mixed": figures.mixed, "resample": plan.resample.count, "epochs": recipe.credit.schedule.epochs,
         ]
         if let tally { summary.merge(Self.summary(plan, tally)) { $1 } }
         self.summary = summary
+    }
+
+    /// Steps that would change nothing, or only what decay and penalties do.
+    private static func warnings(_ plan: SettledPlan, _ tally: PlanTally?, _ recipe: Recipe) -> [String] {
+        guard let tally, !plan.kept.isEmpty, recipe.objective.readsAdvantages else { return [] }
+        guard tally.positive == 0, tally.negative == 0 else { return [] }
+        return ["every advantage is 0: no rollout is better than another, and the steps have no gradient\(recipe.kl.isInLoss ? " but the KL term's" : "")"]
     }
 
     static func counts(dropped: [String: Int]) -> [String: Int] {

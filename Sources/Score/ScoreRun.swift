@@ -21,6 +21,10 @@ struct ScoreRecord: Codable, Sendable {
     /// Of those known by their best log-probabilities: bounds that rest on a guessed vocabulary, and none because of the temperature.
     var assumedVocabulary = 0
     var otherTemperature = 0
+    /// States in which the reference excludes a token that the policy reaches.
+    var excludingStates = 0
+    /// Rollouts that no plan can use: the first of each verdict.
+    var unusable: [String: String] = [:]
 }
 
 /// How far two sources differ about the log-probabilities of the sampled tokens.
@@ -106,6 +110,7 @@ struct ScoreRun {
         for (index, row) in rows.enumerated() {
             let mark = score(row, frames[index], models[index], outcomes[index])
             record.add(row, mark, frames[index], models[index].policy)
+            record.excludingStates += models[index].excludingStates
             try table.append(mark)
         }
     }
@@ -130,6 +135,7 @@ struct ScoreRun {
         // What the head says of hidden states is the checkpoint's word.
         let head = row.evidence == EvidenceGrade.hidden.rawValue ? frame.logprobs : nil
         mark.oldLogprobs = head ?? models.policy?.logprobs ?? row.rolloutLogprobs ?? frame.logprobs
+        mark.refuseNotFinite(row.lossMask)
         return mark
     }
 
@@ -162,6 +168,7 @@ extension ScoreRecord {
     mutating func add(_ row: RolloutRow, _ mark: ScoreRow, _ frame: FrameScores, _ policy: SequenceScores?) {
         rows += 1
         verdicts[mark.verdict, default: 0] += 1
+        if mark.isUnusable, unusable[mark.verdict] == nil { unusable[mark.verdict] = row.rolloutID }
         if let reward = mark.reward { (rewardSum, rewarded) = (rewardSum + Double(reward), rewarded + 1) }
         if let isCorrect = mark.correct { (correct, judged) = (correct + (isCorrect ? 1 : 0), judged + 1) }
         noise += frame.noise
@@ -191,6 +198,8 @@ extension ScoreRecord {
         grades.merge(next.grades, uniquingKeysWith: +)
         assumedVocabulary += next.assumedVocabulary
         otherTemperature += next.otherTemperature
+        excludingStates += next.excludingStates
+        unusable.merge(next.unusable) { first, _ in first }
         for (pair, difference) in next.disagreement { disagreement[pair, default: Disagreement()] += difference }
     }
 
@@ -198,6 +207,7 @@ extension ScoreRecord {
         var counts = ["rollouts": rows, "entropy_tokens": entropyTokens, "correct": correct, "judged": judged]
         for (verdict, count) in verdicts { counts["verdict_\(verdict)"] = count }
         for (grade, count) in grades { counts["evidence_\(grade)"] = count }
+        if excludingStates > 0 { counts["reference_excludes"] = excludingStates }
         return counts
     }
 }
@@ -233,7 +243,7 @@ struct ScoreReport {
         warnings =
             mean.filter { $0.1 > 1e-2 }.map { pair, mean, _ in
                 "\(names[pair] ?? pair) differ by \(number(mean)) on average: check temperature, top-p and the policy version"
-            } + Self.topKWarnings(record)
+            } + Self.topKWarnings(record) + UnusableRows.warnings(record)
         var fields: [String: any Sendable] = [
             "accuracy": share(record.correct, record.judged), "share_below_0.01": share(record.nearZeroEntropies, record.entropyTokens),
             "entropy_noise_mean": record.noise.tokens == 0 ? 0 : record.noise.entropySum / Double(record.noise.tokens), "entropy_noise_max": record.noise.entropyMax,

@@ -117,7 +117,8 @@ package final class StageContext: Sendable {
 
     package func warn(_ text: String) { if !options.quiet { logger.warning("\(text)") } }
 
-    func report(error text: String) { logger.error("\(text)") }
+    /// What ends a run with another status than 0, also with --quiet.
+    package func report(error text: String) { logger.error("\(text)") }
 
     func printSummary(_ summary: StageSummary) {
         var object: [String: Any] = summary.fields

@@ -30,13 +30,13 @@ struct UpdateRun {
     /// The schedule's steps that are still to be done; their metrics.
     private func steps(_ training: any Training, _ form: any TrainedForm, _ state: TrainingState, _ earlier: [MetricsRow]) throws -> [MetricsRow] {
         // The plan's steps in order, once per epoch.
-        let schedule = (0..<recipe.credit.schedule.epochs).flatMap { _ in 0..<rows.stepCount }, done = state.step - (resume?.step ?? 0)
+        let total = recipe.credit.schedule.epochs * rows.stepCount, done = state.step - (resume?.step ?? 0)
         let step = OptimizerStep(
             training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question, seed: context.options.seed,
             headRows: memory.headRows, space: memory.workspace())
-        let progress = StepProgress(context, total: schedule.count, done: done)
+        let progress = StepProgress(context, total: total, done: done)
         var metrics: [MetricsRow] = []
-        for part in schedule.dropFirst(done) {
+        for part in (min(done, total)..<total).lazy.map({ $0 % rows.stepCount }) {
             progress.begin(memory.batches[part])
             let row = try step.run(rows.rows(ofStep: part), memory.batches[part], state) { batch, loss in
                 progress.finished(batch, loss: loss)
