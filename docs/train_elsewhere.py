@@ -237,9 +237,9 @@ def kl_term(logprobs, row):
         return 0
     d = logprobs - against
     name = known(kl["estimator"], ["k1", "k2", "k3", "abs", "k1+", "k3+", "abs+"], "kl.estimator")
-    minus = (-d).clamp(-20, 20) if kl["bounded"] else -d
+    minus = (-d).clamp(-20, 20) if kl.get("bounded") else -d
     k3 = torch.expm1(minus) - minus
-    k3 = k3.clamp(-10, 10) if kl["bounded"] else k3
+    k3 = k3.clamp(-10, 10) if kl.get("bounded") else k3
     value = {"k1": d, "k2": d * d / 2, "k3": k3, "abs": size(d)}[name.rstrip("+")]
     if name.endswith("+"):      # the value of one, the derivative of k2
         value = value.detach() + d * d / 2 - (d * d / 2).detach()

@@ -25,7 +25,7 @@ typedef struct {
     int32_t (*sample_row)(const float *, size_t, float, float, double);
     void (*head_backward_row)(float *, size_t, float, float, int32_t, float);
     void (*adamw)(float *, const float *, float *, float *, size_t, const crux_adamw_settings *);
-    void (*joint_row)(const float *, const float *, const float *, size_t, float, double *, double *);
+    size_t (*joint_row)(const float *, const float *, const float *, size_t, float, double *, double *);
     double (*target_row)(float *, float *, const float *, size_t, float, float, int32_t, float, float);
 } crux_kernels;
 
@@ -104,8 +104,9 @@ void crux_softmax_row_backward(const float *p, float *dp, size_t n, float scale,
 float crux_dot(const float *a, const float *b, size_t n) { return chosen->dot(a, b, n); }
 void crux_add(float *y, const float *x, size_t n) { chosen->add(y, x, n); }
 double crux_squared_norm(const float *x, size_t n) { return chosen->squared_norm(x, n); }
-void crux_joint_row(const float *policy, const float *reference, const float *q, size_t n, float inverse_temperature, double *kl, double *expected_q) {
-    chosen->joint_row(policy, reference, q, n, inverse_temperature, kl, expected_q);
+size_t crux_joint_row(const float *policy, const float *reference, const float *q, size_t n, float inverse_temperature, double *kl,
+                      double *expected_q) {
+    return chosen->joint_row(policy, reference, q, n, inverse_temperature, kl, expected_q);
 }
 double crux_target_row(float *policy, float *reference, const float *q, size_t n, float inverse_temperature, float inverse_beta, int32_t token,
                        float bonus, float derivative) {

@@ -55,10 +55,12 @@ package struct Episode: Sendable {
     /// Trainable positions.
     var positions: [Int] { mask.indices.filter { mask[$0] } }
 
+    /// Rewards of single trainable tokens beside the outcome's.
+    var penaltiesByPosition: [Double] { positions.map { tokenRewards?[$0] ?? 0 } }
+
     /// Reward of each trainable token, the outcome's on the last.
     var rewardsByPosition: [Double] {
-        let places = positions
-        var rewards = places.map { tokenRewards?[$0] ?? 0 }
+        var rewards = penaltiesByPosition
         if !rewards.isEmpty { rewards[rewards.count - 1] += reward }
         return rewards
     }
@@ -98,6 +100,10 @@ package protocol AdvantageEstimator: Codable, Sendable {
     static var source: String { get }
     init()
     var problems: [String] { get }
+    /// Keys that have no effect beside the others, with what stands against them.
+    var unread: [String: String] { get }
+    /// Whether outcomes are taken as right or wrong wherever there is a verdict, whatever a recipe says they are worth.
+    var rewardsByVerdict: Bool { get }
     /// What it reads beside rewards.
     var columns: Set<TokenColumn> { get }
     /// False where rewards say all, and every token of a rollout gets the same.
@@ -120,6 +126,8 @@ package protocol AdvantageEstimator: Codable, Sendable {
 
 extension AdvantageEstimator {
     package var problems: [String] { [] }
+    package var unread: [String: String] { [:] }
+    package var rewardsByVerdict: Bool { false }
     package var columns: Set<TokenColumn> { [] }
     package var readsTokens: Bool { true }
     package var givesReturns: Bool { false }

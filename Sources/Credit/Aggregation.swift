@@ -85,6 +85,6 @@ package struct ConstantDivisor: Aggregation {
     package var length: Int?
     package var perRow = true
     package init() {}
-    package var problems: [String] { length.map { $0 > 0 ? [] : ["aggregation.length is \($0); expected at least 1"] } ?? [] }
+    package var problems: [String] { Bounds.problems("aggregation.length", length, Bounds.tokens, orNull: true) }
     package func weight(trainable: Int, in step: StepCounts) -> Double { (perRow ? inverse(step.liveRows) : 1) * inverse(length ?? step.longest) }
 }

@@ -5,13 +5,19 @@ package enum BottomEntropy: TokenSelection {
     package static let source = "arXiv 2506.01939, control"
     package static let readsEntropy = true
 
-    package static func ranks(_ share: Double, of count: Int, ties: EntropyMask.Ties) -> [Int] {
-        ties == .quantile ? QuantilePlace(share, of: count).ranks : [exactCount(share, of: count) - 1]
+    package static func ranks(_ share: Share, of count: Int, ties: EntropyMask.Ties) -> [Int] {
+        ties == .quantile ? QuantilePlace(share, of: count).ranks : [share.exactCount(of: count) - 1]
     }
 
-    package static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector {
-        guard ties == .exactCount else { return Cut(atMost: QuantilePlace(share, of: count).value(statistics)) }
-        return CountedTies(value: statistics[0].value, keepsAbove: false, ties: exactCount(share, of: count) - statistics[0].below)
+    package static func selector(
+        _ share: Share, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64
+    ) -> any TokenSelector {
+        guard ties == .exactCount else {
+            let place = QuantilePlace(share, of: count)
+            return Cut(atMost: place.mostBelow(statistics), threshold: place.value(statistics))
+        }
+        let ties = share.exactCount(of: count) - statistics[0].below
+        return CountedTies(value: statistics[0].value, keepsAbove: false, ties: ties)
     }
 
     package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool { Double(high) <= lowCut || Double(low) > highCut }

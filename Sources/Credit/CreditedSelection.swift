@@ -30,9 +30,10 @@ struct CreditedSelection {
             return []
         }
         return rows.filter { row in
-            guard filter.truncated == .drop, facts.rows[row.row].isTruncated else { return true }
-            dropped.append((row.row, "truncated"))
-            return false
+            let isCutOff = filter.truncated == .drop && facts.rows[row.row].isTruncated
+            let reason = isCutOff ? "truncated" : row.advantages.allSatisfy(isFiniteInFloat32) ? nil : "not_finite_advantage"
+            if let reason { dropped.append((row.row, reason)) }
+            return reason == nil
         }
     }
 }

@@ -1,20 +1,14 @@
-/// H ≥ τ, or H ≤ τ. Compared in float32 with the nearest float on the side that is kept, which is the same question.
+/// H ≥ τ, or H ≤ τ, with τ between two entropies of the population: compared with the one of them that is kept, which
+/// is the same question and knows no rounding.
 struct Cut: TokenSelector {
     let threshold: Double?
     private var lowest = -Float.infinity
     private var highest = Float.infinity
 
-    init(atLeast threshold: Double) {
-        self.threshold = threshold
-        let nearest = Float(threshold)
-        lowest = Double(nearest) < threshold ? nearest.nextUp : nearest
-    }
+    /// `threshold`: τ.
+    init(atLeast lowest: Float, threshold: Double) { (self.lowest, self.threshold) = (lowest, threshold) }
 
-    init(atMost threshold: Double) {
-        self.threshold = threshold
-        let nearest = Float(threshold)
-        highest = Double(nearest) > threshold ? nearest.nextDown : nearest
-    }
+    init(atMost highest: Float, threshold: Double) { (self.highest, self.threshold) = (highest, threshold) }
 
     /// Without a branch per token, so that many are done at a time.
     func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {

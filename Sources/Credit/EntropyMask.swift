@@ -21,9 +21,9 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     }
 
     /// ρ, under the name of what it selects. At most one of them; none is `top: 0.2`.
-    package var top: Double?
-    package var bottom: Double?
-    package var random: Double?
+    package var top: Share?
+    package var bottom: Share?
+    package var random: Share?
     package var scope = Scope.step
     package var normalizer = Normalizer.kept
     package var ties = Ties.quantile
@@ -38,7 +38,7 @@ package struct EntropyMask: Codable, Equatable, Sendable {
 
     package init() {}
 
-    private var shares: [String: Double] {
+    private var shares: [String: Share] {
         [TopEntropy.name: top, BottomEntropy.name: bottom, RandomTokens.name: random].compactMapValues { $0 }
     }
 
@@ -49,9 +49,16 @@ package struct EntropyMask: Codable, Equatable, Sendable {
         return mask
     }
 
-    package var selection: (type: any TokenSelection.Type, share: Double) {
+    package var selection: (type: any TokenSelection.Type, share: Share) {
         for type in TokenSelectionRegistry.all { if let share = shares[type.name] { return (type, share) } }
         return (TopEntropy.self, 0.2)
+    }
+
+    /// Keys that have no effect beside the others, with what stands against them.
+    package var unread: [String: String] {
+        let random = selection.type.readsEntropy ? nil : "a \(selection.type.name) choice reads no entropies"
+        let current = policy == .current ? "policy is current, whose entropies are exact" : nil
+        return ["ties": random, "max_undecided": random ?? current].compactMapValues { $0 }
     }
 
     package var problems: [String] {
@@ -59,7 +66,7 @@ package struct EntropyMask: Codable, Equatable, Sendable {
         let several = shares.count > 1 ? ["entropy.mask has \(shares.keys.sorted().joined(separator: " and ")); expected one of them"] : []
         return moving + several
             + ((0...1).contains(maxUndecided) ? [] : ["entropy.mask.max_undecided is \(maxUndecided); expected 0 to 1"])
-            + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
+            + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
     }
 
     /// The mask over one scope's tokens, and its threshold. `entropies` are those of trainable tokens in row order; `seed`

@@ -46,14 +46,14 @@ package struct EntropyStatistics: Encodable, Equatable, Sendable {
         shareBelow001 = Double(sample.entropy.count { $0 < 0.01 }) / count
         shareAbove0672 = Double(sample.entropy.count { $0 > 0.672 }) / count
         quantiles = stride(from: 0, through: 100, by: 5).map { quantile(sample.entropy, Double($0) / 100) ?? 0 }
-        thresholds = Dictionary(uniqueKeysWithValues: Self.shares.map { ("\($0)", quantile(sample.entropy, 1 - $0) ?? 0) })
+        thresholds = Dictionary(uniqueKeysWithValues: Self.shares.map { ("\($0)", quantile(sample.entropy, $0.complement) ?? 0) })
         let deciles = means(sample.entropy, by: sample.decile)
         meanByDecile = (0..<10).map { deciles[$0]?.mean }
         meanByOutcome = means(sample.entropy, by: sample.correct.map { $0.map { $0 ? "correct" : "wrong" } ?? "unjudged" }).mapValues(\.mean)
         meanByFinish = means(sample.entropy, by: sample.finish).mapValues(\.mean)
     }
 
-    package static let shares = [0.1, 0.2, 0.5]
+    package static let shares: [Share] = [0.1, 0.2, 0.5]
 }
 
 private func means<Key: Hashable>(_ values: [Float], by keys: [Key]) -> [Key: (count: Int, mean: Double)] {
@@ -99,14 +99,15 @@ package struct EntropyComparison: Encodable, Equatable, Sendable {
 
     /// `before` and `after` hold the same tokens in the same order; log-probabilities of them where known.
     package init(before: [Float], after: [Float], logprobs: (before: [Float], after: [Float])?) {
-        let keptBy: (Double, [Float]) -> [Bool] = { share, values in
-            let threshold = quantile(values, 1 - share) ?? 0
-            return values.map { Double($0) >= threshold }
+        let keptBy: (Share, [Float]) -> [Bool] = { share, values in
+            var mask = EntropyMask()
+            mask.top = share
+            return mask.keep(values).kept
         }
         overlaps = EntropyStatistics.shares.map { share in
             let a = keptBy(share, before), b = keptBy(share, after)
             let both = Double(zip(a, b).count { $0 && $1 }), either = Double(zip(a, b).count { $0 || $1 })
-            return Overlap(share: share, jaccard: either == 0 ? 1 : both / either, overlap: both / Double(max(1, a.count { $0 })))
+            return Overlap(share: share.value, jaccard: either == 0 ? 1 : both / either, overlap: both / Double(max(1, a.count { $0 })))
         }
         let order = before.indices.sorted { (before[$0], $0) < (before[$1], $1) }
         changeByBin = (0..<20).map { bin in

@@ -97,6 +97,8 @@ package struct ExpandedBase: Sendable {
     package var row: Int
     package var states: [ExpansionState]
     package var outcomes: [[Outcome]]
+    /// Whether the base itself is left out: too far from the policy that trains.
+    package var isBaseRejected = false
 
     package init(base: BaseRollout, row: Int, states: [ExpansionState], outcomes: [[Outcome]]) {
         (self.base, self.row, self.states, self.outcomes) = (base, row, states, outcomes)
@@ -147,6 +149,15 @@ package protocol Expansion: Codable, Sendable {
     static var source: String { get }
     init()
     var problems: [String] { get }
+    /// Keys that have no effect beside the others, with what stands against them.
+    var unread: [String: String] { get }
+    /// Whether it makes rewards of its own out of what is right or wrong.
+    var rewardsByVerdict: Bool { get }
+    /// Whether tokens before the cut are trained on in a continuation, and bases beside their continuations.
+    var trainsPrefixes: Bool { get }
+    var trainsBases: Bool { get }
+    /// How a KL term in the loss is aggregated, where the method has a way of its own; nil: as the loss is.
+    var klAggregation: (any Aggregation)? { get }
     /// Continuations per state.
     var replicates: Int { get }
     /// Most tokens of a response, prefix included; nil: the longest response of the dump.
@@ -173,6 +184,11 @@ package protocol Expansion: Codable, Sendable {
 }
 
 extension Expansion {
+    package var unread: [String: String] { [:] }
+    package var rewardsByVerdict: Bool { false }
+    package var trainsPrefixes: Bool { false }
+    package var trainsBases: Bool { false }
+    package var klAggregation: (any Aggregation)? { nil }
     package var readsEntropy: Bool { false }
     package var readsLogprobs: Bool { false }
     package var readsText: Bool { false }
@@ -184,8 +200,8 @@ extension Expansion {
     package func bases(among group: [BaseRollout]) -> [Int] { Array(group.indices) }
 
     var commonProblems: [String] {
-        (replicates >= 1 ? [] : ["expansion.replicates is \(replicates); expected at least 1"])
-            + (maxTokens.map { $0 >= 1 } ?? true ? [] : ["expansion.max_tokens is \(maxTokens ?? 0); expected at least 1, or null"])
+        Bounds.problems("expansion.replicates", replicates, Bounds.branches)
+            + Bounds.problems("expansion.max_tokens", maxTokens, Bounds.tokens, orNull: true)
     }
 }
 

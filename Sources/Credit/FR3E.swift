@@ -38,9 +38,17 @@ package struct FR3E: Expansion {
     package init() {}
 
     package var problems: [String] {
-        commonProblems + (anchors >= 0 ? [] : ["expansion.anchors is \(anchors); expected 0 or more"])
-            + (minimumGap >= 1 ? [] : ["expansion.minimum_gap is \(minimumGap); expected at least 1"])
+        commonProblems + Bounds.problems("expansion.anchors", anchors, 0...Bounds.branches.upperBound)
+            + Bounds.problems("expansion.minimum_gap", minimumGap, Bounds.tokens)
             + (sharpen.map { $0 > 0 } ?? true ? [] : ["expansion.sharpen is \(sharpen ?? 0); expected above 0, or null"])
+            + (normalize == .batch ? ["expansion.normalize is batch, but advantages are compared within a state; expected std or none"] : [])
+    }
+
+    package var unread: [String: String] {
+        if anchors == 0 {
+            return ["anchor_score", "minimum_gap", "exclude_answer"].reduce(into: [:]) { $0[$1] = "anchors is 0" }
+        }
+        return rule == BlankLineAnchors.self ? ["exclude_answer": "anchor_score blank_lines never cuts within an answer"] : [:]
     }
 
     private var rule: any AnchorRule.Type { AnchorRules.named(anchorScore) }

@@ -16,9 +16,11 @@ package struct GroupFilter: Codable, Equatable, Sendable {
     package init() {}
 
     package var problems: [String] {
-        [("min_accuracy", minAccuracy), ("max_accuracy", maxAccuracy)].compactMap { name, value in
+        let shares = [("min_accuracy", minAccuracy), ("max_accuracy", maxAccuracy)].compactMap { name, value in
             value.flatMap { (0...1).contains($0) ? nil : "filter.\(name) is \($0); expected 0 to 1, or null" }
         }
+        guard let minAccuracy, let maxAccuracy, minAccuracy > maxAccuracy else { return shares }
+        return shares + ["filter.min_accuracy is \(minAccuracy); expected at most max_accuracy, \(maxAccuracy), or no group stays"]
     }
 
     /// Whether groups that it drops are worth sampling again.

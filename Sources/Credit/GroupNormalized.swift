@@ -17,7 +17,12 @@ package struct GroupNormalized: GroupEstimator {
     package init() {}
 
     package var problems: [String] {
-        (ddof < 0 ? ["advantage.ddof is \(ddof); expected 0 or more"] : []) + (epsilon < 0 ? ["advantage.epsilon is \(epsilon); expected 0 or more"] : [])
+        ((0...1).contains(ddof) ? [] : ["advantage.ddof is \(ddof); expected 0, or 1 for Bessel's correction"])
+            + (epsilon >= 0 ? [] : ["advantage.epsilon is \(epsilon); expected 0 or more"])
+    }
+
+    package var unread: [String: String] {
+        normalize == .none ? ["ddof": "normalize is none", "epsilon": "normalize is none"] : [:]
     }
 
     package func advantages(rewards: [Double]) -> [Double?] {
@@ -32,7 +37,10 @@ package struct GroupNormalized: GroupEstimator {
 
     package var surveysPlan: Bool { normalize == .batch }
     package func planNumbers(_ group: [Episode]) -> [Double] { group.map(\.score) }
-    package func planScale(_ numbers: [Double]) -> Double { 1 / ((deviation(numbers) ?? 0) + epsilon) }
+    /// 0 where all rewards are equal beyond rounding: there is nothing to compare, and without an epsilon nothing to divide by.
+    package func planScale(_ numbers: [Double]) -> Double {
+        GroupFilter.areEqual(numbers) ? 0 : 1 / ((deviation(numbers) ?? .infinity) + epsilon)
+    }
 
     package func advantages(rewards: [Double], planScale: Double) -> [Double?] { advantages(rewards: rewards).map { $0.map { $0 * planScale } } }
 

@@ -3,7 +3,8 @@
 ///
 /// `recipe` is verl's recipe step by step (the last token has no process reward; all are scaled by the largest return of the
 /// plan; process terms deviate from the paper by (r_t - own mean)/(n-1); both terms times 5). `paper` is the paper's equation:
-/// r_t minus the mean over the others of their mean token reward, plus the outcome leave-one-out.
+/// r_t minus the mean over the others of their mean token reward, plus the outcome leave-one-out. A KL penalty in the rewards is
+/// taken off each token's before returns are summed up (step 6 of the recipe), which neither baseline sees.
 package struct ImplicitProcessReward: AdvantageEstimator {
     package static let name = "prime"
     package static let source = "PRIME, arXiv 2502.01456; verl-recipe prime"
@@ -24,9 +25,18 @@ package struct ImplicitProcessReward: AdvantageEstimator {
     package init() {}
 
     package var problems: [String] {
-        (beta > 0 ? [] : ["advantage.beta is \(beta); expected more than 0"]) + ((0...1).contains(gamma) ? [] : ["advantage.gamma is \(gamma); expected 0 to 1"])
+        (beta > 0 ? [] : ["advantage.beta is \(beta); expected more than 0"])
+            + [("process_coef", processCoef), ("outcome_coef", outcomeCoef)].compactMap {
+                $1 >= 0 ? nil : "advantage.\($0) is \($1); expected 0 or more"
+            } + ((0...1).contains(gamma) ? [] : ["advantage.gamma is \(gamma); expected 0 to 1"])
     }
 
+    package var unread: [String: String] {
+        guard variant == .paper else { return [:] }
+        return ["process_coef", "outcome_coef", "normalize"].reduce(into: [:]) { $0[$1] = "variant is paper, whose equation has none" }
+    }
+
+    package var rewardsByVerdict: Bool { true }
     package var columns: Set<TokenColumn> { [.processRewards] }
     package var whitens: Bool { whiten }
 
@@ -44,7 +54,9 @@ package struct ImplicitProcessReward: AdvantageEstimator {
         let rewards = group.map { variant == .recipe ? recipeRewards($0, planScale) : processRewards($0) }
         let terms = Self.leaveOneOut(rewards, adjusts: variant == .recipe), outcomes = outcomeTerms(group)
         return group.indices.map { row in
-            let total = variant == .recipe ? recipeTotal(terms[row], outcomes[row]) : paperTotal(terms[row], outcomes[row])
+            let penalties = group[row].penaltiesByPosition
+            let total =
+                variant == .recipe ? recipeTotal(terms[row], outcomes[row], penalties) : paperTotal(terms[row], outcomes[row], penalties)
             return EpisodeCredit(advantages: group[row].spread(total))
         }
     }
@@ -82,11 +94,13 @@ package struct ImplicitProcessReward: AdvantageEstimator {
     }
 
     /// Step 5 but for the whitening.
-    private func recipeTotal(_ terms: [Double], _ outcome: Double) -> [Double] {
-        var total = terms.map { processCoef * $0 }
+    private func recipeTotal(_ terms: [Double], _ outcome: Double, _ penalties: [Double]) -> [Double] {
+        var total = zip(terms, penalties).map { processCoef * $0 + $1 }
         if !total.isEmpty { total[total.count - 1] += outcomeCoef * outcome }
         return discountedReturns(total, gamma: gamma)
     }
 
-    private func paperTotal(_ terms: [Double], _ outcome: Double) -> [Double] { discountedReturns(terms, gamma: gamma).map { $0 + outcome } }
+    private func paperTotal(_ terms: [Double], _ outcome: Double, _ penalties: [Double]) -> [Double] {
+        discountedReturns(zip(terms, penalties).map(+), gamma: gamma).map { $0 + outcome }
+    }
 }

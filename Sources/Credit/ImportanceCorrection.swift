@@ -12,11 +12,16 @@ package struct ImportanceCorrection: Codable, Equatable, Sendable {
     }
     /// `truncate`: min(w, high) (TIS). `mask`: w where it lies in low…high, 0 elsewhere (IcePop, MIS).
     package enum Mode: String, Codable, CaseIterable, Sendable { case truncate, mask }
+    /// What becomes of a rollout all of whose tokens `mask` leaves out: it takes no part in the plan, neither in its group's
+    /// comparison nor in denominators; or it keeps its place in both (verl, TRL).
+    package enum Rejected: String, Codable, CaseIterable, Sendable { case exclude, keep }
 
     package var level = Level.none
     package var mode = Mode.truncate
     package var low = 0.5
-    package var high = 2.0
+    /// null is no bound.
+    package var high: Double? = 2.0
+    package var rejected = Rejected.exclude
     /// Under top-p or top-k the sampler's distribution is another one than the trainer's softmax, and the ratio is biased.
     package var allowTruncatedSampling = false
 
@@ -24,11 +29,23 @@ package struct ImportanceCorrection: Codable, Equatable, Sendable {
 
     package var problems: [String] {
         guard isOn else { return [] }
-        return (high >= 1 ? [] : ["correction.high is \(high); expected at least 1"])
+        return (high.map { $0 >= 1 } ?? true ? [] : ["correction.high is \(high ?? 0); expected at least 1, or null for no bound"])
             + (mode == .truncate || (low >= 0 && low <= 1) ? [] : ["correction.low is \(low); expected 0 to 1"])
     }
 
+    /// Keys that have no effect beside the others, with what stands against them.
+    package var unread: [String: String] {
+        isOn && mode == .truncate ? ["low": "mode is truncate", "rejected": "mode is truncate, which leaves nothing out"] : [:]
+    }
+
     package var isOn: Bool { level != .none }
+    /// Whether rollouts may drop out.
+    package var rejects: Bool { isOn && mode == .mask && rejected == .exclude }
+
+    /// Whether a rollout drops out: none of its tokens has any weight.
+    package func rejects(trainer: [Float], sampler: [Float], mask: [Bool]) -> Bool {
+        rejects && mask.contains(true) && !weights(trainer: trainer, sampler: sampler, mask: mask).contains { $0 != 0 }
+    }
 
     /// One weight per token, [L]; 0 where masked out.
     package func weights(trainer: [Float], sampler: [Float], mask: [Bool]) -> [Double] {
@@ -48,8 +65,8 @@ package struct ImportanceCorrection: Codable, Equatable, Sendable {
     private func bounded(_ logRatio: Double) -> Double {
         let ratio = exp(min(max(logRatio, -20), 20))
         switch mode {
-        case .truncate: return min(ratio, high)
-        case .mask: return ratio >= low && ratio <= high ? ratio : 0
+        case .truncate: return min(ratio, high ?? .infinity)
+        case .mask: return ratio >= low && ratio <= high ?? .infinity ? ratio : 0
         }
     }
 }

@@ -11,19 +11,28 @@ package struct OrderStatistic: Equatable, Sendable {
 
 /// The ranks, from 0, that a quantile lies between, and the quantile itself by linear interpolation (torch's and NumPy's default).
 struct QuantilePlace {
-    private let position: Double
+    /// How far beyond the lower rank, as a part of the way to the next one.
+    private let rest: Double
     let ranks: [Int]
 
-    init(_ q: Double, of count: Int) {
-        position = q * Double(count - 1)
-        let lower = Int(position)
+    init(_ q: Share, of count: Int) {
+        let (lower, rest) = q.part(of: count - 1)
+        self.rest = rest
         ranks = lower + 1 < count ? [lower, lower + 1] : [lower]
     }
 
     func value(_ statistics: some Collection<OrderStatistic>) -> Double {
         let values = statistics.map { Double($0.value) }
-        return values.count == 1 ? values[0] : values[0] + (values[1] - values[0]) * (position - Double(ranks[0]))
+        return values.count == 1 ? values[0] : values[0] + (values[1] - values[0]) * rest
     }
+
+    /// The smallest of the values that are not below the quantile, whatever its interpolation is rounded to.
+    func leastAbove(_ statistics: [OrderStatistic]) -> Float {
+        rest > 0 && statistics.count > 1 ? statistics[1].value : statistics[0].value
+    }
+
+    /// The largest of those that are not above it.
+    func mostBelow(_ statistics: [OrderStatistic]) -> Float { statistics[0].value }
 }
 
 /// Values that compete with each other: how many there are, and which ranks among them are wanted, ascending.

@@ -8,7 +8,7 @@ package struct PreferencePairs: Codable, Equatable, Sendable {
 
     package init() {}
 
-    package var problems: [String] { perGroup.map { $0 > 0 ? [] : ["pairs.per_group is \($0); expected at least 1, or null"] } ?? [] }
+    package var problems: [String] { Bounds.problems("pairs.per_group", perGroup, Bounds.tokens, orNull: true) }
 
     /// Positions in the group, (chosen, rejected). Where there are more correct responses than pairs, `random` chooses; wrong
     /// responses of equally close length go by use, then by order.

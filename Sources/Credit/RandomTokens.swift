@@ -7,10 +7,12 @@ package enum RandomTokens: TokenSelection {
     package static let source = "arXiv 2506.01939, control"
     package static let readsEntropy = false
 
-    package static func ranks(_ share: Double, of count: Int, ties: EntropyMask.Ties) -> [Int] { [] }
+    package static func ranks(_ share: Share, of count: Int, ties: EntropyMask.Ties) -> [Int] { [] }
 
-    package static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector {
-        Drawn(random: SplitMix64(seed: seed), left: exactCount(share, of: count), unseen: count)
+    package static func selector(
+        _ share: Share, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64
+    ) -> any TokenSelector {
+        Drawn(random: SplitMix64(seed: seed), left: share.exactCount(of: count), unseen: count)
     }
 
     package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool { true }

@@ -7,6 +7,11 @@ package struct RewardShaping: Codable, Equatable, Sendable {
 
     package init() {}
 
+    package var problems: [String] {
+        guard correct != nil || wrong != nil, (correct ?? 1) <= (wrong ?? 0) else { return [] }
+        return ["reward.correct is \(correct ?? 1) and reward.wrong \(wrong ?? 0); expected a right answer to be worth more than a wrong one"]
+    }
+
     package func reward(score: Double, isCorrect: Bool?, length: Int) -> Double {
         base(score, isCorrect) + (overlong?.penalty(length: length) ?? 0)
     }
@@ -32,9 +37,15 @@ package struct OverlongPenalty: Codable, Equatable, Sendable {
 
     package var problems: [String] {
         var problems: [String] = []
-        if maxLength < 1 { problems.append("reward.overlong.max_length is \(maxLength); expected at least 1") }
+        problems += Bounds.problems("reward.overlong.max_length", maxLength, Bounds.tokens)
         if !(0...max(0, maxLength)).contains(cacheLength) { problems.append("reward.overlong.cache_length is \(cacheLength); expected 0 to max_length") }
+        if !(factor >= 0) { problems.append("reward.overlong.factor is \(factor); expected 0 or more: below, length would be rewarded") }
         return problems
+    }
+
+    /// Keys that have no effect beside the others, with what stands against them.
+    package var unread: [String: String] {
+        cacheLength == 0 && !floor ? ["floor": "with cache_length 0 the penalty is one step"] : [:]
     }
 
     package func penalty(length: Int) -> Double {

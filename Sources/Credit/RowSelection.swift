@@ -85,14 +85,21 @@ struct RowSelection {
         let isZeroed = policy.filter.zeroes(rows(members)), scores = members.map { facts.rows[Int($0)].score }
         var stays = false
         for (row, advantage) in zip(members, policy.advantage.advantages(rewards: scores, planScale: scale)) {
-            if let advantage, policy.filter.truncated == .keep || !facts.rows[Int(row)].isTruncated {
-                verdicts[Int(row)].advantage = isZeroed ? 0 : advantage
-                stays = true
+            if let reason = dropReason(row, advantage) {
+                drop(row, reason)
             } else {
-                drop(row, advantage == nil ? type(of: policy.advantage).dropReason : "truncated")
+                verdicts[Int(row)].advantage = isZeroed ? 0 : advantage ?? 0
+                stays = true
             }
         }
         return stays
+    }
+
+    /// Why a rollout is left out that its group's filter leaves.
+    private func dropReason(_ row: Int32, _ advantage: Double?) -> String? {
+        guard let advantage else { return type(of: policy.advantage).dropReason }
+        if policy.filter.truncated == .drop, facts.rows[Int(row)].isTruncated { return "truncated" }
+        return isFiniteInFloat32(advantage) ? nil : "not_finite_advantage"
     }
 
     private func planScale() throws -> Double {
@@ -147,10 +154,15 @@ struct RowSelection {
         var random = SplitMix64(seed: facts.groupNames[group].utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
         let made = pairs.pairs(correct: rows.map(\.correct), lengths: rows.map { Int($0.trainable) }, random: &random).map { (members[$0.chosen], members[$0.rejected]) }
         let used = Set(made.flatMap { [$0.0, $0.1] })
-        for row in all where !used.contains(row) { drop(row, members.contains(row) ? "no_pair" : "truncated") }
+        for row in all where !used.contains(row) {
+            drop(row, !members.contains(row) ? "truncated" : facts.rows[Int(row)].correct == nil ? "no_verdict" : "no_pair")
+        }
         return made
     }
 }
+
+/// Whether a table of float32 can hold a number.
+func isFiniteInFloat32(_ value: Double) -> Bool { abs(value) <= Double(Float.greatestFiniteMagnitude) }
 
 extension GroupFilter {
     /// Whether a group stays with advantage 0, since it has no contrast.

@@ -13,10 +13,16 @@ package struct Schedule: Codable, Equatable, Sendable {
     package init() {}
 
     package var problems: [String] {
-        var problems: [String] = []
-        if let groupsPerStep, groupsPerStep < 1 { problems.append("schedule.groups_per_step is \(groupsPerStep); expected at least 1, or null for all") }
-        if epochs < 1 { problems.append("schedule.epochs is \(epochs); expected at least 1") }
-        return problems
+        Bounds.problems("schedule.groups_per_step", groupsPerStep, Bounds.tokens, orNull: true)
+            + Bounds.problems("schedule.epochs", epochs, Self.epochs)
+    }
+
+    /// More passes over one dump than anybody waits for.
+    private static let epochs = 1...1_000_000
+
+    /// Keys that have no effect beside the others, with what stands against them.
+    package var unread: [String: String] {
+        order == .shuffled && groupsPerStep == nil ? ["order": "without groups_per_step all groups are one step"] : [:]
     }
 
     /// Steps of `groups` groups, in dump order.

@@ -28,9 +28,12 @@ package struct SerialEarlyExit: Expansion {
 
     package var replicates: Int { 1 }
     package var readsText: Bool { true }
+    package var rewardsByVerdict: Bool { true }
+    package var trainsBases: Bool { true }
+    package var trainsPrefixes: Bool { trained == .thoughtAndAnswer }
 
     package var problems: [String] {
-        commonProblems + (exits >= 1 ? [] : ["expansion.exits is \(exits); expected at least 1"])
+        commonProblems + Bounds.problems("expansion.exits", exits, Bounds.branches)
             + (thoughtEnd.isEmpty ? ["expansion.thought_end is empty; expected the text that ends the thinking"] : [])
     }
 
@@ -68,8 +71,9 @@ package struct SerialEarlyExit: Expansion {
             outcomes.map { (outcome: $0, mask: mask($0, state, base)) }
         }
         let isBaseCorrect = base.thoughtEnd != nil && (base.correct ?? (base.reward > 0))
-        let rewards = Self.rewards(correct: exits.map { $0.outcome.correct ?? ($0.outcome.reward > 0) } + [isBaseCorrect])
-        let mean = rewards.reduce(0, +) / Double(rewards.count)
+        let full = expanded.isBaseRejected ? [] : [isBaseCorrect]
+        let rewards = Self.rewards(correct: exits.map { $0.outcome.correct ?? ($0.outcome.reward > 0) } + full)
+        let mean = rewards.reduce(0, +) / Double(max(1, rewards.count))
         let baseMask = trained == .answer ? base.mask.indices.map { base.mask[$0] && $0 >= base.thoughtEnd ?? base.responseEnd } : base.mask
         let rows = exits.map { (row: $0.outcome.row, mask: $0.mask) } + [(row: expanded.row, mask: baseMask)]
         credit.rows = zip(rows, rewards).map {

@@ -51,7 +51,8 @@ package struct SettledPlan: Sendable {
         if let shaping = policy.shaping { shape(&result.advantages, shaping, input) }
         if let mask { result.entropyMask = mask.marks(position, input) }
         result.weights = spread(policy.aggregation.weight(trainable: trainable, in: step), result.entropyMask)
-        result.unmaskedWeight = policy.aggregation.weight(trainable: trainable, in: step.unmasked)
+        let klAggregation = policy.expansion?.klAggregation ?? policy.aggregation
+        result.unmaskedWeight = klAggregation.weight(trainable: trainable, in: step.unmasked)
         correct(&result, input)
         return result
     }
@@ -147,7 +148,7 @@ struct Settlement {
 
     // MARK: entropies
 
-    private static let reported = [0.2, 0.5, 0.8, 0.95]
+    private static let reported: [Share] = [0.2, 0.5, 0.8, 0.95]
 
     /// What is known of entropies as a whole.
     private struct EntropyRanks {
@@ -209,7 +210,7 @@ struct Settlement {
 
     private func settle(_ mask: EntropyMask, _ scopes: Scopes, _ ranks: EntropyRanks, _ warnings: inout [String]) throws -> MaskOutcome {
         let selectors = selectors(mask, scopes, ranks.mask), thresholds = selectors.compactMap(\.threshold)
-        if mask.ties == .quantile, (mask.spelledOut.top ?? 1) < 1, thresholds.contains(0) { warnings.append(Self.zeroThreshold) }
+        if mask.ties == .quantile, (mask.spelledOut.top ?? 1).value < 1, thresholds.contains(0) { warnings.append(Self.zeroThreshold) }
         let (keptTokens, standing) = try count(mask, ranks.around, selectors, scopes)
         let settled = SettledMask(selectors: selectors, scopes: scopes, standing: standing)
         var outcome = MaskOutcome(mask: settled, thresholds: thresholds, keptTokens: keptTokens)

@@ -17,6 +17,7 @@ package struct MonteCarloSoftAdvantage: AdvantageEstimator {
     package init() {}
 
     package var problems: [String] { beta >= 0 ? [] : ["advantage.beta is \(beta); expected 0 or more"] }
+    package var unread: [String: String] { beta == 0 ? ["kl": "beta is 0"] : [:] }
     package var columns: Set<TokenColumn> { beta == 0 ? [] : kl == .full ? [.referenceKL] : [.oldLogprobs, .referenceLogprobs] }
 
     package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] {

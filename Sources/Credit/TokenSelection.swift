@@ -5,9 +5,11 @@ package protocol TokenSelection: Sendable {
     static var source: String { get }
     static var readsEntropy: Bool { get }
     /// Ranks, from 0 and ascending, among `count` entropies that decide where to cut.
-    static func ranks(_ share: Double, of count: Int, ties: EntropyMask.Ties) -> [Int]
+    static func ranks(_ share: Share, of count: Int, ties: EntropyMask.Ties) -> [Int]
     /// What goes through a scope's tokens in order. `statistics` are those of `ranks`; `seed` decides a random choice.
-    static func selector(_ share: Double, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64) -> any TokenSelector
+    static func selector(
+        _ share: Share, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64
+    ) -> any TokenSelector
     /// Whether a token known to lie in low…high is kept, or left out, whatever its entropy is. The cuts are those of all lower and of all
     /// upper bounds: the true one lies between them.
     static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool
@@ -61,11 +63,8 @@ package enum TokenSelectionRegistry {
 
 extension TokenSelection {
     /// The selector of a scope that is in memory.
-    static func selector(_ entropies: [Float], share: Double, ties: EntropyMask.Ties, seed: UInt64) -> any TokenSelector {
+    static func selector(_ entropies: [Float], share: Share, ties: EntropyMask.Ties, seed: UInt64) -> any TokenSelector {
         let statistics = orderStatistics(entropies, ranks: ranks(share, of: entropies.count, ties: ties))
         return selector(share, of: entropies.count, ties: ties, statistics, seed: seed)
     }
 }
-
-/// max(1, ⌈share · n⌉). 1e-9: 0.2 · 5 must give 1 although 0.2 is a little more than a fifth.
-func exactCount(_ share: Double, of count: Int) -> Int { min(count, max(1, Int((share * Double(count) - 1e-9).rounded(.up)))) }

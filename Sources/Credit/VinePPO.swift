@@ -21,15 +21,26 @@ package struct VinePPO: Expansion {
     package init() {}
 
     package var problems: [String] {
-        commonProblems + steps.problems
-            + (maxStates.map { $0 >= 1 } ?? true ? [] : ["expansion.max_states is \(maxStates ?? 0); expected at least 1, or null"])
+        commonProblems + steps.problems + Bounds.problems("expansion.max_states", maxStates, Bounds.tokens, orNull: true)
+            + Bounds.problems("expansion.minimum_step_characters", minimumStepCharacters, 0...Bounds.tokens.upperBound)
     }
+
+    package var unread: [String: String] {
+        guard Segmentations.named(segmentation) != LineSegmentation.self else { return [:] }
+        return ["step_separators", "minimum_step_characters"].reduce(into: [:]) {
+            $0[$1] = "segmentation \(segmentation.word) has its own rules"
+        }
+    }
+
+    /// The paper's penalty is the mean over rollouts of a rollout's sum.
+    package var klAggregation: (any Aggregation)? { SequenceMeanTokenSum() }
 
     private var steps: any Segmentation { Segmentations.named(segmentation).init(self) }
 
     package var readsText: Bool { true }
     package var judgesTruncatedWrong: Bool { true }
     package var sharesPrefixes: Bool { true }
+    package var trainsBases: Bool { true }
     package var whitens: Bool { whiten }
     package var sampledStates: Int? { maxStates }
 
@@ -51,6 +62,7 @@ package struct VinePPO: Expansion {
     package func credit(_ expanded: ExpandedBase) -> ExpansionCredit {
         var credit = ExpansionCredit()
         let base = expanded.base
+        guard !expanded.isBaseRejected else { return credit }
         credit.values = expanded.outcomes.map { outcomes in outcomes.isEmpty ? nil : outcomes.reduce(0) { $0 + $1.reward } / Double(outcomes.count) }
         guard let advantages = Self.advantages(values: credit.values, reward: base.reward) else {
             credit.dropped.append((expanded.row, "missing_value"))

@@ -240,6 +240,7 @@ package enum Tables {
             .float32("top_p", \.rollout.topP),
             .listInt32("token_ids", \.rollout.tokenIDs),
             .listBool("loss_mask", \.rollout.lossMask),
+            .listFloat32("rollout_logprobs", \.rollout.rolloutLogprobs),
             .utf8("evidence", \.rollout.evidence),
             .float32("reward", \.reward),
             .bool("correct", \.correct),

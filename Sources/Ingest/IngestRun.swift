@@ -22,6 +22,7 @@ struct ShardRecord: Codable, Sendable {
     var trainableTokens = 0
     /// Widths of the logits seen.
     var vocabularies: Set<Int> = []
+    var prompts = GroupPrompts()
     var rejections: [Rejection] = []
 }
 
@@ -64,6 +65,7 @@ struct IngestRun {
         }
         var records = pieces.map(\.record), tables = pieces.map(\.file)
         try removeDuplicatesAcrossShards(&records, &tables)
+        try removeOtherPrompts(&records, &tables)
         let rejected = rejectedRows(records)
         let rest = try writeRejected(rejected, inputs: records.map(\.input))
         try checkAmounts(records, rejected)
@@ -98,6 +100,10 @@ struct IngestRun {
                 case .accepted(let row, _, _) where !seen.insert(row.rolloutID).inserted:
                     record.rejections.append(duplicate(row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
                 case .accepted(var row, let vocabulary, let frame):
+                    if let detail = record.prompts.conflict(row) {
+                        record.rejections.append(GroupPrompts.rejection(row.rolloutID, number, offset, detail))
+                        continue
+                    }
                     if let vocabulary { record.vocabularies.insert(vocabulary) }
                     try place.fill(&row, frame: frame)
                     try table.append(row)
@@ -131,22 +137,46 @@ struct IngestRun {
             let doubled = Set(records[index].rolloutIDs.filter { owner[$0] != nil })
             for id in records[index].rolloutIDs where owner[id] == nil { owner[id] = index }
             guard !doubled.isEmpty else { continue }
-            tables[index] = Manifest.File(names[index], try move(doubled, of: index, to: &records[index]) { shards[owner[$0] ?? 0] })
+            tables[index] = try move(doubled, of: index, to: &records[index]) { id, number, offset in
+                duplicate(id, number, offset, "again after \(shards[owner[id] ?? 0]), expected each id once in the dump")
+            }
         }
     }
 
-    private func move(_ doubled: Set<String>, of index: Int, to record: inout ShardRecord, firstIn: (String) -> String) throws -> WrittenFile {
+    /// The first shard in order that has a group says what its prompt is; rollouts of later ones with another prompt move.
+    private func removeOtherPrompts(_ records: inout [ShardRecord], _ tables: inout [Manifest.File]) throws {
+        var first = GroupPrompts()
+        for index in records.indices {
+            let groups = records[index].prompts.others(than: first)
+            if !groups.isEmpty {
+                var details: [String: String] = [:]
+                try ArrowTableReader(path: directory.file(names[index]), table: Tables.rollouts).forEachRow { row in
+                    guard groups.contains(row.groupID), row.jobID == nil else { return }
+                    details[row.rolloutID] = first.conflict(row)
+                }
+                tables[index] = try move(Set(details.keys), of: index, to: &records[index]) {
+                    GroupPrompts.rejection($0, $1, $2, details[$0] ?? "")
+                }
+            }
+            first.merge(records[index].prompts)
+        }
+    }
+
+    /// Rows of a finished table to the rejected; the table as it is then.
+    private func move(
+        _ doubled: Set<String>, of index: Int, to record: inout ShardRecord,
+        _ rejection: (String, Int, Int) -> ShardRecord.Rejection
+    ) throws -> Manifest.File {
         let path = directory.file(names[index]), kept = record.rolloutIDs.indices.filter { !doubled.contains(record.rolloutIDs[$0]) }
         for (row, id) in record.rolloutIDs.enumerated() where doubled.contains(id) {
-            record.rejections.append(
-                duplicate(id, record.numbers[row], record.offsets[row], "again after \(firstIn(id)), expected each id once in the dump"))
+            record.rejections.append(rejection(id, record.numbers[row], record.offsets[row]))
         }
         record.rejections.sort { $0.frameIndex < $1.frameIndex }
         let written = try table(of: index, path: path).rewrite { !doubled.contains($0.rolloutID) }
         (record.rolloutIDs, record.numbers, record.offsets) = (kept.map { record.rolloutIDs[$0] }, kept.map { record.numbers[$0] }, kept.map { record.offsets[$0] })
         record.trainableTokens = 0
         try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow { record.trainableTokens += $0.lossMask.count { $0 } }
-        return written
+        return Manifest.File(names[index], written)
     }
 
     private func rejectedRows(_ records: [ShardRecord]) -> [RejectedRow] {

@@ -40,16 +40,18 @@ struct Companion: Sendable {
     /// What scoring reads of it after `iteration`: the update, whose masters the next one goes on from; of a Q network
     /// its slow copy.
     func scorer(after iteration: Iteration, start: String) -> String {
-        iteration.number > 0 ? iteration.path(updateName) : start
+        iteration.trained(updateName)?.path(updateName) ?? start
     }
 
     /// What an update reads that has it beside.
     func beside(after iteration: Iteration, start: String) throws -> String {
-        guard iteration.number > 0 else { return start }
-        return role == .qNetwork ? iteration.path(updateName + "/target") : try iteration.lastStep(of: updateName)
+        guard let trained = iteration.trained(updateName) else { return start }
+        return role == .qNetwork ? trained.path(updateName + "/target") : try trained.lastStep(of: updateName)
     }
 
-    func checkpoint(after iteration: Iteration, start: String) throws -> String { iteration.number > 0 ? try iteration.lastStep(of: updateName) : start }
+    func checkpoint(after iteration: Iteration, start: String) throws -> String {
+        try iteration.trained(updateName)?.lastStep(of: updateName) ?? start
+    }
 }
 
 /// Which models scoring must run so that every recipe of a loop finds what it reads.

@@ -35,6 +35,14 @@ struct Iteration {
 
     func manifest(_ name: String, stage: String) throws -> Manifest { try Manifest.finished(path(name), stage: stage) }
 
+    /// This iteration, or the last one before it that has an update of this name; nil where none has: a plan may find nothing to
+    /// learn from, and the policy stays as it was.
+    func trained(_ name: String = "update") -> Iteration? {
+        (0...max(0, number)).reversed().lazy.map { Iteration(number: $0, root: root) }.first {
+            FileManager.default.fileExists(atPath: $0.path(name + "/manifest.json"))
+        }
+    }
+
     /// The checkpoint that this iteration ended with.
     func lastStep(of name: String = "update") throws -> String { try StepFolders.last(in: path(name)).weights }
 

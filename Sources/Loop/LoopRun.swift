@@ -44,9 +44,17 @@ struct LoopRun {
         if iteration.number > 0 { try learn(iteration, prompts, after: records, &row) }
         if isMeasured(iteration.number) { try measure(iteration, &row) }
         try iteration.save(row)
-        if command.prune { try Iteration(number: iteration.number - 1, root: directory.path).prune() }
+        if command.prune { try prune(before: iteration) }
         context.say(describe(row), fields(row))
         return row
+    }
+
+    /// All that came before but what the next iteration starts from.
+    private func prune(before iteration: Iteration) throws {
+        let needed = Set((["update"] + companions.map(\.updateName)).compactMap { iteration.trained($0)?.number })
+        for number in 0..<max(0, iteration.number) where !needed.contains(number) {
+            try Iteration(number: number, root: directory.path).prune()
+        }
     }
 
     private func isMeasured(_ number: Int) -> Bool { number % command.evalEvery == 0 || number == command.iterations }
@@ -67,16 +75,17 @@ struct LoopRun {
     }
 
     private func checkpoint(_ iteration: Iteration) throws -> String {
-        guard iteration.number > 0 else { return command.checkpoint }
-        return try iteration.lastStep() + (recipe.trainable.adapters == nil ? "" : "/merged")
+        guard let trained = iteration.trained() else { return command.checkpoint }
+        return try trained.lastStep() + (recipe.trainable.adapters == nil ? "" : "/merged")
     }
 
     /// The policy that the next update starts with, where that is not what the files hold: scoring takes its
     /// log-probabilities.
     private func trainer(after iteration: Iteration) throws -> String? {
-        guard iteration.number > 0, try iteration.manifest("update", stage: "update").counts["rounded_tensors"] ?? 0 > 0
+        guard let trained = iteration.trained(),
+            try trained.manifest("update", stage: "update").counts["rounded_tensors"] ?? 0 > 0
         else { return nil }
-        return iteration.path("update")
+        return trained.path("update")
     }
 
     private func learn(_ iteration: Iteration, _ prompts: PromptLines, after records: [LoopRow], _ row: inout LoopRow) throws {
@@ -93,20 +102,41 @@ struct LoopRun {
                 policy: policy, trainer: trainer, start: command.checkpoint, companions: companions, before: before))
         try addSampled(iteration, "rollout", &row)
         try addScored(iteration, "score", &row)
-        var plan = ["--input", iteration.path("ingest"), "--scores", iteration.path("score")]
-        if recipe.credit.expansion != nil { plan = try expand(iteration, policy, trainer, plan, &row) }
-        try stages.run("crux-plan", plan + planSettings(iteration) + ["--output", iteration.path("plan")] + threads)
+        let isPlanned = try plan(iteration, policy, trainer, &row)
         // From the scores of before: the policy's advantages and the companions' targets are of one moment.
         for companion in companions { try teach(companion, iteration) }
+        guard isPlanned else { return }
         try update(iteration, policy)
         try addTrained(iteration, &row)
     }
 
+    /// False where there is nothing to learn from: the policy stays as it is, and the next iteration samples again.
+    private func plan(
+        _ iteration: Iteration, _ policy: String, _ trainer: String?, _ row: inout LoopRow
+    ) throws -> Bool {
+        var inputs = ["--input", iteration.path("ingest"), "--scores", iteration.path("score")]
+        if recipe.credit.expansion != nil {
+            guard let expanded = try expand(iteration, policy, trainer, inputs, &row) else { return false }
+            inputs = expanded
+        }
+        return try runPlan(iteration, inputs + planSettings(iteration) + ["--output", iteration.path("plan")] + threads)
+    }
+
+    private func runPlan(_ iteration: Iteration, _ arguments: [String]) throws -> Bool {
+        do { try stages.run("crux-plan", arguments) } catch let error as StageError where error.status == .nothingToLearn {
+            let reason = error.description.components(separatedBy: "error: ").last ?? error.description
+            context.warn("iteration \(iteration.number) goes on without an update: \(reason)")
+            return false
+        }
+        return true
+    }
+
     private func teach(_ companion: Companion, _ iteration: Iteration) throws {
         let source = ["--input", iteration.path("ingest"), "--scores", iteration.path("score"), "--recipe", companion.path]
-        try stages.run(
-            "crux-plan", source + companion.overrides.flatMap { ["--set", $0] } + seed(iteration, companion.planName) + ["--output", iteration.path(companion.planName)])
-        let resume = iteration.number > 1 ? ["--resume-from", iteration.before.path(companion.updateName)] : []
+        let settings = companion.overrides.flatMap { ["--set", $0] } + seed(iteration, companion.planName)
+        guard try runPlan(iteration, source + settings + ["--output", iteration.path(companion.planName)]) else { return }
+        let trained = iteration.before.trained(companion.updateName)
+        let resume = trained.map { ["--resume-from", $0.path(companion.updateName)] } ?? []
         try stages.run(
             "crux-update",
             [
@@ -124,12 +154,13 @@ struct LoopRun {
         return ["--reference", command.checkpoint] + q
     }
 
-    /// Jobs out and home again; returns the inputs of the plan that trains.
+    /// Jobs out and home again; returns the inputs of the plan that trains, nil where there is nothing to go back into.
     private func expand(
         _ iteration: Iteration, _ policy: String, _ trainer: String?, _ inputs: [String], _ row: inout LoopRow
-    ) throws -> [String] {
+    ) throws -> [String]? {
         let jobs = iteration.path("expansion/jobs")
-        try stages.run("crux-plan", inputs + planSettings(iteration) + ["--tokenizer", command.checkpoint, "--output", iteration.path("expansion")])
+        let output = ["--tokenizer", command.checkpoint, "--output", iteration.path("expansion")]
+        guard try runPlan(iteration, inputs + planSettings(iteration) + output) else { return nil }
         try sample(iteration, "expansion-rollout", policy, ["--jobs", jobs])
         try ingestAndScore(iteration, "expansion-", ["--jobs", jobs], trainer.map { ["--checkpoint", $0] } ?? [])
         try addSampled(iteration, "expansion-rollout", &row)
@@ -147,7 +178,7 @@ struct LoopRun {
             "crux-rollout",
             [
                 "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)", "--batch", "\(command.batch)",
-                "--rollouts-per-shard", "4096", "--policy-version", "\(iteration.number - 1)",
+                "--rollouts-per-shard", "4096", "--policy-version", "\(iteration.before.trained()?.number ?? 0)",
             ] + source + textFlags + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
     }
 
@@ -165,7 +196,7 @@ struct LoopRun {
     }
 
     private func update(_ iteration: Iteration, _ policy: String) throws {
-        let resume = iteration.number > 1 ? ["--resume-from", iteration.before.path("update")] : []
+        let resume = iteration.before.trained().map { ["--resume-from", $0.path("update")] } ?? []
         try stages.run(
             "crux-update",
             ["--plan", iteration.path("plan"), "--checkpoint", recipe.trainable.adapters == nil ? policy : command.checkpoint, "--output", iteration.path("update")]
@@ -244,9 +275,10 @@ struct LoopRun {
         var table = try ArrowTableWriter(path: try directory.writing("metrics.arrow"), table: Tables.loop, metadata: directory.tableMetadata())
         for record in records { try table.append(record) }
         let metrics = Manifest.File("metrics.arrow", try table.finish())
-        let iteration = Iteration(number: command.iterations, root: directory.path), last = try checkpoint(iteration)
-        // The checkpoint, and what a longer loop goes on from.
-        let files = try [last, StepFolders.last(in: iteration.path("update")).optimizer].flatMap { folder in
+        let last = Iteration(number: command.iterations, root: directory.path), policy = try checkpoint(last)
+        // The checkpoint, and what a longer loop goes on from; where nothing was ever learned, neither is the loop's own.
+        let folders = try last.trained().map { [policy, try StepFolders.last(in: $0.path("update")).optimizer] } ?? []
+        let files = try folders.flatMap { folder in
             try Folder.names(folder).map { folder.dropFirst(directory.path.count + 1) + "/" + $0 }
         }
         let outputs =
@@ -255,7 +287,7 @@ struct LoopRun {
         let curve = LearningCurve(name: recipe.name, rows: records)
         let measures = ["heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after].compactMapValues { $0 }
         let manifest = try directory.finish(outputs: outputs, counts: ["iterations": command.iterations], measures: measures)
-        return StageSummary(["output": directory.path, "counts": manifest.counts, "measures": measures, "checkpoint": last])
+        return StageSummary(["output": directory.path, "counts": manifest.counts, "measures": measures, "checkpoint": policy])
     }
 
     /// Records, and the manifests of the stages that are kept: each names its own files.

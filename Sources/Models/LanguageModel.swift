@@ -41,6 +41,8 @@ package struct ComparedScores: Sendable {
     package var kl: [Float]
     /// 0 without a Q network.
     package var expectedQ: [Float]
+    /// States in which the reference excludes a token that the policy reaches.
+    package var excludingStates: Int
 }
 
 /// A causal language model with float32 weights: sequences in, one log-probability per token out; derivatives of a loss
@@ -83,7 +85,12 @@ package final class LanguageModel: Sendable {
             let kl = asked.spread(answers.map(\.kl)), expectedQ = asked.spread(answers.map(\.expectedQ))
             let policy = asked.scores(headForward(own.head, queries: asked.queries, compute)),
                 frozen = asked.scores(headForward(other.head, queries: asked.queries, compute))
-            return sequences.indices.map { ComparedScores(policy: policy[$0], reference: frozen[$0], kl: kl[$0], expectedQ: expectedQ[$0]) }
+            let excluding = asked.spread(answers.map { $0.excluded > 0 ? 1 : 0 })
+            return sequences.indices.map { row in
+                ComparedScores(
+                    policy: policy[row], reference: frozen[row], kl: kl[row], expectedQ: expectedQ[row],
+                    excludingStates: excluding[row].count { $0 != 0 })
+            }
         }
     }
 

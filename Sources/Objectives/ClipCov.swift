@@ -13,7 +13,11 @@ package struct ClipCov: Objective {
 
     package init() {}
 
-    package var problems: [String] { plain.problems + (ratio > 0 && ratio <= 1 ? [] : ["ratio is \(ratio); expected more than 0 and at most 1"]) }
+    package var problems: [String] {
+        plain.problems + (ratio > 0 && ratio <= 1 ? [] : ["ratio is \(ratio); expected more than 0 and at most 1"])
+            + (covarianceLow < covarianceHigh
+                ? [] : ["covariance_low is \(covarianceLow); expected less than covariance_high, \(covarianceHigh)"])
+    }
 
     private var plain: PPOClip {
         var clip = PPOClip()

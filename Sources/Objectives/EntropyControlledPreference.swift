@@ -12,6 +12,7 @@ package struct EntropyControlledPreference: Objective {
 
     package var problems: [String] { (alpha > 0 ? [] : ["alpha is \(alpha); expected more than 0"]) + (beta > 0 ? [] : ["beta is \(beta); expected more than 0"]) }
     package var readsOldLogprobs: Bool { false }
+    package var readsAdvantages: Bool { false }
     package var reference: Reference? { .policy }
     package var measure: Measure? { .rewardMargin }
     package var readsPairs: Bool { true }

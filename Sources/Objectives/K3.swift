@@ -5,6 +5,8 @@ package enum K3: KLEstimator {
     package static let name = "k3"
     package static let source = "Schulman, Approximating KL Divergence, 2020"
 
+    package static let readsBounds = true
+
     package static func evaluate(_ d: Double, bounded: Bool) -> KLTerm {
         // expm1, because near 0 the plain form cancels.
         guard bounded else { return KLTerm(expm1(-d) + d, derivative: -expm1(-d)) }

@@ -12,11 +12,17 @@ package protocol KLEstimator: Sendable {
     static var name: String { get }
     /// Where it comes from, for listings.
     static var source: String { get }
+    /// Whether `bounded` says anything to it.
+    static var readsBounds: Bool { get }
+    /// Whether its gradient is another than its value's.
+    static var isStraightThrough: Bool { get }
     /// `bounded`: as verl bounds it, where it does.
     static func evaluate(_ d: Double, bounded: Bool) -> KLTerm
 }
 
 extension KLEstimator {
+    package static var readsBounds: Bool { false }
+    package static var isStraightThrough: Bool { false }
     package static func evaluate(_ d: Double) -> KLTerm { evaluate(d, bounded: true) }
 }
 

@@ -13,6 +13,10 @@ package struct KLPenalty: Codable, Sendable {
     package init() {}
 
     package var problems: [String] { coef >= 0 ? [] : ["kl.coef is \(coef); expected 0 or more"] }
+    /// Keys that have no effect beside the others, with what stands against them.
+    package var unread: [String: String] {
+        estimator.type.readsBounds ? [:] : ["bounded": "estimator \(estimator.type.name) has no bounds"]
+    }
     package var isOn: Bool { coef != 0 }
     package var isInLoss: Bool { isOn && placement == .loss }
     package var isInReward: Bool { isOn && placement == .reward }

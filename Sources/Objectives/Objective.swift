@@ -122,12 +122,18 @@ package protocol Objective: Codable, Sendable {
     init()
     /// What is wrong with the settings, one sentence each.
     var problems: [String] { get }
+    /// Keys that have no effect beside the others, with what stands against them.
+    var unread: [String: String] { get }
     /// What it asks of the model.
     var output: ModelOutput { get }
     /// False where the loss needs no log-probabilities of the sampling policy.
     var readsOldLogprobs: Bool { get }
     /// Where the loss itself compares with a reference: whose log-probabilities.
     var reference: Reference? { get }
+    /// False where advantages have no part in the loss.
+    var readsAdvantages: Bool { get }
+    /// What the shaped reward of an outcome must lie in, where the loss reads it; nil: anything.
+    var rewardRange: ClosedRange<Double>? { get }
     /// True where it learns towards `returns`.
     var readsReturns: Bool { get }
     var measure: Measure? { get }
@@ -154,6 +160,9 @@ package protocol Objective: Codable, Sendable {
 
 extension Objective {
     package var problems: [String] { [] }
+    package var unread: [String: String] { [:] }
+    package var readsAdvantages: Bool { true }
+    package var rewardRange: ClosedRange<Double>? { nil }
     package var output: ModelOutput { .logprob }
     package var readsOldLogprobs: Bool { true }
     package var reference: Reference? { nil }

@@ -1,5 +1,5 @@
 /// Trains PRIME's implicit reward model on outcomes: s = β Σ_t (lp - lp_ref), loss BCE(sigmoid(s), correct), with the shaped
-/// reward (0 or 1) as the outcome.
+/// reward (0 to 1) as the outcome.
 package struct ProcessRewardCrossEntropy: Objective {
     package static let name = "prime_ce"
     package static let source = "PRIME, arXiv 2502.01456; verl-recipe prime"
@@ -10,6 +10,9 @@ package struct ProcessRewardCrossEntropy: Objective {
 
     package var problems: [String] { beta > 0 ? [] : ["beta is \(beta); expected more than 0"] }
     package var readsOldLogprobs: Bool { false }
+    package var readsAdvantages: Bool { false }
+    /// A target beyond 0 and 1 has no finite optimum.
+    package var rewardRange: ClosedRange<Double>? { 0...1 }
     package var reference: Reference? { .process }
     package var measure: Measure? { .rewardAccuracy }
     package var isPerSequence: Bool { true }

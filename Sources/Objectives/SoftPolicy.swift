@@ -19,6 +19,7 @@ package struct SoftPolicy: Objective {
     package var measure: Measure? { .targetDivergence }
     package var boltzmann: BoltzmannSettings? { BoltzmannSettings(beta: beta, readsQNetwork: target == .qNetwork) }
     package var readsOldLogprobs: Bool { false }
+    package var readsAdvantages: Bool { target == .monteCarlo }
 
     /// The outputs are the divergences themselves.
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss {

@@ -16,6 +16,7 @@ package struct SoftQ: Objective {
     package var output: ModelOutput { .tokenLogit }
     package var targetDecay: Double? { polyak }
     package var readsOldLogprobs: Bool { false }
+    package var readsAdvantages: Bool { false }
     package var measure: Measure? { .valueError }
     package var readsReturns: Bool { true }
 

@@ -11,6 +11,7 @@ package struct ValueLoss: Objective {
     package var problems: [String] { clip.map { $0 > 0 ? [] : ["clip is \($0); expected more than 0, or null"] } ?? [] }
     package var output: ModelOutput { .value }
     package var readsOldLogprobs: Bool { false }
+    package var readsAdvantages: Bool { false }
     package var measure: Measure? { .valueError }
     package var readsReturns: Bool { true }
 

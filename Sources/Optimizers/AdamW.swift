@@ -19,16 +19,24 @@ package struct AdamW: Codable, Equatable, Sendable {
     /// Gradients are scaled down to this global L2 norm; null is never.
     package var maxGradNorm: Double? = 1.0
 
+    /// Steps are counted in 32 bits.
+    private static let mostSteps = Int(Int32.max)
+
     package init() {}
 
     package var problems: [String] {
         var problems: [String] = []
         if !(lr >= 0) { problems.append("optimizer.lr is \(lr); expected 0 or more") }
         if betas.count != 2 || betas.contains(where: { !($0 >= 0 && $0 < 1) }) { problems.append("optimizer.betas is \(betas); expected two numbers from 0 to below 1") }
-        if !(eps >= 0) { problems.append("optimizer.eps is \(eps); expected 0 or more") }
+        // Nothing else keeps a parameter without a gradient from 0 / 0.
+        if !(eps > 0) { problems.append("optimizer.eps is \(eps); expected more than 0") }
         if !(weightDecay >= 0) { problems.append("optimizer.weight_decay is \(weightDecay); expected 0 or more") }
-        if warmupSteps < 0 { problems.append("optimizer.warmup_steps is \(warmupSteps); expected 0 or more") }
-        if let decaySteps, decaySteps <= warmupSteps { problems.append("optimizer.decay_steps is \(decaySteps); expected more than warmup_steps, or null") }
+        if !(0...Self.mostSteps).contains(warmupSteps) {
+            problems.append("optimizer.warmup_steps is \(warmupSteps); expected 0 to \(Self.mostSteps)")
+        }
+        if let decaySteps, !(decaySteps > warmupSteps && decaySteps <= Self.mostSteps) {
+            problems.append("optimizer.decay_steps is \(decaySteps); expected more than warmup_steps and at most \(Self.mostSteps), or null")
+        }
         if let maxGradNorm, !(maxGradNorm > 0) { problems.append("optimizer.max_grad_norm is \(maxGradNorm); expected more than 0, or null for none") }
         return problems
     }

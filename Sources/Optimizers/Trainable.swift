@@ -36,6 +36,9 @@ package struct LowRankAdapters: Trainable {
     /// Also writes a checkpoint with the adapters merged in, `merged/` beside them.
     package var merged = false
 
+    /// Wider than any layer: beyond it there is nothing low about the rank.
+    private static let mostRank = 1 << 16
+
     package static let knownTargets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
     package init() {}
@@ -44,9 +47,10 @@ package struct LowRankAdapters: Trainable {
 
     package var problems: [String] {
         var problems: [String] = []
-        if rank < 1 { problems.append("trainable.rank is \(rank); expected at least 1") }
+        if !(1...Self.mostRank).contains(rank) { problems.append("trainable.rank is \(rank); expected 1 to \(Self.mostRank)") }
         if !(alpha > 0) { problems.append("trainable.alpha is \(alpha); expected more than 0") }
         if targets.isEmpty { problems.append("trainable.targets is empty; expected some of \(Self.knownTargets.joined(separator: ", "))") }
+        if Set(targets).count < targets.count { problems.append("trainable.targets names one twice; expected each once") }
         for target in targets where !Self.knownTargets.contains(target) {
             problems.append("trainable.targets has '\(target)'; known: \(Self.knownTargets.joined(separator: ", "))")
         }

@@ -11,12 +11,15 @@ struct ExpandedPlanRun {
     let writer: PlanWriter
 
     func run() throws -> StageSummary {
-        let table = try JobTable(jobs, sharesPrefixes: expansion.sharesPrefixes), all = try rollouts.rows()
+        let table = try JobTable(jobs, expansion), all = try rollouts.rows()
         let invalid = all.compactMap { row in row.dropReason.map { DroppedRow(row.rollout, $0) } }, sifted = all.filter { $0.dropReason == nil }
         let eligible = sifted.filter { table.job($0.rollout) != nil }, strangers = sifted.filter { table.job($0.rollout) == nil }
         let results = eligible.map(table.overlaid), rows = results + table.bases.map(table.scored)
         let inputs = try self.inputs(rows, results: results.count, table)
-        var credit = credit(rows, results: results.count, inputs, table)
+        let reasons = dropReasons(inputs)
+        var credit = credit(rows, results: results.count, inputs, reasons, table)
+        let barred = expansion.trainsBases ? Array(inputs.indices) : Array(results.indices)
+        credit.dropped += barred.compactMap { row in reasons[row].map { (row, $0) } }
         let used = Set(credit.rows.map(\.row) + credit.dropped.map(\.row))
         credit.dropped += results.indices.filter { !used.contains($0) }.map { ($0, "values_only") }
         let overlaid = credit.overlaid(inputs)
@@ -29,6 +32,12 @@ struct ExpandedPlanRun {
             plan, RowsInMemory(rows: rows, inputs: overlaid), facts: try PlanFacts(inputs, reward: writer.recipe.credit.shapedReward),
             dropped: invalid + unknown + dropped, evidence: evidence,
             counts: counts(table, results: results.count, credit), lines: lines(credit), summary: ["values": Self.means(credit.values)])
+    }
+
+    /// By row: why it takes no part.
+    private func dropReasons(_ inputs: [CreditInput]) -> [String?] {
+        let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
+        return inputs.map { needs.dropReason($0, reward: writer.recipe.credit.shapedReward($0)) }
     }
 
     private func check(_ plan: SettledPlan, _ rows: [ScoredRollout]) throws {
@@ -49,9 +58,11 @@ struct ExpandedPlanRun {
     }
 
     /// Credit of all bases, in their order.
-    private func credit(_ rows: [ScoredRollout], results: Int, _ inputs: [CreditInput], _ table: JobTable) -> ExpansionCredit {
+    private func credit(
+        _ rows: [ScoredRollout], results: Int, _ inputs: [CreditInput], _ reasons: [String?], _ table: JobTable
+    ) -> ExpansionCredit {
         var outcomes: [JobTable.StateKey: [Outcome]] = [:]
-        for index in 0..<results {
+        for index in 0..<results where reasons[index] == nil {
             guard let job = table.job(rows[index].rollout) else { continue }
             outcomes[table.key(job), default: []].append(
                 Outcome(row: index, reward: writer.recipe.credit.shapedReward(inputs[index]), correct: inputs[index].correct, mask: inputs[index].mask))
@@ -61,8 +72,11 @@ struct ExpandedPlanRun {
             let row = results + index, states = table.states(of: base)
             let rollout = BaseRollout(
                 table.scored(base), reward: writer.recipe.credit.shapedReward(inputs[row]), correct: inputs[row].correct, thoughtEnd: base.thoughtEnd)
-            let credit = expansion.credit(
-                ExpandedBase(base: rollout, row: row, states: states, outcomes: states.indices.map { outcomes[table.key(base, state: $0, states[$0])] ?? [] }))
+            var expanded = ExpandedBase(
+                base: rollout, row: row, states: states,
+                outcomes: states.indices.map { outcomes[table.key(base, state: $0, states[$0])] ?? [] })
+            expanded.isBaseRejected = reasons[row] != nil
+            let credit = expansion.credit(expanded)
             total.rows += credit.rows
             total.dropped += credit.dropped
             total.values += credit.values

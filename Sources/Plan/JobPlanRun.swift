@@ -52,10 +52,11 @@ struct JobPlanRun {
     func run() throws -> StageSummary {
         let all = try rollouts.rows(), rows = all.filter { $0.dropReason == nil }
         let opened = try open(rows), longest = rows.map { $0.rollout.lossMask.count { $0 } }.max() ?? 1
+        try requireFew(opened)
         let limit = expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest
         let (jobs, skipped) = try self.jobs(opened, maxTokens: limit)
         if opened.isEmpty { writer.context.warn("none of \(rows.count) rollouts is one that \(type(of: expansion).name) goes back into: no jobs") }
-        if tokenizer == nil { writer.context.warn("no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone") }
+        if tokenizer == nil { writer.context.warn("no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone, and no answer's tokens are spared") }
         if skipped > 0 { writer.context.warn("\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)") }
         let files = try write(jobs, opened), states = opened.reduce(0) { $0 + $1.states.count }
         return try writer.writeJobs(
@@ -65,6 +66,18 @@ struct JobPlanRun {
                 "\(type(of: expansion).name): \(opened.count) bases, \(states) states, \(jobs.count) jobs in \(writer.directory.file("jobs"))",
                 "run them with crux-rollout --jobs or an engine, join with crux-ingest --jobs, score, then plan again with --jobs",
             ])
+    }
+
+    /// Jobs are made in memory.
+    private static let mostJobs = 10_000_000
+
+    private func requireFew(_ opened: [Opened]) throws {
+        let count = opened.reduce(0) { $0 + $1.states.count } * expansion.replicates
+        guard count > Self.mostJobs else { return }
+        throw StageError(
+            .invalidInput,
+            "\(rollouts.directory): found \(opened.count) rollouts to go back into, which is up to \(count) jobs, expected at most "
+                + "\(Self.mostJobs). Lower expansion.replicates or the number of states, or plan parts of the dump.")
     }
 
     // MARK: states

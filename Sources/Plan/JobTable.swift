@@ -13,14 +13,15 @@ struct JobTable {
     private let jobs: [String: JobRow]
     private let baseByID: [String: BaseRow]
     private let sharesPrefixes: Bool
+    private let trainsPrefixes: Bool
     /// First job of each state.
     private let stateJobs: [StateKey: JobRow]
 
-    init(_ directory: JobDirectory, sharesPrefixes: Bool) throws {
+    init(_ directory: JobDirectory, _ expansion: any Expansion) throws {
         let (rows, bases) = try directory.contents()
         self.bases = bases
         jobCount = rows.count
-        self.sharesPrefixes = sharesPrefixes
+        (sharesPrefixes, trainsPrefixes) = (expansion.sharesPrefixes, expansion.trainsPrefixes)
         responseStart = Dictionary(bases.map { ($0.rollout.rolloutID, $0.rollout.lossMask.firstIndex(of: true) ?? 0) }) { first, _ in first }
         jobs = Dictionary(rows.map { ($0.jobID, $0) }) { first, _ in first }
         baseByID = Dictionary(bases.map { ($0.rollout.rolloutID, $0) }) { first, _ in first }
@@ -54,15 +55,17 @@ struct JobTable {
         return ScoredRollout(rollout: base.rollout, score: score)
     }
 
-    /// A result with what its base knows of the tokens before the cut, so that a method may train on them too.
+    /// A result with what its base knows of the tokens before the cut, so that a method may train on them too. What only one
+    /// of the two knows is not known then.
     func overlaid(_ result: ScoredRollout) -> ScoredRollout {
         guard let job = job(result.rollout), let base = baseByID[job.baseRolloutID] else { return result }
         var result = result
         let end = Int(job.anchorPosition)
         func laid(_ own: [Float]?, _ known: [Float]?) -> [Float]? {
-            guard let own, let known, end <= min(own.count, known.count) else { return own }
+            guard let own, let known, end <= min(own.count, known.count) else { return trainsPrefixes ? nil : own }
             return Array(known[..<end]) + own[end...]
         }
+        result.rollout.rolloutLogprobs = laid(result.rollout.rolloutLogprobs, base.rollout.rolloutLogprobs)
         result.score.oldLogprobs = laid(result.score.oldLogprobs, base.oldLogprobs)
         result.score.entropy = laid(result.score.entropy, base.entropy)
         result.score.referenceLogprobs = laid(result.score.referenceLogprobs, base.referenceLogprobs)

@@ -87,13 +87,17 @@ struct PlanCommand: StageCommand {
         let text = jobs == nil && recipe.credit.expansion != nil ? try tokenizer.map { (try Tokenizer(path: $0), try StopTokens.read($0) ?? []) } : nil
         let plan = Manifest(stage: Self.stage, configuration: configuration(recipe, resolved), inputs: try inputFiles())
         let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole).explaining(["recipe": resolved])
-        return try undertaking.run(context, would: ["recipe": resolved]) { directory in
+        let summary = try undertaking.run(context, would: ["recipe": resolved]) { directory in
             try jobs.map { try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context) }
             let writer = PlanWriter(
                 directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary,
                 trainer: rollouts.trainer, context: context)
             return try run(recipe.credit.expansion, rollouts, text, writer)
         }
+        // A finished plan of nothing is as little a success the second time.
+        guard summary.fields["already_done"] as? Bool == true, let counts = summary.fields["counts"] as? [String: Int]
+        else { return summary }
+        return EmptyPlan.summary(counts, context, summary.fields)
     }
 
     private var places: [InputPlace] {

@@ -8,6 +8,7 @@ struct PlanReport {
     let lines: [String]
     /// For the manifest: what isn't known isn't there.
     let measures: [String: Double]
+    let warnings: [String]
     let summary: [String: any Sendable]
 
     /// `tally`: what the tokens add up to, where they were written.
@@ -27,6 +28,7 @@ struct PlanReport {
         self.counts = counts
         let staleness = tally.map { trainer.areKnown($0.staleness) ? $0.staleness : nil } ?? nil
         lines = Self.lines(plan, figures, tally, staleness, counts)
+        warnings = Self.warnings(plan, tally, recipe)
         measures = staleness.map(Self.measures) ?? [:]
         var summary: [String: any Sendable] = [
             "thresholds": plan.thresholds, "share_kept": figures.shareKept, "reward_mean": figures.rewardMean, "groups_correct": figures.allCorrect,
@@ -36,6 +38,13 @@ struct PlanReport {
         ]
         if let tally { summary.merge(Self.summary(plan, tally, staleness)) { $1 } }
         self.summary = summary
+    }
+
+    /// Steps that would change nothing, or only what decay and penalties do.
+    private static func warnings(_ plan: SettledPlan, _ tally: PlanTally?, _ recipe: Recipe) -> [String] {
+        guard let tally, !plan.kept.isEmpty, recipe.objective.readsAdvantages else { return [] }
+        guard tally.positive == 0, tally.negative == 0 else { return [] }
+        return ["every advantage is 0: no rollout is better than another, and the steps have no gradient\(recipe.kl.isInLoss ? " but the KL term's" : "")"]
     }
 
     static func counts(dropped: [String: Int]) -> [String: Int] {

@@ -24,10 +24,12 @@ struct PlanRun {
         try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
         try writer.requireDecided(plan, width: widths(survey))
         let versions = survey.labels.versions(plan), dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
-        let files = recipe.credit.filter.resamples ? [try writer.writeResample(plan.resample.count) { try resample(plan, survey, $0) }] : []
+        let files =
+            recipe.credit.filter.resamples
+            ? [try writer.writeResample(plan.resample.count) { try resample(plan, survey, $0) }] : []
         return try writer.write(
             plan, tokens, facts: survey.facts, dropped: dropped, evidence: survey.labels.evidence(plan), extra: files,
-            lines: versions.count > 1 ? ["policy versions: \(versions.count), from \(versions.keys.min() ?? "") to \(versions.keys.max() ?? "")"] : [],
+            lines: PolicyVersions.line(Array(versions.keys)),
             summary: ["policy_versions": versions.count])
     }
 
@@ -48,7 +50,7 @@ struct PlanRun {
         if let undecided = try UndecidedMask(plan, recipe.credit.mask, widths(survey)) {
             context.warn("the plan would be refused: " + undecided.refusal)
         }
-        return StageSummary(["counts": report.counts, "summary": report.summary])
+        return EmptyPlan.summary(report.counts, context, ["counts": report.counts, "summary": report.summary])
     }
 
     /// The first rollout of each group that gave no contrast.
@@ -97,8 +99,11 @@ struct PlanWriter {
         let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }.merging(grades) { $1 }
         let manifest = try directory.finish(outputs: outputs, counts: all, measures: report.measures)
         (report.lines + lines).forEach(context.say)
-        (plan.warnings + plan.closingWarnings(tally.staleness)).forEach(context.warn)
-        return StageSummary(["output": directory.path, "counts": manifest.counts, "summary": report.summary.merging(summary) { $1 }])
+        (plan.warnings + plan.closingWarnings(tally.staleness) + report.warnings).forEach(context.warn)
+        let fields: [String: any Sendable] = [
+            "output": directory.path, "counts": manifest.counts, "summary": report.summary.merging(summary) { $1 },
+        ]
+        return EmptyPlan.summary(manifest.counts, context, fields)
     }
 
     /// The tables of a plan with jobs alone: nothing to learn from yet.
@@ -109,7 +114,7 @@ struct PlanWriter {
         all["vocabulary"] = vocabulary
         let manifest = try directory.finish(outputs: outputs, counts: all)
         lines.forEach(context.say)
-        return StageSummary(["output": directory.path, "counts": manifest.counts])
+        return EmptyPlan.summary(manifest.counts, context, ["output": directory.path, "counts": manifest.counts])
     }
 
     /// An entropy that is only known as an interval may lie on either side of a threshold: to be counted, and not to be too many.
@@ -171,14 +176,14 @@ struct PlanWriter {
         for part in strides(plan, positions) {
             let planned = try rows.planned(part.map { plan.kept[$0].row }[...])
             for (credit, source) in zip(try plan.credits(part, planned.map(\.1)), planned) {
-                builder.append(planRow(credit, source.0))
+                builder.append(try planRow(credit, source.0))
                 tally.add(credit)
             }
         }
         return (try builder.take(.none), tally)
     }
 
-    private func planRow(_ credit: TokenCredit, _ source: ScoredRollout) -> PlanRow {
+    private func planRow(_ credit: TokenCredit, _ source: ScoredRollout) throws -> PlanRow {
         var row = PlanRow()
         row.rolloutID = source.rollout.rolloutID
         row.groupID = credit.groupID
@@ -197,7 +202,27 @@ struct PlanWriter {
         row.step = Int32(credit.step)
         row.reward = Float(credit.reward)
         row.evidence = source.evidence
+        try requireFinite(row)
         return row
+    }
+
+    /// Nothing that is no finite number leaves a plan.
+    private func requireFinite(_ row: PlanRow) throws {
+        let settled = "Take smaller rewards, coefficients or values."
+        let columns: [(String, [Float]?, String)] = [
+            ("advantages", row.advantages, settled), ("token_weights", row.tokenWeights, settled), ("returns", row.returns, settled),
+            ("kl_weights", row.klWeights, settled), ("old_logprobs", row.oldLogprobs, TokenColumn.oldLogprobs.remedy),
+            ("reference_logprobs", row.referenceLogprobs, TokenColumn.referenceLogprobs.remedy),
+            ("values", row.values, TokenColumn.values.remedy), ("reward", [row.reward], settled),
+        ]
+        for (name, values, remedy) in columns {
+            let mask = name == "reward" ? [true] : row.lossMask
+            guard let values, let bad = mask.firstNotFinite(values) else { continue }
+            throw StageError(
+                .invalidInput,
+                "\(directory.path): rollout '\(row.rolloutID)': found \(name) \(values[bad]) at position \(bad), expected a number "
+                    + "that float32 can hold. \(remedy)")
+        }
     }
 
     private func floats(_ values: [Double]) -> [Float] {

@@ -25,9 +25,10 @@ struct SurveyPart: Sendable {
     mutating func add(_ row: ScoredRollout, row number: Int32, _ needs: RowRequirements) throws {
         if let reason = row.dropReason { return dropped.append((number, reason)) }
         try needs.check(row)
-        let input = try needs.creditInput(row, columns: needs.rewardColumns)
+        let input = try needs.creditInput(row, columns: needs.surveyedColumns), reward = needs.recipe.credit.shapedReward(input)
+        if let reason = needs.dropReason(input, reward: reward) { return dropped.append((number, reason)) }
         let fact = PlanFacts.Row(
-            input, reward: needs.recipe.credit.shapedReward(input), entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
+            input, reward: reward, entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
         add(fact, row: number, group: groups.add(row.rollout.groupID), lacksLogprobs: !needs.updateColumns.allSatisfy { row.present?.contains($0) ?? false })
         versions.add(row.rollout.policyVersion)
         evidence.add(row.evidence)
@@ -44,6 +45,10 @@ struct SurveyPart: Sendable {
         let isTruncated = row.ingest.hasText("length", SurveyedColumns.finish), correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
         let shaped = columns.shaping.reward(score: Double(reward), isCorrect: correct, length: trainable)
         guard trainable > 0 else { return false }
+        if let reason = columns.needs.dropReason(reward: shaped) {
+            dropped.append((Int32(row.number), reason))
+            return true
+        }
         let fact = PlanFacts.Row(
             length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped, entropy: columns.entropy(row))
         add(fact, row: Int32(row.number), group: groups.add(row.ingest.utf8(SurveyedColumns.group)), lacksLogprobs: !columns.hasLogprobs(row))
@@ -110,6 +115,7 @@ final class SurveyedColumns: Sendable {
     private let exact: Place
     private let interval: Place
     let shaping: RewardShaping
+    let needs: RowRequirements
 
     /// A column that is only looked for.
     private struct Place: Sendable {
@@ -120,6 +126,7 @@ final class SurveyedColumns: Sendable {
     }
 
     init(_ needs: RowRequirements) {
+        self.needs = needs
         var views = ColumnViews(
             ingest: ["rollout_id", "group_id", "policy_version", "finish_reason", "evidence", "loss_mask"].map { .values($0) },
             scores: ["rollout_id", "reward", "correct", "verdict", "evidence"].map { .values($0) })

@@ -34,7 +34,34 @@ struct RowRequirements: Sendable {
     private var checksSampling: Bool { recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling }
 
     /// Whether a row's facts follow from its small columns and the length of its mask.
-    var readsNoTokens: Bool { !recipe.kl.isInReward && !checksSampling }
+    var readsNoTokens: Bool { surveyedColumns.isEmpty && !checksSampling }
+
+    /// Per-token columns that decide whether a row takes part: one number that is none would spoil its whole group, or plan.
+    /// (Entropies are looked at in the passes that read them.)
+    var surveyedColumns: Set<TokenColumn> {
+        Set(creditColumns).subtracting([.entropy, .entropyLow, .entropyHigh]).union(rewardColumns)
+    }
+
+    /// Why a row that has all that is needed takes no part all the same. `input`: with the surveyed columns.
+    func dropReason(_ input: CreditInput, reward: Double) -> String? {
+        for column in surveyedColumns.sorted(by: { $0.rawValue < $1.rawValue }) {
+            guard let values = input.columns[column], input.mask.firstNotFinite(values) != nil else { continue }
+            return "not_finite_\(column.rawValue)"
+        }
+        if let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs],
+            recipe.credit.correction.rejects(trainer: trainer, sampler: sampler, mask: input.mask)
+        {
+            return "correction"
+        }
+        return dropReason(reward: reward)
+    }
+
+    /// The same of what its shaped reward alone says.
+    func dropReason(reward: Double) -> String? {
+        guard abs(reward) <= Double(Float.greatestFiniteMagnitude) else { return "not_finite_reward" }
+        guard let range = recipe.objective.rewardRange, !range.contains(reward) else { return nil }
+        return "reward_out_of_range"
+    }
 
     private func purpose(_ column: TokenColumn) -> String {
         if column == .entropy { return "the recipe's entropy section" }
@@ -111,7 +138,7 @@ struct RowRequirements: Sendable {
 
 extension [Bool] {
     /// The first of the values at true places that is NaN or infinite.
-    fileprivate func firstNotFinite(_ values: [Float]) -> Int? {
+    func firstNotFinite(_ values: [Float]) -> Int? {
         guard !values.withUnsafeBufferPointer(\.areFinite) else { return nil }
         return values.indices.first { self[$0] && !values[$0].isFinite }
     }

@@ -43,7 +43,7 @@ struct Survey: Sendable {
 
     /// What is read, and what is only looked for.
     private static func columns(_ needs: RowRequirements) -> RowColumns {
-        var columns = RowColumns(tokens: needs.rewardColumns), recipe = needs.recipe.credit
+        var columns = RowColumns(tokens: needs.surveyedColumns), recipe = needs.recipe.credit
         columns.rollouts.formUnion(["group_id", "policy_version", "finish_reason", "evidence"])
         columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
         if recipe.correction.isOn { columns.rollouts.formUnion(["top_p", "extras"]) }

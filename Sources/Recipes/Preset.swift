@@ -18,21 +18,23 @@ package enum Preset {
 
     static let conventions: [String: [Convention]] = [
         "verl": [
-            Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .double(1e-6)),
-            Convention(section: ["advantage"], type: "grpo", key: "group_of_one", value: .string("raw")),
-            Convention(section: ["advantage"], type: "rloo", key: "group_of_one", value: .string("raw")),
-            Convention(section: ["advantage"], type: "reinforce_pp_baseline", key: "group_of_one", value: .string("raw")),
-            Convention(section: ["objective"], type: "ppo_clip", key: "clip_dual", value: .double(3)),
-            Convention(section: ["objective"], type: "cispo", key: "clip_low", value: .double(0.2)),
-            Convention(section: ["objective"], type: "cispo", key: "clip_high", value: .double(0.2)),
-            Convention(section: ["objective"], type: "gspo", key: "clip_low", value: .double(0.2)),
-            Convention(section: ["objective"], type: "gspo", key: "clip_high", value: .double(0.2)),
-            Convention(section: ["reward", "overlong"], type: nil, key: "floor", value: .bool(false), ifPresent: true),
+            Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .plain("1e-06")),
+            Convention(section: ["advantage"], type: "grpo", key: "group_of_one", value: .plain("raw")),
+            Convention(section: ["advantage"], type: "rloo", key: "group_of_one", value: .plain("raw")),
+            Convention(section: ["advantage"], type: "reinforce_pp_baseline", key: "group_of_one", value: .plain("raw")),
+            Convention(section: ["objective"], type: "ppo_clip", key: "clip_dual", value: .plain("3")),
+            Convention(section: ["objective"], type: "cispo", key: "clip_low", value: .plain("0.2")),
+            Convention(section: ["objective"], type: "cispo", key: "clip_high", value: .plain("0.2")),
+            Convention(section: ["objective"], type: "gspo", key: "clip_low", value: .plain("0.2")),
+            Convention(section: ["objective"], type: "gspo", key: "clip_high", value: .plain("0.2")),
+            Convention(section: ["reward", "overlong"], type: nil, key: "floor", value: .plain("false"), ifPresent: true),
+            Convention(section: ["correction"], type: nil, key: "rejected", value: .plain("keep"), ifPresent: true),
         ],
         "trl": [
-            Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .double(1e-4)),
-            Convention(section: ["entropy", "mask"], type: nil, key: "normalizer", value: .string("all"), ifPresent: true),
-            Convention(section: ["kl"], type: nil, key: "bounded", value: .bool(false)),
+            Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .plain("0.0001")),
+            Convention(section: ["entropy", "mask"], type: nil, key: "normalizer", value: .plain("all"), ifPresent: true),
+            Convention(section: ["kl"], type: nil, key: "bounded", value: .plain("false")),
+            Convention(section: ["correction"], type: nil, key: "rejected", value: .plain("keep"), ifPresent: true),
         ],
     ]
 
@@ -41,7 +43,7 @@ package enum Preset {
 
     static func apply(to node: RecipeNode, _ reader: inout SectionReader) -> RecipeNode {
         guard let preset = node["preset"], preset != .null else { return node }
-        guard case .string(let name) = preset, let conventions = conventions[name] else {
+        guard let name = preset.scalar, let conventions = conventions[name] else {
             reader.report("preset is \(preset.description); known: \(conventions.keys.sorted().joined(separator: ", "))")
             return node
         }
@@ -49,12 +51,7 @@ package enum Preset {
     }
 
     fileprivate static func type(of section: RecipeNode?, named name: String) -> String? {
-        switch section {
-        case .string(let word): return word
-        case .map(let map): if case .string(let word)? = map["type"] { return word }
-        default: break
-        }
-        return defaultTypes[name]
+        section?.scalar ?? section?["type"]?.scalar ?? defaultTypes[name]
     }
 }
 

@@ -179,6 +179,8 @@ private struct LogitsScan {
         var stats = crux_row_stats()
         score(logits.kernelRow, position, &stats)
         guard stats.status == CRUX_ROW_OK else { return scores.invalid = "invalid_logits" }
+        // Of probability 0, so nobody can have sampled it from this distribution.
+        guard Float(stats.logprob).isFinite else { return scores.invalid = "invalid_sampled_token" }
         scores.entropy?[position] = Float(stats.entropy)
         scores.logprobs?[position] = Float(stats.logprob)
         scores.sumPSquared?[position] = Float(stats.sum_p_squared)

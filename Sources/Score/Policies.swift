@@ -12,6 +12,8 @@ struct ModelScores: Sendable {
     var processReferenceLogprobs: [Float]?
     var referenceKL: [Float]?
     var expectedQ: [Float]?
+    /// States in which the reference excludes a token that the policy reaches: its log-probability counts as -30.
+    var excludingStates = 0
 }
 
 /// The checkpoints that score may run.
@@ -86,6 +88,7 @@ struct Policies: Sendable {
             fill(\.policy, compared.map(\.policy))
             fill(\.referenceLogprobs, compared.map(\.reference.logprobs))
             fill(\.referenceKL, compared.map(\.kl))
+            for (index, score) in compared.enumerated() { scores[index].excludingStates = score.excludingStates }
             if q != nil { fill(\.expectedQ, compared.map(\.expectedQ)) }
         } else {
             // Where the dump has hidden states, the head has said it all.

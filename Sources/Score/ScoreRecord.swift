@@ -27,6 +27,10 @@ struct ScoreRecord: Codable, Sendable {
     private(set) var otherTemperature = 0
     /// Rollouts at another temperature than 1 whose log-probabilities are the sampler's, of whichever temperature.
     private(set) var unclearTemperature = 0
+    /// States in which the reference excludes a token that the policy reaches.
+    var excludingStates = 0
+    /// Rollouts that no plan can use: the first of each verdict.
+    private(set) var unusable: [String: String] = [:]
     /// Tokens whose best log-probabilities are at fault, by what it is, and the first of them.
     private(set) var topKFaults: [String: Int] = [:]
     private(set) var firstTopKFault: String?
@@ -36,6 +40,7 @@ struct ScoreRecord: Codable, Sendable {
     ) {
         rows += 1
         verdicts[mark.verdict, default: 0] += 1
+        if mark.isUnusable, unusable[mark.verdict] == nil { unusable[mark.verdict] = row.rolloutID }
         if let reward = mark.reward { (rewardSum, rewarded) = (rewardSum + Double(reward), rewarded + 1) }
         if let isCorrect = mark.correct { (correct, judged) = (correct + (isCorrect ? 1 : 0), judged + 1) }
         rewardsWithoutVerdict += mark.reward != nil && mark.correct == nil ? 1 : 0
@@ -90,6 +95,8 @@ struct ScoreRecord: Codable, Sendable {
         assumedVocabulary += next.assumedVocabulary
         otherTemperature += next.otherTemperature
         unclearTemperature += next.unclearTemperature
+        excludingStates += next.excludingStates
+        unusable.merge(next.unusable) { first, _ in first }
         topKFaults.merge(next.topKFaults, uniquingKeysWith: +)
         firstTopKFault = firstTopKFault ?? next.firstTopKFault
         for (pair, difference) in next.disagreement { disagreement[pair, default: Disagreement()] += difference }
@@ -113,6 +120,7 @@ struct ScoreRecord: Codable, Sendable {
         for (grade, count) in grades { counts["evidence_\(grade)"] = count }
         for (width, count) in widths { counts["evidence_topk_\(width)"] = count }
         for (source, count) in logprobs { counts["old_logprobs_\(source)"] = count }
+        if excludingStates > 0 { counts["reference_excludes"] = excludingStates }
         if faultyTokens > 0 { counts["topk_fault_tokens"] = faultyTokens }
         return counts
     }

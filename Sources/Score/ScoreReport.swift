@@ -12,7 +12,7 @@ struct ScoreReport {
             + record.pairs.map(Self.difference)
         warnings =
             record.pairs.filter { !$0.difference.isExplained }.map(Self.unexplained) + Self.topKWarnings(record)
-            + Self.temperatureWarning(record)
+            + Self.temperatureWarning(record) + UnusableRows.warnings(record)
         fields = Self.fields(record)
     }
 

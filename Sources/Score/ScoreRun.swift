@@ -63,6 +63,7 @@ struct ScoreRun {
             let logprobs = OldLogprobs(row, frames[index], models[index].policy)
             let mark = score(row, frames[index], models[index], outcomes[index], logprobs)
             record.add(row, mark, frames[index], models[index].policy, logprobs.source)
+            record.excludingStates += models[index].excludingStates
             try table.append(mark)
         }
     }
@@ -88,6 +89,7 @@ struct ScoreRun {
         fillEntropy(&mark, row, frame, models.policy)
         (mark.sumPSquared, mark.topkTokenIDs, mark.topkLogprobs) = (frame.sumPSquared, frame.topkTokenIDs, frame.topkLogprobs)
         mark.oldLogprobs = logprobs.values
+        mark.refuseNotFinite(row.lossMask)
         return mark
     }
 

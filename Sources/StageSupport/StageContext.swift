@@ -35,7 +35,7 @@ package final class StageContext: Sendable {
         if !options.quiet { logger.warning("\(text)", metadata: StageLog.metadata(fields)) }
     }
 
-    func report(error text: String, _ status: ExitStatus, _ fields: [String: any Sendable] = [:]) {
+    package func report(error text: String, _ status: ExitStatus, _ fields: [String: any Sendable] = [:]) {
         logger.error("\(text)", metadata: StageLog.metadata(fields.merging(["status": Int(status.rawValue)]) { $1 }))
     }
 

@@ -6,6 +6,8 @@ package enum ExitStatus: Int32, Sendable {
     case invalidInput = 3
     case outputFailure = 4
     case otherConfiguration = 5
+    /// An empty plan: no rollout is worth an optimizer step.
+    case nothingToLearn = 6
     case interrupted = 75
 }
 

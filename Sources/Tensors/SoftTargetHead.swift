@@ -102,20 +102,30 @@ package func softTargetBackward(
     }
 }
 
-/// KL(π || reference) and Σ π Q for each query, over the whole vocabulary.
+/// Of a state, over the whole vocabulary.
+package struct JointAnswer: Sendable {
+    /// KL(π || reference)
+    package var kl: Float = 0
+    /// Σ π Q
+    package var expectedQ: Float = 0
+    /// Tokens that π reaches and the reference excludes, whose log-probability counts as -30.
+    package var excluded = 0
+}
+
+/// KL(π || reference) and Σ π Q for each query.
 package func jointForward(
     _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute, in space: any FloatSpace = Heap()
-) -> [(kl: Float, expectedQ: Float)] {
-    var answers = [(kl: Float, expectedQ: Float)](repeating: (0, 0), count: queries.count)
+) -> [JointAnswer] {
+    var answers = [JointAnswer](repeating: JointAnswer(), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
         forEachChunk(policy.hidden, policy.weight, reference, q, queries, in: space) { chunk, range in
             let out = UnsafeMutableBufferPointer(rebasing: answers[range])
             compute.forEach(range.count) { i in
                 var kl = 0.0, expectedQ = 0.0
-                crux_joint_row(
+                let excluded = crux_joint_row(
                     chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) }, policy.weight.rows,
                     queries[range.lowerBound + i].inverseTemperature, &kl, &expectedQ)
-                out[i] = (Float(kl), Float(expectedQ))
+                out[i] = JointAnswer(kl: Float(kl), expectedQ: Float(expectedQ), excluded: excluded)
             }
         }
     }

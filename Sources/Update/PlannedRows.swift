@@ -58,5 +58,16 @@ private struct PlanCheck {
             throw fail(
                 row, "no returns", "them, for objective \(type(of: recipe.objective).name)", "Plan again with an advantage that gives returns, such as gae.")
         }
+        let columns: [(String, [Float]?)] = [
+            ("advantages", row.advantages), ("token_weights", row.tokenWeights), ("old_logprobs", row.oldLogprobs), ("returns", row.returns),
+            ("kl_weights", row.klWeights), ("reference_logprobs", row.referenceLogprobs), ("values", row.values),
+        ]
+        for (name, values) in columns {
+            guard let values, let bad = values.indices.first(where: { row.lossMask[$0] && !values[$0].isFinite }) else { continue }
+            throw fail(row, "\(name) \(values[bad]) at position \(bad)", "a finite number")
+        }
+        guard let range = recipe.objective.rewardRange, !range.contains(Double(row.reward)) else { return }
+        throw fail(
+            row, "reward \(row.reward)", "\(range.lowerBound) to \(range.upperBound), as objective \(type(of: recipe.objective).name) needs it")
     }
 }

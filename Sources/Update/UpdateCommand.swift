@@ -68,6 +68,7 @@ struct UpdateCommand: StageCommand {
         ([source] + beside).flatMap(\.notes).forEach(context.warn)
         let resume = try resumeFrom.map { try verified(SavedStep.last(in: $0), of: $0, context) }
         let rows = try PlannedRows(path: plan + "/plan.arrow", source, recipe)
+        try requireSteps(rows, planned, recipe, after: resume?.step ?? 0)
         let memory = try MemoryPlan(
             MemoryBudget(memory),
             PlannedRun(
@@ -111,6 +112,23 @@ struct UpdateCommand: StageCommand {
             .invalidInput,
             "\(checkpoint): found \(stranger.path.dropFirst("checkpoint/".count)) that \(earlier) was neither made from nor has written, "
                 + "expected the checkpoint of that update. Give --checkpoint \(try SavedStep.last(in: earlier).path), or the one it began with.")
+    }
+
+    /// A plan with rows, and no more steps than are counted in 32 bits.
+    private func requireSteps(_ rows: PlannedRows, _ planned: Manifest, _ recipe: Recipe, after done: Int) throws {
+        guard rows.count > 0 else {
+            guard planned.counts["jobs"] != nil, planned.counts["results"] == nil else {
+                throw StageError(.nothingToLearn, "\(plan): nothing to learn from: the plan has no rows")
+            }
+            throw StageError(
+                .invalidInput, "\(plan): found jobs and no rows, expected a plan to train on. Run the jobs and plan again with --jobs.")
+        }
+        let epochs = recipe.credit.schedule.epochs, (steps, isTooMany) = rows.stepCount.multipliedReportingOverflow(by: epochs)
+        guard !isTooMany, steps <= Int(Int32.max) - done else {
+            throw StageError(
+                .invalidInput,
+                "\(plan): found \(epochs) epochs of \(rows.stepCount) steps (schedule.epochs), expected at most \(Int32.max) steps in all")
+        }
     }
 
     /// The frozen models that the objective's target is made of: the reference, then the Q network.

@@ -38,13 +38,13 @@ struct UpdateRun {
         _ ratios: inout FirstRatios?
     ) throws -> [MetricsRow] {
         // The plan's steps in order, once per epoch.
-        let schedule = (0..<recipe.credit.schedule.epochs).flatMap { _ in 0..<rows.stepCount }, done = state.step - (resume?.step ?? 0)
+        let total = recipe.credit.schedule.epochs * rows.stepCount, done = state.step - (resume?.step ?? 0)
         let step = OptimizerStep(
             training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question, seed: context.options.seed,
             headRows: memory.headRows, space: memory.workspace())
-        let progress = StepProgress(context, total: schedule.count, done: done)
+        let progress = StepProgress(context, total: total, done: done)
         var metrics: [MetricsRow] = []
-        for part in schedule.dropFirst(done) {
+        for part in (min(done, total)..<total).lazy.map({ $0 % rows.stepCount }) {
             progress.begin(memory.batches[part])
             let planned = try rows.rows(ofStep: part), isFirst = done == 0 && metrics.isEmpty
             let row = try step.run(planned, memory.batches[part], state) { batch, loss in

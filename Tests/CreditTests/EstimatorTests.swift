@@ -149,6 +149,25 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         #expect(firstDifference(whitened, [1.456026, -0.328311, 0.456797, -1.184810, -0.399702], absolute: 1e-5) == nil)
     }
 
+    /// Step 6 of the recipe: a penalty is taken off each token's return and nothing else.
+    @Test(arguments: ImplicitProcessReward.Variant.allCases) func primeSubtractsAPenaltyInTheReward(_ variant: ImplicitProcessReward.Variant) {
+        var estimator = ImplicitProcessReward()
+        (estimator.variant, estimator.gamma) = (variant, 0.9)
+        let penalties = [[-0.5, -0.25, -1], [0, -2]]
+        func group(_ penalised: Bool) -> [Episode] {
+            episodes([1, 0], lengths: [3, 2]) { index, episode in
+                episode.columns[.processRewards] = column(index == 0 ? [2, -1, 0.5] : [-1, -2])
+                episode.correct = index == 0
+                if penalised { episode.tokenRewards = [0, 0] + penalties[index] }
+            }
+        }
+        let plain = advantages(estimator, [group(false)]), penalised = advantages(estimator, [group(true)])
+        for (row, own) in penalties.enumerated() {
+            let expected = own.indices.map { t in own[t...].enumerated().reduce(0) { $0 + pow(0.9, Double($1.offset)) * $1.element } }
+            #expect(firstDifference(zip(penalised[row], plain[row]).map { $0 - $1 }, expected, absolute: 1e-12) == nil)
+        }
+    }
+
     @Test func primeOfThePaperTakesTheOthersMeans() {
         // r1 = β(2, -1, .5), r2 = β(-1, -2) with β scaled so that the recipe's normalised numbers come out: the paper's process terms.
         var estimator = ImplicitProcessReward()

@@ -427,6 +427,34 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         }
     }
 
+    /// VinePPO's penalty is the mean over rollouts of a rollout's sum, whatever the loss divides by; the others' goes with the loss.
+    @Test(arguments: ExpansionRegistry.all.map { $0.name }) func aPenaltyHasTheDenominatorOfItsMethod(_ name: String) {
+        let method = ExpansionRegistry.all.first { $0.name == name }!.init()
+        var policy = CreditPolicy(), credit = ExpansionCredit()
+        policy.expansion = method
+        let bases = [2, 6].enumerated().map { base("r\($0)", length: $1, reward: 1, truncated: true) }
+        for (row, one) in bases.enumerated() {
+            let outcomes = [[Outcome(row: 9, reward: 0, correct: nil, mask: [])]]
+            credit.rows += VinePPO().credit(ExpandedBase(base: one, row: row, states: [ExpansionState(position: 2)], outcomes: outcomes)).rows
+        }
+        let inputs = bases.map { CreditInput(groupID: "g", reward: 1, correct: nil, isTruncated: false, mask: $0.mask, entropy: []) }
+        let plan = policy.assign(credited: credit, inputs, seed: 0)
+        #expect(plan.kept.allSatisfy { $0.weights[2] == 1.0 / 8 })
+        #expect(plan.kept.allSatisfy { $0.unmaskedWeight == (name == "vineppo" ? 1.0 / 2 : 1.0 / 8) })
+    }
+
+    @Test func aBaseThatIsLeftOutSetsNoBaseline() {
+        let method = SerialEarlyExit()
+        var one = base(length: 6, reward: 1, correct: true)
+        one.thoughtEnd = 5
+        let states = [ExpansionState(position: 4)], outcomes = [[Outcome(row: 1, reward: 1, correct: true, mask: [Bool](repeating: true, count: 6))]]
+        var expanded = ExpandedBase(base: one, row: 0, states: states, outcomes: outcomes)
+        #expect(method.credit(expanded).rows.map(\.reward) == [1, 0.5])
+        expanded.isBaseRejected = true
+        #expect(method.credit(expanded).rows.map(\.row) == [1] && method.credit(expanded).rows[0].advantages.allSatisfy { $0 == 0 })
+        #expect(VinePPO().credit(expanded).rows.isEmpty)
+    }
+
     @Test func whitenedAdvantagesHaveMeanZeroAndDeviationOne() {
         var policy = CreditPolicy()
         policy.expansion = VinePPO()
@@ -486,7 +514,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 
     @Test func everySelectionKeepsAllWithAShareOfOne() {
-        let selections: [(String, WritableKeyPath<EntropyMask, Double?>)] = [("top", \.top), ("bottom", \.bottom), ("random", \.random)]
+        let selections: [(String, WritableKeyPath<EntropyMask, Share?>)] = [("top", \.top), ("bottom", \.bottom), ("random", \.random)]
         #expect(selections.map(\.0).sorted() == TokenSelectionRegistry.all.map { $0.name }.sorted())
         for (name, share) in selections {
             for ties in EntropyMask.Ties.allCases {

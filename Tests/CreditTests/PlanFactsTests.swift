@@ -37,7 +37,9 @@ import Testing
         AdvantageRegistry.all.map { "advantage: \($0.name)" }
         + TokenSelectionRegistry.all.flatMap { type in
             EntropyMask.Scope.allCases.flatMap { scope in
-                EntropyMask.Ties.allCases.map { "entropy: {mask: {\(type.name): 0.3, scope: \(scope.rawValue), ties: \($0.rawValue)}}\nschedule: {groups_per_step: 4}" }
+                (type.readsEntropy ? EntropyMask.Ties.allCases.map { ", ties: \($0.rawValue)" } : [""]).map {
+                    "entropy: {mask: {\(type.name): 0.3, scope: \(scope.rawValue)\($0)}}\nschedule: {groups_per_step: 4}"
+                }
             }
         } + ["drop", "zero"].map { "advantage: grpo\nfilter: {degenerate_groups: \($0), truncated: drop}\nschedule: {groups_per_step: 3, order: shuffled}" }
         + AggregationRegistry.all.map { "aggregation: \($0.name)\nentropy: {mask: {top: 0.2, scope: plan}}" }

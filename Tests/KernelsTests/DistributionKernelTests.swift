@@ -28,7 +28,7 @@ import Testing
             return x.map { $0 - sum }
         }
         let lp = logSoftmax(z.map { $0 * inverseTemperature })
-        var u = logSoftmax(r.map { $0 * inverseTemperature }).map { max($0, -30) }
+        var u = logSoftmax(r.map { $0 * inverseTemperature }).map { $0 == -.infinity ? -30 : $0 }
         for v in u.indices { u[v] += (q?[v] ?? 0) * inverseBeta }
         u[token] += bonus
         return zip(lp, logSoftmax(u)).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }

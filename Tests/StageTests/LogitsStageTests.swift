@@ -91,6 +91,7 @@ import Testing
         let run = try Pipeline()
         var rollout = TinyRollout(id: "r", prompt: 2, completion: 2)
         rollout.frame.logits = LogitsInfo(dtype: .f32, rows: 2, vocabulary: 8)
+        rollout.frame.tokenIDs = [2, 3, 1, 0]
         let impossible = [Float](repeating: -.infinity, count: 6)
         rollout.logits = [0, 1] + impossible + [2, -.infinity] + impossible
         try writeShard([rollout], to: run.folder("x.rollouts.zst"))

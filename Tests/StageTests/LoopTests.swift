@@ -66,6 +66,14 @@ import Testing
         #expect(files.header.tensors.allSatisfy { $0.dtype == .f32 })
     }
 
+    @Test(arguments: [[], ["--prune"]]) func aLoopGoesOnWhereThereIsNothingToLearnFrom(_ more: [String]) throws {
+        let nothing = ["--set", "filter.min_accuracy=1", "--set", "filter.degenerate_groups=drop"]
+        let result = try Executable("crux-loop").run(try arguments("idle", recipe: "grpo", iterations: 2, nothing + more).filter { $0 != "--quiet" })
+        #expect(result.status == 0 && result.errors.contains("iteration 2 goes on without an update: nothing to learn from"), "\(result.errors)")
+        #expect(result.summary["checkpoint"] as? String == fixture("policy"))
+        #expect(try rows("idle").dropFirst().allSatisfy { $0.optimizerSteps == 0 && $0.rollouts == 24 })
+    }
+
     @Test func updatesStayWithinTheMemoryGiven() throws {
         let result = try Executable("crux-loop").run(try arguments("loop", recipe: "grpo", iterations: 1, ["--memory", "1M"]))
         #expect(result.status != 0 && result.errors.contains("--memory: found a budget of 1 MiB"), "\(result.errors)")

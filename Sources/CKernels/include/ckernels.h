@@ -111,8 +111,9 @@ void crux_add(float *y, const float *x, size_t n);    // y += x
 double crux_squared_norm(const float *x, size_t n);
 
 /// Over the vocabulary, with π = softmax(policy · inverse_temperature): KL(π || softmax(reference · inverse_temperature)) and, where
-/// `q` is not null, Σ π q. Reference log-probabilities below -30 count as -30.
-void crux_joint_row(const float *policy, const float *reference, const float *q, size_t n, float inverse_temperature, double *kl, double *expected_q);
+/// `q` is not null, Σ π q. Reference log-probabilities of -inf count as -30 here and below; returns how many π reaches.
+size_t crux_joint_row(const float *policy, const float *reference, const float *q, size_t n, float inverse_temperature, double *kl,
+                      double *expected_q);
 
 /// KL(π || π*), π* ∝ softmax(reference · inverse_temperature) · exp(q · inverse_beta), with `bonus` added to the log-odds of `token`.
 /// A `derivative` by it that is not 0 turns `policy` into the derivative by its logits. `reference` is overwritten; `q` may be null.

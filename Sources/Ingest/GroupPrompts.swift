@@ -1,0 +1,38 @@
+import Formats
+
+/// The prompts of groups: rollouts that are compared with each other must answer the same one.
+struct GroupPrompts: Codable, Sendable {
+    /// By group: the tokens before the first trainable one, as the first rollout has them.
+    private var first: [String: Prompt] = [:]
+
+    private struct Prompt: Codable, Sendable {
+        let digest: String
+        let rolloutID: String
+    }
+
+    /// Why a rollout can't belong to its group; nil where it can. Continuations of jobs begin wherever they were cut.
+    mutating func conflict(_ row: RolloutRow) -> String? {
+        guard row.jobID == nil else { return nil }
+        let prompt = row.tokenIDs[..<(row.lossMask.firstIndex(of: true) ?? row.tokenIDs.count)]
+        let digest = String(prefixDigest(prompt).prefix(32))
+        guard let known = first[row.groupID] else {
+            first[row.groupID] = Prompt(digest: digest, rolloutID: row.rolloutID)
+            return nil
+        }
+        guard known.digest != digest else { return nil }
+        return "found a prompt of \(prompt.count) tokens that is not that of '\(known.rolloutID)', expected one prompt in group "
+            + "'\(row.groupID)': give another prompt another group_id"
+    }
+
+    /// Groups that have another prompt here than there.
+    func others(than other: GroupPrompts) -> Set<String> {
+        Set(first.filter { group, prompt in other.first[group].map { $0.digest != prompt.digest } ?? false }.keys)
+    }
+
+    /// Prompts of groups that it doesn't know yet.
+    mutating func merge(_ other: GroupPrompts) { first.merge(other.first) { own, _ in own } }
+
+    static func rejection(_ id: String, _ number: Int, _ offset: Int, _ detail: String) -> ShardRecord.Rejection {
+        .init(frameIndex: number, frameOffset: offset, rolloutID: id, reason: "other_prompt", detail: detail)
+    }
+}
