@@ -6,6 +6,9 @@ import Tokenizer
 
 enum LogitsMode: String, ExpressibleByArgument, CaseIterable { case reference, copy, drop }
 
+/// Of which logits an engine takes log-probabilities: before temperature, penalties and cuts, or behind them.
+enum LogprobsMode: String, ExpressibleByArgument, CaseIterable { case raw, processed }
+
 @main
 enum IngestMain {
     static func main() { IngestCommand.runMain() }
@@ -32,11 +35,22 @@ struct IngestCommand: StageCommand {
     @Option(help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.")
     var tokenizer: String?
 
-    @Option(help: "Sampling temperature of rollouts in JSON lines, where they don't tell theirs.")
-    var temperature: Float = 1
+    @Option(
+        name: .long, parsing: .upToNextOption,
+        help: "Request files of a batch, or prompt files: joins results to their prompts, answers and settings by custom_id.")
+    var requests: [String] = []
 
-    @Option(help: "Top-p of rollouts in JSON lines, where they don't tell theirs.")
-    var topP: Float = 1
+    @Option(help: "Sampling temperature of rollouts in JSON lines, where they don't tell theirs (default: 1).")
+    var temperature: Float?
+
+    @Option(help: "Top-p of rollouts in JSON lines, where they don't tell theirs (default: 1).")
+    var topP: Float?
+
+    @Option(help: "What log-probabilities in JSON lines are of: raw logits, or processed ones (vLLM's --logprobs-mode).")
+    var logprobsMode: LogprobsMode?
+
+    @Option(help: "A rollout with sampled log-probabilities that are none (NaN, null, -9999, above 0): reject, or drop them and keep it.")
+    var invalidLogprobs = InvalidLogprobs.reject
 
     @Option(help: "What becomes of logits: reference (stay where they are), copy (into the output, 16-bit ones with their bytes apart), drop.")
     var logits = LogitsMode.reference
@@ -50,22 +64,30 @@ struct IngestCommand: StageCommand {
         if jobs != nil, EngineDialects.named(format) == nil, DumpDialects.names.contains(format) {
             throw ValidationError("--format \(format) is no dialect of results; with --jobs known: auto, shards, \(EngineDialects.names.joined(separator: ", ")).")
         }
-        guard temperature > 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); expected a number above 0.") }
-        guard topP > 0, topP <= 1 else { throw ValidationError("--top-p is \(topP); expected a number above 0 and at most 1.") }
+        if let temperature, !(temperature > 0 && temperature.isFinite) {
+            throw ValidationError("--temperature is \(temperature); expected a number above 0.")
+        }
+        if let topP, !(topP > 0 && topP <= 1) { throw ValidationError("--top-p is \(topP); expected a number above 0 and at most 1.") }
+        if jobs != nil, !requests.isEmpty { throw ValidationError("--requests and --jobs: results are joined to the one or the other.") }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         let shards = try findShards(input)
+        try refuseOwnFolder(shards)
         if options.dryRun { return StageSummary(["would_read": shards, "would_write": output]) }
         if let jobs { return try join(shards, JobDirectory(jobs), context) }
-        let plan = Manifest(stage: Self.stage, configuration: settings(shards), inputs: try digests(shards, context))
+        let plan = Manifest(stage: Self.stage, configuration: try settings(shards), inputs: try digests(shards, context))
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            let text = try tokenizer.map(TextTokens.init)
-            return try IngestRun(directory: directory, shards: shards, logits: logits, open: { try source($0, directory, text, context) }, context: context).run()
+            let labels = InputLabels(shards), book = try requests.isEmpty ? nil : RequestBook(requests)
+            let reading = try reading(InputFormat(format)?.lineDialects ?? DumpDialects.all, book)
+            return try IngestRun(
+                directory: directory, shards: shards, logits: logits,
+                open: { try source(shards[$0], labels.stem($0), reading, directory, context) }, labels: labels, requests: book, context: context
+            ).run()
         }
     }
 
@@ -76,35 +98,63 @@ struct IngestCommand: StageCommand {
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let inputs = [JobDirectory.jobsName, JobDirectory.basesName].map { jobs.path + "/" + $0 } + files
         let plan = Manifest(
-            stage: Self.stage, configuration: settings(files).merging(["jobs": "joined"]) { $1 },
+            stage: Self.stage, configuration: try settings(files).merging(["jobs": "joined"]) { $1 },
             inputs: try inputs.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) })
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
         case .done(let manifest):
             context.say("\(output) is finished already; nothing to do")
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            let tokenizer = try tokenizer.map(TextTokens.init)
+            let dialects = EngineDialects.named(format).map { [$0.results] } ?? EngineDialects.results
             return try JoinRun(
-                directory: directory, files: files, jobs: jobs, logits: logits, memory: planes(context), tokenizer: tokenizer, dialects: dialects, context: context
+                directory: directory, files: files, jobs: jobs, logits: logits, memory: planes(context), reading: reading(dialects, nil), context: context
             ).run()
         }
     }
 
-    private var dialects: [any EngineDialect.Type] { EngineDialects.named(format).map { [$0] } ?? EngineDialects.all }
-
-    private func source(_ path: String, _ directory: StageDirectory, _ tokenizer: TextTokens?, _ context: StageContext) throws -> any RolloutSource {
-        guard let dialects = InputFormat(format)?.dialects(of: path) else {
-            return try ShardSource(path, FrameExaminer(logits: logits, folder: directory.workPath, memory: planes(context), context: context))
-        }
-        return LineExaminer(
-            file: try LineFile(path: path), dialects: dialects, tokenizer: tokenizer, defaults: ["temperature": "\(temperature)", "top_p": "\(topP)"], context: context)
+    private func reading(_ dialects: [any DumpDialect.Type], _ requests: RequestBook?) throws -> LineReading {
+        var defaults = ["temperature": "\(temperature ?? 1)", "top_p": "\(topP ?? 1)"]
+        defaults["logits_kind"] = logprobsMode?.rawValue
+        return LineReading(
+            dialects: dialects, tokenizer: try tokenizer.map(TextTokens.init), defaults: defaults, invalidLogprobs: invalidLogprobs,
+            isTemperatureGiven: temperature != nil, requests: requests)
     }
 
-    private func settings(_ shards: [String]) -> [String: String] {
+    private func source(
+        _ path: String, _ name: String, _ reading: LineReading, _ directory: StageDirectory, _ context: StageContext
+    ) throws -> any RolloutSource {
+        guard InputFormat(format)?.dialects(of: path) != nil else {
+            if reading.requests != nil {
+                throw FormatError(
+                    file: path, place: "", found: "a rollout shard", expected: "JSON lines, which --requests joins",
+                    remedy: "A shard says itself what was asked; ingest it without --requests.")
+            }
+            let examiner = FrameExaminer(
+                logits: logits, invalidLogprobs: invalidLogprobs, folder: directory.workPath, memory: planes(context), context: context)
+            return try ShardSource(path, examiner)
+        }
+        return LineExaminer(file: try LineFile(path: path), name: name, reading: reading, context: context)
+    }
+
+    /// What is written there would be read as input the next time.
+    private func refuseOwnFolder(_ shards: [String]) throws {
+        func resolved(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path }
+        let own = resolved(output)
+        guard let inside = shards.first(where: { resolved(($0 as NSString).deletingLastPathComponent) == own }) else { return }
+        guard logits == .copy || jobs != nil || !requests.isEmpty || InputFormat(format)?.dialects(of: inside) != nil else { return }
+        throw StageError(
+            .invalidInput, "\(output): found the input \(inside) in it, expected another folder: what is written there would be read as input the next time. "
+                + "Choose another --output.")
+    }
+
+    private func settings(_ shards: [String]) throws -> [String: String] {
         var settings = ["format": format, "logits": logits.rawValue]
         if let tokenizer { settings["tokenizer"] = absolutePath(tokenizer) }
-        if temperature != 1 { settings["temperature"] = "\(temperature)" }
-        if topP != 1 { settings["top_p"] = "\(topP)" }
+        if let temperature, temperature != 1 { settings["temperature"] = "\(temperature)" }
+        if let topP, topP != 1 { settings["top_p"] = "\(topP)" }
+        settings["logprobs_mode"] = logprobsMode?.rawValue
+        if invalidLogprobs != .reject { settings["invalid_logprobs"] = invalidLogprobs.rawValue }
+        if !requests.isEmpty { settings["requests"] = try requests.map { try SHA256Digest.ofFile($0) }.joined(separator: " ") }
         // The place stands in the tables, so another one is another configuration.
         if logits == .reference {
             settings["folders"] = Set(shards.map { (absolutePath($0) as NSString).deletingLastPathComponent }).sorted().joined(separator: ":")
@@ -159,6 +209,9 @@ enum InputFormat {
         }
     }
 
+    /// Dialects that lines may be in, whichever file they are of.
+    var lineDialects: [any DumpDialect.Type] { if case .dump(let dialect) = self { [dialect] } else { DumpDialects.all } }
+
     private func startsAsObject(_ path: String) -> Bool {
         guard let file = try? MappedFile(path: path) else { return false }
         return withExtendedLifetime(file) { file.bytes.first { $0 > 0x20 } == UInt8(ascii: "{") }
@@ -180,7 +233,13 @@ func findShards(_ inputs: [String]) throws -> [String] {
 }
 
 private func expand(_ input: String) throws -> [String] {
-    // What is not there counts as a shard that fails when its turn comes: the others need not wait for it.
+    // A file that is not there counts as a shard that fails when its turn comes: the others need not wait for it. A folder's files aren't
+    // known before it is there, and the output is made from a fixed list of them.
+    guard FileManager.default.fileExists(atPath: input) || input.hasSuffix(".rollouts.zst") || isLines(input) else {
+        throw FormatError(
+            file: input, place: "", found: "no such file or folder", expected: "rollout shards, JSON lines, or a folder of them",
+            remedy: "Check --input; once it is there, run the same command again.")
+    }
     guard try Folder.isFolder(input) else { return [input] }
     let all = try Folder.names(input)
     let shards = all.filter { $0.hasSuffix(".rollouts.zst") }, names = shards.isEmpty ? all.filter(isLines) : shards

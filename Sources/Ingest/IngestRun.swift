@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Scratch
 import StageSupport
 
 /// One shard's outcome, remembered until the manifest is written.
@@ -23,6 +24,10 @@ struct ShardRecord: Codable, Sendable {
     /// Widths of the logits seen.
     var vocabularies: Set<Int> = []
     var rejections: [Rejection] = []
+    /// Rollouts by what was left out of them or taken on trust.
+    var remarks: [String: Int] = [:]
+    /// For each rollout, the request that asked for it; empty where requests aren't known.
+    var requests: [String] = []
 }
 
 /// Runs the shards, then — whichever task comes last — finishes the directory.
@@ -30,9 +35,13 @@ struct IngestRun {
     let directory: StageDirectory
     let shards: [String]
     let logits: LogitsMode
-    /// Opens a file of the input.
-    let open: (String) throws -> any RolloutSource
+    /// Opens a file of the input, by its number.
+    let open: (Int) throws -> any RolloutSource
+    let labels: InputLabels
+    let requests: RequestBook?
     let context: StageContext
+
+    private static let missingName = "missing.jsonl"
 
     private var inputs: [Manifest.File] { directory.plan.inputs }
     private var names: [String] { shards.indices.map { String(format: "rollouts-%05d.arrow", $0) } }
@@ -65,10 +74,24 @@ struct IngestRun {
         let rejected = rejectedRows(records)
         try writeRejected(rejected, inputs: records.map(\.input))
         try checkAmounts(records, rejected)
+        let answers = requests?.answers(records.lazy.flatMap(\.requests))
+        if let answers { try writeMissing(answers) }
         let manifest = try directory.finish(
-            inputs: records.map(\.input), outputs: try outputs(records, rejected: rejected.count), counts: counts(records, rejected))
+            inputs: records.map(\.input), outputs: try outputs(records, rejected: rejected.count, answers),
+            counts: counts(records, rejected).merging(counts(answers)) { $1 })
         report(manifest, rejected)
         return summary(manifest)
+    }
+
+    private func writeMissing(_ answers: RequestBook.Answers) throws {
+        let file = try AtomicFile(directory.file(Self.missingName))
+        try requests?.write(answers.missing, to: file)
+        try file.commit()
+    }
+
+    private func counts(_ answers: RequestBook.Answers?) -> [String: Int] {
+        guard let requests, let answers else { return [:] }
+        return ["requests": requests.requests.count, "missing": answers.missing.count, "incomplete": answers.incomplete]
     }
 
     private func writeRejected(_ rows: [RejectedRow], inputs: [Manifest.File]) throws {
@@ -83,24 +106,25 @@ struct IngestRun {
     /// Frames are decoded by several threads and taken in their order, a few ahead at most: memory depends neither on the
     /// shard's length nor on its logits.
     private func ingestShard(_ index: Int, output: String) throws -> ShardRecord {
-        let source = try open(shards[index])
-        var record = ShardRecord(input: inputs[index]), seen = Set<String>()
+        let source = try open(index)
+        var record = ShardRecord(input: inputs[index]), seen = Set<ByteText>()
         var table = GradedTableWriter(table(of: index, path: output))
+        if let fault = source.fault {
+            record.rejections.append(.init(frameIndex: 0, frameOffset: 0, rolloutID: nil, reason: fault.reason, detail: fault.detail))
+            try table.finish()
+            return record
+        }
         var place = try source.framePlace(directory.file(copyName(index)), copies: logits == .copy)
         try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) { entry, outcomes in
             let (number, offset) = source.position(of: entry)
             for outcome in outcomes {
                 switch outcome {
-                case .accepted(let row, _, _) where !seen.insert(row.rolloutID).inserted:
-                    record.rejections.append(duplicate(row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
-                case .accepted(var row, let vocabulary, let frame):
-                    if let vocabulary { record.vocabularies.insert(vocabulary) }
-                    try place.fill(&row, frame: frame)
-                    try table.append(row)
-                    record.rolloutIDs.append(row.rolloutID)
-                    record.numbers.append(number)
-                    record.offsets.append(offset)
-                    record.trainableTokens += row.lossMask.count { $0 }
+                case .accepted(let found) where !seen.insert(ByteText(found.row.rolloutID)).inserted:
+                    record.rejections.append(duplicate(found.row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
+                case .accepted(var found):
+                    try place.fill(&found.row, frame: found.frame)
+                    try table.append(found.row)
+                    record.add(found, number: number, offset: offset, keepsRequest: requests != nil)
                 case .rejected(let rejection): record.rejections.append(rejection)
                 }
             }
@@ -115,7 +139,9 @@ struct IngestRun {
     }
 
     private func duplicate(_ id: String, _ number: Int, _ offset: Int, _ where_: String) -> ShardRecord.Rejection {
-        .init(frameIndex: number, frameOffset: offset, rolloutID: id, reason: "duplicate_rollout_id", detail: "found '\(id)' \(where_)")
+        .init(
+            frameIndex: number, frameOffset: offset, rolloutID: id, reason: requests == nil ? "duplicate_rollout_id" : "duplicate_result",
+            detail: "found '\(id)' \(where_)")
     }
 
     // MARK: all shards
@@ -123,32 +149,32 @@ struct IngestRun {
     /// The first shard in order keeps an id; later rows with it move to the rejected, and their table is written again.
     /// (A kill in between is harmless: the changed table no longer matches its marker, so that shard is redone.)
     private func removeDuplicatesAcrossShards(_ records: inout [ShardRecord]) throws {
-        var owner: [String: Int] = [:]
+        var owner: [ByteText: Int] = [:]
         for index in records.indices {
-            let doubled = Set(records[index].rolloutIDs.filter { owner[$0] != nil })
-            for id in records[index].rolloutIDs where owner[id] == nil { owner[id] = index }
-            if !doubled.isEmpty { try move(doubled, of: index, to: &records[index]) { shards[owner[$0] ?? 0] } }
+            let ids = records[index].rolloutIDs.map(ByteText.init), doubled = Set(ids.filter { owner[$0] != nil })
+            for id in ids where owner[id] == nil { owner[id] = index }
+            if !doubled.isEmpty { try move(doubled, of: index, to: &records[index]) { labels.name(owner[$0] ?? 0) } }
         }
     }
 
-    private func move(_ doubled: Set<String>, of index: Int, to record: inout ShardRecord, firstIn: (String) -> String) throws {
-        let path = directory.file(names[index]), kept = record.rolloutIDs.indices.filter { !doubled.contains(record.rolloutIDs[$0]) }
-        for (row, id) in record.rolloutIDs.enumerated() where doubled.contains(id) {
+    private func move(_ doubled: Set<ByteText>, of index: Int, to record: inout ShardRecord, firstIn: (ByteText) -> String) throws {
+        let path = directory.file(names[index]), ids = record.rolloutIDs.map(ByteText.init)
+        for (row, id) in ids.enumerated() where doubled.contains(id) {
             record.rejections.append(
-                duplicate(id, record.numbers[row], record.offsets[row], "again after \(firstIn(id)), expected each id once in the dump"))
+                duplicate(id.text, record.numbers[row], record.offsets[row], "again after \(firstIn(id)), expected each id once in the dump"))
         }
         record.rejections.sort { $0.frameIndex < $1.frameIndex }
-        try table(of: index, path: path).rewrite { !doubled.contains($0.rolloutID) }
-        (record.rolloutIDs, record.numbers, record.offsets) = (kept.map { record.rolloutIDs[$0] }, kept.map { record.numbers[$0] }, kept.map { record.offsets[$0] })
+        try table(of: index, path: path).rewrite { !doubled.contains(ByteText($0.rolloutID)) }
+        record.keep(ids.indices.filter { !doubled.contains(ids[$0]) })
         record.trainableTokens = 0
         try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow { record.trainableTokens += $0.lossMask.count { $0 } }
     }
 
     private func rejectedRows(_ records: [ShardRecord]) -> [RejectedRow] {
-        zip(shards, records).flatMap { shard, record in
+        records.enumerated().flatMap { index, record in
             record.rejections.map { rejection in
                 var row = RejectedRow()
-                row.shard = (shard as NSString).lastPathComponent
+                row.shard = labels.name(index)
                 row.frameIndex = Int64(rejection.frameIndex)
                 row.frameOffset = Int64(rejection.frameOffset)
                 row.rolloutID = rejection.rolloutID
@@ -171,10 +197,12 @@ struct IngestRun {
         }
     }
 
-    private func outputs(_ records: [ShardRecord], rejected: Int) throws -> [Manifest.File] {
+    private func outputs(_ records: [ShardRecord], rejected: Int, _ answers: RequestBook.Answers?) throws -> [Manifest.File] {
         var files = try zip(names, records).map { try Manifest.describe($0, in: directory.path, rows: $1.rolloutIDs.count) }
         files += try records.indices.filter { records[$0].hasFrames }.map { try Manifest.describe(copyName($0), in: directory.path) }
-        return files + [try Manifest.describe("rejected.arrow", in: directory.path, rows: rejected)]
+        files.append(try Manifest.describe("rejected.arrow", in: directory.path, rows: rejected))
+        guard let answers else { return files }
+        return files + [try Manifest.describe(Self.missingName, in: directory.path, rows: answers.missing.count)]
     }
 
     private func counts(_ records: [ShardRecord], _ rejected: [RejectedRow]) -> [String: Int] {
@@ -183,6 +211,7 @@ struct IngestRun {
             "trainable_tokens": records.reduce(0) { $0 + $1.trainableTokens },
         ]
         for row in rejected { counts["rejected_\(row.reason)", default: 0] += 1 }
+        for record in records { counts.merge(record.remarks.map { ("remark_" + $0.key, $0.value) }, uniquingKeysWith: +) }
         // What later stages hold a checkpoint against.
         let vocabularies = records.reduce(into: Set<Int>()) { $0.formUnion($1.vocabularies) }
         if let vocabulary = vocabularies.first, vocabularies.count == 1 { counts["vocabulary"] = vocabulary }
@@ -192,10 +221,46 @@ struct IngestRun {
     private func report(_ manifest: Manifest, _ rejected: [RejectedRow]) {
         let counts = manifest.counts
         context.say("\(counts["rollouts"] ?? 0) rollouts, \(counts["trainable_tokens"] ?? 0) trainable tokens from \(shards.count) shards")
+        reportRemarks(counts, context)
+        reportRequests(counts)
         guard !rejected.isEmpty else { return }
         context.warn("\(rejected.count) rejected (see \(directory.file("rejected.arrow"))):")
         for row in rejected.prefix(5) { context.warn("  \(row.shard) at byte \(row.frameOffset): \(row.reason): \(row.detail)") }
     }
 
+    private func reportRequests(_ counts: [String: Int]) {
+        guard let asked = counts["requests"] else { return }
+        let missing = counts["missing"] ?? 0, incomplete = counts["incomplete"] ?? 0
+        context.say("\(asked - missing) of \(asked) requests have a result")
+        if missing > 0 { context.warn("\(missing) requests without a usable result: submit \(directory.file(Self.missingName)) and ingest both results") }
+        if incomplete > 0 { context.warn("\(incomplete) requests have fewer rollouts than they asked for") }
+    }
+
     private func summary(_ manifest: Manifest) -> StageSummary { StageSummary(["output": directory.path, "counts": manifest.counts]) }
+}
+
+extension ShardRecord {
+    /// An accepted rollout's figures.
+    fileprivate mutating func add(_ found: AcceptedRollout, number: Int, offset: Int, keepsRequest: Bool) {
+        if let vocabulary = found.vocabulary { vocabularies.insert(vocabulary) }
+        rolloutIDs.append(found.row.rolloutID)
+        numbers.append(number)
+        offsets.append(offset)
+        trainableTokens += found.row.lossMask.count { $0 }
+        for remark in found.remarks { remarks[remark.rawValue, default: 0] += 1 }
+        if keepsRequest { requests.append(found.request ?? "") }
+    }
+
+    /// The rows of these numbers alone.
+    fileprivate mutating func keep(_ rows: [Int]) {
+        (rolloutIDs, numbers, offsets) = (rows.map { rolloutIDs[$0] }, rows.map { numbers[$0] }, rows.map { offsets[$0] })
+        if !requests.isEmpty { requests = rows.map { requests[$0] } }
+    }
+}
+
+/// What was left out of rollouts or taken on trust, a line for each.
+func reportRemarks(_ counts: [String: Int], _ context: StageContext) {
+    for remark in RolloutRemark.allCases {
+        if let count = counts["remark_" + remark.rawValue] { context.warn("\(count) rollouts \(remark.sentence)") }
+    }
 }

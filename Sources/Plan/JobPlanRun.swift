@@ -17,7 +17,7 @@ extension BaseRollout {
         logprobs = row.score.oldLogprobs ?? []
         self.reward = reward
         correct = row.score.correct
-        isTruncated = row.rollout.finishReason == "length"
+        isTruncated = FinishReason.isTruncated(row.rollout.finishReason)
         answer = row.score.extracted
         text = tokenizer.map { tokenizer in ResponseText(tokens: tokenIDs[responseStart...].map { tokenizer.decodedBytes([$0]) }) }
     }

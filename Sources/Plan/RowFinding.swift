@@ -40,7 +40,7 @@ struct SurveyPart: Sendable {
             return true
         }
         guard let reward, let mask = row.ingest.list(SurveyedColumns.mask), columns.hasCredit(row) else { return false }
-        let isTruncated = row.ingest.hasText("length", SurveyedColumns.finish), correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
+        let isTruncated = Self.isTruncated(row), correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
         let shaped = columns.shaping.reward(score: Double(reward), isCorrect: correct, length: trainable)
         let fact = PlanFacts.Row(
             length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped, entropy: columns.entropy(row))
@@ -48,6 +48,12 @@ struct SurveyPart: Sendable {
         versions.add(row.ingest.utf8(SurveyedColumns.version))
         evidence.add(row.scores.utf8(SurveyedColumns.scoreEvidence) ?? row.ingest.utf8(SurveyedColumns.evidence))
         return true
+    }
+
+    /// Nearly every row says one of these two words.
+    private static func isTruncated(_ row: RowView) -> Bool {
+        if row.ingest.hasText("stop", SurveyedColumns.finish) { return false }
+        return row.ingest.hasText("length", SurveyedColumns.finish) || FinishReason.isTruncated(row.ingest.text(SurveyedColumns.finish) ?? "")
     }
 
     private mutating func add(_ fact: PlanFacts.Row, row: Int32, group: Int32, lacksLogprobs: Bool) {
