@@ -7,9 +7,11 @@ struct InputLabels {
     private let stems: [String]
 
     init(_ paths: [String]) {
-        let parts = paths.map { absolutePath($0).split(separator: "/").map(String.init) }
-        names = Self.shortest(parts) { $0 }
-        stems = Self.shortest(parts) { ($0 as NSString).deletingPathExtension }
+        let paths = paths.map(absolutePath), stems = paths.map { ($0 as NSString).deletingPathExtension }
+        let alike = Dictionary(grouping: stems) { Array($0.utf8) }
+        // In one folder the ending may be all that tells two files apart.
+        let forIDs = zip(paths, stems).map { path, stem in alike[Array(stem.utf8)]?.count == 1 ? stem : path }
+        (names, self.stems) = (Self.shortest(paths), Self.shortest(forIDs))
     }
 
     /// For people, with the ending.
@@ -18,17 +20,14 @@ struct InputLabels {
     /// For ids, without the ending unless that alone tells files apart.
     func stem(_ index: Int) -> String { stems[index] }
 
-    /// The shortest end of each path, `form` of it, that no other path has.
-    private static func shortest(_ paths: [[String]], _ form: (String) -> String) -> [String] {
-        func label(_ path: [String], _ count: Int) -> String {
-            let end = path.suffix(count).joined(separator: "/")
-            return count > path.count ? end : form(end)
-        }
+    /// The shortest end of each path that no other one has.
+    private static func shortest(_ paths: [String]) -> [String] {
+        let parts = paths.map { $0.split(separator: "/") }
         var counts = [Int](repeating: 1, count: paths.count)
         while true {
-            let labels = paths.indices.map { label(paths[$0], counts[$0]) }
+            let labels = zip(parts, counts).map { $0.suffix($1).joined(separator: "/") }
             let places = Dictionary(grouping: labels.indices) { Array(labels[$0].utf8) }
-            let alike = places.values.filter { $0.count > 1 }.flatMap { $0 }.filter { counts[$0] <= paths[$0].count }
+            let alike = places.values.filter { $0.count > 1 }.flatMap { $0 }.filter { counts[$0] < parts[$0].count }
             if alike.isEmpty { return labels }
             for place in alike { counts[place] += 1 }
         }
