@@ -17,6 +17,8 @@ package struct EngineRequest: Equatable, Sendable {
     package var stop: [String] = []
     /// A field that is not what it should be, in words; such a request must not be run as if the field weren't there.
     package var malformedField: String?
+    /// How many of the best log-probabilities to give for every token, beside the sampled one's.
+    package var topLogprobs = 0
     /// The name under which a server knows the policy.
     package var model = "policy"
     /// For chat endpoints: the prompt, and the text of the response so far.
@@ -61,11 +63,7 @@ package enum EngineDialects {
 private func decimal(_ value: Float) -> NSDecimalNumber { NSDecimalNumber(string: "\(value)") }
 
 /// Token ids of a JSON list; nil where it is none.
-func tokens(_ value: Any?) -> [Int32]? {
-    guard let list = value as? [Any] else { return nil }
-    let ids = list.compactMap { ($0 as? NSNumber).flatMap { Int32(exactly: $0.int64Value) } }
-    return ids.count == list.count ? ids : nil
-}
+func tokens(_ value: Any?) -> [Int32]? { value.flatMap(StopFields.tokenIDs) }
 
 extension EngineRequest {
     /// `stop`, one string or a list, and `stop_token_ids`, as all engines name them.
@@ -96,7 +94,7 @@ package enum OpenAICompletions: EngineDialect {
     package static var results: any DumpDialect.Type { OpenAIDump.self }
 
     package static func line(_ request: EngineRequest) -> [String: Any] {
-        let own: [String: Any] = ["prompt": request.prefix.map { Int($0) }, "logprobs": 0, "add_special_tokens": false, "echo": false]
+        let own: [String: Any] = ["prompt": request.prefix.map { Int($0) }, "logprobs": request.topLogprobs, "add_special_tokens": false, "echo": false]
         return ["custom_id": request.customID, "method": "POST", "url": "/v1/completions", "body": openAIBody(request).merging(own) { $1 }]
     }
 
@@ -110,6 +108,7 @@ package enum OpenAICompletions: EngineDialect {
         request.temperature = float(body["temperature"]) ?? 1
         request.topP = float(body["top_p"]) ?? 1
         request.topK = max(0, (body["top_k"] as? NSNumber)?.intValue ?? 0)
+        request.topLogprobs = (body["logprobs"] as? NSNumber)?.intValue ?? 0
         request.readStops(body)
         return request
     }
@@ -127,7 +126,8 @@ package enum ChatPrefill: EngineDialect {
         if !request.responsePrefix.isEmpty { messages.append(["role": "assistant", "content": request.responsePrefix]) }
         let continues = !request.responsePrefix.isEmpty
         let own: [String: Any] = [
-            "messages": messages, "add_generation_prompt": !continues, "continue_final_message": continues, "logprobs": true, "top_logprobs": 0,
+            "messages": messages, "add_generation_prompt": !continues, "continue_final_message": continues, "logprobs": true,
+            "top_logprobs": request.topLogprobs,
         ]
         return ["custom_id": request.customID, "method": "POST", "url": "/v1/chat/completions", "body": openAIBody(request).merging(own) { $1 }]
     }
@@ -143,7 +143,8 @@ package enum SGLangGenerate: EngineDialect {
 
     package static func line(_ request: EngineRequest) -> [String: Any] {
         [
-            "rid": request.customID, "input_ids": request.prefix.map { Int($0) }, "return_logprob": true, "logprob_start_len": -1, "top_logprobs_num": 0,
+            "rid": request.customID, "input_ids": request.prefix.map { Int($0) }, "return_logprob": true, "logprob_start_len": -1,
+            "top_logprobs_num": request.topLogprobs,
             "stream": false,
             "sampling_params": [
                 "max_new_tokens": request.maxTokens, "temperature": decimal(request.temperature), "top_p": decimal(request.topP),
@@ -165,6 +166,7 @@ package enum SGLangGenerate: EngineDialect {
         request.temperature = float(sampling["temperature"]) ?? 1
         request.topP = float(sampling["top_p"]) ?? 1
         request.topK = max(0, (sampling["top_k"] as? NSNumber)?.intValue ?? 0)
+        request.topLogprobs = (object["top_logprobs_num"] as? NSNumber)?.intValue ?? 0
         request.readStops(sampling)
         return request
     }

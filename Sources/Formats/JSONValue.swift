@@ -1,3 +1,6 @@
+import Foundation
+import Scratch
+
 /// A value of a JSON text, with numbers as they were written.
 package enum JSONValue: Sendable {
     case null
@@ -59,6 +62,19 @@ package enum JSONValue: Sendable {
     /// `text` for names of things: where a string is no whole Unicode, what is wrong in it is spelled out.
     package var identifier: String? { if case .broken(_, let spelled) = self { spelled } else { text } }
 
+    /// As Foundation's JSON reader has it.
+    package var foundation: Any {
+        switch self {
+        case .null: NSNull()
+        case .bool(let flag): NSNumber(value: flag)
+        case .integer(let number): NSNumber(value: number)
+        case .decimal: NSNumber(value: double ?? .nan)
+        case .string(let text), .broken(let text, _): text
+        case .list(let list): list.map(\.foundation)
+        case .object(let object): Dictionary(object.members.map { ($0.key, $0.value.foundation) }) { $1 }
+        }
+    }
+
     /// As JSON in one line, keys sorted by their bytes. Numbers stay as they were written, `NaN` too.
     package var encoded: String {
         switch self {
@@ -101,6 +117,8 @@ package struct JSONObject: Sendable {
     package struct Member: Sendable {
         package let key: String
         package let value: JSONValue
+
+        package init(key: String, value: JSONValue) { (self.key, self.value) = (key, value) }
     }
 
     package internal(set) var members: [Member] = []

@@ -1,6 +1,7 @@
 import Credit
 import Formats
 import Foundation
+import Scratch
 
 /// What the survey finds in a stretch of rows.
 struct SurveyPart: Sendable {
@@ -68,7 +69,7 @@ struct SurveyPart: Sendable {
 /// The numbers of names, one after the other. A name that comes again at once, as those of a group do, costs a comparison of bytes.
 struct NumberedNames: Sendable {
     private(set) var names: [String] = []
-    private var known: [String: Int32] = [:]
+    private var known: [ByteText: Int32] = [:]
     /// Of each name that was added.
     private(set) var numbers: [Int32] = []
     private var last: [UInt8] = []
@@ -86,8 +87,9 @@ struct NumberedNames: Sendable {
     }
 
     private mutating func number(of name: String) -> Int32 {
-        if let number = known[name] { return number }
-        known[name] = Int32(names.count)
+        let key = ByteText(name)
+        if let number = known[key] { return number }
+        known[key] = Int32(names.count)
         names.append(name)
         return Int32(names.count - 1)
     }

@@ -1,6 +1,7 @@
 import Credit
 import Formats
 import Foundation
+import Scratch
 import StageSupport
 import Tokenizer
 
@@ -78,11 +79,11 @@ struct EntropyReport {
 
     private func compare(_ rows: [(RolloutRow, ScoreRow)], _ other: String) throws -> EntropyComparison {
         let names = try Manifest.finished(other, stage: "score").outputs.map(\.path).filter { $0.hasPrefix("scores-") }
-        var found: [String: ScoreRow] = [:]
-        for name in names { for row in try ArrowTableReader(path: other + "/" + name, table: Tables.scores).rows() { found[row.rolloutID] = row } }
+        var found: [ByteText: ScoreRow] = [:]
+        for name in names { for row in try ArrowTableReader(path: other + "/" + name, table: Tables.scores).rows() { found[ByteText(row.rolloutID)] = row } }
         var before: [Float] = [], after: [Float] = [], logprobs = (before: [Float](), after: [Float]())
         for (rollout, score) in rows {
-            guard let entropy = score.entropy, let mark = found[rollout.rolloutID], let otherEntropy = mark.entropy else { continue }
+            guard let entropy = score.entropy, let mark = found[ByteText(rollout.rolloutID)], let otherEntropy = mark.entropy else { continue }
             for t in rollout.lossMask.indices where rollout.lossMask[t] {
                 before.append(entropy[t])
                 after.append(otherEntropy[t])

@@ -96,6 +96,8 @@ struct RolloutCommand: StageCommand {
             stop: StopCondition(tokens: Set(stopTokenIds), texts: StopFields.union(stop, [])))
         let tokenizer = try tokenizer(context), source = try RolloutSource(prompts: prompts, jobs: jobs)
         let samples = try source.samples(settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
+        let broken = Set(samples.filter { $0.metadata[Sample.brokenTextKey] != nil }.compactMap { $0.metadata["group_id"] }).count
+        if broken > 0 { context.warn("\(broken) prompts \(RolloutRemark.brokenText.sentence)") }
         if options.dryRun { return StageSummary(["would_write": output, "rollouts": samples.count]) }
         let plan = Manifest(stage: Self.stage, configuration: configuration(settings), inputs: digests + (try source.inputFiles()))
         switch try StageDirectory.open(output, for: plan, overwrite: options.overwrite) {
