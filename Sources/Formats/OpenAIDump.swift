@@ -108,7 +108,7 @@ private struct OpenAIResponse {
         rollout.take(beside: line, choice: choice.index, of: choices)
         if let request { rollout.take(request, prompt: number) }
         takeLists(&rollout, prompt: number, of: prompts)
-        if choice.isEchoed { rollout.cutPrompt(offset: choice.textOffset) }
+        if choice.isEchoed { rollout.cutPrompt(choice) }
         return rollout
     }
 
@@ -129,14 +129,13 @@ private struct OpenAIResponse {
 }
 
 extension DumpedRollout {
-    /// Takes the prompt off the text: by its own text, else by where the engine says that the answer begins.
-    fileprivate mutating func cutPrompt(offset: Int?) {
+    /// Takes the prompt off the text, by its own text or by that of its tokens. vLLM leaves it out where it returns token ids.
+    fileprivate mutating func cutPrompt(_ choice: OpenAIChoice) {
         guard let text = completion else { return }
-        if let prompt, text.utf8.starts(with: prompt.utf8) {
-            completion = String(decoding: text.utf8.dropFirst(prompt.utf8.count), as: UTF8.self)
-        } else if let offset, offset <= text.unicodeScalars.count {
-            completion = String(text.unicodeScalars.dropFirst(offset))
-        } else {
+        let known = [prompt, choice.promptTokensText].compactMap { $0 }.first { text.utf8.starts(with: $0.utf8) }
+        if let known {
+            completion = String(decoding: text.utf8.dropFirst(known.utf8.count), as: UTF8.self)
+        } else if !choice.returnsIDsOfAnswerAlone {
             holdsPrompt = true
         }
     }
@@ -154,13 +153,15 @@ struct OpenAIChoice {
     var isParsed = false
     /// Whether the prompt stands in front of the answer.
     var isEchoed = false
-    /// Characters of the text before the answer, where the engine says so.
-    var textOffset: Int?
+    /// Whether the engine returned ids, and the prompt was not in front of them.
+    private(set) var returnsIDsOfAnswerAlone = false
+    /// The prompt's text, where tokens stand as text and the prompt's are among them.
+    private(set) var promptTokensText: String?
     var finishReason = ""
     var stopReason = StopReason.unknown
     var remarks: Set<RolloutRemark> = []
     var fault: RolloutFault?
-    private var offsets: [JSONValue]?
+    private var texts: [JSONValue]?
 
     init(_ choice: JSONObject, _ body: JSONObject) {
         index = choice["index"]?.int ?? -1
@@ -169,6 +170,7 @@ struct OpenAIChoice {
         do throws(RolloutFault) {
             promptIDs = try Formats.tokenIDs(choice.given("prompt_token_ids") ?? body["prompt_token_ids"], "prompt_token_ids")
             tokenIDs = try Formats.tokenIDs(choice["token_ids"], "token_ids")
+            returnsIDsOfAnswerAlone = tokenIDs != nil
         } catch { fault = error }
         readLogprobs(choice["logprobs"]?.object)
     }
@@ -218,8 +220,7 @@ struct OpenAIChoice {
         if let spelled, spelled.count == texts?.count {
             if tokenIDs == nil, fault == nil { tokenIDs = spelled }
         } else {
-            // Offsets count the characters of what is written as a token: only of text they are those of the text.
-            offsets = given["text_offset"]?.list
+            self.texts = texts
         }
         logprobs = values.map { GivenLogprobs($0) }
         readBest(given, entries)
@@ -251,6 +252,7 @@ struct OpenAIChoice {
         if ids, let all = tokenIDs {
             promptIDs = promptIDs ?? Array(all.prefix(count))
             tokenIDs = Array(all.dropFirst(count))
+            returnsIDsOfAnswerAlone = false
         }
         if hasLogprobs {
             logprobs = logprobs?.dropping(count)
@@ -258,7 +260,7 @@ struct OpenAIChoice {
         }
         guard ids || hasLogprobs else { return }
         isEchoed = true
-        if let offsets, offsets.count > count, let start = offsets.first?.int, let end = offsets[count].int, end >= start { textOffset = end - start }
+        promptTokensText = texts?.prefix(count).map { $0.string ?? "" }.joined()
     }
 }
 

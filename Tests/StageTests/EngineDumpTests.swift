@@ -136,6 +136,8 @@ import Tokenizer
         }
         let lines = [
             line("text-and-logprobs", ids: [5, 3], logprobs: ["null", "-1", "-2"], count: 2),
+            // vLLM leaves the prompt out of the text where it returns ids.
+            line("logprobs", ids: [5, 3], logprobs: ["null", "-1", "-2"], count: 2, text: "42"),
             line("all", ids: [17, 5, 3], logprobs: ["null", "-1", "-2"], count: 2),
             line("uncounted", ids: [17, 5, 3], logprobs: ["null", "-1", "-2"], count: nil),
             line("asked", ids: [17, 5, 3], logprobs: ["0", "-1", "-2"], count: nil, more: #","echo":true"#),
@@ -143,12 +145,17 @@ import Tokenizer
             line("wrong", ids: [17, 5, 3, 3], logprobs: ["-1", "-2", "-1", "-1"], count: 2),
         ]
         let reading = try read(lines: lines)
-        for id in ["text-and-logprobs", "all", "uncounted", "asked"] {
+        for id in ["text-and-logprobs", "logprobs", "all", "uncounted", "asked"] {
             let row = try reading.row(id)
             #expect(row.tokenIDs == [17, 5, 3] && row.rolloutLogprobs == [0, -1, -2] && row.completion == "42", "\(row)")
         }
         #expect(try reading.row("alike").tokenIDs == [17, 17, 3] && reading.row("alike").completion == "Q2")
         #expect(reading.rejected.map(\.reason) == ["token_count_mismatch"] && reading.rejected.map(\.rolloutID) == ["wrong"])
+        // Text alone tells where it ends.
+        let byText = #"{"custom_id":"a","prompt_token_ids":[17,16],"choices":[{"text":"Q:42","finish_reason":"length","#
+            + #""logprobs":{"tokens":["Q",":","4","2"],"token_logprobs":[null,-1,-1,-2]}}],"usage":{"completion_tokens":2}}"#
+        let row = try read(lines: [byText], Self.policy, to: "text").row("a")
+        #expect(row.tokenIDs == [17, 16, 5, 3] && row.completion == "42" && row.rolloutLogprobs == [0, 0, -1, -2])
     }
 
     @Test func promptsOfALineAreGroupsOfTheirOwn() throws {
