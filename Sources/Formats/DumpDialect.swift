@@ -134,8 +134,12 @@ package enum DumpDialects {
     /// `dialects`: those to try.
     package static func decode(_ line: Data, as dialects: [any DumpDialect.Type] = all, asked: @escaping RequestLookup = { _ in nil }) -> DumpedLine {
         let json = JSONLine(line)
-        guard let object = json.whole else { return .damaged(id: name(json.object), expected: json.damage?.description ?? "") }
-        guard var rollouts = dialects.lazy.compactMap({ $0.rollouts(object, asked: asked) }).first else { return .unknown(id: name(object)) }
+        guard !json.objects.isEmpty else { return .damaged(id: name(json.object), expected: json.damage?.description ?? "") }
+        var rollouts: [DumpedRollout] = []
+        for object in json.objects {
+            guard let found = dialects.lazy.compactMap({ $0.rollouts(object, asked: asked) }).first else { return .unknown(id: name(object)) }
+            rollouts += found
+        }
         for place in rollouts.indices {
             if json.brokenTexts > 0 { rollouts[place].remarks.insert(.brokenText) }
             if json.tooDeep > 0 { rollouts[place].remarks.insert(.nestingCut) }

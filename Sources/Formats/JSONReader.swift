@@ -7,6 +7,8 @@ import Scratch
 package struct JSONLine: Sendable {
     /// What the object has of whole members, also where the line is damaged behind them. nil where no object begins.
     package let object: JSONObject?
+    /// The objects of a line that is a list of them, as engines answer several prompts or choices; else the object alone. Whole ones only.
+    package let objects: [JSONObject]
     /// What is wrong with the line as a whole.
     package let damage: JSONReader.Damage?
     /// Strings that are no whole Unicode.
@@ -16,7 +18,13 @@ package struct JSONLine: Sendable {
 
     package init(_ bytes: UnsafeRawBufferPointer) {
         var reader = JSONReader(bytes)
-        (object, damage) = reader.objectAlone()
+        if let list = reader.listAlone() {
+            (object, damage, objects) = (list.first, nil, list)
+        } else {
+            reader = JSONReader(bytes)
+            (object, damage) = reader.objectAlone()
+            objects = damage == nil ? [object].compactMap { $0 } : []
+        }
         (brokenTexts, tooDeep) = (reader.brokenTexts, reader.tooDeep)
     }
 
@@ -48,9 +56,24 @@ package struct JSONReader {
 
     fileprivate init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
-    /// An object and nothing behind it; a byte order mark before it is passed over.
-    fileprivate mutating func objectAlone() -> (JSONObject?, Damage?) {
+    /// A byte order mark is passed over.
+    private mutating func skipMark() {
         if bytes.count >= 3, bytes[0] == 0xef, bytes[1] == 0xbb, bytes[2] == 0xbf { position = 3 }
+    }
+
+    /// A list of objects, at least one, and nothing behind it; nil where the line is something else.
+    fileprivate mutating func listAlone() -> [JSONObject]? {
+        skipMark()
+        skipSpaces()
+        guard next == UInt8(ascii: "["), let values = (try? value())?.list, !values.isEmpty else { return nil }
+        skipSpaces()
+        let objects = values.compactMap(\.object)
+        return position == bytes.count && objects.count == values.count ? objects : nil
+    }
+
+    /// An object and nothing behind it.
+    fileprivate mutating func objectAlone() -> (JSONObject?, Damage?) {
+        skipMark()
         var object = JSONObject()
         do throws(Damage) {
             skipSpaces()

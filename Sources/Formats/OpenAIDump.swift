@@ -25,7 +25,7 @@ private struct OpenAIResponse {
         line = object
         body = object["response"]?.object?["body"]?.object ?? object
         usage = body["usage"]?.object
-        let own = object.given("custom_id")?.identifier
+        let own = object.given("custom_id")?.identifier.flatMap { $0.isEmpty ? nil : $0 }
         id = own ?? ["id", "request_id"].lazy.compactMap { [body] in body[$0]?.identifier }.first
         request = own.flatMap(asked) ?? object.given("group_id")?.identifier.flatMap(asked)
     }
@@ -48,9 +48,14 @@ private struct OpenAIResponse {
     }
 
     private var failure: String? {
-        if let error = line.given("error") { return Self.words(error) }
+        if let error = line.given("error"), !Self.isNothing(error) { return Self.words(error) }
         if let status = line["response"]?.object?["status_code"]?.int, status >= 400 { return "status \(status)" }
-        return body.given("error").map(Self.words)
+        return body.given("error").flatMap { Self.isNothing($0) ? nil : Self.words($0) }
+    }
+
+    /// What drivers write for "no error", beside null.
+    private static func isNothing(_ error: JSONValue) -> Bool {
+        error.bool == false || error.string?.isEmpty == true || error.object?.members.isEmpty == true
     }
 
     private static func words(_ error: JSONValue) -> String { error.object?["message"]?.string ?? error.text ?? "an error" }

@@ -37,13 +37,18 @@ import Testing
 
     @Test func damageIsFoundAndWhatStandsBeforeItIsKept() {
         for text in [
-            "", "no", "[1]", "{", #"{"a""#, #"{"a":}"#, #"{"a":1,}"#, #"{"a":01}"#, #"{"a":.5}"#, #"{"a":1.}"#, #"{"a":+1}"#, #"{"a":1 2}"#, #"{"a":[1,]}"#,
+            "", "no", "[1]", "[]", #"[{"a":1},2]"#, #"[{"a":1}"#, #"[{"a":1}] 2"#, "{", #"{"a""#, #"{"a":}"#, #"{"a":1,}"#, #"{"a":01}"#, #"{"a":.5}"#, #"{"a":1.}"#, #"{"a":+1}"#, #"{"a":1 2}"#, #"{"a":[1,]}"#,
             #"{"a":nul}"#, #"{"a":"\x"}"#, #"{"a":"\u12g4"}"#, #"{"a":"b"#, "{\"a\":\"\u{1}\"}", #"{"a":1} {"b":2}"#, #"{a:1}"#, #"{"a":[1}"#, #"{"a":'b'}"#,
         ] {
             #expect(JSONLine(text).damage != nil && JSONLine(text).whole == nil, "\(text)")
         }
         let cut = JSONLine(#"{"custom_id":"a","response":{"b":[1,2"#)
         #expect(cut.object?["custom_id"]?.string == "a" && cut.object?["response"] == nil && cut.damage?.offset == 37)
+    }
+
+    @Test func aListOfObjectsIsAllOfThem() {
+        #expect(JSONLine(#" [ {"a":1} , {"a":2} ] "#).objects.map { $0["a"]?.int } == [1, 2])
+        #expect(JSONLine(#"{"a":1}"#).objects.count == 1 && JSONLine("[[{}]]").objects.isEmpty)
     }
 
     /// A smaller stack than any thread of a stage has; what is too deep is null, what stands beside it is there.

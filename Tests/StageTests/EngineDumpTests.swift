@@ -165,6 +165,14 @@ import Tokenizer
         #expect(reading.rows.map { Array($0.tokenIDs.prefix(2)) } == [[5, 6], [5, 6], [8, 9], [8, 9]])
     }
 
+    /// SGLang answers several prompts, or `n` above 1, with a list.
+    @Test func aListOfAnswersIsAllOfThem() throws {
+        let answers = (0..<3).map { #"{"text":"4","input_ids":[\#(17 + $0 / 2)],"output_ids":[5],"meta_info":{"id":"r\#($0)","completion_tokens":1}}"# }
+        let reading = try read(lines: ["[" + answers.joined(separator: ", ") + "]", Self.good])
+        #expect(reading.rows.map(\.rolloutID) == ["r0", "r1", "r2", "good"])
+        #expect(reading.rows[0].groupID == reading.rows[1].groupID && reading.rows[1].groupID != reading.rows[2].groupID)
+    }
+
     @Test func choicesAreKnownByTheirIndex() throws {
         let line = #"{"custom_id":"a","prompt":[17],"reward":[0,1],"choices":[{"index":1,"text":"5","token_ids":[6]},{"index":0,"text":"4","token_ids":[5]}]}"#
         let reading = try read(lines: [line])
