@@ -79,8 +79,17 @@ struct IngestRun {
         let manifest = try directory.finish(
             inputs: records.map(\.input), outputs: try outputs(records, rejected: rejected.count, answers),
             counts: counts(records, rejected).merging(counts(answers)) { $1 })
+        reportFruitless(records)
         report(manifest, rejected)
         return summary(manifest)
+    }
+
+    /// Shards that gave nothing, whatever the reason: an empty one, one that is none, one that is there twice.
+    private func reportFruitless(_ records: [ShardRecord]) {
+        for (index, record) in records.enumerated() where record.rolloutIDs.isEmpty {
+            let why = record.rejections.first.map { "\($0.reason): \($0.detail)" } ?? "nothing in it"
+            context.warn("\(labels.name(index)): nothing of it is taken, \(record.rejections.count) rejected, the first: \(why)")
+        }
     }
 
     private func writeMissing(_ answers: RequestBook.Answers) throws {

@@ -451,6 +451,7 @@ let ingest = Executable("crux-ingest")
             #expect(result.status == 0, "\(result.errors)")
             let counts = result.summary["counts"] as? [String: Int]
             #expect(counts?["rollouts"] == 2 && counts?["rejected_duplicate_rollout_id"] == 2 && counts?["trainable_tokens"] == 6)
+            #expect(result.errors.contains("b.rollouts.zst: nothing of it is taken, 2 rejected"), "\(result.errors)")
             #expect(result.errors.contains("again after a.rollouts.zst"), "\(result.errors)")
             let score = try Executable("crux-score").run(["--input", folder(mode), "--output", folder(mode + "-score")])
             #expect(score.status == 0, "\(score.errors)")
