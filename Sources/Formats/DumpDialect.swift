@@ -50,10 +50,14 @@ package struct DumpedRollout: Sendable {
         }
     }
 
-    /// What a driver wrote beside an engine's response, under the names of a shard's metadata. `choice`: which of the line's it is, of how
+    /// What a driver wrote beside an engine's response, under the names of a shard's metadata. `choice`: which of the
+    /// line's it is, of how
     /// many; a list of as many rewards has one for each.
     mutating func take(beside object: JSONObject, choice: Int = 0, of choices: Int = 1) {
-        for key in ["reference_answer", "data_source", "temperature", "top_p", "top_k", "policy_version", "logits_kind", "sample_index"] {
+        for key in [
+            "reference_answer", "data_source", "temperature", "top_p", "top_k", "policy_version", "logits_kind",
+            "sample_index",
+        ] {
             if let text = object[key]?.text { metadata[key] = text }
         }
         for key in ["stop", "stop_token_ids"] { if let value = object.given(key) { metadata[key] = value.encoded } }
@@ -73,11 +77,16 @@ package struct DumpedRollout: Sendable {
         takeReward(value, "reward")
     }
 
-    /// A number, also as text, as some programs write every value. What is not finite is none; anything else is at fault.
+    /// A number, also as text, as some programs write every value. What is not finite is none; anything else is at
+    /// fault.
     mutating func takeReward(_ value: JSONValue?, _ key: String) {
         guard let value else { return }
         let number = value.float ?? value.bool.map { $0 ? 1 : 0 } ?? value.string.flatMap { Float($0) }
-        if let number, number.isFinite { reward = number } else if number != nil || value.isNull { remarks.insert(.rewardUnusable) } else {
+        if let number, number.isFinite {
+            reward = number
+        } else if number != nil || value.isNull {
+            remarks.insert(.rewardUnusable)
+        } else {
             fault = fault ?? RolloutFault(.invalidValue, found: "\(key) \(value.excerpt)", expected: "a number")
         }
     }
@@ -104,7 +113,9 @@ package struct DumpedRollout: Sendable {
     private static func otherPrompt(_ found: [Int32], _ expected: [Int32]) -> RolloutFault {
         let place = zip(found, expected).enumerated().first { $1.0 != $1.1 }?.offset ?? min(found.count, expected.count)
         func token(_ ids: [Int32]) -> String { ids.indices.contains(place) ? "token \(ids[place])" : "its end" }
-        return RolloutFault(.prefixMismatch, found: "\(token(found)) at position \(place) of the prompt", expected: "\(token(expected)), as in the request")
+        return RolloutFault(
+            .prefixMismatch, found: "\(token(found)) at position \(place) of the prompt",
+            expected: "\(token(expected)), as in the request")
     }
 }
 
@@ -128,16 +139,24 @@ package enum DumpedLine: Sendable {
 
 package enum DumpDialects {
     /// Sorted by name; no line is of two. A newcomer: one file, one line here; the tests over this list cover it.
-    package static let all: [any DumpDialect.Type] = [OpenAIDump.self, PrimeRLDump.self, SGLangDump.self, VerlDump.self]
+    package static let all: [any DumpDialect.Type] = [
+        OpenAIDump.self, PrimeRLDump.self, SGLangDump.self, VerlDump.self,
+    ]
     package static var names: [String] { all.map { $0.name } }
 
     /// `dialects`: those to try.
-    package static func decode(_ line: Data, as dialects: [any DumpDialect.Type] = all, asked: @escaping RequestLookup = { _ in nil }) -> DumpedLine {
+    package static func decode(
+        _ line: Data, as dialects: [any DumpDialect.Type] = all, asked: @escaping RequestLookup = { _ in nil }
+    ) -> DumpedLine {
         let json = JSONLine(line)
-        guard !json.objects.isEmpty else { return .damaged(id: name(json.object), expected: json.damage?.description ?? "") }
+        guard !json.objects.isEmpty else {
+            return .damaged(id: name(json.object), expected: json.damage?.description ?? "")
+        }
         var rollouts: [DumpedRollout] = []
         for object in json.objects {
-            guard let found = dialects.lazy.compactMap({ $0.rollouts(object, asked: asked) }).first else { return .unknown(id: name(object)) }
+            guard let found = dialects.lazy.compactMap({ $0.rollouts(object, asked: asked) }).first else {
+                return .unknown(id: name(object))
+            }
             rollouts += found
         }
         for place in rollouts.indices {

@@ -28,7 +28,8 @@ package struct EngineRequest: Equatable, Sendable {
     package init() {}
 }
 
-/// A way of writing requests as JSON lines, and the dialect in which their results come back. A newcomer: one type, one line in the registry.
+/// A way of writing requests as JSON lines, and the dialect in which their results come back. A newcomer: one type, one
+/// line in the registry.
 package protocol EngineDialect: Sendable {
     static var name: String { get }
     /// Whether a prefix travels as text, so that it must be whole UTF-8 and may come back tokenised differently.

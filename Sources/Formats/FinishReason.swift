@@ -14,16 +14,19 @@ package enum FinishReason: Sendable {
     /// Whether `word` says that the rollout was cut off.
     package static func isTruncated(_ word: String) -> Bool { FinishReason(word) == .truncated }
 
-    /// OpenAI, vLLM (`repetition`, `abort`, `error`), SGLang, TGI (`eos_token`, `stop_sequence`), Anthropic (`end_turn`, `max_tokens`), and
+    /// OpenAI, vLLM (`repetition`, `abort`, `error`), SGLang, TGI (`eos_token`, `stop_sequence`), Anthropic
+    /// (`end_turn`, `max_tokens`), and
     /// what drivers make of them.
     private static let words: [String: FinishReason] = [
         "stop": .finished, "eos": .finished, "eos_token": .finished, "end_turn": .finished, "stop_sequence": .finished,
-        "stop_token": .finished, "stop_string": .finished, "tool_calls": .finished, "tool_use": .finished, "function_call": .finished,
+        "stop_token": .finished, "stop_string": .finished, "tool_calls": .finished, "tool_use": .finished,
+        "function_call": .finished,
         "completed": .finished,
         "length": .truncated, "max_tokens": .truncated, "max_new_tokens": .truncated, "max_output_tokens": .truncated,
         "max_length": .truncated, "model_length": .truncated, "truncated": .truncated, "repetition": .truncated,
         "content_filter": .truncated,
-        "abort": .failed, "aborted": .failed, "error": .failed, "failed": .failed, "cancelled": .failed, "canceled": .failed,
+        "abort": .failed, "aborted": .failed, "error": .failed, "failed": .failed, "cancelled": .failed,
+        "canceled": .failed,
         "timeout": .failed,
     ]
 }

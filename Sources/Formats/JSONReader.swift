@@ -1,13 +1,16 @@
 import Foundation
 import Scratch
 
-/// A line of JSON as other programs write it. Beyond the standard it takes what Python's `json` writes and reads: NaN, Infinity and
-/// -Infinity, surrogates without their other half; and bytes that are no UTF-8, which stand in text that was cut within a character.
+/// A line of JSON as other programs write it. Beyond the standard it takes what Python's `json` writes and reads: NaN,
+/// Infinity and
+/// -Infinity, surrogates without their other half; and bytes that are no UTF-8, which stand in text that was cut within
+/// a character.
 /// What lies deeper than `JSONReader.maximumDepth` is passed over as null, so that no nesting can exhaust the stack.
 package struct JSONLine: Sendable {
     /// What the object has of whole members, also where the line is damaged behind them. nil where no object begins.
     package let object: JSONObject?
-    /// The objects of a line that is a list of them, as engines answer several prompts or choices; else the object alone. Whole ones only.
+    /// The objects of a line that is a list of them, as engines answer several prompts or choices; else the object
+    /// alone. Whole ones only.
     package let objects: [JSONObject]
     /// What is wrong with the line as a whole.
     package let damage: JSONReader.Damage?
@@ -36,7 +39,8 @@ package struct JSONLine: Sendable {
     package var whole: JSONObject? { damage == nil ? object : nil }
 }
 
-/// Reads JSON byte by byte. Foundation's reader refuses a whole line for one NaN, loses how numbers were written, and lets canonically
+/// Reads JSON byte by byte. Foundation's reader refuses a whole line for one NaN, loses how numbers were written, and
+/// lets canonically
 /// equivalent keys of an object win over each other.
 package struct JSONReader {
     package struct Damage: Error, Equatable, Sendable, CustomStringConvertible {
@@ -119,12 +123,13 @@ package struct JSONReader {
         skipSpaces()
         switch next {
         case UInt8(ascii: "\""): return try string()
-        case UInt8(ascii: "{"): return try nested { (reader: inout JSONReader) throws(Damage) in
-            reader.position += 1
-            var object = JSONObject()
-            try reader.members(into: &object)
-            return .object(object)
-        }
+        case UInt8(ascii: "{"):
+            return try nested { (reader: inout JSONReader) throws(Damage) in
+                reader.position += 1
+                var object = JSONObject()
+                try reader.members(into: &object)
+                return .object(object)
+            }
         case UInt8(ascii: "["): return try nested { (reader: inout JSONReader) throws(Damage) in try reader.list() }
         case UInt8(ascii: "t"): return try word("true", .bool(true))
         case UInt8(ascii: "f"): return try word("false", .bool(false))
@@ -258,7 +263,9 @@ package struct JSONReader {
             end += 1
         }
         position = end
-        guard end < bytes.count, bytes[end] >= 0x20 else { throw damage(end < bytes.count ? "an escape" : "the end of a string") }
+        guard end < bytes.count, bytes[end] >= 0x20 else {
+            throw damage(end < bytes.count ? "an escape" : "the end of a string")
+        }
         let plain = UnsafeRawBufferPointer(rebasing: bytes[start..<end])
         if bytes[end] == UInt8(ascii: "\"") {
             position = end + 1
@@ -286,7 +293,9 @@ package struct JSONReader {
             case ..<0x20: throw damage("an escape")
             default:
                 let start = position
-                while let byte = next, byte >= 0x20, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\") { position += 1 }
+                while let byte = next, byte >= 0x20, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\") {
+                    position += 1
+                }
                 text.append(UnsafeRawBufferPointer(rebasing: bytes[start..<position]))
             }
         }
@@ -306,8 +315,10 @@ package struct JSONReader {
     }
 
     private static let escapes: [UInt8: UInt8] = [
-        UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"), UInt8(ascii: "/"): UInt8(ascii: "/"),
-        UInt8(ascii: "b"): 0x08, UInt8(ascii: "f"): 0x0c, UInt8(ascii: "n"): 0x0a, UInt8(ascii: "r"): 0x0d, UInt8(ascii: "t"): 0x09,
+        UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"),
+        UInt8(ascii: "/"): UInt8(ascii: "/"),
+        UInt8(ascii: "b"): 0x08, UInt8(ascii: "f"): 0x0c, UInt8(ascii: "n"): 0x0a, UInt8(ascii: "r"): 0x0d,
+        UInt8(ascii: "t"): 0x09,
     ]
 
     /// `\uD83D\uDE00` is one scalar; half of it is none.
@@ -375,7 +386,9 @@ private struct EscapedText {
         spelling?.append(contentsOf: words.utf8)
     }
 
-    mutating func append(scalar: Unicode.Scalar) { appendValid(Array(UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter)) }
+    mutating func append(scalar: Unicode.Scalar) {
+        appendValid(Array(UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter))
+    }
 
     mutating func append(surrogate: UInt16) { spellOut("\\u" + String(surrogate, radix: 16)) }
 

@@ -9,7 +9,8 @@ package enum JSONValue: Sendable {
     /// Every other number, as it was written: `0.5`, `1e9`, `NaN`, `-Infinity`, a whole number beyond 64 bits.
     case decimal(String)
     case string(String)
-    /// Text with a lone surrogate or with bytes that are no UTF-8: as Unicode has it, with U+FFFD in their place, and with
+    /// Text with a lone surrogate or with bytes that are no UTF-8: as Unicode has it, with U+FFFD in their place, and
+    /// with
     /// them spelled out (`\ud83d`, `\xff`), which keeps ids apart that differ in nothing else.
     indirect case broken(text: String, spelled: String)
     case list([JSONValue])

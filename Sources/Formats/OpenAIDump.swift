@@ -6,7 +6,9 @@ package enum OpenAIDump: DumpDialect {
 
     package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
         // A `body` of its own is a request's, `meta_info` SGLang's.
-        guard object["body"] == nil, object["meta_info"] == nil, object.given("custom_id") != nil || object["choices"]?.list != nil else {
+        guard object["body"] == nil, object["meta_info"] == nil,
+            object.given("custom_id") != nil || object["choices"]?.list != nil
+        else {
             return nil
         }
         return OpenAIResponse(object, asked: asked).rollouts()
@@ -58,7 +60,9 @@ private struct OpenAIResponse {
         error.bool == false || error.string?.isEmpty == true || error.object?.members.isEmpty == true
     }
 
-    private static func words(_ error: JSONValue) -> String { error.object?["message"]?.string ?? error.text ?? "an error" }
+    private static func words(_ error: JSONValue) -> String {
+        error.object?["message"]?.string ?? error.text ?? "an error"
+    }
 
     // MARK: choices
 
@@ -70,17 +74,20 @@ private struct OpenAIResponse {
             choices[place].promptIDs = prompts[numbers[place]].ids
         }
         EchoedPrompts(
-            total: usage?["completion_tokens"]?.int, promptTokens: choices.count == 1 ? usage?["prompt_tokens"]?.int : nil,
+            total: usage?["completion_tokens"]?.int,
+            promptTokens: choices.count == 1 ? usage?["prompt_tokens"]?.int : nil,
             isAsked: line["echo"]?.bool ?? request?.echo
         ).resolve(&choices)
         var seen = [Int](repeating: 0, count: promptCount)
         return choices.enumerated().map { place, choice in
             defer { seen[numbers[place]] += 1 }
-            return rollout(choice, of: choices.count, prompt: numbers[place], of: promptCount, sample: seen[numbers[place]])
+            return rollout(
+                choice, of: choices.count, prompt: numbers[place], of: promptCount, sample: seen[numbers[place]])
         }
     }
 
-    /// Which of the line's prompts each choice answers: by its index where the request is known, else by the prompt's ids.
+    /// Which of the line's prompts each choice answers: by its index where the request is known, else by the prompt's
+    /// ids.
     private func promptNumbers(_ choices: [OpenAIChoice]) -> [Int] {
         if let request, request.prompts.count > 1 {
             return choices.map { min($0.index / request.choicesPerPrompt, request.prompts.count - 1) }
@@ -94,7 +101,9 @@ private struct OpenAIResponse {
         }
     }
 
-    private func rollout(_ choice: OpenAIChoice, of choices: Int, prompt number: Int, of prompts: Int, sample: Int) -> DumpedRollout {
+    private func rollout(_ choice: OpenAIChoice, of choices: Int, prompt number: Int, of prompts: Int, sample: Int)
+        -> DumpedRollout
+    {
         var rollout = start()
         rollout.id = id.map { $0 + (choices > 1 ? "-\(choice.index)" : "") }
         rollout.sampleIndex = sample
@@ -104,7 +113,9 @@ private struct OpenAIResponse {
         (rollout.finishReason, rollout.stopReason) = (choice.finishReason, choice.stopReason)
         (rollout.fault, rollout.remarks) = (choice.fault, choice.remarks)
         if choices == 1 {
-            (rollout.tokenCount, rollout.promptTokenCount) = (usage?["completion_tokens"]?.int, usage?["prompt_tokens"]?.int)
+            (rollout.tokenCount, rollout.promptTokenCount) = (
+                usage?["completion_tokens"]?.int, usage?["prompt_tokens"]?.int
+            )
         } else {
             rollout.lineTokenCount = usage?["completion_tokens"]?.int
         }
@@ -123,10 +134,14 @@ private struct OpenAIResponse {
         for key in ["reference_answer", "data_source"] {
             if let list = line[key]?.list, list.count == prompts { rollout.metadata[key] = list[number].text }
         }
-        if let list = line["prompt"]?.list, list.count == prompts { rollout.prompt = list[number].string ?? rollout.prompt }
+        if let list = line["prompt"]?.list, list.count == prompts {
+            rollout.prompt = list[number].string ?? rollout.prompt
+        }
         if let list = line["group_id"]?.list, list.count == prompts { return rollout.group = list[number].identifier }
         // The request's own list has one for each; one name for all is no group's.
-        if let own = request?.own("group_id", prompt: number), own != request?.own("group_id", prompt: number == 0 ? 1 : 0) {
+        if let own = request?.own("group_id", prompt: number),
+            own != request?.own("group_id", prompt: number == 0 ? 1 : 0)
+        {
             return rollout.group = own
         }
         rollout.group = rollout.group.map { "\($0)/\(number)" }
@@ -134,7 +149,8 @@ private struct OpenAIResponse {
 }
 
 extension DumpedRollout {
-    /// Takes the prompt off the text, by its own text or by that of its tokens. vLLM leaves it out where it returns token ids.
+    /// Takes the prompt off the text, by its own text or by that of its tokens. vLLM leaves it out where it returns
+    /// token ids.
     fileprivate mutating func cutPrompt(_ choice: OpenAIChoice) {
         guard let text = completion else { return }
         let known = [prompt, choice.promptTokensText].compactMap { $0 }.first { text.utf8.starts(with: $0.utf8) }
@@ -173,7 +189,8 @@ struct OpenAIChoice {
         readText(choice)
         readEnd(choice)
         do throws(RolloutFault) {
-            promptIDs = try Formats.tokenIDs(choice.given("prompt_token_ids") ?? body["prompt_token_ids"], "prompt_token_ids")
+            promptIDs = try Formats.tokenIDs(
+                choice.given("prompt_token_ids") ?? body["prompt_token_ids"], "prompt_token_ids")
             tokenIDs = try Formats.tokenIDs(choice["token_ids"], "token_ids")
             returnsIDsOfAnswerAlone = tokenIDs != nil
         } catch { fault = error }
@@ -182,7 +199,9 @@ struct OpenAIChoice {
 
     /// In the order of their indices; of their places where these are no numbering.
     static func numbered(_ choices: [OpenAIChoice]) -> [OpenAIChoice] {
-        if Set(choices.map(\.index)).count == choices.count, choices.allSatisfy({ $0.index >= 0 }) { return choices.sorted { $0.index < $1.index } }
+        if Set(choices.map(\.index)).count == choices.count, choices.allSatisfy({ $0.index >= 0 }) {
+            return choices.sorted { $0.index < $1.index }
+        }
         return choices.enumerated().map { place, choice in
             var choice = choice
             choice.index = place
@@ -193,10 +212,13 @@ struct OpenAIChoice {
     // MARK: text
 
     private mutating func readText(_ choice: JSONObject) {
-        guard choice["text"]?.string == nil, let message = choice["message"]?.object else { return text = choice["text"]?.string ?? "" }
+        guard choice["text"]?.string == nil, let message = choice["message"]?.object else {
+            return text = choice["text"]?.string ?? ""
+        }
         let reasoning = message["reasoning_content"]?.string ?? message["reasoning"]?.string ?? ""
         text = reasoning + Self.content(message["content"]) + (message["refusal"]?.string ?? "")
-        isParsed = !reasoning.isEmpty || message["tool_calls"]?.list?.isEmpty == false || message.given("function_call") != nil
+        isParsed =
+            !reasoning.isEmpty || message["tool_calls"]?.list?.isEmpty == false || message.given("function_call") != nil
     }
 
     /// Text, or a list of parts.
@@ -208,14 +230,19 @@ struct OpenAIChoice {
         finishReason = choice["finish_reason"]?.text ?? ""
         if FinishReason(finishReason) == .unknown { remarks.insert(.finishReasonUnknown) }
         guard let given = choice["stop_reason"], FinishReason(finishReason) == .finished else { return }
-        if given.isNull { stopReason = .endOfSequence } else if let text = given.string { stopReason = .text(text) } else if let id = tokenID(given) {
+        if given.isNull {
+            stopReason = .endOfSequence
+        } else if let text = given.string {
+            stopReason = .text(text)
+        } else if let id = tokenID(given) {
             stopReason = .token(id)
         }
     }
 
     // MARK: log-probabilities
 
-    /// Ids where they were returned, else from tokens written as `token_id:123`. Completions and chat nest them differently.
+    /// Ids where they were returned, else from tokens written as `token_id:123`. Completions and chat nest them
+    /// differently.
     private mutating func readLogprobs(_ given: JSONObject?) {
         guard let given else { return }
         let entries = given["content"]?.list?.map { $0.object ?? JSONObject() }
@@ -269,7 +296,8 @@ struct OpenAIChoice {
     }
 }
 
-/// `echo`: an engine puts the prompt in front of the answer, in its text, its log-probabilities, and some in its token ids. Nothing in a
+/// `echo`: an engine puts the prompt in front of the answer, in its text, its log-probabilities, and some in its token
+/// ids. Nothing in a
 /// response says so; the engine's own count of sampled tokens does.
 struct EchoedPrompts {
     /// Sampled tokens of all choices together.
@@ -284,12 +312,15 @@ struct EchoedPrompts {
         let cutsIDs = cutsTokenIDs(&choices, prompts)
         for place in choices.indices {
             guard let prompt = prompts[place] else { continue }
-            choices[place].cut(prompt, ids: cutsIDs, logprobs: cutsLogprobs(choices[place], prompt, cutsIDs: cutsIDs, alone: choices.count == 1))
+            choices[place].cut(
+                prompt, ids: cutsIDs,
+                logprobs: cutsLogprobs(choices[place], prompt, cutsIDs: cutsIDs, alone: choices.count == 1))
             if isAsked == true { choices[place].isEchoed = true }
         }
     }
 
-    /// Whether all choices' ids begin with the prompt. Where their number is not the engine's in either case, they are none to trust.
+    /// Whether all choices' ids begin with the prompt. Where their number is not the engine's in either case, they are
+    /// none to trust.
     private func cutsTokenIDs(_ choices: inout [OpenAIChoice], _ prompts: [Int?]) -> Bool {
         let ids = choices.compactMap(\.tokenIDs)
         guard ids.count == choices.count else { return false }
@@ -298,11 +329,14 @@ struct EchoedPrompts {
             return choice.promptIDs.map { ids.starts(with: $0) } ?? (isAsked == true || choice.beginsWithPrompt)
         }
         let count = ids.reduce(0) { $0 + $1.count }, prompt = prompts.reduce(0) { $0 + ($1 ?? 0) }
-        guard let total, total != count else { return total == nil && begins && (isAsked ?? choices.allSatisfy(\.beginsWithPrompt)) }
+        guard let total, total != count else {
+            return total == nil && begins && (isAsked ?? choices.allSatisfy(\.beginsWithPrompt))
+        }
         if begins, count == total + prompt { return true }
         for place in choices.indices where choices[place].fault == nil {
             choices[place].fault = RolloutFault(
-                .tokenCountMismatch, found: "\(count) token ids" + (choices.count > 1 ? " in \(choices.count) choices" : ""),
+                .tokenCountMismatch,
+                found: "\(count) token ids" + (choices.count > 1 ? " in \(choices.count) choices" : ""),
                 expected: "\(total), as many as the engine counts (usage.completion_tokens)")
         }
         return false

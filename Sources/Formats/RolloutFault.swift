@@ -1,4 +1,5 @@
-/// Why a line's rollout can't be used, where the line itself shows it: a short reason to count by, what was found and what is expected.
+/// Why a line's rollout can't be used, where the line itself shows it: a short reason to count by, what was found and
+/// what is expected.
 package struct RolloutFault: Error, Equatable, Sendable {
     package enum Reason: String, Sendable {
         case engineError = "engine_error"
@@ -42,17 +43,22 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
     package var sentence: String {
         switch self {
         case .brokenText: "have text with lone surrogates or bytes that are no UTF-8: U+FFFD stands in their place"
-        case .nestingCut: "come from lines with values nested deeper than \(JSONReader.maximumDepth), which are passed over"
+        case .nestingCut:
+            "come from lines with values nested deeper than \(JSONReader.maximumDepth), which are passed over"
         case .topLogprobsAsText:
             "have their best log-probabilities by text, which several ids may share: no entropy evidence. "
                 + "Ask for return_tokens_as_token_ids"
-        case .topLogprobsUnusable: "have best log-probabilities that are none (NaN, null, above 0, too few): no interval at those tokens"
-        case .logprobsDropped: "have log-probabilities that are none, dropped as --invalid-logprobs says: score with --checkpoint"
+        case .topLogprobsUnusable:
+            "have best log-probabilities that are none (NaN, null, above 0, too few): no interval at those tokens"
+        case .logprobsDropped:
+            "have log-probabilities that are none, dropped as --invalid-logprobs says: score with --checkpoint"
         case .rewardUnusable: "have a reward that is not one finite number: kept without it"
-        case .finishReasonUnknown: "don't say, or not in known words, why they ended: filter.truncated takes them for whole"
+        case .finishReasonUnknown:
+            "don't say, or not in known words, why they ended: filter.truncated takes them for whole"
         case .stopTokenUnknown:
             "were stopped by nobody knows what (no stop_reason, no matched, no token count): no end-of-sequence token was put behind their text"
-        case .stopStringLeftOut: "were stopped by a string whose tokens are not known: they end before it. Ask for return_token_ids"
+        case .stopStringLeftOut:
+            "were stopped by a string whose tokens are not known: they end before it. Ask for return_token_ids"
         case .completionUnknown:
             "have the prompt within their text (echo) and nothing that says where it ends: no completion text. Give --tokenizer"
         case .samplingAssumed:
@@ -74,7 +80,8 @@ func tokenIDs(_ value: JSONValue?, _ name: String) throws(RolloutFault) -> [Int3
     for (place, entry) in list.enumerated() {
         guard let id = tokenID(entry) else {
             throw RolloutFault(
-                .invalidTokenID, found: "token id \(entry.excerpt) at position \(place) of \(name)", expected: "whole numbers from 0 below 2^31")
+                .invalidTokenID, found: "token id \(entry.excerpt) at position \(place) of \(name)",
+                expected: "whole numbers from 0 below 2^31")
         }
         ids.append(id)
     }
@@ -99,7 +106,9 @@ package struct GivenLogprobs: Equatable, Sendable {
         odd = [:]
         values.reserveCapacity(list.count)
         for (place, entry) in list.enumerated() {
-            if let value = entry.float { values.append(value) } else {
+            if let value = entry.float {
+                values.append(value)
+            } else {
                 odd[place] = entry.excerpt
                 values.append(.nan)
             }
@@ -112,7 +121,8 @@ package struct GivenLogprobs: Equatable, Sendable {
     func dropping(_ count: Int) -> GivenLogprobs {
         var rest = self
         rest.values.removeFirst(min(count, values.count))
-        rest.odd = Dictionary(uniqueKeysWithValues: odd.compactMap { $0.key < count ? nil : ($0.key - count, $0.value) })
+        rest.odd = Dictionary(
+            uniqueKeysWithValues: odd.compactMap { $0.key < count ? nil : ($0.key - count, $0.value) })
         return rest
     }
 

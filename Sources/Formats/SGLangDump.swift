@@ -34,7 +34,11 @@ package enum SGLangDump: DumpDialect {
         case .failed: rollout.fault = .engineError(reason?["message"]?.text ?? rollout.finishReason)
         case .finished:
             guard let matched = reason?.given("matched") else { return }
-            if let text = matched.string { rollout.stopReason = .text(text) } else if let id = tokenID(matched) { rollout.stopReason = .token(id) }
+            if let text = matched.string {
+                rollout.stopReason = .text(text)
+            } else if let id = tokenID(matched) {
+                rollout.stopReason = .token(id)
+            }
         case .unknown: rollout.remarks.insert(.finishReasonUnknown)
         case .truncated: break
         }
@@ -42,12 +46,16 @@ package enum SGLangDump: DumpDialect {
 
     /// From the prompt's log-probabilities, if they are those of all of it.
     private static func promptIDs(_ meta: JSONObject) throws(RolloutFault) -> [Int32]? {
-        guard let triples = meta["input_token_logprobs"]?.list, triples.count == meta["prompt_tokens"]?.int else { return nil }
+        guard let triples = meta["input_token_logprobs"]?.list, triples.count == meta["prompt_tokens"]?.int else {
+            return nil
+        }
         return try tokenIDs(.list(triples.map(id)), "input_token_logprobs")
     }
 
     /// [log-probability, id, text or null] per token; some servers leave the text out.
-    private static func id(_ triple: JSONValue) -> JSONValue { triple.list.flatMap { $0.count > 1 ? $0[1] : nil } ?? .null }
+    private static func id(_ triple: JSONValue) -> JSONValue {
+        triple.list.flatMap { $0.count > 1 ? $0[1] : nil } ?? .null
+    }
 
     private static func readTokens(_ object: JSONObject, _ meta: JSONObject, _ rollout: inout DumpedRollout) {
         let triples = meta["output_token_logprobs"]?.list
@@ -64,7 +72,8 @@ package enum SGLangDump: DumpDialect {
 
     /// Drivers that keep the whole sequence have the prompt in front of the sampled ids.
     private static func cutEcho(_ rollout: inout DumpedRollout) {
-        guard let ids = rollout.completionIDs, let count = rollout.tokenCount, ids.count != count, let prompt = rollout.promptIDs,
+        guard let ids = rollout.completionIDs, let count = rollout.tokenCount, ids.count != count,
+            let prompt = rollout.promptIDs,
             ids.starts(with: prompt), ids.count == count + prompt.count
         else { return }
         rollout.completionIDs = Array(ids.dropFirst(prompt.count))

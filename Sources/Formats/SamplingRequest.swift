@@ -1,4 +1,5 @@
-/// What was asked of an engine: a line of an OpenAI batch's request file, of an SGLang driver's, or of a prompt file. It knows what
+/// What was asked of an engine: a line of an OpenAI batch's request file, of an SGLang driver's, or of a prompt file.
+/// It knows what
 /// results don't repeat.
 package struct SamplingRequest: Sendable {
     package struct Prompt: Sendable {
@@ -35,7 +36,9 @@ package struct SamplingRequest: Sendable {
         let body = object["body"]?.object, sampling = object["sampling_params"]?.object
         let ids = ["custom_id", "rid", "group_id"].lazy.compactMap { object[$0]?.identifier }
         guard let id = ids.first, !id.isEmpty else {
-            throw RequestFault(found: "no custom_id", expected: "a custom_id (rid, or a prompt's group_id), by which results name their request")
+            throw RequestFault(
+                found: "no custom_id",
+                expected: "a custom_id (rid, or a prompt's group_id), by which results name their request")
         }
         self.id = id
         prompts = try Self.prompts(body ?? object)
@@ -60,10 +63,13 @@ package struct SamplingRequest: Sendable {
     private static func prompts(_ value: JSONValue, _ key: String) throws(RequestFault) -> [Prompt] {
         if let text = value.string { return [Prompt(text: text)] }
         let list = value.list ?? []
-        guard let first = list.first else { throw RequestFault(found: "\(key) \(value.excerpt)", expected: "text or token ids, at least one") }
+        guard let first = list.first else {
+            throw RequestFault(found: "\(key) \(value.excerpt)", expected: "text or token ids, at least one")
+        }
         switch first {
         case .string, .broken: return try each(list, key, "text") { $0.string.map { Prompt(text: $0) } }
-        case .list: return try each(list, key, "a list of token ids") { (try? tokenIDs($0, key)).map { Prompt(ids: $0) } }
+        case .list:
+            return try each(list, key, "a list of token ids") { (try? tokenIDs($0, key)).map { Prompt(ids: $0) } }
         case .object: return [Prompt(messages: value.encoded)]
         default:
             do { return [Prompt(ids: try tokenIDs(value, key))] } catch {
@@ -102,7 +108,9 @@ package struct SamplingRequest: Sendable {
         let stop = fields.given("stop").flatMap { $0.string == nil ? $0 : .list([$0]) }
         hasStopStrings = stop?.list?.isEmpty == false
         if hasStopStrings == true { metadata["stop"] = stop?.encoded }
-        if let ids = fields.given("stop_token_ids"), ids.list?.isEmpty == false { metadata["stop_token_ids"] = ids.encoded }
+        if let ids = fields.given("stop_token_ids"), ids.list?.isEmpty == false {
+            metadata["stop_token_ids"] = ids.encoded
+        }
         isShaped = Self.isShaped(fields)
     }
 
@@ -110,7 +118,8 @@ package struct SamplingRequest: Sendable {
         "min_p": 0, "presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1, "typical_p": 1,
     ]
     private static let shaping = [
-        "logit_bias", "allowed_token_ids", "bad_words", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
+        "logit_bias", "allowed_token_ids", "bad_words", "guided_json", "guided_regex", "guided_choice",
+        "guided_grammar", "structured_outputs",
         "response_format", "json_schema", "regex", "ebnf",
     ]
 
@@ -119,7 +128,8 @@ package struct SamplingRequest: Sendable {
         return shaping.contains { key in
             guard let value = fields.given(key) else { return false }
             // {"type": "text"} asks for nothing.
-            return value.object?["type"]?.string != "text" && value.list?.isEmpty != true && value.object?.members.isEmpty != true
+            return value.object?["type"]?.string != "text" && value.list?.isEmpty != true
+                && value.object?.members.isEmpty != true
         }
     }
 

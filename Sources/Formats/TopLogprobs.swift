@@ -25,14 +25,17 @@ package struct TopLogprobs: Equatable, Sendable {
         if rows.allSatisfy(\.isEmpty) { return nil }
     }
 
-    /// One entry that is no log-probability leaves the others unordered beside it: any of them may be missing among the best. What it
+    /// One entry that is no log-probability leaves the others unordered beside it: any of them may be missing among the
+    /// best. What it
     /// costs is this token.
     private static func row(_ given: [Given]) -> [Entry] {
         var seen = Set<Int32>(), entries: [Entry] = []
         for (token, value) in given {
             guard let token, let logprob = value?.float, logprob <= 1e-3 else { return [] }
             // Engines write -9999 for -inf.
-            if seen.insert(token).inserted { entries.append(Entry(token: token, logprob: logprob > -9000 ? logprob : -.infinity)) }
+            if seen.insert(token).inserted {
+                entries.append(Entry(token: token, logprob: logprob > -9000 ? logprob : -.infinity))
+            }
         }
         guard entries.contains(where: { $0.logprob > -.infinity }) else { return [] }
         return entries.sorted { $0.logprob != $1.logprob ? $0.logprob > $1.logprob : $0.token < $1.token }
@@ -49,7 +52,9 @@ package struct TopLogprobs: Equatable, Sendable {
 
     /// `width` entries of every row. Where nothing is known of a token, all that is said is that nothing is.
     package func laidOut(width: Int) -> (tokens: [Int32], logprobs: [Float]) {
-        let rows = rows.map { $0.isEmpty ? (0..<Int32(width)).map { Entry(token: $0, logprob: -.infinity) } : Array($0.prefix(width)) }
+        let rows = rows.map {
+            $0.isEmpty ? (0..<Int32(width)).map { Entry(token: $0, logprob: -.infinity) } : Array($0.prefix(width))
+        }
         return (rows.flatMap { $0.map(\.token) }, rows.flatMap { $0.map { min(0, $0.logprob) } })
     }
 

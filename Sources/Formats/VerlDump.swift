@@ -8,14 +8,18 @@ package enum VerlDump: DumpDialect {
     private static let known = ["input", "output", "gts", "score", "step", "uid", "request_id", "data_source"]
 
     package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
-        guard let input = object["input"]?.string, let output = object["output"]?.string, object["score"] != nil else { return nil }
+        guard let input = object["input"]?.string, let output = object["output"]?.string, object["score"] != nil else {
+            return nil
+        }
         var rollout = DumpedRollout()
         let step = object["step"]?.text ?? "", names = names(object["uid"]?.identifier, step: step)
         (rollout.id, rollout.sampleIndex) = (names.id, names.index)
         rollout.group = names.group ?? "step-\(step)-" + SHA256Digest.of(input).prefix(16)
         (rollout.prompt, rollout.completion) = (input, output)
         rollout.takeReward(object["score"], "score")
-        for member in object.members where !known.contains(member.key) { rollout.metadata[member.key] = member.value.text }
+        for member in object.members where !known.contains(member.key) {
+            rollout.metadata[member.key] = member.value.text
+        }
         rollout.metadata["reference_answer"] = object["gts"]?.text
         rollout.metadata["data_source"] = object["data_source"]?.text
         rollout.metadata["policy_version"] = step.isEmpty ? nil : step
@@ -27,6 +31,9 @@ package enum VerlDump: DumpDialect {
         guard let uid else { return (nil, nil, 0) }
         let parts = uid.split(separator: "_", omittingEmptySubsequences: false)
         let group = parts.count > 2 ? parts.dropLast(2).joined(separator: "_") : nil
-        return ("step-\(step)-\(uid)", group.map { "step-\(step)-\($0)" }, parts.count > 2 ? Int(parts[parts.count - 2]) ?? 0 : 0)
+        return (
+            "step-\(step)-\(uid)", group.map { "step-\(step)-\($0)" },
+            parts.count > 2 ? Int(parts[parts.count - 2]) ?? 0 : 0
+        )
     }
 }

@@ -233,7 +233,8 @@ func findShards(_ inputs: [String]) throws -> [String] {
 }
 
 private func expand(_ input: String) throws -> [String] {
-    // A file that is not there counts as a shard that fails when its turn comes: the others need not wait for it. A folder's files aren't
+    // A file that is not there counts as a shard that fails when its turn comes: the others need not wait for it. A
+    // folder's files aren't
     // known before it is there, and the output is made from a fixed list of them.
     guard FileManager.default.fileExists(atPath: input) || input.hasSuffix(".rollouts.zst") || isLines(input) else {
         throw FormatError(

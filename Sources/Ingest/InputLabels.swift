@@ -1,6 +1,7 @@
 import Foundation
 
-/// What files of the input are called: by their own names, and where several folders have one of the same name, by as much of the path
+/// What files of the input are called: by their own names, and where several folders have one of the same name, by as
+/// much of the path
 /// as tells them apart.
 struct InputLabels {
     private let names: [String]

@@ -23,11 +23,14 @@ struct LineFile: Sendable {
         }
     }
 
-    func data(_ index: Int) -> Data { withExtendedLifetime(file) { Data(UnsafeRawBufferPointer(rebasing: file.bytes[lines[index].bytes])) } }
+    func data(_ index: Int) -> Data {
+        withExtendedLifetime(file) { Data(UnsafeRawBufferPointer(rebasing: file.bytes[lines[index].bytes])) }
+    }
 
     /// Why a line is no object: the last one may have lost its end.
     func damage(_ index: Int, expected: String) -> (reason: String, detail: String) {
-        let words = String(decoding: data(index).prefix(60), as: UTF8.self), isCutOff = index == lines.count - 1 && !endsWhole
+        let words = String(decoding: data(index).prefix(60), as: UTF8.self),
+            isCutOff = index == lines.count - 1 && !endsWhole
         let what = isCutOff ? "a last line without its end: '\(words)'" : "'\(words)'"
         return (isCutOff ? "cut_off_line" : "damaged_line", "found \(what), expected a whole JSON object (\(expected))")
     }
@@ -65,7 +68,9 @@ struct LineExaminer: Sendable {
         case .unknown(let id):
             let words = String(decoding: file.data(index).prefix(60), as: UTF8.self)
             let known = reading.dialects.map { $0.name }.joined(separator: ", ")
-            return [reject(index, Rejection(id, "unknown_dialect", found: "'\(words)'", expected: "a line of \(known)"))]
+            return [
+                reject(index, Rejection(id, "unknown_dialect", found: "'\(words)'", expected: "a line of \(known)"))
+            ]
         case .rollouts(let found):
             let rollouts = reading.tokenizer?.withCounts(found) ?? found
             return rollouts.indices.map { outcome(rollouts[$0], index, choice: rollouts.count > 1 ? $0 : nil) }
@@ -75,20 +80,26 @@ struct LineExaminer: Sendable {
     private func reject(_ index: Int, _ why: Rejection) -> Outcome {
         let line = file.lines[index]
         return .rejected(
-            .init(frameIndex: line.number, frameOffset: line.bytes.lowerBound, rolloutID: why.rolloutID, reason: why.reason, detail: why.detail))
+            .init(
+                frameIndex: line.number, frameOffset: line.bytes.lowerBound, rolloutID: why.rolloutID,
+                reason: why.reason, detail: why.detail))
     }
 
     /// `choice`: which of the line's rollouts it is, where there are several.
     private func outcome(_ rollout: DumpedRollout, _ index: Int, choice: Int?) -> Outcome {
         let id = rollout.id ?? "\(name)-\(file.lines[index].number)" + (choice.map { "-\($0)" } ?? "")
-        do { return .accepted(try accept(rollout, id)) } catch let error as Rejection { return reject(index, error) } catch {
+        do { return .accepted(try accept(rollout, id)) } catch let error as Rejection {
+            return reject(index, error)
+        } catch {
             return reject(index, Rejection(id, "damaged_line", detail: "\(error)"))
         }
     }
 
     private func accept(_ rollout: DumpedRollout, _ id: String) throws -> AcceptedRollout {
         if let requests = reading.requests, rollout.request.flatMap(requests.lookup) == nil {
-            throw Rejection(id, "unknown_request", found: "'\(rollout.request ?? "no custom_id")'", expected: "a custom_id of --requests")
+            throw Rejection(
+                id, "unknown_request", found: "'\(rollout.request ?? "no custom_id")'",
+                expected: "a custom_id of --requests")
         }
         return try DumpedFrame(rollout, id: id, reading).accepted()
     }
@@ -132,7 +143,9 @@ struct DumpedFrame {
         var frame = RolloutFrame()
         frame.tokenIDs = prompt + completion
         frame.lossMask = prompt.map { _ in false } + mask
-        frame.rolloutLogprobs = try logprobs(mask, isRetokenised: isRetokenised).map { prompt.map { _ in Float(0) } + $0 }
+        frame.rolloutLogprobs = try logprobs(mask, isRetokenised: isRetokenised).map {
+            prompt.map { _ in Float(0) } + $0
+        }
         if !isRetokenised { fillTopK(&frame, completion, mask) }
         frame.metadata = metadata(prompt, completion, isRetokenised: isRetokenised || rollout.promptIDs == nil)
         return frame
@@ -144,31 +157,42 @@ struct DumpedFrame {
         if let ids = rollout.promptIDs {
             guard let count = rollout.promptTokenCount, count != ids.count else { return ids }
             throw Rejection(
-                id, "token_count_mismatch", found: "\(ids.count) token ids of the prompt", expected: "\(count), as many as the engine counts (prompt_tokens)")
+                id, "token_count_mismatch", found: "\(ids.count) token ids of the prompt",
+                expected: "\(count), as many as the engine counts (prompt_tokens)")
         }
         guard let prompt = rollout.prompt else { throw noPrompt }
-        let ids = try needTokenizer("a prompt as text alone").tokenizer.encode(prompt, addingSpecialTokens: rollout.addsSpecialTokens)
+        let ids = try needTokenizer("a prompt as text alone").tokenizer.encode(
+            prompt, addingSpecialTokens: rollout.addsSpecialTokens)
         guard let count = rollout.promptTokenCount, count != ids.count else { return ids }
-        throw Rejection(id, "retokenisation_drift", found: "\(ids.count) tokens from the prompt's text", expected: "the \(count) that the engine was given")
+        throw Rejection(
+            id, "retokenisation_drift", found: "\(ids.count) tokens from the prompt's text",
+            expected: "the \(count) that the engine was given")
     }
 
     private var noPrompt: Rejection {
         guard rollout.metadata["messages"] != nil else {
             return Rejection(
                 id, "no_prompt", found: "a completion alone",
-                expected: "the prompt's token ids (return_token_ids), a 'prompt' beside the response, or its request (--requests)")
+                expected:
+                    "the prompt's token ids (return_token_ids), a 'prompt' beside the response, or its request (--requests)"
+            )
         }
         return Rejection(
-            id, "no_prompt", found: "a chat's messages", expected: "the token ids that a chat template made of them (return_token_ids gives prompt_token_ids)")
+            id, "no_prompt", found: "a chat's messages",
+            expected: "the token ids that a chat template made of them (return_token_ids gives prompt_token_ids)")
     }
 
     private mutating func completionIDs() throws -> [Int32] {
         if let ids = rollout.completionIDs {
             guard rollout.completionMask == nil, let count = rollout.tokenCount, count != ids.count else { return ids }
-            throw Rejection(id, "token_count_mismatch", found: "\(ids.count) token ids", expected: "\(count), as many as the engine counts")
+            throw Rejection(
+                id, "token_count_mismatch", found: "\(ids.count) token ids",
+                expected: "\(count), as many as the engine counts")
         }
         guard !rollout.isParsed, !rollout.holdsPrompt else {
-            let what = rollout.isParsed ? "text that a parser took apart (reasoning, tool calls)" : "text that begins with its prompt (echo)"
+            let what =
+                rollout.isParsed
+                ? "text that a parser took apart (reasoning, tool calls)" : "text that begins with its prompt (echo)"
             throw Rejection(id, "no_token_ids", found: what, expected: "token ids (return_token_ids)")
         }
         let found = try needTokenizer("text alone").continuation(of: rollout, id: id)
@@ -177,7 +201,10 @@ struct DumpedFrame {
     }
 
     private func needTokenizer(_ found: String) throws -> TextTokens {
-        guard let tokenizer else { throw Rejection(id, "no_token_ids", found: found, expected: "token ids, or --tokenizer DIR to tokenise it again") }
+        guard let tokenizer else {
+            throw Rejection(
+                id, "no_token_ids", found: found, expected: "token ids, or --tokenizer DIR to tokenise it again")
+        }
         return tokenizer
     }
 
@@ -187,7 +214,9 @@ struct DumpedFrame {
         guard given.count == mask.count else {
             if isRetokenised { return nil }
             if reading.invalidLogprobs == .reject {
-                throw Rejection(id, "length_mismatch", found: "\(given.count) log-probabilities", expected: "\(mask.count), one for each token")
+                throw Rejection(
+                    id, "length_mismatch", found: "\(given.count) log-probabilities",
+                    expected: "\(mask.count), one for each token")
             }
             remarks.insert(.logprobsDropped)
             return nil
@@ -215,11 +244,15 @@ struct DumpedFrame {
 
     private mutating func metadata(_ prompt: [Int32], _ completion: [Int32], isRetokenised: Bool) -> [String: String] {
         var metadata = reading.defaults.merging(rollout.metadata) { $1 }
-        if reading.requests != nil, !reading.isTemperatureGiven, rollout.metadata["temperature"] == nil { remarks.insert(.samplingAssumed) }
+        if reading.requests != nil, !reading.isTemperatureGiven, rollout.metadata["temperature"] == nil {
+            remarks.insert(.samplingAssumed)
+        }
         metadata["rollout_id"] = id
         metadata["group_id"] = rollout.group ?? "prompt-" + prefixDigest(prompt).prefix(16)
         if metadata["sample_index"] == nil { metadata["sample_index"] = "\(rollout.sampleIndex)" }
-        metadata["prompt"] = rollout.prompt ?? tokenizer?.tokenizer.decode(prompt, skippingSpecialTokens: false) ?? rollout.metadata["messages"]
+        metadata["prompt"] =
+            rollout.prompt ?? tokenizer?.tokenizer.decode(prompt, skippingSpecialTokens: false)
+            ?? rollout.metadata["messages"]
         metadata["completion"] = text(completion)
         metadata["finish_reason"] = rollout.finishReason
         metadata["stop_reason"] = rollout.stopReason.name

@@ -11,14 +11,17 @@ struct RequestBook: Sendable {
 
     /// Throws where a line is no request, or where two requests have one id: results could not be told apart.
     init(_ files: [String]) throws {
-        var requests: [SamplingRequest] = [], numbers: [ByteText: Int] = [:], places: [(file: String, line: Int)] = [], seen: [Int: Data] = [:]
+        var requests: [SamplingRequest] = [], numbers: [ByteText: Int] = [:], places: [(file: String, line: Int)] = [],
+            seen: [Int: Data] = [:]
         for file in files {
             try forEachLine(of: file) { line, text in
                 let request = try Self.request(text, file, line)
                 if let earlier = numbers[ByteText(request.id)] {
                     if seen[earlier] == text { return }
                     throw Self.fail(
-                        file, line, "custom_id '\(request.id)' again, as in line \(places[earlier].line) of \(places[earlier].file)", "each id once")
+                        file, line,
+                        "custom_id '\(request.id)' again, as in line \(places[earlier].line) of \(places[earlier].file)",
+                        "each id once")
                 }
                 numbers[ByteText(request.id)] = requests.count
                 seen[requests.count] = text
@@ -28,7 +31,8 @@ struct RequestBook: Sendable {
         }
         guard !requests.isEmpty else {
             throw FormatError(
-                file: files.joined(separator: ", "), place: "", found: "no request", expected: "JSON lines of a batch's requests or of prompts")
+                file: files.joined(separator: ", "), place: "", found: "no request",
+                expected: "JSON lines of a batch's requests or of prompts")
         }
         (self.requests, self.numbers, self.places) = (requests, numbers, places)
     }
@@ -62,7 +66,9 @@ struct RequestBook: Sendable {
         for id in rollouts { if let number = numbers[ByteText(id)] { counts[number] += 1 } }
         var answers = Answers()
         for (number, request) in requests.enumerated() {
-            if counts[number] == 0 { answers.missing.append(number) } else if counts[number] < request.prompts.count * request.choicesPerPrompt {
+            if counts[number] == 0 {
+                answers.missing.append(number)
+            } else if counts[number] < request.prompts.count * request.choicesPerPrompt {
                 answers.incomplete += 1
             }
         }

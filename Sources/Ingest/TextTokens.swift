@@ -12,11 +12,13 @@ struct TextTokens: Sendable {
     init(_ path: String) throws {
         (tokenizer, stopTokens) = (try Tokenizer(path: path), StopTokens.read(path) ?? [])
         let own = Self.endText(path).flatMap { [tokenizer] in tokenizer.id(of: $0) }
-        endToken = own.flatMap { [stopTokens] in stopTokens.isEmpty || stopTokens.contains($0) ? $0 : nil }
+        endToken =
+            own.flatMap { [stopTokens] in stopTokens.isEmpty || stopTokens.contains($0) ? $0 : nil }
             ?? (stopTokens.count == 1 ? stopTokens.first : nil)
     }
 
-    /// `eos_token` of tokenizer_config.json, text or an object with its content: vLLM names any other id that stopped a rollout.
+    /// `eos_token` of tokenizer_config.json, text or an object with its content: vLLM names any other id that stopped a
+    /// rollout.
     private static func endText(_ folder: String) -> String? {
         let data = FileManager.default.contents(atPath: folder + "/tokenizer_config.json")
         let value = data.flatMap { JSONLine($0).whole }?["eos_token"]
@@ -35,12 +37,18 @@ struct TextTokens: Sendable {
         let tokens = tokenizer.encode(text, addingSpecialTokens: false)
         var found = Continuation(tokens: tokens)
         if FinishReason(rollout.finishReason) == .finished { found = try ended(rollout, text, tokens, count, id) }
-        guard !found.tokens.isEmpty else { throw Rejection(id, "empty_continuation", found: "no text", expected: "at least one token") }
+        guard !found.tokens.isEmpty else {
+            throw Rejection(id, "empty_continuation", found: "no text", expected: "at least one token")
+        }
         guard let count, found.remark != .stopStringLeftOut, count != found.tokens.count else { return found }
-        throw Rejection(id, "retokenisation_drift", found: "\(found.tokens.count) tokens from its text", expected: "the \(count) that the engine sampled")
+        throw Rejection(
+            id, "retokenisation_drift", found: "\(found.tokens.count) tokens from its text",
+            expected: "the \(count) that the engine sampled")
     }
 
-    private func ended(_ rollout: DumpedRollout, _ text: String, _ tokens: [Int32], _ count: Int?, _ id: String?) throws -> Continuation {
+    private func ended(_ rollout: DumpedRollout, _ text: String, _ tokens: [Int32], _ count: Int?, _ id: String?) throws
+        -> Continuation
+    {
         switch rollout.stopReason {
         case .token(let token): return Continuation(tokens: with(token, tokens, count))
         case .text(let stop): return try cutOff(by: stop, text, tokens, count, id)
@@ -50,7 +58,9 @@ struct TextTokens: Sendable {
             // Engines count the token that stopped them, but leave it out of the text.
             let isCounted = count == tokens.count + 1, isAll = count == tokens.count
             if isAll { return Continuation(tokens: tokens) }
-            if let endToken, isCounted || count == nil && rollout.hasNoStopStrings { return Continuation(tokens: tokens + [endToken]) }
+            if let endToken, isCounted || count == nil && rollout.hasNoStopStrings {
+                return Continuation(tokens: tokens + [endToken])
+            }
         }
         guard count == nil || count == tokens.count else { throw unknownStop(tokens, count, id) }
         return Continuation(tokens: tokens, remark: .stopTokenUnknown)
@@ -59,7 +69,9 @@ struct TextTokens: Sendable {
     private func unknownStop(_ tokens: [Int32], _ count: Int?, _ id: String?) -> Rejection {
         let known = stopTokens.sorted().map { "\($0)" }.joined(separator: ", ")
         guard stopTokens.count > 1, count == tokens.count + 1 else {
-            return Rejection(id, "retokenisation_drift", found: "\(tokens.count) tokens from its text", expected: "the \(count ?? 0) that the engine sampled")
+            return Rejection(
+                id, "retokenisation_drift", found: "\(tokens.count) tokens from its text",
+                expected: "the \(count ?? 0) that the engine sampled")
         }
         return Rejection(
             id, "unknown_stop_token", found: "a rollout that one of the tokens \(known) stopped, and no word which",
@@ -71,29 +83,36 @@ struct TextTokens: Sendable {
         tokens.last == end && (count ?? tokens.count) == tokens.count ? tokens : tokens + [end]
     }
 
-    /// The stop string's tokens were sampled, but its text is cut off. With it back in place there must be as many tokens as the engine
+    /// The stop string's tokens were sampled, but its text is cut off. With it back in place there must be as many
+    /// tokens as the engine
     /// counted; otherwise what is known ends before it.
-    private func cutOff(by stop: String, _ text: String, _ tokens: [Int32], _ count: Int?, _ id: String?) throws -> Continuation {
+    private func cutOff(by stop: String, _ text: String, _ tokens: [Int32], _ count: Int?, _ id: String?) throws
+        -> Continuation
+    {
         // An engine may have been told to leave it in.
         if text.utf8.suffix(stop.utf8.count).elementsEqual(stop.utf8) { return Continuation(tokens: tokens) }
         guard let count else { return Continuation(tokens: tokens, remark: .stopStringLeftOut) }
         let whole = tokenizer.encode(text + stop, addingSpecialTokens: false)
         if whole.count == count { return Continuation(tokens: whole) }
         guard count >= tokens.count else {
-            throw Rejection(id, "retokenisation_drift", found: "\(tokens.count) tokens from its text", expected: "the \(count) that the engine sampled")
+            throw Rejection(
+                id, "retokenisation_drift", found: "\(tokens.count) tokens from its text",
+                expected: "the \(count) that the engine sampled")
         }
         return Continuation(tokens: tokens, remark: .stopStringLeftOut)
     }
 }
 
 extension TextTokens {
-    /// Where a line says how many tokens all its texts have together: what that makes of each. Left open where it can't be told.
+    /// Where a line says how many tokens all its texts have together: what that makes of each. Left open where it can't
+    /// be told.
     func withCounts(_ rollouts: [DumpedRollout]) -> [DumpedRollout] {
         guard let total = rollouts.first?.lineTokenCount, rollouts.count > 1,
             rollouts.allSatisfy({ $0.completionIDs == nil && $0.tokenCount == nil && !$0.isParsed && !$0.holdsPrompt })
         else { return rollouts }
         let counts = rollouts.map { tokenizer.encode($0.completion ?? "", addingSpecialTokens: false).count }
-        let isFinished = rollouts.map { FinishReason($0.finishReason) == .finished }, missing = total - counts.reduce(0, +)
+        let isFinished = rollouts.map { FinishReason($0.finishReason) == .finished },
+            missing = total - counts.reduce(0, +)
         let isAmongThem = missing == 0, isBehindThem = missing == isFinished.count { $0 }
         let hasString = rollouts.contains { if case .text = $0.stopReason { true } else { false } }
         return rollouts.indices.map { place in
@@ -102,7 +121,8 @@ extension TextTokens {
                 rollout.tokenCount = counts[place] + (isBehindThem && !isAmongThem && isFinished[place] ? 1 : 0)
             } else if !hasString || missing < 0 {
                 rollout.fault = RolloutFault(
-                    .retokenisationDrift, found: "\(counts.reduce(0, +)) tokens from the texts of \(rollouts.count) choices",
+                    .retokenisationDrift,
+                    found: "\(counts.reduce(0, +)) tokens from the texts of \(rollouts.count) choices",
                     expected: "the \(total) that the engine sampled")
             }
             return rollout

@@ -1,4 +1,5 @@
-/// A text that is told from others by its bytes. Swift's own `==`, hash and order take canonically equivalent strings, such as
+/// A text that is told from others by its bytes. Swift's own `==`, hash and order take canonically equivalent strings,
+/// such as
 /// the two spellings of "é", for one; ids, groups and prompts that differ so are different ones.
 package struct ByteText: Hashable, Comparable, Sendable {
     package let text: String

@@ -94,7 +94,8 @@ private let rollout = Executable("crux-rollout")
         #expect(row.prompt == "Q: 27" && Array(row.tokenIDs.prefix(5)) == [17, 16, 19, 3, 8])
     }
 
-    /// JSON scalars are taken as text, whatever data set they come from; what is no Unicode costs itself alone, and is said.
+    /// JSON scalars are taken as text, whatever data set they come from; what is no Unicode costs itself alone, and is
+    /// said.
     @Test func promptsMayHaveNumbersForNames() throws {
         let lines = try ["q.jsonl", "q2.jsonl"].map { try String(contentsOfFile: fixture("cases/D01-prompt-types/" + $0), encoding: .utf8) }.joined()
             .replacingOccurrences(of: #""prompt":"x""#, with: #""prompt":"Q: ""#)
