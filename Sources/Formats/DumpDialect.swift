@@ -1,63 +1,121 @@
 import Foundation
+import Scratch
 
 /// A rollout as a line of another program's dump tells it; what the line does not say is nil or empty.
-package struct DumpedRollout: Equatable, Sendable {
-    /// What the program calls the rollout, and the prompt that it answers.
+package struct DumpedRollout: Sendable {
+    /// What the program calls the rollout, the request that asked for it, and the prompt that it answers.
     package var id: String?
+    package var request: String?
     package var group: String?
     package var sampleIndex = 0
     package var promptIDs: [Int32]?
     package var prompt: String?
+    /// Whether special tokens belong around a prompt that is known by its text alone.
+    package var addsSpecialTokens = true
     /// Everything behind the prompt: later turns of an environment, too.
     package var completionIDs: [Int32]?
     package var completion: String?
+    /// Whether `completion` is only what a parser left of the text: of a reasoning model's, of a call of a tool.
+    package var isParsed = false
+    /// Whether `completion` begins with the prompt, and nobody knows where it ends.
+    package var holdsPrompt = false
     /// Which tokens of the completion were sampled and are trainable; nil: all.
     package var completionMask: [Bool]?
     /// One for each token of the completion.
-    package var logprobs: [Float]?
+    package var logprobs: GivenLogprobs?
     package var best: TopLogprobs?
-    /// Sampled tokens by the program's own count.
+    /// Sampled tokens by the program's own count, and where the line has several rollouts, of all of them together.
     package var tokenCount: Int?
+    package var lineTokenCount: Int?
+    /// The prompt's tokens by the program's own count.
+    package var promptTokenCount: Int?
     package var finishReason = ""
+    package var stopReason = StopReason.unknown
+    /// Whether it is known that no string could stop it.
+    package var hasNoStopStrings = false
     package var reward: Float?
     /// Of the shard's metadata whatever else is known, and keys that it doesn't know, to be kept.
     package var metadata: [String: String] = [:]
-    /// The program's own words where it failed.
-    package var error: String?
+    /// Why it can't be used, as far as the line shows.
+    package var fault: RolloutFault?
+    package var remarks: Set<RolloutRemark> = []
 
     package init() {}
 
-    /// `index`: which of the line's choices it is.
-    init(_ result: EngineResult, index: Int, of count: Int) {
-        id = result.customID.isEmpty ? nil : result.customID + (count > 1 ? "-\(index)" : "")
-        group = count > 1 ? result.customID : nil
-        sampleIndex = index
-        promptIDs = result.prefix
-        (completionIDs, completion, logprobs, best) = (result.tokenIDs, result.text, result.logprobs, result.best)
-        (tokenCount, finishReason, error) = (result.tokenCount, result.finishReason, result.error)
+    /// Takes a reading's fault for the rollout's, unless it has one.
+    mutating func reading<T>(_ read: () throws(RolloutFault) -> T?) -> T? {
+        do { return try read() } catch {
+            fault = fault ?? error
+            return nil
+        }
     }
 
-    /// What a driver wrote beside an engine's response, under the names of a shard's metadata.
-    mutating func take(beside object: [String: Any]) {
-        for key in ["reference_answer", "data_source", "temperature", "top_p", "policy_version"] {
-            if let text = Self.text(object[key]) { metadata[key] = text }
+    /// What a driver wrote beside an engine's response, under the names of a shard's metadata. `choice`: which of the
+    /// line's it is, of how
+    /// many; a list of as many rewards has one for each.
+    mutating func take(beside object: JSONObject, choice: Int = 0, of choices: Int = 1) {
+        for key in [
+            "reference_answer", "data_source", "temperature", "top_p", "top_k", "policy_version", "logits_kind",
+            "sample_index",
+        ] {
+            if let text = object[key]?.text { metadata[key] = text }
         }
-        group = Self.text(object["group_id"]) ?? group
-        sampleIndex = (object["sample_index"] as? NSNumber)?.intValue ?? sampleIndex
-        reward = float(object["reward"]) ?? reward
-        prompt = object["prompt"] as? String ?? prompt
-        promptIDs = promptIDs ?? tokens(object["prompt_token_ids"]) ?? tokens(object["input_ids"]) ?? tokens(object["prompt"])
+        for key in ["stop", "stop_token_ids"] { if let value = object.given(key) { metadata[key] = value.encoded } }
+        group = object["group_id"]?.identifier ?? group
+        takeReward(object["reward"], choice, choices)
+        prompt = object["prompt"]?.string ?? prompt
+        guard promptIDs == nil else { return }
+        for key in ["prompt_token_ids", "input_ids", "prompt"] where promptIDs == nil {
+            guard object[key]?.string == nil else { continue }
+            promptIDs = reading { () throws(RolloutFault) in try tokenIDs(object[key], key) }
+        }
     }
 
-    /// Text as it is, numbers as written, anything else as JSON; nil for nothing.
-    static func text(_ value: Any?) -> String? {
-        switch value {
-        case nil, is NSNull: return nil
-        case let text as String: return text
-        case let value?:
-            let data = try? JSONSerialization.data(withJSONObject: value, options: [.fragmentsAllowed, .sortedKeys, .withoutEscapingSlashes])
-            return data.map { String(decoding: $0, as: UTF8.self) }
+    private mutating func takeReward(_ value: JSONValue?, _ choice: Int, _ choices: Int) {
+        var value = value
+        if choices > 1, let list = value?.list, list.count == choices { value = list[choice] }
+        takeReward(value, "reward")
+    }
+
+    /// A number, also as text, as some programs write every value. What is not finite is none; anything else is at
+    /// fault.
+    mutating func takeReward(_ value: JSONValue?, _ key: String) {
+        guard let value else { return }
+        let number = value.float ?? value.bool.map { $0 ? 1 : 0 } ?? value.string.flatMap { Float($0) }
+        if let number, number.isFinite {
+            reward = number
+        } else if number != nil || value.isNull {
+            remarks.insert(.rewardUnusable)
+        } else {
+            fault = fault ?? RolloutFault(.invalidValue, found: "\(key) \(value.excerpt)", expected: "a number")
         }
+    }
+
+    /// What the request knows and the line doesn't say. `number`: which of the request's prompts it answers.
+    mutating func take(_ asked: SamplingRequest, prompt number: Int) {
+        metadata.merge(asked.metadata) { own, _ in own }
+        for key in ["reference_answer", "data_source", "policy_version"] where metadata[key] == nil {
+            metadata[key] = asked.own(key, prompt: number)
+        }
+        if let own = asked.own("group_id", prompt: number) { group = own }
+        addsSpecialTokens = asked.addsSpecialTokens
+        hasNoStopStrings = asked.hasStopStrings == false
+        if asked.isShaped { remarks.insert(.samplingShaped) }
+        guard asked.prompts.indices.contains(number) else { return }
+        let known = asked.prompts[number]
+        prompt = prompt ?? known.text
+        if let messages = known.messages, metadata["messages"] == nil { metadata["messages"] = messages }
+        guard let ids = known.ids else { return }
+        guard let given = promptIDs else { return promptIDs = ids }
+        if given != ids { fault = fault ?? Self.otherPrompt(given, ids) }
+    }
+
+    private static func otherPrompt(_ found: [Int32], _ expected: [Int32]) -> RolloutFault {
+        let place = zip(found, expected).enumerated().first { $1.0 != $1.1 }?.offset ?? min(found.count, expected.count)
+        func token(_ ids: [Int32]) -> String { ids.indices.contains(place) ? "token \(ids[place])" : "its end" }
+        return RolloutFault(
+            .prefixMismatch, found: "\(token(found)) at position \(place) of the prompt",
+            expected: "\(token(expected)), as in the request")
     }
 }
 
@@ -66,17 +124,52 @@ package protocol DumpDialect: Sendable {
     static var name: String { get }
     static var source: String { get }
     /// The rollouts of a line, at least one; nil where it is none of this dialect.
-    static func rollouts(_ object: [String: Any]) -> [DumpedRollout]?
+    static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]?
+}
+
+/// What a line is found to be.
+package enum DumpedLine: Sendable {
+    /// At least one.
+    case rollouts([DumpedRollout])
+    /// A whole object, but of no dialect.
+    case unknown(id: String?)
+    /// Not a whole JSON object. `id`: what stands in it before the damage.
+    case damaged(id: String?, expected: String)
 }
 
 package enum DumpDialects {
     /// Sorted by name; no line is of two. A newcomer: one file, one line here; the tests over this list cover it.
-    package static let all: [any DumpDialect.Type] = [OpenAIDump.self, PrimeRLDump.self, SGLangDump.self, VerlDump.self]
+    package static let all: [any DumpDialect.Type] = [
+        OpenAIDump.self, PrimeRLDump.self, SGLangDump.self, VerlDump.self,
+    ]
     package static var names: [String] { all.map { $0.name } }
 
-    /// `dialects`: those to try. nil where the line is no JSON object; empty where it is none of theirs.
-    package static func decode(_ line: Data, as dialects: [any DumpDialect.Type] = all) -> [DumpedRollout]? {
-        guard let object = (try? JSONSerialization.jsonObject(with: line)) as? [String: Any] else { return nil }
-        return dialects.lazy.compactMap { $0.rollouts(object) }.first ?? []
+    /// `dialects`: those to try.
+    package static func decode(
+        _ line: Data, as dialects: [any DumpDialect.Type] = all, asked: @escaping RequestLookup = { _ in nil }
+    ) -> DumpedLine {
+        let json = JSONLine(line)
+        guard !json.objects.isEmpty else {
+            return .damaged(id: name(json.object), expected: json.damage?.description ?? "")
+        }
+        var rollouts: [DumpedRollout] = []
+        for object in json.objects {
+            guard let found = dialects.lazy.compactMap({ $0.rollouts(object, asked: asked) }).first else {
+                return .unknown(id: name(object))
+            }
+            rollouts += found
+        }
+        for place in rollouts.indices {
+            if json.brokenTexts > 0 { rollouts[place].remarks.insert(.brokenText) }
+            if json.tooDeep > 0 { rollouts[place].remarks.insert(.nestingCut) }
+        }
+        return .rollouts(rollouts)
+    }
+
+    /// By which a line that can't be read may be known.
+    private static func name(_ object: JSONObject?) -> String? {
+        guard let object else { return nil }
+        return ["custom_id", "rid", "rollout_id", "uid", "id"].lazy.compactMap { object[$0]?.identifier }.first
+            ?? object["meta_info"]?.object?["id"]?.identifier
     }
 }

@@ -17,6 +17,8 @@ package struct EngineRequest: Equatable, Sendable {
     package var stop: [String] = []
     /// A field that is not what it should be, in words; such a request must not be run as if the field weren't there.
     package var malformedField: String?
+    /// How many of the best log-probabilities to give for every token, beside the sampled one's.
+    package var topLogprobs = 0
     /// The name under which a server knows the policy.
     package var model = "policy"
     /// For chat endpoints: the prompt, and the text of the response so far.
@@ -26,27 +28,8 @@ package struct EngineRequest: Equatable, Sendable {
     package init() {}
 }
 
-/// What an engine gave back for one request.
-package struct EngineResult: Equatable, Sendable {
-    package var customID = ""
-    /// The engine's own words where it failed.
-    package var error: String?
-    /// The prefix as the engine saw it, if it says so.
-    package var prefix: [Int32]?
-    /// nil where the engine returned text alone.
-    package var tokenIDs: [Int32]?
-    package var logprobs: [Float]?
-    package var text = ""
-    package var finishReason = ""
-    /// Sampled tokens by the engine's own count.
-    package var tokenCount: Int?
-    /// Per sampled token, the tokens with the best log-probabilities, where the engine gave ids for them.
-    package var best: TopLogprobs?
-
-    package init() {}
-}
-
-/// A way of writing requests and results as JSON lines. A newcomer: one type, one line in the registry.
+/// A way of writing requests as JSON lines, and the dialect in which their results come back. A newcomer: one type, one
+/// line in the registry.
 package protocol EngineDialect: Sendable {
     static var name: String { get }
     /// Whether a prefix travels as text, so that it must be whole UTF-8 and may come back tokenised differently.
@@ -54,8 +37,8 @@ package protocol EngineDialect: Sendable {
     static func line(_ request: EngineRequest) -> [String: Any]
     /// nil where the object is no request of this dialect.
     static func request(_ object: [String: Any]) -> EngineRequest?
-    /// nil where the object is no result of this dialect.
-    static func result(_ object: [String: Any]) -> EngineResult?
+    /// How results are written.
+    static var results: any DumpDialect.Type { get }
 }
 
 package enum EngineDialects {
@@ -71,10 +54,8 @@ package enum EngineDialects {
 
     /// nil where the line is not a JSON object of any dialect.
     package static func decodeRequest(_ line: Data) -> EngineRequest? { object(line).flatMap { object in all.lazy.compactMap { $0.request(object) }.first } }
-    /// `dialects`: those to try.
-    package static func decodeResult(_ line: Data, as dialects: [any EngineDialect.Type] = all) -> EngineResult? {
-        object(line).flatMap { object in dialects.lazy.compactMap { $0.result(object) }.first }
-    }
+    /// Dialects that results may be in.
+    package static let results: [any DumpDialect.Type] = [OpenAIDump.self, SGLangDump.self]
 
     private static func object(_ line: Data) -> [String: Any]? { (try? JSONSerialization.jsonObject(with: line)) as? [String: Any] }
 }
@@ -83,11 +64,7 @@ package enum EngineDialects {
 private func decimal(_ value: Float) -> NSDecimalNumber { NSDecimalNumber(string: "\(value)") }
 
 /// Token ids of a JSON list; nil where it is none.
-func tokens(_ value: Any?) -> [Int32]? {
-    guard let list = value as? [Any] else { return nil }
-    let ids = list.compactMap { ($0 as? NSNumber).flatMap { Int32(exactly: $0.int64Value) } }
-    return ids.count == list.count ? ids : nil
-}
+func tokens(_ value: Any?) -> [Int32]? { value.flatMap(StopFields.tokenIDs) }
 
 extension EngineRequest {
     /// `stop`, one string or a list, and `stop_token_ids`, as all engines name them.
@@ -115,9 +92,10 @@ private func openAIBody(_ request: EngineRequest) -> [String: Any] {
 package enum OpenAICompletions: EngineDialect {
     package static let name = "openai"
     package static let sendsText = false
+    package static var results: any DumpDialect.Type { OpenAIDump.self }
 
     package static func line(_ request: EngineRequest) -> [String: Any] {
-        let own: [String: Any] = ["prompt": request.prefix.map { Int($0) }, "logprobs": 0, "add_special_tokens": false, "echo": false]
+        let own: [String: Any] = ["prompt": request.prefix.map { Int($0) }, "logprobs": request.topLogprobs, "add_special_tokens": false, "echo": false]
         return ["custom_id": request.customID, "method": "POST", "url": "/v1/completions", "body": openAIBody(request).merging(own) { $1 }]
     }
 
@@ -131,73 +109,10 @@ package enum OpenAICompletions: EngineDialect {
         request.temperature = float(body["temperature"]) ?? 1
         request.topP = float(body["top_p"]) ?? 1
         request.topK = max(0, (body["top_k"] as? NSNumber)?.intValue ?? 0)
+        request.topLogprobs = (body["logprobs"] as? NSNumber)?.intValue ?? 0
         request.readStops(body)
         return request
     }
-
-    /// Batch output lines, and bare responses with a `custom_id` beside them.
-    package static func result(_ object: [String: Any]) -> EngineResult? {
-        guard object["custom_id"] is String, object["body"] == nil else { return nil }
-        return results(object).first
-    }
-
-    /// One for each choice, or one that tells what went wrong.
-    static func results(_ object: [String: Any]) -> [EngineResult] {
-        var start = EngineResult()
-        let response = object["response"] as? [String: Any]
-        let body = (response?["body"] as? [String: Any]) ?? object, choices = body["choices"] as? [[String: Any]] ?? []
-        start.customID = object["custom_id"] as? String ?? body["id"] as? String ?? ""
-        start.error = failure(object, response, body) ?? (choices.isEmpty ? "no choices in the response" : nil)
-        guard start.error == nil else { return [start] }
-        return choices.map { choice in
-            var result = start
-            result.prefix = tokens(choice["prompt_token_ids"]) ?? tokens(body["prompt_token_ids"])
-            result.text = choice["text"] as? String ?? (choice["message"] as? [String: Any])?["content"] as? String ?? ""
-            result.finishReason = choice["finish_reason"] as? String ?? ""
-            // The usage is that of all choices together.
-            if choices.count == 1 { result.tokenCount = ((body["usage"] as? [String: Any])?["completion_tokens"] as? NSNumber)?.intValue }
-            readTokens(choice, &result)
-            return result
-        }
-    }
-
-    private static func failure(_ object: [String: Any], _ response: [String: Any]?, _ body: [String: Any]) -> String? {
-        if let error = object["error"], !(error is NSNull) { return describe(error) }
-        if let status = (response?["status_code"] as? NSNumber)?.intValue, status >= 400 { return "status \(status)" }
-        if let error = body["error"], !(error is NSNull) { return describe(error) }
-        return nil
-    }
-
-    private static func describe(_ error: Any) -> String {
-        if let text = (error as? [String: Any])?["message"] as? String { return text }
-        return "\(error)"
-    }
-
-    /// Ids where they were returned, else from tokens written as `token_id:123`. Completions and chat nest them differently.
-    private static func readTokens(_ choice: [String: Any], _ result: inout EngineResult) {
-        let logprobs = choice["logprobs"] as? [String: Any]
-        let entries = logprobs?["content"] as? [[String: Any]]
-        let texts = logprobs?["tokens"] as? [String] ?? entries?.compactMap { $0["token"] as? String }
-        let values = logprobs?["token_logprobs"] as? [Any] ?? entries?.compactMap { $0["logprob"] }
-        let spelled = texts?.compactMap(spelledID)
-        result.tokenIDs = tokens(choice["token_ids"]) ?? (spelled?.count == texts?.count ? spelled : nil)
-        result.logprobs = values.flatMap { values in
-            let numbers = values.compactMap { float($0) }
-            return numbers.count == values.count ? numbers : nil
-        }
-        result.best = best(logprobs)
-        if result.tokenCount == nil { result.tokenCount = result.logprobs?.count }
-    }
-
-    /// Completions have a map from token to log-probability for each token, chat has lists.
-    private static func best(_ logprobs: [String: Any]?) -> TopLogprobs? {
-        if let rows = logprobs?["top_logprobs"] as? [[String: Any]] { return TopLogprobs(rows.map { $0.map { (spelledID($0.key), float($0.value)) } }) }
-        let rows = (logprobs?["content"] as? [[String: Any]])?.map { $0["top_logprobs"] as? [[String: Any]] ?? [] }
-        return TopLogprobs(rows?.map { $0.map { (($0["token"] as? String).flatMap(spelledID), float($0["logprob"])) } })
-    }
-
-    /// The id in a token written as `token_id:123`.
-    private static func spelledID(_ token: String) -> Int32? { token.hasPrefix("token_id:") ? Int32(token.dropFirst(9)) : nil }
 }
 
 /// `/v1/chat/completions` with the response so far as an assistant message to be continued: what `vllm run-batch` takes. The
@@ -205,29 +120,32 @@ package enum OpenAICompletions: EngineDialect {
 package enum ChatPrefill: EngineDialect {
     package static let name = "chat"
     package static let sendsText = true
+    package static var results: any DumpDialect.Type { OpenAIDump.self }
 
     package static func line(_ request: EngineRequest) -> [String: Any] {
         var messages: [[String: Any]] = [["role": "user", "content": request.prompt]]
         if !request.responsePrefix.isEmpty { messages.append(["role": "assistant", "content": request.responsePrefix]) }
         let continues = !request.responsePrefix.isEmpty
         let own: [String: Any] = [
-            "messages": messages, "add_generation_prompt": !continues, "continue_final_message": continues, "logprobs": true, "top_logprobs": 0,
+            "messages": messages, "add_generation_prompt": !continues, "continue_final_message": continues, "logprobs": true,
+            "top_logprobs": request.topLogprobs,
         ]
         return ["custom_id": request.customID, "method": "POST", "url": "/v1/chat/completions", "body": openAIBody(request).merging(own) { $1 }]
     }
 
     package static func request(_ object: [String: Any]) -> EngineRequest? { nil }
-    package static func result(_ object: [String: Any]) -> EngineResult? { nil }
 }
 
 /// SGLang's native `/generate`, one object per line; `rid` comes back as `meta_info.id`.
 package enum SGLangGenerate: EngineDialect {
     package static let name = "sglang"
     package static let sendsText = false
+    package static var results: any DumpDialect.Type { SGLangDump.self }
 
     package static func line(_ request: EngineRequest) -> [String: Any] {
         [
-            "rid": request.customID, "input_ids": request.prefix.map { Int($0) }, "return_logprob": true, "logprob_start_len": -1, "top_logprobs_num": 0,
+            "rid": request.customID, "input_ids": request.prefix.map { Int($0) }, "return_logprob": true, "logprob_start_len": -1,
+            "top_logprobs_num": request.topLogprobs,
             "stream": false,
             "sampling_params": [
                 "max_new_tokens": request.maxTokens, "temperature": decimal(request.temperature), "top_p": decimal(request.topP),
@@ -249,30 +167,8 @@ package enum SGLangGenerate: EngineDialect {
         request.temperature = float(sampling["temperature"]) ?? 1
         request.topP = float(sampling["top_p"]) ?? 1
         request.topK = max(0, (sampling["top_k"] as? NSNumber)?.intValue ?? 0)
+        request.topLogprobs = (object["top_logprobs_num"] as? NSNumber)?.intValue ?? 0
         request.readStops(sampling)
         return request
-    }
-
-    package static func result(_ object: [String: Any]) -> EngineResult? {
-        guard let meta = object["meta_info"] as? [String: Any], let id = meta["id"] as? String ?? object["rid"] as? String else { return nil }
-        return result(object, meta, id)
-    }
-
-    static func result(_ object: [String: Any], _ meta: [String: Any], _ id: String) -> EngineResult {
-        var result = EngineResult()
-        result.customID = id
-        result.text = object["text"] as? String ?? ""
-        // [log-probability, id, text or null] per token; some servers leave the text out.
-        let triples = meta["output_token_logprobs"] as? [[Any]]
-        result.tokenIDs = tokens(object["output_ids"]) ?? tokens(triples?.map { $0.count > 1 ? $0[1] : NSNull() })
-        let logprobs = triples?.compactMap { float($0.first) }
-        result.logprobs = logprobs?.count == triples?.count ? logprobs : nil
-        result.tokenCount = (meta["completion_tokens"] as? NSNumber)?.intValue
-        let top = meta["output_top_logprobs"] as? [Any]
-        result.best = TopLogprobs(top?.map { ($0 as? [[Any]] ?? []).map { ($0.count > 1 ? tokens([$0[1]])?.first : nil, float($0.first)) } })
-        let reason = meta["finish_reason"] as? [String: Any]
-        result.finishReason = reason?["type"] as? String ?? meta["finish_reason"] as? String ?? ""
-        if result.finishReason == "abort" { result.error = reason?["message"] as? String ?? "aborted" }
-        return result
     }
 }

@@ -8,38 +8,85 @@ package enum PrimeRLDump: DumpDialect {
     package static let name = "prime_rl"
     package static let source = "prime-rl token_export.py, schema version 1"
 
-    package static func rollouts(_ object: [String: Any]) -> [DumpedRollout]? {
-        guard object["schema_version"] != nil, let ids = tokens(object["token_ids"]), let flags = object["loss_mask"] as? [NSNumber] else { return nil }
-        let mask = flags.map(\.boolValue)
+    package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
+        guard object["schema_version"] != nil, object["token_ids"] != nil, object["loss_mask"] != nil else {
+            return nil
+        }
         var rollout = DumpedRollout()
-        let step = number(object, "export_step") ?? number(object, "step") ?? 0, run = object["run_id"] as? String
-        let place = "\(run.map { $0 + "-" } ?? "")step-\(step)"
-        rollout.id = "\(place)-rank-\(number(object, "rank") ?? 0)-\(number(object, "export_sequence_idx") ?? 0)"
-        rollout.metadata["policy_version"] = "\(step)"
-        rollout.metadata["data_source"] = object["env_name"] as? String
-        guard mask.count == ids.count, let start = mask.firstIndex(of: true) else {
-            rollout.error = mask.count == ids.count ? nil : "\(mask.count) entries in loss_mask for \(ids.count) token_ids"
+        let step = object["export_step"]?.text ?? object["step"]?.text ?? "0"
+        let place = "\(object["run_id"]?.identifier.map { $0 + "-" } ?? "")step-\(step)"
+        rollout.id = "\(place)-rank-\(object["rank"]?.text ?? "0")-\(object["export_sequence_idx"]?.text ?? "0")"
+        rollout.metadata["policy_version"] = step
+        rollout.metadata["data_source"] = object["env_name"]?.text
+        guard let (ids, mask) = rollout.reading({ () throws(RolloutFault) in try tokens(object) }) else {
+            return [rollout]
+        }
+        guard let start = mask.firstIndex(of: true) else {
             (rollout.promptIDs, rollout.completionIDs) = (ids, [])
             return [rollout]
         }
-        (rollout.promptIDs, rollout.completionIDs, rollout.completionMask) = (Array(ids[..<start]), Array(ids[start...]), Array(mask[start...]))
+        (rollout.promptIDs, rollout.completionIDs, rollout.completionMask) = (
+            Array(ids[..<start]), Array(ids[start...]), Array(mask[start...])
+        )
         rollout.group = "\(place)-" + prefixDigest(ids[..<start]).prefix(16)
-        rollout.logprobs = floats(object["inference_logprobs"], mask).map { Array($0[start...]) }
-        rollout.reward = reward(object["rewards"], mask)
+        rollout.logprobs = rollout.reading { () throws(RolloutFault) in
+            try logprobs(object["inference_logprobs"], count: ids.count)
+        }?.dropping(start)
+        takeReward(object["rewards"], mask, &rollout)
         return [rollout]
     }
 
-    private static func number(_ object: [String: Any], _ key: String) -> Int? { (object[key] as? NSNumber)?.intValue }
-
-    /// Numbers beside the tokens; what was not finite came as null, which is no log-probability where the mask is 1.
-    private static func floats(_ value: Any?, _ mask: [Bool]) -> [Float]? {
-        guard let values = value as? [Any], values.count == mask.count else { return nil }
-        return zip(values, mask).map { $1 ? float($0) ?? -.infinity : 0 }
+    private static func tokens(_ object: JSONObject) throws(RolloutFault) -> ([Int32], [Bool]) {
+        let ids = try tokenIDs(object["token_ids"], "token_ids") ?? []
+        guard let flags = object["loss_mask"]?.list else {
+            throw RolloutFault(
+                .invalidValue, found: "loss_mask \(object["loss_mask"]?.excerpt ?? "")",
+                expected: "a list of true and false")
+        }
+        var mask: [Bool] = []
+        for (place, flag) in flags.enumerated() {
+            guard let value = flag.bool ?? flag.double.flatMap({ $0 == 0 ? false : $0 == 1 ? true : nil }) else {
+                throw RolloutFault(
+                    .invalidValue, found: "\(flag.excerpt) at position \(place) of loss_mask", expected: "true or false"
+                )
+            }
+            mask.append(value)
+        }
+        guard mask.count == ids.count else {
+            throw RolloutFault(
+                .lengthMismatch, found: "\(mask.count) entries in loss_mask",
+                expected: "\(ids.count), one for each of token_ids")
+        }
+        return (ids, mask)
     }
 
-    private static func reward(_ value: Any?, _ mask: [Bool]) -> Float? {
-        guard let values = value as? [Any], values.count == mask.count else { return nil }
-        let rewards = zip(values, mask).filter { $0.1 }.map { float($0.0) }
-        return rewards.allSatisfy { $0 == rewards.first } ? rewards.first ?? nil : nil
+    /// Absent streams are lists of null.
+    private static func logprobs(_ value: JSONValue?, count: Int) throws(RolloutFault) -> GivenLogprobs? {
+        guard let value, !value.isNull else { return nil }
+        guard let values = value.list else {
+            throw RolloutFault(
+                .invalidValue, found: "inference_logprobs \(value.excerpt)", expected: "a list of numbers")
+        }
+        guard values.count == count else {
+            throw RolloutFault(
+                .lengthMismatch, found: "\(values.count) log-probabilities",
+                expected: "\(count), one for each of token_ids")
+        }
+        return values.allSatisfy(\.isNull) ? nil : GivenLogprobs(values)
+    }
+
+    /// The rollout's, repeated for every token; those of trained tokens must agree.
+    private static func takeReward(_ value: JSONValue?, _ mask: [Bool], _ rollout: inout DumpedRollout) {
+        guard let value, !value.isNull else { return }
+        guard let values = value.list, values.count == mask.count else {
+            return rollout.takeReward(value.list == nil ? value : .null, "rewards")
+        }
+        let given = zip(values, mask).filter { $0.1 && !$0.0.isNull }.map { $0.0.float }
+        guard let first = given.first else { return }
+        if let first, first.isFinite, given.allSatisfy({ $0 == first }) {
+            rollout.reward = first
+        } else {
+            rollout.remarks.insert(.rewardUnusable)
+        }
     }
 }

@@ -2,16 +2,28 @@ import Formats
 import Scratch
 import StageSupport
 
+/// A rollout of the input that becomes a row.
+struct AcceptedRollout: Sendable {
+    var row: RolloutRow
+    /// Width of its logits.
+    var vocabulary: Int?
+    /// What score will want of it, where that lies in no shard yet, or lies there in another form than it shall have.
+    var frame: (any NewFrame)?
+    var remarks: Set<RolloutRemark> = []
+    /// The request that asked for it.
+    var request: String?
+}
+
 /// What becomes of a rollout of the input.
 enum Outcome: Sendable {
-    /// `frame`: what score will want of it, where that lies in no shard yet, or lies there in another form than it shall have.
-    case accepted(RolloutRow, vocabulary: Int? = nil, frame: (any NewFrame)? = nil)
+    case accepted(AcceptedRollout)
     case rejected(ShardRecord.Rejection)
 }
 
 /// A shard's frames, one by one: the row that each becomes, or why it becomes none.
 struct FrameExaminer: Sendable {
     let logits: LogitsMode
+    let invalidLogprobs: InvalidLogprobs
     /// Folder for frames on their way into a copy.
     let folder: String
     let memory: PlaneMemory
@@ -42,18 +54,18 @@ struct FrameExaminer: Sendable {
         let stream = try FrameStream(span, in: shard.file, place: place)
         var check = LogitsCheck()
         let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place, memory: memory) { check.see($0) }
-        let row = try RolloutValidation(frame, span: span, keepLogits: logits != .drop).row()
+        var validation = RolloutValidation(frame, span: span, keepLogits: logits != .drop, invalidLogprobs: invalidLogprobs)
+        let row = try validation.row()
         try check.requireFinite(rolloutID: row.rolloutID)
         let copy = logits == .copy && FrameSplitting.applies(to: frame.logits) ? try SplitCopy(span, in: shard.file, place: place, folder: folder) : nil
-        return .accepted(row, vocabulary: frame.logits?.vocabulary, frame: copy)
+        return .accepted(AcceptedRollout(row: row, vocabulary: frame.logits?.vocabulary, frame: copy, remarks: validation.remarks))
     }
 
-    static func requireFrames(_ shard: RolloutShard) throws {
-        guard !shard.file.bytes.isEmpty, Array(shard.file.bytes.prefix(4)) != [0x28, 0xb5, 0x2f, 0xfd] else { return }
+    /// Of a file that has no frame at all: it is no shard, however it is called.
+    static func lackOfFrames(_ shard: RolloutShard) -> (reason: String, detail: String)? {
+        guard !shard.file.bytes.isEmpty, Array(shard.file.bytes.prefix(4)) != [0x28, 0xb5, 0x2f, 0xfd] else { return nil }
         let frames = shard.entries.contains { if case .frame = $0 { true } else { false } }
-        guard !frames, !shard.entries.isEmpty else { return }
-        throw FormatError(
-            file: shard.file.path, place: "", found: "no zstd frame", expected: "concatenated zstd frames, one rollout each",
-            remedy: "Check that this is a rollout shard.")
+        guard !frames, !shard.entries.isEmpty else { return nil }
+        return ("no_frame", "found no zstd frame in \(shard.file.bytes.count) bytes, expected concatenated zstd frames, one rollout each")
     }
 }

@@ -8,6 +8,9 @@ extension SpecialTokenRule: ExpressibleByArgument {}
 
 enum LogitsMode: String, ExpressibleByArgument, CaseIterable { case reference, copy, drop }
 
+/// Of which logits an engine takes log-probabilities: before temperature, penalties and cuts, or behind them.
+enum LogprobsMode: String, ExpressibleByArgument, CaseIterable { case raw, processed }
+
 @main
 enum IngestMain {
     static func main() { IngestCommand.runMain() }
@@ -37,11 +40,22 @@ struct IngestCommand: StageCommand {
     @Option(help: "Special tokens around prompts that come as text: auto (none where one begins with them itself), always, never.")
     var addSpecialTokens = SpecialTokenRule.auto
 
-    @Option(help: "Sampling temperature of rollouts in JSON lines, where they don't tell theirs.")
-    var temperature: Float = 1
+    @Option(
+        name: .long, parsing: .upToNextOption,
+        help: "Request files of a batch, or prompt files: joins results to their prompts, answers and settings by custom_id.")
+    var requests: [String] = []
 
-    @Option(help: "Top-p of rollouts in JSON lines, where they don't tell theirs.")
-    var topP: Float = 1
+    @Option(help: "Sampling temperature of rollouts in JSON lines, where they don't tell theirs (default: 1).")
+    var temperature: Float?
+
+    @Option(help: "Top-p of rollouts in JSON lines, where they don't tell theirs (default: 1).")
+    var topP: Float?
+
+    @Option(help: "What log-probabilities in JSON lines are of: raw logits, or processed ones (vLLM's --logprobs-mode).")
+    var logprobsMode: LogprobsMode?
+
+    @Option(help: "A rollout with sampled log-probabilities that are none (NaN, null, -9999, above 0): reject, or drop them and keep it.")
+    var invalidLogprobs = InvalidLogprobs.reject
 
     @Option(help: "What becomes of logits: reference (stay where they are), copy (into the output, 16-bit ones with their bytes apart), drop.")
     var logits = LogitsMode.reference
@@ -55,34 +69,44 @@ struct IngestCommand: StageCommand {
         if jobs != nil, EngineDialects.named(format) == nil, DumpDialects.names.contains(format) {
             throw ValidationError("--format \(format) is no dialect of results; with --jobs known: auto, shards, \(EngineDialects.names.joined(separator: ", ")).")
         }
-        guard temperature > 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); expected a number above 0.") }
-        guard topP > 0, topP <= 1 else { throw ValidationError("--top-p is \(topP); expected a number above 0 and at most 1.") }
+        if let temperature, !(temperature > 0 && temperature.isFinite) {
+            throw ValidationError("--temperature is \(temperature); expected a number above 0.")
+        }
+        if let topP, !(topP > 0 && topP <= 1) { throw ValidationError("--top-p is \(topP); expected a number above 0 and at most 1.") }
+        if jobs != nil, !requests.isEmpty { throw ValidationError("--requests and --jobs: results are joined to the one or the other.") }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
         let shards = try findShards(input), text = try textTokens(context)
+        try refuseOwnFolder(shards)
         if let jobs { return try join(shards, JobDirectory(jobs), text, context) }
-        let unreadable = try unreadable(shards) { try source($0, work: output, text, context) }
-        let plan = Manifest(stage: Self.stage, configuration: settings, inputs: try digests(shards, context) + tokenizerFiles())
+        let labels = InputLabels(shards), book = try requests.isEmpty ? nil : RequestBook(requests)
+        let reading = reading(InputFormat(format)?.lineDialects ?? DumpDialects.all, text, book)
+        let unreadable = try unreadable(shards) { try source(shards[$0], labels.stem($0), reading, work: output, context) }
+        let plan = Manifest(
+            stage: Self.stage, configuration: settings,
+            inputs: try digests(shards, context) + tokenizerFiles() + requests.map { try .input("requests", $0) })
         let undertaking = Undertaking(plan, output: output, reads: places + shards.map { InputPlace($0) }, options: options)
         let summary = try undertaking.run(context, would: ["would_read": shards, "unreadable": unreadable]) { directory in
-            let open = { try source($0, work: directory.workPath, text, context) }
-            return try IngestRun(directory: directory, shards: shards, logits: logits, open: open, context: context).run()
+            let open = { try source(shards[$0], labels.stem($0), reading, work: directory.workPath, context) }
+            return try IngestRun(
+                directory: directory, shards: shards, logits: logits, open: open, labels: labels, requests: book, context: context
+            ).run()
         }
         return options.dryRun && !unreadable.isEmpty ? StageSummary(status: .someShardsFailed, summary.fields) : summary
     }
 
-    private var places: [InputPlace] { (input + [jobs].compactMap { $0 }).map(InputPlace.dump) + [tokenizer].compactMap { $0 }.map { InputPlace($0) } }
+    private var places: [InputPlace] { (input + [jobs].compactMap { $0 }).map(InputPlace.dump) + ([tokenizer].compactMap { $0 } + requests).map { InputPlace($0) } }
 
     /// Shards that are no shards, where that has to be known before the run: it goes on without them, but a dry run tells. With
     /// `--overwrite` one that isn't there at all is an error: there would be nothing in the place of what it became.
-    private func unreadable(_ shards: [String], open: (String) throws -> Any) throws -> [String] {
+    private func unreadable(_ shards: [String], open: (Int) throws -> Any) throws -> [String] {
         guard options.dryRun || options.overwrite else { return [] }
         if options.overwrite { for shard in shards { _ = try MappedFile(path: shard) } }
         var failures: [any Error] = [], names: [String] = []
-        for shard in shards {
-            do { _ = try open(shard) } catch {
+        for (index, shard) in shards.enumerated() {
+            do { _ = try open(index) } catch {
                 failures.append(error)
                 names.append(shard)
             }
@@ -109,9 +133,10 @@ struct IngestCommand: StageCommand {
         let undertaking = Undertaking(plan, output: output, reads: places + files.map { InputPlace($0) }, options: options, share: .whole)
         return try undertaking.run(context, would: ["would_read": files]) { directory in
             try jobs.verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context)
+            let dialects = EngineDialects.named(format).map { [$0.results] } ?? EngineDialects.results
             return try JoinRun(
-                directory: directory, files: files, jobs: jobs, index: index, logits: logits, memory: planes(context), tokenizer: text, dialects: dialects,
-                context: context
+                directory: directory, files: files, jobs: jobs, index: index, logits: logits, memory: planes(context),
+                reading: reading(dialects, text, nil), context: context
             ).run()
         }
     }
@@ -122,21 +147,48 @@ struct IngestCommand: StageCommand {
         return text
     }
 
-    private var dialects: [any EngineDialect.Type] { EngineDialects.named(format).map { [$0] } ?? EngineDialects.all }
+    private func reading(_ dialects: [any DumpDialect.Type], _ text: TextTokens?, _ requests: RequestBook?) -> LineReading {
+        var defaults = ["temperature": "\(temperature ?? 1)", "top_p": "\(topP ?? 1)"]
+        defaults["logits_kind"] = logprobsMode?.rawValue
+        return LineReading(
+            dialects: dialects, tokenizer: text, defaults: defaults, invalidLogprobs: invalidLogprobs,
+            isTemperatureGiven: temperature != nil, requests: requests)
+    }
 
-    private func source(_ path: String, work: String, _ tokenizer: TextTokens?, _ context: StageContext) throws -> any RolloutSource {
-        guard let dialects = InputFormat(format)?.dialects(of: path) else {
-            return try ShardSource(path, FrameExaminer(logits: logits, folder: work, memory: planes(context), context: context))
+    private func source(
+        _ path: String, _ name: String, _ reading: LineReading, work: String, _ context: StageContext
+    ) throws -> any RolloutSource {
+        guard InputFormat(format)?.dialects(of: path) != nil else {
+            if reading.requests != nil {
+                throw FormatError(
+                    file: path, place: "", found: "a rollout shard", expected: "JSON lines, which --requests joins",
+                    remedy: "A shard says itself what was asked; ingest it without --requests.")
+            }
+            let examiner = FrameExaminer(
+                logits: logits, invalidLogprobs: invalidLogprobs, folder: work, memory: planes(context), context: context)
+            return try ShardSource(path, examiner)
         }
-        return LineExaminer(
-            file: try LineFile(path: path), dialects: dialects, tokenizer: tokenizer, defaults: ["temperature": "\(temperature)", "top_p": "\(topP)"], context: context)
+        return LineExaminer(file: try LineFile(path: path), name: name, reading: reading, context: context)
+    }
+
+    /// What is written there would be read as input the next time.
+    private func refuseOwnFolder(_ shards: [String]) throws {
+        func resolved(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path }
+        let own = resolved(output)
+        guard let inside = shards.first(where: { resolved(($0 as NSString).deletingLastPathComponent) == own }) else { return }
+        guard logits == .copy || jobs != nil || !requests.isEmpty || InputFormat(format)?.dialects(of: inside) != nil else { return }
+        throw StageError(
+            .invalidInput, "\(output): found the input \(inside) in it, expected another folder: what is written there would be read as input the next time. "
+                + "Choose another --output.")
     }
 
     private var settings: [String: String] {
         var settings = ["format": format, "logits": logits.rawValue]
         if addSpecialTokens != .auto { settings["add_special_tokens"] = addSpecialTokens.rawValue }
-        if temperature != 1 { settings["temperature"] = "\(temperature)" }
-        if topP != 1 { settings["top_p"] = "\(topP)" }
+        if let temperature, temperature != 1 { settings["temperature"] = "\(temperature)" }
+        if let topP, topP != 1 { settings["top_p"] = "\(topP)" }
+        settings["logprobs_mode"] = logprobsMode?.rawValue
+        if invalidLogprobs != .reject { settings["invalid_logprobs"] = invalidLogprobs.rawValue }
         return settings
     }
 
@@ -192,6 +244,9 @@ enum InputFormat {
         }
     }
 
+    /// Dialects that lines may be in, whichever file they are of.
+    var lineDialects: [any DumpDialect.Type] { if case .dump(let dialect) = self { [dialect] } else { DumpDialects.all } }
+
     private func startsAsObject(_ path: String) -> Bool {
         guard let file = try? MappedFile(path: path) else { return false }
         return withExtendedLifetime(file) { file.bytes.first { $0 > 0x20 } == UInt8(ascii: "{") }
@@ -213,7 +268,14 @@ func findShards(_ inputs: [String]) throws -> [String] {
 }
 
 private func expand(_ input: String) throws -> [String] {
-    // What is not there counts as a shard that fails when its turn comes: the others need not wait for it.
+    // A file that is not there counts as a shard that fails when its turn comes: the others need not wait for it. A
+    // folder's files aren't
+    // known before it is there, and the output is made from a fixed list of them.
+    guard FileManager.default.fileExists(atPath: input) || input.hasSuffix(".rollouts.zst") || isLines(input) else {
+        throw FormatError(
+            file: input, place: "", found: "no such file or folder", expected: "rollout shards, JSON lines, or a folder of them",
+            remedy: "Check --input; once it is there, run the same command again.")
+    }
     guard try Folder.isFolder(input) else { return [input] }
     let all = try Folder.names(input)
     let shards = all.filter { $0.hasSuffix(".rollouts.zst") }, names = shards.isEmpty ? all.filter(isLines) : shards

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Scratch
 import StageSupport
 
 /// One shard's outcome, remembered until the manifest is written.
@@ -24,6 +25,10 @@ struct ShardRecord: Codable, Sendable {
     var vocabularies: Set<Int> = []
     var prompts = GroupPrompts()
     var rejections: [Rejection] = []
+    /// Rollouts by what was left out of them or taken on trust.
+    var remarks: [String: Int] = [:]
+    /// For each rollout, the request that asked for it; empty where requests aren't known.
+    var requests: [String] = []
 }
 
 /// Runs the shards, then — whichever task comes last — finishes the directory.
@@ -31,9 +36,13 @@ struct IngestRun {
     let directory: StageDirectory
     let shards: [String]
     let logits: LogitsMode
-    /// Opens a file of the input.
-    let open: (String) throws -> any RolloutSource
+    /// Opens a file of the input, by its number.
+    let open: (Int) throws -> any RolloutSource
+    let labels: InputLabels
+    let requests: RequestBook?
     let context: StageContext
+
+    private static let missingName = "missing.jsonl"
 
     /// The shards; behind them the plan has what goes with all of them.
     private var inputs: [Manifest.File] { Array(directory.plan.inputs.prefix(shards.count)) }
@@ -70,11 +79,33 @@ struct IngestRun {
         let rest = try writeRejected(rejected, inputs: records.map(\.input))
         try checkAmounts(records, rejected)
         let frames = records.indices.compactMap { index in records[index].frames.map { Manifest.File(copyName(index), $0) } }
+        let answers = requests?.answers(records.lazy.flatMap(\.requests))
+        let missing = try answers.map { [try writeMissing($0)] } ?? []
         let manifest = try directory.finish(
-            inputs: records.map(\.input) + directory.plan.inputs.dropFirst(shards.count), outputs: tables + frames + [rest],
-            counts: counts(records, rejected))
+            inputs: records.map(\.input) + directory.plan.inputs.dropFirst(shards.count),
+            outputs: tables + frames + [rest] + missing, counts: counts(records, rejected).merging(counts(answers)) { $1 })
+        reportFruitless(records)
         report(manifest, rejected)
         return summary(manifest)
+    }
+
+    /// Shards that gave nothing, whatever the reason: an empty one, one that is none, one that is there twice.
+    private func reportFruitless(_ records: [ShardRecord]) {
+        for (index, record) in records.enumerated() where record.rolloutIDs.isEmpty {
+            let why = record.rejections.first.map { "\($0.reason): \($0.detail)" } ?? "nothing in it"
+            context.warn("\(labels.name(index)): nothing of it is taken, \(record.rejections.count) rejected, the first: \(why)")
+        }
+    }
+
+    private func writeMissing(_ answers: RequestBook.Answers) throws -> Manifest.File {
+        let file = try AtomicFile(try directory.writing(Self.missingName), digests: true)
+        try requests?.write(answers.missing, to: file)
+        return Manifest.File(Self.missingName, try file.finish(), rows: answers.missing.count)
+    }
+
+    private func counts(_ answers: RequestBook.Answers?) -> [String: Int] {
+        guard let requests, let answers else { return [:] }
+        return ["requests": requests.requests.count, "missing": answers.missing.count, "incomplete": answers.incomplete]
     }
 
     private func writeRejected(_ rows: [RejectedRow], inputs: [Manifest.File]) throws -> Manifest.File {
@@ -89,28 +120,28 @@ struct IngestRun {
     /// Frames are decoded by several threads and taken in their order, a few ahead at most: memory depends neither on the
     /// shard's length nor on its logits.
     private func ingestShard(_ index: Int, output: String) throws -> (ShardRecord, WrittenFile) {
-        let source = try open(shards[index])
-        var record = ShardRecord(input: inputs[index]), seen = Set<String>()
+        let source = try open(index)
+        var record = ShardRecord(input: inputs[index]), seen = Set<ByteText>()
         var table = GradedTableWriter(table(of: index, path: output))
+        if let fault = source.fault {
+            record.rejections.append(.init(frameIndex: 0, frameOffset: 0, rolloutID: nil, reason: fault.reason, detail: fault.detail))
+            return (record, try table.finish())
+        }
         var place = try source.framePlace(try directory.writing(copyName(index)), copies: logits == .copy)
         try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) { entry, outcomes in
             let (number, offset) = source.position(of: entry)
             for outcome in outcomes {
                 switch outcome {
-                case .accepted(let row, _, _) where !seen.insert(row.rolloutID).inserted:
-                    record.rejections.append(duplicate(row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
-                case .accepted(var row, let vocabulary, let frame):
-                    if let detail = record.prompts.conflict(row) {
-                        record.rejections.append(GroupPrompts.rejection(row.rolloutID, number, offset, detail))
+                case .accepted(let found) where !seen.insert(ByteText(found.row.rolloutID)).inserted:
+                    record.rejections.append(duplicate(found.row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
+                case .accepted(var found):
+                    if let detail = record.prompts.conflict(found.row) {
+                        record.rejections.append(GroupPrompts.rejection(found.row.rolloutID, number, offset, detail))
                         continue
                     }
-                    if let vocabulary { record.vocabularies.insert(vocabulary) }
-                    try place.fill(&row, frame: frame)
-                    try table.append(row)
-                    record.rolloutIDs.append(row.rolloutID)
-                    record.numbers.append(number)
-                    record.offsets.append(offset)
-                    record.trainableTokens += row.lossMask.count { $0 }
+                    try place.fill(&found.row, frame: found.frame)
+                    try table.append(found.row)
+                    record.add(found, number: number, offset: offset, keepsRequest: requests != nil)
                 case .rejected(let rejection): record.rejections.append(rejection)
                 }
             }
@@ -124,7 +155,9 @@ struct IngestRun {
     }
 
     private func duplicate(_ id: String, _ number: Int, _ offset: Int, _ where_: String) -> ShardRecord.Rejection {
-        .init(frameIndex: number, frameOffset: offset, rolloutID: id, reason: "duplicate_rollout_id", detail: "found '\(id)' \(where_)")
+        .init(
+            frameIndex: number, frameOffset: offset, rolloutID: id, reason: requests == nil ? "duplicate_rollout_id" : "duplicate_result",
+            detail: "found '\(id)' \(where_)")
     }
 
     // MARK: all shards
@@ -132,13 +165,13 @@ struct IngestRun {
     /// The first shard in order keeps an id; later rows with it move to the rejected, and their table is written again.
     /// (A kill in between is harmless: the changed table no longer matches its marker, so that shard is redone.)
     private func removeDuplicatesAcrossShards(_ records: inout [ShardRecord], _ tables: inout [Manifest.File]) throws {
-        var owner: [String: Int] = [:]
+        var owner: [ByteText: Int] = [:]
         for index in records.indices {
-            let doubled = Set(records[index].rolloutIDs.filter { owner[$0] != nil })
-            for id in records[index].rolloutIDs where owner[id] == nil { owner[id] = index }
+            let ids = records[index].rolloutIDs.map(ByteText.init), doubled = Set(ids.filter { owner[$0] != nil })
+            for id in ids where owner[id] == nil { owner[id] = index }
             guard !doubled.isEmpty else { continue }
             tables[index] = try move(doubled, of: index, to: &records[index]) { id, number, offset in
-                duplicate(id, number, offset, "again after \(shards[owner[id] ?? 0]), expected each id once in the dump")
+                duplicate(id.text, number, offset, "again after \(labels.name(owner[id] ?? 0)), expected each id once in the dump")
             }
         }
     }
@@ -149,13 +182,13 @@ struct IngestRun {
         for index in records.indices {
             let groups = records[index].prompts.others(than: first)
             if !groups.isEmpty {
-                var details: [String: String] = [:]
+                var details: [ByteText: String] = [:]
                 try ArrowTableReader(path: directory.file(names[index]), table: Tables.rollouts).forEachRow { row in
-                    guard groups.contains(row.groupID), row.jobID == nil else { return }
-                    details[row.rolloutID] = first.conflict(row)
+                    guard groups.contains(ByteText(row.groupID)), row.jobID == nil else { return }
+                    details[ByteText(row.rolloutID)] = first.conflict(row)
                 }
                 tables[index] = try move(Set(details.keys), of: index, to: &records[index]) {
-                    GroupPrompts.rejection($0, $1, $2, details[$0] ?? "")
+                    GroupPrompts.rejection($0.text, $1, $2, details[$0] ?? "")
                 }
             }
             first.merge(records[index].prompts)
@@ -164,26 +197,26 @@ struct IngestRun {
 
     /// Rows of a finished table to the rejected; the table as it is then.
     private func move(
-        _ doubled: Set<String>, of index: Int, to record: inout ShardRecord,
-        _ rejection: (String, Int, Int) -> ShardRecord.Rejection
+        _ moved: Set<ByteText>, of index: Int, to record: inout ShardRecord,
+        _ rejection: (ByteText, Int, Int) -> ShardRecord.Rejection
     ) throws -> Manifest.File {
-        let path = directory.file(names[index]), kept = record.rolloutIDs.indices.filter { !doubled.contains(record.rolloutIDs[$0]) }
-        for (row, id) in record.rolloutIDs.enumerated() where doubled.contains(id) {
+        let path = directory.file(names[index]), ids = record.rolloutIDs.map(ByteText.init)
+        for (row, id) in ids.enumerated() where moved.contains(id) {
             record.rejections.append(rejection(id, record.numbers[row], record.offsets[row]))
         }
         record.rejections.sort { $0.frameIndex < $1.frameIndex }
-        let written = try table(of: index, path: path).rewrite { !doubled.contains($0.rolloutID) }
-        (record.rolloutIDs, record.numbers, record.offsets) = (kept.map { record.rolloutIDs[$0] }, kept.map { record.numbers[$0] }, kept.map { record.offsets[$0] })
+        let written = try table(of: index, path: path).rewrite { !moved.contains(ByteText($0.rolloutID)) }
+        record.keep(ids.indices.filter { !moved.contains(ids[$0]) })
         record.trainableTokens = 0
         try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow { record.trainableTokens += $0.lossMask.count { $0 } }
         return Manifest.File(names[index], written)
     }
 
     private func rejectedRows(_ records: [ShardRecord]) -> [RejectedRow] {
-        zip(shards, records).flatMap { shard, record in
+        records.enumerated().flatMap { index, record in
             record.rejections.map { rejection in
                 var row = RejectedRow()
-                row.shard = (shard as NSString).lastPathComponent
+                row.shard = labels.name(index)
                 row.frameIndex = Int64(rejection.frameIndex)
                 row.frameOffset = Int64(rejection.frameOffset)
                 row.rolloutID = rejection.rolloutID
@@ -212,6 +245,7 @@ struct IngestRun {
             "trainable_tokens": records.reduce(0) { $0 + $1.trainableTokens },
         ]
         for row in rejected { counts["rejected_\(row.reason)", default: 0] += 1 }
+        for record in records { counts.merge(record.remarks.map { ("remark_" + $0.key, $0.value) }, uniquingKeysWith: +) }
         // What later stages hold a checkpoint against.
         let vocabularies = records.reduce(into: Set<Int>()) { $0.formUnion($1.vocabularies) }
         if let vocabulary = vocabularies.first, vocabularies.count == 1 { counts["vocabulary"] = vocabulary }
@@ -223,6 +257,8 @@ struct IngestRun {
         context.say(
             "\(counts["rollouts"] ?? 0) rollouts, \(counts["trainable_tokens"] ?? 0) trainable tokens from \(shards.count) shards",
             counts.merging(["shards": shards.count]) { $1 })
+        reportRemarks(counts, context)
+        reportRequests(counts)
         guard !rejected.isEmpty else { return }
         context.warn("\(rejected.count) rejected (see \(directory.file("rejected.arrow"))):", ["rejected": rejected.count])
         for row in rejected.prefix(5) {
@@ -232,5 +268,39 @@ struct IngestRun {
         }
     }
 
+    private func reportRequests(_ counts: [String: Int]) {
+        guard let asked = counts["requests"] else { return }
+        let missing = counts["missing"] ?? 0, incomplete = counts["incomplete"] ?? 0
+        context.say("\(asked - missing) of \(asked) requests have a result")
+        if missing > 0 { context.warn("\(missing) requests without a usable result: submit \(directory.file(Self.missingName)) and ingest both results") }
+        if incomplete > 0 { context.warn("\(incomplete) requests have fewer rollouts than they asked for") }
+    }
+
     private func summary(_ manifest: Manifest) -> StageSummary { StageSummary(["output": directory.path, "counts": manifest.counts]) }
+}
+
+extension ShardRecord {
+    /// An accepted rollout's figures.
+    fileprivate mutating func add(_ found: AcceptedRollout, number: Int, offset: Int, keepsRequest: Bool) {
+        if let vocabulary = found.vocabulary { vocabularies.insert(vocabulary) }
+        rolloutIDs.append(found.row.rolloutID)
+        numbers.append(number)
+        offsets.append(offset)
+        trainableTokens += found.row.lossMask.count { $0 }
+        for remark in found.remarks { remarks[remark.rawValue, default: 0] += 1 }
+        if keepsRequest { requests.append(found.request ?? "") }
+    }
+
+    /// The rows of these numbers alone.
+    fileprivate mutating func keep(_ rows: [Int]) {
+        (rolloutIDs, numbers, offsets) = (rows.map { rolloutIDs[$0] }, rows.map { numbers[$0] }, rows.map { offsets[$0] })
+        if !requests.isEmpty { requests = rows.map { requests[$0] } }
+    }
+}
+
+/// What was left out of rollouts or taken on trust, a line for each.
+func reportRemarks(_ counts: [String: Int], _ context: StageContext) {
+    for remark in RolloutRemark.allCases {
+        if let count = counts["remark_" + remark.rawValue] { context.warn("\(count) rollouts \(remark.sentence)") }
+    }
 }

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Scratch
 import StageSupport
 
 /// Results of jobs, in whatever disorder → rollouts in the jobs' order, what was refused, and what to submit again.
@@ -10,9 +11,7 @@ struct JoinRun {
     let index: JobIndex
     let logits: LogitsMode
     let memory: PlaneMemory
-    let tokenizer: TextTokens?
-    /// Dialects that JSON lines may be in.
-    let dialects: [any EngineDialect.Type]
+    let reading: LineReading
     let context: StageContext
 
     private static let rowsPerTable = 8192
@@ -23,18 +22,21 @@ struct JoinRun {
         var rows: [RolloutRow?]
         var rejected: [RejectedRow] = []
         var results = 0
-        var ids = Set<String>()
+        var ids = Set<ByteText>()
         var vocabularies: Set<Int> = []
         /// Copies of shards.
         var frames: [Manifest.File] = []
+        var remarks: [String: Int] = [:]
     }
 
+    private var labels: InputLabels { InputLabels(files) }
+
     func run() throws -> StageSummary {
-        let join = ResultJoin(index: index, tokenizer: tokenizer)
+        let join = ResultJoin(index: index, reading: reading)
         var found = Join(rows: [RolloutRow?](repeating: nil, count: index.jobs.count))
         for (number, file) in files.enumerated() {
             try context.checkInterruption()
-            if isLines(file) { try readLines(file, join, &found) } else { try readShard(file, number, join, &found) }
+            if try isLines(file) { try readLines(file, number, join, &found) } else { try readShard(file, number, join, &found) }
         }
         let rows = found.rows.compactMap { $0 }
         try checkAmounts(rows, found)
@@ -47,71 +49,118 @@ struct JoinRun {
 
     // MARK: reading
 
-    private func readLines(_ file: String, _ join: ResultJoin, _ found: inout Join) throws {
-        let lines = try LineFile(path: file)
-        var last: Int?
-        for (index, (number, _)) in lines.lines.enumerated() {
-            let line = lines.data(index)
-            found.results += 1
-            last = nil
-            guard let result = EngineDialects.decodeResult(line, as: dialects) else {
-                last = found.rejected.count
-                found.rejected.append(
-                    rejectedRow(file, number, nil, "damaged_line", "found '\(String(decoding: line.prefix(60), as: UTF8.self))', expected a result with its custom_id"))
-                continue
-            }
-            do { try take(try join.join(result), file, number, &found) } catch let error as Rejection {
-                found.rejected.append(rejectedRow(file, number, error.rolloutID, error.reason, error.detail))
-            }
+    private func readLines(_ file: String, _ number: Int, _ join: ResultJoin, _ found: inout Join) throws {
+        let lines = try LineFile(path: file), name = labels.name(number)
+        let place = FramePlace(framesAt: try directory.writing(copyName(number)))
+        var reader = (place: place, found: found)
+        if lines.lines.isEmpty { reader.found.rejected.append(Self.empty(name, bytes: lines.file.bytes.count)) }
+        let dialects = join.reading.dialects, asked: RequestLookup = { [index = join.index] in index.request($0) }
+        try parallelInOrder(
+            lines.lines.count, threads: context.threads,
+            produce: { line in
+                try context.checkInterruption()
+                return Self.results(lines, line, dialects, asked).map { read in
+                    read.flatMap { result in Result { () throws(Rejection) in try Self.joined(result, join) } }
+                }
+            },
+            consume: { line, results in
+                let at = lines.lines[line]
+                for result in results {
+                    reader.found.results += 1
+                    do {
+                        var joined = try result.get()
+                        let remarks = joined.remarks
+                        guard accepts(joined, name, at.number, &reader.found) else { continue }
+                        try reader.place.fill(&joined.row, frame: joined.frame)
+                        reader.found.rows[joined.job] = joined.row
+                        for remark in remarks { reader.found.remarks[remark.rawValue, default: 0] += 1 }
+                    } catch let error as Rejection {
+                        reader.found.rejected.append(rejectedRow(name, at.number, error.rolloutID, error.reason, error.detail, offset: at.bytes.lowerBound))
+                    }
+                }
+            })
+        found = reader.found
+        if let frames = try reader.place.finish() { found.frames.append(Manifest.File(copyName(number), frames)) }
+    }
+
+    /// The results of a line, or why it has none.
+    private static func results(
+        _ lines: LineFile, _ line: Int, _ dialects: [any DumpDialect.Type], _ asked: @escaping RequestLookup
+    ) -> [Result<DumpedRollout, Rejection>] {
+        switch DumpDialects.decode(lines.data(line), as: dialects, asked: asked) {
+        case .rollouts(let results): return results.map { .success($0) }
+        case .damaged(let id, let expected):
+            let damage = lines.damage(line, expected: expected)
+            return [.failure(Rejection(id, damage.reason, detail: damage.detail))]
+        case .unknown(let id):
+            let words = String(decoding: lines.data(line).prefix(60), as: UTF8.self)
+            return [.failure(Rejection(id, "damaged_line", found: "'\(words)'", expected: "a result with its custom_id"))]
         }
-        if let last, !lines.endsWhole {
-            found.rejected[last].reason = "cut_off_line"
-            found.rejected[last].detail = "found a last line without its end, expected a whole result"
+    }
+
+    private static func joined(_ result: DumpedRollout, _ join: ResultJoin) throws(Rejection) -> JoinedResult {
+        do { return try join.join(result) } catch let error as Rejection { throw error } catch {
+            throw Rejection(result.request, "damaged_line", detail: "\(error)")
         }
     }
 
     private func readShard(_ file: String, _ number: Int, _ join: ResultJoin, _ found: inout Join) throws {
-        let shard = try RolloutShard(path: file)
-        let examiner = FrameExaminer(logits: logits, folder: directory.workPath, memory: memory, context: context)
-        try FrameExaminer.requireFrames(shard)
+        let shard = try RolloutShard(path: file), name = labels.name(number)
+        let examiner = FrameExaminer(
+            logits: logits, invalidLogprobs: join.reading.invalidLogprobs, folder: directory.workPath, memory: memory, context: context)
+        if let fault = FrameExaminer.lackOfFrames(shard) {
+            found.rejected.append(rejectedRow(name, 0, nil, fault.reason, fault.detail))
+            return
+        }
+        if shard.entries.isEmpty { found.rejected.append(Self.empty(name, bytes: shard.file.bytes.count)) }
         var place = try FramePlace(shard, try directory.writing(copyName(number)), copies: logits == .copy)
         try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examiner.examine(shard, entry: $0) }) { entry, outcome in
             found.results += 1
             switch outcome {
             case .rejected(let bad):
-                found.rejected.append(rejectedRow(file, entry, bad.rolloutID, bad.reason, bad.detail, offset: bad.frameOffset))
-            case .accepted(var row, let vocabulary, let frame):
-                if let vocabulary { found.vocabularies.insert(vocabulary) }
+                found.rejected.append(rejectedRow(name, entry, bad.rolloutID, bad.reason, bad.detail, offset: bad.frameOffset))
+            case .accepted(var accepted):
+                if let vocabulary = accepted.vocabulary { found.vocabularies.insert(vocabulary) }
                 do {
-                    try place.fill(&row, frame: frame)
-                    try take(try join.join(row), file, entry, &found)
+                    try place.fill(&accepted.row, frame: accepted.frame)
+                    let joined = try join.join(accepted.row)
+                    guard accepts(joined, name, entry, &found) else { return }
+                    found.rows[joined.job] = joined.row
+                    for remark in accepted.remarks { found.remarks[remark.rawValue, default: 0] += 1 }
                 } catch let error as Rejection {
-                    found.rejected.append(rejectedRow(file, entry, error.rolloutID, error.reason, error.detail, offset: shard.entries[entry].span.offset))
+                    found.rejected.append(rejectedRow(name, entry, error.rolloutID, error.reason, error.detail, offset: shard.entries[entry].span.offset))
                 }
             }
         }
         if let frames = try place.finish() { found.frames.append(Manifest.File(copyName(number), frames)) }
     }
 
+    private static func empty(_ name: String, bytes: Int) -> RejectedRow {
+        var row = RejectedRow()
+        (row.shard, row.reason, row.detail) = (name, "empty_shard", "found no result in a file of \(bytes) bytes, expected at least one")
+        return row
+    }
+
     private func copyName(_ index: Int) -> String { String(format: "logits-%05d.rollouts.zst", index) }
 
     /// The first good result of a job counts, later ones are duplicates.
-    private func take(_ result: JoinedResult, _ file: String, _ entry: Int, _ found: inout Join) throws {
+    private func accepts(_ result: JoinedResult, _ name: String, _ entry: Int, _ found: inout Join) -> Bool {
         guard found.rows[result.job] == nil else {
-            return found.rejected.append(
-                rejectedRow(file, entry, result.row.rolloutID, "duplicate_result", "found another result of this job, expected one; the first is kept"))
+            found.rejected.append(
+                rejectedRow(name, entry, result.row.rolloutID, "duplicate_result", "found another result of this job, expected one; the first is kept"))
+            return false
         }
-        guard found.ids.insert(result.row.rolloutID).inserted else {
-            return found.rejected.append(
-                rejectedRow(file, entry, result.row.rolloutID, "duplicate_rollout_id", "found '\(result.row.rolloutID)' for another job too, expected each id once"))
+        guard found.ids.insert(ByteText(result.row.rolloutID)).inserted else {
+            found.rejected.append(
+                rejectedRow(name, entry, result.row.rolloutID, "duplicate_rollout_id", "found '\(result.row.rolloutID)' for another job too, expected each id once"))
+            return false
         }
-        found.rows[result.job] = result.row
+        return true
     }
 
-    private func rejectedRow(_ file: String, _ entry: Int, _ id: String?, _ reason: String, _ detail: String, offset: Int = 0) -> RejectedRow {
+    private func rejectedRow(_ name: String, _ entry: Int, _ id: String?, _ reason: String, _ detail: String, offset: Int = 0) -> RejectedRow {
         var row = RejectedRow()
-        row.shard = (file as NSString).lastPathComponent
-        (row.frameIndex, row.frameOffset) = (Int64(entry), Int64(offset))
+        (row.shard, row.frameIndex, row.frameOffset) = (name, Int64(entry), Int64(offset))
         (row.rolloutID, row.reason, row.detail) = (id, reason, detail)
         return row
     }
@@ -135,12 +184,12 @@ struct JoinRun {
 
     /// The jobs' own lines, byte for byte.
     private func writeMissing(_ missing: [JobRow]) throws -> WrittenFile {
-        let wanted = Set(missing.map(\.customID)), file = try AtomicFile(try directory.writing(Self.missingName), digests: true)
+        let wanted = Set(missing.map { ByteText($0.customID) }), file = try AtomicFile(try directory.writing(Self.missingName), digests: true)
         if !wanted.isEmpty {
             for path in try jobs.lineFiles() {
                 try forEachLine(of: path) { _, line in
-                    let object = try JSONSerialization.jsonObject(with: line) as? [String: Any]
-                    guard let id = object?["custom_id"] as? String ?? object?["rid"] as? String, wanted.contains(id) else { return }
+                    let object = JSONLine(line).object
+                    guard let id = object?["custom_id"]?.string ?? object?["rid"]?.string, wanted.contains(ByteText(id)) else { return }
                     try file.write(Array(line) + [0x0a])
                 }
             }
@@ -164,6 +213,7 @@ struct JoinRun {
             "trainable_tokens": rows.reduce(0) { $0 + $1.lossMask.count { $0 } },
         ]
         for row in found.rejected { counts["rejected_\(row.reason)", default: 0] += 1 }
+        for (remark, count) in found.remarks { counts["remark_" + remark] = count }
         if let vocabulary = found.vocabularies.first, found.vocabularies.count == 1 { counts["vocabulary"] = vocabulary }
         return counts
     }
@@ -171,6 +221,7 @@ struct JoinRun {
     private func report(_ manifest: Manifest, _ rejected: [RejectedRow], missing: Int) {
         let counts = manifest.counts
         context.say("\(counts["rollouts"] ?? 0) of \(counts["jobs"] ?? 0) jobs have a result", counts)
+        reportRemarks(counts, context)
         if missing > 0 { context.warn("\(missing) jobs without a usable result: submit \(directory.file(Self.missingName)) and join again with both results") }
         let reasons = counts.filter { $0.key.hasPrefix("rejected_") }.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key.dropFirst(9))" }
         if !reasons.isEmpty { context.warn("refused: \(reasons.joined(separator: ", ")) (see \(directory.file("rejected.arrow")))") }

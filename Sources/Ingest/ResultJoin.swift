@@ -5,13 +5,19 @@ import Tokenizer
 /// One result on its way to becoming a rollout: its job, and the row or why there is none.
 struct JoinedResult {
     let job: Int
-    let row: RolloutRow
+    var row: RolloutRow
+    /// What score will want of it, where that lies in no shard.
+    var frame: (any NewFrame)?
+    var remarks: Set<RolloutRemark> = []
 }
 
 /// Holds results against the jobs that asked for them.
 struct ResultJoin {
     let index: JobIndex
-    let tokenizer: TextTokens?
+    let reading: LineReading
+    private var tokenizer: TextTokens? { reading.tokenizer }
+
+    init(index: JobIndex, reading: LineReading) { (self.index, self.reading) = (index, reading) }
 
     private func reject(_ id: String?, _ reason: String, _ found: String, _ expected: String) -> Rejection {
         Rejection(id, reason, found: found, expected: expected)
@@ -67,37 +73,28 @@ struct ResultJoin {
 
     // MARK: lines
 
-    func join(_ result: EngineResult) throws -> JoinedResult {
-        let number = try job(result.customID), job = index.jobs[number]
-        if let error = result.error { throw reject(job.customID, "engine_error", "'\(error)'", "a continuation") }
-        let prefix = index.prefix(of: job)
-        // Where the prefix travelled as text, this is re-tokenisation drift.
-        if let seen = result.prefix, seen != prefix { throw mismatch(seen, job, "prefix_mismatch") }
-        let (tokens, isRetokenised) = try tokens(of: result, job)
-        var row = index.row(of: job)
-        row.tokenIDs = prefix + tokens
-        row.lossMask = prefix.map { _ in false } + tokens.map { _ in true }
-        row.rolloutLogprobs = try logprobs(of: result, tokens, job, isRetokenised: isRetokenised).map { prefix.map { _ in Float(0) } + $0 }
-        row.finishReason = result.finishReason
-        row.completion = completion(result.text, row.tokenIDs, job)
-        row.extras = isRetokenised ? #"{"retokenised":"true"}"# : "{}"
-        return JoinedResult(job: number, row: row)
+    func join(_ result: DumpedRollout) throws -> JoinedResult {
+        guard let id = result.request else { throw reject(result.id, "unknown_job", "a result without a custom_id", "a custom_id of the plan's jobs") }
+        let number = try job(id), job = index.jobs[number]
+        if let ids = result.completionIDs, ids.isEmpty, result.fault == nil, FinishReason(result.finishReason) != .failed {
+            throw reject(job.customID, "empty_continuation", "no token", "at least one")
+        }
+        let known = index.row(of: job)
+        var given = result
+        // A job's own settings: what a driver wrote beside is of no account.
+        (given.metadata["temperature"], given.metadata["top_p"]) = ("\(known.temperature)", "\(known.topP)")
+        let found = try DumpedFrame(given, id: job.customID, reading).accepted()
+        return JoinedResult(job: number, row: row(found.row, of: result, known, job), frame: found.frame, remarks: found.remarks)
     }
 
-    private func tokens(of result: EngineResult, _ job: JobRow) throws -> (tokens: [Int32], isRetokenised: Bool) {
-        if let tokens = result.tokenIDs {
-            guard !tokens.isEmpty else { throw reject(job.customID, "empty_continuation", "no token", "at least one") }
-            if let bad = tokens.first(where: { $0 < 0 }) { throw reject(job.customID, "invalid_token_id", "token id \(bad)", "ids from 0") }
-            return (tokens, false)
-        }
-        guard let tokenizer else {
-            throw reject(job.customID, "no_token_ids", "text alone", "token ids (request return_token_ids), or --tokenizer DIR to tokenise it again")
-        }
-        return (try tokenizer.continuation(result.text, stopped: result.finishReason == "stop", count: result.tokenCount, of: job.customID), true)
-    }
-
-    private func logprobs(of result: EngineResult, _ tokens: [Int32], _ job: JobRow, isRetokenised: Bool) throws -> [Float]? {
-        try checked(result.logprobs, tokens, id: job.customID, isRetokenised: isRetokenised)
+    /// What is known of the job, with the tokens that its result has.
+    private func row(_ found: RolloutRow, of result: DumpedRollout, _ known: RolloutRow, _ job: JobRow) -> RolloutRow {
+        var row = known
+        (row.tokenIDs, row.lossMask, row.rolloutLogprobs) = (found.tokenIDs, found.lossMask, found.rolloutLogprobs)
+        (row.finishReason, row.extras) = (found.finishReason, found.extras)
+        (row.evidence, row.logitsOffset, row.logitsLength) = (found.evidence, found.logitsOffset, found.logitsLength)
+        row.completion = completion(found.completion, row.tokenIDs, job)
+        return row
     }
 
     /// The whole response: from its tokens where there is a tokenizer, else the prefix's text and the continuation's.

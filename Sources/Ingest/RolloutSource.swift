@@ -3,6 +3,8 @@ import Formats
 /// A file of rollouts, entry by entry: frames of a shard, or lines of another program's dump.
 protocol RolloutSource: Sendable {
     var count: Int { get }
+    /// What is wrong with the file as a whole; its entries are then not looked at.
+    var fault: (reason: String, detail: String)? { get }
     /// An entry's number and first byte in the file.
     func position(of entry: Int) -> (number: Int, offset: Int)
     /// What its rollouts become. Throws only when the run is interrupted.
@@ -11,16 +13,21 @@ protocol RolloutSource: Sendable {
     func framePlace(_ path: String, copies: Bool) throws -> FramePlace
 }
 
+extension RolloutSource {
+    /// A file without anything in it, such as a writer leaves that was stopped before its first rollout.
+    fileprivate func emptiness(bytes: Int) -> (reason: String, detail: String)? {
+        count > 0 ? nil : ("empty_shard", "found no rollout in a file of \(bytes) bytes, expected at least one")
+    }
+}
+
 struct ShardSource: RolloutSource {
     private let shard: RolloutShard
     private let examiner: FrameExaminer
 
-    init(_ path: String, _ examiner: FrameExaminer) throws {
-        (shard, self.examiner) = (try RolloutShard(path: path), examiner)
-        try FrameExaminer.requireFrames(shard)
-    }
+    init(_ path: String, _ examiner: FrameExaminer) throws { (shard, self.examiner) = (try RolloutShard(path: path), examiner) }
 
     var count: Int { shard.entries.count }
+    var fault: (reason: String, detail: String)? { FrameExaminer.lackOfFrames(shard) ?? emptiness(bytes: shard.file.bytes.count) }
     func position(of entry: Int) -> (number: Int, offset: Int) { (entry, shard.entries[entry].span.offset) }
     func examine(_ entry: Int) throws -> [Outcome] { [try examiner.examine(shard, entry: entry)] }
     func framePlace(_ path: String, copies: Bool) throws -> FramePlace { try FramePlace(shard, path, copies: copies) }
@@ -28,6 +35,7 @@ struct ShardSource: RolloutSource {
 
 extension LineExaminer: RolloutSource {
     var count: Int { file.lines.count }
+    var fault: (reason: String, detail: String)? { emptiness(bytes: file.file.bytes.count) }
     func position(of entry: Int) -> (number: Int, offset: Int) { (file.lines[entry].number, file.lines[entry].bytes.lowerBound) }
     func framePlace(_ path: String, copies: Bool) throws -> FramePlace { FramePlace(framesAt: path) }
 }

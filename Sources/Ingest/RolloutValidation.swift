@@ -13,6 +13,10 @@ struct Rejection: Error {
         self.reason = reason
         detail = "found \(found), expected \(expected)"
     }
+
+    init(_ rolloutID: String?, _ reason: String, detail: String) { (self.rolloutID, self.reason, self.detail) = (rolloutID, reason, detail) }
+
+    init(_ rolloutID: String?, _ fault: RolloutFault) { self.init(rolloutID, fault.reason.rawValue, found: fault.found, expected: fault.expected) }
 }
 
 /// Looks at every logits row as it streams by and remembers the first that no softmax can be taken of.
@@ -43,24 +47,29 @@ struct RolloutValidation {
     private let frame: RolloutFrame
     private let span: FrameSpan
     private let keepLogits: Bool
+    private let invalidLogprobs: InvalidLogprobs
+    /// What `row()` had to leave out.
+    private(set) var remarks: Set<RolloutRemark> = []
     private var metadata: [String: String] { frame.metadata }
     private var id: String? { metadata["rollout_id"] }
 
-    init(_ frame: RolloutFrame, span: FrameSpan, keepLogits: Bool) {
+    init(_ frame: RolloutFrame, span: FrameSpan, keepLogits: Bool, invalidLogprobs: InvalidLogprobs = .reject) {
         self.frame = frame
         self.span = span
         self.keepLogits = keepLogits
+        self.invalidLogprobs = invalidLogprobs
     }
 
-    func row() throws -> RolloutRow {
+    mutating func row() throws -> RolloutRow {
         var row = RolloutRow()
         try identify(&row)
+        try Self.requireWhole(row.finishReason, id: id)
         try checkTokens()
-        try checkLogprobs()
+        row.rolloutLogprobs = try sampledLogprobs()
+        try checkReferenceAndValues()
         try checkDistributions()
         row.tokenIDs = frame.tokenIDs
         row.lossMask = frame.lossMask
-        row.rolloutLogprobs = masked(frame.rolloutLogprobs)
         locate(&row)
         return row
     }
@@ -145,13 +154,22 @@ struct RolloutValidation {
         }
     }
 
-    private func checkLogprobs() throws {
-        for (name, values) in [("rollout_logprobs", frame.rolloutLogprobs), ("reference_logprobs", frame.referenceLogprobs)] {
-            guard let values else { continue }
-            // 1e-3: producers round; a logarithm of a probability can't really be positive.
-            if let bad = values.indices.first(where: { frame.lossMask[$0] && !(values[$0] <= 1e-3 && values[$0] > -.infinity) }) {
-                throw reject("invalid_logprob", "\(name) \(values[bad]) at position \(bad)", "a finite logarithm of at most 0")
-            }
+    /// That the engine didn't give it up.
+    static func requireWhole(_ finishReason: String, id: String?) throws {
+        guard FinishReason(finishReason) == .failed else { return }
+        throw Rejection(id, "engine_error", found: "finish_reason '\(finishReason)'", expected: "a rollout that its engine finished")
+    }
+
+    private mutating func sampledLogprobs() throws -> [Float]? {
+        guard let values = frame.rolloutLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) else { return masked(frame.rolloutLogprobs) }
+        if invalidLogprobs == .reject { throw SampledLogprobs.rejection(id, "rollout_logprobs", "\(values[bad])", at: bad) }
+        remarks.insert(.logprobsDropped)
+        return nil
+    }
+
+    private func checkReferenceAndValues() throws {
+        if let values = frame.referenceLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) {
+            throw SampledLogprobs.rejection(id, "reference_logprobs", "\(values[bad])", at: bad)
         }
         if let values = frame.values, let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite }) {
             throw reject("invalid_value", "value \(values[bad]) at position \(bad)", "finite values")

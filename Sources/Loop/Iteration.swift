@@ -87,10 +87,10 @@ struct PromptLines {
     private func line(_ place: Int) throws -> String {
         let line = lines[place % lines.count], round = place / lines.count
         guard round > 0 else { return line }
-        guard var object = (try? JSONSerialization.jsonObject(with: Data(line.utf8))) as? [String: Any], let group = object["group_id"] as? String else {
+        guard let object = JSONLine(line).whole, let group = object["group_id"]?.identifier else {
             throw FormatError(file: path, place: "line \(place % lines.count + 1)", found: "no group_id", expected: "JSON with group_id and prompt")
         }
-        object["group_id"] = "\(group)~\(round)"
-        return String(decoding: try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes]), as: UTF8.self)
+        let named = JSONObject.Member(key: "group_id", value: .string("\(group)~\(round)"))
+        return JSONObject(object.members.filter { $0.key != "group_id" } + [named]).encoded
     }
 }

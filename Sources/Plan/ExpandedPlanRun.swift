@@ -49,7 +49,7 @@ struct ExpandedPlanRun {
     private func inputs(_ rows: [ScoredRollout], results: Int, _ table: JobTable) throws -> [CreditInput] {
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
         return try rows.map { row in
-            let start = table.job(row.rollout).flatMap { table.responseStart[$0.baseRolloutID] }
+            let start = table.job(row.rollout).flatMap { table.responseStart(of: $0.baseRolloutID) }
             try needs.check(row)
             var input = try needs.creditInput(row, length: start.map { row.rollout.tokenIDs.count - $0 })
             if expansion.judgesTruncatedWrong, input.isTruncated { (input.reward, input.correct) = (0, false) }

@@ -17,7 +17,7 @@ extension BaseRollout {
         logprobs = row.score.oldLogprobs ?? []
         self.reward = reward
         correct = row.score.correct
-        isTruncated = row.rollout.finishReason == "length"
+        isTruncated = FinishReason.isTruncated(row.rollout.finishReason)
         answer = row.score.extracted
         text = tokenizer.map { tokenizer in ResponseText(tokens: tokenIDs[responseStart...].map { tokenizer.decodedBytes([$0]) }) }
     }
@@ -38,6 +38,8 @@ struct JobPlanRun {
     let stopTokens: [Int32]
     /// Stop strings that every job gets, beside those that its base was sampled with.
     let stop: [String]
+    /// Asked for of every token, as evidence of its entropy.
+    let topLogprobs: Int
     let dialect: any EngineDialect.Type
     let model: String
     let writer: PlanWriter
@@ -84,12 +86,13 @@ struct JobPlanRun {
 
     private func open(_ rows: [ScoredRollout]) throws -> [Opened] {
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
-        var order: [String] = [], groups: [String: [ScoredRollout]] = [:]
+        var order: [ByteText] = [], groups: [ByteText: [ScoredRollout]] = [:]
         for row in rows {
             if expansion.readsEntropy { try needs.require(.entropy, row, for: "expansion \(type(of: expansion).name)") }
             if expansion.readsLogprobs { try needs.require(.oldLogprobs, row, for: "expansion \(type(of: expansion).name)") }
-            if groups[row.rollout.groupID] == nil { order.append(row.rollout.groupID) }
-            groups[row.rollout.groupID, default: []].append(row)
+            let group = ByteText(row.rollout.groupID)
+            if groups[group] == nil { order.append(group) }
+            groups[group, default: []].append(row)
         }
         return order.flatMap { open(group: groups[$0] ?? []) }
     }
@@ -165,6 +168,7 @@ struct JobPlanRun {
         let asked = try stopsAsked(rollout)
         request.stop = StopFields.union(stop, asked.texts)
         request.stopTokenIDs = Set(stopTokens + asked.tokens).sorted()
+        request.topLogprobs = topLogprobs
         request.model = model
         request.prompt = rollout.prompt
         request.responsePrefix = row.completionPrefix ?? ""

@@ -55,6 +55,9 @@ struct PlanCommand: StageCommand {
     @Option(help: "Text that ends a job's continuation, beside what its rollout was sampled with; may be repeated.")
     var stop: [String] = []
 
+    @Option(help: "How many of the best log-probabilities jobs ask for at every token, as evidence of its entropy; 0 for the sampled token's alone.")
+    var topLogprobs = 20
+
     @Flag(help: "Print every method that a recipe can name, with its defaults and where it comes from, and stop. Goes alone.")
     var list = false
 
@@ -66,6 +69,9 @@ struct PlanCommand: StageCommand {
     static var memoryHabit: MemoryHabit { .shared }
 
     func validate() throws {
+        guard (0...10_000).contains(topLogprobs) else {
+            throw ValidationError("--top-logprobs is \(topLogprobs); it must be from 0 to 10000 (servers allow 20 unless told otherwise).")
+        }
         guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every continuation at once.") }
         guard !list else { throw ValidationError("--list goes alone: crux-plan --list") }
         guard EngineDialects.named(engine) != nil else {
@@ -130,7 +136,7 @@ struct PlanCommand: StageCommand {
         guard let dialect = EngineDialects.named(engine) else { throw StageError(.usage, "unknown engine '\(engine)'") }
         return try JobPlanRun(
             expansion: expansion, rollouts: rollouts, tokenizer: text?.0, stopTokens: (text?.1 ?? []).sorted(),
-            stop: stop, dialect: dialect, model: model, writer: writer
+            stop: stop, topLogprobs: topLogprobs, dialect: dialect, model: model, writer: writer
         ).run()
     }
 
@@ -159,6 +165,7 @@ struct PlanCommand: StageCommand {
         guard recipe.credit.expansion != nil, jobs == nil else { return configuration }
         configuration["engine"] = engine
         configuration["model"] = model
+        configuration["top_logprobs"] = "\(topLogprobs)"
         if !stop.isEmpty { configuration["stop"] = StopFields.metadata(texts: stop, tokens: [])["stop"] }
         return configuration
     }

@@ -1,6 +1,7 @@
 import Credit
 import Formats
 import Foundation
+import Scratch
 
 /// What the survey finds in a stretch of rows.
 struct SurveyPart: Sendable {
@@ -42,7 +43,7 @@ struct SurveyPart: Sendable {
             return true
         }
         guard let reward, let mask = row.ingest.list(SurveyedColumns.mask), columns.hasCredit(row) else { return false }
-        let isTruncated = row.ingest.hasText("length", SurveyedColumns.finish), correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
+        let isTruncated = Self.isTruncated(row), correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
         let shaped = columns.shaping.reward(score: Double(reward), isCorrect: correct, length: trainable)
         guard trainable > 0 else { return false }
         if let reason = columns.needs.dropReason(reward: shaped) {
@@ -57,6 +58,12 @@ struct SurveyPart: Sendable {
         return true
     }
 
+    /// Nearly every row says one of these two words.
+    private static func isTruncated(_ row: RowView) -> Bool {
+        if row.ingest.hasText("stop", SurveyedColumns.finish) { return false }
+        return row.ingest.hasText("length", SurveyedColumns.finish) || FinishReason.isTruncated(row.ingest.text(SurveyedColumns.finish) ?? "")
+    }
+
     private mutating func add(_ fact: PlanFacts.Row, row: Int32, group: Int32, lacksLogprobs: Bool) {
         if lacksLogprobs { lackingLogprobs.append(Int32(eligible.count)) }
         var fact = fact
@@ -69,7 +76,7 @@ struct SurveyPart: Sendable {
 /// The numbers of names, one after the other. A name that comes again at once, as those of a group do, costs a comparison of bytes.
 struct NumberedNames: Sendable {
     private(set) var names: [String] = []
-    private var known: [String: Int32] = [:]
+    private var known: [ByteText: Int32] = [:]
     /// Of each name that was added.
     private(set) var numbers: [Int32] = []
     private var last: [UInt8] = []
@@ -87,8 +94,9 @@ struct NumberedNames: Sendable {
     }
 
     private mutating func number(of name: String) -> Int32 {
-        if let number = known[name] { return number }
-        known[name] = Int32(names.count)
+        let key = ByteText(name)
+        if let number = known[key] { return number }
+        known[key] = Int32(names.count)
         names.append(name)
         return Int32(names.count - 1)
     }

@@ -73,7 +73,7 @@ struct RowRequirements: Sendable {
     func creditInput(_ row: ScoredRollout, length: Int? = nil, columns: Set<TokenColumn>? = nil) throws -> CreditInput {
         var input = CreditInput(
             groupID: row.rollout.groupID, reward: Double(row.score.reward ?? 0), correct: row.score.correct,
-            isTruncated: row.rollout.finishReason == "length", mask: row.rollout.lossMask, entropy: row.score.entropy ?? [])
+            isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: row.rollout.lossMask, entropy: row.score.entropy ?? [])
         input.length = length
         for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }
         if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {

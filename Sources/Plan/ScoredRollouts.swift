@@ -1,6 +1,7 @@
 import Credit
 import Formats
 import Foundation
+import Scratch
 import Recipes
 import StageSupport
 
@@ -130,7 +131,7 @@ struct ScoredRollouts: Sendable {
             let part = try part(holding: row), place = row - part.rows.lowerBound
             guard let rolloutCursor, let scoreCursor else { preconditionFailure("a part was entered without its cursors") }
             var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
-            guard scored.rollout.rolloutID == scored.score.rolloutID else { throw rollouts.strangers(row) }
+            guard scored.rollout.rolloutID.isSameBytes(as: scored.score.rolloutID) else { throw rollouts.strangers(row) }
             try scored.score.require(scored.rollout, file: part.scores.path)
             guard let looked = columns?.lookedFor else { return scored }
             scored.present = try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) } + looked.scores.filter { try scoreCursor.isPresent($0, place) }

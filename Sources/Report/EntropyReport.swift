@@ -1,6 +1,7 @@
 import Credit
 import Formats
 import Foundation
+import Scratch
 import StageSupport
 import Tokenizer
 
@@ -84,11 +85,11 @@ struct EntropyReport {
     private func compare(_ rows: [(RolloutRow, ScoreRow)], _ other: String) throws -> EntropyComparison {
         let manifest = try Manifest.finished(other, stage: "score"), names = manifest.outputs.map(\.path).filter { $0.hasPrefix("scores-") }
         try manifest.verify(names, in: other, context)
-        var found: [String: ScoreRow] = [:]
-        for name in names { for row in try ArrowTableReader(path: other + "/" + name, table: Tables.scores).rows() { found[row.rolloutID] = row } }
+        var found: [ByteText: ScoreRow] = [:]
+        for name in names { for row in try ArrowTableReader(path: other + "/" + name, table: Tables.scores).rows() { found[ByteText(row.rolloutID)] = row } }
         var before: [Float] = [], after: [Float] = [], logprobs = (before: [Float](), after: [Float]())
         for (rollout, score) in rows {
-            guard let entropy = score.entropy, let mark = found[rollout.rolloutID], let otherEntropy = mark.entropy else { continue }
+            guard let entropy = score.entropy, let mark = found[ByteText(rollout.rolloutID)], let otherEntropy = mark.entropy else { continue }
             try mark.require(rollout, file: other)
             for t in rollout.lossMask.indices where rollout.lossMask[t] {
                 before.append(entropy[t])

@@ -105,6 +105,8 @@ struct RolloutCommand: StageCommand {
         let tokenizer = try tokenizer(context), source = try RolloutSource(prompts: prompts, jobs: jobs)
         try source.verify(context)
         let samples = try source.samples(settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
+        let broken = Set(samples.filter { $0.metadata[Sample.brokenTextKey] != nil }.compactMap { $0.metadata["group_id"] }).count
+        if broken > 0 { context.warn("\(broken) prompts \(RolloutRemark.brokenText.sentence)") }
         let plan = Manifest(
             stage: Self.stage, configuration: configuration(settings), inputs: digests + (try textFiles()) + (try source.inputFiles()))
         let undertaking = Undertaking(plan, output: output, reads: places, options: options)

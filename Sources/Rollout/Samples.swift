@@ -34,6 +34,9 @@ struct Sample: Sendable {
     var metadata: [String: String]
     /// Where the response's text begins: after the prompt, also where a job's prefix goes on into the response.
     var responseStart: Int
+
+    /// Of metadata, where a prompt's text had lone surrogates or bytes that are no UTF-8.
+    static let brokenTextKey = "broken_text"
 }
 
 /// Where rollouts come from: prompts of a file, or jobs of a plan.
@@ -109,6 +112,8 @@ struct PromptFile {
         var referenceAnswer: String
         var dataSource: String
         var stop: StopCondition
+        /// Whether text of it is no whole Unicode: U+FFFD stands where it isn't.
+        var isBroken: Bool
     }
 
     func samples() throws -> [Sample] {
@@ -129,24 +134,28 @@ struct PromptFile {
     }
 
     private func parse(_ text: Data, _ number: Int) throws -> Line {
-        guard let object = (try? JSONSerialization.jsonObject(with: text)) as? [String: Any] else {
+        let json = JSONLine(text)
+        guard let object = json.whole else {
             throw fail(
-                number, "'\(String(decoding: text.prefix(60), as: UTF8.self))'", "JSON with group_id and prompt or prompt_token_ids")
+                number, "'\(String(decoding: text.prefix(60), as: UTF8.self))'",
+                "JSON with group_id and prompt or prompt_token_ids (\(json.damage?.description ?? ""))")
         }
-        func string(_ key: String) throws -> String? {
-            guard let value = object[key], !(value is NSNull) else { return nil }
-            guard let text = value as? String else { throw fail(number, "\(key) \(String(describing: value).prefix(60))", "a string") }
-            return text
+        /// Numbers and truth values are taken as they were written.
+        func scalar(_ key: String) throws -> String? {
+            guard let value = object.given(key) else { return nil }
+            guard value.list == nil, value.object == nil else { throw fail(number, "\(key) \(value.excerpt)", "text or a number") }
+            return key == "group_id" ? value.identifier : value.text
         }
-        let tokens = try tokens(object["prompt_token_ids"], number)
-        guard let groupID = try string("group_id"), !groupID.isEmpty else {
+        let tokens = try tokens(object["prompt_token_ids"]?.foundation, number)
+        guard let groupID = try scalar("group_id"), !groupID.isEmpty else {
             throw fail(number, "no group_id", "group_id and prompt or prompt_token_ids")
         }
-        let prompt = try string("prompt")
+        if let value = object.given("prompt"), value.string == nil { throw fail(number, "prompt \(value.excerpt)", "text") }
+        let prompt = object["prompt"]?.string
         guard prompt != nil || tokens != nil else { throw fail(number, "no prompt", "group_id and prompt or prompt_token_ids") }
         return Line(
-            groupID: groupID, prompt: prompt, tokens: tokens, referenceAnswer: try string("reference_answer") ?? "",
-            dataSource: try string("data_source") ?? "", stop: try stop(object, number))
+            groupID: groupID, prompt: prompt, tokens: tokens, referenceAnswer: try scalar("reference_answer") ?? "",
+            dataSource: try scalar("data_source") ?? "", stop: try stop(object, number), isBroken: json.brokenTexts > 0)
     }
 
     private func tokens(_ value: Any?, _ number: Int) throws -> [Int32]? {
@@ -157,11 +166,12 @@ struct PromptFile {
         return ids
     }
 
-    private func stop(_ object: [String: Any], _ number: Int) throws -> StopCondition {
+    private func stop(_ object: JSONObject, _ number: Int) throws -> StopCondition {
         let wanted: StopCondition
         do {
             wanted = settings.stop.adding(
-                texts: try StopFields.texts(object["stop"]), tokens: try StopFields.tokens(object["stop_token_ids"]))
+                texts: try StopFields.texts(object["stop"]?.foundation),
+                tokens: try StopFields.tokens(object["stop_token_ids"]?.foundation))
         } catch { throw fail(number, "a prompt whose \(error)", "what ends its rollouts") }
         guard wanted.texts.isEmpty || tokenizer != nil else {
             throw fail(number, "stop strings", "none, because \(limits.checkpoint) has no tokenizer that Crux reads; give stop_token_ids")
@@ -186,7 +196,7 @@ struct PromptFile {
                 "rollout_id": line.groupID + "-" + (index < 10 ? "0" : "") + "\(index)", "group_id": line.groupID,
                 "sample_index": "\(index)", "prompt": line.prompt ?? tokenizer?.decode(ids, skippingSpecialTokens: false) ?? "",
                 "reference_answer": line.referenceAnswer, "data_source": line.dataSource,
-            ].merging(line.stop.metadata) { $1 }
+            ].merging(line.stop.metadata) { $1 }.merging(line.isBroken ? [Sample.brokenTextKey: "true"] : [:]) { $1 }
             let request = GenerationRequest(
                 prompt: ids, maxTokens: room, seed: UInt64(seed, radix: 16) ?? 0, sampling: settings.sampling, stop: line.stop)
             return Sample(request: request, metadata: metadata, responseStart: ids.count)

@@ -185,8 +185,8 @@ import Tokenizer
             let top = rows.map { row in row.enumerated().map { [-Double($0 + 1), $1, NSNull()] as [Any] } }
             let meta: [String: Any] = ["id": "a", "output_token_logprobs": sampled.map { [-9, $0, NSNull()] as [Any] }, "output_top_logprobs": top]
             let line = try JSONSerialization.data(withJSONObject: ["text": "", "meta_info": meta])
-            let rollout = try #require(DumpDialects.decode(line)?.first)
-            return rollout.best?.width(sampled: sampled.map { Int32($0) }) ?? 0
+            guard case .rollouts(let rollouts) = DumpDialects.decode(line) else { return -1 }
+            return rollouts[0].best?.width(sampled: sampled.map { Int32($0) }) ?? 0
         }
         #expect(try width([[1, 2], [3, 4, 5]], sampled: [1, 5]) == 2)
         #expect(try width([[1, 2], [3, 4]], sampled: [1, 4]) == 2)
@@ -194,7 +194,8 @@ import Tokenizer
         #expect(try width([[1, 2], [3, 4]], sampled: [2, 4]) == 1)
         #expect(try width([[2], [4]], sampled: [2, 4]) == 0)
         #expect(try width([[1], [3]], sampled: [2, 4]) == 1)
-        #expect(try width([[1, 2], []], sampled: [1, 4]) == 0)
+        // Nothing is known of the second token: that is no reason to know nothing of the first.
+        #expect(try width([[1, 2], []], sampled: [1, 4]) == 2)
         #expect(try width([[1, 2]], sampled: [1, 4]) == 0)
     }
 
@@ -210,7 +211,7 @@ import Tokenizer
     static let faults: [Fault] = [
         Fault(reason: "engine_error", line: #"{"custom_id":"a","response":{"status_code":500,"body":null},"error":{"message":"out of memory"}}"#),
         Fault(reason: "engine_error", line: #"{"text":"","meta_info":{"id":"a","finish_reason":{"type":"abort","message":"stopped"}}}"#),
-        Fault(reason: "engine_error", line: #"{"schema_version":1,"step":1,"rank":0,"token_ids":[1,2],"loss_mask":[false]}"#),
+        Fault(reason: "length_mismatch", line: #"{"schema_version":1,"step":1,"rank":0,"token_ids":[1,2],"loss_mask":[false]}"#),
         Fault(reason: "unknown_dialect", line: #"{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":[1]}}"#),
         Fault(reason: "unknown_dialect", line: #"{"prompt":"a","answer":"b"}"#),
         Fault(reason: "no_prompt", line: #"{"custom_id":"a","choices":[{"index":0,"text":"4","token_ids":[5,0],"finish_reason":"stop"}]}"#),

@@ -168,6 +168,63 @@ import Tokenizer
         #expect(try chain.joined.first?.rolloutID == "own-id")
     }
 
+    /// Jobs ask for the best log-probabilities by id, so that what comes back is evidence of entropy.
+    @Test func bestLogProbabilitiesOfResultsAreEvidence() throws {
+        #expect(requests.allSatisfy { $0.topLogprobs == 20 })
+        let lines = try requests.indices.map { index in
+            try line(
+                completions(index) {
+                    let tokens = continuation(index)
+                    $0["logprobs"] = [
+                        "token_logprobs": [-0.5, -0.25, -1, -0.125], "tokens": tokens.map { "token_id:\($0)" },
+                        "top_logprobs": zip(tokens, [-0.5, -0.25, -1, -0.125]).map { ["token_id:\($0)": $1, "token_id:31": -2.5] },
+                    ]
+                })
+        }
+        for (number, mode) in ["reference", "drop"].enumerated() {
+            let result = try chain.join([try write(lines)], to: "joined\(number)", ["--logits", mode])
+            #expect(result.status == 0 && counts(result)["rollouts"] == jobs.count, "\(result.errors)")
+            try chain.score("joined\(number)", to: "scored\(number)")
+            let scores = try ArrowTableReader(path: chain.folder("scored\(number)/scores-00000.arrow"), table: Tables.scores).rows()
+            for (index, score) in scores.enumerated() {
+                let low = try #require(score.entropyLow), start = requests[index].prefix.count
+                #expect(low[start] > 0 && low[start] < score.entropyHigh![start] && low[start - 1] == 0)
+            }
+        }
+        // By text they are none, and the report says how to have them.
+        let text = try requests.indices.map { index in
+            try line(completions(index) { $0["logprobs"] = ["token_logprobs": [-1, -1, -1, -1], "tokens": ["a", "b", "c", "d"], "top_logprobs": [["a": -1], ["b": -1], ["c": -1], ["d": -1]]] })
+        }
+        let result = try Executable("crux-ingest").run(
+            ["--input", try write(text), "--jobs", chain.folder("expansion/jobs"), "--output", chain.folder("text")])
+        #expect(counts(result)["remark_top_logprobs_as_text"] == jobs.count && result.errors.contains("return_tokens_as_token_ids"), "\(result.errors)")
+    }
+
+    /// What an engine gave up counts as missing, and is submitted again.
+    @Test(arguments: ["abort", "error", "cancelled"]) func aJobThatWasGivenUpIsMissing(_ end: String) throws {
+        let lines = try [line(completions(0) { $0["finish_reason"] = end }), line(completions(1)), line(completions(2) { $0["token_ids"] = [1.5, 2] })]
+        let result = try chain.join([try write(lines)])
+        #expect(counts(result)["rollouts"] == 1 && counts(result)["missing"] == jobs.count - 1, "\(result.errors)")
+        #expect(counts(result)["rejected_engine_error"] == 1 && counts(result)["rejected_invalid_token_id"] == 1)
+        #expect(try missing().contains(requests[0].customID) && missing().contains(requests[2].customID))
+    }
+
+    @Test func anEchoedPrefixIsNoPartOfTheContinuation() throws {
+        let lines = try [line(completions(0) { choice in
+            choice["token_ids"] = (requests[0].prefix + continuation(0)).map { Int($0) }
+            let logprobs = requests[0].prefix.map { _ in -1.0 } + [-0.5, -0.25, -1, -0.125]
+            choice["logprobs"] = ["token_logprobs": logprobs, "tokens": logprobs.map { _ in "t" }]
+        })]
+        #expect(try chain.join([try write(lines)]).status == 0)
+        #expect(try chain.joined[0].tokenIDs == requests[0].prefix + continuation(0) && chain.joined[0].rolloutLogprobs?.suffix(4) == [-0.5, -0.25, -1, -0.125])
+    }
+
+    @Test func emptyFilesOfResultsAreMentioned() throws {
+        let empty = try write([], to: "empty.jsonl", end: ""), whole = try write([try line(completions(0))])
+        let result = try chain.join([empty, whole])
+        #expect(result.status == 0 && counts(result)["rejected_empty_shard"] == 1, "\(result.errors)")
+    }
+
     @Test func sglangLinesJoinAlike() throws {
         try chain.planJobs(to: "sglang", ["--engine", "sglang"])
         var lines: [String] = []
@@ -252,6 +309,7 @@ import Tokenizer
         var request = EngineRequest()
         (request.customID, request.prefix, request.maxTokens, request.seed) = ("a-1", [5, 6, 7], 12, 99)
         (request.temperature, request.topP, request.topK, request.stopTokenIDs) = (0.7, 0.95, 20, [0, 3])
+        request.topLogprobs = 5
         (request.prompt, request.responsePrefix, request.stop) = ("question", "so far", ["\n\nQ:", "é"])
         return request
     }

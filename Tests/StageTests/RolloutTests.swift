@@ -94,7 +94,25 @@ private let rollout = Executable("crux-rollout")
         #expect(row.prompt == "Q: 27" && Array(row.tokenIDs.prefix(5)) == [17, 16, 19, 3, 8])
     }
 
+    /// JSON scalars are taken as text, whatever data set they come from; what is no Unicode costs itself alone, and is
+    /// said.
+    @Test func promptsMayHaveNumbersForNames() throws {
+        let lines = try ["q.jsonl", "q2.jsonl"].map { try String(contentsOfFile: fixture("cases/D01-prompt-types/" + $0), encoding: .utf8) }.joined()
+            .replacingOccurrences(of: #""prompt":"x""#, with: #""prompt":"Q: ""#)
+        let surrogate = #"{"group_id":"s","prompt":"Q\ud83d: ","reference_answer":true,"data_source":1.50}"#
+        try (lines + surrogate + "\n").write(toFile: folder("q.jsonl"), atomically: true, encoding: .utf8)
+        let result = try rollout.run(
+            ["--checkpoint", fixture("policy"), "--prompts", folder("q.jsonl"), "--output", folder("out"), "--group-size", "1", "--max-tokens", "2"])
+        #expect(result.status == 0 && result.errors.contains("1 prompts have text with lone surrogates"), "\(result.errors)")
+        #expect(try ingest.run(["--quiet", "--input", folder("out"), "--output", folder("ingest")]).status == 0)
+        let rows = try ArrowTableReader(path: folder("ingest/rollouts-00000.arrow"), table: Tables.rollouts).rows()
+        #expect(rows.map(\.groupID) == ["a", "1", "s"] && rows.map(\.referenceAnswer) == ["42", "", "true"] && rows[2].dataSource == "1.50")
+        #expect(rows[2].prompt == "Q\u{fffd}: ")
+    }
+
     @Test(arguments: [
+        (#"{"group_id": "g", "prompt": 7}"#, "prompt 7"), (#"{"group_id": ["g"], "prompt": "1"}"#, #"group_id ["g"]"#),
+        (#"{"group_id": "g", "prompt": "1", "reference_answer": {"a": 1}}"#, "reference_answer"),
         ("{", "line 1: found '{'"), (#"{"group_id": "g"}"#, "no prompt"), (#"{"group_id": "", "prompt": "1"}"#, "no group_id"),
         (#"{"group_id": "g", "prompt": ""}"#, "an empty prompt"), (#"{"group_id": "g", "prompt_token_ids": [1, 32]}"#, "token id 32"),
         ("{\"group_id\": \"g\", \"prompt\": \"1\"}\n{\"group_id\": \"g\", \"prompt\": \"2\"}", "line 2: found group_id 'g' again"), ("", "no prompt"),
