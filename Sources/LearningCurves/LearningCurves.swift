@@ -24,6 +24,10 @@ package struct LearningCurve: Sendable {
     /// The first and the last held-out accuracy.
     package var before: Double? { rows.first?.heldoutAccuracy }
     package var after: Double? { rows.last { $0.heldoutAccuracy != nil }?.heldoutAccuracy }
+
+    /// The same at temperature 0, where that was measured.
+    package var greedyBefore: Double? { rows.first?.heldoutGreedyAccuracy }
+    package var greedyAfter: Double? { rows.last { $0.heldoutGreedyAccuracy != nil }?.heldoutGreedyAccuracy }
 }
 
 /// A quantity that curves are drawn of.
@@ -33,6 +37,7 @@ package struct CurveQuantity: Sendable {
 
     package static let all = [
         CurveQuantity(title: "held-out accuracy") { $0.heldoutAccuracy },
+        CurveQuantity(title: "held-out accuracy, greedy") { $0.heldoutGreedyAccuracy },
         CurveQuantity(title: "entropy of sampled tokens (nats)") { $0.entropy ?? $0.heldoutEntropy },
         CurveQuantity(title: "completion length (tokens)") { $0.completionLength ?? $0.heldoutLength },
         CurveQuantity(title: "mean reward of the rollouts") { $0.rewardMean },
@@ -125,17 +130,18 @@ package enum CurveTable {
         return "| " + cells.joined(separator: " | ") + " |\n"
     }
 
-    /// Every row of a curve, for a spreadsheet.
+    /// Every row of a curve, for a spreadsheet. Accuracy at temperature 0 has a column where it was measured.
     package static func csv(_ rows: [LoopRow]) -> String {
         func text(_ value: Double?) -> String { value.map { String(format: "%.6f", $0) } ?? "" }
+        let isGreedyKnown = rows.contains { $0.heldoutGreedyAccuracy != nil }
         let header =
             "iteration,prompts,rollouts,sampled_tokens,optimizer_steps,train_accuracy,reward_mean,entropy,completion_length,grad_norm,"
-            + "heldout_accuracy,heldout_entropy,heldout_length\n"
+            + "heldout_accuracy,heldout_entropy,heldout_length" + (isGreedyKnown ? ",heldout_greedy_accuracy\n" : "\n")
         return rows.reduce(into: header) { csv, row in
             let counts = [Int64(row.iteration), row.prompts, row.rollouts, row.sampledTokens, row.optimizerSteps].map { "\($0)" }
             let figures = [
                 row.trainAccuracy, row.rewardMean, row.entropy, row.completionLength, row.gradNorm, row.heldoutAccuracy, row.heldoutEntropy, row.heldoutLength,
-            ].map(text)
+            ].map(text) + (isGreedyKnown ? [text(row.heldoutGreedyAccuracy)] : [])
             csv += (counts + figures).joined(separator: ",") + "\n"
         }
     }

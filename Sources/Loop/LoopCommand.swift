@@ -72,6 +72,12 @@ struct LoopCommand: StageCommand {
     @Option(help: "Measure on the held-out prompts every N iterations, and at the start and the end.")
     var evalEvery = 1
 
+    @Option(help: "Rollouts of each held-out prompt to measure by.")
+    var heldoutSamples = 1
+
+    @Flag(help: "Measure at temperature 0 too.")
+    var heldoutGreedy = false
+
     @Option(help: "Rollouts computed at a time.")
     var batch = 32
 
@@ -95,7 +101,7 @@ struct LoopCommand: StageCommand {
     func validate() throws {
         let sizes = [
             ("--iterations", iterations), ("--prompts-per-iteration", promptsPerIteration), ("--group-size", groupSize), ("--max-tokens", maxTokens),
-            ("--eval-every", evalEvery), ("--batch", batch), ("--tokens", tokens ?? 1),
+            ("--eval-every", evalEvery), ("--batch", batch), ("--tokens", tokens ?? 1), ("--heldout-samples", heldoutSamples),
         ]
         for (name, value) in sizes where value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1.") }
         guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every rollout at once.") }
@@ -153,6 +159,9 @@ struct LoopCommand: StageCommand {
         ]
         settings.merge(StopFields.metadata(texts: stop, tokens: stopTokenIds)) { $1 }
         if addSpecialTokens != "auto" { settings["add_special_tokens"] = addSpecialTokens }
+        // Named where they differ from what loops did before there was a choice, so that those still go on.
+        if heldoutSamples > 1 { settings["heldout_samples"] = "\(heldoutSamples)" }
+        if heldoutGreedy { settings["heldout_greedy"] = "true" }
         settings["memory"] = memory.map { "\($0.bytes)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
         for companion in companions { settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON()) }

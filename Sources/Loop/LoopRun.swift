@@ -206,18 +206,31 @@ struct LoopRun {
     /// The same prompts and random numbers every time: what differs is the policy.
     private func measure(_ iteration: Iteration, _ row: inout LoopRow) throws {
         guard let heldout = command.heldout else { return }
-        let policy = try checkpoint(iteration)
+        let sampled = try measure(
+            iteration, heldout, "heldout-", temperature: command.temperature, samples: command.heldoutSamples)
+        row.heldoutAccuracy = sampled.accuracy
+        row.heldoutEntropy = sampled.rollout.measures?["entropy_mean"]
+        row.heldoutLength = Self.ratio(sampled.rollout.counts["sampled_tokens"], sampled.rollout.counts["rollouts"])
+        guard command.heldoutGreedy else { return }
+        let greedy = try measure(iteration, heldout, "heldout-greedy-", temperature: 0, samples: 1)
+        row.heldoutGreedyAccuracy = greedy.accuracy
+    }
+
+    private func measure(
+        _ iteration: Iteration, _ heldout: String, _ prefix: String, temperature: Float, samples: Int
+    ) throws -> (accuracy: Double?, rollout: Manifest) {
         try stages.run(
             "crux-rollout",
             [
-                "--checkpoint", policy, "--prompts", heldout, "--output", iteration.path("heldout-rollout"), "--group-size", "1", "--max-tokens", "\(command.maxTokens)",
-                "--temperature", "\(command.temperature)", "--batch", "\(command.batch)", "--rollouts-per-shard", "4096", "--seed", "\(command.options.seed)",
+                "--checkpoint", try checkpoint(iteration), "--prompts", heldout,
+                "--output", iteration.path(prefix + "rollout"), "--group-size", "\(samples)",
+                "--max-tokens", "\(command.maxTokens)", "--temperature", "\(temperature)",
+                "--batch", "\(command.batch)", "--rollouts-per-shard", "4096", "--seed", "\(command.options.seed)",
             ] + textFlags + threads)
-        try ingestAndScore(iteration, "heldout-", [])
-        let rollout = try iteration.manifest("heldout-rollout", stage: "rollout"), score = try iteration.manifest("heldout-score", stage: "score")
-        row.heldoutAccuracy = Self.ratio(score.counts["correct"], score.counts["judged"])
-        row.heldoutEntropy = rollout.measures?["entropy_mean"]
-        row.heldoutLength = Self.ratio(rollout.counts["sampled_tokens"], rollout.counts["rollouts"])
+        try ingestAndScore(iteration, prefix, [])
+        let score = try iteration.manifest(prefix + "score", stage: "score")
+        let accuracy = Self.ratio(score.counts["correct"], score.counts["judged"])
+        return (accuracy, try iteration.manifest(prefix + "rollout", stage: "rollout"))
     }
 
     // MARK: figures
@@ -285,7 +298,10 @@ struct LoopRun {
             [metrics] + (try writeCurves(records)) + (try files.map { try Manifest.describe($0, in: directory.path) })
             + (try iterationFiles())
         let curve = LearningCurve(name: recipe.name, rows: records)
-        let measures = ["heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after].compactMapValues { $0 }
+        let measures = [
+            "heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after,
+            "heldout_greedy_accuracy_before": curve.greedyBefore, "heldout_greedy_accuracy_after": curve.greedyAfter,
+        ].compactMapValues { $0 }
         let manifest = try directory.finish(outputs: outputs, counts: ["iterations": command.iterations], measures: measures)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "measures": measures, "checkpoint": policy])
     }
@@ -312,7 +328,9 @@ struct LoopRun {
     private func describe(_ row: LoopRow) -> String {
         func text(_ value: Double?, _ format: String = "%.3f") -> String { value.map { String(format: format, $0) } ?? "-" }
         return
-            "iteration \(row.iteration): held-out accuracy \(text(row.heldoutAccuracy)), reward \(text(row.rewardMean)), entropy \(text(row.entropy ?? row.heldoutEntropy)), "
+            "iteration \(row.iteration): held-out accuracy \(text(row.heldoutAccuracy))"
+            + (row.heldoutGreedyAccuracy.map { " (greedy \(text($0)))" } ?? "")
+            + ", reward \(text(row.rewardMean)), entropy \(text(row.entropy ?? row.heldoutEntropy)), "
             + "length \(text(row.completionLength ?? row.heldoutLength, "%.1f")), \(row.prompts) prompts, \(row.sampledTokens) tokens sampled, \(row.optimizerSteps) steps"
     }
 }

@@ -65,6 +65,15 @@ import Testing
         #expect(csv.split(separator: "\n").count == 3)
         #expect(csv.split(separator: "\n")[1] == "0,0,0,0,0,,,,,,0.250000,,")
     }
+
+    @Test func greedyAccuracyShowsWhereItWasMeasured() {
+        var rows = curve("a", [0.25, nil, 0.5]).rows
+        (rows[0].heldoutGreedyAccuracy, rows[2].heldoutGreedyAccuracy) = (0.75, 0.875)
+        let measured = LearningCurve(name: "a", rows: rows), lines = CurveTable.csv(rows).split(separator: "\n")
+        #expect(lines[0].hasSuffix(",heldout_length,heldout_greedy_accuracy") && lines[1].hasSuffix(",0.250000,,,0.750000") && lines[2].hasSuffix(",,,,"))
+        #expect(measured.greedyBefore == 0.75 && measured.greedyAfter == 0.875)
+        #expect(CurvePicture.svg(title: "t", [measured]).contains("held-out accuracy, greedy"))
+    }
 }
 
 /// Tags open and close in order.

@@ -74,6 +74,32 @@ import Testing
         #expect(try rows("idle").dropFirst().allSatisfy { $0.optimizerSteps == 0 && $0.rollouts == 24 })
     }
 
+    /// Several rollouts of each held-out prompt, and greedily too.
+    @Test func heldOutAccuracyIsMeasuredAsAskedFor() throws {
+        let more = ["--heldout-samples", "3", "--heldout-greedy"]
+        let result = try run(try arguments("loop", recipe: "grpo", iterations: 1, more)), rows = try rows("loop")
+        for (iteration, row) in rows.enumerated() {
+            let sampled = try counts("loop/iteration-000\(iteration)/heldout-score")
+            let greedy = try counts("loop/iteration-000\(iteration)/heldout-greedy-score")
+            #expect(sampled["judged"] == 48 && greedy["judged"] == 16)
+            #expect(row.heldoutAccuracy == Double(sampled["correct"] ?? -1) / 48)
+            #expect(row.heldoutGreedyAccuracy == Double(greedy["correct"] ?? -1) / 16)
+        }
+        let measures = result.summary["measures"] as? [String: Double]
+        #expect(measures?["heldout_greedy_accuracy_before"] == rows[0].heldoutGreedyAccuracy)
+        #expect(measures?["heldout_greedy_accuracy_after"] == rows[1].heldoutGreedyAccuracy)
+        // Greedily every rollout of a prompt is the same: what was sampled is not.
+        #expect(rows[0].heldoutGreedyAccuracy != rows[0].heldoutAccuracy)
+        let none = try arguments("none", recipe: "grpo", iterations: 1, ["--heldout-samples", "0"])
+        #expect(try Executable("crux-loop").run(none).status == 2)
+    }
+
+    private func counts(_ directory: String) throws -> [String: Int] {
+        let path = folder(directory + "/manifest.json")
+        let manifest = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: path)))
+        return (manifest as? [String: Any])?["counts"] as? [String: Int] ?? [:]
+    }
+
     @Test func updatesStayWithinTheMemoryGiven() throws {
         let result = try Executable("crux-loop").run(try arguments("loop", recipe: "grpo", iterations: 1, ["--memory", "1M"]))
         #expect(result.status != 0 && result.errors.contains("--memory: found a budget of 1 MiB"), "\(result.errors)")
