@@ -84,7 +84,7 @@ import Testing
         }
     }
 
-    @Test func tablesOfRollouts() throws { try mutate(rollouts(), Tables.rollouts, seed: 21, rounds: 700) }
+    @Test func tablesOfRollouts() throws { try mutate(rollouts(), Tables.rollouts, seed: 21, rounds: 250) }
 
     @Test func tablesOfScores() throws {
         let rows = rollouts().map { rollout in
@@ -94,7 +94,7 @@ import Testing
             row.oldLogprobs = rollout.rolloutLogprobs
             return row
         }
-        try mutate(rows, Tables.scores.adding(Tables.topK), seed: 22, rounds: 500)
+        try mutate(rows, Tables.scores.adding(Tables.topK), seed: 22, rounds: 200)
     }
 
     @Test func tablesOfPlans() throws {
@@ -104,7 +104,7 @@ import Testing
             (row.advantages, row.tokenWeights, row.oldLogprobs) = (row.tokenIDs.map { Float($0) }, row.tokenIDs.map { Float($0) }, row.tokenIDs.map { -Float($0) })
             return row
         }
-        try mutate(rows, Tables.plan, seed: 23, rounds: 500)
+        try mutate(rows, Tables.plan, seed: 23, rounds: 200)
     }
 
     @Test func tablesOfJobsAndBases() throws {
@@ -113,13 +113,13 @@ import Testing
             (job.jobID, job.customID, job.baseRolloutID, job.prefixLength, job.maxTokens) = ("j\(index)", "c\(index)", "r0", 1, 5)
             return job
         }
-        try mutate(jobs, Tables.jobs, seed: 24, rounds: 300)
+        try mutate(jobs, Tables.jobs, seed: 24, rounds: 100)
         let bases = rollouts().map { rollout in
             var base = BaseRow()
             (base.rollout, base.statePositions) = (rollout, [1, Int32(rollout.tokenIDs.count)])
             return base
         }
-        try mutate(bases, Tables.bases, seed: 25, rounds: 300)
+        try mutate(bases, Tables.bases, seed: 25, rounds: 100)
     }
 
     // MARK: shards and checkpoints
@@ -140,7 +140,7 @@ import Testing
         (rollout.frame.topk, rollout.frame.topkTokenIDs, rollout.frame.topkLogprobs) = (2, [1, 2, 3, 4, 5, 6], [-1, -2, -1, -2, -1, -2])
         let blob = try rollout.blob(), json = 8..<8 + Int(blob[0]) + Int(blob[1]) << 8
         var mutator = Mutator(seed: 26)
-        for round in 0..<1000 {
+        for round in 0..<400 {
             try writeShard(blobs: [mutator.changed(blob, hot: [0..<8, json]), blob], to: folder("x.zst"))
             // What is compressed, or what is made of it.
             if round % 3 == 0 {
@@ -157,7 +157,7 @@ import Testing
             + #""data_offsets":[@,@]},"logits":{"dtype":"BF16","shape":[@,@],"data_offsets":[@,@]}}"#
         let numbers = ["0", "1", "2", "8", "16", "9223372036854775807", "9223372036854775679", "4611686018427387904", "1e18", "-1", "18446744073709551616", "72057594037927936", "00", "65536"]
         var random = SplitMix(seed: 27)
-        for _ in 0..<2000 {
+        for _ in 0..<700 {
             let json = header.split(separator: "@", omittingEmptySubsequences: false).reduce("") { text, part in
                 text.isEmpty ? String(part) : text + numbers[Int(random.next() % UInt64(numbers.count))] + part
             }
@@ -172,7 +172,7 @@ import Testing
     @Test func checkpointFiles() throws {
         let whole = Array(try readBytes(fixture("policy/model.safetensors")).prefix(4000)), json = 8..<8 + Int(whole[0]) + Int(whole[1]) << 8
         var mutator = Mutator(seed: 28)
-        for _ in 0..<1500 {
+        for _ in 0..<500 {
             try writeBytes(mutator.changed(whole, hot: [0..<8, json]), to: folder("x.safetensors"))
             do {
                 let file = try SafetensorsFile(path: folder("x.safetensors"))
@@ -188,7 +188,7 @@ import Testing
         (manifest.outputs, manifest.counts) = ([Manifest.File(path: "rollouts-00000.arrow", bytes: 12, sha256: "ff", rows: 2)], ["rollouts": 2])
         let whole = Array(try manifest.encoded().utf8)
         var mutator = Mutator(seed: 29)
-        for _ in 0..<2000 {
+        for _ in 0..<700 {
             try writeBytes(mutator.changed(whole, hot: [whole.indices]), to: folder("manifest.json"))
             do { _ = try Manifest.read(folder.path) } catch is FormatError {}
         }
