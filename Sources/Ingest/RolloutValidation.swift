@@ -109,20 +109,9 @@ struct RolloutValidation {
         if let kind = metadata["logits_kind"], !kinds.contains(kind) {
             throw reject("invalid_value", "logits_kind '\(kind)'", kinds.joined(separator: " or "))
         }
-        _ = try topK()
-        _ = try vocabulary()
+        _ = try number("top_k", default: 0, "a whole number, 0 or -1 for all tokens") { Int($0).flatMap { $0 >= -1 ? $0 : nil } }
+        _ = try number("vocab_size", default: 1, "a whole number above 0") { Int($0).flatMap { $0 > 0 ? $0 : nil } }
     }
-
-    private func topK() throws -> Int {
-        try number("top_k", default: 0, "a whole number, 0 or -1 for all tokens") { Self.whole($0).flatMap { $0 >= -1 ? $0 : nil } }
-    }
-
-    private func vocabulary() throws -> Int? {
-        try number("vocab_size", default: nil, "a whole number above 0") { Self.whole($0).flatMap { $0 > 0 ? Optional($0) : nil } }
-    }
-
-    /// Also where it is written with a point.
-    private static func whole(_ text: String) -> Int? { Int(text) ?? Double(text).flatMap { Int(exactly: $0) } }
 
     private func required(_ key: String) throws -> String {
         guard let value = metadata[key], !value.isEmpty else { throw reject("missing_metadata", "no '\(key)'", "it in every rollout") }
@@ -196,14 +185,6 @@ struct RolloutValidation {
         if let bad = logprobs.firstIndex(where: { $0.isNaN || $0 > 1e-3 }) {
             throw reject("invalid_logprob", "top-k log-probability \(logprobs[bad])", "at most 0")
         }
-        let check = TopKCheck(frame, vocabulary: try vocabulary(), isComparable: try samplerSpeaksOfTopK())
-        if let (found, expected) = check.contradiction() { throw reject("contradictory_topk", found, expected) }
-    }
-
-    /// Whether the sampler's log-probabilities and the best ones are of one distribution.
-    private func samplerSpeaksOfTopK() throws -> Bool {
-        let isWhole = try topK() <= 0 && Float(metadata["top_p"] ?? "1") == 1
-        return isWhole && (metadata["logits_kind"] == "processed" || Float(metadata["temperature"] ?? "1") == 1)
     }
 
     /// Whatever a producer left on tokens outside the mask is dropped.

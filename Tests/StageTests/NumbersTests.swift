@@ -220,46 +220,25 @@ import Testing
 
     // MARK: what a dump must not say
 
-    @Test func contradictionsOfABestListAreNamed() throws {
-        let run = try Pipeline()
-        let result = try Executable("crux-ingest").run(["--input", fixture("cases/F16-topk-contradictions/dump"), "--output", run.folder("ingest")])
-        #expect(result.status == 3, "\(result.errors)")
-        let rejected = try ArrowTableReader(path: run.folder("ingest/rejected.arrow"), table: Tables.rejected).rows()
-        let reasons = Dictionary(uniqueKeysWithValues: rejected.map { ($0.rolloutID ?? "", $0.reason + ": " + $0.detail) })
-        #expect(reasons["outside"]?.hasPrefix("contradictory_topk: found rollout_logprobs -1.8971") == true, "\(reasons)")
-        #expect(reasons["other-lp"]?.hasPrefix("contradictory_topk: found rollout_logprobs -0.6931") == true, "\(reasons)")
-        #expect(reasons["dup"]?.contains("top-k id 1 twice at position 1") == true, "\(reasons)")
-        #expect(reasons["vocab"]?.contains("vocab_size 'abc'") == true, "\(reasons)")
-    }
-
-    /// Rounding to 16 bits or to decimals is no contradiction; nor are numbers of other distributions.
-    @Test func roundedBestListsAreTaken() throws {
+    /// Words and numbers that score acts upon: a misspelt one is no default. (What best log-probabilities contradict costs single
+    /// tokens their interval: see the tests of evidence.)
+    @Test func misspeltMetadataIsNamed() throws {
         let folder = try TemporaryDirectory(), run = try Pipeline()
-        func rollout(_ id: String, _ sampled: Float, _ best: [Float], _ ids: [Int32], _ metadata: [String: String] = [:]) -> TinyRollout {
-            TinyRollout(id: id, completion: 1).changed { rollout in
-                rollout.removeLogits()
-                rollout.frame.tokenIDs = [0, 1, 3]
-                rollout.frame.rolloutLogprobs = [0, 0, sampled]
-                (rollout.frame.topkTokenIDs, rollout.frame.topkLogprobs, rollout.frame.topk) = (ids, best, best.count)
-                rollout.frame.metadata.merge(["vocab_size": "1000", "reward": "1"]) { $1 }
-                rollout.frame.metadata.merge(metadata) { $1 }
-            }
-        }
-        let exact: Float = -6.234567, bfloat = Float(bitPattern: (exact.bitPattern + 0x8000) & 0xffff_0000)
-        let best: [Float] = [-0.51, -1.61, exact], outside: [Float] = [-0.51, -1.61, -6.2]
+        let cases = [
+            ("good", ["logits_kind": "processed", "top_k": "-1", "vocab_size": "8"]), ("kind", ["logits_kind": "procesed"]),
+            ("top", ["top_k": "fifty"]), ("below", ["top_k": "-2"]), ("vocabulary", ["vocab_size": "abc"]), ("none", ["vocab_size": "0"]),
+        ]
         try writeShard(
-            [
-                rollout("bf16", bfloat, best, [1, 2, 3]), rollout("decimals", -6.23, best, [1, 2, 3]), rollout("tie", -6.2012, outside, [1, 2, 4]),
-                rollout("filled", exact, [-0.51, exact, -9999], [1, 3, 1]), rollout("hot", -0.1, best, [1, 2, 3], ["temperature": "0.6"]),
-                rollout("nucleus", -0.1, best, [1, 2, 3], ["top_p": "0.9"]), rollout("wrong", -6.5, best, [1, 2, 3]),
-                rollout("likelier", -5.9, outside, [1, 2, 4]), rollout("beyond", exact, best, [1, 2000, 3]), rollout("top", exact, best, [1, 2, 3], ["top_k": "fifty"]),
-                rollout("kind", exact, best, [1, 2, 3], ["logits_kind": "procesed"]),
-            ], to: folder("a.rollouts.zst"))
+            cases.map { id, metadata in TinyRollout(id: id).changed { $0.frame.metadata.merge(metadata) { $1 } } }, to: folder("a.rollouts.zst"))
         try run.ingest([folder("a.rollouts.zst")], to: "ingest")
-        let taken = try ArrowTableReader(path: run.folder("ingest/rollouts-00000.arrow"), table: Tables.rollouts).rows().map(\.rolloutID)
-        #expect(taken == ["bf16", "decimals", "tie", "filled", "hot", "nucleus"])
         let rejected = try ArrowTableReader(path: run.folder("ingest/rejected.arrow"), table: Tables.rejected).rows()
-        #expect(rejected.map(\.reason) == ["contradictory_topk", "contradictory_topk", "contradictory_topk", "invalid_value", "invalid_value"])
+        #expect(rejected.map(\.rolloutID) == cases.dropFirst().map { $0.0 } && rejected.allSatisfy { $0.reason == "invalid_value" })
+        for (row, (_, metadata)) in zip(rejected, cases.dropFirst()) {
+            for (key, value) in metadata { #expect(row.detail.contains("\(key) '\(value)'"), "\(row.detail)") }
+        }
+        try run.ingest([fixture("cases/F16-topk-contradictions/dump")], to: "case")
+        let own = try ArrowTableReader(path: run.folder("case/rejected.arrow"), table: Tables.rejected).rows()
+        #expect(own.map(\.rolloutID) == ["vocab"] && own[0].detail.contains("vocab_size 'abc'"))
     }
 
     /// Within a shard and across shards: the first rollout says what its group's prompt is.
