@@ -19,7 +19,7 @@ package struct FailingCalls: Sendable {
     }
 
     /// What an executable's environment must be so that `call` fails with an error number: from its `first` time on (from 0), `count` times.
-    /// `path`: only where the file's path has this in it.
+    /// `path`: only where the file's path has this in it, or ends with it where it is a folder's, with a slash at its end.
     package func environment(_ call: String, _ error: Int32, first: Int = 0, count: Int = 1 << 30, path: String = "") -> [String: String] {
         ["LD_PRELOAD": library, "FAILING_CALL": call, "FAILING_ERROR": "\(error)", "FAILING_FIRST": "\(first)", "FAILING_COUNT": "\(count)", "FAILING_PATH": path]
     }
@@ -46,7 +46,11 @@ package struct FailingCalls: Sendable {
 
         static int fails_at(const char *call, const char *path) {
             const char *wanted = getenv("FAILING_CALL"), *part = getenv("FAILING_PATH");
-            if (wanted == NULL || strcmp(wanted, call) != 0 || (part != NULL && strstr(path, part) == NULL)) return 0;
+            if (wanted == NULL || part == NULL || strcmp(wanted, call) != 0) return 0;
+            const size_t length = strlen(path), wants = strlen(part);
+            // A folder's name is that of the folder itself, not of what lies in it.
+            if (wants > 0 && part[wants - 1] == '/') { if (length < wants || strcmp(path + length - wants, part) != 0) return 0; }
+            else if (strstr(path, part) == NULL) return 0;
             const long number = atomic_fetch_add(&calls, 1), first = atol(getenv("FAILING_FIRST"));
             if (number < first || number - first >= atol(getenv("FAILING_COUNT"))) return 0;
             errno = atoi(getenv("FAILING_ERROR"));
