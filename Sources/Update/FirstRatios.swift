@@ -55,7 +55,7 @@ struct FirstRatios: Sendable {
     func warning(_ cause: Cause) -> String {
         "the first ratios, before anything was learned, are not 1: log-probabilities differ from old_logprobs by "
             + String(
-                format: "%.3g on average, at most %.3g (a ratio of %.4g). ", meanDifference, largest,
+                format: "%.3g on average, at most %.3g (a factor of %.4g). ", meanDifference, largest,
                 exp(min(largest, 20)))
             + explanation(cause)
     }
