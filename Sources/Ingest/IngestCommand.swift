@@ -192,10 +192,6 @@ struct IngestCommand: StageCommand {
         return settings
     }
 
-    private func tokenizerDigests() throws -> [Manifest.File] {
-        try tokenizerFiles.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
-    }
-
     /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work useless.
     private func digests(_ shards: [String], _ context: StageContext) throws -> [Manifest.File] {
         try parallelMap(shards.count, threads: context.threads) { index in
