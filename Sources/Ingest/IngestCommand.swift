@@ -178,7 +178,8 @@ struct IngestCommand: StageCommand {
         guard let inside = shards.first(where: { resolved(($0 as NSString).deletingLastPathComponent) == own }) else { return }
         guard logits == .copy || jobs != nil || !requests.isEmpty || InputFormat(format)?.dialects(of: inside) != nil else { return }
         throw StageError(
-            .invalidInput, "\(output): found the input \(inside) in it, expected another folder: what is written there would be read as input the next time. "
+            .invalidInput,
+            "\(output): found the input \(inside) in it, expected another folder: what is written there would be read as input the next time. "
                 + "Choose another --output.")
     }
 
