@@ -21,7 +21,7 @@ package enum TokenColumn: String, CaseIterable, Sendable {
     /// What to run so that the column is there.
     package var remedy: String {
         switch self {
-        case .entropy, .entropyLow, .entropyHigh: 
+        case .entropy, .entropyLow, .entropyHigh:
             "Score again with --checkpoint DIR, dump logits or the best log-probabilities by token id "
                 + "(vLLM: return_tokens_as_token_ids), or take a recipe without entropy."
         case .oldLogprobs: "Score again with --checkpoint DIR, the policy that sampled."

@@ -178,7 +178,8 @@ struct IngestCommand: StageCommand {
         guard let inside = shards.first(where: { resolved(($0 as NSString).deletingLastPathComponent) == own }) else { return }
         guard logits == .copy || jobs != nil || !requests.isEmpty || InputFormat(format)?.dialects(of: inside) != nil else { return }
         throw StageError(
-            .invalidInput, "\(output): found the input \(inside) in it, expected another folder: what is written there would be read as input the next time. "
+            .invalidInput,
+            "\(output): found the input \(inside) in it, expected another folder: what is written there would be read as input the next time. "
                 + "Choose another --output.")
     }
 
@@ -190,10 +191,6 @@ struct IngestCommand: StageCommand {
         settings["logprobs_mode"] = logprobsMode?.rawValue
         if invalidLogprobs != .reject { settings["invalid_logprobs"] = invalidLogprobs.rawValue }
         return settings
-    }
-
-    private func tokenizerDigests() throws -> [Manifest.File] {
-        try tokenizerFiles.map { Manifest.File(path: $0, sha256: try SHA256Digest.ofFile($0)) }
     }
 
     /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work useless.

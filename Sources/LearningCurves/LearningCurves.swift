@@ -139,9 +139,10 @@ package enum CurveTable {
             + "heldout_accuracy,heldout_entropy,heldout_length" + (isGreedyKnown ? ",heldout_greedy_accuracy\n" : "\n")
         return rows.reduce(into: header) { csv, row in
             let counts = [Int64(row.iteration), row.prompts, row.rollouts, row.sampledTokens, row.optimizerSteps].map { "\($0)" }
-            let figures = [
-                row.trainAccuracy, row.rewardMean, row.entropy, row.completionLength, row.gradNorm, row.heldoutAccuracy, row.heldoutEntropy, row.heldoutLength,
-            ].map(text) + (isGreedyKnown ? [text(row.heldoutGreedyAccuracy)] : [])
+            let figures =
+                [
+                    row.trainAccuracy, row.rewardMean, row.entropy, row.completionLength, row.gradNorm, row.heldoutAccuracy, row.heldoutEntropy, row.heldoutLength,
+                ].map(text) + (isGreedyKnown ? [text(row.heldoutGreedyAccuracy)] : [])
             csv += (counts + figures).joined(separator: ",") + "\n"
         }
     }

@@ -58,7 +58,10 @@ struct JobPlanRun {
         let limit = expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest
         let (jobs, skipped) = try self.jobs(opened, maxTokens: limit)
         if opened.isEmpty { writer.context.warn("none of \(rows.count) rollouts is one that \(type(of: expansion).name) goes back into: no jobs") }
-        if tokenizer == nil { writer.context.warn("no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone, and no answer's tokens are spared") }
+        if tokenizer == nil {
+            writer.context.warn(
+                "no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone, and no answer's tokens are spared")
+        }
         if skipped > 0 { writer.context.warn("\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)") }
         let files = try write(jobs, opened), states = opened.reduce(0) { $0 + $1.states.count }
         return try writer.writeJobs(

@@ -88,13 +88,20 @@ struct PlanCommand: StageCommand {
         try checkLineage(ingest, score)
         // One task does the whole plan: group statistics and thresholds span the dump.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
-        let rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
-        if reportOnly, !options.dryRun { return try PlanRun(rollouts: rollouts, recipe: recipe, context: context).preview() }
+        func open() throws -> ScoredRollouts {
+            try jobs.map { try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context) }
+            return try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
+        }
+        // Before anything is emptied; else when it is known that there is something to do.
+        let early = options.dryRun || options.overwrite || reportOnly ? try open() : nil
+        if let early, reportOnly, !options.dryRun {
+            return try PlanRun(rollouts: early, recipe: recipe, context: context).preview()
+        }
         let text = jobs == nil && recipe.credit.expansion != nil ? try tokenizer.map { (try Tokenizer(path: $0), try StopTokens.read($0) ?? []) } : nil
         let plan = Manifest(stage: Self.stage, configuration: configuration(recipe, resolved), inputs: try inputFiles())
         let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole).explaining(["recipe": resolved])
         let summary = try undertaking.run(context, would: ["recipe": resolved]) { directory in
-            try jobs.map { try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context) }
+            let rollouts = try early ?? open()
             let writer = PlanWriter(
                 directory: directory, recipe: recipe, resolved: resolved, vocabulary: rollouts.vocabulary,
                 trainer: rollouts.trainer, context: context)

@@ -34,7 +34,7 @@ struct PlanReport {
             "thresholds": plan.thresholds, "share_kept": figures.shareKept, "reward_mean": figures.rewardMean, "groups_correct": figures.allCorrect,
             "groups_wrong": figures.allWrong, "groups_mixed": figures.mixed, "groups_unjudged": figures.unjudged,
             "groups_unjudged_with_contrast": figures.unjudgedWithContrast, "resample": plan.resample.count,
-            "epochs": recipe.credit.schedule.epochs
+            "epochs": recipe.credit.schedule.epochs,
         ]
         if let tally { summary.merge(Self.summary(plan, tally, staleness)) { $1 } }
         self.summary = summary

@@ -59,7 +59,8 @@ package struct Recipe: Sendable {
         kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl") { $0.unread }
         readPairs(sections, &reader)
         optimizer = reader.readTyped(
-            sections["optimizer"], [(AdamW.name, AdamW())], default: AdamW.name, at: "optimizer") { _ in [:] }
+            sections["optimizer"], [(AdamW.name, AdamW())], default: AdamW.name, at: "optimizer"
+        ) { _ in [:] }
         trainable = reader.readTyped(
             sections["trainable"], TrainableRegistry.all.map { ($0.name, $0.init()) }, default: AllParameters.name, at: "trainable"
         ) { _ in [:] }
@@ -69,7 +70,8 @@ package struct Recipe: Sendable {
         let reward = sections["reward"], entropy = sections["entropy"]
         credit.reward = reader.read(RewardShaping.self, defaults: RewardShaping(), reward, at: "reward", ignoring: ["overlong"])
         credit.reward.overlong = reader.readOptional(
-            OverlongPenalty.self, OverlongPenalty(), reward?["overlong"], at: "reward.overlong") { $0.unread }
+            OverlongPenalty.self, OverlongPenalty(), reward?["overlong"], at: "reward.overlong"
+        ) { $0.unread }
         credit.filter = reader.read(GroupFilter.self, defaults: GroupFilter(), sections["filter"], at: "filter")
         readExpansion(sections, &reader)
         credit.advantage = reader.readTyped(
@@ -78,10 +80,12 @@ package struct Recipe: Sendable {
         ) { $0.unread }
         _ = reader.read(EntropySection.self, defaults: EntropySection(), entropy, at: "entropy", ignoring: ["shaping", "mask"])
         credit.shaping = reader.readOptional(EntropyShaping.self, EntropyShaping(), entropy?["shaping"], at: "entropy.shaping")
-        credit.mask = reader.readOptional(EntropyMask.self, EntropyMask(), entropy?["mask"], at: "entropy.mask") { $0.unread }?
+        credit.mask =
+            reader.readOptional(EntropyMask.self, EntropyMask(), entropy?["mask"], at: "entropy.mask") { $0.unread }?
             .spelledOut
         credit.correction = reader.read(
-            ImportanceCorrection.self, defaults: credit.correction, sections["correction"], at: "correction") { $0.unread }
+            ImportanceCorrection.self, defaults: credit.correction, sections["correction"], at: "correction"
+        ) { $0.unread }
         credit.schedule = reader.read(Schedule.self, defaults: Schedule(), sections["schedule"], at: "schedule") { $0.unread }
     }
 
@@ -108,7 +112,8 @@ package struct Recipe: Sendable {
             return
         }
         credit.expansion = reader.readTyped(
-            node, ExpansionRegistry.all.map { ($0.name, $0.init()) }, default: FR3E.name, at: "expansion") { $0.unread }
+            node, ExpansionRegistry.all.map { ($0.name, $0.init()) }, default: FR3E.name, at: "expansion"
+        ) { $0.unread }
         let own = credit.expansion.map { type(of: $0).name } ?? ""
         guard let section = sections["advantage"], section != .null else { return }
         if advantage != own {

@@ -110,8 +110,7 @@ struct UpdateRun {
         return (state, try ArrowTableReader(path: directory.workPath + "/metrics-\(StepFolders.name(saved.step)).arrow", table: Tables.metrics).rows())
     }
 
-    private func finish(_ metrics: [MetricsRow], _ form: any TrainedForm, _ model: LanguageModel) throws -> StageSummary
-    {
+    private func finish(_ metrics: [MetricsRow], _ form: any TrainedForm, _ model: LanguageModel) throws -> StageSummary {
         let steps = try SavedStep.all(in: directory.path)
         try SavedStep.writeMetrics(metrics, to: directory.file("metrics.arrow"), directory)
         var outputs: [Manifest.File] = []

@@ -100,7 +100,9 @@ import Testing
     @Test func tablesOfPlans() throws {
         let rows = rollouts().map { rollout in
             var row = PlanRow()
-            (row.rolloutID, row.groupID, row.tokenIDs, row.lossMask, row.entropyMask) = (rollout.rolloutID, rollout.groupID, rollout.tokenIDs, rollout.lossMask, rollout.lossMask)
+            (row.rolloutID, row.groupID, row.tokenIDs, row.lossMask, row.entropyMask) = (
+                rollout.rolloutID, rollout.groupID, rollout.tokenIDs, rollout.lossMask, rollout.lossMask
+            )
             (row.advantages, row.tokenWeights, row.oldLogprobs) = (row.tokenIDs.map { Float($0) }, row.tokenIDs.map { Float($0) }, row.tokenIDs.map { -Float($0) })
             return row
         }
@@ -153,9 +155,13 @@ import Testing
 
     /// Numbers of a header in place of others, which single bytes seldom make.
     @Test func numbersOfSafetensorsHeaders() throws {
-        let header = #"{"__metadata__":{"rollout_id":"r"},"token_ids":{"dtype":"I32","shape":[@],"data_offsets":[@,@]},"loss_mask":{"dtype":"U8","shape":[@],"#
+        let header =
+            #"{"__metadata__":{"rollout_id":"r"},"token_ids":{"dtype":"I32","shape":[@],"data_offsets":[@,@]},"loss_mask":{"dtype":"U8","shape":[@],"#
             + #""data_offsets":[@,@]},"logits":{"dtype":"BF16","shape":[@,@],"data_offsets":[@,@]}}"#
-        let numbers = ["0", "1", "2", "8", "16", "9223372036854775807", "9223372036854775679", "4611686018427387904", "1e18", "-1", "18446744073709551616", "72057594037927936", "00", "65536"]
+        let numbers = [
+            "0", "1", "2", "8", "16", "9223372036854775807", "9223372036854775679", "4611686018427387904", "1e18", "-1", "18446744073709551616", "72057594037927936",
+            "00", "65536",
+        ]
         var random = SplitMix(seed: 27)
         for _ in 0..<700 {
             let json = header.split(separator: "@", omittingEmptySubsequences: false).reduce("") { text, part in

@@ -233,7 +233,8 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
     @Test(arguments: [
         "advantage: {type: prime, variant: paper}", "advantage: {type: grpo, normalize: none}", "correction: {level: token}", "correction: {level: token, mode: mask}",
         "kl: {coef: 0.1, estimator: k1}", "entropy: {mask: {random: 0.2}}", "entropy: {mask: {policy: current}}", "expansion: {type: vineppo, segmentation: math}",
-        "expansion: {type: fr3e, anchor_score: blank_lines}", "objective: h_dpo", "preset: trl\nkl: {coef: 0.1, estimator: k2}", "preset: verl\ncorrection: {level: token}",
+        "expansion: {type: fr3e, anchor_score: blank_lines}", "objective: h_dpo", "preset: trl\nkl: {coef: 0.1, estimator: k2}",
+        "preset: verl\ncorrection: {level: token}",
         "aggregation: constant\nentropy: {mask: {top: 0.1}}", "schedule: {epochs: 3}", "reward: {overlong: {cache_length: 0}}", "expansion: s_grpo",
     ]) func whatIsResolvedLoadsAgain(_ yaml: String) throws {
         let resolved = try Recipe.load(yaml: yaml, file: "r").resolvedJSON()

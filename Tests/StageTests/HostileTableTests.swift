@@ -28,11 +28,12 @@ import Testing
 
     private func point(_ path: String, at shard: String) throws {
         let rows = try ArrowTableReader(path: path, table: Tables.rollouts).rows()
-        try write(rows.map {
-            var row = $0
-            row.logitsPath = shard
-            return row
-        }, Tables.rollouts, to: path)
+        try write(
+            rows.map {
+                var row = $0
+                row.logitsPath = shard
+                return row
+            }, Tables.rollouts, to: path)
     }
 
     private func write<Row>(_ rows: [Row], _ table: Table<Row>, to path: String) throws {
@@ -155,9 +156,15 @@ import Testing
     }
 
     static let planChanges: [(String, @Sendable (inout PlanRow) -> Void)] = [
-        ("step", { $0.step = -1 }), ("temperature", { $0.temperature = 0 }), ("advantages", { $0.advantages[2] = .nan }), ("entropy_mask", { $0.entropyMask.append(true) }),
+        ("step", { $0.step = -1 }), ("temperature", { $0.temperature = 0 }), ("advantages", { $0.advantages[2] = .nan }),
+        ("entropy_mask", { $0.entropyMask.append(true) }),
         ("old_logprobs", { $0.oldLogprobs.removeLast() }), ("kl_weights", { $0.klWeights = [1] }), ("returns", { $0.returns = [] }), ("reward", { $0.reward = .nan }),
-        ("token_ids", { $0 = PlanRow(); $0.rolloutID = "x" }), ("loss_mask", { $0.lossMask[0] = true }), ("evidence", { $0.evidence = "" }),
+        (
+            "token_ids",
+            {
+                $0 = PlanRow(); $0.rolloutID = "x"
+            }
+        ), ("loss_mask", { $0.lossMask[0] = true }), ("evidence", { $0.evidence = "" }),
         ("token_weights", { $0.tokenWeights[0] = .infinity }), ("pair", { $0.pair = -1 }), ("values", { $0.values = $0.advantages.map { _ in .nan } }),
     ]
 
@@ -192,8 +199,10 @@ import Testing
         }
         try contents([job], [base])
         let changes: [(String, (inout JobRow, inout BaseRow) -> Void)] = [
-            ("no base 'x'", { job, _ in job.baseRolloutID = "x" }), ("anchor_position 3", { job, _ in job.anchorPosition = 3 }), ("state_index 2", { job, _ in job.stateIndex = 2 }),
-            ("prefix_length 7", { job, _ in job.prefixLength = 7 }), ("-2147483648", { job, _ in job.anchorPosition = .min }), ("position 9", { _, base in base.statePositions = [1, 9] }),
+            ("no base 'x'", { job, _ in job.baseRolloutID = "x" }), ("anchor_position 3", { job, _ in job.anchorPosition = 3 }),
+            ("state_index 2", { job, _ in job.stateIndex = 2 }),
+            ("prefix_length 7", { job, _ in job.prefixLength = 7 }), ("-2147483648", { job, _ in job.anchorPosition = .min }),
+            ("position 9", { _, base in base.statePositions = [1, 9] }),
             ("thought_end", { _, base in base.thoughtEnd = 3 }), ("one per token", { _, base in base.entropy = [0] }),
         ]
         for (words, change) in changes {
@@ -208,7 +217,8 @@ import Testing
     // MARK: manifests
 
     @Test(arguments: [
-        "", "{", "[]", "null", #"{"stage":"ingest"}"#, String(repeating: "[", count: 200_000), #"{"stage":"ingest","version":"0","configuration":{},"inputs":[],"counts":{"a":1e400},"outputs":[]}"#,
+        "", "{", "[]", "null", #"{"stage":"ingest"}"#, String(repeating: "[", count: 200_000),
+        #"{"stage":"ingest","version":"0","configuration":{},"inputs":[],"counts":{"a":1e400},"outputs":[]}"#,
         #"{"stage":"ingest","version":"0","configuration":{},"inputs":[],"counts":{},"outputs":[{"path":"../../etc/passwd"}]}"#,
         #"{"stage":"ingest","version":"0","configuration":{},"inputs":[],"counts":{},"outputs":[{"path":"/etc/passwd"}]}"#,
         #"{"stage":"ingest","version":"0","configuration":{},"inputs":[],"counts":{},"outputs":[{"path":"rollouts-00000.arrow","bytes":-1}]}"#,

@@ -193,7 +193,12 @@ import Tokenizer
         }
         // By text they are none, and the report says how to have them.
         let text = try requests.indices.map { index in
-            try line(completions(index) { $0["logprobs"] = ["token_logprobs": [-1, -1, -1, -1], "tokens": ["a", "b", "c", "d"], "top_logprobs": [["a": -1], ["b": -1], ["c": -1], ["d": -1]]] })
+            try line(
+                completions(index) {
+                    $0["logprobs"] = [
+                        "token_logprobs": [-1, -1, -1, -1], "tokens": ["a", "b", "c", "d"], "top_logprobs": [["a": -1], ["b": -1], ["c": -1], ["d": -1]],
+                    ]
+                })
         }
         let result = try Executable("crux-ingest").run(
             ["--input", try write(text), "--jobs", chain.folder("expansion/jobs"), "--output", chain.folder("text")])
@@ -210,11 +215,14 @@ import Tokenizer
     }
 
     @Test func anEchoedPrefixIsNoPartOfTheContinuation() throws {
-        let lines = try [line(completions(0) { choice in
-            choice["token_ids"] = (requests[0].prefix + continuation(0)).map { Int($0) }
-            let logprobs = requests[0].prefix.map { _ in -1.0 } + [-0.5, -0.25, -1, -0.125]
-            choice["logprobs"] = ["token_logprobs": logprobs, "tokens": logprobs.map { _ in "t" }]
-        })]
+        let lines = try [
+            line(
+                completions(0) { choice in
+                    choice["token_ids"] = (requests[0].prefix + continuation(0)).map { Int($0) }
+                    let logprobs = requests[0].prefix.map { _ in -1.0 } + [-0.5, -0.25, -1, -0.125]
+                    choice["logprobs"] = ["token_logprobs": logprobs, "tokens": logprobs.map { _ in "t" }]
+                })
+        ]
         #expect(try chain.join([try write(lines)]).status == 0)
         #expect(try chain.joined[0].tokenIDs == requests[0].prefix + continuation(0) && chain.joined[0].rolloutLogprobs?.suffix(4) == [-0.5, -0.25, -1, -0.125])
     }
