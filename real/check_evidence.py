@@ -65,16 +65,42 @@ def sampled(values, mask):
 def root_mean_square(values): return math.sqrt(float((values ** 2).mean()))
 
 
+def distribution(meta, tensors):
+    """What a frame's logits say, in float64: of M sampled tokens entropy, own log-probability and the best ones."""
+    if "logits" in tensors:
+        logits = tensors["logits"].double()
+    else:
+        kind = dict(bf16=torch.bfloat16, f16=torch.float16)[meta["logits_dtype"]]
+        halves = tensors["logits_high"].int() << 8 | tensors["logits_low"].int()
+        logits = halves.to(torch.uint16).view(kind).double()
+    mask, logprobs = tensors["loss_mask"].bool(), torch.log_softmax(logits, -1)
+    chosen = tensors["token_ids"][mask].long()
+    return dict(
+        mask=mask, entropy=-(logprobs.exp() * logprobs).sum(-1), logprob=logprobs.gather(1, chosen[:, None])[:, 0],
+        best=logprobs.topk(max(BEST), -1), vocabulary=logprobs.shape[-1])
+
+
 def check_storage(run, truth, type):
-    """The printed expected error against the measured one."""
+    """The printed expected errors against the measured ones, and crux-score's entropies against the stored logits'."""
     summary, scores = run.score(type, os.path.join(run.work, "dump-" + type))
-    for key, column in (("entropy", "entropy"), ("logprob", "old_logprobs")):
-        errors = torch.cat([sampled(scores[id][column], one["mask"]) - one[key] for id, one in truth.items()])
+    stored = {meta["rollout_id"]: distribution(meta, tensors) for meta, tensors in dump(run, type)}
+    for key in ("entropy", "logprob"):
+        errors = torch.cat([stored[id][key] - one[key] for id, one in truth.items()])
         measured, printed = root_mean_square(errors), summary["report"][f"{key}_error_expected"]
         run.check(
             abs(printed / measured - 1) <= 0.2,
             f"{type} logits: {key} off by {measured:.5f} (root mean square of {len(errors)} tokens), "
             f"foretold {printed:.5f}: {printed / measured - 1:+.0%}")
+    check_entropies(run, scores, stored, type)
+
+
+def check_entropies(run, scores, stored, type):
+    errors = torch.cat([sampled(scores[id]["entropy"], one["mask"]) - one["entropy"] for id, one in stored.items()])
+    worst = errors.abs().max().item()
+    run.check(worst < 1e-4, f"{type} logits of {len(stored)} rollouts: entropies within {worst:.1e} of float64")
+
+
+def dump(run, type): return rows(os.path.join(run.work, "dump-" + type, "*.rollouts.zst"))
 
 
 def write_best(path, frames, truth, best, rounding):
@@ -83,14 +109,14 @@ def write_best(path, frames, truth, best, rounding):
     with open(f"{path}/rollouts-00000.rollouts.zst", "wb") as shard:
         for meta, tensors in frames:
             one = truth[meta["rollout_id"]]
-            values, ids = one["logprobs"].topk(best, -1)
+            values, ids = (part[:, :best] for part in one["best"])
             sampled_logprobs = torch.zeros(len(one["mask"]))
             sampled_logprobs[one["mask"]] = rounding(one["logprob"])
             kept = {key: tensors[key] for key in ("token_ids", "loss_mask")}
             kept["rollout_logprobs"] = sampled_logprobs
-            kept["topk_token_ids"], kept["topk_logprobs"] = ids.int(), rounding(values).contiguous()
+            kept["topk_token_ids"], kept["topk_logprobs"] = ids.int().contiguous(), rounding(values).contiguous()
             meta = {key: value for key, value in meta.items() if not key.startswith("logits")}
-            meta.update(vocab_size=str(one["logprobs"].shape[-1]), logits_kind="raw")
+            meta.update(vocab_size=str(one["vocabulary"]), logits_kind="raw")
             shard.write(zstandard.ZstdCompressor(level=1, write_checksum=True).compress(save(kept, metadata=meta)))
 
 
@@ -113,20 +139,12 @@ def main(bin, checkpoint, prompts, work):
     run = Run(bin, work)
     for type in ("f32", "bf16", "f16"):
         run.crux(
-            "rollout", "dump-" + type, "--checkpoint", checkpoint, "--prompts", prompts, "--group-size", "4",
+            "rollout", "dump-" + type, "--checkpoint", checkpoint, "--prompts", prompts, "--group-size", "6",
             "--max-tokens", "24", "--stop", "\n", "--seed", "7", "--logits", "--logits-type", type)
-    frames = list(rows(os.path.join(work, "dump-f32", "*.rollouts.zst")))
-    truth = {}
-    for meta, tensors in frames:
-        mask, logprobs = tensors["loss_mask"].bool(), torch.log_softmax(tensors["logits"].double(), -1)
-        chosen = tensors["token_ids"][mask].long()
-        truth[meta["rollout_id"]] = dict(
-            mask=mask, logprobs=logprobs, entropy=-(logprobs.exp() * logprobs).sum(-1),
-            logprob=logprobs.gather(1, chosen[:, None])[:, 0])
+    frames = list(dump(run, "f32"))
+    truth = {meta["rollout_id"]: distribution(meta, tensors) for meta, tensors in frames}
     _, scores = run.score("f32", os.path.join(work, "dump-f32"))
-    errors = torch.cat([sampled(scores[id]["entropy"], one["mask"]) - one["entropy"] for id, one in truth.items()])
-    worst = errors.abs().max().item()
-    run.check(worst < 1e-4, f"float32 logits of {len(truth)} rollouts: entropies within {worst:.1e} of float64")
+    check_entropies(run, scores, truth, "f32")
     for type in ("bf16", "f16"): check_storage(run, truth, type)
     for best in BEST:
         for name in ROUNDINGS: check_intervals(run, frames, truth, best, name)

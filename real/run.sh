@@ -133,7 +133,7 @@ calm ingest-after score-after
 stop_server
 
 # The same model's own dump: what it says of its entropies.
-head -n 8 "$problems/train.jsonl" > "$run/evidence.jsonl"
+head -n 16 "$problems/train.jsonl" > "$run/evidence.jsonl"
 "$python" real/check_evidence.py "$bin" "$work/smollm2" "$run/evidence.jsonl" "$run/evidence" ||
   fail "evidence: see above"
 say "make real: all within limits"
