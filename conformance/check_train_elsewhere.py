@@ -40,7 +40,8 @@ VARIANTS = {
     "no clipping": ("grpo", ["optimizer.max_grad_norm=null", "optimizer.weight_decay=0.1"]),
     "mask per group": ("dapo-top20-current", ["entropy.mask.scope=group", "entropy.mask.normalizer=all"]),
     "mask per rollout": ("dapo-top20-current", ["entropy.mask.scope=rollout", "entropy.mask.ties=exact_count"]),
-    "mask, sequence means": ("dapo-top20-current", ["aggregation=sequence_mean_token_mean"]),
+    "mask, sequence means": (
+        "dapo-top20-current", ["aggregation=sequence_mean_token_mean", "entropy.mask={top: 0.2, policy: current}"]),
     "mask of the lowest": ("dapo-top20-current", ["entropy.mask={bottom: 0.8, policy: current}"]),
     "mask at random": ("dapo-top20-current", ["entropy.mask={random: 0.2, policy: current}"]),
     "clip-cov that finds tokens": ("clip-cov", ["objective.ratio=0.02", "objective.covariance_low=0.05"]),
@@ -56,7 +57,7 @@ VARIANTS = {
 def crux(name, *arguments):
     done = subprocess.run([f"{binaries}/crux-{name}", "--quiet", *arguments], capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"FAIL crux-{name} {' '.join(arguments)}: {done.stderr}")
+        raise RuntimeError(f"crux-{name} {' '.join(arguments)}: {done.stderr}")
 
 
 def folder(name):
@@ -157,8 +158,15 @@ def compare(name, recipe, settings, beside, critic):
 beside, critic = prepare()
 recipes = [os.path.basename(path)[: -len(".yaml")] for path in sorted(glob.glob("recipes/*.yaml"))]
 cases = {recipe: (recipe, []) for recipe in recipes} | VARIANTS
+def case(name, recipe, settings):
+    try:
+        return compare(name, recipe, settings, beside, critic)
+    except RuntimeError as error:
+        print(f"FAIL {name}: {error}", flush=True)
+        return False
+
+
 held = [
-    compare(name, recipe, SETTINGS + own, beside, critic)
-    for name, (recipe, own) in cases.items() if not only or name in only]
+    case(name, recipe, SETTINGS + own) for name, (recipe, own) in cases.items() if not only or name in only]
 print(f"train_elsewhere: {sum(held)} of {len(held)} recipes and settings held to crux-update")
 sys.exit(not all(held) or not held)

@@ -219,7 +219,7 @@ TOKEN_LOSSES = {
 SEQUENCE_LOSSES = ["h_dpo", "prime_ce"]
 MARKED = ["clip_cov", "kl_cov"]
 kind = known(objective["type"], list(TOKEN_LOSSES) + SEQUENCE_LOSSES, "objective.type")
-has_kl = kl["coef"] != 0 and kl["placement"] == "loss"
+has_kl = kl.get("coef", 0) != 0 and kl.get("placement") == "loss"
 if has_kl and kind in ["value", "etpo_q", "etpo_policy"]:
     refuse(f"a KL term with objective.type: {kind}, which has no log-probabilities,")
 reference = q_network = None
@@ -322,7 +322,7 @@ def keep(entropies):
     # The decimal as it is written: 0.2 means a fifth, not the nearest binary number.
     share = fractions.Fraction(str(mask["top"] if is_top else mask["bottom"]))
     values, n = entropies.double().numpy(), len(entropies)
-    if mask["ties"] == "exact_count":
+    if mask.get("ties") == "exact_count":
         chosen = np.argsort(-values if is_top else values, kind="stable")[: max(1, math.ceil(share * n))]
         kept = np.zeros(n, dtype=bool)
         kept[chosen] = True
@@ -346,7 +346,7 @@ def current_scales(step, entropies):
             for i, part in zip(members, marks.split([int(trained[i].sum()) for i in members])):
                 kept[i][trained[i]] = part
     scale = 1.0
-    if recipe["aggregation"]["type"] == "token_mean" and mask["normalizer"] == "kept":
+    if recipe["aggregation"]["type"] == "token_mean" and mask.get("normalizer") == "kept":
         scale = sum(int(m.sum()) for m in trained) / max(1, sum(int(k.sum()) for k in kept))
     return [k.to(dtype) * scale for k in kept]
 
