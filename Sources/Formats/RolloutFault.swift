@@ -89,7 +89,7 @@ func tokenIDs(_ value: JSONValue?, _ name: String) throws(RolloutFault) -> [Int3
 }
 
 /// A truth value or a fraction is no id, also where it could be read as a number.
-func tokenID(_ value: JSONValue?) -> Int32? {
+package func tokenID(_ value: JSONValue?) -> Int32? {
     guard case .integer(let number) = value, number >= 0 else { return nil }
     return Int32(exactly: number)
 }

@@ -1,8 +1,7 @@
+import Formats
 import Foundation
 import Scratch
 import Testing
-
-@testable import Formats
 
 /// JSON as other programs write it: Python's `json.loads` is the measure of what is read.
 @Suite struct JSONReaderTests {
