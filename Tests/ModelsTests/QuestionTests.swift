@@ -110,7 +110,10 @@ import Testing
         #expect(areSame(compared.map(\.reference), try other.score(sequences)))
         #expect(compared[0].kl[2] > 0 && compared[0].kl[0] == 0 && compared[0].expectedQ[3] != 0)
         // The prefix is one: so are its answers.
-        #expect(compared[0].kl[2] == compared[1].kl[2])
+        withKnownIssue("OpenBLAS gives other last bits from pass to pass on some processors", isIntermittent: true) {
+            #expect(compared[0].kl[2] == compared[1].kl[2])
+        }
+        #expect(abs(compared[0].kl[2] - compared[1].kl[2]) < 1e-5)
     }
 
     @Test func adaptersHaveTheGradientOfTheirProduct() throws {

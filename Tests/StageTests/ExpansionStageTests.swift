@@ -168,9 +168,9 @@ struct JobChain {
     @Test func serialExitsTrainThinkingAndAnswersButNotTheInducer() throws {
         let chain = try JobChain("s-grpo", JobChain.serial)
         try chain.wholeWay()
-        // Thought tokens are compared with what their own sampler said of them.
-        let again = try chain.planResults(to: "again"), staleness = (again.summary["summary"] as? [String: Any])?["staleness_max"] as? Double
-        #expect(staleness.map { $0 < 1e-6 } == true, "\(again.output)")
+        // Without a trainer's log-probabilities nothing is said of how far it is from the sampler.
+        let again = try chain.planResults(to: "again"), summary = again.summary["summary"] as? [String: Any]
+        #expect(summary != nil && summary?["staleness_max"] as? Double == nil, "\(again.output)")
         let jobs = Dictionary(uniqueKeysWithValues: try chain.jobs.map { ($0.customID, $0) })
         let bases = Dictionary(uniqueKeysWithValues: try chain.bases.map { ($0.rollout.rolloutID, $0) })
         let rows = try chain.planned, inducer = try Tokenizer(path: fixture("policy")).encode("#### ")

@@ -59,7 +59,7 @@ import Testing
         #expect(try score.run(judged + ["--tasks", "2", "--rank", "1"]).status == 75)
         busy.signal(SIGKILL)
         _ = busy.wait()
-        let plain = ["--quiet", "--input", run.folder("ingest"), "--output", output]
+        let plain = ["--quiet", "--input", run.folder("ingest"), "--output", output, "--overwrite"]
         let third = try score.run(plain)
         #expect(third.status == 0, "\(third.errors)")
         #expect(try contents(of: output).keys.allSatisfy { !$0.hasPrefix(".") })

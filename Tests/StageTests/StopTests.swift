@@ -97,7 +97,7 @@ private let rollout = Executable("crux-rollout")
         (#"{"group_id": "g", "prompt": "1", "stop_token_ids": [true]}"#, "not a list of token ids"),
         (#"{"group_id": "g", "prompt_token_ids": [true]}"#, "a list of token ids"),
         (#"{"group_id": "g", "prompt_token_ids": [4294967297]}"#, "a list of token ids"),
-        (#"{"group_id": "g", "prompt": 1}"#, "line 1: found prompt 1, expected a string"),
+        (#"{"group_id": "g", "prompt": 1}"#, "line 1: found prompt 1, expected text"),
     ]) func badFieldsAreNamed(_ line: String, _ message: String) throws {
         try line.write(toFile: folder("bad.jsonl"), atomically: true, encoding: .utf8)
         let result = try rollout.run(["--checkpoint", fixture("policy"), "--prompts", folder("bad.jsonl"), "--output", folder("out")])

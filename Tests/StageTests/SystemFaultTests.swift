@@ -60,8 +60,10 @@ import Testing
 
     @Test(arguments: ["open", "read", "write", "fsync", "flock", "rename"]) func interruptedCallsAreMadeAgain(_ call: String) throws {
         // Such a call there is: where it fails, the run does.
+        // (Where locks can't be had, as on some file systems, a run does without.)
         let failed = try ingest(calls.environment(call, EIO, count: 2, path: "/ingest"))
-        #expect(failed.status == 4 && failed.errors.contains("Input/output error"), "\(failed.errors)")
+        let words = failed.errors.contains("Input/output error")
+        #expect(call == "flock" ? failed.status == 0 : failed.status == 4 && words, "\(failed.errors)")
         let result = try ingest(calls.environment(call, EINTR, count: 2, path: "/ingest"))
         #expect(result.status == 0, "\(result.errors)")
         try requireWhole()

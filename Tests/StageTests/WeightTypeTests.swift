@@ -267,7 +267,7 @@ import Testing
     // MARK: numbers that are none
 
     @Test func whatIsNotFiniteIsNeverAStep() throws {
-        let run = try planned(lr: "1e39")
+        let run = try planned(lr: "3e38")
         let far = try run.runUpdate(to: "far")
         #expect(far.status == 3 && far.errors.contains("finite"), "\(far.errors)")
         // A NaN among the weights.
