@@ -86,7 +86,7 @@ let package = Package(
         stage("Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers", "Randomness"]),
 
         // tests
-        .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
+        .target(name: "TestSupport", dependencies: ["Formats", "CSystem"], path: "Tests/TestSupport"),
         tests("Scratch", ["Scratch"]),
         tests("Formats", ["Formats", "Scratch", "StageSupport", "CZstd"]),
         tests("Credit", ["Credit", "Randomness", "Recipes", "Scratch", "StageSupport"]),

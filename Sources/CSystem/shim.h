@@ -15,6 +15,14 @@ static inline int crux_is_ignored(int number) {
     return sigaction(number, 0, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
+// Descriptors from `first` on are closed in whatever is started from now on. (CLOSE_RANGE_CLOEXEC; glibc's header hides the call.)
+// Before Linux 5.11 nothing happens, and children inherit them as ever.
+static inline void crux_keep_from_children(unsigned int first) {
+#ifdef SYS_close_range
+    syscall(SYS_close_range, first, ~0U, 4U);
+#endif
+}
+
 // Processors in the mask of this process, 0 where the kernel doesn't say. The kernel's own call takes masks of any length.
 static inline int crux_processors(void) {
     unsigned long mask[1024];

@@ -73,6 +73,20 @@ final class DirectoryLock: Sendable {
         if let first = taken.first { throw self.isAtWork(directory, anyHolder(directory, first)) }
     }
 
+    /// Does `body` where nobody is at work in a directory, and takes away the locks of those who were killed there. Whatever fails is
+    /// left as it is.
+    static func ifAlone(in directory: String, _ body: () throws -> Void) {
+        // Whoever is at work there, one task or many, has at least a share of this one.
+        guard let all = try? LockFile.take(directory + "/" + name, .exclusive), all.isReal else { return }
+        defer { all.release() }
+        try? body()
+        let names = (try? Folder.names(directory)) ?? []
+        for other in names where isLock(other) && other != name {
+            // Whoever lets go of a lock that is his alone takes its file away.
+            try? LockFile.take(directory + "/" + other, .exclusive)?.release()
+        }
+    }
+
     /// Whether other tasks are at work too.
     var hasCompany: Bool {
         guard !share.isWhole else { return false }

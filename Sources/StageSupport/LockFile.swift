@@ -20,6 +20,9 @@ final class LockFile: @unchecked Sendable {
 
     deinit { release() }
 
+    /// What file systems say that have no locks, or can give none now (NFS without a lock service).
+    private static let unknown: Set<Int32> = [ENOSYS, EOPNOTSUPP, EINVAL, ENOLCK]
+
     /// nil where somebody else has it. Throws `IOError`.
     static func take(_ path: String, _ mode: Mode) throws -> LockFile? {
         while true {
@@ -31,8 +34,9 @@ final class LockFile: @unchecked Sendable {
                     close(descriptor)
                     continue
                 }
-                if code != EWOULDBLOCK { return LockFile(path, descriptor, isReal: false) }
+                if unknown.contains(code) { return LockFile(path, descriptor, isReal: false) }
                 close(descriptor)
+                guard code == EWOULDBLOCK else { throw IOError(file: path, action: "lock the file", code: code) }
                 return nil
             }
             // Whoever had it before may have removed it in between.

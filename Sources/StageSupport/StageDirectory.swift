@@ -32,7 +32,10 @@ package struct StageDirectory: Sendable {
     /// directory made from something else is refused (5) unless `overwrite`, which empties it of what its runs have made.
     static func open(_ path: String, for plan: Manifest, _ opening: Opening, _ context: StageContext) throws -> State {
         let existing = ExistingDirectory(path: path, plan: plan, opening: opening)
-        if !opening.overwrite, let manifest = try existing.finished() { return .done(manifest) }
+        if !opening.overwrite, let manifest = try existing.finished() {
+            existing.tidy()
+            return .done(manifest)
+        }
         try existing.requireEmptiable()
         try Folder.create(path)
         return try DirectoryLock.inTurn(path, opening.share, context) {
@@ -152,6 +155,15 @@ private struct ExistingDirectory {
         // Whoever wrote it may have failed to, as the last thing.
         try syncFolder(of: path + "/" + Manifest.name)
         return manifest
+    }
+
+    /// Takes away what a run left behind that was killed after its manifest was in place. Where others are at work, or nothing may
+    /// be written, it stays: the directory is finished all the same.
+    func tidy() {
+        guard let names = try? Folder.names(path),
+            names.contains(where: { DirectoryLock.isLock($0) || $0 == StageDirectory.workName })
+        else { return }
+        DirectoryLock.ifAlone(in: path) { try StageEmptying(directory: path).removeWork() }
     }
 
     /// With the lock: another run may have changed everything since.

@@ -141,9 +141,8 @@ import Testing
                 for name in Set(map.values) { try Data("not safetensors".utf8).write(to: URL(fileURLWithPath: mixed + "/" + name)) }
             }
             let checkpoint = try Checkpoint(directory: mixed), target = try folder.folder("saved-\(hasShards)")
-            // On some processors OpenBLAS gives other last bits from pass to pass, with the same weights.
-            let (one, other) = (try logprobs(mixed).flatMap { $0 }, try logprobs(fixture("policy")).flatMap { $0 })
-            #expect(one.count == other.count && zip(one, other).allSatisfy { abs($0 - $1) < 1e-5 })
+            let plain = try Checkpoint(directory: fixture("policy"))
+            #expect(try checkpoint.loadParameters().array == plain.loadParameters().array)
             #expect(checkpoint.notes.count == 1 && checkpoint.notes[0].contains("model-00001-of-00002.safetensors"), "\(checkpoint.notes)")
             try checkpoint.save(try checkpoint.loadParameters(), to: target)
             let written = try FileManager.default.contentsOfDirectory(atPath: target).filter { $0.contains("safetensors") }
@@ -195,7 +194,7 @@ import Testing
         let together: [String: Any?] = [
             "hidden_size": 16_777_216, "intermediate_size": 16_777_216, "num_hidden_layers": 65_536, "layer_types": nil,
         ]
-        #expect(try refusal(of: together) != "")
+        #expect(try refusal(of: together).contains("key hidden_size"))
     }
 
     @Test func everyFaultFolderIsRefusedByItsKey() throws {

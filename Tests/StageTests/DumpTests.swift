@@ -165,19 +165,29 @@ import Tokenizer
     @Test func theBestLogProbabilitiesBoundTheEntropy() throws {
         // Raw log-probabilities say nothing exact of another temperature.
         #expect(try scores(Self.samples[0].lines).allSatisfy { $0.entropyLow == nil })
-        let scores = try scores(Self.samples[0].lines.map { $0.replacingOccurrences(of: #""temperature":0.5"#, with: #""temperature":1"#) })
-        for score in scores.prefix(2) {
+        let lines = Self.samples[0].lines.map {
+            $0.replacingOccurrences(of: #""temperature":0.5"#, with: #""temperature":1"#)
+        }
+        let rounded = try scores(lines)
+        for score in rounded.prefix(2) {
             let low = try #require(score.entropyLow), high = try #require(score.entropyHigh)
             #expect(low[12] > 0 && low[12] < high[12] && low[0] == 0)
         }
-        // exp(-0.25) + exp(-2) leaves 0.0859 for the rest, each of which has at most exp(-2): -Σ p log p of three parts. All
-        // numbers have one or two decimals, so the bounds leave room for that rounding, of half a hundredth or a twentieth.
-        let three = entropy([exp(-0.25), exp(-2)]), first = Double(try #require(scores[0].entropyLow)[12])
-        #expect(first < three && first > three - 0.15)
-        // The sampled token, none of the best, is known beside them.
-        let second = Double(try #require(scores[1].entropyLow)[12]), exact = entropy([exp(-0.25), exp(-2), exp(-3)])
-        #expect(second < exact + 1e-4 && second > exact - 0.15)
-        #expect(scores[2].entropyLow == nil)
+        // One number with more digits than a rounding leaves: all of its rollout are then what they say.
+        let best = -0.2512345
+        let exact = try scores(lines.map { $0.replacingOccurrences(of: ":-0.25,", with: ":\(best),") })
+        // Two of the best leave 0.0864 for the rest, each of which has at most exp(-2): -Σ p log p of three parts. In
+        // the second rollout the sampled token, none of the best two, is known beside them.
+        for (index, known) in [[best, -2], [best, -2, -3]].enumerated() {
+            let low = Double(try #require(exact[index].entropyLow)[12])
+            // Probabilities are summed as float32 logarithms.
+            #expect(isClose(low, entropy(known.map { exp($0) }), absolute: 1e-4))
+            // As written, with two decimals, the same numbers leave room for half a hundredth each.
+            let wider = Double(try #require(rounded[index].entropyLow)[12])
+            let asWritten = entropy(([-0.25] + known.dropFirst()).map { exp($0) })
+            #expect(wider < asWritten && wider > asWritten - 0.15)
+        }
+        #expect(rounded[2].entropyLow == nil)
     }
 
     /// A row has the k best and, where it is none of them, the sampled token.

@@ -77,6 +77,17 @@ import Testing
         }
     }
 
+    @Test func whatAKilledRunLeftInAFinishedDirectoryGoesWithTheNext() throws {
+        let whole = try whole(), output = folder("whole")
+        try FileManager.default.createDirectory(atPath: output + "/.work", withIntermediateDirectories: false)
+        for name in [".lock", ".lock-1-of-2", ".lock-turn", ".work/configuration.json"] {
+            try "".write(toFile: output + "/" + name, atomically: false, encoding: .utf8)
+        }
+        let again = try ingest.run(arguments + ["--output", output])
+        #expect(again.status == 0 && again.summary["already_done"] as? Bool == true, "\(again.errors)")
+        #expect(try contents(of: output) == whole)
+    }
+
     /// Each of them wants it emptied; what one has begun, the others go on with.
     @Test func ranksThatOverwriteTogetherEmptyItOnce() throws {
         let whole = try whole()

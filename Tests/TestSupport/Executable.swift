@@ -43,14 +43,11 @@ package struct Executable: Sendable {
         var lock: Int32 = 0, number: Int32 = 0
         guard terminal >= 0, ioctl(terminal, 0x4004_5431, &lock) == 0, ioctl(terminal, 0x8004_5430, &number) == 0 else { throw CocoaError(.fileReadUnknown) }
         defer { close(terminal) }
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: path)
-        process.arguments = arguments
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = FileHandle.nullDevice
-        let own = open("/dev/pts/\(number)", O_RDWR | O_NOCTTY)
-        process.standardError = FileHandle(fileDescriptor: own, closeOnDealloc: false)
-        try process.run()
+        let own = open("/dev/pts/\(number)", O_RDWR | O_NOCTTY), nowhere = open("/dev/null", O_RDWR)
+        defer { close(nowhere) }
+        let process = try Spawned(
+            path, arguments, environment: ProcessInfo.processInfo.environment, standardInput: nowhere,
+            standardOutput: nowhere, standardError: own)
         close(own)
         // Reading ends with an error when the last writer has closed its side.
         var said: [UInt8] = [], piece = [UInt8](repeating: 0, count: 4096), count = read(terminal, &piece, piece.count)
@@ -58,41 +55,39 @@ package struct Executable: Sendable {
             said += piece[..<count]
             count = read(terminal, &piece, piece.count)
         }
-        process.waitUntilExit()
+        _ = process.wait()
         return String(decoding: said, as: UTF8.self)
     }
 
     package func start(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws -> Running {
-        let process = Process()
-        if let fileSizeLimit {
-            process.executableURL = URL(fileURLWithPath: "/bin/sh")
-            process.arguments = ["-c", "ulimit -f \(fileSizeLimit); exec \"$0\" \"$@\"", path] + arguments
-        } else {
-            process.executableURL = URL(fileURLWithPath: path)
-            process.arguments = arguments
+        let inherited = ProcessInfo.processInfo.environment.filter { variable in
+            !Self.schedulerPrefixes.contains { variable.key.hasPrefix($0) }
         }
-        let inherited = ProcessInfo.processInfo.environment.filter { variable in !Self.schedulerPrefixes.contains { variable.key.hasPrefix($0) } }
-        process.environment = inherited.merging(environment) { $1 }
-        return try Running(process)
+        let variables = inherited.merging(environment) { $1 }
+        guard let fileSizeLimit else { return try Running(path, arguments, variables) }
+        let limited = ["-c", "ulimit -f \(fileSizeLimit); exec \"$0\" \"$@\"", path] + arguments
+        return try Running("/bin/sh", limited, variables)
     }
 
     /// An executable that is running. Its output goes to files, because a full pipe would stop it.
     package final class Running {
-        private let process: Process
+        private let process: Spawned
         private let folder: TemporaryDirectory
 
-        fileprivate init(_ process: Process) throws {
-            self.process = process
+        fileprivate init(_ path: String, _ arguments: [String], _ environment: [String: String]) throws {
             folder = try TemporaryDirectory()
-            process.standardOutput = try Self.newFile(folder("stdout"))
-            process.standardError = try Self.newFile(folder("stderr"))
-            process.standardInput = FileHandle.nullDevice
-            try process.run()
+            let streams = [
+                open("/dev/null", O_RDONLY | O_CLOEXEC), Self.newFile(folder("stdout")), Self.newFile(folder("stderr")),
+            ]
+            defer { streams.forEach { close($0) } }
+            process = try Spawned(
+                path, arguments, environment: environment, standardInput: streams[0], standardOutput: streams[1],
+                standardError: streams[2])
         }
 
         package var isRunning: Bool { process.isRunning }
 
-        package var identifier: Int32 { process.processIdentifier }
+        package var identifier: Int32 { process.identifier }
 
         /// Waits until something has come true, or it has ended; no longer than `seconds`.
         package func wait(until isTrue: () -> Bool, seconds: Double = 60) {
@@ -100,22 +95,22 @@ package struct Executable: Sendable {
             while isRunning, !isTrue(), Date() < end { usleep(2000) }
         }
 
-        package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+        package func signal(_ number: Int32) {
+            // Once it has been waited for, its number may be another's.
+            if isRunning { kill(process.identifier, number) }
+        }
 
         /// The status is the exit code, or minus the number of the signal that ended it.
         package func wait() -> Result {
-            process.waitUntilExit()
-            let status = process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus
-            return Result(status: status, output: text("stdout"), errors: text("stderr"))
+            Result(status: process.wait(), output: text("stdout"), errors: text("stderr"))
         }
 
         private func text(_ name: String) -> String {
             String(decoding: FileManager.default.contents(atPath: folder(name)) ?? Data(), as: UTF8.self)
         }
 
-        private static func newFile(_ path: String) throws -> FileHandle {
-            _ = FileManager.default.createFile(atPath: path, contents: nil)
-            return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+        private static func newFile(_ path: String) -> Int32 {
+            open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o600)
         }
     }
 }
