@@ -77,6 +77,9 @@ package func fileStatus(_ path: String, following: Bool = true) throws -> stat? 
     throw unreadable(path, "look at it")
 }
 
+/// Whether there is a file or folder of that name. An error that hides it (EIO, EACCES) is thrown, never taken for its absence.
+package func fileExists(_ path: String) throws -> Bool { try fileStatus(path) != nil }
+
 /// All bytes of a file that fits in memory; nil where there is none.
 package func readFile(_ path: String) throws -> Data? {
     let descriptor = uninterrupted { open(path, O_RDONLY | O_CLOEXEC) }

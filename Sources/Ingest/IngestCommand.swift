@@ -79,7 +79,6 @@ struct IngestCommand: StageCommand {
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
         let shards = try findShards(input), text = try textTokens(context)
-        try refuseOwnFolder(shards)
         if let jobs { return try join(shards, JobDirectory(jobs), text, context) }
         let labels = InputLabels(shards), book = try requests.isEmpty ? nil : RequestBook(requests)
         let reading = reading(InputFormat(format)?.lineDialects ?? DumpDialects.all, text, book)
@@ -117,7 +116,7 @@ struct IngestCommand: StageCommand {
 
     /// What --tokenizer names is an input like the others.
     private func tokenizerFiles() throws -> [Manifest.File] {
-        let paths = tokenizer.map { Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? []
+        let paths = try tokenizer.map { try Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? []
         return try paths.map { try .input("tokenizer", $0) }
     }
 
@@ -169,18 +168,6 @@ struct IngestCommand: StageCommand {
             return try ShardSource(path, examiner)
         }
         return LineExaminer(file: try LineFile(path: path), name: name, reading: reading, context: context)
-    }
-
-    /// What is written there would be read as input the next time.
-    private func refuseOwnFolder(_ shards: [String]) throws {
-        func resolved(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path }
-        let own = resolved(output)
-        guard let inside = shards.first(where: { resolved(($0 as NSString).deletingLastPathComponent) == own }) else { return }
-        guard logits == .copy || jobs != nil || !requests.isEmpty || InputFormat(format)?.dialects(of: inside) != nil else { return }
-        throw StageError(
-            .invalidInput,
-            "\(output): found the input \(inside) in it, expected another folder: what is written there would be read as input the next time. "
-                + "Choose another --output.")
     }
 
     private var settings: [String: String] {
@@ -268,7 +255,7 @@ private func expand(_ input: String) throws -> [String] {
     // A file that is not there counts as a shard that fails when its turn comes: the others need not wait for it. A
     // folder's files aren't
     // known before it is there, and the output is made from a fixed list of them.
-    guard FileManager.default.fileExists(atPath: input) || input.hasSuffix(".rollouts.zst") || isLines(input) else {
+    guard try fileExists(input) || input.hasSuffix(".rollouts.zst") || isLines(input) else {
         throw FormatError(
             file: input, place: "", found: "no such file or folder", expected: "rollout shards, JSON lines, or a folder of them",
             remedy: "Check --input; once it is there, run the same command again.")

@@ -15,7 +15,7 @@ struct TextTokens: Sendable {
     init(_ path: String, specialTokens: SpecialTokenRule = .auto) throws {
         (tokenizer, stopTokens) = (try Tokenizer(path: path), try StopTokens.read(path) ?? [])
         self.specialTokens = specialTokens
-        let own = Self.endText(path).flatMap { [tokenizer] in tokenizer.id(of: $0) }
+        let own = try Self.endText(path).flatMap { [tokenizer] in tokenizer.id(of: $0) }
         endToken =
             own.flatMap { [stopTokens] in stopTokens.isEmpty || stopTokens.contains($0) ? $0 : nil }
             ?? (stopTokens.count == 1 ? stopTokens.first : nil)
@@ -26,9 +26,8 @@ struct TextTokens: Sendable {
 
     /// `eos_token` of tokenizer_config.json, text or an object with its content: vLLM names any other id that stopped a
     /// rollout.
-    private static func endText(_ folder: String) -> String? {
-        let data = FileManager.default.contents(atPath: folder + "/tokenizer_config.json")
-        let value = data.flatMap { JSONLine($0).whole }?["eos_token"]
+    private static func endText(_ folder: String) throws -> String? {
+        let value = try readFile(folder + "/tokenizer_config.json").flatMap { JSONLine($0).whole }?["eos_token"]
         return value?.string ?? value?.object?["content"]?.string
     }
 

@@ -39,13 +39,13 @@ struct Companion: Sendable {
 
     /// What scoring reads of it after `iteration`: the update, whose masters the next one goes on from; of a Q network
     /// its slow copy.
-    func scorer(after iteration: Iteration, start: String) -> String {
-        iteration.trained(updateName)?.path(updateName) ?? start
+    func scorer(after iteration: Iteration, start: String) throws -> String {
+        try iteration.trained(updateName)?.path(updateName) ?? start
     }
 
     /// What an update reads that has it beside.
     func beside(after iteration: Iteration, start: String) throws -> String {
-        guard let trained = iteration.trained(updateName) else { return start }
+        guard let trained = try iteration.trained(updateName) else { return start }
         return role == .qNetwork ? trained.path(updateName + "/target") : try trained.lastStep(of: updateName)
     }
 
@@ -88,7 +88,7 @@ struct ModelNeeds: Sendable {
         var flags = (trainer ?? (needsPolicy ? policy : nil)).map { ["--checkpoint", $0] } ?? []
         if needsReference { flags += ["--reference", start] }
         for companion in companions where roles.contains(companion.role) {
-            flags += ["--" + companion.role.rawValue, companion.scorer(after: before, start: start)]
+            flags += ["--" + companion.role.rawValue, try companion.scorer(after: before, start: start)]
         }
         return flags + (roles.contains(.processReward) ? ["--process-reference", start] : [])
     }

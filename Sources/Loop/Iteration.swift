@@ -37,9 +37,9 @@ struct Iteration {
 
     /// This iteration, or the last one before it that has an update of this name; nil where none has: a plan may find nothing to
     /// learn from, and the policy stays as it was.
-    func trained(_ name: String = "update") -> Iteration? {
-        (0...max(0, number)).reversed().lazy.map { Iteration(number: $0, root: root) }.first {
-            FileManager.default.fileExists(atPath: $0.path(name + "/manifest.json"))
+    func trained(_ name: String = "update") throws -> Iteration? {
+        try (0...max(0, number)).reversed().lazy.map { Iteration(number: $0, root: root) }.first {
+            try fileExists($0.path(name + "/manifest.json"))
         }
     }
 

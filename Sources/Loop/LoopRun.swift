@@ -51,7 +51,7 @@ struct LoopRun {
 
     /// All that came before but what the next iteration starts from.
     private func prune(before iteration: Iteration) throws {
-        let needed = Set((["update"] + companions.map(\.updateName)).compactMap { iteration.trained($0)?.number })
+        let needed = Set(try (["update"] + companions.map(\.updateName)).compactMap { try iteration.trained($0)?.number })
         for number in 0..<max(0, iteration.number) where !needed.contains(number) {
             try Iteration(number: number, root: directory.path).prune()
         }
@@ -75,14 +75,14 @@ struct LoopRun {
     }
 
     private func checkpoint(_ iteration: Iteration) throws -> String {
-        guard let trained = iteration.trained() else { return command.checkpoint }
+        guard let trained = try iteration.trained() else { return command.checkpoint }
         return try trained.lastStep() + (recipe.trainable.adapters == nil ? "" : "/merged")
     }
 
     /// The policy that the next update starts with, where that is not what the files hold: scoring takes its
     /// log-probabilities.
     private func trainer(after iteration: Iteration) throws -> String? {
-        guard let trained = iteration.trained(),
+        guard let trained = try iteration.trained(),
             try trained.manifest("update", stage: "update").counts["rounded_tensors"] ?? 0 > 0
         else { return nil }
         return trained.path("update")
@@ -135,7 +135,7 @@ struct LoopRun {
         let source = ["--input", iteration.path("ingest"), "--scores", iteration.path("score"), "--recipe", companion.path]
         let settings = companion.overrides.flatMap { ["--set", $0] } + seed(iteration, companion.planName)
         guard try runPlan(iteration, source + settings + ["--output", iteration.path(companion.planName)]) else { return }
-        let trained = iteration.before.trained(companion.updateName)
+        let trained = try iteration.before.trained(companion.updateName)
         let resume = trained.map { ["--resume-from", $0.path(companion.updateName)] } ?? []
         try stages.run(
             "crux-update",
@@ -174,11 +174,12 @@ struct LoopRun {
     /// Logits are kept where the recipe wants to see entropies.
     private func sample(_ iteration: Iteration, _ name: String, _ policy: String, _ source: [String]) throws {
         let needsEntropy = recipe.credit.needsEntropy || recipe.credit.expansion?.readsEntropy == true
+        let version = try iteration.before.trained()?.number ?? 0
         try stages.run(
             "crux-rollout",
             [
                 "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)", "--batch", "\(command.batch)",
-                "--rollouts-per-shard", "4096", "--policy-version", "\(iteration.before.trained()?.number ?? 0)",
+                "--rollouts-per-shard", "4096", "--policy-version", "\(version)",
             ] + source + textFlags + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
     }
 
@@ -196,7 +197,7 @@ struct LoopRun {
     }
 
     private func update(_ iteration: Iteration, _ policy: String) throws {
-        let resume = iteration.before.trained().map { ["--resume-from", $0.path("update")] } ?? []
+        let resume = try iteration.before.trained().map { ["--resume-from", $0.path("update")] } ?? []
         try stages.run(
             "crux-update",
             ["--plan", iteration.path("plan"), "--checkpoint", recipe.trainable.adapters == nil ? policy : command.checkpoint, "--output", iteration.path("update")]

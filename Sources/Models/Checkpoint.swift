@@ -292,9 +292,7 @@ package struct Checkpoint: Sendable {
         // An index beside a single file names other weights than those that were trained.
         if own.contains(WeightFiles.singleName) { own.insert(WeightFiles.indexName) }
         for name in try Folder.names(directory) where !own.contains(name) && !name.hasPrefix(".") {
-            var isFolder: ObjCBool = false
-            guard FileManager.default.fileExists(atPath: directory + "/" + name, isDirectory: &isFolder), !isFolder.boolValue,
-                !Self.staleEndings.contains(where: { name.hasSuffix($0) }), !name.hasSuffix(".safetensors"),
+            guard try !Folder.isFolder(directory + "/" + name), try fileExists(directory + "/" + name), !Self.staleEndings.contains(where: { name.hasSuffix($0) }), !name.hasSuffix(".safetensors"),
                 !name.contains(AtomicFile.temporarySuffix)
             else { continue }
             let source = try MappedFile(path: directory + "/" + name)

@@ -8,7 +8,7 @@ package struct ModelConfiguration: @unchecked Sendable {
 
     package init(directory: String) throws {
         let path = directory + "/config.json"
-        guard let data = FileManager.default.contents(atPath: path) else {
+        guard let data = try readFile(path) else {
             throw FormatError(
                 file: path, place: "", found: "no readable file", expected: "the configuration of a Hugging Face checkpoint",
                 remedy: "Give the directory that holds config.json and the safetensors files.")

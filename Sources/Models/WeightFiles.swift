@@ -13,7 +13,7 @@ struct WeightFiles {
 
     init(directory: String) throws {
         self.directory = directory
-        let index = try WeightIndex(directory: directory), hasSingle = Self.exists(directory + "/" + Self.singleName)
+        let index = try WeightIndex(directory: directory), hasSingle = try fileExists(directory + "/" + Self.singleName)
         let names = hasSingle ? [Self.singleName] : index?.names ?? [Self.singleName]
         if hasSingle, let index, index.names != names {
             notes.append(
@@ -24,8 +24,6 @@ struct WeightFiles {
         places = try Self.places(files)
         if !hasSingle { try index?.check(files) }
     }
-
-    private static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
 
     private static func places(_ files: [SafetensorsFile]) throws -> [String: Int] {
         var places: [String: Int] = [:]
@@ -123,9 +121,8 @@ private struct WeightIndex {
     /// nil where there is none.
     init?(directory: String) throws {
         path = directory + "/" + WeightFiles.indexName
-        guard FileManager.default.fileExists(atPath: path) else { return nil }
-        guard let data = FileManager.default.contents(atPath: path),
-            let object = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
+        guard let data = try readFile(path) else { return nil }
+        guard let object = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
             let map = object["weight_map"] as? [String: String]
         else { throw FormatError(file: path, place: "", found: "no weight_map", expected: "a safetensors index") }
         self.map = map
@@ -135,8 +132,8 @@ private struct WeightIndex {
                 remedy: "Two folders' files, or one outside, could not be written back beside each other.")
         }
         // A single file counts whatever the index says.
-        guard !FileManager.default.fileExists(atPath: directory + "/" + WeightFiles.singleName) else { return }
-        for name in names where !FileManager.default.fileExists(atPath: directory + "/" + name) {
+        guard try !fileExists(directory + "/" + WeightFiles.singleName) else { return }
+        for name in names where try !fileExists(directory + "/" + name) {
             throw FormatError(
                 file: directory + "/" + name, place: "", found: "no such file", expected: "a shard that \(WeightFiles.indexName) names",
                 remedy: "The checkpoint is incomplete; copy it again.")

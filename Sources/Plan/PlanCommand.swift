@@ -37,8 +37,8 @@ struct PlanCommand: StageCommand {
     @Option(help: "Change a key of the recipe, such as optimizer.lr=1e-5; may be repeated.")
     var set: [String] = []
 
-    @Option(help: "Directory to make.")
-    var output: String
+    @Option(name: .customLong("output"), help: "Directory to make; with --report-only none.")
+    var outputFolder: String?
 
     @Option(help: "The jobs folder of an earlier plan, whose results --input and --scores now hold.")
     var jobs: String?
@@ -74,6 +74,9 @@ struct PlanCommand: StageCommand {
         }
         guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every continuation at once.") }
         guard !list else { throw ValidationError("--list goes alone: crux-plan --list") }
+        guard outputFolder != nil || reportOnly else {
+            throw ValidationError("Missing --output, the directory to make.")
+        }
         guard EngineDialects.named(engine) != nil else {
             throw ValidationError("--engine is '\(engine)'; known: \(EngineDialects.names.joined(separator: ", ")).")
         }
@@ -94,7 +97,8 @@ struct PlanCommand: StageCommand {
         }
         // Before anything is emptied; else when it is known that there is something to do.
         let early = options.dryRun || options.overwrite || reportOnly ? try open() : nil
-        if let early, reportOnly, !options.dryRun {
+        if let early, reportOnly {
+            guard !options.dryRun else { return StageSummary(["would_write": NSNull(), "recipe": resolved]) }
             return try PlanRun(rollouts: early, recipe: recipe, context: context).preview()
         }
         let text = jobs == nil && recipe.credit.expansion != nil ? try tokenizer.map { (try Tokenizer(path: $0), try StopTokens.read($0) ?? []) } : nil
@@ -112,6 +116,8 @@ struct PlanCommand: StageCommand {
         else { return summary }
         return EmptyPlan.summary(counts, context, summary.fields)
     }
+
+    private var output: String { outputFolder ?? "" }
 
     private var places: [InputPlace] {
         ([input, scores, recipe] + [tokenizer].compactMap { $0 }).map { InputPlace($0) } + [jobs].compactMap { $0 }.map(InputPlace.dump)
@@ -151,7 +157,9 @@ struct PlanCommand: StageCommand {
 
     private func check(_ recipe: Recipe) throws {
         let expansion = recipe.credit.expansion, name = expansion.map { type(of: $0).name } ?? ""
-        if reportOnly, expansion != nil { throw StageError(.usage, "--report-only goes with a recipe without an expansion; \(self.recipe) has one") }
+        if reportOnly, expansion != nil {
+            throw StageError(.usage, "--report-only goes with a recipe without an expansion; \(self.recipe) has one")
+        }
         if jobs != nil, expansion == nil {
             throw StageError(.usage, "--jobs needs a recipe with an expansion section; \(self.recipe) has none")
         }
@@ -178,7 +186,7 @@ struct PlanCommand: StageCommand {
     }
 
     private func inputFiles() throws -> [Manifest.File] {
-        let read = jobs == nil ? tokenizer.map { Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? [] : []
+        let read = jobs == nil ? try tokenizer.map { try Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? [] : []
         return [try Manifest.asInput(input, stage: "ingest"), try Manifest.asInput(scores, stage: "score")]
             + (try jobs.map { try JobDirectory($0).inputFiles() } ?? []) + (try read.map { try .input("tokenizer", $0) })
     }

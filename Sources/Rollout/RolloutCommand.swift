@@ -120,7 +120,7 @@ struct RolloutCommand: StageCommand {
 
     private func readableTokenizer(_ context: StageContext) throws -> Tokenizer? {
         let consequence = "rollouts carry token ids alone, no completion for a reward to read"
-        guard FileManager.default.fileExists(atPath: checkpoint + "/tokenizer.json") else {
+        guard try fileExists(checkpoint + "/tokenizer.json") else {
             context.warn("\(checkpoint) has no tokenizer.json: \(consequence)")
             return nil
         }
@@ -161,7 +161,7 @@ struct RolloutCommand: StageCommand {
 
     /// What tokens, and the end of a rollout, depend on beside the weights.
     private func textFiles() throws -> [Manifest.File] {
-        let own = StopTokens.inputPaths(checkpoint).filter { !$0.hasSuffix("/config.json") }
+        let own = try StopTokens.inputPaths(checkpoint).filter { !$0.hasSuffix("/config.json") }
         return try own.map { try .input("checkpoint", $0) } + Tokenizer.inputPaths(checkpoint).map { try .input("tokenizer", $0) }
     }
 

@@ -24,11 +24,11 @@ final class DumpFiles: @unchecked Sendable {
 
     private func open(_ path: String) throws -> MappedFile {
         let candidates = LogitsPath.candidates(path, in: ingest)
-        if FileManager.default.fileExists(atPath: candidates[0]) { return try MappedFile(path: candidates[0]) }
+        if try fileExists(candidates[0]) { return try MappedFile(path: candidates[0]) }
         // A dump that was moved together with the run: the same file by its digest, not by its name.
-        for candidate in candidates.dropFirst() where FileManager.default.fileExists(atPath: candidate) {
-            guard let file = try? MappedFile(path: candidate), isKnown(file) else { continue }
-            return file
+        for candidate in candidates.dropFirst() where try fileExists(candidate) {
+            let file = try MappedFile(path: candidate)
+            if isKnown(file) { return file }
         }
         throw FormatError(
             file: candidates[0], place: "", found: "no such file", expected: "the shard that \(ingest) refers to",

@@ -95,7 +95,7 @@ struct StageEmptying {
     private func removeStages(below folder: String) throws {
         let path = directory + "/" + folder
         guard try Folder.isFolder(path, following: false) else { return }
-        for name in try Folder.names(path) where StageDirectory.isStage(path + "/" + name) {
+        for name in try Folder.names(path) where try StageDirectory.isStage(path + "/" + name) {
             try StageEmptying(directory: path + "/" + name).removeAll()
             rmdir(path + "/" + name)
         }

@@ -70,9 +70,9 @@ package struct StageDirectory: Sendable {
     }
 
     /// Whether a folder is a stage's, finished or not.
-    static func isStage(_ path: String) -> Bool {
-        [Manifest.name, workName + "/" + ExistingDirectory.claimName].contains {
-            FileManager.default.fileExists(atPath: path + "/" + $0)
+    static func isStage(_ path: String) throws -> Bool {
+        try [Manifest.name, workName + "/" + ExistingDirectory.claimName].contains {
+            try fileExists(path + "/" + $0)
         }
     }
 

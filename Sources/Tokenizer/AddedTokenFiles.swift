@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 
 /// Every added token of a checkpoint: those of tokenizer.json, and those that only the files beside it know, as transformers 5 reads
@@ -45,7 +46,7 @@ struct AddedTokenFiles {
 
     private static func file(_ folder: String, _ name: String) throws -> TokenizerNode {
         let path = folder + "/" + name
-        guard FileManager.default.fileExists(atPath: path) else { return TokenizerNode(file: path, place: "", value: nil) }
+        guard try fileExists(path) else { return TokenizerNode(file: path, place: "", value: nil) }
         let node = TokenizerNode(file: path, place: "", value: try JSONValue(file: path, expected: "a JSON object"))
         guard node.object != nil else { throw node.error(expected: "a JSON object") }
         return node

@@ -7,15 +7,15 @@ package enum StopTokens {
     private static let names = ["generation_config.json", "config.json"]
 
     package static func read(_ directory: String) throws -> Set<Int32>? {
-        for path in paths(directory) { if let ids = try ids(path) { return ids } }
+        for path in try paths(directory) { if let ids = try ids(path) { return ids } }
         return nil
     }
 
     /// The files it depends on, for manifests.
-    package static func inputPaths(_ directory: String) -> [String] { paths(directory) }
+    package static func inputPaths(_ directory: String) throws -> [String] { try paths(directory) }
 
-    private static func paths(_ directory: String) -> [String] {
-        names.map { directory + "/" + $0 }.filter(FileManager.default.fileExists)
+    private static func paths(_ directory: String) throws -> [String] {
+        try names.map { directory + "/" + $0 }.filter(fileExists)
     }
 
     private static func ids(_ path: String) throws -> Set<Int32>? {

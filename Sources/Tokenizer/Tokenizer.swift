@@ -15,7 +15,7 @@ package struct Tokenizer: Sendable {
 
     /// `path`: the file, or the checkpoint folder that holds it; then the files beside it are read for added tokens too.
     package init(path: String) throws {
-        let isFolder = Self.isFolder(path), file = isFolder ? path + "/tokenizer.json" : path
+        let isFolder = try Folder.isFolder(path), file = isFolder ? path + "/tokenizer.json" : path
         let root = TokenizerNode(file: file, place: "", value: try Self.read(file))
         guard root.object != nil else { throw root.error(expected: "a tokenizer.json") }
         let normalizer = try Normalizer(root["normalizer"])
@@ -28,13 +28,8 @@ package struct Tokenizer: Sendable {
         notes = tokens.notes
     }
 
-    private static func isFolder(_ path: String) -> Bool {
-        var isFolder: ObjCBool = false
-        return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
-    }
-
     private static func read(_ file: String) throws -> JSONValue {
-        guard FileManager.default.fileExists(atPath: file) else {
+        guard try fileExists(file) else {
             throw FormatError(
                 file: file, place: "", found: "no readable file", expected: "a tokenizer.json",
                 remedy: "Give the checkpoint's folder; save its tokenizer there with save_pretrained if it has none.")
@@ -43,9 +38,9 @@ package struct Tokenizer: Sendable {
     }
 
     /// Every file that the tokens depend on, for manifests; `path` as `init` takes it.
-    package static func inputPaths(_ path: String) -> [String] {
-        guard isFolder(path) else { return [path] }
-        return (["tokenizer.json"] + AddedTokenFiles.names).map { path + "/" + $0 }.filter(FileManager.default.fileExists)
+    package static func inputPaths(_ path: String) throws -> [String] {
+        guard try Folder.isFolder(path) else { return [path] }
+        return try (["tokenizer.json"] + AddedTokenFiles.names).map { path + "/" + $0 }.filter(fileExists)
     }
 
     /// One more than the largest id.

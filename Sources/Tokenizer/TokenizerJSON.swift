@@ -15,7 +15,7 @@ enum JSONValue: Sendable {
 
 extension JSONValue {
     init(file path: String, expected: String) throws {
-        guard let data = FileManager.default.contents(atPath: path) else {
+        guard let data = try readFile(path) else {
             throw FormatError(file: path, place: "", found: "no readable file", expected: expected)
         }
         do { self = try JSONParser.parse([UInt8](data)) } catch let error as JSONParser.Failure {

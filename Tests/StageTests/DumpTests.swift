@@ -173,12 +173,17 @@ import Tokenizer
             let low = try #require(score.entropyLow), high = try #require(score.entropyHigh)
             #expect(low[12] > 0 && low[12] < high[12] && low[0] == 0)
         }
-        // One number with more digits than a rounding leaves: all of its rollout are then what they say.
-        let best = -0.2512345
-        let exact = try scores(lines.map { $0.replacingOccurrences(of: ":-0.25,", with: ":\(best),") })
+        // A number with more digits than a rounding leaves among the best, and one among the sampled: all of their
+        // rollout are then what they say.
+        let best = -0.2512345, sampled = -3.0012345
+        let exact = try scores(
+            lines.map {
+                $0.replacingOccurrences(of: ":-0.25,", with: ":\(best),")
+                    .replacingOccurrences(of: ":-3,", with: ":\(sampled),")
+            })
         // Two of the best leave 0.0864 for the rest, each of which has at most exp(-2): -Σ p log p of three parts. In
         // the second rollout the sampled token, none of the best two, is known beside them.
-        for (index, known) in [[best, -2], [best, -2, -3]].enumerated() {
+        for (index, known) in [[best, -2], [best, -2, sampled]].enumerated() {
             let low = Double(try #require(exact[index].entropyLow)[12])
             // Probabilities are summed as float32 logarithms.
             #expect(isClose(low, entropy(known.map { exp($0) }), absolute: 1e-4))

@@ -69,7 +69,9 @@ import Testing
 
     /// Some file systems have no locks: a run does without, and says so.
     @Test(arguments: [ENOSYS, EOPNOTSUPP, ENOLCK]) func aFileSystemWithoutLocksIsNoFault(_ error: Int32) throws {
-        let result = try ingest(calls.environment("flock", error, path: "/ingest"))
+        let result = try Executable("crux-ingest").run(
+            ["--input", fixture("dump"), "--output", folder("ingest")],
+            environment: calls.environment("flock", error, path: "/ingest"))
         #expect(result.status == 0 && result.errors.contains("knows no locks"), "\(result.errors)")
         try requireWhole()
     }

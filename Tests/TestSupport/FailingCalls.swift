@@ -10,12 +10,10 @@ package struct FailingCalls: Sendable {
         folder = try TemporaryDirectory()
         library = folder("failing.so")
         try Self.source.write(toFile: folder("failing.c"), atomically: true, encoding: .utf8)
-        let compiler = Process()
-        compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        compiler.arguments = ["clang", "-shared", "-fPIC", "-O1", "-o", library, folder("failing.c"), "-ldl"]
-        try compiler.run()
-        compiler.waitUntilExit()
-        guard compiler.terminationStatus == 0 else { throw CocoaError(.executableLoad) }
+        let compiled = try Executable(path: "/usr/bin/env").run([
+            "clang", "-shared", "-fPIC", "-O1", "-o", library, folder("failing.c"), "-ldl",
+        ])
+        guard compiled.status == 0 else { throw CocoaError(.executableLoad) }
     }
 
     /// What an executable's environment must be so that `call` fails with an error number: from its `first` time on (from 0), `count` times.
