@@ -39,17 +39,21 @@ package struct RolloutShard: Sendable {
         UnsafeRawBufferPointer(rebasing: file.bytes[span.offset..<span.offset + span.length])
     }
 
+    /// Block headers that may be read in search of frames that turn out to be none. Real damage takes a few thousand; bytes made for
+    /// it could have every position begin a walk through all that follows.
+    private static let mostFutileHeaders = 1 << 24
+
     private static func walk(_ file: MappedFile) -> [ShardEntry] {
         let bytes = file.bytes
-        var entries: [ShardEntry] = [], position = 0
+        var entries: [ShardEntry] = [], position = 0, futile = 0
         while position < bytes.count {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
-            if let size = frameLength(at: position, in: file), !swallows(bytes, position..<position + size) {
+            if let size = frameLength(at: position, in: file, &futile), !swallows(file, position..<position + size, &futile) {
                 if !isSkippable(rest) { entries.append(.frame(FrameSpan(offset: position, length: size))) }
                 position += size
             } else {
                 // Boundaries are lost: go on at the next frame magic, so that one flipped bit costs one rollout.
-                let next = nextFrame(bytes, after: position + 1) ?? bytes.count
+                let next = nextFrame(file, after: position + 1, &futile) ?? bytes.count
                 let reason = next == bytes.count ? "truncated_frame" : "damaged_frame"
                 entries.append(.broken(FrameSpan(offset: position, length: next - position), reason: reason))
                 position = next
@@ -60,7 +64,8 @@ package struct RolloutShard: Sendable {
 
     /// By its block headers, as ZSTD_findFrameCompressedSize does it. But reading a header maps the pages around it, and so in the end the
     /// whole shard into this process's memory: they are given back on the way. Nil where no whole frame begins.
-    private static func frameLength(at start: Int, in file: MappedFile) -> Int? {
+    /// Headers read in vain are counted in `futile`.
+    private static func frameLength(at start: Int, in file: MappedFile, _ futile: inout Int) -> Int? {
         let rest = UnsafeRawBufferPointer(rebasing: file.bytes[start...])
         guard magic(rest) == ZSTD_MAGICNUMBER else {
             let size = ZSTD_findFrameCompressedSize(rest.baseAddress, rest.count)
@@ -68,9 +73,11 @@ package struct RolloutShard: Sendable {
         }
         // The second largest value means an invalid header.
         guard ZSTD_getFrameContentSize(rest.baseAddress, rest.count) != UInt64.max - 1, rest.count > 4 else { return nil }
-        var position = headerLength(descriptor: rest[4]), released = 0, isLast = false
+        var position = headerLength(descriptor: rest[4]), released = 0, isLast = false, headers = 0, isWhole = false
+        defer { if !isWhole { futile += headers } }
         while !isLast {
-            guard position + 3 <= rest.count else { return nil }
+            headers += 1
+            guard position + 3 <= rest.count, futile + headers <= mostFutileHeaders else { return nil }
             let header = Int(rest[position]) | Int(rest[position + 1]) << 8 | Int(rest[position + 2]) << 16, type = header >> 1 & 3
             // Type 1 is a byte to be repeated, 3 is reserved.
             guard type != 3 else { return nil }
@@ -82,7 +89,8 @@ package struct RolloutShard: Sendable {
             }
         }
         let end = position + (rest[4] & 4 == 0 ? 0 : 4)
-        return end <= rest.count ? end : nil
+        isWhole = end <= rest.count
+        return isWhole ? end : nil
     }
 
     /// Magic number, descriptor, and what that says follows: window, dictionary, content size (RFC 8878, 3.1.1.1).
@@ -93,10 +101,10 @@ package struct RolloutShard: Sendable {
 
     /// A damaged block length can lead the walk through later frames to an end by chance. A true end is the end of the shard
     /// or another frame's start; where it is neither, a whole frame inside proves the length wrong.
-    private static func swallows(_ bytes: UnsafeRawBufferPointer, _ frame: Range<Int>) -> Bool {
-        let rest = UnsafeRawBufferPointer(rebasing: bytes[frame.upperBound...])
+    private static func swallows(_ file: MappedFile, _ frame: Range<Int>, _ futile: inout Int) -> Bool {
+        let rest = UnsafeRawBufferPointer(rebasing: file.bytes[frame.upperBound...])
         if rest.count < 4 || magic(rest) == ZSTD_MAGICNUMBER || isSkippable(rest) { return false }
-        return nextFrame(bytes, after: frame.lowerBound + 1).map(frame.contains) ?? false
+        return nextFrame(file, after: frame.lowerBound + 1, &futile).map(frame.contains) ?? false
     }
 
     private static func magic(_ bytes: UnsafeRawBufferPointer) -> UInt32? {
@@ -108,15 +116,16 @@ package struct RolloutShard: Sendable {
     }
 
     /// The next place that bears the magic number and from which a whole frame can be walked.
-    private static func nextFrame(_ bytes: UnsafeRawBufferPointer, after start: Int) -> Int? {
+    private static func nextFrame(_ file: MappedFile, after start: Int, _ futile: inout Int) -> Int? {
+        let bytes = file.bytes
         guard let base = bytes.baseAddress else { return nil }
         var position = start
-        while position + 4 <= bytes.count, let hit = memchr(base + position, 0x28, bytes.count - position) {
+        while position + 4 <= bytes.count, futile < mostFutileHeaders,
+            let hit = memchr(base + position, 0x28, bytes.count - position)
+        {
             position = UnsafeRawPointer(hit) - base
             let found = UnsafeRawBufferPointer(rebasing: bytes[position...])
-            if magic(found) == ZSTD_MAGICNUMBER, ZSTD_isError(ZSTD_findFrameCompressedSize(found.baseAddress, found.count)) == 0 {
-                return position
-            }
+            if magic(found) == ZSTD_MAGICNUMBER, frameLength(at: position, in: file, &futile) != nil { return position }
             position += 1
         }
         return nil

@@ -93,17 +93,20 @@ package struct Statistics: Equatable, Sendable {
 
 package enum CurveTable {
     /// One line per name: held-out accuracy before and after over the seeds, entropy, length and tokens at the end.
-    /// What nobody has measured or judged is a dash, and one seed has no deviation.
+    /// Accuracy at temperature 0 has columns where it was measured. What nobody has measured or judged is a dash, and one
+    /// seed has no deviation.
     package static func markdown(_ curves: [LearningCurve]) -> String {
-        var text = """
-            | recipe | seeds | before | after: mean ± std | lowest … highest | entropy at the end (nats) \
-            | tokens per completion | sampled tokens per iteration | iterations |
-            |---|---|---|---|---|---|---|---|---|\n
-            """
+        let isGreedyKnown = curves.contains { $0.greedyBefore != nil || $0.greedyAfter != nil }
+        let columns =
+            ["recipe", "seeds", "before", "after: mean ± std", "lowest … highest"]
+            + (isGreedyKnown ? ["greedy: before", "greedy: after"] : [])
+            + ["entropy at the end (nats)", "tokens per completion", "sampled tokens per iteration", "iterations"]
         let names = CurvePicture.names(curves).sorted { mean($0, curves) > mean($1, curves) }
-        for name in names { text += line(name, curves.filter { $0.name == name }) }
-        return text
+        let lines = names.map { name in cells(name, curves.filter { $0.name == name }, isGreedyKnown) }
+        return line(columns) + "|" + columns.map { _ in "---|" }.joined() + "\n" + lines.map(line).joined()
     }
+
+    private static func line(_ cells: [String]) -> String { "| " + cells.joined(separator: " | ") + " |\n" }
 
     private static func mean(_ name: String, _ curves: [LearningCurve]) -> Double {
         Statistics(curves.filter { $0.name == name }.compactMap(\.after))?.mean ?? -1
@@ -111,7 +114,7 @@ package enum CurveTable {
 
     private static let unknown = "–"
 
-    private static func line(_ name: String, _ curves: [LearningCurve]) -> String {
+    private static func cells(_ name: String, _ curves: [LearningCurve], _ isGreedyKnown: Bool) -> [String] {
         func share(_ value: Double) -> String { String(format: "%.1f %%", 100 * value) }
         func last(_ format: String, _ value: (LoopRow) -> Double?) -> String {
             Statistics(curves.compactMap { $0.rows.last { value($0) != nil }.flatMap(value) }).map {
@@ -120,14 +123,19 @@ package enum CurveTable {
         }
         let before = Statistics(curves.compactMap(\.before)), after = Statistics(curves.compactMap(\.after))
         let tokens = Statistics(curves.flatMap { $0.rows.dropFirst() }.map { Double($0.sampledTokens) })
-        let cells = [
+        let greedy = [curves.compactMap(\.greedyBefore), curves.compactMap(\.greedyAfter)].map { values in
+            Statistics(values).map { share($0.mean) } ?? unknown
+        }
+        let accuracy = [
             name, "\(curves.count)", before.map { share($0.mean) } ?? unknown,
             after.map { "**\(share($0.mean))**" + ($0.deviation.map { " ± " + share($0) } ?? "") } ?? unknown,
-            after.map { "\(share($0.low)) … \(share($0.high))" } ?? unknown, last("%.3f") { $0.heldoutEntropy },
-            last("%.1f") { $0.heldoutLength },
+            after.map { "\(share($0.low)) … \(share($0.high))" } ?? unknown,
+        ]
+        let ends = [
+            last("%.3f") { $0.heldoutEntropy }, last("%.1f") { $0.heldoutLength },
             tokens.map { "\(Int($0.mean))" } ?? unknown, "\(curves.map { $0.rows.count - 1 }.max() ?? 0)",
         ]
-        return "| " + cells.joined(separator: " | ") + " |\n"
+        return accuracy + (isGreedyKnown ? greedy : []) + ends
     }
 
     /// Every row of a curve, for a spreadsheet. Accuracy at temperature 0 has a column where it was measured.

@@ -287,15 +287,19 @@ package struct Checkpoint: Sendable {
     /// Endings of weights in other formats: copying them would leave stale weights beside the new ones.
     private static let staleEndings = [".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"]
 
+    private func isStale(_ name: String) -> Bool {
+        Self.staleEndings.contains { name.hasSuffix($0) } || name.hasSuffix(".safetensors")
+            || name.contains(AtomicFile.temporarySuffix)
+    }
+
     private func copyRest(to target: String, but left: Set<String> = []) throws {
         var own = left.union(files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
         // An index beside a single file names other weights than those that were trained.
         if own.contains(WeightFiles.singleName) { own.insert(WeightFiles.indexName) }
         for name in try Folder.names(directory) where !own.contains(name) && !name.hasPrefix(".") {
-            guard try !Folder.isFolder(directory + "/" + name), try fileExists(directory + "/" + name), !Self.staleEndings.contains(where: { name.hasSuffix($0) }), !name.hasSuffix(".safetensors"),
-                !name.contains(AtomicFile.temporarySuffix)
-            else { continue }
-            let source = try MappedFile(path: directory + "/" + name)
+            let path = directory + "/" + name
+            guard try !Folder.isFolder(path), try fileExists(path), !isStale(name) else { continue }
+            let source = try MappedFile(path: path)
             let copy = try AtomicFile(target + "/" + name)
             try withExtendedLifetime(source) { try copy.write(source.bytes) }
             try copy.commit()

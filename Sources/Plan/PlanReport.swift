@@ -28,7 +28,7 @@ struct PlanReport {
         self.counts = counts
         let staleness = tally.map { trainer.areKnown($0.staleness) ? $0.staleness : nil } ?? nil
         lines = Self.lines(plan, figures, tally, staleness, counts)
-        warnings = Self.warnings(plan, tally, recipe)
+        warnings = Self.warnings(plan, tally, recipe) + Self.unfiltered(figures, recipe.credit.filter)
         measures = staleness.map(Self.measures) ?? [:]
         var summary: [String: any Sendable] = [
             "thresholds": plan.thresholds, "share_kept": figures.shareKept, "reward_mean": figures.rewardMean, "groups_correct": figures.allCorrect,
@@ -45,6 +45,16 @@ struct PlanReport {
         guard let tally, !plan.kept.isEmpty, recipe.objective.readsAdvantages else { return [] }
         guard tally.positive == 0, tally.negative == 0 else { return [] }
         return ["every advantage is 0: no rollout is better than another, and the steps have no gradient\(recipe.kl.isInLoss ? " but the KL term's" : "")"]
+    }
+
+    /// Groups that the filter's range of accuracy says nothing of.
+    private static func unfiltered(_ figures: Figures, _ filter: GroupFilter) -> [String] {
+        guard filter.minAccuracy != nil || filter.maxAccuracy != nil, figures.withoutVerdict > 0 else { return [] }
+        return [
+            "\(figures.withoutVerdict) groups have no verdict (correct or wrong), so filter.min_accuracy and "
+                + "filter.max_accuracy can't judge them: they stay. Score with a reward that gives verdicts, or take "
+                + "these keys out of the recipe"
+        ]
     }
 
     static func counts(dropped: [String: Int]) -> [String: Int] {
@@ -148,6 +158,8 @@ private struct Figures {
     /// differ.
     private(set) var unjudged = 0
     private(set) var unjudgedWithContrast = 0
+    /// Groups of which no rollout was judged.
+    private(set) var withoutVerdict = 0
     private(set) var rewardMean = 0.0
     private(set) var steps: [(Int, Step)] = []
 
@@ -185,6 +197,7 @@ private struct Figures {
                 if correct > 0 { allCorrect += 1 } else { allWrong += 1 }
             } else {
                 unjudged += 1
+                withoutVerdict += correct + wrong == 0 ? 1 : 0
                 unjudgedWithContrast += GroupFilter.areEqual(members.map(\.reward)) ? 0 : 1
             }
         }

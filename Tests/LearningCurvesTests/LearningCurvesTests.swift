@@ -73,6 +73,9 @@ import Testing
         #expect(lines[0].hasSuffix(",heldout_length,heldout_greedy_accuracy") && lines[1].hasSuffix(",0.250000,,,0.750000") && lines[2].hasSuffix(",,,,"))
         #expect(measured.greedyBefore == 0.75 && measured.greedyAfter == 0.875)
         #expect(CurvePicture.svg(title: "t", [measured]).contains("held-out accuracy, greedy"))
+        let table = CurveTable.markdown([measured, curve("b", [0.25, nil, 0.25])]).split(separator: "\n")
+        #expect(table[0].contains("| greedy: before | greedy: after |") && table[2].contains("| 75.0 % | 87.5 % |"))
+        #expect(table[3].contains("| – | – |") && !CurveTable.markdown([curve("b", [0.25])]).contains("greedy"))
     }
 }
 

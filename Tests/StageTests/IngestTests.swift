@@ -318,6 +318,19 @@ let ingest = Executable("crux-ingest")
         #expect(try rejected().map(\.reason) == ["truncated_frame"])
     }
 
+    /// From every one of these beginnings a walk by block headers leads through all that follows, to no end: three bytes of
+    /// zero are the header of an empty block that is not the last. Without a limit of what is read in vain, this takes
+    /// minutes for megabytes and hours for more.
+    @Test func beginningsWithoutAnEndCostBoundedTime() throws {
+        let path = folder("x.rollouts.zst"), beginning: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0, 0x58, 0, 0, 0]
+        try writeShard([TinyRollout(id: "good")], to: path)
+        let many = (0..<10_000).flatMap { _ in beginning }
+        try writeBytes(readBytes(path) + many + [UInt8](repeating: 0, count: 12 << 20), to: path)
+        #expect(try ingest.run(["--input", path, "--output", output]).status == 0)
+        #expect(try rows().map(\.rolloutID) == ["good"])
+        #expect(try rejected().map(\.reason) == ["truncated_frame"])
+    }
+
     // MARK: across shards
 
     @Test func theFirstShardKeepsAnIDThatSeveralHave() throws {
