@@ -83,7 +83,8 @@ let package = Package(
         stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
         stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
         stage("Report", ["LearningCurves", "Credit", "Tokenizer"]),
-        stage("Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers", "Randomness"]),
+        stage(
+            "Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers", "Randomness"]),
 
         // tests
         .target(name: "TestSupport", dependencies: ["Formats", "CSystem"], path: "Tests/TestSupport"),
@@ -97,7 +98,8 @@ let package = Package(
         tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Randomness"]),
         tests("Tokenizer", ["Tokenizer", "Formats"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
-        tests("Stage", ["CKernels", "StageSupport", "Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
+        tests(
+            "Stage", ["CKernels", "StageSupport", "Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]
 )

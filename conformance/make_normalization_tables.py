@@ -15,7 +15,7 @@ def lines(name):
         yield from file
 
 
-def wrapped(words, width=116):
+def wrapped(words, width=112):
     rows, row = [], ""
     for word in words:
         if row and len(row) + 1 + len(word) > width: rows.append(row); row = ""
@@ -52,7 +52,7 @@ def literal(name, comment, words):
     return f'    /// {comment}\n    static let {name} = """\n{wrapped(words)}\n        """\n'
 
 
-def split_long(words, width=110):
+def split_long(words, width=106):
     for word in words:
         head, ranges = word.split(":")
         piece = []

@@ -4,8 +4,8 @@ import CSystem
 import Foundation
 import StageSupport
 
-/// `make bench`: what each stage reaches on made-up data, beside what this machine can do at all, and what its peers reach. Every
-/// figure and its limit come from one run; the machine may be shared, so read the ratios.
+/// `make bench`: what each stage reaches on made-up data, beside what this machine can do at all, and what its peers
+/// reach. Every figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
 ///     crux-bench [--python PYTHON] [--plan-tokens N] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [generation]
 ///
@@ -17,7 +17,8 @@ enum BenchMain {
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-bench", abstract: "Measures what each stage reaches on made-up data, beside this machine's own limits and its peers.",
+        commandName: "crux-bench",
+        abstract: "Measures what each stage reaches on made-up data, beside this machine's own limits and its peers.",
         version: cruxVersion)
 
     private static let names = ["kernel", "score", "stages", "plan", "update", "memory", "real-size", "generation"]
@@ -28,7 +29,8 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Tokens of the plan's dump.")
     var planTokens = 100_000_000
 
-    @Argument(help: "What to measure (default: everything): \((names + UpdateCase.all.map(\.name)).joined(separator: ", ")).")
+    @Argument(
+        help: "What to measure (default: everything): \((names + UpdateCase.all.map(\.name)).joined(separator: ", ")).")
     var parts: [String] = []
 
     func validate() throws {
@@ -53,7 +55,11 @@ struct BenchCommand: ParsableCommand {
         if wants("score") { try ScoreBench(threads: threads).run() }
         if wants("stages") { try StageBench(machine: machine, threads: threads).run() }
         if wants("plan") { try PlanBench(threads: threads, python: python, tokens: planTokens).run() }
-        if wants("update") { try UpdateBench(machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases).run() }
+        if wants("update") {
+            try UpdateBench(
+                machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases
+            ).run()
+        }
         if wants("memory") { try MemoryBench().runBudgets() }
         if wants("real-size") { try MemoryBench().runRealSize() }
         if wants("generation") { try GenerationBench(machine: machine, threads: threads, python: python).run() }

@@ -13,7 +13,9 @@ struct ChildProcess {
     }
 
     init(_ name: String, _ arguments: [String]) throws {
-        let folder = ((try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0] as String) as NSString
+        let folder =
+            ((try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+            as String) as NSString
         let path = folder.deletingLastPathComponent + "/" + name
         var words: [UnsafeMutablePointer<CChar>?] = ([path, "--quiet"] + arguments).map { strdup($0) } + [nil]
         defer { words.forEach { free($0) } }
@@ -25,7 +27,9 @@ struct ChildProcess {
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         var child = pid_t(), status: Int32 = 0
         let start = DispatchTime.now().uptimeNanoseconds
-        guard posix_spawn(&child, path, &actions, nil, &words, environ) == 0 else { throw Failure(description: "could not start \(path)") }
+        guard posix_spawn(&child, path, &actions, nil, &words, environ) == 0 else {
+            throw Failure(description: "could not start \(path)")
+        }
         var peak = 0
         while waitpid(child, &status, WNOHANG) == 0 {
             // The figure that `wait4` gives is inherited from this process.
@@ -34,7 +38,12 @@ struct ChildProcess {
         }
         seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
         peakBytes = peak
-        summary = FileManager.default.contents(atPath: output).flatMap { try? JSONSerialization.jsonObject(with: $0) as? [String: Any] } ?? [:]
-        guard status == 0 else { throw Failure(description: "\(name) \(arguments.joined(separator: " ")) ended with status \(status)") }
+        summary =
+            FileManager.default.contents(atPath: output).flatMap {
+                try? JSONSerialization.jsonObject(with: $0) as? [String: Any]
+            } ?? [:]
+        guard status == 0 else {
+            throw Failure(description: "\(name) \(arguments.joined(separator: " ")) ended with status \(status)")
+        }
     }
 }

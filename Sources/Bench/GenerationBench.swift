@@ -18,10 +18,14 @@ struct GenerationBench {
     private static let rounds = 2
 
     func run() throws {
-        let architecture = try ModelRegistry.architecture(try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
-        let model = LanguageModel(architecture, parameters: Self.weights(ParameterLayout(architecture).count), threads: threads)
+        let architecture = try ModelRegistry.architecture(
+            try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
+        let model = LanguageModel(
+            architecture, parameters: Self.weights(ParameterLayout(architecture).count), threads: threads)
         let peer = try python.map { try Peer(python: $0, ["bench/generate.py"]) }
-        say("generation, Qwen2.5-0.5B shape (24 layers, float32), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:")
+        say(
+            "generation, Qwen2.5-0.5B shape (24 layers, float32), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:"
+        )
         for batch in [1, 8, 32] {
             let generator = Generator(model, stopTokens: [], slots: batch)
             var ours: [Double] = [], shared: [Double] = [], theirs: [Double] = []
@@ -30,8 +34,14 @@ struct GenerationBench {
                 shared.append(try rate(generator, batch, rolloutsPerPrompt: 8))
                 if batch > 1, let peer { theirs += try peer.ask("\(batch) \(Self.prompt) \(Self.new) \(threads)") }
             }
-            report("batch \(batch), different prompts", batch, ours.max() ?? 0, theirs.max(), bytes: Double(4 * model.layout.count))
-            if batch > 1 { report("batch \(batch), groups of 8", batch, shared.max() ?? 0, theirs.max(), bytes: Double(4 * model.layout.count)) }
+            report(
+                "batch \(batch), different prompts", batch, ours.max() ?? 0, theirs.max(),
+                bytes: Double(4 * model.layout.count))
+            if batch > 1 {
+                report(
+                    "batch \(batch), groups of 8", batch, shared.max() ?? 0, theirs.max(),
+                    bytes: Double(4 * model.layout.count))
+            }
         }
     }
 
@@ -43,15 +53,20 @@ struct GenerationBench {
 
     private func rate(_ generator: Generator, _ batch: Int, rolloutsPerPrompt: Int) throws -> Double {
         let requests = (0..<batch).map { (index: Int) -> GenerationRequest in
-            let prompt = (0..<Self.prompt).map { (place: Int) -> Int32 in Int32((place * 61 + index / rolloutsPerPrompt * 1009 + 7) % 100_000) }
-            return GenerationRequest(prompt: prompt, maxTokens: Self.new, seed: UInt64(index), sampling: SamplingParameters())
+            let prompt = (0..<Self.prompt).map { (place: Int) -> Int32 in
+                Int32((place * 61 + index / rolloutsPerPrompt * 1009 + 7) % 100_000)
+            }
+            return GenerationRequest(
+                prompt: prompt, maxTokens: Self.new, seed: UInt64(index), sampling: SamplingParameters())
         }
         return Double(batch * Self.new) / (try seconds { try generator.run(requests) { _, _ in } })
     }
 
     private func report(_ name: String, _ batch: Int, _ ours: Double, _ theirs: Double?, bytes: Double) {
         let limit = machine.readBandwidth / bytes * Double(batch)
-        let ratio = theirs.map { ", transformers \(text($0)) tokens/s: \(String(format: "%.1f", ours / $0)) times as fast" } ?? ""
+        let ratio =
+            theirs.map { ", transformers \(text($0)) tokens/s: \(String(format: "%.1f", ours / $0)) times as fast" }
+            ?? ""
         say("  \(name): \(text(ours)) tokens/s (reading the weights alone would allow \(text(limit)))\(ratio)")
     }
 }

@@ -2,8 +2,8 @@ import CKernels
 import Foundation
 import Tensors
 
-/// Entropy, log-sum-exp, log-probability and maximum of logits rows that no cache holds, as a share of the machine's read bandwidth and
-/// beside what PyTorch and NumPy need for the entropy alone, turn by turn on the same rows.
+/// Entropy, log-sum-exp, log-probability and maximum of logits rows that no cache holds, as a share of the machine's
+/// read bandwidth and beside what PyTorch and NumPy need for the entropy alone, turn by turn on the same rows.
 struct KernelBench {
     let threads: Int
     /// A Python with torch; without one our own figures stand alone.
@@ -14,9 +14,11 @@ struct KernelBench {
     private static let rounds = 12
     private var elements: Double { Double(Self.rows * Self.vocabulary) }
 
-    /// What peers are called in bench/kernel.py, and how many times as long as ours they must take, at least and as a goal.
+    /// What peers are called in bench/kernel.py, and how many times as long as ours they must take, at least and as a
+    /// goal.
     private static let peers: [(form: String, name: String, requirement: Requirement?)] = [
-        ("eager", "PyTorch eager", Requirement(need: 25, goal: 40)), ("compiled", "PyTorch compiled", Requirement(need: 8, goal: 15)), ("numpy", "NumPy", nil),
+        ("eager", "PyTorch eager", Requirement(need: 25, goal: 40)),
+        ("compiled", "PyTorch compiled", Requirement(need: 8, goal: 15)), ("numpy", "NumPy", nil),
     ]
 
     private struct Form {
@@ -29,7 +31,9 @@ struct KernelBench {
 
         func row(_ index: Int) -> crux_logits {
             let start = index * KernelBench.vocabulary
-            return crux_logits(values: values + start * elementBytes, low: low.map { $0 + start }, n: KernelBench.vocabulary, dtype: dtype)
+            return crux_logits(
+                values: values + start * elementBytes, low: low.map { $0 + start }, n: KernelBench.vocabulary,
+                dtype: dtype)
         }
     }
 
@@ -42,7 +46,9 @@ struct KernelBench {
         try withExtendedLifetime(storage) {
             let half = UnsafeRawBufferPointer(start: storage.pointer, count: 4 * storage.count)
             let rows = Form(name: "bf16", dtype: CRUX_BF16, values: half.baseAddress!)
-            say("kernel, \(Self.rows) rows of \(Self.vocabulary) bf16 logits (\(half.count >> 20) MiB), \(threads) threads:")
+            say(
+                "kernel, \(Self.rows) rows of \(Self.vocabulary) bf16 logits (\(half.count >> 20) MiB), \(threads) threads:"
+            )
             try compare(rows, half)
             benchForms(rows, half)
         }
@@ -52,11 +58,15 @@ struct KernelBench {
         let file = FileManager.default.temporaryDirectory.path + "/crux-bench-rows-\(getpid())"
         defer { unlink(file) }
         let peer = try python.map { python in
-            try Data(bytesNoCopy: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), count: bytes.count, deallocator: .none).write(to: URL(fileURLWithPath: file))
+            try Data(
+                bytesNoCopy: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), count: bytes.count,
+                deallocator: .none
+            ).write(to: URL(fileURLWithPath: file))
             return try Peer(python: python, ["bench/kernel.py", file, "\(Self.vocabulary)", "\(threads)"])
         }
         let peers = peer == nil ? [] : Self.peers
-        var ours: [Double] = [], bandwidth: [Double] = [], theirs = [[Double]](repeating: [], count: peers.count), entropies = theirs
+        var ours: [Double] = [], bandwidth: [Double] = [], theirs = [[Double]](repeating: [], count: peers.count),
+            entropies = theirs
         for _ in 0..<Self.rounds {
             bandwidth.append(MachineLimits.readBandwidth(threads))
             ours.append(time(rows))
@@ -83,7 +93,8 @@ struct KernelBench {
         let compute = Compute(threads: threads), share = Self.rows / threads
         return seconds {
             compute.forEach(threads) { thread in
-                var stats = crux_row_stats(), ids = [Int32](repeating: 0, count: topK), logprobs = [Float](repeating: 0, count: topK)
+                var stats = crux_row_stats(), ids = [Int32](repeating: 0, count: topK),
+                    logprobs = [Float](repeating: 0, count: topK)
                 ids.withUnsafeMutableBufferPointer { ids in
                     logprobs.withUnsafeMutableBufferPointer { logprobs in
                         var top = crux_top_k(k: topK, count: 0, ids: ids.baseAddress, logprobs: logprobs.baseAddress)
@@ -119,12 +130,17 @@ struct KernelBench {
         report("with the sum of squared probabilities", rows, wanted: CRUX_COLLISION)
         report("with the 20 most likely tokens", rows, topK: 20)
         high.withUnsafeBytes { high in
-            low.withUnsafeBufferPointer { report("bytes apart", Form(name: "split", dtype: CRUX_BF16, values: high.baseAddress!, low: $0.baseAddress)) }
+            low.withUnsafeBufferPointer {
+                report(
+                    "bytes apart", Form(name: "split", dtype: CRUX_BF16, values: high.baseAddress!, low: $0.baseAddress)
+                )
+            }
         }
         float16.withUnsafeBytes { report("f16", Form(name: "f16", dtype: CRUX_F16, values: $0.baseAddress!)) }
         wide.withUnsafeBytes { report("f32", Form(name: "f32", dtype: CRUX_F32, values: $0.baseAddress!)) }
         let best = crux_current_instruction_set()
-        for (set, name) in [(CRUX_AVX2, "on AVX2"), (CRUX_PLAIN, "on the base instruction set")] where set.rawValue < best.rawValue {
+        for (set, name) in [(CRUX_AVX2, "on AVX2"), (CRUX_PLAIN, "on the base instruction set")]
+        where set.rawValue < best.rawValue {
             crux_set_instruction_set(set)
             report(name, rows)
         }
@@ -132,7 +148,8 @@ struct KernelBench {
     }
 
     private func report(_ name: String, _ form: Form, wanted: Int = 0, topK: Int = 0) {
-        let best = (0..<3).map { _ in time(form, wanted: wanted, topK: topK) }.min() ?? 1, bytes = Double(form.readBytes) * elements
+        let best = (0..<3).map { _ in time(form, wanted: wanted, topK: topK) }.min() ?? 1,
+            bytes = Double(form.readBytes) * elements
         say("  \(name): \(text(elements / best / 1e9)) G logits/s, \(text(bytes / best / 1e9)) GB/s")
     }
 }

@@ -18,7 +18,9 @@ struct MachineLimits {
     static func readBandwidth(_ threads: Int) -> Double {
         let buffer = Buffer(1 << 28), piece = buffer.count / threads, compute = Compute(threads: threads)
         let times = (0..<5).map { _ in
-            seconds { compute.forEach(threads) { _ = crux_read_bandwidth_probe(buffer.pointer + $0 * piece, 4 * piece) } }
+            seconds {
+                compute.forEach(threads) { _ = crux_read_bandwidth_probe(buffer.pointer + $0 * piece, 4 * piece) }
+            }
         }
         return Double(4 * piece * threads) / (times.min() ?? 1)
     }
@@ -26,8 +28,11 @@ struct MachineLimits {
     /// Best of five products of the size of a feed-forward layer.
     private static func multiplyRate(_ threads: Int) -> Double {
         _ = Compute(threads: threads)
-        let a = Buffer([Float](repeating: 0.5, count: 2048 * 896)), b = Buffer([Float](repeating: 0.25, count: 4864 * 896)), c = Buffer(2048 * 4864)
-        let times = (0..<5).map { _ in seconds { multiplyTransposed(a.matrix(rows: 2048), b.matrix(rows: 4864), into: c.matrix(rows: 2048)) } }
+        let a = Buffer([Float](repeating: 0.5, count: 2048 * 896)),
+            b = Buffer([Float](repeating: 0.25, count: 4864 * 896)), c = Buffer(2048 * 4864)
+        let times = (0..<5).map { _ in
+            seconds { multiplyTransposed(a.matrix(rows: 2048), b.matrix(rows: 4864), into: c.matrix(rows: 2048)) }
+        }
         return 2 * 2048 * 4864 * 896 / (times.min() ?? 1)
     }
 }

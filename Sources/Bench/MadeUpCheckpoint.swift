@@ -21,14 +21,17 @@ struct MadeUpCheckpoint {
         try AtomicFile.write(configuration, to: folder + "/config.json")
         let layout = ParameterLayout(try ModelRegistry.architecture(try ModelConfiguration(directory: folder)))
         let tensors = layout.parameters.map { TensorInfo(name: $0.name, dtype: dtype, shape: $0.shape) }
-        let writer = try SafetensorsWriter(path: folder + "/model.safetensors", header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
+        let writer = try SafetensorsWriter(
+            path: folder + "/model.safetensors", header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
         for parameter in layout.parameters { try append(weights(parameter), to: writer) }
         try writer.finish()
     }
 
     /// Uniform in ±0.035, whose variance is that of transformers' initialisation (0.02²), norms 1, biases 0.
     private func weights(_ parameter: ParameterLayout.Parameter) -> [Float] {
-        if parameter.shape.count == 1 { return [Float](repeating: parameter.name.hasSuffix(".bias") ? 0 : 1, count: parameter.range.count) }
+        if parameter.shape.count == 1 {
+            return [Float](repeating: parameter.name.hasSuffix(".bias") ? 0 : 1, count: parameter.range.count)
+        }
         return parameter.range.map { i in
             var z = UInt32(truncatingIfNeeded: i) &* 0x9E37_79B1
             z = (z ^ (z >> 15)) &* 0x85EB_CA77

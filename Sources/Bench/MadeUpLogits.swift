@@ -1,8 +1,9 @@
 import CKernels
 import Tensors
 
-/// Logits like a model's: hidden states of 32 numbers times a head, no row twice, in bfloat16. zstd finds in them what it finds in
-/// real ones: the high bytes repeat, the low bytes are noise (it shrinks them to three quarters, and no further by looking harder).
+/// Logits like a model's: hidden states of 32 numbers times a head, no row twice, in bfloat16. zstd finds in them what
+/// it finds in real ones: the high bytes repeat, the low bytes are noise (it shrinks them to three quarters, and no
+/// further by looking harder).
 final class MadeUpLogits {
     let vocabulary: Int
     private let head: Buffer

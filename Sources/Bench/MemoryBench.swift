@@ -1,7 +1,8 @@
 import Formats
 import Foundation
 
-/// crux-update as a whole process on GRPO steps with the Top-20 % mask: what it foresees, what it takes, and how long a step lasts.
+/// crux-update as a whole process on GRPO steps with the Top-20 % mask: what it foresees, what it takes, and how long a
+/// step lasts.
 struct MemoryBench {
     private let folder = FileManager.default.temporaryDirectory.path + "/crux-memory-\(getpid())"
 
@@ -26,7 +27,9 @@ struct MemoryBench {
     /// All 24 layers.
     func runRealSize() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        say("real size, Qwen2.5-0.5B shape, 24 layers, bf16, one step of a group of 8, prompt 256, completions 256, Top-20 %:")
+        say(
+            "real size, Qwen2.5-0.5B shape, 24 layers, bf16, one step of a group of 8, prompt 256, completions 256, Top-20 %:"
+        )
         try plan(layers: 24, recipe: Self.recipe)
         try update(budget: "24G")
     }
@@ -38,19 +41,30 @@ struct MemoryBench {
         try recipe.write(toFile: folder + "/recipe.yaml", atomically: true, encoding: .utf8)
         _ = try ChildProcess("crux-ingest", ["--input", folder + "/dump", "--output", folder + "/ingest"])
         let score = try ChildProcess(
-            "crux-score", ["--input", folder + "/ingest", "--output", folder + "/score", "--reward", "given", "--checkpoint", folder + "/policy"])
+            "crux-score",
+            [
+                "--input", folder + "/ingest", "--output", folder + "/score", "--reward", "given", "--checkpoint",
+                folder + "/policy",
+            ])
         say("  crux-score --checkpoint: \(text(score.seconds)) s, peak memory \(gibibytes(score.peakBytes))")
         _ = try ChildProcess(
-            "crux-plan", ["--input", folder + "/ingest", "--scores", folder + "/score", "--recipe", folder + "/recipe.yaml", "--output", folder + "/plan"])
+            "crux-plan",
+            [
+                "--input", folder + "/ingest", "--scores", folder + "/score", "--recipe", folder + "/recipe.yaml",
+                "--output", folder + "/plan",
+            ])
     }
 
     /// One group, half of it right.
     private func writeDump() throws {
         try FileManager.default.createDirectory(atPath: folder + "/dump", withIntermediateDirectories: true)
-        let writer = try RolloutShardWriter(path: folder + "/dump/rollouts-00000.rollouts.zst"), prompt = Piece(seed: 0, count: 256).tokens
+        let writer = try RolloutShardWriter(path: folder + "/dump/rollouts-00000.rollouts.zst"),
+            prompt = Piece(seed: 0, count: 256).tokens
         for index in 0..<8 {
             var frame = RolloutFrame()
-            frame.metadata = ["rollout_id": "r\(index)", "group_id": "g", "sample_index": "\(index)", "reward": "\(index % 2)"]
+            frame.metadata = [
+                "rollout_id": "r\(index)", "group_id": "g", "sample_index": "\(index)", "reward": "\(index % 2)",
+            ]
             frame.tokenIDs = prompt + Piece(seed: 100 + index, count: 256).tokens
             frame.lossMask = frame.tokenIDs.indices.map { $0 >= prompt.count }
             // About what random weights give every token.
@@ -62,9 +76,12 @@ struct MemoryBench {
 
     private func update(budget: String) throws {
         let output = folder + "/update"
-        let process = try ChildProcess("crux-update", ["--plan", folder + "/plan", "--checkpoint", folder + "/policy", "--output", output, "--memory", budget])
+        let process = try ChildProcess(
+            "crux-update",
+            ["--plan", folder + "/plan", "--checkpoint", folder + "/policy", "--output", output, "--memory", budget])
         let memory = process.summary["memory"] as? [String: Int] ?? [:], foreseen = memory["foreseen_bytes"] ?? 0
-        let step = try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows().last ?? MetricsRow()
+        let step =
+            try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows().last ?? MetricsRow()
         let taken =
             "foreseen \(gibibytes(foreseen)), peak \(gibibytes(process.peakBytes)) (\(percent(process.peakBytes, foreseen)) of it, "
             + "\(percent(process.peakBytes, memory["budget_bytes"] ?? 0)) of the budget)"
@@ -76,5 +93,7 @@ struct MemoryBench {
     }
 
     private func gibibytes(_ bytes: Int) -> String { String(format: "%.2f GiB", Double(bytes) / Double(1 << 30)) }
-    private func percent(_ part: Int, _ whole: Int) -> String { String(format: "%.0f %%", 100 * Double(part) / Double(max(1, whole))) }
+    private func percent(_ part: Int, _ whole: Int) -> String {
+        String(format: "%.0f %%", 100 * Double(part) / Double(max(1, whole)))
+    }
 }

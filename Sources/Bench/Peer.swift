@@ -1,7 +1,8 @@
 import Foundation
 import StageSupport
 
-/// A Python program that measures the other side: says "ready" once, then answers each line it gets with a line of numbers.
+/// A Python program that measures the other side: says "ready" once, then answers each line it gets with a line of
+/// numbers.
 final class Peer {
     private let process = Process()
     private let input = Pipe()
@@ -16,7 +17,9 @@ final class Peer {
         process.standardOutput = output
         process.standardError = FileHandle.nullDevice
         try process.run()
-        guard try line() == "ready" else { throw ChildProcess.Failure(description: "\(name) did not start: are torch and transformers there?") }
+        guard try line() == "ready" else {
+            throw ChildProcess.Failure(description: "\(name) did not start: are torch and transformers there?")
+        }
     }
 
     deinit {
@@ -27,7 +30,9 @@ final class Peer {
     func ask(_ question: String = "") throws -> [Double] {
         try input.fileHandleForWriting.write(contentsOf: Data((question + "\n").utf8))
         let answer = try line(), numbers = answer.split(separator: " ").compactMap { Double($0) }
-        guard !numbers.isEmpty else { throw ChildProcess.Failure(description: "\(name): found the answer '\(answer)', expected numbers") }
+        guard !numbers.isEmpty else {
+            throw ChildProcess.Failure(description: "\(name): found the answer '\(answer)', expected numbers")
+        }
         return numbers
     }
 

@@ -1,8 +1,8 @@
 import Formats
 import Foundation
 
-/// crux-score on two shards of 2 GB of logits each (uncompressed, bf16), beside two zstd processes that decode one shard each to nowhere,
-/// turn by turn, everything in the page cache.
+/// crux-score on two shards of 2 GB of logits each (uncompressed, bf16), beside two zstd processes that decode one
+/// shard each to nowhere, turn by turn, everything in the page cache.
 struct ScoreBench {
     let threads: Int
     private let folder = FileManager.default.temporaryDirectory.path + "/crux-bench-score-\(getpid())"
@@ -23,23 +23,31 @@ struct ScoreBench {
     func run() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         try makeDumps()
-        let stored = try size(of: folder + "/two/a.rollouts.zst"), raw = Self.rolloutsPerShard * Self.length * Self.vocabulary * 2
+        let stored = try size(of: folder + "/two/a.rollouts.zst"),
+            raw = Self.rolloutsPerShard * Self.length * Self.vocabulary * 2
         say(
             "score, 2 shards of \(Self.rolloutsPerShard) rollouts of \(Self.length) tokens, \(String(format: "%.2f", Double(raw) / 1e9)) GB of bf16 logits each, "
-                + "compressed to \(String(format: "%.2f", Double(stored) / 1e9)) GB (\(String(format: "%.2f", Double(raw) / Double(stored))) to 1):")
+                + "compressed to \(String(format: "%.2f", Double(stored) / 1e9)) GB (\(String(format: "%.2f", Double(raw) / Double(stored))) to 1):"
+        )
         for (name, dump, flags) in [("two", "two", []), ("one", "one", []), ("split", "two", ["--logits", "copy"])] {
-            let ingest = try ChildProcess("crux-ingest", ["--input", folder + "/" + dump, "--output", folder + "/ingest-" + name] + flags)
-            let what = (["crux-ingest"] + flags).joined(separator: " ") + (dump == "one" ? ", both shards in one" : ", two shards")
+            let ingest = try ChildProcess(
+                "crux-ingest", ["--input", folder + "/" + dump, "--output", folder + "/ingest-" + name] + flags)
+            let what =
+                (["crux-ingest"] + flags).joined(separator: " ")
+                + (dump == "one" ? ", both shards in one" : ", two shards")
             say("  \(what): \(describe(ingest.seconds, raw, ingest.peakBytes))")
         }
-        let copies = try Self.shards.indices.map { try size(of: folder + String(format: "/ingest-split/logits-%05d.rollouts.zst", $0)) }.reduce(0, +)
+        let copies = try Self.shards.indices.map {
+            try size(of: folder + String(format: "/ingest-split/logits-%05d.rollouts.zst", $0))
+        }.reduce(0, +)
         say("  bytes apart: \(String(format: "%.2f", Double(2 * raw) / Double(copies))) to 1")
         report(try measure(), raw)
     }
 
     private func measure() throws -> [(name: String, seconds: Double, peakBytes: Int)] {
         let ways = [
-            Way(name: "zstd -d, two processes") { (try decodeByCommand(), 0) }, way("two shards", "two", threads: threads),
+            Way(name: "zstd -d, two processes") { (try decodeByCommand(), 0) },
+            way("two shards", "two", threads: threads),
             way("two shards, one thread", "two", threads: 1), way("both shards in one", "one", threads: threads),
             way("two shards, bytes apart", "split", threads: threads),
         ]
@@ -57,7 +65,11 @@ struct ScoreBench {
     private func way(_ name: String, _ dump: String, threads: Int) -> Way {
         Way(name: name) {
             let score = try ChildProcess(
-                "crux-score", ["--input", folder + "/ingest-" + dump, "--output", folder + "/score", "--overwrite", "--reward", "given", "--threads", "\(threads)"])
+                "crux-score",
+                [
+                    "--input", folder + "/ingest-" + dump, "--output", folder + "/score", "--overwrite", "--reward",
+                    "given", "--threads", "\(threads)",
+                ])
             return (score.seconds, score.peakBytes)
         }
     }
@@ -66,7 +78,9 @@ struct ScoreBench {
         let zstd = found[0].seconds, two = found[1].seconds
         say("  \(found[0].name): \(String(format: "%.2f", zstd)) s")
         for way in found.dropFirst() {
-            say("  crux-score, \(way.name): \(describe(way.seconds, raw, way.peakBytes)), \(String(format: "%.2f", way.seconds / zstd)) times zstd's time")
+            say(
+                "  crux-score, \(way.name): \(describe(way.seconds, raw, way.peakBytes)), \(String(format: "%.2f", way.seconds / zstd)) times zstd's time"
+            )
         }
         say(
             "  two threads are \(String(format: "%.2f", found[2].seconds / two)) times as fast as one, one shard takes "
@@ -75,7 +89,8 @@ struct ScoreBench {
 
     private func describe(_ seconds: Double, _ raw: Int, _ peak: Int) -> String {
         let tokens = Double(2 * Self.rolloutsPerShard * Self.length)
-        return "\(String(format: "%.2f", seconds)) s, \(text(tokens / seconds)) tokens/s, \(text(2 * Double(raw) / seconds / 1e9)) GB/s of logits, "
+        return
+            "\(String(format: "%.2f", seconds)) s, \(text(tokens / seconds)) tokens/s, \(text(2 * Double(raw) / seconds / 1e9)) GB/s of logits, "
             + "peak memory \(peak >> 20) MiB"
     }
 
@@ -91,7 +106,9 @@ struct ScoreBench {
             }
             for command in commands {
                 command.waitUntilExit()
-                guard command.terminationStatus == 0 else { throw ChildProcess.Failure(description: "zstd -d failed: is the package zstd installed?") }
+                guard command.terminationStatus == 0 else {
+                    throw ChildProcess.Failure(description: "zstd -d failed: is the package zstd installed?")
+                }
             }
         }
     }
@@ -100,9 +117,13 @@ struct ScoreBench {
 
     /// Two shards, and one of all their frames.
     private func makeDumps() throws {
-        for name in ["two", "one"] { try FileManager.default.createDirectory(atPath: folder + "/" + name, withIntermediateDirectories: true) }
+        for name in ["two", "one"] {
+            try FileManager.default.createDirectory(atPath: folder + "/" + name, withIntermediateDirectories: true)
+        }
         let errors = Errors()
-        DispatchQueue.concurrentPerform(iterations: Self.shards.count) { index in errors.collect { try makeShard(Self.shards[index], seed: index + 1) } }
+        DispatchQueue.concurrentPerform(iterations: Self.shards.count) { index in
+            errors.collect { try makeShard(Self.shards[index], seed: index + 1) }
+        }
         try errors.throwFirst()
         let both = try AtomicFile(folder + "/one/both.rollouts.zst")
         for shard in Self.shards {
@@ -113,10 +134,13 @@ struct ScoreBench {
     }
 
     private func makeShard(_ shard: String, seed: Int) throws {
-        let logits = MadeUpLogits(vocabulary: Self.vocabulary, seed: UInt64(seed)), writer = try RolloutShardWriter(path: folder + "/two/\(shard).rollouts.zst")
+        let logits = MadeUpLogits(vocabulary: Self.vocabulary, seed: UInt64(seed)),
+            writer = try RolloutShardWriter(path: folder + "/two/\(shard).rollouts.zst")
         for index in 0..<Self.rolloutsPerShard {
             var frame = RolloutFrame()
-            frame.metadata = ["rollout_id": "\(shard)\(index)", "group_id": "g\(index / 8)", "reward": index % 3 == 0 ? "1" : "0"]
+            frame.metadata = [
+                "rollout_id": "\(shard)\(index)", "group_id": "g\(index / 8)", "reward": index % 3 == 0 ? "1" : "0",
+            ]
             frame.tokenIDs = (0..<Self.length + 8).map { Int32(($0 * 7919 + index) % 1000) }
             frame.lossMask = (0..<Self.length + 8).map { $0 >= 8 }
             frame.rolloutLogprobs = frame.lossMask.map { $0 ? -0.5 : 0 }

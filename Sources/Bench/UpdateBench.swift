@@ -1,8 +1,9 @@
 import Formats
 import Foundation
 
-/// Whole optimizer steps — forward, backward, clipping, AdamW — of a Qwen2.5-0.5B-shaped model with six layers in float32: crux-update beside
-/// PyTorch and transformers on the same checkpoint, the same plan and the same threads, turn by turn. Loading and saving are not counted.
+/// Whole optimizer steps — forward, backward, clipping, AdamW — of a Qwen2.5-0.5B-shaped model with six layers in
+/// float32: crux-update beside PyTorch and transformers on the same checkpoint, the same plan and the same threads,
+/// turn by turn. Loading and saving are not counted.
 struct UpdateBench {
     let machine: MachineLimits
     let threads: Int
@@ -54,17 +55,22 @@ struct UpdateBench {
         }
         describe(ours, batch, beside: nil)
         rivals.forEach { describe($0, batch, beside: ours) }
-        judge(ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form", Requirement(need: batch.need, goal: batch.goal))
+        judge(
+            ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form",
+            Requirement(need: batch.need, goal: batch.goal))
         try UpdateProfile(batch: batch, checkpoint: fixture.checkpoint, threads: threads).run(stepSeconds: ours.best)
         if let need = batch.needKept {
-            judge(ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") }, "the same with its head on the kept tokens", Requirement(need: need))
+            judge(
+                ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") },
+                "the same with its head on the kept tokens", Requirement(need: need))
         }
     }
 
     private func isGrouped(_ side: Side) -> Bool { side.name.hasPrefix("grouped") }
 
     private func rival(_ form: String, _ python: String, _ batch: UpdateCase, _ fixture: UpdateFixture) throws -> Side {
-        let peer = try Peer(python: python, ["bench/update.py", fixture.plan(batch.name), fixture.checkpoint, form, "\(threads)"])
+        let peer = try Peer(
+            python: python, ["bench/update.py", fixture.plan(batch.name), fixture.checkpoint, form, "\(threads)"])
         var side = Side(name: form), peakBytes = 0
         for turn in 0..<Self.turns {
             let answer = try peer.ask()
@@ -79,8 +85,14 @@ struct UpdateBench {
         let output = folder + "/update"
         defer { try? FileManager.default.removeItem(atPath: output) }
         let process = try ChildProcess(
-            "crux-update", ["--plan", fixture.plan(batch.name), "--checkpoint", fixture.checkpoint, "--output", output, "--threads", "\(threads)"])
-        guard let row = try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows().last else { return }
+            "crux-update",
+            [
+                "--plan", fixture.plan(batch.name), "--checkpoint", fixture.checkpoint, "--output", output, "--threads",
+                "\(threads)",
+            ])
+        guard let row = try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows().last else {
+            return
+        }
         ours.add(row.seconds, loss: row.loss, gradientNorm: row.gradNorm, peakBytes: process.peakBytes)
     }
 
@@ -88,7 +100,9 @@ struct UpdateBench {
         let tokens = Double(batch.rows.reduce(0) { $0 + $1.lossMask.count { $0 } })
         let ratio = ours.map { String(format: ", crux %.2f times as fast", side.best / $0.best) } ?? ""
         let difference = ours.map {
-            String(format: ", loss differs by %.1e, gradient norm by %.1e relative", abs(side.loss - $0.loss), abs(side.gradientNorm / $0.gradientNorm - 1))
+            String(
+                format: ", loss differs by %.1e, gradient norm by %.1e relative", abs(side.loss - $0.loss),
+                abs(side.gradientNorm / $0.gradientNorm - 1))
         }
         let name = ours == nil ? side.name : "PyTorch " + side.name
         say(

@@ -18,7 +18,8 @@ struct UpdateCase {
 
     static let plain = UpdateCase(
         name: "plain", title: "8 different prompts of 256, completions of 256, every completion token weighted",
-        rows: Batch(kept: 1).rows((0..<8).map { [Piece(seed: $0, count: 256), Piece(seed: 100 + $0, count: 256)] }), forms: ["batched", "single"], need: 1.2, goal: 1.6)
+        rows: Batch(kept: 1).rows((0..<8).map { [Piece(seed: $0, count: 256), Piece(seed: 100 + $0, count: 256)] }),
+        forms: ["batched", "single"], need: 1.2, goal: 1.6)
 
     static let group = UpdateCase(
         name: "grpo", title: "a group of 8, prompt 256, completions of 256, a fifth of the tokens weighted",
@@ -28,9 +29,12 @@ struct UpdateCase {
 
     /// States at the base's beginning, at each quarter and at its end.
     static let tree = UpdateCase(
-        name: "fr3e", title: "a tree: prompt 128, base of 384, 5 states, 8 continuations of 128 each, a fifth of the tokens weighted",
+        name: "fr3e",
+        title: "a tree: prompt 128, base of 384, 5 states, 8 continuations of 128 each, a fifth of the tokens weighted",
         rows: Batch(kept: 0.2).rows(
-            (0..<40).map { [Piece(seed: 0, count: 128), Piece(seed: 1, count: $0 / 8 * 96), Piece(seed: 100 + $0, count: 128)] }), forms: ["batched", "single"],
+            (0..<40).map {
+                [Piece(seed: 0, count: 128), Piece(seed: 1, count: $0 / 8 * 96), Piece(seed: 100 + $0, count: 128)]
+            }), forms: ["batched", "single"],
         need: 4, goal: 6)
 }
 

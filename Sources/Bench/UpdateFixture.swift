@@ -22,7 +22,8 @@ struct UpdateFixture {
         var table = try ArrowTableWriter(path: path + "/plan.arrow", table: Tables.plan, metadata: [:])
         for row in batch.rows { try table.append(row) }
         try table.finish()
-        try AtomicFile.write(try Recipe.load(yaml: "name: bench", file: "bench").resolvedJSON(), to: path + "/recipe.resolved.json")
+        try AtomicFile.write(
+            try Recipe.load(yaml: "name: bench", file: "bench").resolvedJSON(), to: path + "/recipe.resolved.json")
         try Manifest(stage: "plan", configuration: [:], inputs: []).write(to: path)
     }
 }

@@ -3,8 +3,8 @@ import Models
 import Optimizers
 import Tensors
 
-/// Where the time of a step goes, by kind of work, and what matrix products of the same shapes take when they run alone. In this process, on
-/// the passes that crux-update makes.
+/// Where the time of a step goes, by kind of work, and what matrix products of the same shapes take when they run
+/// alone. In this process, on the passes that crux-update makes.
 struct UpdateProfile {
     let batch: UpdateCase
     let checkpoint: String
@@ -13,12 +13,15 @@ struct UpdateProfile {
     /// `stepSeconds`: crux-update's whole step on the same batch.
     func run(stepSeconds: Double) throws {
         let source = try Checkpoint(directory: checkpoint), clock = WorkClock()
-        let model = LanguageModel(source.architecture, parameters: try source.loadParameters(), threads: threads, clock: clock)
+        let model = LanguageModel(
+            source.architecture, parameters: try source.loadParameters(), threads: threads, clock: clock)
         let gradients = Buffer(model.layout.count), passes = try self.passes(model, into: gradients)
         let optimizer = optimize(model, gradients), work = BatchWork(batch, source.architecture)
         let alone = ProductTimes(source.architecture, work, threads: threads)
         say("    where the time goes (one step in this process, \(text(passes + optimizer)) s):")
-        for kind in Work.allCases { line(kind.name, clock.seconds(kind), of: passes + optimizer, note(kind, work, alone, clock)) }
+        for kind in Work.allCases {
+            line(kind.name, clock.seconds(kind), of: passes + optimizer, note(kind, work, alone, clock))
+        }
         line("rest of the passes", passes - Work.allCases.reduce(0) { $0 + clock.seconds($1) }, of: passes + optimizer)
         line("norm, AdamW", optimizer, of: passes + optimizer)
         let rate = work.total / stepSeconds, limit = (work.linear + work.head) / (alone.linear + alone.head)
@@ -33,8 +36,12 @@ struct UpdateProfile {
     private func passes(_ model: LanguageModel, into gradients: Buffer) throws -> Double {
         let training = FullTraining(model), queries = batch.queries
         return try seconds {
-            try model.accumulateGradients(queries, units: queries.map { _ in 1 }, into: training.gradients(into: gradients)) { part, scores in
-                zip(part, scores).map { row, scores in zip(batch.rows[row].tokenWeights, scores.logprobs).map { -$0 * exp($1 + 11.9) } }
+            try model.accumulateGradients(
+                queries, units: queries.map { _ in 1 }, into: training.gradients(into: gradients)
+            ) { part, scores in
+                zip(part, scores).map { row, scores in
+                    zip(batch.rows[row].tokenWeights, scores.logprobs).map { -$0 * exp($1 + 11.9) }
+                }
             }
         }
     }
@@ -45,15 +52,18 @@ struct UpdateProfile {
             let scale = AdamW().gradientScale(norm: compute.norm(gradients))
             compute.forEachPiece(of: gradients.count) { _, range in
                 AdamW().update(
-                    parameters: model.parameters.pointer + range.lowerBound, gradients: gradients.pointer + range.lowerBound,
-                    expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound, count: range.count, step: 1, gradientScale: scale)
+                    parameters: model.parameters.pointer + range.lowerBound,
+                    gradients: gradients.pointer + range.lowerBound,
+                    expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound,
+                    count: range.count, step: 1, gradientScale: scale)
             }
         }
     }
 
     private func note(_ kind: Work, _ work: BatchWork, _ alone: ProductTimes, _ clock: WorkClock) -> String {
         func rates(_ operations: Double, _ seconds: Double) -> String {
-            ", \(text(operations / clock.seconds(kind) / 1e9)) GFLOP/s" + (seconds > 0 ? " (sgemm alone \(text(operations / seconds / 1e9)))" : "")
+            ", \(text(operations / clock.seconds(kind) / 1e9)) GFLOP/s"
+                + (seconds > 0 ? " (sgemm alone \(text(operations / seconds / 1e9)))" : "")
         }
         switch kind {
         case .linear: return rates(work.linear, alone.linear)
@@ -64,13 +74,17 @@ struct UpdateProfile {
     }
 
     private func line(_ name: String, _ seconds: Double, of total: Double, _ note: String = "") {
-        say("      " + name.padding(toLength: 20, withPad: " ", startingAt: 0) + String(format: "%6.2f s %5.1f %%", seconds, 100 * seconds / total) + note)
+        say(
+            "      " + name.padding(toLength: 20, withPad: " ", startingAt: 0)
+                + String(format: "%6.2f s %5.1f %%", seconds, 100 * seconds / total) + note)
     }
 }
 
 extension UpdateCase {
     /// The tokens with weight, asked for.
-    fileprivate var queries: [SequenceQuery] { rows.map { SequenceQuery(tokenIDs: $0.tokenIDs, wanted: $0.tokenWeights.map { $0 != 0 }, temperature: 1) } }
+    fileprivate var queries: [SequenceQuery] {
+        rows.map { SequenceQuery(tokenIDs: $0.tokenIDs, wanted: $0.tokenWeights.map { $0 != 0 }, temperature: 1) }
+    }
 }
 
 /// A linear layer's shape and how many tokens go through it.
@@ -84,7 +98,8 @@ struct LinearProduct {
     /// Forward and backward.
     var operations: Double { 6 * Double(rows) * Double(outputs) * Double(inputs) * Double(count) }
 
-    /// Of a decoder: every token goes through every layer, but for what of the last one stands above its attention. That only `outlets` need.
+    /// Of a decoder: every token goes through every layer, but for what of the last one stands above its attention.
+    /// That only `outlets` need.
     static func all(_ a: DecoderArchitecture, tokens: Int, outlets: Int) -> [LinearProduct] {
         let below = [(a.queryColumns, a.hidden, 1), (a.keyValueColumns, a.hidden, 2)]
         let above = [(a.hidden, a.queryColumns, 1), (a.feedForward, a.hidden, 2), (a.hidden, a.feedForward, 1)]
@@ -95,8 +110,8 @@ struct LinearProduct {
     }
 }
 
-/// Useful floating-point operations of a batch, forward and backward: linear layers for each distinct token that needs them, the head for each
-/// asked one, attention over the keys that a token sees.
+/// Useful floating-point operations of a batch, forward and backward: linear layers for each distinct token that needs
+/// them, the head for each asked one, attention over the keys that a token sees.
 struct BatchWork {
     let products: [LinearProduct]
     let asked: Int
@@ -124,7 +139,9 @@ struct ProductTimes {
 
     init(_ a: DecoderArchitecture, _ work: BatchWork, threads: Int) {
         _ = Compute(threads: threads)
-        for product in work.products { linear += Double(product.count) * Self.layer(rows: product.rows, product.outputs, product.inputs) }
+        for product in work.products {
+            linear += Double(product.count) * Self.layer(rows: product.rows, product.outputs, product.inputs)
+        }
         let rows = min(work.asked, headChunkRows(vocabulary: a.vocabulary))
         head = Double(work.asked) / Double(rows) * Self.layer(rows: rows, a.vocabulary, a.hidden)
     }
@@ -132,7 +149,8 @@ struct ProductTimes {
     /// y = x wᵀ, dx = dy w, dw += dyᵀ x.
     private static func layer(rows: Int, _ outputs: Int, _ inputs: Int) -> Double {
         func filled(_ count: Int) -> Buffer { Buffer([Float](repeating: 0.5, count: count)) }
-        let x = filled(rows * inputs), w = filled(outputs * inputs), y = filled(rows * outputs), dw = filled(outputs * inputs)
+        let x = filled(rows * inputs), w = filled(outputs * inputs), y = filled(rows * outputs),
+            dw = filled(outputs * inputs)
         let products: [() -> Void] = [
             { multiplyTransposed(x.matrix(rows: rows), w.matrix(rows: outputs), into: y.matrix(rows: rows)) },
             { multiply(y.matrix(rows: rows), w.matrix(rows: outputs), into: x.matrix(rows: rows)) },

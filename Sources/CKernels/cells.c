@@ -1,4 +1,5 @@
-// Counts of values between the edges of a number line, and the values between some of them. Compiles cells_body.inc for each instruction set.
+// Counts of values between the edges of a number line, and the values between some of them. Compiles cells_body.inc for
+// each instruction set.
 #include "choose.h"
 #include <string.h>
 #if defined(__x86_64__)

@@ -1,4 +1,5 @@
-// Hands a call to the form of a function for the instruction set in use: avx512_NAME, avx2_NAME or plain_NAME. It ends the caller.
+// Hands a call to the form of a function for the instruction set in use: avx512_NAME, avx2_NAME or plain_NAME. It ends
+// the caller.
 #include "ckernels.h"
 
 #if defined(__x86_64__)

@@ -6,8 +6,8 @@
 #include <immintrin.h>
 #endif
 
-// Sums over a row, with t = (z - the largest) / T in units of ln 2 and e = 2^t: of e, of e t, of e |z / T| (in units of ln 2 as well),
-// of e |z / T| t, and of e^2.
+// Sums over a row, with t = (z - the largest) / T in units of ln 2 and e = 2^t: of e, of e t, of e |z / T| (in units of
+// ln 2 as well), of e |z / T| t, and of e^2.
 enum { CRUX_S, CRUX_W, CRUX_A, CRUX_B, CRUX_Q, CRUX_MOMENTS };
 
 typedef struct {
@@ -105,8 +105,8 @@ crux_row_status crux_scan_logits(const crux_logits *row) { return crux_status(sc
 
 static double roundoff(crux_dtype dtype) { return dtype == CRUX_BF16 ? 0x1p-8 : dtype == CRUX_F16 ? 0x1p-11 : 0x1p-24; }
 
-// What the sums say, from units of ln 2 to nats. Differences to the largest logit are taken before anything is multiplied by the
-// temperature: of two numbers of the size of the logits the digits would be lost.
+// What the sums say, from units of ln 2 to nats. Differences to the largest logit are taken before anything is
+// multiplied by the temperature: of two numbers of the size of the logits the digits would be lost.
 static void finish(const crux_logits *row, const crux_moments *moments, float inverse_temperature, int32_t sampled, crux_row_stats *out) {
     const double *sums = moments->sums, s = sums[CRUX_S], log_s = log(s), magnitude = sums[CRUX_A] / s * M_LN2;
     const double z = crux_logit(row, (size_t)sampled), maximum = moments->maximum, u = roundoff(row->dtype);
@@ -131,7 +131,8 @@ void crux_logit_row(
     crux_moments sums;
     if (top != NULL) top->count = 0;
     crux_row_status status = moments(row, scale, wanted, top, &sums);
-    // A NaN shows in the sums. So do logits too large for float32 once they are multiplied: those the slow kernel can do.
+    // A NaN shows in the sums. So do logits too large for float32 once they are multiplied: those the slow kernel can
+    // do.
     if (status == CRUX_ROW_OK && !isfinite(sums.sums[CRUX_W] + sums.sums[CRUX_B])) {
         status = crux_scan_logits(row);
         if (status == CRUX_ROW_OK) { crux_logit_row_reference(row, inverse_temperature, sampled, top, out); return; }

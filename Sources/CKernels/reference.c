@@ -1,5 +1,5 @@
-// Slow and obvious: one element at a time, in double. What the fast kernels are checked against, and the few conversions
-// that no hot loop needs.
+// Slow and obvious: one element at a time, in double. What the fast kernels are checked against, and the few
+// conversions that no hot loop needs.
 #include "ckernels.h"
 #include <math.h>
 #include <string.h>

@@ -45,8 +45,13 @@ package struct Episode: Sendable {
     package var tokenRewards: [Double]?
     package var columns: [TokenColumn: [Float]]
 
-    package init(reward: Double, correct: Bool? = nil, mask: [Bool], tokenRewards: [Double]? = nil, columns: [TokenColumn: [Float]] = [:]) {
-        (self.reward, self.correct, self.mask, self.tokenRewards, self.columns) = (reward, correct, mask, tokenRewards, columns)
+    package init(
+        reward: Double, correct: Bool? = nil, mask: [Bool], tokenRewards: [Double]? = nil,
+        columns: [TokenColumn: [Float]] = [:]
+    ) {
+        (self.reward, self.correct, self.mask, self.tokenRewards, self.columns) = (
+            reward, correct, mask, tokenRewards, columns
+        )
     }
 
     /// All its rewards in one sum.
@@ -90,7 +95,9 @@ package struct EpisodeCredit: Equatable, Sendable {
     /// What a critic or Q network is to learn for each token, where the method has one.
     package var returns: [Double]?
 
-    package init(advantages: [Double], returns: [Double]? = nil) { (self.advantages, self.returns) = (advantages, returns) }
+    package init(advantages: [Double], returns: [Double]? = nil) {
+        (self.advantages, self.returns) = (advantages, returns)
+    }
 }
 
 /// From rewards to one advantage per token. The conforming struct's properties are the recipe's keys. Arithmetic in
@@ -156,7 +163,9 @@ extension GroupEstimator {
     package func advantages(rewards: [Double], planScale: Double) -> [Double?] { advantages(rewards: rewards) }
 
     package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] {
-        zip(group, advantages(rewards: group.map(\.score), planScale: planScale)).map { episode, advantage in advantage.map { episode.spread($0) } }
+        zip(group, advantages(rewards: group.map(\.score), planScale: planScale)).map { episode, advantage in
+            advantage.map { episode.spread($0) }
+        }
     }
 }
 

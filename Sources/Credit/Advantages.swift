@@ -50,9 +50,13 @@ struct TokenAdvantages: KeptAdvantages {
         let members = facts.groups[group], missing = members.filter { known[$0] == nil }
         let read = Dictionary(uniqueKeysWithValues: zip(missing, try source.inputs(of: missing[...], reading: columns)))
         let inputs = members.compactMap { known[$0] ?? read[$0] }
-        guard !filter.zeroes(members.map { facts.rows[Int($0)] }) else { return zip(members, inputs).map { ($0, EpisodeCredit(advantages: $1.mask.map { _ in 0 })) } }
+        guard !filter.zeroes(members.map { facts.rows[Int($0)] }) else {
+            return zip(members, inputs).map { ($0, EpisodeCredit(advantages: $1.mask.map { _ in 0 })) }
+        }
         let episodes = zip(members, inputs).map { Episode($1, reward: facts.rows[Int($0)].reward) }
-        return zip(members, estimator.credit(episodes, planScale: selection.planScale)).compactMap { row, credit in credit.map { (row, $0) } }
+        return zip(members, estimator.credit(episodes, planScale: selection.planScale)).compactMap { row, credit in
+            credit.map { (row, $0) }
+        }
     }
 
     func forEachToken(_ body: (Double, Int) -> Void) throws {
@@ -60,7 +64,9 @@ struct TokenAdvantages: KeptAdvantages {
         let pieces = selection.kept.stretches(selection.kept.indices, facts) { _, tokens in tokens >= 1 << 18 }
         try source.inOrder(pieces.count) { index in
             let inputs = try source.inputs(of: selection.kept[pieces[index]].map(\.row)[...], reading: columns)
-            return zip(try credits(pieces[index], inputs), inputs).flatMap { credit, input in input.mask.indices.filter { input.mask[$0] }.map { credit.advantages[$0] } }
+            return zip(try credits(pieces[index], inputs), inputs).flatMap { credit, input in
+                input.mask.indices.filter { input.mask[$0] }.map { credit.advantages[$0] }
+            }
         } _: { _, advantages in
             advantages.forEach { body($0, 1) }
         }
@@ -75,7 +81,9 @@ struct CreditedAdvantages: KeptAdvantages {
 
     var columns: Set<TokenColumn> { [] }
 
-    func credits(_ positions: Range<Int>, _ inputs: [CreditInput]) -> [EpisodeCredit] { positions.map { EpisodeCredit(advantages: rows[$0]) } }
+    func credits(_ positions: Range<Int>, _ inputs: [CreditInput]) -> [EpisodeCredit] {
+        positions.map { EpisodeCredit(advantages: rows[$0]) }
+    }
 
     func forEachToken(_ body: (Double, Int) -> Void) {
         for (row, mask) in zip(rows, masks) { for t in mask.indices where mask[t] { body(row[t], 1) } }

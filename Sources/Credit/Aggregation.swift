@@ -57,11 +57,13 @@ package struct TokenMean: Aggregation {
     package static let name = "token_mean"
     package static let source = "DAPO, arXiv 2503.14476; verl token-mean, TRL dapo"
     package init() {}
-    package func weight(trainable: Int, in step: StepCounts) -> Double { inverse(step.countsKept ? step.kept : step.trainable) }
+    package func weight(trainable: Int, in step: StepCounts) -> Double {
+        inverse(step.countsKept ? step.kept : step.trainable)
+    }
 }
 
-/// Every sequence counts the same, its tokens share its weight (original GRPO). A sequence's mean divides by its trainable
-/// tokens whatever the mask keeps.
+/// Every sequence counts the same, its tokens share its weight (original GRPO). A sequence's mean divides by its
+/// trainable tokens whatever the mask keeps.
 package struct SequenceMeanTokenMean: Aggregation {
     package static let name = "sequence_mean_token_mean"
     package static let source = "DeepSeekMath, arXiv 2402.03300; verl seq-mean-token-mean, TRL grpo"
@@ -77,8 +79,8 @@ package struct SequenceMeanTokenSum: Aggregation {
 }
 
 /// Sum / (rows · length) with a constant length, so that no answer's length matters (Dr.GRPO, TRL's dr_grpo). Without
-/// `length`: the recipe's overlong.max_length, else the plan's longest row. verl's seq-mean-token-sum-norm did not divide by
-/// the rows before 0.9: `per_row: false`.
+/// `length`: the recipe's overlong.max_length, else the plan's longest row. verl's seq-mean-token-sum-norm did not
+/// divide by the rows before 0.9: `per_row: false`.
 package struct ConstantDivisor: Aggregation {
     package static let name = "constant"
     package static let source = "Dr.GRPO, arXiv 2503.20783; TRL dr_grpo; verl seq-mean-token-sum-norm"
@@ -86,5 +88,7 @@ package struct ConstantDivisor: Aggregation {
     package var perRow = true
     package init() {}
     package var problems: [String] { Bounds.problems("aggregation.length", length, Bounds.tokens, orNull: true) }
-    package func weight(trainable: Int, in step: StepCounts) -> Double { (perRow ? inverse(step.liveRows) : 1) * inverse(length ?? step.longest) }
+    package func weight(trainable: Int, in step: StepCounts) -> Double {
+        (perRow ? inverse(step.liveRows) : 1) * inverse(length ?? step.longest)
+    }
 }

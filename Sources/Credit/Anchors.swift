@@ -10,8 +10,8 @@ package protocol AnchorRule: Sendable {
     /// Whether there is anything to go back to in a rollout that was chosen as a base.
     static func opens(_ base: BaseRollout) -> Bool
     /// Tokens to be sampled anew, as indices in `tokenIDs`: at most `count`, ascending, at least `gap` apart, never the
-    /// response's first, because the prefix before it is the prompt itself, which is rolled out again anyway. `answer`: the
-    /// final answer's own tokens, which are not worth a fork.
+    /// response's first, because the prefix before it is the prompt itself, which is rolled out again anyway. `answer`:
+    /// the final answer's own tokens, which are not worth a fork.
     static func positions(in base: BaseRollout, count: Int, gap: Int, answer: Range<Int>) -> [Int]
 }
 
@@ -26,7 +26,9 @@ package enum AnchorRules: NamedMembers {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any AnchorRule.Type] = [BlankLineAnchors.self, EntropyAnchors.self, SurprisalAnchors.self]
     package static var names: [String] { all.map { $0.name } }
-    package static func named(_ name: MemberName<Self>) -> any AnchorRule.Type { all.first { $0.name == name.word } ?? EntropyAnchors.self }
+    package static func named(_ name: MemberName<Self>) -> any AnchorRule.Type {
+        all.first { $0.name == name.word } ?? EntropyAnchors.self
+    }
 }
 
 /// The tokens that the policy was least sure of: the paper's description.
@@ -53,11 +55,13 @@ package enum SurprisalAnchors: AnchorRule {
 
 extension BaseRollout {
     /// Sampled tokens behind the response's first.
-    fileprivate func forks(sparing answer: Range<Int>) -> [Int] { content.dropFirst().filter { mask[$0] && !answer.contains($0) } }
+    fileprivate func forks(sparing answer: Range<Int>) -> [Int] {
+        content.dropFirst().filter { mask[$0] && !answer.contains($0) }
+    }
 }
 
-/// The `count` positions with the highest score, the lower one first among equals, at least `gap` apart; ascending. None
-/// where no scores are known.
+/// The `count` positions with the highest score, the lower one first among equals, at least `gap` apart; ascending.
+/// None where no scores are known.
 private func highest(_ scores: [Float], of eligible: [Int], count: Int, gap: Int) -> [Int] {
     guard !scores.isEmpty else { return [] }
     var chosen: [Int] = []

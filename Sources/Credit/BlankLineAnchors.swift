@@ -1,5 +1,6 @@
-/// Goes back to where paragraphs begin: the other mode of FR3E's code. A paragraph ends behind its blank line; the last one,
-/// where the answer stands, is left whole. More paragraphs than anchors are put together evenly, the longer shares first.
+/// Goes back to where paragraphs begin: the other mode of FR3E's code. A paragraph ends behind its blank line; the last
+/// one, where the answer stands, is left whole. More paragraphs than anchors are put together evenly, the longer shares
+/// first.
 ///
 /// A rollout without a blank line is no base. The code sends prefixes as text; here a cut falls on the first token that
 /// starts behind the blank line, so a token across it stays in the prefix.
@@ -12,7 +13,8 @@ package enum BlankLineAnchors: AnchorRule {
 
     package static func opens(_ base: BaseRollout) -> Bool { base.text?.firstRange(of: separator) != nil }
 
-    /// The answer's tokens need no sparing: nothing is cut within the last paragraph, and its start is a fork like others.
+    /// The answer's tokens need no sparing: nothing is cut within the last paragraph, and its start is a fork like
+    /// others.
     package static func positions(in base: BaseRollout, count: Int, gap: Int, answer: Range<Int>) -> [Int] {
         guard let text = base.text else { return [] }
         var positions: [Int] = []

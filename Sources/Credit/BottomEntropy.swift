@@ -1,5 +1,5 @@
-/// The share ρ of tokens with the lowest entropy: H ≤ τ with τ the ρ-quantile. The papers' control: with ρ = 0.8 it is what
-/// top 0.2 leaves out.
+/// The share ρ of tokens with the lowest entropy: H ≤ τ with τ the ρ-quantile. The papers' control: with ρ = 0.8 it is
+/// what top 0.2 leaves out.
 package enum BottomEntropy: TokenSelection {
     package static let name = "bottom"
     package static let source = "arXiv 2506.01939, control"
@@ -20,5 +20,7 @@ package enum BottomEntropy: TokenSelection {
         return CountedTies(value: statistics[0].value, keepsAbove: false, ties: ties)
     }
 
-    package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool { Double(high) <= lowCut || Double(low) > highCut }
+    package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool {
+        Double(high) <= lowCut || Double(low) > highCut
+    }
 }

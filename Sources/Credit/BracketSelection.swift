@@ -13,22 +13,26 @@ package struct RowsAroundCut: Sendable {
     /// Those in the cell, row after row.
     fileprivate let values: ScratchArray<Float>
 
-    /// `body` gets each row's values near the cut, and how many others lie above and below. `counts`: all values of each row.
+    /// `body` gets each row's values near the cut, and how many others lie above and below. `counts`: all values of
+    /// each row.
     package func forEachRow(
-        _ space: ScratchSpace, _ counts: (Int) -> Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>, _ above: Int, _ below: Int) throws -> Void
+        _ space: ScratchSpace, _ counts: (Int) -> Int,
+        _ body: (_ row: Int, UnsafeBufferPointer<Float>, _ above: Int, _ below: Int) throws -> Void
     ) rethrows {
         var start = 0
         try space.forEach(rows.indices) { index in
             let row = rows[index], near = start..<start + Int(row.near)
-            try values.withElements(near) { try body(index, $0, Int(row.above), counts(index) - Int(row.above) - Int(row.near)) }
+            try values.withElements(near) {
+                try body(index, $0, Int(row.above), counts(index) - Int(row.above) - Int(row.near))
+            }
             start = near.upperBound
         }
     }
 }
 
-/// Exact order statistics of one large population in one look at all its values: a sample tells between which values the wanted ranks lie,
-/// values between the brackets are counted, and the few inside are kept and settled in memory. The outcome doesn't depend on the sample;
-/// whether there is one does.
+/// Exact order statistics of one large population in one look at all its values: a sample tells between which values
+/// the wanted ranks lie, values between the brackets are counted, and the few inside are kept and settled in memory.
+/// The outcome doesn't depend on the sample; whether there is one does.
 package struct BracketSelection {
     private let rows: StreamedRows
     private let population: Population
@@ -42,12 +46,14 @@ package struct BracketSelection {
         package let around: RowsAroundCut?
     }
 
-    /// `cut`: which of the wanted ranks a cut goes by. `mostKept`: values beyond which another way is better. `space`: for those.
+    /// `cut`: which of the wanted ranks a cut goes by. `mostKept`: values beyond which another way is better. `space`:
+    /// for those.
     package init(rows: StreamedRows, population: Population, cut: [Int], mostKept: Int, space: ScratchSpace) {
         (self.rows, self.population, self.cut, self.mostKept, self.space) = (rows, population, cut, mostKept, space)
     }
 
-    /// nil where a rank lies outside its bracket, where too much would have to be kept, and where some value is no finite number.
+    /// nil where a rank lies outside its bracket, where too much would have to be kept, and where some value is no
+    /// finite number.
     package func run(_ stream: some ValueStream) throws -> Outcome? {
         let places = SpreadSample(of: population.count), sample = try taken(places, stream)
         guard let sample else { return nil }
@@ -96,7 +102,9 @@ package struct BracketSelection {
             try stream.glance(at: piece) { _, values in counter.add(values) }
             return counter.finish()
         } _: { _, part in
-            guard part.isFinite, total.keptCount + part.kept.reduce(0, { $0 + $1.count }) <= mostKept else { throw Hopeless() }
+            guard part.isFinite, total.keptCount + part.kept.reduce(0, { $0 + $1.count }) <= mostKept else {
+                throw Hopeless()
+            }
             try total.add(part)
         }
         return try outcome(try total.finish())
@@ -113,7 +121,9 @@ package struct BracketSelection {
 
         init(_ line: NumberLine, watched: Int?, _ space: ScratchSpace) {
             (self.line, self.watched) = (line, watched)
-            (atLeast, kept, rows) = (line.edges.map { _ in 0 }, line.kept.map { _ in ScratchWriter(space) }, ScratchWriter(space))
+            (atLeast, kept, rows) = (
+                line.edges.map { _ in 0 }, line.kept.map { _ in ScratchWriter(space) }, ScratchWriter(space)
+            )
         }
 
         mutating func add(_ part: CellCounter.Piece) throws {
@@ -126,7 +136,8 @@ package struct BracketSelection {
         }
 
         mutating func finish() throws -> Counted {
-            let kept = try kept.indices.map { try self.kept[$0].finish() }, place = watched.flatMap { line.kept.firstIndex(of: $0) }
+            let kept = try kept.indices.map { try self.kept[$0].finish() },
+                place = watched.flatMap { line.kept.firstIndex(of: $0) }
             let around = try place.map { RowsAroundCut(rows: try rows.finish(), values: kept[$0]) }
             return Counted(line: line, watched: watched, atLeast: atLeast, kept: kept, around: around)
         }
@@ -153,26 +164,35 @@ package struct BracketSelection {
     private func outcome(_ total: Counted) throws -> Outcome? {
         var statistics: [OrderStatistic] = [], cells: [Int] = []
         for cell in total.line.cells.indices {
-            let (below, count) = total.extent(cell, of: population.count), ranks = population.ranks.filter { (below..<below + count).contains($0) }
+            let (below, count) = total.extent(cell, of: population.count),
+                ranks = population.ranks.filter { (below..<below + count).contains($0) }
             guard !ranks.isEmpty else { continue }
             guard let found = try self.statistics(ranks, cell, total, below, count) else { return nil }
             statistics += found
             cells += ranks.map { _ in cell }
         }
         guard statistics.count == population.ranks.count else { return nil }
-        let isAround = !cut.isEmpty && cut.allSatisfy { cells[$0] == total.watched && total.line.cells[cells[$0]].content == .kept }
+        let isAround =
+            !cut.isEmpty
+            && cut.allSatisfy { cells[$0] == total.watched && total.line.cells[cells[$0]].content == .kept }
         return Outcome(statistics: statistics, around: isAround ? total.around : nil)
     }
 
-    private func statistics(_ ranks: [Int], _ cell: Int, _ total: Counted, _ below: Int, _ count: Int) throws -> [OrderStatistic]? {
+    private func statistics(_ ranks: [Int], _ cell: Int, _ total: Counted, _ below: Int, _ count: Int) throws
+        -> [OrderStatistic]?
+    {
         let line = total.line
         switch line.cells[cell].content {
         case .passedOver: return nil
-        case .single: return ranks.map { _ in OrderStatistic(value: line.cells[cell].lower, below: below, equal: count) }
+        case .single:
+            return ranks.map { _ in OrderStatistic(value: line.cells[cell].lower, below: below, equal: count) }
         case .kept:
             guard let place = line.kept.firstIndex(of: cell) else { return nil }
-            let selection = CellSelection(total.kept[place], lower: line.cells[cell].lower, end: line.cells[cell + 1].lower, space)
-            return try selection.statistics(ranks.map { $0 - below }).map { OrderStatistic(value: $0.value, below: $0.below + below, equal: $0.equal) }
+            let selection = CellSelection(
+                total.kept[place], lower: line.cells[cell].lower, end: line.cells[cell + 1].lower, space)
+            return try selection.statistics(ranks.map { $0 - below }).map {
+                OrderStatistic(value: $0.value, below: $0.below + below, equal: $0.equal)
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 import CKernels
 
-/// Counts values by the cells of a number line and keeps those of some cells, piece after piece. For one thread at a time.
+/// Counts values by the cells of a number line and keeps those of some cells, piece after piece. For one thread at a
+/// time.
 final class CellCounter: @unchecked Sendable {
     /// What a piece of a stream came to.
     struct Piece: Sendable {
@@ -56,7 +57,8 @@ final class CellCounter: @unchecked Sendable {
 
     /// What was added since `begin`; nothing can be added after it.
     func finish() -> Piece {
-        let atLeast = line.edges.indices.map { Int(crux_cells_at_least(cells, $0)) }, isFinite = cells.pointee.saw_odd == 0
+        let atLeast = line.edges.indices.map { Int(crux_cells_at_least(cells, $0)) },
+            isFinite = cells.pointee.saw_odd == 0
         return Piece(atLeast: atLeast, kept: keptByCell, rows: rows, isFinite: isFinite)
     }
 

@@ -1,7 +1,7 @@
 import Scratch
 
-/// Order statistics of values that lie in one cell of the number line: the cell is cut into bins of equal width, and the bins that hold a
-/// wanted rank are settled alone.
+/// Order statistics of values that lie in one cell of the number line: the cell is cut into bins of equal width, and
+/// the bins that hold a wanted rank are settled alone.
 struct CellSelection {
     private let values: ScratchArray<Float>
     /// Which of them.
@@ -15,7 +15,9 @@ struct CellSelection {
     }
 
     /// Any finite values.
-    init(_ values: ScratchArray<Float>, _ space: ScratchSpace) { self.init(values, lower: -.infinity, end: .infinity, space) }
+    init(_ values: ScratchArray<Float>, _ space: ScratchSpace) {
+        self.init(values, lower: -.infinity, end: .infinity, space)
+    }
 
     private init(_ values: ScratchArray<Float>, _ range: Range<Int>, _ keys: Range<UInt32>, _ space: ScratchSpace) {
         (self.values, self.range, bins, self.space) = (values, range, FloatBins(keys), space)
@@ -25,7 +27,11 @@ struct CellSelection {
 
     /// Of ranks among these values, ascending.
     func statistics(_ ranks: [Int]) throws -> [OrderStatistic] {
-        guard bins.keys.count > 1 else { return ranks.map { _ in OrderStatistic(value: FloatOrder.value(bins.keys.lowerBound), below: 0, equal: range.count) } }
+        guard bins.keys.count > 1 else {
+            return ranks.map { _ in
+                OrderStatistic(value: FloatOrder.value(bins.keys.lowerBound), below: 0, equal: range.count)
+            }
+        }
         guard range.count > Self.fewEnough else { return settled(ranks) }
         let wanted = wanted(ranks)
         if wanted.count == 1, wanted[0].count == range.count { return try settle(wanted[0], values, range) }
@@ -38,7 +44,8 @@ struct CellSelection {
     }
 
     /// `values`: at `range` they are those of the bin.
-    private func settle(_ bin: WantedBin, _ values: ScratchArray<Float>, _ range: Range<Int>) throws -> [OrderStatistic] {
+    private func settle(_ bin: WantedBin, _ values: ScratchArray<Float>, _ range: Range<Int>) throws -> [OrderStatistic]
+    {
         try CellSelection(values, range, bins.keys(of: bin.number), space).statistics(bin.ranks).map {
             OrderStatistic(value: $0.value, below: $0.below + bin.below, equal: $0.equal)
         }

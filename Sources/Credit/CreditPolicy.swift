@@ -67,8 +67,8 @@ package struct CreditPlan: Sendable {
     package init() {}
 }
 
-/// The part of a recipe that settles credit before training, in the order in which it acts: reward shaping → group filter
-/// → advantage → entropy shaping → entropy mask → aggregation weights.
+/// The part of a recipe that settles credit before training, in the order in which it acts: reward shaping → group
+/// filter → advantage → entropy shaping → entropy mask → aggregation weights.
 package struct CreditPolicy: Sendable {
     package var reward = RewardShaping()
     package var filter = GroupFilter()
@@ -107,8 +107,8 @@ package struct CreditPolicy: Sendable {
         inMemory(inputs) { try settle(try PlanFacts(inputs, reward: shapedReward), $0, seed: seed) }
     }
 
-    /// The second plan of an expansion: rows with advantages of their own. `inputs` describe all rows; a credited row's mask
-    /// and group take the place of its input's.
+    /// The second plan of an expansion: rows with advantages of their own. `inputs` describe all rows; a credited row's
+    /// mask and group take the place of its input's.
     package func assign(credited: ExpansionCredit, _ inputs: [CreditInput], seed: UInt64) -> CreditPlan {
         let inputs = credited.overlaid(inputs)
         return inMemory(inputs) { try settle(credited, inputs, $0, seed: seed) }
@@ -124,19 +124,27 @@ package struct CreditPolicy: Sendable {
     package func settle(_ facts: PlanFacts, _ source: any TokenSource, seed: UInt64) throws -> SettledPlan {
         var rows = try RowSelection(policy: self, facts: facts, source: source, seed: seed)
         let selection = try rows.run()
-        var settlement = Settlement(policy: self, facts: facts, groupNames: facts.groupNames, selection: selection, source: source, seed: seed)
+        var settlement = Settlement(
+            policy: self, facts: facts, groupNames: facts.groupNames, selection: selection, source: source, seed: seed)
         if advantage.whitens {
             let whitening = try Whitening(settlement.advantages)
-            if whitening.count == 1 { settlement.warnings.append("a single trainable token can't be whitened: its advantage is 0") }
+            if whitening.count == 1 {
+                settlement.warnings.append("a single trainable token can't be whitened: its advantage is 0")
+            }
             settlement.whitening = whitening
         }
         return try settlement.run()
     }
 
     /// The same of an expansion's rows, `inputs` with what their credit laid over them.
-    package func settle(_ credited: ExpansionCredit, _ inputs: [CreditInput], _ source: any TokenSource, seed: UInt64) throws -> SettledPlan {
-        let facts = try PlanFacts(inputs, reward: shapedReward), selection = try CreditedSelection(policy: self, credited: credited, facts: facts, seed: seed)
-        var settlement = Settlement(policy: self, facts: selection.facts, groupNames: selection.groupNames, selection: selection.selection, source: source, seed: seed)
+    package func settle(_ credited: ExpansionCredit, _ inputs: [CreditInput], _ source: any TokenSource, seed: UInt64)
+        throws -> SettledPlan
+    {
+        let facts = try PlanFacts(inputs, reward: shapedReward),
+            selection = try CreditedSelection(policy: self, credited: credited, facts: facts, seed: seed)
+        var settlement = Settlement(
+            policy: self, facts: selection.facts, groupNames: selection.groupNames, selection: selection.selection,
+            source: source, seed: seed)
         settlement.advantages = CreditedAdvantages(rows: selection.advantages, masks: selection.masks)
         if expansion?.whitens == true { settlement.whitening = try Whitening(settlement.advantages) }
         return try settlement.run()

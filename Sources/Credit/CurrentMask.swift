@@ -4,20 +4,26 @@ package struct CurrentRow: Sendable {
     package var mask: [Bool]
     package var entropy: [Float]
 
-    package init(groupID: String, mask: [Bool], entropy: [Float]) { (self.groupID, self.mask, self.entropy) = (groupID, mask, entropy) }
+    package init(groupID: String, mask: [Bool], entropy: [Float]) {
+        (self.groupID, self.mask, self.entropy) = (groupID, mask, entropy)
+    }
 }
 
 extension CreditPolicy {
-    /// Factors on the planned token weights of one optimizer step, [L] per row: 0 where the mask, made anew from current
-    /// entropies, leaves a token out; elsewhere what the smaller denominator makes of the weight. nil where the recipe's
-    /// mask is settled in the plan.
+    /// Factors on the planned token weights of one optimizer step, [L] per row: 0 where the mask, made anew from
+    /// current entropies, leaves a token out; elsewhere what the smaller denominator makes of the weight. nil where the
+    /// recipe's mask is settled in the plan.
     package func currentMask(_ rows: [CurrentRow], seed: UInt64) -> [[Double]]? {
         guard let mask, mask.policy == .current else { return nil }
         var kept = rows.map(\.mask)
         for (number, members) in scopes(mask.scope, rows).enumerated() {
-            let entropies = members.flatMap { row in rows[row].mask.indices.filter { rows[row].mask[$0] }.map { rows[row].entropy[$0] } }
+            let entropies = members.flatMap { row in
+                rows[row].mask.indices.filter { rows[row].mask[$0] }.map { rows[row].entropy[$0] }
+            }
             var next = mask.keep(entropies, seed: seed &+ UInt64(number)).kept.makeIterator()
-            for row in members { for t in kept[row].indices where rows[row].mask[t] { kept[row][t] = next.next() ?? false } }
+            for row in members {
+                for t in kept[row].indices where rows[row].mask[t] { kept[row][t] = next.next() ?? false }
+            }
         }
         let scales = scales(rows.map { $0.mask.count { $0 } }, kept.map { $0.count { $0 } }, mask)
         return kept.indices.map { row in kept[row].map { $0 ? scales[row] : 0 } }

@@ -16,12 +16,17 @@ package struct DroppedRows: Sendable {
     /// In memory.
     init(_ dropped: [(index: Int, reason: String)]) {
         var book = DropReasons()
-        list = ScratchArray(dropped.sorted { $0.index < $1.index }.map { Entry(row: Int32($0.index), reason: book.number(of: $0.reason)) })
+        list = ScratchArray(
+            dropped.sorted { $0.index < $1.index }.map {
+                Entry(row: Int32($0.index), reason: book.number(of: $0.reason))
+            })
         reasons = book.reasons
     }
 
     package var count: Int { list.count }
-    package subscript(place: Int) -> (row: Int32, reason: String) { (list[place].row, reasons[Int(list[place].reason) - 1]) }
+    package subscript(place: Int) -> (row: Int32, reason: String) {
+        (list[place].row, reasons[Int(list[place].reason) - 1])
+    }
     /// One after the other: for few.
     package var entries: some Sequence<(row: Int32, reason: String)> { (0..<count).lazy.map { self[$0] } }
 
@@ -45,7 +50,9 @@ package struct DroppedRowsWriter {
 
     package mutating func append(_ row: Int32, _ reason: String) throws { try append(row, reasons.number(of: reason)) }
 
-    mutating func append(_ row: Int32, _ reason: Int32) throws { try entries.append(DroppedRows.Entry(row: row, reason: reason)) }
+    mutating func append(_ row: Int32, _ reason: Int32) throws {
+        try entries.append(DroppedRows.Entry(row: row, reason: reason))
+    }
 
     package mutating func finish() throws -> DroppedRows { DroppedRows(try entries.finish(), reasons.reasons) }
 }

@@ -2,10 +2,10 @@ import Foundation
 
 /// Entropy as a proven interval from the k best log-probabilities of a full-vocabulary log-softmax.
 ///
-/// With head probabilities p_1 ≥ … ≥ p_k, tail mass μ and head entropy h: the upper bound spreads μ over the n tokens of
-/// the tail, the lower bound packs it into pieces no larger than p_k. A token of the tail whose log-probability is known moves to
-/// the head; the cap stays p_k. Where log-probabilities were rounded, each p_i is only known to lie in a range, and so is μ:
-/// the bounds then hold for whatever lies within.
+/// With head probabilities p_1 ≥ … ≥ p_k, tail mass μ and head entropy h: the upper bound spreads μ over the n tokens
+/// of the tail, the lower bound packs it into pieces no larger than p_k. A token of the tail whose log-probability is
+/// known moves to the head; the cap stays p_k. Where log-probabilities were rounded, each p_i is only known to lie in a
+/// range, and so is μ: the bounds then hold for whatever lies within.
 package enum EntropyBounds {
     /// `known`: log-probabilities of tokens outside the k best. nil where the probabilities contradict each other.
     package static func bounds(
@@ -17,7 +17,8 @@ package enum EntropyBounds {
         let best = logprobs.map { Range(logprob: $0, rounding.error($0)) }
         let head = best + known.map { Range(logprob: $0, others.error($0)) }, tail = vocabulary - head.count
         let mass = Range(low: head.reduce(0) { $0 + $1.low }, high: head.reduce(0) { $0 + $1.high })
-        let mu = Range(low: max(0, 1 - mass.high), high: max(0, 1 - mass.low)), cap = exp(smallest + rounding.error(smallest))
+        let mu = Range(low: max(0, 1 - mass.high), high: max(0, 1 - mass.low)),
+            cap = exp(smallest + rounding.error(smallest))
         guard tail >= 0, mass.low <= 1 + 1e-3, mu.low <= Double(tail) * cap + 1e-6 else { return nil }
         // Rounding of float32 log-probabilities.
         let slack = 2e-6 * Double(head.count)
@@ -31,7 +32,9 @@ package enum EntropyBounds {
         var high: Double
 
         init(low: Double, high: Double) { (self.low, self.high) = (low, high) }
-        init(logprob: Double, _ error: Double) { (low, high) = (min(1, exp(logprob - error)), min(1, exp(logprob + error))) }
+        init(logprob: Double, _ error: Double) {
+            (low, high) = (min(1, exp(logprob - error)), min(1, exp(logprob + error)))
+        }
     }
 
     /// -p log p
@@ -49,8 +52,9 @@ package enum EntropyBounds {
         return best > 0 ? best * log(n / best) : 0
     }
 
-    /// The smallest entropy of a tail none of whose tokens exceeds the cap. It is concave between multiples of the cap and grows
-    /// from one multiple to the next, so the smallest of a range of masses lies at an end of it or at the first multiple within.
+    /// The smallest entropy of a tail none of whose tokens exceeds the cap. It is concave between multiples of the cap
+    /// and grows from one multiple to the next, so the smallest of a range of masses lies at an end of it or at the
+    /// first multiple within.
     private static func packed(_ mu: Range, _ cap: Double) -> Double {
         let multiple = (mu.low / cap).rounded(.up) * cap
         return min(packed(mu.low, cap), packed(mu.high, cap), multiple < mu.high ? packed(multiple, cap) : .infinity)

@@ -71,12 +71,15 @@ struct CountedTies: TokenSelector {
             equal &+= entropy == value ? 1 : 0
             above &+= entropy > value ? 1 : 0
         }
-        return TokenCensus(tokens: entropy.count, kept: keepsAbove ? Int(above) : entropy.count - Int(above &+ equal), ties: Int(equal))
+        return TokenCensus(
+            tokens: entropy.count, kept: keepsAbove ? Int(above) : entropy.count - Int(above &+ equal), ties: Int(equal)
+        )
     }
 
     func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus {
         let census = census(near)
-        return TokenCensus(tokens: near.count + above + below, kept: census.kept + (keepsAbove ? above : below), ties: census.ties)
+        return TokenCensus(
+            tokens: near.count + above + below, kept: census.kept + (keepsAbove ? above : below), ties: census.ties)
     }
 
     mutating func count(_ row: TokenCensus) -> Int {

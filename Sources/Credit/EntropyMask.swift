@@ -14,7 +14,10 @@ package struct EntropyMask: Codable, Equatable, Sendable {
         package init(from decoder: any Decoder) throws {
             let name = try decoder.singleValueContainer().decode(String.self)
             guard let ties = name == "exact" ? .exactCount : Self(rawValue: name) else {
-                throw DecodingError.dataCorrupted(.init(codingPath: decoder.codingPath, debugDescription: "found '\(name)', expected quantile or exact_count"))
+                throw DecodingError.dataCorrupted(
+                    .init(
+                        codingPath: decoder.codingPath,
+                        debugDescription: "found '\(name)', expected quantile or exact_count"))
             }
             self = ties
         }
@@ -27,11 +30,11 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     package var scope = Scope.step
     package var normalizer = Normalizer.kept
     package var ties = Ties.quantile
-    /// Whose entropies decide: those of the dump, settled in the plan, or at each optimizer step those of the policy as it
-    /// then stands.
+    /// Whose entropies decide: those of the dump, settled in the plan, or at each optimizer step those of the policy as
+    /// it then stands.
     package var policy = Policy.plan
-    /// Most of the plan's tokens, as a share, whose entropy is known as an interval too wide to tell on which side of the threshold
-    /// it lies. Up to there the interval's middle decides.
+    /// Most of the plan's tokens, as a share, whose entropy is known as an interval too wide to tell on which side of
+    /// the threshold it lies. Up to there the interval's middle decides.
     package var maxUndecided = 0.05
 
     package enum Policy: String, Codable, CaseIterable, Sendable { case plan, current }
@@ -62,15 +65,21 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     }
 
     package var problems: [String] {
-        let moving = policy == .current && scope == .plan ? ["entropy.mask.policy is current with scope plan; expected scope step, group or rollout"] : []
-        let several = shares.count > 1 ? ["entropy.mask has \(shares.keys.sorted().joined(separator: " and ")); expected one of them"] : []
+        let moving =
+            policy == .current && scope == .plan
+            ? ["entropy.mask.policy is current with scope plan; expected scope step, group or rollout"] : []
+        let several =
+            shares.count > 1
+            ? ["entropy.mask has \(shares.keys.sorted().joined(separator: " and ")); expected one of them"] : []
         return moving + several
             + ((0...1).contains(maxUndecided) ? [] : ["entropy.mask.max_undecided is \(maxUndecided); expected 0 to 1"])
-            + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value.value) }.map { "entropy.mask.\($0.key) is \($0.value); expected 0 to 1" }
+            + shares.sorted { $0.key < $1.key }.filter { !(0...1).contains($0.value.value) }.map {
+                "entropy.mask.\($0.key) is \($0.value); expected 0 to 1"
+            }
     }
 
-    /// The mask over one scope's tokens, and its threshold. `entropies` are those of trainable tokens in row order; `seed`
-    /// decides a random selection.
+    /// The mask over one scope's tokens, and its threshold. `entropies` are those of trainable tokens in row order;
+    /// `seed` decides a random selection.
     package func keep(_ entropies: [Float], seed: UInt64 = 0) -> (kept: [Bool], threshold: Double?) {
         guard !entropies.isEmpty else { return ([], nil) }
         var selector = selection.type.selector(entropies, share: selection.share, ties: ties, seed: seed)

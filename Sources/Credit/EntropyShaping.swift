@@ -14,7 +14,9 @@ package struct EntropyShaping: Codable, Equatable, Sendable {
     package init() {}
 
     package var problems: [String] {
-        (kappa > 1 ? [] : ["entropy.shaping.kappa is \(kappa); expected more than 1: otherwise an advantage can change its sign"])
+        (kappa > 1
+            ? []
+            : ["entropy.shaping.kappa is \(kappa); expected more than 1: otherwise an advantage can change its sign"])
             + (alpha >= 0 ? [] : ["entropy.shaping.alpha is \(alpha); expected 0 or more"])
     }
 

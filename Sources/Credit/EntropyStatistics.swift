@@ -46,10 +46,13 @@ package struct EntropyStatistics: Encodable, Equatable, Sendable {
         shareBelow001 = Double(sample.entropy.count { $0 < 0.01 }) / count
         shareAbove0672 = Double(sample.entropy.count { $0 > 0.672 }) / count
         quantiles = stride(from: 0, through: 100, by: 5).map { quantile(sample.entropy, Double($0) / 100) ?? 0 }
-        thresholds = Dictionary(uniqueKeysWithValues: Self.shares.map { ("\($0)", quantile(sample.entropy, $0.complement) ?? 0) })
+        thresholds = Dictionary(
+            uniqueKeysWithValues: Self.shares.map { ("\($0)", quantile(sample.entropy, $0.complement) ?? 0) })
         let deciles = means(sample.entropy, by: sample.decile)
         meanByDecile = (0..<10).map { deciles[$0]?.mean }
-        meanByOutcome = means(sample.entropy, by: sample.correct.map { $0.map { $0 ? "correct" : "wrong" } ?? "unjudged" }).mapValues(\.mean)
+        meanByOutcome = means(
+            sample.entropy, by: sample.correct.map { $0.map { $0 ? "correct" : "wrong" } ?? "unjudged" }
+        ).mapValues(\.mean)
         meanByFinish = means(sample.entropy, by: sample.finish).mapValues(\.mean)
     }
 
@@ -58,7 +61,9 @@ package struct EntropyStatistics: Encodable, Equatable, Sendable {
 
 private func means<Key: Hashable>(_ values: [Float], by keys: [Key]) -> [Key: (count: Int, mean: Double)] {
     var sums: [Key: (count: Int, sum: Double)] = [:]
-    for (value, key) in zip(values, keys) { sums[key, default: (0, 0)] = ((sums[key]?.count ?? 0) + 1, (sums[key]?.sum ?? 0) + Double(value)) }
+    for (value, key) in zip(values, keys) {
+        sums[key, default: (0, 0)] = ((sums[key]?.count ?? 0) + 1, (sums[key]?.sum ?? 0) + Double(value))
+    }
     return sums.mapValues { ($0.count, $0.sum / Double($0.count)) }
 }
 
@@ -107,12 +112,15 @@ package struct EntropyComparison: Encodable, Equatable, Sendable {
         overlaps = EntropyStatistics.shares.map { share in
             let a = keptBy(share, before), b = keptBy(share, after)
             let both = Double(zip(a, b).count { $0 && $1 }), either = Double(zip(a, b).count { $0 || $1 })
-            return Overlap(share: share.value, jaccard: either == 0 ? 1 : both / either, overlap: both / Double(max(1, a.count { $0 })))
+            return Overlap(
+                share: share.value, jaccard: either == 0 ? 1 : both / either,
+                overlap: both / Double(max(1, a.count { $0 })))
         }
         let order = before.indices.sorted { (before[$0], $0) < (before[$1], $1) }
         changeByBin = (0..<20).map { bin in
             let part = order[order.count * bin / 20..<order.count * (bin + 1) / 20]
-            return part.isEmpty ? nil : part.reduce(0) { $0 + Double(after[$1]) - Double(before[$1]) } / Double(part.count)
+            return part.isEmpty
+                ? nil : part.reduce(0) { $0 + Double(after[$1]) - Double(before[$1]) } / Double(part.count)
         }
         clipping = logprobs.map { Self.clipping($0.before, $0.after, keptBy(0.2, before)) }
     }
@@ -124,6 +132,8 @@ package struct EntropyComparison: Encodable, Equatable, Sendable {
             return Double(part.count { isOut(Double(after[$0]) - Double(before[$0])) }) / Double(max(1, part.count))
         }
         let low = { (d: Double) in d < -0.22314355131420976 }, high = { (d: Double) in d > 0.24686007793152578 }
-        return Clipping(lowKept: share(true, low), highKept: share(true, high), lowRest: share(false, low), highRest: share(false, high))
+        return Clipping(
+            lowKept: share(true, low), highKept: share(true, high), lowRest: share(false, low),
+            highRest: share(false, high))
     }
 }

@@ -55,8 +55,10 @@ package struct ResponseText: Sendable {
     package func firstRange(of text: String, from start: Int = 0) -> Range<Int>? {
         let wanted = Array(text.utf8)
         guard !wanted.isEmpty, bytes.count >= wanted.count else { return nil }
-        return (start...max(start, bytes.count - wanted.count)).first { $0 + wanted.count <= bytes.count && bytes[$0..<$0 + wanted.count].elementsEqual(wanted) }
-            .map { $0..<$0 + wanted.count }
+        return (start...max(start, bytes.count - wanted.count)).first {
+            $0 + wanted.count <= bytes.count && bytes[$0..<$0 + wanted.count].elementsEqual(wanted)
+        }
+        .map { $0..<$0 + wanted.count }
     }
 
     package func lastRange(of text: String) -> Range<Int>? {
@@ -142,8 +144,8 @@ package struct ExpansionCredit: Sendable {
     }
 }
 
-/// A method that goes back into rollouts and samples again from there. The conforming struct's properties are the recipe's
-/// keys of `expansion`. Two plans: `states` before sampling, `credit` after.
+/// A method that goes back into rollouts and samples again from there. The conforming struct's properties are the
+/// recipe's keys of `expansion`. Two plans: `states` before sampling, `credit` after.
 package protocol Expansion: Codable, Sendable {
     static var name: String { get }
     static var source: String { get }
@@ -178,7 +180,8 @@ package protocol Expansion: Codable, Sendable {
     var whitens: Bool { get }
     /// Which of a group's rollouts to go back into; indices in order.
     func bases(among group: [BaseRollout]) -> [Int]
-    /// States in order of position; state 0, where there is one, is the prompt. `encode` turns text of the method's own into tokens.
+    /// States in order of position; state 0, where there is one, is the prompt. `encode` turns text of the method's own
+    /// into tokens.
     func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState]
     func credit(_ expanded: ExpandedBase) -> ExpansionCredit
 }

@@ -1,8 +1,8 @@
 import Foundation
 
-/// First Return, Entropy-Eliciting Explore: goes back to a trajectory's most uncertain tokens, samples again from there,
-/// and trains on the continuations. Within a state A = R - V(S_j); times α_j = exp(-ΔV_j), so that states where the base
-/// made progress count less and states where it went wrong count more.
+/// First Return, Entropy-Eliciting Explore: goes back to a trajectory's most uncertain tokens, samples again from
+/// there, and trains on the continuations. Within a state A = R - V(S_j); times α_j = exp(-ΔV_j), so that states where
+/// the base made progress count less and states where it went wrong count more.
 package struct FR3E: Expansion {
     package static let name = "fr3e"
     package static let source = "FR3E, arXiv 2507.07017; code Zheng0428/FR3E"
@@ -21,7 +21,8 @@ package struct FR3E: Expansion {
     package var anchors = 4
     /// M
     package var replicates = 16
-    /// What makes a fork: `entropy` is the paper's description, `surprisal` its code, `blank_lines` the code's other mode.
+    /// What makes a fork: `entropy` is the paper's description, `surprisal` its code, `blank_lines` the code's other
+    /// mode.
     package var anchorScore = MemberName<AnchorRules>(EntropyAnchors.name)
     package var minimumGap = 1
     /// Leaves the final answer's own tokens alone (needs a tokenizer; without one it is passed over).
@@ -40,15 +41,19 @@ package struct FR3E: Expansion {
     package var problems: [String] {
         commonProblems + Bounds.problems("expansion.anchors", anchors, 0...Bounds.branches.upperBound)
             + Bounds.problems("expansion.minimum_gap", minimumGap, Bounds.tokens)
-            + (sharpen.map { $0 > 0 } ?? true ? [] : ["expansion.sharpen is \(sharpen ?? 0); expected above 0, or null"])
-            + (normalize == .batch ? ["expansion.normalize is batch, but advantages are compared within a state; expected std or none"] : [])
+            + (sharpen.map { $0 > 0 } ?? true
+                ? [] : ["expansion.sharpen is \(sharpen ?? 0); expected above 0, or null"])
+            + (normalize == .batch
+                ? ["expansion.normalize is batch, but advantages are compared within a state; expected std or none"]
+                : [])
     }
 
     package var unread: [String: String] {
         if anchors == 0 {
             return ["anchor_score", "minimum_gap", "exclude_answer"].reduce(into: [:]) { $0[$1] = "anchors is 0" }
         }
-        return rule == BlankLineAnchors.self ? ["exclude_answer": "anchor_score blank_lines never cuts within an answer"] : [:]
+        return rule == BlankLineAnchors.self
+            ? ["exclude_answer": "anchor_score blank_lines never cuts within an answer"] : [:]
     }
 
     private var rule: any AnchorRule.Type { AnchorRules.named(anchorScore) }
@@ -62,7 +67,9 @@ package struct FR3E: Expansion {
     private func chosen(_ group: [BaseRollout]) -> [Int] {
         guard bases == .oneOfEach else { return Array(group.indices) }
         func first(_ isCorrect: Bool) -> Int? {
-            group.indices.filter { (group[$0].correct ?? (group[$0].reward > 0)) == isCorrect }.min { group[$0].id < group[$1].id }
+            group.indices.filter { (group[$0].correct ?? (group[$0].reward > 0)) == isCorrect }.min {
+                group[$0].id < group[$1].id
+            }
         }
         return [first(true), first(false)].compactMap { $0 }.sorted()
     }
@@ -87,7 +94,9 @@ package struct FR3E: Expansion {
 
     package func credit(_ expanded: ExpandedBase) -> ExpansionCredit {
         var credit = ExpansionCredit()
-        credit.values = expanded.outcomes.map { outcomes in outcomes.isEmpty ? nil : outcomes.reduce(0) { $0 + $1.reward } / Double(outcomes.count) }
+        credit.values = expanded.outcomes.map { outcomes in
+            outcomes.isEmpty ? nil : outcomes.reduce(0) { $0 + $1.reward } / Double(outcomes.count)
+        }
         credit.factors = factors(values: credit.values, survives: expanded.outcomes.map { !Self.isDegenerate($0) })
         for (state, outcomes) in expanded.outcomes.enumerated() {
             guard !Self.isDegenerate(outcomes) else {
@@ -97,7 +106,8 @@ package struct FR3E: Expansion {
             for (outcome, advantage) in zip(outcomes, advantages(outcomes.map(\.reward))) {
                 credit.rows.append(
                     CreditedRow(
-                        row: outcome.row, groupID: "\(expanded.base.id)/\(state)", reward: outcome.reward, mask: outcome.mask,
+                        row: outcome.row, groupID: "\(expanded.base.id)/\(state)", reward: outcome.reward,
+                        mask: outcome.mask,
                         advantage: credit.factors[state] * advantage))
             }
         }
@@ -105,7 +115,9 @@ package struct FR3E: Expansion {
     }
 
     /// Nothing to compare: fewer than two continuations, or all with the same reward.
-    private static func isDegenerate(_ outcomes: [Outcome]) -> Bool { outcomes.count < 2 || GroupFilter.areEqual(outcomes.map(\.reward)) }
+    private static func isDegenerate(_ outcomes: [Outcome]) -> Bool {
+        outcomes.count < 2 || GroupFilter.areEqual(outcomes.map(\.reward))
+    }
 
     private func advantages(_ rewards: [Double]) -> [Double] {
         var estimator = GroupNormalized()

@@ -1,5 +1,6 @@
-/// GAE on a critic's values: δ_t = r_t + γ V_{t+1} - V_t, A_t = δ_t + γλ A_{t+1}, carried over tokens that are not trained
-/// on; behind the last token there is nothing to come, also where a rollout was cut off. Returns are A + V before whitening.
+/// GAE on a critic's values: δ_t = r_t + γ V_{t+1} - V_t, A_t = δ_t + γλ A_{t+1}, carried over tokens that are not
+/// trained on; behind the last token there is nothing to come, also where a rollout was cut off. Returns are A + V
+/// before whitening.
 package struct GeneralizedAdvantage: AdvantageEstimator {
     package static let name = "gae"
     package static let source = "GAE, arXiv 1506.02438; PPO, arXiv 1707.06347; verl core_algos"
@@ -30,6 +31,7 @@ package struct GeneralizedAdvantage: AdvantageEstimator {
             advantages[t] = delta + gamma * lambda * next.advantage
             next = (values[t], advantages[t])
         }
-        return EpisodeCredit(advantages: episode.spread(advantages), returns: episode.spread(zip(advantages, values).map(+)))
+        return EpisodeCredit(
+            advantages: episode.spread(advantages), returns: episode.spread(zip(advantages, values).map(+)))
     }
 }

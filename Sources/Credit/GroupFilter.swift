@@ -6,7 +6,8 @@ package struct GroupFilter: Codable, Equatable, Sendable {
 
     /// Groups whose rollouts are all correct or all wrong: nothing to compare.
     package var degenerateGroups = GroupChoice.keep
-    /// Groups are dropped unless their share of correct rollouts lies within these bounds, included (PRIME: 0.2 and 0.8).
+    /// Groups are dropped unless their share of correct rollouts lies within these bounds, included (PRIME: 0.2 and
+    /// 0.8).
     package var minAccuracy: Double?
     package var maxAccuracy: Double?
     /// Rollouts cut off by the length limit. Dropped ones still count in their group's statistics (overlong filtering),
@@ -20,7 +21,9 @@ package struct GroupFilter: Codable, Equatable, Sendable {
             value.flatMap { (0...1).contains($0) ? nil : "filter.\(name) is \($0); expected 0 to 1, or null" }
         }
         guard let minAccuracy, let maxAccuracy, minAccuracy > maxAccuracy else { return shares }
-        return shares + ["filter.min_accuracy is \(minAccuracy); expected at most max_accuracy, \(maxAccuracy), or no group stays"]
+        return shares + [
+            "filter.min_accuracy is \(minAccuracy); expected at most max_accuracy, \(maxAccuracy), or no group stays"
+        ]
     }
 
     /// Whether groups that it drops are worth sampling again.
@@ -28,12 +31,15 @@ package struct GroupFilter: Codable, Equatable, Sendable {
 
     /// Why a group is left out as a whole; nil where it stays.
     package func dropReason(correct: [Bool?], rewards: [Double]) -> String? {
-        if degenerateGroups == .drop, Self.isDegenerate(correct: correct, rewards: rewards) { return "degenerate_group" }
+        if degenerateGroups == .drop, Self.isDegenerate(correct: correct, rewards: rewards) {
+            return "degenerate_group"
+        }
         let verdicts = correct.compactMap { $0 }
         guard !verdicts.isEmpty else { return nil }
         let accuracy = Double(verdicts.count { $0 }) / Double(verdicts.count)
         // 1e-9: a share such as 1/5 is a little off the bound that someone wrote as 0.2.
-        return accuracy < (minAccuracy ?? 0) - 1e-9 || accuracy > (maxAccuracy ?? 1) + 1e-9 ? "accuracy_out_of_range" : nil
+        return accuracy < (minAccuracy ?? 0) - 1e-9 || accuracy > (maxAccuracy ?? 1) + 1e-9
+            ? "accuracy_out_of_range" : nil
     }
 
     /// Judged by correctness, because a length penalty alone would make an all-correct group look mixed; by the rewards

@@ -37,12 +37,15 @@ package struct GroupNormalized: GroupEstimator {
 
     package var surveysPlan: Bool { normalize == .batch }
     package func planNumbers(_ group: [Episode]) -> [Double] { group.map(\.score) }
-    /// 0 where all rewards are equal beyond rounding: there is nothing to compare, and without an epsilon nothing to divide by.
+    /// 0 where all rewards are equal beyond rounding: there is nothing to compare, and without an epsilon nothing to
+    /// divide by.
     package func planScale(_ numbers: [Double]) -> Double {
         GroupFilter.areEqual(numbers) ? 0 : 1 / ((deviation(numbers) ?? .infinity) + epsilon)
     }
 
-    package func advantages(rewards: [Double], planScale: Double) -> [Double?] { advantages(rewards: rewards).map { $0.map { $0 * planScale } } }
+    package func advantages(rewards: [Double], planScale: Double) -> [Double?] {
+        advantages(rewards: rewards).map { $0.map { $0 * planScale } }
+    }
 
     /// nil where there are too few rewards.
     private func deviation(_ rewards: [Double]) -> Double? {

@@ -1,10 +1,11 @@
-/// PRIME: process rewards β·q_t with q_t = log π_φ - log π_ref of an implicit reward model, set against the group leave-one-out,
-/// beside the outcome leave-one-out; returns of both, whitened over the plan.
+/// PRIME: process rewards β·q_t with q_t = log π_φ - log π_ref of an implicit reward model, set against the group
+/// leave-one-out, beside the outcome leave-one-out; returns of both, whitened over the plan.
 ///
-/// `recipe` is verl's recipe step by step (the last token has no process reward; all are scaled by the largest return of the
-/// plan; process terms deviate from the paper by (r_t - own mean)/(n-1); both terms times 5). `paper` is the paper's equation:
-/// r_t minus the mean over the others of their mean token reward, plus the outcome leave-one-out. A KL penalty in the rewards is
-/// taken off each token's before returns are summed up (step 6 of the recipe), which neither baseline sees.
+/// `recipe` is verl's recipe step by step (the last token has no process reward; all are scaled by the largest return
+/// of the plan; process terms deviate from the paper by (r_t - own mean)/(n-1); both terms times 5). `paper` is the
+/// paper's equation: r_t minus the mean over the others of their mean token reward, plus the outcome leave-one-out. A
+/// KL penalty in the rewards is taken off each token's before returns are summed up (step 6 of the recipe), which
+/// neither baseline sees.
 package struct ImplicitProcessReward: AdvantageEstimator {
     package static let name = "prime"
     package static let source = "PRIME, arXiv 2502.01456; verl-recipe prime"
@@ -33,7 +34,9 @@ package struct ImplicitProcessReward: AdvantageEstimator {
 
     package var unread: [String: String] {
         guard variant == .paper else { return [:] }
-        return ["process_coef", "outcome_coef", "normalize"].reduce(into: [:]) { $0[$1] = "variant is paper, whose equation has none" }
+        return ["process_coef", "outcome_coef", "normalize"].reduce(into: [:]) {
+            $0[$1] = "variant is paper, whose equation has none"
+        }
     }
 
     package var rewardsByVerdict: Bool { true }
@@ -56,7 +59,8 @@ package struct ImplicitProcessReward: AdvantageEstimator {
         return group.indices.map { row in
             let penalties = group[row].penaltiesByPosition
             let total =
-                variant == .recipe ? recipeTotal(terms[row], outcomes[row], penalties) : paperTotal(terms[row], outcomes[row], penalties)
+                variant == .recipe
+                ? recipeTotal(terms[row], outcomes[row], penalties) : paperTotal(terms[row], outcomes[row], penalties)
             return EpisodeCredit(advantages: group[row].spread(total))
         }
     }
@@ -87,7 +91,8 @@ package struct ImplicitProcessReward: AdvantageEstimator {
 
     /// Step 4, of correctness where there is a verdict.
     private func outcomeTerms(_ group: [Episode]) -> [Double] {
-        let outcomes = group.map { $0.correct.map { $0 ? 1 : 0 } ?? $0.reward }, count = Double(group.count), sum = outcomes.reduce(0, +)
+        let outcomes = group.map { $0.correct.map { $0 ? 1 : 0 } ?? $0.reward }, count = Double(group.count),
+            sum = outcomes.reduce(0, +)
         guard count > 1 else { return outcomes }
         if GroupFilter.areEqual(outcomes) { return outcomes.map { _ in 0 } }
         return outcomes.map { ($0 * count - sum) / (count - 1) }

@@ -3,7 +3,8 @@ import Foundation
 /// Weights for what the sampler and the trainer disagree about (other kernels, other precision, an older policy):
 /// w = π_trainer / π_sampler of the sampled tokens before the first step, multiplied onto the token weights.
 package struct ImportanceCorrection: Codable, Equatable, Sendable {
-    /// One ratio per token; one per rollout, exp(Σ Δ) or exp(mean Δ) — the product and its geometric mean are different methods.
+    /// One ratio per token; one per rollout, exp(Σ Δ) or exp(mean Δ) — the product and its geometric mean are different
+    /// methods.
     package enum Level: String, Codable, CaseIterable, Sendable {
         case none
         case token
@@ -12,8 +13,8 @@ package struct ImportanceCorrection: Codable, Equatable, Sendable {
     }
     /// `truncate`: min(w, high) (TIS). `mask`: w where it lies in low…high, 0 elsewhere (IcePop, MIS).
     package enum Mode: String, Codable, CaseIterable, Sendable { case truncate, mask }
-    /// What becomes of a rollout all of whose tokens `mask` leaves out: it takes no part in the plan, neither in its group's
-    /// comparison nor in denominators; or it keeps its place in both (verl, TRL).
+    /// What becomes of a rollout all of whose tokens `mask` leaves out: it takes no part in the plan, neither in its
+    /// group's comparison nor in denominators; or it keeps its place in both (verl, TRL).
     package enum Rejected: String, Codable, CaseIterable, Sendable { case exclude, keep }
 
     package var level = Level.none
@@ -22,20 +23,24 @@ package struct ImportanceCorrection: Codable, Equatable, Sendable {
     /// null is no bound.
     package var high: Double? = 2.0
     package var rejected = Rejected.exclude
-    /// Under top-p or top-k the sampler's distribution is another one than the trainer's softmax, and the ratio is biased.
+    /// Under top-p or top-k the sampler's distribution is another one than the trainer's softmax, and the ratio is
+    /// biased.
     package var allowTruncatedSampling = false
 
     package init() {}
 
     package var problems: [String] {
         guard isOn else { return [] }
-        return (high.map { $0 >= 1 } ?? true ? [] : ["correction.high is \(high ?? 0); expected at least 1, or null for no bound"])
+        return
+            (high.map { $0 >= 1 } ?? true
+            ? [] : ["correction.high is \(high ?? 0); expected at least 1, or null for no bound"])
             + (mode == .truncate || (low >= 0 && low <= 1) ? [] : ["correction.low is \(low); expected 0 to 1"])
     }
 
     /// Keys that have no effect beside the others, with what stands against them.
     package var unread: [String: String] {
-        isOn && mode == .truncate ? ["low": "mode is truncate", "rejected": "mode is truncate, which leaves nothing out"] : [:]
+        isOn && mode == .truncate
+            ? ["low": "mode is truncate", "rejected": "mode is truncate, which leaves nothing out"] : [:]
     }
 
     package var isOn: Bool { level != .none }
@@ -123,6 +128,8 @@ package struct Staleness: Equatable, Sendable {
 private func areEqual(_ a: [Float], _ b: [Float]) -> Bool {
     guard a.count == b.count else { return false }
     var odd: UInt32 = 0
-    a.withUnsafeBufferPointer { a in b.withUnsafeBufferPointer { b in for t in 0..<a.count { odd |= a[t] == b[t] ? 0 : 1 } } }
+    a.withUnsafeBufferPointer { a in
+        b.withUnsafeBufferPointer { b in for t in 0..<a.count { odd |= a[t] == b[t] ? 0 : 1 } }
+    }
     return odd == 0
 }

@@ -14,7 +14,9 @@ package struct KeptRow: BitwiseCopyable, Sendable {
 
 extension ScratchArray<KeptRow> {
     /// Positions cut into stretches, each ending where it is full; the last one need not be.
-    package func stretches(_ positions: Range<Int>, _ facts: PlanFacts, isFull: (_ rows: Int, _ tokens: Int) -> Bool) -> [Range<Int>] {
+    package func stretches(_ positions: Range<Int>, _ facts: PlanFacts, isFull: (_ rows: Int, _ tokens: Int) -> Bool)
+        -> [Range<Int>]
+    {
         var stretches: [Range<Int>] = [], start = positions.lowerBound, tokens = 0
         facts.space.forEach(positions) { position in
             tokens += Int(facts.rows[Int(self[position].row)].length)
@@ -26,7 +28,8 @@ extension ScratchArray<KeptRow> {
     }
 }
 
-/// What filter, estimator and schedule make of a dump: who is kept, in the order of the plan's rows, and why others are not.
+/// What filter, estimator and schedule make of a dump: who is kept, in the order of the plan's rows, and why others are
+/// not.
 struct Selection {
     var kept: ScratchArray<KeptRow>
     var dropped: DroppedRows

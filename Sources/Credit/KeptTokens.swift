@@ -1,6 +1,7 @@
 import Scratch
 
-/// The kept rows' trainable tokens, gone over in pieces on all threads: for whatever is to be known of many tokens and no single one.
+/// The kept rows' trainable tokens, gone over in pieces on all threads: for whatever is to be known of many tokens and
+/// no single one.
 struct KeptTokens: Sendable {
     private let kept: ScratchArray<KeptRow>
     fileprivate let source: any TokenSource
@@ -38,9 +39,11 @@ struct KeptTokens: Sendable {
     fileprivate func row(_ position: Int) -> Int { Int(kept[position].row) }
     fileprivate func rows(of piece: Int) -> ArraySlice<Int32> { pieces[piece].map { kept[$0].row }[...] }
 
-    /// All pieces: `produce` runs on any thread, `consume` on the calling one in their order. What has been looked at of long lists meanwhile
-    /// leaves memory.
-    fileprivate func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
+    /// All pieces: `produce` runs on any thread, `consume` on the calling one in their order. What has been looked at
+    /// of long lists meanwhile leaves memory.
+    fileprivate func inOrder<Value: Sendable>(
+        _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void
+    ) throws {
         try source.inOrder(pieces.count, produce) {
             try consume($0, $1)
             space.leave(after: pieces[$0].count)
@@ -48,14 +51,18 @@ struct KeptTokens: Sendable {
     }
 
     /// Those of a piece in order: each with its numbers in these columns, which last for the call alone.
-    func forEachRow(of piece: Int, reading columns: [TokenColumn], _ body: (_ position: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws {
+    func forEachRow(
+        of piece: Int, reading columns: [TokenColumn],
+        _ body: (_ position: Int, [UnsafeBufferPointer<Float>]) throws -> Void
+    ) throws {
         let first = pieces[piece].lowerBound
         try source.trainable(rows(of: piece), columns) { try body(first + $0, $1) }
     }
 
     /// `read` runs on any thread, `see` on the calling one in the order of the rows.
     func forEachRow<Value: Sendable>(
-        reading columns: [TokenColumn], _ read: @Sendable (_ position: Int, [UnsafeBufferPointer<Float>]) -> Value, _ see: (_ position: Int, Value) throws -> Void
+        reading columns: [TokenColumn], _ read: @Sendable (_ position: Int, [UnsafeBufferPointer<Float>]) -> Value,
+        _ see: (_ position: Int, Value) throws -> Void
     ) throws {
         try inOrder { piece in
             var values: [Value] = []
@@ -92,7 +99,9 @@ struct KeptColumn: ValueStream {
         try tokens.source.pick(picks, column, into: target)
     }
 
-    func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
+    func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void)
+        throws
+    {
         try tokens.inOrder(produce, consume)
     }
 }

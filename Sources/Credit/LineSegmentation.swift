@@ -6,10 +6,13 @@ package struct LineSegmentation: Segmentation {
     private let separators: [String]
     private let minimumCharacters: Int
 
-    package init(_ method: VinePPO) { (separators, minimumCharacters) = (method.stepSeparators, method.minimumStepCharacters) }
+    package init(_ method: VinePPO) {
+        (separators, minimumCharacters) = (method.stepSeparators, method.minimumStepCharacters)
+    }
 
     package var problems: [String] {
-        separators.isEmpty || separators.contains("") ? ["expansion.step_separators is empty or holds an empty text; expected texts that end a step"] : []
+        separators.isEmpty || separators.contains("")
+            ? ["expansion.step_separators is empty or holds an empty text; expected texts that end a step"] : []
     }
 
     package func starts(in text: [UInt8]) -> [Int] {
@@ -18,7 +21,9 @@ package struct LineSegmentation: Segmentation {
         for (index, byte) in text.enumerated() {
             characters += byte & 0xc0 != 0x80 ? 1 : 0
             hasText = hasText || byte > 0x20
-            guard ends.contains(index + 1), hasText, characters >= minimumCharacters, index + 1 < text.count else { continue }
+            guard ends.contains(index + 1), hasText, characters >= minimumCharacters, index + 1 < text.count else {
+                continue
+            }
             starts.append(index + 1)
             (characters, hasText) = (0, false)
         }
@@ -29,7 +34,10 @@ package struct LineSegmentation: Segmentation {
     private func separatorEnds(in text: [UInt8]) -> Set<Int> {
         var ends = Set<Int>()
         for separator in separators.map({ Array($0.utf8) }) where separator.count <= text.count && !separator.isEmpty {
-            for start in 0...text.count - separator.count where text[start..<start + separator.count].elementsEqual(separator) { ends.insert(start + separator.count) }
+            for start in 0...text.count - separator.count
+            where text[start..<start + separator.count].elementsEqual(separator) {
+                ends.insert(start + separator.count)
+            }
         }
         return ends
     }

@@ -1,9 +1,10 @@
-/// Steps of a solution written in LaTeX, as VinePPO takes them for MATH: sentences and lines; a formula that ends in a full
-/// stop ends a step; displayed formulas end one at each of their lines; short pieces join their neighbour; pieces of more
-/// than 100 characters are halved at punctuation, else at an equals or plus sign. Characters are Unicode scalars.
+/// Steps of a solution written in LaTeX, as VinePPO takes them for MATH: sentences and lines; a formula that ends in a
+/// full stop ends a step; displayed formulas end one at each of their lines; short pieces join their neighbour; pieces
+/// of more than 100 characters are halved at punctuation, else at an equals or plus sign. Characters are Unicode
+/// scalars.
 ///
-/// Where the original stops with a failed assertion — texts of a few characters, formulas within environments — this goes on:
-/// the text is one step, and the outer formula is the one that counts.
+/// Where the original stops with a failed assertion — texts of a few characters, formulas within environments — this
+/// goes on: the text is one step, and the outer formula is the one that counts.
 package struct MathSegmentation: Segmentation {
     package static let name = "math"
     package static let source = "VinePPO for MATH, code McGill-NLP/VinePPO, math_extract_steps_inplace"
@@ -65,7 +66,9 @@ package struct MathSegmentation: Segmentation {
 
     /// In units of `text`, like the next.
     private static func sentences(_ text: ShieldedText) -> [Int] {
-        let inner = (0..<text.units.count).filter { $0 > 0 && (text.character($0) == "\n" || endsSentence(text, before: $0)) }
+        let inner = (0..<text.units.count).filter {
+            $0 > 0 && (text.character($0) == "\n" || endsSentence(text, before: $0))
+        }
         return joined([0] + inner + [text.units.count], lastToo: false) {
             text.offsets[$0.upperBound] - text.offsets[$0.lowerBound] < 20 && text.character($0.upperBound - 1) != "."
         }
@@ -73,7 +76,8 @@ package struct MathSegmentation: Segmentation {
 
     /// A full stop, white space and a capital behind it; not one behind a single letter, nor behind a word of two.
     private static func endsSentence(_ text: ShieldedText, before unit: Int) -> Bool {
-        guard text.character(unit - 1) == ".", let next = (unit..<text.units.count).first(where: { !text.character($0).isSpace }), next > unit,
+        guard text.character(unit - 1) == ".",
+            let next = (unit..<text.units.count).first(where: { !text.character($0).isSpace }), next > unit,
             text.character(next).map({ ("A"..."Z").contains($0) }) == true
         else { return false }
         let letters = (1...2).prefix { text.character(unit - 1 - $0).isASCIILetter }.count
@@ -81,7 +85,8 @@ package struct MathSegmentation: Segmentation {
         return letters == 1 ? text.character(unit - 3).isWord : !text.character(unit - 4).isSpace
     }
 
-    /// Cuts also behind a formula that ends in a full stop, then joins what is short, its formulas at their true lengths.
+    /// Cuts also behind a formula that ends in a full stop, then joins what is short, its formulas at their true
+    /// lengths.
     private static func formulasWithFullStop(_ cuts: [Int], _ text: ShieldedText) -> [Int] {
         let behind = text.units.indices.filter { text.isFormula($0) && endsInFullStop(text.text($0)) }.map { $0 + 1 }
         return joined(Set(cuts + behind).sorted()) { units in
@@ -90,12 +95,14 @@ package struct MathSegmentation: Segmentation {
         }
     }
 
-    private static func endsInFullStop(_ text: ArraySlice<Unicode.Scalar>) -> Bool { fullStops.contains { text.suffix($0.count) == $0[...] } }
+    private static func endsInFullStop(_ text: ArraySlice<Unicode.Scalar>) -> Bool {
+        fullStops.contains { text.suffix($0.count) == $0[...] }
+    }
 
     // MARK: lines within formulas
 
-    /// From units to characters; cuts also before each newline of a formula. A formula that comes twice in a piece is cut the
-    /// first time only, as in the original.
+    /// From units to characters; cuts also before each newline of a formula. A formula that comes twice in a piece is
+    /// cut the first time only, as in the original.
     private static func linesOfFormulas(_ cuts: [Int], _ text: ShieldedText) -> [Int] {
         var places = [0]
         for (start, end) in zip(cuts, cuts.dropFirst()) {
@@ -111,7 +118,9 @@ package struct MathSegmentation: Segmentation {
     /// Nothing but what opens a formula: it belongs to the line behind it.
     private static func opensFormula(_ piece: ArraySlice<Unicode.Scalar>) -> Bool {
         func isText(_ scalar: Unicode.Scalar?) -> Bool { !scalar.isSpace }
-        guard let first = piece.firstIndex(where: isText), let last = piece.lastIndex(where: isText) else { return false }
+        guard let first = piece.firstIndex(where: isText), let last = piece.lastIndex(where: isText) else {
+            return false
+        }
         let text = Array(piece[first...last])
         return openings.contains(text)
             || text.starts(with: #"\begin{"#.unicodeScalars) && text.firstIndex(of: "}") == text.count - 1
@@ -121,8 +130,8 @@ package struct MathSegmentation: Segmentation {
 
     private static func halved(_ piece: [Unicode.Scalar]) -> [Int] {
         var cuts = [0, piece.count], current = 0
-        // Halves of a formula are not read as prose. Their places count from the piece that was halved, not from the whole:
-        // the original's, kept because it decides which cuts are found.
+        // Halves of a formula are not read as prose. Their places count from the piece that was halved, not from the
+        // whole: the original's, kept because it decides which cuts are found.
         var formulas: (begin: Int, end: Int)?
         while current < cuts.count - 1 {
             let part = cuts[current]..<cuts[current + 1], text = Array(piece[part])
@@ -152,7 +161,9 @@ package struct MathSegmentation: Segmentation {
         return nil
     }
 
-    private static func unevenness(_ text: ShieldedText, _ unit: Int) -> Int { abs(2 * text.offsets[unit] - (text.offsets.last ?? 0)) }
+    private static func unevenness(_ text: ShieldedText, _ unit: Int) -> Int {
+        abs(2 * text.offsets[unit] - (text.offsets.last ?? 0))
+    }
 
     /// Units behind each occurrence; a word must stand between white space.
     private static func places(of mark: String, _ text: ShieldedText) -> [Int] {
@@ -160,7 +171,8 @@ package struct MathSegmentation: Segmentation {
         var places: [Int] = [], unit = 0
         while unit < text.units.count {
             let end = unit + mark.count
-            guard text.has(mark, at: unit), !isWord || text.character(unit - 1).isSpace && text.character(end).isSpace else {
+            guard text.has(mark, at: unit), !isWord || text.character(unit - 1).isSpace && text.character(end).isSpace
+            else {
                 unit += 1
                 continue
             }
@@ -173,7 +185,8 @@ package struct MathSegmentation: Segmentation {
 
     /// Nearest to the middle behind a formula's comma, else behind a sign; both halves have 20 characters.
     private static func cutInFormula(_ piece: [Unicode.Scalar]) -> Int? {
-        for sign in [",$", #",\)"#, #",\]"#, "=", #"\equiv"#, "+", #"\cancelto"#].map({ Array($0.unicodeScalars) }) where sign.count <= piece.count {
+        for sign in [",$", #",\)"#, #",\]"#, "=", #"\equiv"#, "+", #"\cancelto"#].map({ Array($0.unicodeScalars) })
+        where sign.count <= piece.count {
             let ends = (sign.count...piece.count).filter { piece[$0 - sign.count..<$0] == sign[...] }
             guard let cut = ends.min(by: { abs(2 * $0 - piece.count) < abs(2 * $1 - piece.count) }) else { continue }
             if min(cut, piece.count - cut) >= 20 { return cut }

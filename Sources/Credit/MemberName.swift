@@ -13,7 +13,8 @@ package struct MemberName<Members: NamedMembers>: Codable, Equatable, Sendable {
         word = try decoder.singleValueContainer().decode(String.self)
         guard !Members.names.contains(word) else { return }
         throw DecodingError.dataCorrupted(
-            .init(codingPath: decoder.codingPath, debugDescription: "expected \(Members.names.joined(separator: ", "))"))
+            .init(codingPath: decoder.codingPath, debugDescription: "expected \(Members.names.joined(separator: ", "))")
+        )
     }
 
     package func encode(to encoder: any Encoder) throws {

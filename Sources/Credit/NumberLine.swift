@@ -1,7 +1,7 @@
 import Scratch
 
-/// The number line in cells, as a sample says where the wanted ranks of a population lie: values of cells that hold one are to be kept, and
-/// a value that is very frequent is a cell of its own, whose values need only be counted.
+/// The number line in cells, as a sample says where the wanted ranks of a population lie: values of cells that hold one
+/// are to be kept, and a value that is very frequent is a cell of its own, whose values need only be counted.
 struct NumberLine {
     enum Content { case passedOver, kept, single }
 
@@ -15,7 +15,8 @@ struct NumberLine {
     /// What the sample has where each rank is expected.
     let expected: [Float]
 
-    /// `sample`: finite numbers, in runs of neighbours. A rank is expected within four standard deviations of where the sample has it.
+    /// `sample`: finite numbers, in runs of neighbours. A rank is expected within four standard deviations of where the
+    /// sample has it.
     init(sample: ScratchArray<Float>, run: Int, of population: Population, space: ScratchSpace) throws {
         let brackets = try Self.brackets(sample, run, population, space)
         expected = brackets.map(\.middle)
@@ -29,7 +30,8 @@ struct NumberLine {
     /// Edges at which keeping begins or ends, as bits.
     var turns: UInt32 {
         zip(cells, cells.dropFirst()).enumerated().reduce(0) { turns, pair in
-            (pair.element.0.content == .kept) == (pair.element.1.content == .kept) ? turns : turns | 1 << UInt32(pair.offset)
+            (pair.element.0.content == .kept) == (pair.element.1.content == .kept)
+                ? turns : turns | 1 << UInt32(pair.offset)
         }
     }
 
@@ -52,8 +54,8 @@ struct NumberLine {
 
     // MARK: brackets
 
-    /// `lower`..<`end`, and which of its ends are frequent. A frequent value inside is so at an end of a bracket as well: it takes up more of
-    /// the sample than a bracket does.
+    /// `lower`..<`end`, and which of its ends are frequent. A frequent value inside is so at an end of a bracket as
+    /// well: it takes up more of the sample than a bracket does.
     private struct Bracket {
         let lower: Float
         let middle: Float
@@ -61,31 +63,45 @@ struct NumberLine {
         let frequent: [Float]
     }
 
-    private static func brackets(_ sample: ScratchArray<Float>, _ run: Int, _ population: Population, _ space: ScratchSpace) throws -> [Bracket] {
+    private static func brackets(
+        _ sample: ScratchArray<Float>, _ run: Int, _ population: Population, _ space: ScratchSpace
+    ) throws -> [Bracket] {
         let middles = population.ranks.map { Int(Double(sample.count) * (Double($0) + 0.5) / Double(population.count)) }
         // Ranks often are neighbours, of which the sample knows nothing.
         let found = try statistics(middles, sample, space)
-        let reaches = found.map { Reach($0.key, of: sample.count, deviation: deviation(sample, run, at: $0.value.value, space)) }
+        let reaches = found.map {
+            Reach($0.key, of: sample.count, deviation: deviation(sample, run, at: $0.value.value, space))
+        }
         let ends = try statistics(reaches.flatMap { [$0.low, $0.high].compactMap { $0 } }, sample, space)
-        let brackets = zip(found, reaches).map { ($0.key, bracket($0.value.value, $1.low.flatMap { ends[$0] }, $1.high.flatMap { ends[$0] }, $1)) }
+        let brackets = zip(found, reaches).map {
+            ($0.key, bracket($0.value.value, $1.low.flatMap { ends[$0] }, $1.high.flatMap { ends[$0] }, $1))
+        }
         let byMiddle = Dictionary(uniqueKeysWithValues: brackets)
         return middles.compactMap { byMiddle[$0] }
     }
 
-    private static func bracket(_ middle: Float, _ low: OrderStatistic?, _ high: OrderStatistic?, _ reach: Reach) -> Bracket {
+    private static func bracket(_ middle: Float, _ low: OrderStatistic?, _ high: OrderStatistic?, _ reach: Reach)
+        -> Bracket
+    {
         let frequent = [low, high].compactMap { $0 }.filter { $0.equal > reach.frequent }.map(\.value)
-        return Bracket(lower: low?.value ?? -.infinity, middle: middle, end: high?.value.nextUp ?? .infinity, frequent: frequent)
+        return Bracket(
+            lower: low?.value ?? -.infinity, middle: middle, end: high?.value.nextUp ?? .infinity, frequent: frequent)
     }
 
     /// By rank of the sample.
-    private static func statistics(_ ranks: [Int], _ sample: ScratchArray<Float>, _ space: ScratchSpace) throws -> [Int: OrderStatistic] {
+    private static func statistics(_ ranks: [Int], _ sample: ScratchArray<Float>, _ space: ScratchSpace) throws -> [Int:
+        OrderStatistic]
+    {
         let ranks = Set(ranks).sorted()
         return Dictionary(uniqueKeysWithValues: zip(ranks, try CellSelection(sample, space).statistics(ranks)))
     }
 
-    /// How far the number of a sample's values below one strays, or of those up to it, whichever is more: few distinct values differ much in
-    /// that. By what runs differ, since neighbours may be alike; of many runs it looks at some thousands, which tell it to a few percent.
-    private static func deviation(_ sample: ScratchArray<Float>, _ run: Int, at value: Float, _ space: ScratchSpace) -> Double {
+    /// How far the number of a sample's values below one strays, or of those up to it, whichever is more: few distinct
+    /// values differ much in that. By what runs differ, since neighbours may be alike; of many runs it looks at some
+    /// thousands, which tell it to a few percent.
+    private static func deviation(_ sample: ScratchArray<Float>, _ run: Int, at value: Float, _ space: ScratchSpace)
+        -> Double
+    {
         let runs = sample.count / run, step = max(1, runs / 4096)
         var below = Spread(), upTo = Spread()
         for start in stride(from: 0, to: runs * run, by: step * run) {
@@ -114,10 +130,13 @@ struct NumberLine {
         private var sum = 0
         private var squares = 0
 
-        mutating func add(_ number: Int) { (count, sum, squares) = (count + 1, sum + number, squares + number * number) }
+        mutating func add(_ number: Int) {
+            (count, sum, squares) = (count + 1, sum + number, squares + number * number)
+        }
 
         func deviation(ofSumOver all: Int) -> Double {
-            (max(0, Double(squares) - Double(sum) * Double(sum) / Double(count)) * Double(all) / Double(count)).squareRoot()
+            (max(0, Double(squares) - Double(sum) * Double(sum) / Double(count)) * Double(all) / Double(count))
+                .squareRoot()
         }
     }
 

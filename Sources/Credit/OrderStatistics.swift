@@ -9,7 +9,8 @@ package struct OrderStatistic: Equatable, Sendable {
     package init(value: Float, below: Int, equal: Int) { (self.value, self.below, self.equal) = (value, below, equal) }
 }
 
-/// The ranks, from 0, that a quantile lies between, and the quantile itself by linear interpolation (torch's and NumPy's default).
+/// The ranks, from 0, that a quantile lies between, and the quantile itself by linear interpolation (torch's and
+/// NumPy's default).
 struct QuantilePlace {
     /// How far beyond the lower rank, as a part of the way to the next one.
     private let rest: Double
@@ -50,7 +51,8 @@ func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic] {
         return ranks.map { sorted.statistic($0) }
     }
     // As many counters as values: more would cost more than they save.
-    var radix = RadixSelection([Population(count: values.count, ranks: ranks)], mostCounters: min(1 << 18, values.count))
+    var radix = RadixSelection(
+        [Population(count: values.count, ranks: ranks)], mostCounters: min(1 << 18, values.count))
     while !radix.isDone {
         let counters = radix.round.counters()
         values.withUnsafeBufferPointer { counters.add($0, to: 0) }
@@ -62,7 +64,9 @@ func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic] {
 /// Unsigned integers in the order of the floats.
 enum FloatOrder {
     /// Of a float's bits; those of -0 are to have been made those of 0 before.
-    static func key(_ bits: UInt32) -> UInt32 { bits ^ (UInt32(bitPattern: Int32(bitPattern: bits) >> 31) | 0x8000_0000) }
+    static func key(_ bits: UInt32) -> UInt32 {
+        bits ^ (UInt32(bitPattern: Int32(bitPattern: bits) >> 31) | 0x8000_0000)
+    }
 
     /// Adding 0 makes -0 what it equals.
     static func key(_ value: Float) -> UInt32 { key((value + 0).bitPattern) }
@@ -73,11 +77,12 @@ enum FloatOrder {
     static func value(_ key: UInt32) -> Float { Float(bitPattern: bits(key)) }
 }
 
-/// Exact order statistics of any number of populations of any size, by counting: each round goes through all values once and
-/// fixes the next leading bits of every wanted one, as many as the counters have room for. Counts don't depend on the order of
-/// the values or on who counts them, so nor does the result.
+/// Exact order statistics of any number of populations of any size, by counting: each round goes through all values
+/// once and fixes the next leading bits of every wanted one, as many as the counters have room for. Counts don't depend
+/// on the order of the values or on who counts them, so nor does the result.
 struct RadixSelection {
-    /// A wanted rank on its way: its leading bits so far, its rank among the values that share them, and how many lie below those.
+    /// A wanted rank on its way: its leading bits so far, its rank among the values that share them, and how many lie
+    /// below those.
     private struct Target {
         let population: Int
         var cell = 0
@@ -95,7 +100,9 @@ struct RadixSelection {
     init(_ populations: [Population], mostCounters: Int) {
         self.mostCounters = mostCounters
         self.populations = populations.count
-        targets = populations.enumerated().flatMap { number, population in population.ranks.map { Target(population: number, rank: $0) } }
+        targets = populations.enumerated().flatMap { number, population in
+            population.ranks.map { Target(population: number, rank: $0) }
+        }
         round = RadixRound(doneBits: 0, cells: [], prefixes: [], mostCounters: mostCounters)
         beginRound(doneBits: 0)
     }
@@ -119,7 +126,9 @@ struct RadixSelection {
         var cell = -1, counts: [Int] = [], bin = 0, below = 0
         for index in targets.indices {
             // Targets of a cell stand side by side, by rank: each goes on where the one before it ended.
-            if targets[index].cell != cell { (cell, counts, bin, below) = (targets[index].cell, counters.counts(of: targets[index].cell), 0, 0) }
+            if targets[index].cell != cell {
+                (cell, counts, bin, below) = (targets[index].cell, counters.counts(of: targets[index].cell), 0, 0)
+            }
             while targets[index].rank >= below + counts[bin] {
                 below += counts[bin]
                 bin += 1
@@ -135,7 +144,10 @@ struct RadixSelection {
     /// By population, in the order of the ranks.
     var statistics: [[OrderStatistic]] {
         var found = [[OrderStatistic]](repeating: [], count: populations)
-        for target in targets { found[target.population].append(OrderStatistic(value: FloatOrder.value(target.prefix), below: target.below, equal: target.equal)) }
+        for target in targets {
+            found[target.population].append(
+                OrderStatistic(value: FloatOrder.value(target.prefix), below: target.below, equal: target.equal))
+        }
         return found
     }
 }
@@ -147,7 +159,8 @@ struct RadixRound: Sendable {
     /// Distinct prefixes, those of a population side by side.
     fileprivate let prefixes: [UInt32]
     fileprivate let cells: [Range<Int>]
-    /// By a float's own leading bits the cell that counts them, or -1; where there is one population and few leading bits.
+    /// By a float's own leading bits the cell that counts them, or -1; where there is one population and few leading
+    /// bits.
     fileprivate var lookup: [Int16] = []
 
     init(doneBits: Int, cells: [Range<Int>], prefixes: [UInt32], mostCounters: Int) {
@@ -156,7 +169,9 @@ struct RadixRound: Sendable {
         width = min(16, 32 - doneBits, Int.bitWidth - 1 - room.leadingZeroBitCount)
         guard cells.count == 1, doneBits > 0, doneBits <= 16 else { return }
         lookup = [Int16](repeating: -1, count: 1 << doneBits)
-        for (cell, prefix) in prefixes.enumerated() { lookup[Int(FloatOrder.bits(prefix << above) >> above)] = Int16(cell) }
+        for (cell, prefix) in prefixes.enumerated() {
+            lookup[Int(FloatOrder.bits(prefix << above) >> above)] = Int16(cell)
+        }
     }
 
     /// All at 0; one for each thread.
@@ -171,8 +186,8 @@ struct RadixRound: Sendable {
 final class RadixCounters: @unchecked Sendable {
     private let round: RadixRound
     private var counts: [Int]
-    /// Of the first round of one population, by the floats' own leading bits and twice: equal values one after the other would
-    /// wait for each other's counts.
+    /// Of the first round of one population, by the floats' own leading bits and twice: equal values one after the
+    /// other would wait for each other's counts.
     private var ownBits: [Int] = []
 
     fileprivate init(_ round: RadixRound) {
@@ -219,7 +234,9 @@ final class RadixCounters: @unchecked Sendable {
     /// By a float's own bits.
     private func countFound(_ found: Slice<UnsafeMutableBufferPointer<UInt32>>) {
         let above = round.above, shift = round.shift, low = round.low, width = round.width
-        for bits in found { counts[Int(round.lookup[Int(bits >> above)]) << width + Int(FloatOrder.key(bits) >> shift & low)] &+= 1 }
+        for bits in found {
+            counts[Int(round.lookup[Int(bits >> above)]) << width + Int(FloatOrder.key(bits) >> shift & low)] &+= 1
+        }
     }
 
     private func countAll(_ values: UnsafeBufferPointer<Float>, _ cell: Int) {
@@ -231,7 +248,8 @@ final class RadixCounters: @unchecked Sendable {
     }
 
     private func count(_ values: UnsafeBufferPointer<Float>, _ cell: Int) {
-        let prefix = round.prefixes[cell], above = round.above, shift = round.shift, low = round.low, width = round.width
+        let prefix = round.prefixes[cell], above = round.above, shift = round.shift, low = round.low,
+            width = round.width
         counts.withUnsafeMutableBufferPointer { counters in
             let counters = counters.baseAddress! + cell << width
             for value in values {
@@ -272,15 +290,20 @@ package protocol ValueStream: Sendable {
     /// Copies a few values of a piece's rows, which ascend.
     func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws
     /// All pieces: `produce` runs on any thread, `consume` on the calling one in their order.
-    func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
+    func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void)
+        throws
 }
 
 extension ValueStream {
-    package func glance(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws { try forEachRow(of: piece, body) }
+    package func glance(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
+        try forEachRow(of: piece, body)
+    }
 
     package func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws {
         var left = picks[...]
-        try glance(at: piece) { row, values in while let pick = left.first, pick.row == row { left.removeFirst(); pick.copy(values, into: target) } }
+        try glance(at: piece) { row, values in
+            while let pick = left.first, pick.row == row { left.removeFirst(); pick.copy(values, into: target) }
+        }
     }
 }
 
@@ -295,9 +318,9 @@ package struct StreamedRows: Sendable {
     }
 }
 
-/// Order statistics of populations whose values stream by: one large one is settled in one pass by brackets; of several, a population that
-/// lies in one piece, or is complete before too many others have begun, is settled at once, in one pass; where too much would have to wait,
-/// all are counted.
+/// Order statistics of populations whose values stream by: one large one is settled in one pass by brackets; of
+/// several, a population that lies in one piece, or is complete before too many others have begun, is settled at once,
+/// in one pass; where too much would have to wait, all are counted.
 package struct StreamedSelection {
     private let rows: StreamedRows
     private let populations: [Population]
@@ -306,10 +329,12 @@ package struct StreamedSelection {
     private let mostCounters: Int
     private let leastBracketed: Int
 
-    /// `space`: for what grows with the rows. `mostWaiting`: values that may wait for their population to be complete (64 MB of them).
-    /// `mostCounters`: 16 MB for each thread. `leastBracketed`: values from which on a sample is worth its while.
+    /// `space`: for what grows with the rows. `mostWaiting`: values that may wait for their population to be complete
+    /// (64 MB of them). `mostCounters`: 16 MB for each thread. `leastBracketed`: values from which on a sample is worth
+    /// its while.
     package init(
-        rows: StreamedRows, populations: [Population], space: ScratchSpace, mostWaiting: Int = 1 << 24, mostCounters: Int = 1 << 21, leastBracketed: Int = 1 << 16
+        rows: StreamedRows, populations: [Population], space: ScratchSpace, mostWaiting: Int = 1 << 24,
+        mostCounters: Int = 1 << 21, leastBracketed: Int = 1 << 16
     ) {
         (self.rows, self.populations, self.space) = (rows, populations, space)
         (self.mostWaiting, self.mostCounters, self.leastBracketed) = (mostWaiting, mostCounters, leastBracketed)
@@ -320,8 +345,11 @@ package struct StreamedSelection {
         return try withoutBrackets(stream)
     }
 
-    /// Also how rows lie about a cut at these of the first population's ranks, where that can be told at no further cost.
-    package func run(_ stream: some ValueStream, cut: [Int]) throws -> (statistics: [[OrderStatistic]], around: RowsAroundCut?) {
+    /// Also how rows lie about a cut at these of the first population's ranks, where that can be told at no further
+    /// cost.
+    package func run(_ stream: some ValueStream, cut: [Int]) throws -> (
+        statistics: [[OrderStatistic]], around: RowsAroundCut?
+    ) {
         if let bracketed = try bracketed(stream, cut: cut) { return ([bracketed.statistics], bracketed.around) }
         return (try withoutBrackets(stream), nil)
     }
@@ -329,16 +357,21 @@ package struct StreamedSelection {
     /// nil: another way must be gone.
     private func bracketed(_ stream: some ValueStream, cut: [Int]) throws -> BracketSelection.Outcome? {
         guard populations.count == 1, populations[0].count >= leastBracketed else { return nil }
-        return try BracketSelection(rows: rows, population: populations[0], cut: cut, mostKept: mostWaiting, space: space).run(stream)
+        return try BracketSelection(
+            rows: rows, population: populations[0], cut: cut, mostKept: mostWaiting, space: space
+        ).run(stream)
     }
 
     private func withoutBrackets(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
         let extents = extents(stream.pieces)
-        return try isWorthCounting || peakWaiting(extents, stream.pieces) > mostWaiting ? count(stream) : wait(extents, stream)
+        return try isWorthCounting || peakWaiting(extents, stream.pieces) > mostWaiting
+            ? count(stream) : wait(extents, stream)
     }
 
     /// Few populations and many values: two rounds, on all threads, with less memory than the values.
-    private var isWorthCounting: Bool { populations.count << 16 <= min(mostCounters, populations.reduce(0) { $0 + $1.count }) }
+    private var isWorthCounting: Bool {
+        populations.count << 16 <= min(mostCounters, populations.reduce(0) { $0 + $1.count })
+    }
 
     private func count(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
         var radix = RadixSelection(populations, mostCounters: mostCounters)
@@ -391,13 +424,16 @@ package struct StreamedSelection {
         var open: [Int: [Float]] = [:], found = populations.map { _ in [OrderStatistic]() }
         try stream.inOrder { piece in
             try values(of: piece, stream).map { population, values in
-                extents[population].first == extents[population].last ? Part(population, settled: settle(values, population)) : Part(population, waiting: values)
+                extents[population].first == extents[population].last
+                    ? Part(population, settled: settle(values, population)) : Part(population, waiting: values)
             }
         } _: { piece, parts in
             for part in parts {
                 guard part.settled.isEmpty else { found[part.population] = part.settled; continue }
                 open[part.population, default: []] += part.waiting
-                guard extents[part.population].last == piece, let all = open.removeValue(forKey: part.population) else { continue }
+                guard extents[part.population].last == piece, let all = open.removeValue(forKey: part.population) else {
+                    continue
+                }
                 found[part.population] = settle(all, part.population)
             }
         }

@@ -1,7 +1,7 @@
 import Scratch
 
-/// What a plan must know of all its rollouts at once. No tokens: about thirty bytes for a rollout, and each group's name once, kept where the
-/// space has lists that grow with a dump.
+/// What a plan must know of all its rollouts at once. No tokens: about thirty bytes for a rollout, and each group's
+/// name once, kept where the space has lists that grow with a dump.
 package struct PlanFacts: Sendable {
     package struct Row: BitwiseCopyable, Sendable {
         /// Number of its group, by first appearance.
@@ -21,14 +21,20 @@ package struct PlanFacts: Sendable {
         var entropies: Int { entropy == .none ? 0 : Int(trainable) }
 
         /// Of a row whose tokens have no rewards of their own.
-        package init(length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge) {
-            (self.length, self.trainable, self.isTruncated, self.correct) = (Int32(length), Int32(trainable), isTruncated, correct)
+        package init(
+            length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge
+        ) {
+            (self.length, self.trainable, self.isTruncated, self.correct) = (
+                Int32(length), Int32(trainable), isTruncated, correct
+            )
             (self.reward, score, self.entropy, group) = (reward, reward, entropy, -1)
         }
 
         /// `reward`: shaped. The group is numbered where the row is added.
         package init(_ input: CreditInput, reward: Double, entropy: EntropyKnowledge) {
-            (length, trainable, isTruncated, correct) = (Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct)
+            (length, trainable, isTruncated, correct) = (
+                Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct
+            )
             (self.reward, self.entropy, group) = (reward, entropy, -1)
             score = reward + (input.tokenRewards?.reduce(0, +) ?? 0)
         }
@@ -44,8 +50,12 @@ package struct PlanFacts: Sendable {
     /// Where lists are kept that are as long as these.
     package let space: ScratchSpace
 
-    fileprivate init(_ rows: ScratchArray<Row>, _ groupNames: NameList, _ groups: Groups, hasIntervals: Bool, _ space: ScratchSpace) {
-        (self.rows, self.groupNames, self.groups, self.hasIntervals, self.space) = (rows, groupNames, groups, hasIntervals, space)
+    fileprivate init(
+        _ rows: ScratchArray<Row>, _ groupNames: NameList, _ groups: Groups, hasIntervals: Bool, _ space: ScratchSpace
+    ) {
+        (self.rows, self.groupNames, self.groups, self.hasIntervals, self.space) = (
+            rows, groupNames, groups, hasIntervals, space
+        )
     }
 
     /// Of rows that are in memory. `reward`: shaped.
@@ -71,11 +81,14 @@ package struct PlanFactsBuilder {
     private var groups: NameBook
     private var hasIntervals = false
 
-    package init(_ space: ScratchSpace) throws { (self.space, rows, groups) = (space, ScratchWriter(space), try NameBook(space)) }
+    package init(_ space: ScratchSpace) throws {
+        (self.space, rows, groups) = (space, ScratchWriter(space), try NameBook(space))
+    }
 
     /// `reward`: shaped.
     package mutating func add(_ input: CreditInput, reward: Double) throws {
-        let entropy: PlanFacts.EntropyKnowledge = input.entropy.isEmpty ? .none : input.columns[.entropyLow] == nil ? .exact : .interval
+        let entropy: PlanFacts.EntropyKnowledge =
+            input.entropy.isEmpty ? .none : input.columns[.entropyLow] == nil ? .exact : .interval
         try add(PlanFacts.Row(input, reward: reward, entropy: entropy), group: try groups.number(of: input.groupID))
     }
 
@@ -122,8 +135,11 @@ package struct Groups: Sendable {
         indices = areTogether ? nil : try Self.sorted(space, count, starts.array, number)
     }
 
-    private static func sorted(_ space: ScratchSpace, _ count: Int, _ starts: ScratchArray<Int32>, _ number: (Int) -> Int32) throws -> ScratchArray<Int32> {
-        let indices = try ScratchTable<Int32>(space, count: count), filled = try ScratchTable<Int32>(space, count: starts.count)
+    private static func sorted(
+        _ space: ScratchSpace, _ count: Int, _ starts: ScratchArray<Int32>, _ number: (Int) -> Int32
+    ) throws -> ScratchArray<Int32> {
+        let indices = try ScratchTable<Int32>(space, count: count),
+            filled = try ScratchTable<Int32>(space, count: starts.count)
         space.forEach(0..<count) { index in
             let group = Int(number(index))
             indices[Int(starts[group] + filled[group])] = Int32(index)
@@ -146,11 +162,15 @@ package struct ValuePick: Sendable {
     package var values: Range<Int>
     package var target: Int
 
-    package init(row: Int, values: Range<Int>, target: Int) { (self.row, self.values, self.target) = (row, values, target) }
+    package init(row: Int, values: Range<Int>, target: Int) {
+        (self.row, self.values, self.target) = (row, values, target)
+    }
 
     /// From all numbers of the row.
     func copy(_ all: UnsafeBufferPointer<Float>, into target: UnsafeMutablePointer<Float>) {
-        for (index, place) in values.clamped(to: 0..<all.count).enumerated() { target[self.target + index] = all[place] }
+        for (index, place) in values.clamped(to: 0..<all.count).enumerated() {
+            target[self.target + index] = all[place]
+        }
     }
 }
 
@@ -158,17 +178,24 @@ package struct ValuePick: Sendable {
 package protocol TokenSource: Sendable {
     /// These rows, with masks and the columns that are asked for; others may be missing.
     func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput]
-    /// Numbers of these rows at their trainable tokens, for passes that look at every token and keep little: `body` gets, row by row, those
-    /// of each column, which last for the call alone. A bound that a row doesn't have is its entropy; none where it has neither.
-    func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws
-    /// One column of these rows for who looks at few of its numbers or says himself which are not finite: none is refused for that.
-    func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
+    /// Numbers of these rows at their trainable tokens, for passes that look at every token and keep little: `body`
+    /// gets, row by row, those of each column, which last for the call alone. A bound that a row doesn't have is its
+    /// entropy; none where it has neither.
+    func trainable(
+        _ rows: ArraySlice<Int32>, _ columns: [TokenColumn],
+        _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws
+    /// One column of these rows for who looks at few of its numbers or says himself which are not finite: none is
+    /// refused for that.
+    func glance(
+        _ rows: ArraySlice<Int32>, _ column: TokenColumn,
+        _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// Copies a few numbers here and there of a column; rows, of the plan, ascend.
     func pick(_ picks: [ValuePick], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws
     /// Rows that are had at the price of this one: work is best shared out between others.
     func together(with row: Int32) -> Range<Int32>
     /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
-    func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
+    func inOrder<Value: Sendable>(
+        _ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
 }
 
 /// Rows that are there already.
@@ -177,16 +204,23 @@ package struct InMemoryTokens: TokenSource {
 
     package init(inputs: [CreditInput]) { self.inputs = inputs }
 
-    package func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) -> [CreditInput] { rows.map { inputs[Int($0)] } }
+    package func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) -> [CreditInput] {
+        rows.map { inputs[Int($0)] }
+    }
 
-    package func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (Int, [UnsafeBufferPointer<Float>]) throws -> Void) rethrows {
+    package func trainable(
+        _ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (Int, [UnsafeBufferPointer<Float>]) throws -> Void
+    ) rethrows {
         for (place, row) in rows.enumerated() {
-            let input = inputs[Int(row)], values = columns.map { maskedIn(input.columns[$0] ?? input.entropy, input.mask) }
+            let input = inputs[Int(row)],
+                values = columns.map { maskedIn(input.columns[$0] ?? input.entropy, input.mask) }
             try withPointers(values) { try body(place, $0) }
         }
     }
 
-    package func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) rethrows {
+    package func glance(
+        _ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void
+    ) rethrows {
         try trainable(rows, [column]) { try body($0, $1[0]) }
     }
 
@@ -196,7 +230,9 @@ package struct InMemoryTokens: TokenSource {
 
     package func together(with row: Int32) -> Range<Int32> { 0..<Int32(inputs.count) }
 
-    package func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
+    package func inOrder<Value: Sendable>(
+        _ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void
+    ) throws {
         for index in 0..<count { try consume(index, produce(index)) }
     }
 }

@@ -11,5 +11,7 @@ package struct PositiveReward: GroupEstimator {
 
     package init() {}
 
-    package func advantages(rewards: [Double]) -> [Double?] { rewards.map { $0 > 0 ? $0 : rejected == .zero ? 0 : nil } }
+    package func advantages(rewards: [Double]) -> [Double?] {
+        rewards.map { $0 > 0 ? $0 : rejected == .zero ? 0 : nil }
+    }
 }

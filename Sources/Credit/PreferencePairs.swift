@@ -1,7 +1,7 @@
 import Randomness
 
-/// Pairs of a correct and a wrong response of one group, for preference objectives: each correct response with the wrong one of
-/// closest length that is least used so far.
+/// Pairs of a correct and a wrong response of one group, for preference objectives: each correct response with the
+/// wrong one of closest length that is least used so far.
 package struct PreferencePairs: Codable, Equatable, Sendable {
     /// Most pairs of a group; null is no bound.
     package var perGroup: Int? = 4
@@ -10,8 +10,8 @@ package struct PreferencePairs: Codable, Equatable, Sendable {
 
     package var problems: [String] { Bounds.problems("pairs.per_group", perGroup, Bounds.tokens, orNull: true) }
 
-    /// Positions in the group, (chosen, rejected). Where there are more correct responses than pairs, `random` chooses; wrong
-    /// responses of equally close length go by use, then by order.
+    /// Positions in the group, (chosen, rejected). Where there are more correct responses than pairs, `random` chooses;
+    /// wrong responses of equally close length go by use, then by order.
     package func pairs(correct: [Bool?], lengths: [Int], random: inout SplitMix64) -> [(chosen: Int, rejected: Int)] {
         var winners = correct.indices.filter { correct[$0] == true }
         let losers = correct.indices.filter { correct[$0] == false }

@@ -1,7 +1,7 @@
 import Randomness
 
-/// A share ρ of tokens drawn at random whatever their entropy: the control for "fewer tokens". Exactly max(1, ⌈ρn⌉), each set
-/// equally likely.
+/// A share ρ of tokens drawn at random whatever their entropy: the control for "fewer tokens". Exactly max(1, ⌈ρn⌉),
+/// each set equally likely.
 package enum RandomTokens: TokenSelection {
     package static let name = "random"
     package static let source = "arXiv 2506.01939, control"
@@ -28,7 +28,11 @@ private struct Drawn: TokenSelector {
 
     var memory: SelectorMemory? {
         get { SelectorMemory(left: left, unseen: unseen, random: random.state) }
-        set { if let newValue { (left, unseen, random) = (newValue.left, newValue.unseen, SplitMix64(seed: newValue.random)) } }
+        set {
+            if let newValue {
+                (left, unseen, random) = (newValue.left, newValue.unseen, SplitMix64(seed: newValue.random))
+            }
+        }
     }
 
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] {
@@ -38,7 +42,9 @@ private struct Drawn: TokenSelector {
     }
 
     func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus { TokenCensus(tokens: entropy.count) }
-    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus { TokenCensus(tokens: near.count + above + below) }
+    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus {
+        TokenCensus(tokens: near.count + above + below)
+    }
 
     mutating func count(_ row: TokenCensus) -> Int { (0..<row.tokens).count { _ in draw() } }
 

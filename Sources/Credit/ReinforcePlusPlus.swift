@@ -1,5 +1,5 @@
-/// REINFORCE++: each token's discounted return G_t = r_t + γ G_{t+1}, whitened over the plan. (verl's code forgets what comes
-/// behind a masked token within a rollout; here returns are carried over it, as for GAE.)
+/// REINFORCE++: each token's discounted return G_t = r_t + γ G_{t+1}, whitened over the plan. (verl's code forgets what
+/// comes behind a masked token within a rollout; here returns are carried over it, as for GAE.)
 package struct ReinforcePlusPlus: AdvantageEstimator {
     package static let name = "reinforce_pp"
     package static let source = "REINFORCE++, arXiv 2501.03262; verl core_algos"

@@ -9,7 +9,9 @@ package struct RewardShaping: Codable, Equatable, Sendable {
 
     package var problems: [String] {
         guard correct != nil || wrong != nil, (correct ?? 1) <= (wrong ?? 0) else { return [] }
-        return ["reward.correct is \(correct ?? 1) and reward.wrong \(wrong ?? 0); expected a right answer to be worth more than a wrong one"]
+        return [
+            "reward.correct is \(correct ?? 1) and reward.wrong \(wrong ?? 0); expected a right answer to be worth more than a wrong one"
+        ]
     }
 
     package func reward(score: Double, isCorrect: Bool?, length: Int) -> Double {
@@ -23,9 +25,9 @@ package struct RewardShaping: Codable, Equatable, Sendable {
     }
 }
 
-/// DAPO's soft length penalty: 0 up to `max_length - cache_length` trainable tokens (EOS included), then falling in a line
-/// to -factor at `max_length`, and -factor beyond; `floor: false` lets it fall on, as verl's code does. With `cache_length` 0
-/// it is a hard step.
+/// DAPO's soft length penalty: 0 up to `max_length - cache_length` trainable tokens (EOS included), then falling in a
+/// line to -factor at `max_length`, and -factor beyond; `floor: false` lets it fall on, as verl's code does. With
+/// `cache_length` 0 it is a hard step.
 package struct OverlongPenalty: Codable, Equatable, Sendable {
     /// L_max and L_cache of the paper.
     package var maxLength = 20480
@@ -38,8 +40,12 @@ package struct OverlongPenalty: Codable, Equatable, Sendable {
     package var problems: [String] {
         var problems: [String] = []
         problems += Bounds.problems("reward.overlong.max_length", maxLength, Bounds.tokens)
-        if !(0...max(0, maxLength)).contains(cacheLength) { problems.append("reward.overlong.cache_length is \(cacheLength); expected 0 to max_length") }
-        if !(factor >= 0) { problems.append("reward.overlong.factor is \(factor); expected 0 or more: below, length would be rewarded") }
+        if !(0...max(0, maxLength)).contains(cacheLength) {
+            problems.append("reward.overlong.cache_length is \(cacheLength); expected 0 to max_length")
+        }
+        if !(factor >= 0) {
+            problems.append("reward.overlong.factor is \(factor); expected 0 or more: below, length would be rewarded")
+        }
         return problems
     }
 

@@ -1,7 +1,8 @@
 import Randomness
 import Scratch
 
-/// Chooses the rows of a plan by facts alone; only an estimator that wants to know more of the whole plan looks at tokens.
+/// Chooses the rows of a plan by facts alone; only an estimator that wants to know more of the whole plan looks at
+/// tokens.
 struct RowSelection {
     private let policy: CreditPolicy
     private let facts: PlanFacts
@@ -29,12 +30,15 @@ struct RowSelection {
 
     mutating func run() throws -> Selection {
         let resample = try filter(), (kept, planScale) = try policy.pairs.map { (try pair($0), 1) } ?? compare()
-        return Selection(kept: kept, dropped: try dropped(), warnings: warnings, resample: resample, planScale: planScale)
+        return Selection(
+            kept: kept, dropped: try dropped(), warnings: warnings, resample: resample, planScale: planScale)
     }
 
     private func rows(_ group: [Int32]) -> [PlanFacts.Row] { group.map { facts.rows[Int($0)] } }
 
-    private mutating func drop(_ row: Int32, _ reason: String) { verdicts[Int(row)] = Verdict(reason: reasons.number(of: reason)) }
+    private mutating func drop(_ row: Int32, _ reason: String) {
+        verdicts[Int(row)] = Verdict(reason: reasons.number(of: reason))
+    }
 
     /// Marks the groups that stay, and returns the others.
     private mutating func filter() throws -> ScratchArray<Int32> {
@@ -42,7 +46,9 @@ struct RowSelection {
         var left = ScratchWriter<Int32>(facts.space)
         try facts.space.forEach(0..<groups.count) { group in
             let members = resamples ? groups[group] : [], rows = rows(members)
-            guard resamples, let reason = policy.filter.dropReason(correct: rows.map(\.correct), rewards: rows.map(\.reward)) else { return isLive[group] = true }
+            guard resamples,
+                let reason = policy.filter.dropReason(correct: rows.map(\.correct), rewards: rows.map(\.reward))
+            else { return isLive[group] = true }
             members.forEach { drop($0, reason) }
             try left.append(Int32(group))
         }
@@ -52,7 +58,9 @@ struct RowSelection {
     private func dropped() throws -> DroppedRows {
         var dropped = DroppedRowsWriter(facts.space, reasons)
         let count = reasons.reasons.isEmpty ? 0 : verdicts.count
-        try facts.space.forEach(0..<count) { if verdicts[$0].reason > 0 { try dropped.append(Int32($0), verdicts[$0].reason) } }
+        try facts.space.forEach(0..<count) {
+            if verdicts[$0].reason > 0 { try dropped.append(Int32($0), verdicts[$0].reason) }
+        }
         return try dropped.finish()
     }
 
@@ -75,7 +83,8 @@ struct RowSelection {
         try facts.space.forEach(0..<facts.rows.count) { row in
             guard verdicts[row].reason == 0 else { return }
             let group = facts.rows[row].group, step = steps[Int(places[Int(group)])]
-            try kept.append(KeptRow(row: Int32(row), group: group, step: Int32(step), advantage: verdicts[row].advantage))
+            try kept.append(
+                KeptRow(row: Int32(row), group: group, step: Int32(step), advantage: verdicts[row].advantage))
         }
         return (try kept.finish(), scale)
     }
@@ -109,7 +118,9 @@ struct RowSelection {
         var numbers: [Double] = []
         try source.inOrder(live.count) { index in
             let members = facts.groups[live[index]], rows = rows(members)
-            guard estimator.readsTokens else { return estimator.planNumbers(rows.map { Episode(reward: $0.score, mask: []) }) }
+            guard estimator.readsTokens else {
+                return estimator.planNumbers(rows.map { Episode(reward: $0.score, mask: []) })
+            }
             let inputs = try source.inputs(of: members[...], reading: estimator.columns)
             return estimator.planNumbers(zip(inputs, rows).map { Episode($0, reward: $1.reward) })
         } _: {
@@ -132,7 +143,9 @@ struct RowSelection {
         try facts.space.forEach(0..<facts.groups.count) { group in
             guard isLive[group] else { return }
             let made = self.pairs(group, pairs)
-            for (chosen, rejected) in made { try found.append(Pair(group: Int32(group), chosen: chosen, rejected: rejected)) }
+            for (chosen, rejected) in made {
+                try found.append(Pair(group: Int32(group), chosen: chosen, rejected: rejected))
+            }
             paired += made.isEmpty ? 0 : 1
         }
         let made = try found.finish(), steps = policy.schedule.steps(groups: paired, seed: seed)
@@ -142,20 +155,29 @@ struct RowSelection {
             place += pair.group == last ? 0 : 1
             last = pair.group
             for (row, advantage) in [(pair.chosen, 1.0), (pair.rejected, -1.0)] {
-                try kept.append(KeptRow(row: row, group: pair.group, step: Int32(steps[place]), pair: Int32(number), advantage: advantage))
+                try kept.append(
+                    KeptRow(
+                        row: row, group: pair.group, step: Int32(steps[place]), pair: Int32(number),
+                        advantage: advantage))
             }
         }
         return try kept.finish()
     }
 
     private mutating func pairs(_ group: Int, _ pairs: PreferencePairs) -> [(chosen: Int32, rejected: Int32)] {
-        let all = facts.groups[group], members = all.filter { policy.filter.truncated == .keep || !facts.rows[Int($0)].isTruncated }, rows = rows(members)
+        let all = facts.groups[group],
+            members = all.filter { policy.filter.truncated == .keep || !facts.rows[Int($0)].isTruncated },
+            rows = rows(members)
         // By the group's name, so that its pairs don't depend on where it stands in the dump.
-        var random = SplitMix64(seed: facts.groupNames[group].utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
-        let made = pairs.pairs(correct: rows.map(\.correct), lengths: rows.map { Int($0.trainable) }, random: &random).map { (members[$0.chosen], members[$0.rejected]) }
+        var random = SplitMix64(
+            seed: facts.groupNames[group].utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
+        let made = pairs.pairs(correct: rows.map(\.correct), lengths: rows.map { Int($0.trainable) }, random: &random)
+            .map { (members[$0.chosen], members[$0.rejected]) }
         let used = Set(made.flatMap { [$0.0, $0.1] })
         for row in all where !used.contains(row) {
-            drop(row, !members.contains(row) ? "truncated" : facts.rows[Int(row)].correct == nil ? "no_verdict" : "no_pair")
+            drop(
+                row,
+                !members.contains(row) ? "truncated" : facts.rows[Int(row)].correct == nil ? "no_verdict" : "no_pair")
         }
         return made
     }
@@ -175,6 +197,8 @@ extension GroupFilter {
 
 extension Episode {
     init(_ input: CreditInput, reward: Double) {
-        self.init(reward: reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards, columns: input.columns)
+        self.init(
+            reward: reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards,
+            columns: input.columns)
     }
 }

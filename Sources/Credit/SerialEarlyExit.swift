@@ -1,12 +1,14 @@
 import Randomness
 
-/// S-GRPO: cuts a response's thinking short at several places, has the answer given there, and rewards the earliest right
-/// exits most: 1, 1/2, 1/4, … for the first, second, third correct one. A = r - mean(r) over the exits and the full response.
+/// S-GRPO: cuts a response's thinking short at several places, has the answer given there, and rewards the earliest
+/// right exits most: 1, 1/2, 1/4, … for the first, second, third correct one. A = r - mean(r) over the exits and the
+/// full response.
 package struct SerialEarlyExit: Expansion {
     package static let name = "s_grpo"
     package static let source = "S-GRPO, arXiv 2505.07686"
 
-    /// One draw in each of m equal stretches of the thinking, m draws from all of it, or evenly from a tenth to nine tenths.
+    /// One draw in each of m equal stretches of the thinking, m draws from all of it, or evenly from a tenth to nine
+    /// tenths.
     package enum Positions: String, Codable, CaseIterable, Sendable { case stratified, uniform, even }
     /// Which tokens of an exit are trained on; the injected text never is.
     package enum Trained: String, Codable, CaseIterable, Sendable {
@@ -46,7 +48,9 @@ package struct SerialEarlyExit: Expansion {
         var random = SplitMix64(seed: seed)
         let injected = encode(inducer), start = base.responseStart
         // Without an end the whole response is thinking.
-        return cuts((thoughtEnd(of: base) ?? base.content.upperBound) - start, &random).map { ExpansionState(position: start + $0, injected: injected) }
+        return cuts((thoughtEnd(of: base) ?? base.content.upperBound) - start, &random).map {
+            ExpansionState(position: start + $0, injected: injected)
+        }
     }
 
     /// Lengths of thinking to keep, 1 to n-1, ascending, each once; all of them where there are no more than m.
@@ -74,7 +78,9 @@ package struct SerialEarlyExit: Expansion {
         let full = expanded.isBaseRejected ? [] : [isBaseCorrect]
         let rewards = Self.rewards(correct: exits.map { $0.outcome.correct ?? ($0.outcome.reward > 0) } + full)
         let mean = rewards.reduce(0, +) / Double(max(1, rewards.count))
-        let baseMask = trained == .answer ? base.mask.indices.map { base.mask[$0] && $0 >= base.thoughtEnd ?? base.responseEnd } : base.mask
+        let baseMask =
+            trained == .answer
+            ? base.mask.indices.map { base.mask[$0] && $0 >= base.thoughtEnd ?? base.responseEnd } : base.mask
         let rows = exits.map { (row: $0.outcome.row, mask: $0.mask) } + [(row: expanded.row, mask: baseMask)]
         credit.rows = zip(rows, rewards).map {
             CreditedRow(row: $0.row, groupID: base.id, reward: $1, mask: $0.mask, advantage: $1 - mean)

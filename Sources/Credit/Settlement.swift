@@ -1,7 +1,8 @@
 import Scratch
 
-/// A plan in which everything is settled that spans rows: who is kept, in which step, where entropies are cut, what weighs how
-/// much. What a row's tokens get follows from it and the row alone, so rows can be written in any number of pieces.
+/// A plan in which everything is settled that spans rows: who is kept, in which step, where entropies are cut, what
+/// weighs how much. What a row's tokens get follows from it and the row alone, so rows can be written in any number of
+/// pieces.
 package struct SettledPlan: Sendable {
     package let kept: ScratchArray<KeptRow>
     package let groupNames: NameList
@@ -44,7 +45,8 @@ package struct SettledPlan: Sendable {
     private func credit(_ position: Int, _ input: CreditInput, _ credit: EpisodeCredit) -> TokenCredit {
         let row = kept[position], step = steps[Int(row.step)], trainable = Int(facts.rows[Int(row.row)].trainable)
         var result = TokenCredit(
-            index: Int(row.row), groupID: groupNames[Int(row.group)], step: Int(row.step), mask: input.mask, reward: facts.rows[Int(row.row)].reward,
+            index: Int(row.row), groupID: groupNames[Int(row.group)], step: Int(row.step), mask: input.mask,
+            reward: facts.rows[Int(row.row)].reward,
             advantages: whitening?.apply(credit.advantages, input.mask) ?? credit.advantages, entropyMask: input.mask)
         result.returns = credit.returns
         result.pair = row.pair < 0 ? nil : Int(row.pair)
@@ -58,10 +60,13 @@ package struct SettledPlan: Sendable {
     }
 
     private func shape(_ advantages: inout [Double], _ shaping: EntropyShaping, _ input: CreditInput) {
-        for t in input.mask.indices where input.mask[t] { advantages[t] = shaping.shaped(advantages[t], entropy: Double(input.entropy[t])) }
+        for t in input.mask.indices where input.mask[t] {
+            advantages[t] = shaping.shaped(advantages[t], entropy: Double(input.entropy[t]))
+        }
     }
 
-    /// Weighs tokens by what trainer and sampler disagree about, and takes note of how much that is wherever both are known.
+    /// Weighs tokens by what trainer and sampler disagree about, and takes note of how much that is wherever both are
+    /// known.
     private func correct(_ credit: inout TokenCredit, _ input: CreditInput) {
         guard let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs] else { return }
         var staleness = Staleness()
@@ -75,7 +80,9 @@ package struct SettledPlan: Sendable {
     /// What can be said only when all rows have been seen.
     package func closingWarnings(_ staleness: Staleness) -> [String] {
         guard policy.correction.isOn, staleness.largest == 0, staleness.tokens > 0 else { return [] }
-        return ["old_logprobs are the sampler's own, so the correction does nothing: score with --checkpoint DIR, the policy to be trained"]
+        return [
+            "old_logprobs are the sampler's own, so the correction does nothing: score with --checkpoint DIR, the policy to be trained"
+        ]
     }
 }
 
@@ -95,8 +102,8 @@ struct SettledMask: Sendable {
     }
 }
 
-/// Settles what follows once rows and their advantages stand: mask and weights. Tokens are gone through in passes, a piece at
-/// a time; what is held meanwhile grows with rows alone.
+/// Settles what follows once rows and their advantages stand: mask and weights. Tokens are gone through in passes, a
+/// piece at a time; what is held meanwhile grows with rows alone.
 struct Settlement {
     let policy: CreditPolicy
     let facts: PlanFacts
@@ -110,13 +117,19 @@ struct Settlement {
     private let tokens: KeptTokens
     private var kept: ScratchArray<KeptRow> { selection.kept }
 
-    init(policy: CreditPolicy, facts: PlanFacts, groupNames: NameList, selection: Selection, source: any TokenSource, seed: UInt64) {
-        (self.policy, self.facts, self.groupNames, self.selection, self.source, self.seed) = (policy, facts, groupNames, selection, source, seed)
+    init(
+        policy: CreditPolicy, facts: PlanFacts, groupNames: NameList, selection: Selection, source: any TokenSource,
+        seed: UInt64
+    ) {
+        (self.policy, self.facts, self.groupNames, self.selection, self.source, self.seed) = (
+            policy, facts, groupNames, selection, source, seed
+        )
         warnings = selection.warnings
         tokens = KeptTokens(selection.kept, facts, source)
         advantages =
             policy.advantage.readsTokens && policy.pairs == nil
-            ? TokenAdvantages(estimator: policy.advantage, filter: policy.filter, selection: selection, facts: facts, source: source)
+            ? TokenAdvantages(
+                estimator: policy.advantage, filter: policy.filter, selection: selection, facts: facts, source: source)
             : RewardAdvantages(kept: selection.kept, facts: facts)
     }
 
@@ -128,7 +141,8 @@ struct Settlement {
         let mask = try policy.plannedMask.flatMap { mask in try scopes.map { try settle(mask, $0, ranks, &warnings) } }
         let keptTokens = try mask?.keptTokens ?? trainableTokens()
         return SettledPlan(
-            kept: kept, groupNames: groupNames, facts: facts, dropped: selection.dropped, resample: selection.resample, thresholds: mask?.thresholds ?? [],
+            kept: kept, groupNames: groupNames, facts: facts, dropped: selection.dropped, resample: selection.resample,
+            thresholds: mask?.thresholds ?? [],
             warnings: warnings, keptTokens: keptTokens, undecided: mask?.undecided ?? 0,
             undecidedByRow: try mask?.undecidedByRow ?? emptyList(), entropyQuantiles: ranks.report, policy: policy,
             advantages: advantages,
@@ -166,7 +180,11 @@ struct Settlement {
         var ranks = EntropyRanks(), own: [Int] = []
         if let mask, let scopes {
             let populations = populations(mask, scopes)
-            if mask.scope == .plan { own = populations.first?.ranks ?? [] } else { ranks.mask = try statistics(.entropy, scopes, populations) }
+            if mask.scope == .plan {
+                own = populations.first?.ranks ?? []
+            } else {
+                ranks.mask = try statistics(.entropy, scopes, populations)
+            }
         }
         let count = tokens.entropies.reduce(0, +)
         if count > 0 { try addWhole(count, own, &ranks) }
@@ -175,8 +193,10 @@ struct Settlement {
 
     /// `own`: ranks of a mask over the whole plan.
     private func addWhole(_ count: Int, _ own: [Int], _ ranks: inout EntropyRanks) throws {
-        let places = Self.reported.map { QuantilePlace($0, of: count) }, wanted = (places.flatMap(\.ranks) + own).sorted()
-        let selection = StreamedSelection(rows: rows { _ in 0 }, populations: [Population(count: count, ranks: wanted)], space: facts.space)
+        let places = Self.reported.map { QuantilePlace($0, of: count) },
+            wanted = (places.flatMap(\.ranks) + own).sorted()
+        let selection = StreamedSelection(
+            rows: rows { _ in 0 }, populations: [Population(count: count, ranks: wanted)], space: facts.space)
         let found = try selection.run(tokens.column(.entropy), cut: own.compactMap { wanted.firstIndex(of: $0) })
         let byRank = Dictionary(zip(wanted, found.statistics[0])) { first, _ in first }
         ranks.report = places.map { place in place.value(place.ranks.compactMap { byRank[$0] }) }
@@ -185,15 +205,24 @@ struct Settlement {
     }
 
     private func rows(_ population: @escaping @Sendable (Int) -> Int) -> StreamedRows {
-        StreamedRows(count: kept.count, population: population) { [kept, rows = facts.rows] in rows[Int(kept[$0].row)].entropies }
+        StreamedRows(count: kept.count, population: population) { [kept, rows = facts.rows] in
+            rows[Int(kept[$0].row)].entropies
+        }
     }
 
     private func populations(_ mask: EntropyMask, _ scopes: Scopes) -> [Population] {
-        scopes.counts.map { Population(count: $0, ranks: $0 == 0 ? [] : mask.selection.type.ranks(mask.selection.share, of: $0, ties: mask.ties)) }
+        scopes.counts.map {
+            Population(
+                count: $0,
+                ranks: $0 == 0 ? [] : mask.selection.type.ranks(mask.selection.share, of: $0, ties: mask.ties))
+        }
     }
 
-    private func statistics(_ column: TokenColumn, _ scopes: Scopes, _ populations: [Population]) throws -> [[OrderStatistic]] {
-        try StreamedSelection(rows: rows(scopes.number), populations: populations, space: facts.space).run(tokens.column(column))
+    private func statistics(_ column: TokenColumn, _ scopes: Scopes, _ populations: [Population]) throws
+        -> [[OrderStatistic]]
+    {
+        try StreamedSelection(rows: rows(scopes.number), populations: populations, space: facts.space).run(
+            tokens.column(column))
     }
 
     // MARK: mask
@@ -208,9 +237,13 @@ struct Settlement {
         var undecidedByRow: ScratchArray<Int32>?
     }
 
-    private func settle(_ mask: EntropyMask, _ scopes: Scopes, _ ranks: EntropyRanks, _ warnings: inout [String]) throws -> MaskOutcome {
+    private func settle(_ mask: EntropyMask, _ scopes: Scopes, _ ranks: EntropyRanks, _ warnings: inout [String]) throws
+        -> MaskOutcome
+    {
         let selectors = selectors(mask, scopes, ranks.mask), thresholds = selectors.compactMap(\.threshold)
-        if mask.ties == .quantile, (mask.spelledOut.top ?? 1).value < 1, thresholds.contains(0) { warnings.append(Self.zeroThreshold) }
+        if mask.ties == .quantile, (mask.spelledOut.top ?? 1).value < 1, thresholds.contains(0) {
+            warnings.append(Self.zeroThreshold)
+        }
         let (keptTokens, standing) = try count(mask, ranks.around, selectors, scopes)
         let settled = SettledMask(selectors: selectors, scopes: scopes, standing: standing)
         var outcome = MaskOutcome(mask: settled, thresholds: thresholds, keptTokens: keptTokens)
@@ -221,11 +254,15 @@ struct Settlement {
     private static let zeroThreshold =
         "so many entropies are exactly 0 that the threshold is 0 and every token of a scope is kept: use `ties: exact_count`"
 
-    private func selectors(_ mask: EntropyMask, _ scopes: Scopes, _ statistics: [[OrderStatistic]]) -> [any TokenSelector] {
+    private func selectors(_ mask: EntropyMask, _ scopes: Scopes, _ statistics: [[OrderStatistic]])
+        -> [any TokenSelector]
+    {
         let (type, share) = mask.selection
         return scopes.counts.enumerated().map { number, count in
             guard count > 0 else { return NothingToMark() }
-            return type.selector(share, of: count, ties: mask.ties, statistics.isEmpty ? [] : statistics[number], seed: seed &+ UInt64(number))
+            return type.selector(
+                share, of: count, ties: mask.ties, statistics.isEmpty ? [] : statistics[number],
+                seed: seed &+ UInt64(number))
         }
     }
 
@@ -233,7 +270,8 @@ struct Settlement {
     private func count(
         _ mask: EntropyMask, _ around: RowsAroundCut?, _ selectors: [any TokenSelector], _ scopes: Scopes
     ) throws -> (kept: ScratchArray<Int32>, standing: ScratchArray<SelectorMemory>?) {
-        var running = selectors, kept = ScratchWriter<Int32>(facts.space), standing = ScratchWriter<SelectorMemory>(facts.space)
+        var running = selectors, kept = ScratchWriter<Int32>(facts.space),
+            standing = ScratchWriter<SelectorMemory>(facts.space)
         let remembers = selectors.contains { $0.memory != nil }
         func take(_ position: Int, _ census: TokenCensus) throws {
             let scope = scopes.number(position)
@@ -241,7 +279,9 @@ struct Settlement {
             try kept.append(Int32(running[scope].count(census)))
         }
         if let around {
-            try around.forEachRow(facts.space, { fact($0).entropies }) { try take($0, selectors[0].census($1, above: $2, below: $3)) }
+            try around.forEachRow(facts.space, { fact($0).entropies }) {
+                try take($0, selectors[0].census($1, above: $2, below: $3))
+            }
         } else if mask.selection.type.readsEntropy {
             try tokens.forEachRow(reading: [.entropy]) {
                 selectors[scopes.number($0)].census($1[0])
@@ -254,7 +294,8 @@ struct Settlement {
         return (try kept.finish(), remembers ? try standing.finish() : nil)
     }
 
-    /// Tokens whose interval reaches over the true threshold, which lies between the cut of all lower and that of all upper bounds.
+    /// Tokens whose interval reaches over the true threshold, which lies between the cut of all lower and that of all
+    /// upper bounds.
     private func addUndecided(_ mask: EntropyMask, _ scopes: Scopes, _ outcome: inout MaskOutcome) throws {
         let populations = populations(mask, scopes), type = mask.selection.type
         let cuts = try [TokenColumn.entropyLow, .entropyHigh].map { column in
@@ -263,7 +304,9 @@ struct Settlement {
         var byRow = ScratchWriter<Int32>(facts.space)
         try tokens.forEachRow(reading: [.entropyLow, .entropyHigh]) { position, bounds in
             let scope = scopes.number(position), (low, high) = (bounds[0], bounds[1])
-            return low.indices.count { !type.isDecided(low: low[$0], high: high[$0], lowCut: cuts[0][scope], highCut: cuts[1][scope]) }
+            return low.indices.count {
+                !type.isDecided(low: low[$0], high: high[$0], lowCut: cuts[0][scope], highCut: cuts[1][scope])
+            }
         } _: {
             outcome.undecided += $1
             try byRow.append(Int32($1))
@@ -292,6 +335,8 @@ private struct NothingToMark: TokenSelector {
     var threshold: Double? { nil }
     func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool] { mask.map { _ in false } }
     func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus { TokenCensus(tokens: entropy.count) }
-    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus { TokenCensus(tokens: near.count + above + below) }
+    func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus {
+        TokenCensus(tokens: near.count + above + below)
+    }
     func count(_ row: TokenCensus) -> Int { 0 }
 }

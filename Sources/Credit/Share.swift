@@ -51,7 +51,8 @@ package struct Share: Equatable, Sendable {
     /// What is left to 1.
     package var complement: Share {
         Share(
-            value: 1 - value, description: "1 - \(description)", numerator: denominator - numerator, denominator: denominator)
+            value: 1 - value, description: "1 - \(description)", numerator: denominator - numerator,
+            denominator: denominator)
     }
 
     /// ⌊share · count⌋, and what is left over as a part of 1.

@@ -43,7 +43,8 @@ struct ShieldedText {
 
     /// In this order, each over what the ones before have left: a later kind may enclose formulas of an earlier one.
     private static let formulas: [Formula] = [
-        between("[asy]", "[/asy]"), between(#"$\begin{tabular}"#, #"\end{tabular}$"#), between(#"\begin{tabular}"#, #"\end{tabular}"#),
+        between("[asy]", "[/asy]"), between(#"$\begin{tabular}"#, #"\end{tabular}$"#),
+        between(#"\begin{tabular}"#, #"\end{tabular}"#),
         between(#"\("#, #"\)"#), between(#"\["#, #"\]"#), between("$$", "$$"), dollars, environment,
     ]
 
@@ -60,20 +61,28 @@ struct ShieldedText {
     private static func between(_ open: String, _ close: String) -> Formula {
         { text, start in
             guard text.has(open, at: start) else { return nil }
-            return (start + open.unicodeScalars.count..<text.units.count).first { text.has(close, at: $0) }.map { $0 + close.unicodeScalars.count }
+            return (start + open.unicodeScalars.count..<text.units.count).first { text.has(close, at: $0) }.map {
+                $0 + close.unicodeScalars.count
+            }
         }
     }
 
     /// `$…$` with something between; neither sign is escaped, and the closing one is not the first of two.
     @Sendable private static func dollars(_ text: ShieldedText, _ start: Int) -> Int? {
-        guard text.character(start) == "$", text.character(start - 1) != "\\", start + 2 < text.units.count else { return nil }
-        return (start + 2..<text.units.count).first { text.character($0) == "$" && text.character($0 - 1) != "\\" && text.character($0 + 1) != "$" }.map { $0 + 1 }
+        guard text.character(start) == "$", text.character(start - 1) != "\\", start + 2 < text.units.count else {
+            return nil
+        }
+        return (start + 2..<text.units.count).first {
+            text.character($0) == "$" && text.character($0 - 1) != "\\" && text.character($0 + 1) != "$"
+        }.map { $0 + 1 }
     }
 
     /// `\begin{name}` to the next `\end{name}`.
     @Sendable private static func environment(_ text: ShieldedText, _ start: Int) -> Int? {
         let open = #"\begin{"#
-        guard text.has(open, at: start), let brace = (start + open.count..<text.units.count).first(where: { text.character($0) == "}" }) else { return nil }
+        guard text.has(open, at: start),
+            let brace = (start + open.count..<text.units.count).first(where: { text.character($0) == "}" })
+        else { return nil }
         let name = start + open.count..<brace
         return (brace + 1..<text.units.count).lazy.compactMap { text.end(of: name, at: $0) }.first
     }
@@ -81,7 +90,9 @@ struct ShieldedText {
     /// Behind `\end{…}` at `start` with the same text between its braces as `name`.
     private func end(of name: Range<Int>, at start: Int) -> Int? {
         let close = #"\end{"#, first = start + close.count, last = first + name.count
-        guard has(close, at: start), character(last) == "}", zip(name, first..<last).allSatisfy({ text($0) == text($1) }) else { return nil }
+        guard has(close, at: start), character(last) == "}",
+            zip(name, first..<last).allSatisfy({ text($0) == text($1) })
+        else { return nil }
         return last + 1
     }
 }

@@ -1,5 +1,5 @@
-/// Finite floats in their order, -0 and 0 as one: few of them sorted by comparing, many by eight or eleven bits at a time, since comparing
-/// those would take several times as long.
+/// Finite floats in their order, -0 and 0 as one: few of them sorted by comparing, many by eight or eleven bits at a
+/// time, since comparing those would take several times as long.
 struct SortedFloats {
     private let keys: [UInt32]
 
@@ -22,7 +22,8 @@ struct SortedFloats {
 
     func statistic(_ rank: Int) -> OrderStatistic {
         let key = keys[rank], below = partitionPoint(of: count) { keys[$0] >= key }
-        return OrderStatistic(value: self[rank], below: below, equal: partitionPoint(of: count) { keys[$0] > key } - below)
+        return OrderStatistic(
+            value: self[rank], below: below, equal: partitionPoint(of: count) { keys[$0] > key } - below)
     }
 
     /// In the order of a digit, at `shift` as wide as `mask`; equal ones stay as they were.

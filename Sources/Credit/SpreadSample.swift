@@ -1,8 +1,9 @@
 import Foundation
 import Randomness
 
-/// A sample spread over a population: short runs of neighbours, because each costs a look into a file, one from each of many stretches of
-/// equal length, where in it no period of the values can follow. Places depend on the population's size alone.
+/// A sample spread over a population: short runs of neighbours, because each costs a look into a file, one from each of
+/// many stretches of equal length, where in it no period of the values can follow. Places depend on the population's
+/// size alone.
 package struct SpreadSample {
     /// Values of a run.
     package let run: Int
@@ -10,7 +11,8 @@ package struct SpreadSample {
     /// Length of a stretch in 2^-20: places are to be had without divisions.
     private let length: UInt64
 
-    /// Twice n^⅔ values: a sample and what lies in the brackets it gives grow alike, and both far less than the population.
+    /// Twice n^⅔ values: a sample and what lies in the brackets it gives grow alike, and both far less than the
+    /// population.
     package init(of population: Int) {
         run = population < 1 << 14 ? 1 : 32
         runs = min(population, Int(2 * pow(Double(population), 2 / 3)) / run)
@@ -35,7 +37,8 @@ package struct SpreadSample {
 }
 
 extension SpreadSample {
-    /// What is to be had of rows that lie side by side in a population: `counts` are their values, `start` those before them.
+    /// What is to be had of rows that lie side by side in a population: `counts` are their values, `start` those before
+    /// them.
     func picks(_ rows: Range<Int>, from start: Int, counts: (Int) -> Int) -> [ValuePick] {
         var picks: [ValuePick] = [], number = first(endingBehind: start), next = place(number), start = start
         for row in rows {
@@ -43,7 +46,9 @@ extension SpreadSample {
             while number < runs, next < end {
                 let taken = max(next, start)..<min(next + run, end)
                 let values = taken.lowerBound - start..<taken.upperBound - start
-                if !taken.isEmpty { picks.append(ValuePick(row: row, values: values, target: number * run + taken.lowerBound - next)) }
+                if !taken.isEmpty {
+                    picks.append(ValuePick(row: row, values: values, target: number * run + taken.lowerBound - next))
+                }
                 guard next + run <= end else { break }
                 number += 1
                 next = place(number)

@@ -10,8 +10,8 @@ package protocol TokenSelection: Sendable {
     static func selector(
         _ share: Share, of count: Int, ties: EntropyMask.Ties, _ statistics: [OrderStatistic], seed: UInt64
     ) -> any TokenSelector
-    /// Whether a token known to lie in low…high is kept, or left out, whatever its entropy is. The cuts are those of all lower and of all
-    /// upper bounds: the true one lies between them.
+    /// Whether a token known to lie in low…high is kept, or left out, whatever its entropy is. The cuts are those of
+    /// all lower and of all upper bounds: the true one lies between them.
     static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool
 }
 
@@ -19,11 +19,13 @@ package protocol TokenSelection: Sendable {
 package protocol TokenSelector: Sendable {
     /// The entropy where it cuts; nil where it reads none.
     var threshold: Double? { get }
-    /// What it knows of the rows before, where a row's marks depend on them: to go on from there later. nil where they don't.
+    /// What it knows of the rows before, where a row's marks depend on them: to go on from there later. nil where they
+    /// don't.
     var memory: SelectorMemory? { get set }
     /// Marks of a row's tokens; false outside `mask`.
     mutating func marks(_ entropy: [Float], _ mask: [Bool]) -> [Bool]
-    /// What it must know of a row to say how many of its tokens it marks, whatever the rows before it are. `entropy`: of trainable tokens.
+    /// What it must know of a row to say how many of its tokens it marks, whatever the rows before it are. `entropy`:
+    /// of trainable tokens.
     func census(_ entropy: UnsafeBufferPointer<Float>) -> TokenCensus
     /// The same where some entropies are only known to lie above all that `near` can be cut by, or below it.
     func census(_ near: UnsafeBufferPointer<Float>, above: Int, below: Int) -> TokenCensus
@@ -63,7 +65,8 @@ package enum TokenSelectionRegistry {
 
 extension TokenSelection {
     /// The selector of a scope that is in memory.
-    static func selector(_ entropies: [Float], share: Share, ties: EntropyMask.Ties, seed: UInt64) -> any TokenSelector {
+    static func selector(_ entropies: [Float], share: Share, ties: EntropyMask.Ties, seed: UInt64) -> any TokenSelector
+    {
         let statistics = orderStatistics(entropies, ranks: ranks(share, of: entropies.count, ties: ties))
         return selector(share, of: entropies.count, ties: ties, statistics, seed: seed)
     }

@@ -20,5 +20,7 @@ package enum TopEntropy: TokenSelection {
         return CountedTies(value: statistics[0].value, keepsAbove: true, ties: share.exactCount(of: count) - above)
     }
 
-    package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool { Double(low) >= highCut || Double(high) < lowCut }
+    package static func isDecided(low: Float, high: Float, lowCut: Double, highCut: Double) -> Bool {
+        Double(low) >= highCut || Double(high) < lowCut
+    }
 }

@@ -21,7 +21,8 @@ package struct VinePPO: Expansion {
     package init() {}
 
     package var problems: [String] {
-        commonProblems + steps.problems + Bounds.problems("expansion.max_states", maxStates, Bounds.tokens, orNull: true)
+        commonProblems + steps.problems
+            + Bounds.problems("expansion.max_states", maxStates, Bounds.tokens, orNull: true)
             + Bounds.problems("expansion.minimum_step_characters", minimumStepCharacters, 0...Bounds.tokens.upperBound)
     }
 
@@ -48,13 +49,16 @@ package struct VinePPO: Expansion {
         stepPositions(base).map { ExpansionState(position: $0) }
     }
 
-    /// Where each step's first token stands, the response's start first. A token across a border belongs to the step before.
+    /// Where each step's first token stands, the response's start first. A token across a border belongs to the step
+    /// before.
     private func stepPositions(_ base: BaseRollout) -> [Int] {
         guard let text = base.text else { return [base.responseStart] }
         var positions: [Int] = []
         for start in steps.starts(in: text.bytes) {
             let position = base.responseStart + text.token(startingAt: start)
-            if position > positions.last ?? -1, positions.isEmpty || base.content.contains(position) { positions.append(position) }
+            if position > positions.last ?? -1, positions.isEmpty || base.content.contains(position) {
+                positions.append(position)
+            }
         }
         return positions
     }
@@ -63,7 +67,9 @@ package struct VinePPO: Expansion {
         var credit = ExpansionCredit()
         let base = expanded.base
         guard !expanded.isBaseRejected else { return credit }
-        credit.values = expanded.outcomes.map { outcomes in outcomes.isEmpty ? nil : outcomes.reduce(0) { $0 + $1.reward } / Double(outcomes.count) }
+        credit.values = expanded.outcomes.map { outcomes in
+            outcomes.isEmpty ? nil : outcomes.reduce(0) { $0 + $1.reward } / Double(outcomes.count)
+        }
         guard let advantages = Self.advantages(values: credit.values, reward: base.reward) else {
             credit.dropped.append((expanded.row, "missing_value"))
             return credit
@@ -73,12 +79,14 @@ package struct VinePPO: Expansion {
         for (step, advantage) in advantages.enumerated() {
             for t in borders[step]..<borders[step + 1] where base.mask[t] { perToken[t] = advantage }
         }
-        credit.rows.append(CreditedRow(row: expanded.row, groupID: base.groupID, reward: base.reward, mask: base.mask, advantages: perToken))
+        credit.rows.append(
+            CreditedRow(
+                row: expanded.row, groupID: base.groupID, reward: base.reward, mask: base.mask, advantages: perToken))
         return credit
     }
 
-    /// One advantage per state; with every value known their sum is R - V(S_0). Missing values at the end are filled backwards
-    /// with V_i = r_i + V_{i+1} = R, which makes their advantages 0; nil where one is missing in the middle.
+    /// One advantage per state; with every value known their sum is R - V(S_0). Missing values at the end are filled
+    /// backwards with V_i = r_i + V_{i+1} = R, which makes their advantages 0; nil where one is missing in the middle.
     package static func advantages(values: [Double?], reward: Double) -> [Double]? {
         let known = values.prefix { $0 != nil }.compactMap { $0 }
         guard values.dropFirst(known.count).allSatisfy({ $0 == nil }), !known.isEmpty else { return nil }

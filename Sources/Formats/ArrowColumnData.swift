@@ -69,7 +69,8 @@ struct ColumnBuilder {
     private mutating func appendBits(_ list: [Bool]) {
         let end = bitCount + list.count
         bits.append(contentsOf: repeatElement(0, count: (end + 7) / 8 - bits.count))
-        list.withUnsafeBytes { source in bits.withUnsafeMutableBytes { BitPacking.pack(source, into: $0, at: bitCount) } }
+        list.withUnsafeBytes { source in bits.withUnsafeMutableBytes { BitPacking.pack(source, into: $0, at: bitCount) }
+        }
         bitCount = end
     }
 
@@ -82,8 +83,8 @@ struct ColumnBuilder {
         offsets.append(0)
     }
 
-    /// Gives an empty column the memory of its values in an earlier batch, with a little more room than the last one needed: a batch that
-    /// outgrew it by a row would double it.
+    /// Gives an empty column the memory of its values in an earlier batch, with a little more room than the last one
+    /// needed: a batch that outgrew it by a row would double it.
     mutating func reuse(_ earlier: inout [UInt8], _ type: ArrowType) {
         let values: WritableKeyPath<Self, [UInt8]> = type == .bool || type == .list(.bool) ? \.bits : \.bytes
         earlier.removeAll(keepingCapacity: true)
@@ -154,7 +155,9 @@ struct ArrowBuffer {
 
     static var empty: ArrowBuffer { ArrowBuffer(mapped: UnsafeRawBufferPointer(start: nil, count: 0)) }
     /// The offsets of no rows.
-    static var zeroOffset: ArrowBuffer { ArrowBuffer(mapped: UnsafeRawBufferPointer(start: oneZero, count: MemoryLayout<Int32>.size)) }
+    static var zeroOffset: ArrowBuffer {
+        ArrowBuffer(mapped: UnsafeRawBufferPointer(start: oneZero, count: MemoryLayout<Int32>.size))
+    }
     nonisolated(unsafe) private static let oneZero: UnsafeMutablePointer<Int32> = {
         let zero = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
         zero.initialize(to: 0)
@@ -176,7 +179,9 @@ struct ArrowBuffer {
     /// The bytes without a hold on them: for who holds the buffer meanwhile.
     var bare: UnsafeRawBufferPointer { bytes }
 
-    func with<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R { try withExtendedLifetime(storage) { try body(bytes) } }
+    func with<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        try withExtendedLifetime(storage) { try body(bytes) }
+    }
 
     func bools(_ range: Range<Int>) -> [Bool] {
         with { bytes in
@@ -197,7 +202,8 @@ struct ArrowBuffer {
         let size = MemoryLayout<T>.size
         return with { bytes in
             [T](unsafeUninitializedCapacity: range.count) { target, count in
-                UnsafeMutableRawBufferPointer(target).copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range.lowerBound * size..<range.upperBound * size]))
+                UnsafeMutableRawBufferPointer(target).copyMemory(
+                    from: UnsafeRawBufferPointer(rebasing: bytes[range.lowerBound * size..<range.upperBound * size]))
                 count = range.count
             }
         }

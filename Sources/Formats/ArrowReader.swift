@@ -2,8 +2,9 @@ import CZstd
 import Foundation
 import Scratch
 
-/// Reads an Arrow IPC file into rows of a table: columns are found by name, others are passed over, nullable ones may be
-/// missing (an older or another writer), and whatever does not fit throws an error that names the file and the column. Batches are read one at a time from the mapped file.
+/// Reads an Arrow IPC file into rows of a table: columns are found by name, others are passed over, nullable ones may
+/// be missing (an older or another writer), and whatever does not fit throws an error that names the file and the
+/// column. Batches are read one at a time from the mapped file.
 package struct ArrowTableReader<Row>: Sendable {
     package let metadata: [String: String]
     package var path: String { file.path }
@@ -41,11 +42,12 @@ package struct ArrowTableReader<Row>: Sendable {
     fileprivate func broken(_ fault: RowFault, _ row: Row, _ index: Int) -> FormatError {
         let name = table.nameOf.map { ", \($0(row))" } ?? ""
         return FormatError(
-            file: path, place: "row \(index)\(name), column '\(fault.column)'", found: fault.found, expected: fault.expected, remedy: table.remedy)
+            file: path, place: "row \(index)\(name), column '\(fault.column)'", found: fault.found,
+            expected: fault.expected, remedy: table.remedy)
     }
 
-    /// The same file, of which only these columns are looked at; a row's others stay as a row begins. Columns that are left out
-    /// cost nothing, not even their decoding; rules that look at one of them are not held.
+    /// The same file, of which only these columns are looked at; a row's others stay as a row begins. Columns that are
+    /// left out cost nothing, not even their decoding; rules that look at one of them are not held.
     package func reading(_ names: Set<String>) -> ArrowTableReader {
         var reader = self
         reader.columns = columns.filter { names.contains($0.column.name) }
@@ -63,7 +65,8 @@ package struct ArrowTableReader<Row>: Sendable {
 
     package func cursor() -> ArrowRowCursor<Row> { ArrowRowCursor(self) }
 
-    /// Rows by their number in the file, best in ascending order. What was mapped for it does not count against this process afterwards.
+    /// Rows by their number in the file, best in ascending order. What was mapped for it does not count against this
+    /// process afterwards.
     package func rows(at wanted: [Int]) throws -> [Row] {
         let cursor = cursor()
         return try wanted.map(cursor.row)
@@ -86,7 +89,8 @@ package struct ArrowTableReader<Row>: Sendable {
         return (low, starts[low]..<starts[high])
     }
 
-    /// What fills in a row of a batch, column by column. Bound once for a batch: a row shall cost no more than its values.
+    /// What fills in a row of a batch, column by column. Bound once for a batch: a row shall cost no more than its
+    /// values.
     fileprivate func fills(_ index: Int) throws -> [(inout Row, Int) -> Void] {
         let batch = try file.batch(index)
         return try columns.map { column, place in
@@ -100,7 +104,9 @@ package struct ArrowTableReader<Row>: Sendable {
         let batch = try file.batch(index)
         return try views.map { view in
             try columns.first { $0.column.name == view.name }.map {
-                view.isPresenceAlone ? try batch.presence($0.place) : try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable)
+                view.isPresenceAlone
+                    ? try batch.presence($0.place)
+                    : try batch.column($0.place, type: $0.column.type, nullable: $0.column.nullable)
             }
         }
     }
@@ -108,13 +114,14 @@ package struct ArrowTableReader<Row>: Sendable {
     fileprivate var emptyRow: Row { table.make() }
 
     fileprivate func validity(_ index: Int, _ name: String) throws -> ColumnData? {
-        guard let place = try table.columns.first(where: { $0.name == name }).flatMap({ try file.place(of: $0.field) }) else { return nil }
+        guard let place = try table.columns.first(where: { $0.name == name }).flatMap({ try file.place(of: $0.field) })
+        else { return nil }
         return try file.batch(index).presence(place)
     }
 }
 
-/// Reads a file's rows in any order, and holds one batch at a time: quick where the next row lies in the same one. Its pages are given
-/// back after every megabyte of rows, and when it is left. Not for two threads at once.
+/// Reads a file's rows in any order, and holds one batch at a time: quick where the next row lies in the same one. Its
+/// pages are given back after every megabyte of rows, and when it is left. Not for two threads at once.
 package final class ArrowRowCursor<Row> {
     private let reader: ArrowTableReader<Row>
     private let emptyRow: Row
@@ -126,7 +133,9 @@ package final class ArrowRowCursor<Row> {
     private var fills: [(inout Row, Int) -> Void] = []
     private var presence: [String: ColumnData?] = [:]
 
-    fileprivate init(_ reader: ArrowTableReader<Row>) { (self.reader, emptyRow, rules) = (reader, reader.emptyRow, reader.rules) }
+    fileprivate init(_ reader: ArrowTableReader<Row>) {
+        (self.reader, emptyRow, rules) = (reader, reader.emptyRow, reader.rules)
+    }
 
     deinit { leave() }
 
@@ -179,12 +188,16 @@ package struct ArrowColumnView: Hashable, Sendable {
     /// Whether a row has a value there, and nothing else: no value is decoded.
     package let isPresenceAlone: Bool
 
-    package static func values(_ name: String) -> ArrowColumnView { ArrowColumnView(name: name, isPresenceAlone: false) }
-    package static func presence(_ name: String) -> ArrowColumnView { ArrowColumnView(name: name, isPresenceAlone: true) }
+    package static func values(_ name: String) -> ArrowColumnView {
+        ArrowColumnView(name: name, isPresenceAlone: false)
+    }
+    package static func presence(_ name: String) -> ArrowColumnView {
+        ArrowColumnView(name: name, isPresenceAlone: true)
+    }
 }
 
-/// Looks at columns of a file where they lie: for what would cost more to make a row of than to do. Holds one batch at a time, whose
-/// pages are given back when it is left. Not for two threads at once.
+/// Looks at columns of a file where they lie: for what would cost more to make a row of than to do. Holds one batch at
+/// a time, whose pages are given back when it is left. Not for two threads at once.
 package final class ArrowColumnCursor<Row> {
     private let reader: ArrowTableReader<Row>
     private let views: [ArrowColumnView]
@@ -221,16 +234,16 @@ package final class ArrowColumnCursor<Row> {
         return ArrowStretch(rows: batch.rows, columns: UnsafePointer(bare.baseAddress!))
     }
 
-    /// Copies float32s of a row's list at these places. Pages that they alone are wanted of are not mapped for it, as looking there would:
-    /// for a few numbers here and there.
+    /// Copies float32s of a row's list at these places. Pages that they alone are wanted of are not mapped for it, as
+    /// looking there would: for a few numbers here and there.
     package func copy(_ list: ArrowList, _ places: Range<Int>, into target: UnsafeMutablePointer<Float>) {
         let memory = list.memory(places)
         guard !read(memory, into: target), let base = memory.baseAddress else { return }
         UnsafeMutableRawPointer(target).copyMemory(from: base, byteCount: memory.count)
     }
 
-    /// Says that a list of float32s in a column has been looked at: its pages are given back with those of the lists before it, a stretch at a
-    /// time. A batch is longer than what is worth holding.
+    /// Says that a list of float32s in a column has been looked at: its pages are given back with those of the lists
+    /// before it, a stretch at a time. A batch is longer than what is worth holding.
     package func leaveBehind(_ list: ArrowList, of column: Int) {
         let memory = list.memory(0..<list.count)
         guard let start = reader.file.offset(of: memory) else { return }
@@ -247,7 +260,8 @@ package final class ArrowColumnCursor<Row> {
     private func read(_ memory: UnsafeRawBufferPointer, into target: UnsafeMutablePointer<Float>) -> Bool {
         guard let offset = reader.file.offset(of: memory) else { return false }
         if descriptor < 0 { descriptor = uninterrupted { open(reader.path, O_RDONLY | O_CLOEXEC) } }
-        return descriptor >= 0 && uninterrupted { pread(descriptor, target, memory.count, off_t(offset)) } == memory.count
+        return descriptor >= 0
+            && uninterrupted { pread(descriptor, target, memory.count, off_t(offset)) } == memory.count
     }
 
     private func enter(_ row: Int) throws {
@@ -268,7 +282,8 @@ package final class ArrowColumnCursor<Row> {
     }
 }
 
-/// A column of a batch without a hold on its memory: looking at a row shall not cost a count of references for each of its columns.
+/// A column of a batch without a hold on its memory: looking at a row shall not cost a count of references for each of
+/// its columns.
 private struct BareColumn: BitwiseCopyable {
     let validity: UnsafeRawBufferPointer
     let offsets: UnsafeRawBufferPointer
@@ -280,7 +295,9 @@ private struct BareColumn: BitwiseCopyable {
 
     func range(_ row: Int) -> Range<Int> {
         let size = MemoryLayout<Int32>.size
-        return Int(offsets.loadUnaligned(fromByteOffset: row * size, as: Int32.self))..<Int(offsets.loadUnaligned(fromByteOffset: (row + 1) * size, as: Int32.self))
+        return Int(
+            offsets.loadUnaligned(fromByteOffset: row * size, as: Int32.self))..<Int(
+                offsets.loadUnaligned(fromByteOffset: (row + 1) * size, as: Int32.self))
     }
 
     func text(_ row: Int) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: values[range(row)]) }
@@ -309,23 +326,34 @@ package struct ArrowRowView {
     /// A text's bytes, as long as the view.
     package func utf8(_ column: Int) -> UnsafeRawBufferPointer? { present(column)?.text(place) }
     /// Whether a column has this text, or one that begins with it.
-    package func hasText(_ text: StaticString, _ column: Int) -> Bool { utf8(column).map { $0.count == text.utf8CodeUnitCount && $0.begins(with: text) } ?? false }
-    package func hasText(_ column: Int, startingWith text: StaticString) -> Bool { utf8(column)?.begins(with: text) ?? false }
-    package func bool(_ column: Int) -> Bool? { present(column).map { $0.values[place / 8] >> UInt8(place % 8) & 1 == 1 } }
+    package func hasText(_ text: StaticString, _ column: Int) -> Bool {
+        utf8(column).map { $0.count == text.utf8CodeUnitCount && $0.begins(with: text) } ?? false
+    }
+    package func hasText(_ column: Int, startingWith text: StaticString) -> Bool {
+        utf8(column)?.begins(with: text) ?? false
+    }
+    package func bool(_ column: Int) -> Bool? {
+        present(column).map { $0.values[place / 8] >> UInt8(place % 8) & 1 == 1 }
+    }
     package func float32(_ column: Int) -> Float? {
         present(column)?.values.loadUnaligned(fromByteOffset: place * MemoryLayout<Float>.size, as: Float.self)
     }
-    package func list(_ column: Int) -> ArrowList? { present(column).map { ArrowList(values: $0.values, range: $0.range(place)) } }
+    package func list(_ column: Int) -> ArrowList? {
+        present(column).map { ArrowList(values: $0.values, range: $0.range(place)) }
+    }
 
     /// Whether both have the same text in a column of the same number.
     package func hasText(of other: ArrowRowView, _ column: Int) -> Bool {
         guard let own = utf8(column), let others = other.utf8(column) else { return false }
-        return own.count == others.count && (own.isEmpty || memcmp(own.baseAddress!, others.baseAddress!, own.count) == 0)
+        return own.count == others.count
+            && (own.isEmpty || memcmp(own.baseAddress!, others.baseAddress!, own.count) == 0)
     }
 }
 
 extension UnsafeRawBufferPointer {
-    fileprivate func begins(with text: StaticString) -> Bool { count >= text.utf8CodeUnitCount && memcmp(baseAddress!, text.utf8Start, text.utf8CodeUnitCount) == 0 }
+    fileprivate func begins(with text: StaticString) -> Bool {
+        count >= text.utf8CodeUnitCount && memcmp(baseAddress!, text.utf8Start, text.utf8CodeUnitCount) == 0
+    }
 }
 
 /// One row's list as it lies in the file, as long as the view that gave it.
@@ -338,7 +366,9 @@ package struct ArrowList {
     /// Float32s at these places.
     fileprivate func memory(_ places: Range<Int>) -> UnsafeRawBufferPointer {
         let size = MemoryLayout<Float>.size, inside = places.clamped(to: 0..<count)
-        return UnsafeRawBufferPointer(rebasing: values[(range.lowerBound + inside.lowerBound) * size..<(range.lowerBound + inside.upperBound) * size])
+        return UnsafeRawBufferPointer(
+            rebasing: values[
+                (range.lowerBound + inside.lowerBound) * size..<(range.lowerBound + inside.upperBound) * size])
     }
 
     /// Where the trues of these numbers, from 0, of a list of booleans are: stretch after stretch.
@@ -352,15 +382,18 @@ package struct ArrowList {
     /// How many of a list of booleans are true.
     package var trueCount: Int { BitPacking.count(values, range) }
 
-    /// A list of float32 at the places where this list of booleans is true: where it lies if those are side by side, else gathered in
-    /// `scratch`, which has room for all. Lasts as long as the cursor stays and nothing else is gathered there. The lists have one length.
+    /// A list of float32 at the places where this list of booleans is true: where it lies if those are side by side,
+    /// else gathered in `scratch`, which has room for all. Lasts as long as the cursor stays and nothing else is
+    /// gathered there. The lists have one length.
     package func marked(_ floats: ArrowList, scratch: UnsafeMutablePointer<Float>) -> UnsafeBufferPointer<Float> {
         precondition(floats.count == count, "two lists of one length")
-        guard let start = floats.values.baseAddress.map({ $0 + floats.range.lowerBound * MemoryLayout<Float>.size }) else {
+        guard let start = floats.values.baseAddress.map({ $0 + floats.range.lowerBound * MemoryLayout<Float>.size })
+        else {
             return UnsafeBufferPointer(start: scratch, count: 0)
         }
         if let run = BitPacking.onlyRun(values, range), Int(bitPattern: start) % MemoryLayout<Float>.alignment == 0 {
-            return UnsafeBufferPointer(start: start.assumingMemoryBound(to: Float.self) + run.lowerBound, count: run.count)
+            return UnsafeBufferPointer(
+                start: start.assumingMemoryBound(to: Float.self) + run.lowerBound, count: run.count)
         }
         return UnsafeBufferPointer(start: scratch, count: BitPacking.gather(values, range, start, into: scratch))
     }
@@ -391,7 +424,8 @@ struct ArrowFile: Sendable {
                 throw FormatError(file: path, place: "schema", found: "big-endian data", expected: "little-endian data")
             }
             fields = try schema.tables(1).map { try Self.field($0, depth: 0, path) }
-            metadata = try Dictionary(schema.tables(2).map { (try $0.string(0), try $0.string(1)) }, uniquingKeysWith: { $1 })
+            metadata = try Dictionary(
+                schema.tables(2).map { (try $0.string(0), try $0.string(1)) }, uniquingKeysWith: { $1 })
             blocks = try footer.structs(3, words: 3)
         } catch let fault as FlatBufferTable.OutOfBounds { throw Self.damaged(path, "footer", fault.found) }
         batches = 0..<blocks.count
@@ -414,13 +448,16 @@ struct ArrowFile: Sendable {
 
     static func damaged(_ path: String, _ place: String, _ found: String) -> FormatError {
         FormatError(
-            file: path, place: place, found: found, expected: "an undamaged Arrow IPC file", remedy: "Run the stage that wrote it again, with --overwrite.")
+            file: path, place: place, found: found, expected: "an undamaged Arrow IPC file",
+            remedy: "Run the stage that wrote it again, with --overwrite.")
     }
 
     private static func footer(_ file: MappedFile) throws -> FlatBufferTable {
         let bytes = file.bytes, magic = ArrowFormat.magic
         guard bytes.count >= 24, Array(bytes[..<6]) == magic else {
-            throw FormatError(file: file.path, place: "start", found: "no ARROW1 mark", expected: "an Arrow IPC file (also called Feather V2)")
+            throw FormatError(
+                file: file.path, place: "start", found: "no ARROW1 mark",
+                expected: "an Arrow IPC file (also called Feather V2)")
         }
         guard Array(bytes[(bytes.count - 6)...]) == magic else {
             throw FormatError(
@@ -428,7 +465,9 @@ struct ArrowFile: Sendable {
                 remedy: "Its writer was interrupted; run that stage again.")
         }
         let length = Int(Int32(littleEndian: bytes.loadUnaligned(fromByteOffset: bytes.count - 10, as: Int32.self)))
-        guard length > 0, length <= bytes.count - 18 else { throw damaged(file.path, "footer", "a footer of \(length) bytes") }
+        guard length > 0, length <= bytes.count - 18 else {
+            throw damaged(file.path, "footer", "a footer of \(length) bytes")
+        }
         do {
             return try .root(UnsafeRawBufferPointer(rebasing: bytes[bytes.count - 10 - length..<bytes.count - 10]))
         } catch { throw damaged(file.path, "footer", "offsets that leave the file") }
@@ -449,7 +488,8 @@ struct ArrowFile: Sendable {
         let id = try table.value(2, default: UInt8(0)), detail = try table.table(3)
         switch id {
         case ArrowFormat.TypeID.int:
-            let bits = try detail?.value(0, default: Int32(0)) ?? 0, signed = try detail?.value(1, default: UInt8(0)) ?? 0
+            let bits = try detail?.value(0, default: Int32(0)) ?? 0,
+                signed = try detail?.value(1, default: UInt8(0)) ?? 0
             if signed != 0, bits == 32 { return .int32 }
             if signed != 0, bits == 64 { return .int64 }
             return .other("\(signed != 0 ? "" : "u")int\(bits)", buffers: 2, children: [])
@@ -460,22 +500,27 @@ struct ArrowFile: Sendable {
         case ArrowFormat.TypeID.bool: return .bool
         case ArrowFormat.TypeID.list where children.count == 1: return .list(children[0])
         default:
-            guard let known = ArrowFormat.names[id] else { return .other("type number \(id)", buffers: -1, children: children) }
+            guard let known = ArrowFormat.names[id] else {
+                return .other("type number \(id)", buffers: -1, children: children)
+            }
             return .other(known.name, buffers: known.buffers, children: children)
         }
     }
 
-    /// Finds a column by name and checks its type; counts the nodes and buffers of what stands before it. nil where a nullable
-    /// column is missing.
+    /// Finds a column by name and checks its type; counts the nodes and buffers of what stands before it. nil where a
+    /// nullable column is missing.
     func place(of wanted: ArrowField) throws -> FieldPlace? {
         var node = 0, buffer = 0
         guard fields.count(where: { $0.name == wanted.name }) <= 1 else {
-            throw FormatError(file: path, place: "column '\(wanted.name)'", found: "several columns of that name", expected: "one")
+            throw FormatError(
+                file: path, place: "column '\(wanted.name)'", found: "several columns of that name", expected: "one")
         }
         for field in fields {
             if field.name == wanted.name {
                 guard field.type == wanted.type else {
-                    throw FormatError(file: path, place: "column '\(field.name)'", found: "type \(field.type)", expected: "\(wanted.type)")
+                    throw FormatError(
+                        file: path, place: "column '\(field.name)'", found: "type \(field.type)",
+                        expected: "\(wanted.type)")
                 }
                 return FieldPlace(name: field.name, node: node, buffer: buffer)
             }
@@ -485,13 +530,16 @@ struct ArrowFile: Sendable {
         }
         if wanted.nullable { return nil }
         throw FormatError(
-            file: path, place: "", found: "no column '\(wanted.name)' among \(fields.map(\.name).joined(separator: ", "))",
+            file: path, place: "",
+            found: "no column '\(wanted.name)' among \(fields.map(\.name).joined(separator: ", "))",
             expected: "it, of type \(wanted.type)")
     }
 
     private static func extent(_ type: ArrowType, path: String, column: String) throws -> (Int, Int) {
         guard type.bufferCount >= 0 else {
-            throw FormatError(file: path, place: "column '\(column)'", found: type.description, expected: "a type with a fixed number of buffers")
+            throw FormatError(
+                file: path, place: "column '\(column)'", found: type.description,
+                expected: "a type with a fixed number of buffers")
         }
         return try type.children.reduce((1, type.bufferCount)) { sum, child in
             let (nodes, buffers) = try extent(child, path: path, column: column)
@@ -512,14 +560,17 @@ struct ArrowFile: Sendable {
 
     /// Where a batch lies in the file.
     func extent(_ index: Int) -> Range<Int> {
-        let start = Int(blocks[index, 0]), length = Int(Int32(truncatingIfNeeded: blocks[index, 1])) + Int(blocks[index, 2])
+        let start = Int(blocks[index, 0]),
+            length = Int(Int32(truncatingIfNeeded: blocks[index, 1])) + Int(blocks[index, 2])
         return start..<start + length
     }
 
     func batch(_ index: Int) throws -> ArrowBatch {
         let place = "batch \(index)"
-        let offset = Int(blocks[index, 0]), length = Int(Int32(truncatingIfNeeded: blocks[index, 1])), bodyLength = Int(blocks[index, 2])
-        guard offset >= 0, length >= 16, bodyLength >= 0, offset <= file.bytes.count, length <= file.bytes.count - offset,
+        let offset = Int(blocks[index, 0]), length = Int(Int32(truncatingIfNeeded: blocks[index, 1])),
+            bodyLength = Int(blocks[index, 2])
+        guard offset >= 0, length >= 16, bodyLength >= 0, offset <= file.bytes.count,
+            length <= file.bytes.count - offset,
             bodyLength <= file.bytes.count - offset - length
         else { throw Self.damaged(path, place, "a place outside the file") }
         guard file.bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self) == .max else {
@@ -527,7 +578,9 @@ struct ArrowFile: Sendable {
         }
         let message = UnsafeRawBufferPointer(rebasing: file.bytes[offset + 8..<offset + length])
         let body = UnsafeRawBufferPointer(rebasing: file.bytes[offset + length..<offset + length + bodyLength])
-        do { return try ArrowBatch(message: message, body: body, path: path, place: place) } catch let fault as FlatBufferTable.OutOfBounds {
+        do { return try ArrowBatch(message: message, body: body, path: path, place: place) } catch let fault
+            as FlatBufferTable.OutOfBounds
+        {
             throw Self.damaged(path, place, fault.found)
         }
     }
@@ -545,7 +598,8 @@ struct ArrowBatch {
 
     init(message: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, path: String, place: String) throws {
         let root = try FlatBufferTable.root(message)
-        guard try root.value(1, default: UInt8(0)) == ArrowFormat.Header.recordBatch, let batch = try root.table(2) else {
+        guard try root.value(1, default: UInt8(0)) == ArrowFormat.Header.recordBatch, let batch = try root.table(2)
+        else {
             throw FormatError(file: path, place: place, found: "a message of another kind", expected: "a record batch")
         }
         rows = Int(try batch.value(0, default: Int64(0)))
@@ -566,13 +620,15 @@ struct ArrowBatch {
                 remedy: "Write the file with compression='zstd' or 'uncompressed'.")
         }
         guard try table.value(1, default: Int8(0)) == 0 else {
-            throw FormatError(file: path, place: place, found: "another kind of compression than by buffer", expected: "buffers compressed one by one")
+            throw FormatError(
+                file: path, place: place, found: "another kind of compression than by buffer",
+                expected: "buffers compressed one by one")
         }
         return true
     }
 
-    /// Throws where the batch has no room for a column of so many rows, by lengths alone: nothing is decoded, so that a number of rows may be
-    /// believed before a row is read.
+    /// Throws where the batch has no room for a column of so many rows, by lengths alone: nothing is decoded, so that a
+    /// number of rows may be believed before a row is read.
     func check(_ field: FieldPlace, type: ArrowType, nullable: Bool) throws {
         let nulls = try node(field.node, rows: rows, field).nulls
         guard nullable || nulls == 0 else { throw bad(field, "\(nulls) nulls", "none") }
@@ -582,7 +638,8 @@ struct ArrowBatch {
             if rows > 0 { _ = try stored(field.buffer + 1, atLeast: 4 * (rows + 1), field) }
         case .list(let element):
             if rows > 0 { _ = try stored(field.buffer + 1, atLeast: 4 * (rows + 1), field) }
-            _ = try stored(field.buffer + 3, atLeast: byteCount(element, try node(field.node + 1, rows: nil, field).length), field)
+            _ = try stored(
+                field.buffer + 3, atLeast: byteCount(element, try node(field.node + 1, rows: nil, field).length), field)
         default: _ = try stored(field.buffer + 1, atLeast: byteCount(type, rows), field)
         }
     }
@@ -600,7 +657,9 @@ struct ArrowBatch {
         case .list(let element):
             let (offsets, end) = try offsets(field.buffer + 1, field)
             let child = try node(field.node + 1, rows: nil, field)
-            guard end <= child.length else { throw bad(field, "list offsets up to \(end)", "at most \(child.length) list entries") }
+            guard end <= child.length else {
+                throw bad(field, "list offsets up to \(end)", "at most \(child.length) list entries")
+            }
             guard child.nulls == 0 else { throw bad(field, "\(child.nulls) nulls inside lists", "none") }
             let values = try buffer(field.buffer + 3, atLeast: byteCount(element, child.length), field)
             return ColumnData(rows: rows, validity: validity, offsets: offsets, values: values, childNulls: false)
@@ -633,7 +692,9 @@ struct ArrowBatch {
         guard index < nodes.count else { throw bad(field, "\(nodes.count) field nodes", "more than \(index)") }
         let length = Int(nodes[index, 0]), nulls = Int(nodes[index, 1])
         guard length >= 0, length < 1 << 40, nulls >= 0, rows == nil || length == rows else {
-            throw bad(field, "\(length) entries with \(nulls) nulls", "\(rows.map(String.init) ?? "a sane number of") entries")
+            throw bad(
+                field, "\(length) entries with \(nulls) nulls", "\(rows.map(String.init) ?? "a sane number of") entries"
+            )
         }
         return (length, nulls)
     }
@@ -665,22 +726,31 @@ struct ArrowBatch {
             throw bad(field, "a buffer at \(offset) of \(length) bytes", "it within the batch's \(body.count)")
         }
         let stored = try self.stored(UnsafeRawBufferPointer(rebasing: body[offset..<offset + length]), wanted, field)
-        guard stored.length >= wanted else { throw bad(field, "a buffer of \(stored.length) bytes", "at least \(wanted)") }
+        guard stored.length >= wanted else {
+            throw bad(field, "a buffer of \(stored.length) bytes", "at least \(wanted)")
+        }
         return stored
     }
 
     private func stored(_ bytes: UnsafeRawBufferPointer, _ wanted: Int, _ field: FieldPlace) throws -> StoredBuffer {
-        guard compressed, !bytes.isEmpty else { return StoredBuffer(bytes: bytes, length: bytes.count, isCompressed: false) }
+        guard compressed, !bytes.isEmpty else {
+            return StoredBuffer(bytes: bytes, length: bytes.count, isCompressed: false)
+        }
         guard bytes.count >= 8 else { throw bad(field, "a compressed buffer of \(bytes.count) bytes", "at least 8") }
-        let length = Int(Int64(littleEndian: bytes.loadUnaligned(as: Int64.self))), payload = UnsafeRawBufferPointer(rebasing: bytes[8...])
+        let length = Int(Int64(littleEndian: bytes.loadUnaligned(as: Int64.self))),
+            payload = UnsafeRawBufferPointer(rebasing: bytes[8...])
         if length == -1 { return StoredBuffer(bytes: payload, length: payload.count, isCompressed: false) }
-        // Writers pad buffers, never by much: a length far above the need is damage or malice. So is one that such a frame can't have, or
-        // that would fill memory from next to nothing.
+        // Writers pad buffers, never by much: a length far above the need is damage or malice. So is one that such a
+        // frame can't have, or that would fill memory from next to nothing.
         guard length >= 0, length <= min(payload.count << 15, max(Self.mostDecoded, payload.count << 10)),
             length <= wanted + (1 << 20) || length <= payload.count << 12
-        else { throw bad(field, "a compressed buffer of \(payload.count) bytes that claims \(length)", "about \(wanted)") }
+        else {
+            throw bad(field, "a compressed buffer of \(payload.count) bytes that claims \(length)", "about \(wanted)")
+        }
         let declared = ZSTD_getFrameContentSize(payload.baseAddress, payload.count)
-        guard length == 0 || declared == UInt64(length) || declared == .max else { throw bad(field, "a zstd frame of another length", "\(length) bytes") }
+        guard length == 0 || declared == UInt64(length) || declared == .max else {
+            throw bad(field, "a zstd frame of another length", "\(length) bytes")
+        }
         return StoredBuffer(bytes: payload, length: length, isCompressed: true)
     }
 
@@ -694,10 +764,14 @@ struct ArrowBatch {
 
     private func decompress(_ stored: StoredBuffer, _ field: FieldPlace) throws -> ArrowBuffer {
         guard let target = ArrowBuffer.Storage(count: stored.length) else {
-            throw IOError(file: path, action: "decode \(stored.length) bytes of \(place), column '\(field.name)'", code: ENOMEM)
+            throw IOError(
+                file: path, action: "decode \(stored.length) bytes of \(place), column '\(field.name)'", code: ENOMEM)
         }
-        let size = ZSTD_decompress(target.bytes.baseAddress, stored.length, stored.bytes.baseAddress, stored.bytes.count)
-        guard ZSTD_isError(size) == 0, size == stored.length else { throw bad(field, "a damaged zstd buffer", "\(stored.length) bytes") }
+        let size = ZSTD_decompress(
+            target.bytes.baseAddress, stored.length, stored.bytes.baseAddress, stored.bytes.count)
+        guard ZSTD_isError(size) == 0, size == stored.length else {
+            throw bad(field, "a damaged zstd buffer", "\(stored.length) bytes")
+        }
         return ArrowBuffer(target)
     }
 }

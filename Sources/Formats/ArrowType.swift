@@ -70,9 +70,11 @@ enum ArrowFormat {
     static func padded(_ count: Int) -> Int { (count + alignment - 1) / alignment * alignment }
 
     static let names: [UInt8: (name: String, buffers: Int)] = [
-        1: ("null", 0), 2: ("int", 2), 3: ("floating point", 2), 4: ("binary", 3), 5: ("utf8", 3), 6: ("bool", 2), 7: ("decimal", 2),
+        1: ("null", 0), 2: ("int", 2), 3: ("floating point", 2), 4: ("binary", 3), 5: ("utf8", 3), 6: ("bool", 2),
+        7: ("decimal", 2),
         8: ("date", 2), 9: ("time", 2), 10: ("timestamp", 2), 11: ("interval", 2), 12: ("list", 2), 13: ("struct", 1),
-        15: ("fixed-size binary", 2), 16: ("fixed-size list", 1), 17: ("map", 2), 18: ("duration", 2), 19: ("large binary", 3),
+        15: ("fixed-size binary", 2), 16: ("fixed-size list", 1), 17: ("map", 2), 18: ("duration", 2),
+        19: ("large binary", 3),
         20: ("large utf8", 3), 21: ("large list", 2),
     ]
 }

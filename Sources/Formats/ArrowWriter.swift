@@ -1,7 +1,7 @@
 import CZstd
 
-/// Rows on their way into one record batch. Batches are cut by a fixed rule, so that a file's bytes depend on its rows alone;
-/// several may be made at once and written in order.
+/// Rows on their way into one record batch. Batches are cut by a fixed rule, so that a file's bytes depend on its rows
+/// alone; several may be made at once and written in order.
 package struct ArrowBatchBuilder<Row> {
     private let table: Table<Row>
     /// Beside the table: to copy a whole column for each value would cost more than most values do.
@@ -95,7 +95,9 @@ package struct ArrowTableWriter<Row> {
     private var blocks: [[Int64]] = []
     package private(set) var rowCount = 0
 
-    package init(path: String, table: Table<Row>, metadata: [String: String], compression: ArrowCompression = .none) throws {
+    package init(path: String, table: Table<Row>, metadata: [String: String], compression: ArrowCompression = .none)
+        throws
+    {
         self.table = table
         self.compression = compression
         self.metadata = metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
@@ -136,7 +138,8 @@ package struct ArrowTableWriter<Row> {
 
     private mutating func write(_ batch: ArrowBatchBytes) throws {
         let start = file.position
-        let message = batchMessage(rows: batch.rows, nodes: batch.nodes, buffers: batch.buffers, bodyLength: batch.bodyLength)
+        let message = batchMessage(
+            rows: batch.rows, nodes: batch.nodes, buffers: batch.buffers, bodyLength: batch.bodyLength)
         let length = try writeMessage(message)
         for buffer in batch.body {
             try file.write(buffer)
@@ -222,7 +225,8 @@ package struct ArrowTableWriter<Row> {
     }
 
     private func field(_ builder: inout FlatBufferBuilder, _ field: ArrowField) -> Int {
-        let children = builder.vector(of: field.type.children.map { self.field(&builder, ArrowField(name: "item", type: $0, nullable: true)) })
+        let children = builder.vector(
+            of: field.type.children.map { self.field(&builder, ArrowField(name: "item", type: $0, nullable: true)) })
         let name = builder.string(field.name), (typeID, type) = type(&builder, field.type)
         builder.startTable()
         builder.addReference(0, name)

@@ -15,9 +15,9 @@ package final class AtomicFile {
     private var written = 0
     private var writingBack = 0
 
-    /// The temporary name is this writer's own, so that two runs at once don't write into one file. What a killed run leaves
-    /// behind is swept away by the next (`isTemporary`). `digests`: take the file's SHA-256 on the way, so that it need not be
-    /// read again.
+    /// The temporary name is this writer's own, so that two runs at once don't write into one file. What a killed run
+    /// leaves behind is swept away by the next (`isTemporary`). `digests`: take the file's SHA-256 on the way, so that
+    /// it need not be read again.
     package init(_ path: String, digests: Bool = false) throws {
         self.path = path
         digest = digests ? RunningDigest() : nil
@@ -34,7 +34,8 @@ package final class AtomicFile {
     package static func isTemporary(_ name: String) -> Bool {
         guard name.hasSuffix(temporarySuffix) else { return false }
         let parts = name.dropLast(temporarySuffix.count).split(separator: ".", omittingEmptySubsequences: false)
-        return parts.count > 1 && (parts.last ?? "").count == 16 && (parts.last ?? "").allSatisfy { $0.isHexDigit && !$0.isUppercase }
+        return parts.count > 1 && (parts.last ?? "").count == 16
+            && (parts.last ?? "").allSatisfy { $0.isHexDigit && !$0.isUppercase }
     }
 
     private static let flushBytes = 1 << 20
@@ -62,7 +63,9 @@ package final class AtomicFile {
         let closed = close(descriptor)
         descriptor = -1
         guard closed == 0 else { throw IOError.fromErrno(path, "close the file") }
-        guard uninterrupted({ rename(temporary, path) }) == 0 else { throw IOError.fromErrno(path, "rename the finished file") }
+        guard uninterrupted({ rename(temporary, path) }) == 0 else {
+            throw IOError.fromErrno(path, "rename the finished file")
+        }
         try syncFolder(of: path)
         return digest?.finish()
     }
@@ -113,8 +116,8 @@ package final class AtomicFile {
     }
 }
 
-/// After a rename only the folder's own sync makes the new name survive a power cut. Some file systems know no sync of folders; whatever
-/// else keeps it from succeeding counts, although the name is there already.
+/// After a rename only the folder's own sync makes the new name survive a power cut. Some file systems know no sync of
+/// folders; whatever else keeps it from succeeding counts, although the name is there already.
 package func syncFolder(of path: String) throws {
     let folder = (path as NSString).deletingLastPathComponent
     let descriptor = uninterrupted { open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC) }

@@ -1,7 +1,8 @@
 /// Arrow's booleans are bits, least significant first; Swift's are bytes of 0 or 1. Both ways eight at a time.
 enum BitPacking {
     /// Bits of `range` → one byte each.
-    static func unpack(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, into target: UnsafeMutableRawBufferPointer) {
+    static func unpack(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, into target: UnsafeMutableRawBufferPointer)
+    {
         var index = range.lowerBound, place = 0
         while index % 8 != 0, index < range.upperBound {
             target[place] = bits[index / 8] >> UInt8(index % 8) & 1
@@ -27,7 +28,9 @@ enum BitPacking {
         let shift = UInt16(start % 8)
         var place = start / 8, index = 0
         while index + 8 <= source.count {
-            let eight = UInt16(gather(UInt64(littleEndian: source.loadUnaligned(fromByteOffset: index, as: UInt64.self)))) << shift
+            let eight =
+                UInt16(gather(UInt64(littleEndian: source.loadUnaligned(fromByteOffset: index, as: UInt64.self))))
+                << shift
             target[place] |= UInt8(truncatingIfNeeded: eight)
             if shift > 0 { target[place + 1] = UInt8(eight >> 8) }
             (place, index) = (place + 1, index + 8)
@@ -39,7 +42,9 @@ enum BitPacking {
     }
 
     /// Byte i's lowest bit goes to bit i.
-    private static func gather(_ bytes: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: (bytes &* 0x0102_0408_1020_4080) >> 56) }
+    private static func gather(_ bytes: UInt64) -> UInt8 {
+        UInt8(truncatingIfNeeded: (bytes &* 0x0102_0408_1020_4080) >> 56)
+    }
 
     /// How many bits of `range` are set.
     static func count(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
@@ -52,14 +57,16 @@ enum BitPacking {
         return count
     }
 
-    /// Where the set bits of `range` are, counted from its start, if they are all side by side; empty where none is set.
+    /// Where the set bits of `range` are, counted from its start, if they are all side by side; empty where none is
+    /// set.
     static func onlyRun(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Range<Int>? {
         let first = firstBit(true, bits, range), end = firstBit(false, bits, first..<range.upperBound)
         guard firstBit(true, bits, end..<range.upperBound) == range.upperBound else { return nil }
         return first == range.upperBound ? 0..<0 : first - range.lowerBound..<end - range.lowerBound
     }
 
-    /// The first bit of `range` that is set, or isn't; its end where there is none. Whole words at a time, which begin with whole bytes.
+    /// The first bit of `range` that is set, or isn't; its end where there is none. Whole words at a time, which begin
+    /// with whole bytes.
     private static func firstBit(_ wanted: Bool, _ bits: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
         let flip: UInt64 = wanted ? 0 : ~0
         var byte = range.lowerBound / 8, skipped = UInt64(range.lowerBound % 8)
@@ -73,12 +80,18 @@ enum BitPacking {
 
     /// Eight bytes from one on; beyond the buffer there are zeros.
     private static func wordOfBytes(_ bits: UnsafeRawBufferPointer, _ byte: Int) -> UInt64 {
-        guard byte + 8 > bits.count else { return UInt64(littleEndian: bits.loadUnaligned(fromByteOffset: byte, as: UInt64.self)) }
+        guard byte + 8 > bits.count else {
+            return UInt64(littleEndian: bits.loadUnaligned(fromByteOffset: byte, as: UInt64.self))
+        }
         return (byte..<bits.count).reduce(0) { $0 | UInt64(bits[$1]) << UInt64(8 * ($1 - byte)) }
     }
 
-    /// The numbers at places of set bits, one after the other; returns how many. `target` has room for as many as there are bits.
-    static func gather(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ values: UnsafeRawPointer, into target: UnsafeMutableRawPointer) -> Int {
+    /// The numbers at places of set bits, one after the other; returns how many. `target` has room for as many as there
+    /// are bits.
+    static func gather(
+        _ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ values: UnsafeRawPointer,
+        into target: UnsafeMutableRawPointer
+    ) -> Int {
         let size = MemoryLayout<Float>.size
         var done = 0
         forEachRun(bits, range) { run in
@@ -90,7 +103,8 @@ enum BitPacking {
     }
 
     /// Where the set bits of these numbers, from 0, are: in runs, counted from the range's start.
-    static func runs(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, ofSetBits wanted: Range<Int>) -> [Range<Int>] {
+    static func runs(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, ofSetBits wanted: Range<Int>) -> [Range<Int>]
+    {
         var runs: [Range<Int>] = [], before = 0
         forEachRun(bits, range) { run in
             let inside = wanted.clamped(to: before..<before + run.count), shift = run.lowerBound - before
@@ -117,8 +131,10 @@ enum BitPacking {
         if goesOn, !run.isEmpty { _ = body(run) }
     }
 
-    /// Bits of `range`, 64 at a time with the place of the first within the range; those beyond its end are 0. Until `body` says false.
-    private static func forEachWord(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (UInt64, Int) -> Bool) {
+    /// Bits of `range`, 64 at a time with the place of the first within the range; those beyond its end are 0. Until
+    /// `body` says false.
+    private static func forEachWord(_ bits: UnsafeRawBufferPointer, _ range: Range<Int>, _ body: (UInt64, Int) -> Bool)
+    {
         for start in stride(from: range.lowerBound, to: range.upperBound, by: 64) {
             let count = min(64, range.upperBound - start)
             guard body(word(bits, start) & (~0 >> UInt64(64 - count)), start - range.lowerBound) else { return }
@@ -129,11 +145,15 @@ enum BitPacking {
     private static func word(_ bits: UnsafeRawBufferPointer, _ start: Int) -> UInt64 {
         let byte = start / 8, shift = UInt64(start % 8)
         guard byte + 9 <= bits.count else {
-            return (byte..<min(byte + 9, bits.count)).reduce(0) { $0 | placed(UInt64(bits[$1]), 8 * ($1 - byte) - Int(shift)) }
+            return (byte..<min(byte + 9, bits.count)).reduce(0) {
+                $0 | placed(UInt64(bits[$1]), 8 * ($1 - byte) - Int(shift))
+            }
         }
         let low = UInt64(littleEndian: bits.loadUnaligned(fromByteOffset: byte, as: UInt64.self))
         return shift == 0 ? low : low >> shift | UInt64(bits[byte + 8]) << (64 - shift)
     }
 
-    private static func placed(_ byte: UInt64, _ shift: Int) -> UInt64 { shift >= 0 ? byte << UInt64(shift) : byte >> UInt64(-shift) }
+    private static func placed(_ byte: UInt64, _ shift: Int) -> UInt64 {
+        shift >= 0 ? byte << UInt64(shift) : byte >> UInt64(-shift)
+    }
 }

@@ -5,8 +5,8 @@ import Foundation
 package enum SHA256Digest {
     package static func ofFile(_ path: String) throws -> String { of(try MappedFile(path: path)) }
 
-    /// The mapping must outlive the reading, and the compiler does not see that a pointer depends on it. Pages are given back
-    /// as they are read.
+    /// The mapping must outlive the reading, and the compiler does not see that a pointer depends on it. Pages are
+    /// given back as they are read.
     package static func of(_ file: MappedFile) -> String {
         withExtendedLifetime(file) {
             digest { update in
@@ -21,8 +21,8 @@ package enum SHA256Digest {
 
     private static let pieceBytes = 4 << 20
 
-    /// A temporary array in place of `bytes` was released before OpenSSL had read it, in one caller into which the optimiser
-    /// had moved all of this.
+    /// A temporary array in place of `bytes` was released before OpenSSL had read it, in one caller into which the
+    /// optimiser had moved all of this.
     package static func of(_ text: String) -> String {
         let bytes = Array(text.utf8)
         return withExtendedLifetime(bytes) { bytes.withUnsafeBytes { of($0) } }

@@ -1,7 +1,7 @@
 import Foundation
 
-/// A continuation asked of an engine, with every sampling field spelled out: engines otherwise take defaults of their own
-/// (or of the model's generation_config.json).
+/// A continuation asked of an engine, with every sampling field spelled out: engines otherwise take defaults of their
+/// own (or of the model's generation_config.json).
 package struct EngineRequest: Equatable, Sendable {
     package var customID = ""
     /// Token ids of the prefix.
@@ -48,16 +48,21 @@ package enum EngineDialects {
 
     /// One JSON line of a request.
     package static func encode(_ request: EngineRequest, as dialect: any EngineDialect.Type) throws -> String {
-        let data = try JSONSerialization.data(withJSONObject: dialect.line(request), options: [.sortedKeys, .withoutEscapingSlashes])
+        let data = try JSONSerialization.data(
+            withJSONObject: dialect.line(request), options: [.sortedKeys, .withoutEscapingSlashes])
         return String(decoding: data, as: UTF8.self) + "\n"
     }
 
     /// nil where the line is not a JSON object of any dialect.
-    package static func decodeRequest(_ line: Data) -> EngineRequest? { object(line).flatMap { object in all.lazy.compactMap { $0.request(object) }.first } }
+    package static func decodeRequest(_ line: Data) -> EngineRequest? {
+        object(line).flatMap { object in all.lazy.compactMap { $0.request(object) }.first }
+    }
     /// Dialects that results may be in.
     package static let results: [any DumpDialect.Type] = [OpenAIDump.self, SGLangDump.self]
 
-    private static func object(_ line: Data) -> [String: Any]? { (try? JSONSerialization.jsonObject(with: line)) as? [String: Any] }
+    private static func object(_ line: Data) -> [String: Any]? {
+        (try? JSONSerialization.jsonObject(with: line)) as? [String: Any]
+    }
 }
 
 /// A float as the decimal that reads back to it: 0.7, not 0.699999988079071.
@@ -81,8 +86,10 @@ func float(_ value: Any?) -> Float? { (value as? NSNumber)?.floatValue }
 /// Fields that completions and chat bodies share. Off-values are spelled out too.
 private func openAIBody(_ request: EngineRequest) -> [String: Any] {
     [
-        "model": request.model, "max_tokens": request.maxTokens, "n": 1, "seed": request.seed, "temperature": decimal(request.temperature),
-        "top_p": decimal(request.topP), "top_k": request.topK == 0 ? -1 : request.topK, "min_p": 0, "presence_penalty": 0, "frequency_penalty": 0,
+        "model": request.model, "max_tokens": request.maxTokens, "n": 1, "seed": request.seed,
+        "temperature": decimal(request.temperature),
+        "top_p": decimal(request.topP), "top_k": request.topK == 0 ? -1 : request.topK, "min_p": 0,
+        "presence_penalty": 0, "frequency_penalty": 0,
         "repetition_penalty": 1, "stop": request.stop, "stop_token_ids": request.stopTokenIDs.map { Int($0) },
         "return_token_ids": true, "return_tokens_as_token_ids": true, "skip_special_tokens": true, "stream": false,
     ]
@@ -95,12 +102,20 @@ package enum OpenAICompletions: EngineDialect {
     package static var results: any DumpDialect.Type { OpenAIDump.self }
 
     package static func line(_ request: EngineRequest) -> [String: Any] {
-        let own: [String: Any] = ["prompt": request.prefix.map { Int($0) }, "logprobs": request.topLogprobs, "add_special_tokens": false, "echo": false]
-        return ["custom_id": request.customID, "method": "POST", "url": "/v1/completions", "body": openAIBody(request).merging(own) { $1 }]
+        let own: [String: Any] = [
+            "prompt": request.prefix.map { Int($0) }, "logprobs": request.topLogprobs, "add_special_tokens": false,
+            "echo": false,
+        ]
+        return [
+            "custom_id": request.customID, "method": "POST", "url": "/v1/completions",
+            "body": openAIBody(request).merging(own) { $1 },
+        ]
     }
 
     package static func request(_ object: [String: Any]) -> EngineRequest? {
-        guard let body = object["body"] as? [String: Any], let prefix = tokens(body["prompt"]), let id = object["custom_id"] as? String else { return nil }
+        guard let body = object["body"] as? [String: Any], let prefix = tokens(body["prompt"]),
+            let id = object["custom_id"] as? String
+        else { return nil }
         var request = EngineRequest()
         request.customID = id
         request.prefix = prefix
@@ -115,8 +130,9 @@ package enum OpenAICompletions: EngineDialect {
     }
 }
 
-/// `/v1/chat/completions` with the response so far as an assistant message to be continued: what `vllm run-batch` takes. The
-/// prefix travels as text, so the join checks the token ids that came of it. Results have the completions' shape.
+/// `/v1/chat/completions` with the response so far as an assistant message to be continued: what `vllm run-batch`
+/// takes. The prefix travels as text, so the join checks the token ids that came of it. Results have the completions'
+/// shape.
 package enum ChatPrefill: EngineDialect {
     package static let name = "chat"
     package static let sendsText = true
@@ -124,13 +140,19 @@ package enum ChatPrefill: EngineDialect {
 
     package static func line(_ request: EngineRequest) -> [String: Any] {
         var messages: [[String: Any]] = [["role": "user", "content": request.prompt]]
-        if !request.responsePrefix.isEmpty { messages.append(["role": "assistant", "content": request.responsePrefix]) }
+        if !request.responsePrefix.isEmpty {
+            messages.append(["role": "assistant", "content": request.responsePrefix])
+        }
         let continues = !request.responsePrefix.isEmpty
         let own: [String: Any] = [
-            "messages": messages, "add_generation_prompt": !continues, "continue_final_message": continues, "logprobs": true,
+            "messages": messages, "add_generation_prompt": !continues, "continue_final_message": continues,
+            "logprobs": true,
             "top_logprobs": request.topLogprobs,
         ]
-        return ["custom_id": request.customID, "method": "POST", "url": "/v1/chat/completions", "body": openAIBody(request).merging(own) { $1 }]
+        return [
+            "custom_id": request.customID, "method": "POST", "url": "/v1/chat/completions",
+            "body": openAIBody(request).merging(own) { $1 },
+        ]
     }
 
     package static func request(_ object: [String: Any]) -> EngineRequest? { nil }
@@ -144,12 +166,15 @@ package enum SGLangGenerate: EngineDialect {
 
     package static func line(_ request: EngineRequest) -> [String: Any] {
         [
-            "rid": request.customID, "input_ids": request.prefix.map { Int($0) }, "return_logprob": true, "logprob_start_len": -1,
+            "rid": request.customID, "input_ids": request.prefix.map { Int($0) }, "return_logprob": true,
+            "logprob_start_len": -1,
             "top_logprobs_num": request.topLogprobs,
             "stream": false,
             "sampling_params": [
-                "max_new_tokens": request.maxTokens, "temperature": decimal(request.temperature), "top_p": decimal(request.topP),
-                "top_k": request.topK == 0 ? -1 : request.topK, "min_p": 0, "presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1,
+                "max_new_tokens": request.maxTokens, "temperature": decimal(request.temperature),
+                "top_p": decimal(request.topP),
+                "top_k": request.topK == 0 ? -1 : request.topK, "min_p": 0, "presence_penalty": 0,
+                "frequency_penalty": 0, "repetition_penalty": 1,
                 "stop": request.stop, "stop_token_ids": request.stopTokenIDs.map { Int($0) }, "ignore_eos": false,
                 "skip_special_tokens": true, "n": 1,
                 "sampling_seed": request.seed,
@@ -158,7 +183,9 @@ package enum SGLangGenerate: EngineDialect {
     }
 
     package static func request(_ object: [String: Any]) -> EngineRequest? {
-        guard let id = object["rid"] as? String, let prefix = tokens(object["input_ids"]), let sampling = object["sampling_params"] as? [String: Any] else { return nil }
+        guard let id = object["rid"] as? String, let prefix = tokens(object["input_ids"]),
+            let sampling = object["sampling_params"] as? [String: Any]
+        else { return nil }
         var request = EngineRequest()
         request.customID = id
         request.prefix = prefix

@@ -7,8 +7,8 @@ struct FlatBufferTable {
     /// Bytes that are not what the format says, and how.
     struct OutOfBounds: Error { var found = "offsets that leave the file" }
 
-    /// How much may still be handed out. Nothing in the format keeps tables, vectors and strings from standing for several others, so that a
-    /// thousand bytes can unfold to millions; writers share a few names at most.
+    /// How much may still be handed out. Nothing in the format keeps tables, vectors and strings from standing for
+    /// several others, so that a thousand bytes can unfold to millions; writers share a few names at most.
     private final class Allowance {
         private var left: Int
 
@@ -25,12 +25,16 @@ struct FlatBufferTable {
         return FlatBufferTable(bytes: bytes, position: Int(start), allowance: Allowance(bytes.count))
     }
 
-    private static func read<T: FixedWidthInteger>(_ type: T.Type, _ bytes: UnsafeRawBufferPointer, _ position: Int) throws -> T {
+    private static func read<T: FixedWidthInteger>(_ type: T.Type, _ bytes: UnsafeRawBufferPointer, _ position: Int)
+        throws -> T
+    {
         guard position >= 0, position <= bytes.count - MemoryLayout<T>.size else { throw OutOfBounds() }
         return T(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: T.self))
     }
 
-    private func read<T: FixedWidthInteger>(_ type: T.Type, at position: Int) throws -> T { try Self.read(type, bytes, position) }
+    private func read<T: FixedWidthInteger>(_ type: T.Type, at position: Int) throws -> T {
+        try Self.read(type, bytes, position)
+    }
 
     /// Where field `id` lies; nil where the table leaves it out.
     private func field(_ id: Int) throws -> Int? {
@@ -73,7 +77,8 @@ struct FlatBufferTable {
     func structs(_ id: Int, words: Int) throws -> FlatBufferStructs {
         let (start, count) = try vector(id, elementSize: 8 * words)
         try allowance.take(8 * words * count)
-        return FlatBufferStructs(count: count, width: words, words: try (0..<count * words).map { try read(Int64.self, at: start + 8 * $0) })
+        return FlatBufferStructs(
+            count: count, width: words, words: try (0..<count * words).map { try read(Int64.self, at: start + 8 * $0) })
     }
 
     func string(_ id: Int) throws -> String {

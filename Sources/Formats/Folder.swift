@@ -1,8 +1,8 @@
 import Foundation
 import Scratch
 
-/// What folders hold, and how they come and go, with the system's own word where that fails. Foundation's listings take an error on the
-/// way for the end: half of a folder would pass for all of it.
+/// What folders hold, and how they come and go, with the system's own word where that fails. Foundation's listings take
+/// an error on the way for the end: half of a folder would pass for all of it.
 package enum Folder {
     /// Names in a folder, hidden ones included, sorted by their bytes.
     package static func names(_ path: String) throws -> [String] {
@@ -31,7 +31,8 @@ package enum Folder {
         return String(cString: (UnsafeRawPointer(entry) + start).assumingMemoryBound(to: CChar.self))
     }
 
-    /// Files below a folder, at any depth, by their paths within it, sorted folder by folder. Symbolic links to folders are not followed.
+    /// Files below a folder, at any depth, by their paths within it, sorted folder by folder. Symbolic links to folders
+    /// are not followed.
     package static func files(below path: String) throws -> [String] {
         try names(path).flatMap { name in
             let inside = path + "/" + name
@@ -48,13 +49,16 @@ package enum Folder {
         case ENOENT where !above.isEmpty && above != path:
             try create(above)
             // Somebody else may have made it meanwhile.
-            if uninterrupted({ mkdir(path, 0o777) }) != 0, errno != EEXIST { throw IOError.fromErrno(path, "create the folder") }
+            if uninterrupted({ mkdir(path, 0o777) }) != 0, errno != EEXIST {
+                throw IOError.fromErrno(path, "create the folder")
+            }
         case EEXIST where try isFolder(path): break
         default: throw IOError(file: path, action: "create the folder", code: code)
         }
     }
 
-    /// Removes a file, or a folder with all that it holds; nothing where there is none. A symbolic link goes, not what it points to.
+    /// Removes a file, or a folder with all that it holds; nothing where there is none. A symbolic link goes, not what
+    /// it points to.
     package static func remove(_ path: String) throws {
         if uninterrupted({ unlink(path) }) == 0 || errno == ENOENT { return }
         let code = errno
@@ -77,7 +81,8 @@ package func fileStatus(_ path: String, following: Bool = true) throws -> stat? 
     throw unreadable(path, "look at it")
 }
 
-/// Whether there is a file or folder of that name. An error that hides it (EIO, EACCES) is thrown, never taken for its absence.
+/// Whether there is a file or folder of that name. An error that hides it (EIO, EACCES) is thrown, never taken for its
+/// absence.
 package func fileExists(_ path: String) throws -> Bool { try fileStatus(path) != nil }
 
 /// All bytes of a file that fits in memory; nil where there is none.
@@ -92,7 +97,9 @@ package func readFile(_ path: String) throws -> Data? {
         guard count >= 0 else { throw unreadable(path) }
         guard count > 0 else { return bytes }
         guard bytes.count + count <= mostBytes else {
-            throw FormatError(file: path, place: "", found: "more than \(mostBytes) bytes", expected: "a file of text that fits in memory")
+            throw FormatError(
+                file: path, place: "", found: "more than \(mostBytes) bytes",
+                expected: "a file of text that fits in memory")
         }
         bytes.append(contentsOf: piece[..<count])
     }
@@ -101,8 +108,8 @@ package func readFile(_ path: String) throws -> Data? {
 /// Far more than any manifest, recipe or record.
 private let mostBytes = 1 << 30
 
-/// Why a file or folder can't be read, from `errno`: the user's own affair where it isn't there, isn't allowed or isn't one, else the
-/// system's failure, which says nothing about what the file holds.
+/// Why a file or folder can't be read, from `errno`: the user's own affair where it isn't there, isn't allowed or isn't
+/// one, else the system's failure, which says nothing about what the file holds.
 package func unreadable(_ path: String, _ action: String = "read it") -> any Error {
     switch errno {
     case ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG:

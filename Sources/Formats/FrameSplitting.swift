@@ -2,8 +2,8 @@ import CKernels
 import CZstd
 import Scratch
 
-/// Writes a rollout's frame again with the two bytes of its 16-bit logits apart, everything else as it was. Memory: a row of logits
-/// and what zstd needs, so the frame is decoded twice, for one plane after the other.
+/// Writes a rollout's frame again with the two bytes of its 16-bit logits apart, everything else as it was. Memory: a
+/// row of logits and what zstd needs, so the frame is decoded twice, for one plane after the other.
 package struct FrameSplitting {
     private let span: FrameSpan
     private let shard: MappedFile
@@ -20,7 +20,11 @@ package struct FrameSplitting {
         let frame = try FrameCompressor(level: level, bytes: encoded.count + split.dataBytes, file: shard.path, sink)
         try encoded.withUnsafeBytes { try frame.write($0) }
         for tensor in header.tensors {
-            if tensor.name == "logits" { try writePlanes(tensor, from: stream, to: frame) } else { try copy(tensor, from: stream, to: frame) }
+            if tensor.name == "logits" {
+                try writePlanes(tensor, from: stream, to: frame)
+            } else {
+                try copy(tensor, from: stream, to: frame)
+            }
         }
         try stream.expectEnd()
         try frame.finish()
@@ -36,7 +40,9 @@ package struct FrameSplitting {
         var metadata = header.metadata
         let tensors = header.tensors.flatMap { tensor -> [TensorInfo] in
             guard tensor.name == "logits" else { return [tensor] }
-            metadata[LogitsInfo.typeKey] = LogitsInfo(dtype: tensor.dtype, rows: tensor.shape[0], vocabulary: tensor.shape[1], isSplit: true).typeName
+            metadata[LogitsInfo.typeKey] =
+                LogitsInfo(dtype: tensor.dtype, rows: tensor.shape[0], vocabulary: tensor.shape[1], isSplit: true)
+                .typeName
             return ["logits_high", "logits_low"].map { TensorInfo(name: $0, dtype: .u8, shape: tensor.shape) }
         }
         return SafetensorsHeader(laying: tensors, metadata: metadata)
@@ -45,7 +51,8 @@ package struct FrameSplitting {
     private func writePlanes(_ tensor: TensorInfo, from stream: FrameStream, to frame: FrameCompressor) throws {
         let rows = tensor.shape[0], vocabulary = tensor.shape[1], again = try stream.again()
         try again.skip(stream.produced)
-        var row = [UInt8](repeating: 0, count: 2 * vocabulary), high = [UInt8](repeating: 0, count: vocabulary), low = high
+        var row = [UInt8](repeating: 0, count: 2 * vocabulary), high = [UInt8](repeating: 0, count: vocabulary),
+            low = high
         for (source, takesHigh) in [(stream, true), (again, false)] {
             for _ in 0..<rows {
                 try row.withUnsafeMutableBytes { try source.read(into: $0) }
@@ -78,7 +85,9 @@ private final class FrameCompressor {
 
     /// `bytes`: how many will come.
     init(level: Int32, bytes: Int, file: String, _ sink: @escaping (UnsafeRawBufferPointer) throws -> Void) throws {
-        guard let context = ZSTD_createCCtx() else { throw IOError(file: file, action: "compress", reason: "out of memory") }
+        guard let context = ZSTD_createCCtx() else {
+            throw IOError(file: file, action: "compress", reason: "out of memory")
+        }
         (self.context, self.file, self.sink) = (context, file, sink)
         ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)
         ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)
@@ -102,7 +111,9 @@ private final class FrameCompressor {
         try room.withUnsafeMutableBytes { room in
             var output = ZSTD_outBuffer(dst: room.baseAddress, size: room.count, pos: 0)
             let left = ZSTD_compressStream2(context, &output, &input, operation)
-            guard ZSTD_isError(left) == 0 else { throw IOError(file: file, action: "compress", reason: String(cString: ZSTD_getErrorName(left))) }
+            guard ZSTD_isError(left) == 0 else {
+                throw IOError(file: file, action: "compress", reason: String(cString: ZSTD_getErrorName(left)))
+            }
             if output.pos > 0 { try sink(UnsafeRawBufferPointer(rebasing: room[..<output.pos])) }
             return left
         }

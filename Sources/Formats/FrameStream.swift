@@ -2,7 +2,8 @@ import CZstd
 import Foundation
 import Scratch
 
-/// A zstd frame decoded as a stream: asks for exactly as many bytes as it wants and never holds more than zstd's window.
+/// A zstd frame decoded as a stream: asks for exactly as many bytes as it wants and never holds more than zstd's
+/// window.
 package final class FrameStream {
     private let context: OpaquePointer
     private var input: ZSTD_inBuffer
@@ -29,12 +30,16 @@ package final class FrameStream {
         try self.init(compressed, file: file, place: place, mapping: nil, offset: 0)
     }
 
-    private init(_ compressed: UnsafeRawBufferPointer, file: String, place: String, mapping: MappedFile?, offset: Int) throws {
+    private init(_ compressed: UnsafeRawBufferPointer, file: String, place: String, mapping: MappedFile?, offset: Int)
+        throws
+    {
         self.mapping = mapping
         self.offset = offset
         self.file = file
         self.place = place
-        guard let context = ZSTD_createDCtx() else { throw IOError(file: file, action: "decode", reason: "out of memory") }
+        guard let context = ZSTD_createDCtx() else {
+            throw IOError(file: file, action: "decode", reason: "out of memory")
+        }
         self.context = context
         input = ZSTD_inBuffer(src: compressed.baseAddress, size: compressed.count, pos: 0)
         let declared = ZSTD_getFrameContentSize(compressed.baseAddress, compressed.count)
@@ -50,7 +55,9 @@ package final class FrameStream {
 
     /// The same frame from its beginning.
     func again() throws -> FrameStream {
-        try FrameStream(UnsafeRawBufferPointer(start: input.src, count: input.size), file: file, place: place, mapping: mapping, offset: offset)
+        try FrameStream(
+            UnsafeRawBufferPointer(start: input.src, count: input.size), file: file, place: place, mapping: mapping,
+            offset: offset)
     }
 
     private func release() {
@@ -66,7 +73,8 @@ package final class FrameStream {
         while output.pos < output.size {
             guard !ended else {
                 throw FrameError(
-                    .short, file, place, found: "a blob of \(produced + output.pos) bytes", expected: "the \(produced + output.size) or more that it declares")
+                    .short, file, place, found: "a blob of \(produced + output.pos) bytes",
+                    expected: "the \(produced + output.size) or more that it declares")
             }
             try step(&output)
         }
@@ -93,7 +101,9 @@ package final class FrameStream {
                 var output = ZSTD_outBuffer(dst: byte.baseAddress, size: 1, pos: 0)
                 try step(&output)
                 guard output.pos == 0 else {
-                    throw FrameError(.excess, file, place, found: "more than \(produced) decompressed bytes", expected: "the length its header declares")
+                    throw FrameError(
+                        .excess, file, place, found: "more than \(produced) decompressed bytes",
+                        expected: "the length its header declares")
                 }
             }
         }
@@ -105,7 +115,8 @@ package final class FrameStream {
         if ZSTD_isError(code) != 0 { throw damaged(code) }
         ended = code == 0
         if !ended, input.pos == input.size, (input.pos, output.pos) == before {
-            throw FrameError(.truncated, file, place, found: "a frame cut off in the middle", expected: "a whole zstd frame")
+            throw FrameError(
+                .truncated, file, place, found: "a frame cut off in the middle", expected: "a whole zstd frame")
         }
         if input.pos - released >= Self.releaseBytes { release() }
     }

@@ -21,11 +21,13 @@ package struct GradedTable<Row> {
         return try new.finish()
     }
 
-    fileprivate func open(_ grades: Set<String>) throws -> ArrowTableWriter<Row> { try ArrowTableWriter(path: path, table: table, metadata: metadata(grades)) }
+    fileprivate func open(_ grades: Set<String>) throws -> ArrowTableWriter<Row> {
+        try ArrowTableWriter(path: path, table: table, metadata: metadata(grades))
+    }
 }
 
-/// Streams rows into such a table. Their grades are known only at the end, but stand at the beginning: the first row's grade is taken for
-/// all, and where others follow the table is written twice.
+/// Streams rows into such a table. Their grades are known only at the end, but stand at the beginning: the first row's
+/// grade is taken for all, and where others follow the table is written twice.
 package struct GradedTableWriter<Row> {
     private let graded: GradedTable<Row>
     private var writer: ArrowTableWriter<Row>?

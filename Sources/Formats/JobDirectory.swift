@@ -29,26 +29,35 @@ package struct JobDirectory: Sendable {
     }
 
     private func check(_ job: JobRow, _ base: BaseRow?) throws {
-        func fail(_ found: String, _ expected: String) -> FormatError { bad(Self.jobsName, "job '\(job.jobID)'", found, expected) }
+        func fail(_ found: String, _ expected: String) -> FormatError {
+            bad(Self.jobsName, "job '\(job.jobID)'", found, expected)
+        }
         guard let base else { throw fail("no base '\(job.baseRolloutID)' in \(Self.basesName)", "every job's base") }
         guard Int(job.stateIndex) < base.statePositions.count else {
             throw fail("state_index \(job.stateIndex)", "one of its base's \(base.statePositions.count) states")
         }
         let position = base.statePositions[Int(job.stateIndex)]
-        guard job.anchorPosition == position else { throw fail("anchor_position \(job.anchorPosition)", "\(position), as its base has it") }
+        guard job.anchorPosition == position else {
+            throw fail("anchor_position \(job.anchorPosition)", "\(position), as its base has it")
+        }
         guard Int(job.prefixLength) == Int(position) + job.injectedTokenIDs.count else {
-            throw fail("prefix_length \(job.prefixLength)", "\(Int(position) + job.injectedTokenIDs.count), anchor and injected tokens")
+            throw fail(
+                "prefix_length \(job.prefixLength)",
+                "\(Int(position) + job.injectedTokenIDs.count), anchor and injected tokens")
         }
     }
 
     private func bad(_ name: String, _ place: String, _ found: String, _ expected: String) -> FormatError {
-        FormatError(file: path + "/" + name, place: place, found: found, expected: expected, remedy: "Plan again, with --overwrite.")
+        FormatError(
+            file: path + "/" + name, place: place, found: found, expected: expected,
+            remedy: "Plan again, with --overwrite.")
     }
 
     private func table<Row>(_ name: String, _ table: Table<Row>) throws -> [Row] {
         guard try fileStatus(path + "/" + name) != nil else {
             throw FormatError(
-                file: path + "/" + name, place: "", found: "no such file", expected: "the jobs of a crux-plan directory",
+                file: path + "/" + name, place: "", found: "no such file",
+                expected: "the jobs of a crux-plan directory",
                 remedy: "Give the jobs folder that crux-plan made, such as run/plan/jobs.")
         }
         return try ArrowTableReader(path: path + "/" + name, table: table).rows()
@@ -70,7 +79,9 @@ package func forEachLine(of path: String, _ body: (_ number: Int, _ line: Data) 
         var start = 0, number = 0
         while start < bytes.count {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[start...])
-            let length = memchr(rest.baseAddress!, 0x0a, rest.count).map { rest.baseAddress!.distance(to: UnsafeRawPointer($0)) } ?? rest.count
+            let length =
+                memchr(rest.baseAddress!, 0x0a, rest.count).map { rest.baseAddress!.distance(to: UnsafeRawPointer($0)) }
+                ?? rest.count
             number += 1
             let line = UnsafeRawBufferPointer(rebasing: rest[..<length])
             if line.contains(where: { $0 > 0x20 }) { try body(number, Data(line)) }

@@ -42,7 +42,8 @@ package struct LogitsRow {
 
     /// As the kernels take it.
     package var kernelRow: crux_logits {
-        crux_logits(values: values, low: low?.assumingMemoryBound(to: UInt8.self), n: info.vocabulary, dtype: info.kernelType)
+        crux_logits(
+            values: values, low: low?.assumingMemoryBound(to: UInt8.self), n: info.vocabulary, dtype: info.kernelType)
     }
 
     /// The row's bytes; not of split rows.
@@ -52,17 +53,19 @@ package struct LogitsRow {
     package typealias Consumer = (LogitsRow) throws -> Void
 }
 
-/// Memory for planes of split logits, shared by the frames that are decoded at the same time and handed on from one to the next:
-/// taking it anew for each would cost a tenth of the decoding in page faults.
+/// Memory for planes of split logits, shared by the frames that are decoded at the same time and handed on from one to
+/// the next: taking it anew for each would cost a tenth of the decoding in page faults.
 package final class PlaneMemory: @unchecked Sendable {
-    /// Bytes of the largest plane that is held. The rows of a larger one are decoded a second time beside those of the other plane.
+    /// Bytes of the largest plane that is held. The rows of a larger one are decoded a second time beside those of the
+    /// other plane.
     package let limit: Int
     private let lock = NSLock()
     private var free: [UnsafeMutableRawBufferPointer] = []
 
     package init(limit: Int) { self.limit = limit }
 
-    /// What a budget for the whole process leaves for each of its threads' planes, beside the tables and the decoders' own buffers.
+    /// What a budget for the whole process leaves for each of its threads' planes, beside the tables and the decoders'
+    /// own buffers.
     package convenience init(budget: Int, threads: Int) {
         self.init(limit: max(0, budget - Self.elsewhere - threads * Self.decoderBytes) / threads)
     }
@@ -109,7 +112,11 @@ final class LogitsReading {
     func take(_ tensor: TensorInfo) throws {
         guard let consume else { return try stream.skip(tensor.end - tensor.begin) }
         guard info.isSplit else { return try takeWhole(consume) }
-        if let first { try takePair(first, consume) } else { first = try takeFirst(isHigh: tensor.name == "logits_high") }
+        if let first {
+            try takePair(first, consume)
+        } else {
+            first = try takeFirst(isHigh: tensor.name == "logits_high")
+        }
     }
 
     private func takeWhole(_ consume: LogitsRow.Consumer) throws {
@@ -142,7 +149,9 @@ final class LogitsReading {
             if let held = first.held {
                 for index in 0..<info.rows {
                     try stream.read(into: second)
-                    try bring(index, held.baseAddress.map { UnsafeRawPointer($0) + index * info.vocabulary }, second.baseAddress)
+                    try bring(
+                        index, held.baseAddress.map { UnsafeRawPointer($0) + index * info.vocabulary },
+                        second.baseAddress)
                 }
                 return
             }

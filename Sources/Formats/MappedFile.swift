@@ -18,14 +18,15 @@ package final class MappedFile: @unchecked Sendable {
             throw FormatError(file: path, place: "", found: "something that is not a regular file", expected: "a file")
         }
         guard status.st_size > 0 else { bytes = UnsafeRawBufferPointer(start: nil, count: 0); return }
-        guard let address = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
+        guard let address = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED
+        else {
             throw IOError.fromErrno(path, "map it")
         }
         bytes = UnsafeRawBufferPointer(start: address, count: Int(status.st_size))
     }
 
-    /// Gives back the memory of a range, and of what came along with it; touching it again reads it anew. What has been consumed of a large
-    /// file need not count against this process.
+    /// Gives back the memory of a range, and of what came along with it; touching it again reads it anew. What has been
+    /// consumed of a large file need not count against this process.
     package func release(_ range: Range<Int>) {
         guard let base = bytes.baseAddress, !range.isEmpty else { return }
         let start = range.lowerBound / Self.mappedAtOnce * Self.mappedAtOnce
@@ -38,7 +39,9 @@ package final class MappedFile: @unchecked Sendable {
 
     /// Where in the file a stretch of memory was mapped from; nil where it wasn't.
     func offset(of memory: UnsafeRawBufferPointer) -> Int? {
-        guard let base = bytes.baseAddress, let start = memory.baseAddress, start >= base, memory.count <= bytes.count, start - base <= bytes.count - memory.count else {
+        guard let base = bytes.baseAddress, let start = memory.baseAddress, start >= base, memory.count <= bytes.count,
+            start - base <= bytes.count - memory.count
+        else {
             return nil
         }
         return start - base

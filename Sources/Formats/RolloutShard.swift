@@ -39,8 +39,8 @@ package struct RolloutShard: Sendable {
         UnsafeRawBufferPointer(rebasing: file.bytes[span.offset..<span.offset + span.length])
     }
 
-    /// Block headers that may be read in search of frames that turn out to be none. Real damage takes a few thousand; bytes made for
-    /// it could have every position begin a walk through all that follows.
+    /// Block headers that may be read in search of frames that turn out to be none. Real damage takes a few thousand;
+    /// bytes made for it could have every position begin a walk through all that follows.
     private static let mostFutileHeaders = 1 << 24
 
     private static func walk(_ file: MappedFile) -> [ShardEntry] {
@@ -48,7 +48,9 @@ package struct RolloutShard: Sendable {
         var entries: [ShardEntry] = [], position = 0, futile = 0
         while position < bytes.count {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
-            if let size = frameLength(at: position, in: file, &futile), !swallows(file, position..<position + size, &futile) {
+            if let size = frameLength(at: position, in: file, &futile),
+                !swallows(file, position..<position + size, &futile)
+            {
                 if !isSkippable(rest) { entries.append(.frame(FrameSpan(offset: position, length: size))) }
                 position += size
             } else {
@@ -62,9 +64,9 @@ package struct RolloutShard: Sendable {
         return entries
     }
 
-    /// By its block headers, as ZSTD_findFrameCompressedSize does it. But reading a header maps the pages around it, and so in the end the
-    /// whole shard into this process's memory: they are given back on the way. Nil where no whole frame begins.
-    /// Headers read in vain are counted in `futile`.
+    /// By its block headers, as ZSTD_findFrameCompressedSize does it. But reading a header maps the pages around it,
+    /// and so in the end the whole shard into this process's memory: they are given back on the way. Nil where no whole
+    /// frame begins. Headers read in vain are counted in `futile`.
     private static func frameLength(at start: Int, in file: MappedFile, _ futile: inout Int) -> Int? {
         let rest = UnsafeRawBufferPointer(rebasing: file.bytes[start...])
         guard magic(rest) == ZSTD_MAGICNUMBER else {
@@ -72,13 +74,16 @@ package struct RolloutShard: Sendable {
             return ZSTD_isError(size) == 0 && size > 0 ? size : nil
         }
         // The second largest value means an invalid header.
-        guard ZSTD_getFrameContentSize(rest.baseAddress, rest.count) != UInt64.max - 1, rest.count > 4 else { return nil }
+        guard ZSTD_getFrameContentSize(rest.baseAddress, rest.count) != UInt64.max - 1, rest.count > 4 else {
+            return nil
+        }
         var position = headerLength(descriptor: rest[4]), released = 0, isLast = false, headers = 0, isWhole = false
         defer { if !isWhole { futile += headers } }
         while !isLast {
             headers += 1
             guard position + 3 <= rest.count, futile + headers <= mostFutileHeaders else { return nil }
-            let header = Int(rest[position]) | Int(rest[position + 1]) << 8 | Int(rest[position + 2]) << 16, type = header >> 1 & 3
+            let header = Int(rest[position]) | Int(rest[position + 1]) << 8 | Int(rest[position + 2]) << 16,
+                type = header >> 1 & 3
             // Type 1 is a byte to be repeated, 3 is reserved.
             guard type != 3 else { return nil }
             isLast = header & 1 == 1
@@ -99,8 +104,8 @@ package struct RolloutShard: Sendable {
         return 5 + (isSingleSegment ? 0 : 1) + dictionary + [isSingleSegment ? 1 : 0, 2, 4, 8][Int(descriptor >> 6)]
     }
 
-    /// A damaged block length can lead the walk through later frames to an end by chance. A true end is the end of the shard
-    /// or another frame's start; where it is neither, a whole frame inside proves the length wrong.
+    /// A damaged block length can lead the walk through later frames to an end by chance. A true end is the end of the
+    /// shard or another frame's start; where it is neither, a whole frame inside proves the length wrong.
     private static func swallows(_ file: MappedFile, _ frame: Range<Int>, _ futile: inout Int) -> Bool {
         let rest = UnsafeRawBufferPointer(rebasing: file.bytes[frame.upperBound...])
         if rest.count < 4 || magic(rest) == ZSTD_MAGICNUMBER || isSkippable(rest) { return false }
@@ -160,11 +165,12 @@ package struct RolloutFrameReader {
     /// Of a whole rollout: they are held in memory.
     static let maximumTopKEntries = 1 << 28
 
-    /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory` lets it.
-    /// Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow` to let logits go
-    /// by unseen. `hiddenRow` sees the rows of hidden states in the same way.
+    /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory`
+    /// lets it. Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow`
+    /// to let logits go by unseen. `hiddenRow` sees the rows of hidden states in the same way.
     package static func read(
-        _ stream: FrameStream, file: String, place: String, memory: PlaneMemory = PlaneMemory(limit: 0), logitsRow: LogitsRow.Consumer?,
+        _ stream: FrameStream, file: String, place: String, memory: PlaneMemory = PlaneMemory(limit: 0),
+        logitsRow: LogitsRow.Consumer?,
         hiddenRow: LogitsRow.Consumer? = nil
     ) throws -> RolloutFrame {
         let reader = RolloutFrameReader(stream: stream, file: file, place: place, memory: memory)
@@ -197,17 +203,22 @@ package struct RolloutFrameReader {
         let hiddenStates: LogitsReading?
     }
 
-    private func frame(_ header: SafetensorsHeader, _ logitsRow: LogitsRow.Consumer?, _ hiddenRow: LogitsRow.Consumer?) throws -> RolloutFrame {
+    private func frame(_ header: SafetensorsHeader, _ logitsRow: LogitsRow.Consumer?, _ hiddenRow: LogitsRow.Consumer?)
+        throws -> RolloutFrame
+    {
         try checkSize(header)
         try checkShapes(header)
         var frame = RolloutFrame()
         frame.metadata = header.metadata
         frame.logits = try logits(header)
-        frame.hiddenStates = header["hidden_states"].map { LogitsInfo(dtype: $0.dtype, rows: $0.shape[0], vocabulary: $0.shape[1]) }
+        frame.hiddenStates = header["hidden_states"].map {
+            LogitsInfo(dtype: $0.dtype, rows: $0.shape[0], vocabulary: $0.shape[1])
+        }
         func reading(_ info: LogitsInfo?, _ consume: LogitsRow.Consumer?) -> LogitsReading? {
             info.map { LogitsReading($0, from: stream, memory: memory, consume: consume) }
         }
-        let rows = RowReadings(logits: reading(frame.logits, logitsRow), hiddenStates: reading(frame.hiddenStates, hiddenRow))
+        let rows = RowReadings(
+            logits: reading(frame.logits, logitsRow), hiddenStates: reading(frame.hiddenStates, hiddenRow))
         for tensor in header.tensors { try take(tensor, into: &frame, rows) }
         try stream.expectEnd()
         return frame
@@ -248,35 +259,54 @@ package struct RolloutFrameReader {
     private func checkSize(_ header: SafetensorsHeader) throws {
         let promised = stream.produced + header.dataBytes
         guard promised <= stream.mostBytes else {
-            throw fail(.oversized, "tensors of \(header.dataBytes) bytes", "at most the \(stream.mostBytes) that a frame of its length can hold")
+            throw fail(
+                .oversized, "tensors of \(header.dataBytes) bytes",
+                "at most the \(stream.mostBytes) that a frame of its length can hold")
         }
         guard let declared = stream.declaredBytes, declared != promised else { return }
-        throw fail(declared > promised ? .excess : .short, "a blob of \(declared) bytes", "\(promised) by its safetensors header")
+        throw fail(
+            declared > promised ? .excess : .short, "a blob of \(declared) bytes",
+            "\(promised) by its safetensors header")
     }
 
     private func checkShapes(_ header: SafetensorsHeader) throws {
-        guard let tokenIDs = header["token_ids"] else { throw fail(.missing, "no tensor 'token_ids'", "it in every rollout") }
+        guard let tokenIDs = header["token_ids"] else {
+            throw fail(.missing, "no tensor 'token_ids'", "it in every rollout")
+        }
         guard header["loss_mask"] != nil else { throw fail(.missing, "no tensor 'loss_mask'", "it in every rollout") }
         for tensor in header.tensors { try checkDType(tensor) }
         let length = try vector(tokenIDs)
-        guard length <= Self.maximumTokens else { throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)") }
+        guard length <= Self.maximumTokens else {
+            throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)")
+        }
         for name in ["loss_mask", "rollout_logprobs", "values", "reference_logprobs"] {
             guard let tensor = header[name] else { continue }
             let count = try vector(tensor)
-            guard count == length else { throw fail(.length, "\(count) entries in '\(name)'", "\(length), one for each of token_ids") }
+            guard count == length else {
+                throw fail(.length, "\(count) entries in '\(name)'", "\(length), one for each of token_ids")
+            }
         }
         for name in ["logits", "logits_high", "logits_low", "hidden_states", "topk_token_ids", "topk_logprobs"] {
             guard let tensor = header[name] else { continue }
-            guard tensor.shape.count == 2, tensor.shape[0] <= length, tensor.shape[1] > 0, tensor.shape[1] <= 1 << 24 else {
-                throw fail(.shape, "'\(name)' of shape \(tensor.shape)", "[trainable tokens, width] with at most \(length) rows")
+            guard tensor.shape.count == 2, tensor.shape[0] <= length, tensor.shape[1] > 0, tensor.shape[1] <= 1 << 24
+            else {
+                throw fail(
+                    .shape, "'\(name)' of shape \(tensor.shape)",
+                    "[trainable tokens, width] with at most \(length) rows")
             }
         }
         let ids = header["topk_token_ids"]?.shape, logprobs = header["topk_logprobs"]?.shape
         guard (ids == nil) == (logprobs == nil) else {
-            throw fail(.missing, "no tensor '\(ids == nil ? "topk_token_ids" : "topk_logprobs")'", "both of the top-k tensors or none")
+            throw fail(
+                .missing, "no tensor '\(ids == nil ? "topk_token_ids" : "topk_logprobs")'",
+                "both of the top-k tensors or none")
         }
-        guard ids == logprobs, (ids?[1] ?? 0) <= Self.maximumTopK, (ids ?? []).reduce(1, *) <= Self.maximumTopKEntries else {
-            throw fail(.shape, "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")", "both, of one shape")
+        guard ids == logprobs, (ids?[1] ?? 0) <= Self.maximumTopK, (ids ?? []).reduce(1, *) <= Self.maximumTopKEntries
+        else {
+            throw fail(
+                .shape,
+                "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")",
+                "both, of one shape")
         }
     }
 
@@ -284,14 +314,24 @@ package struct RolloutFrameReader {
     private func logits(_ header: SafetensorsHeader) throws -> LogitsInfo? {
         let whole = header["logits"], high = header["logits_high"], low = header["logits_low"]
         guard (high == nil) == (low == nil) else {
-            throw fail(.missing, "no tensor '\(high == nil ? "logits_high" : "logits_low")'", "both planes of split logits or none")
+            throw fail(
+                .missing, "no tensor '\(high == nil ? "logits_high" : "logits_low")'",
+                "both planes of split logits or none")
         }
-        guard let high, let low else { return whole.map { LogitsInfo(dtype: $0.dtype, rows: $0.shape[0], vocabulary: $0.shape[1]) } }
-        guard whole == nil else { throw fail(.shape, "'logits' beside 'logits_high' and 'logits_low'", "logits in one form") }
-        guard high.shape == low.shape else { throw fail(.shape, "logits_high \(high.shape) and logits_low \(low.shape)", "both of one shape") }
+        guard let high, let low else {
+            return whole.map { LogitsInfo(dtype: $0.dtype, rows: $0.shape[0], vocabulary: $0.shape[1]) }
+        }
+        guard whole == nil else {
+            throw fail(.shape, "'logits' beside 'logits_high' and 'logits_low'", "logits in one form")
+        }
+        guard high.shape == low.shape else {
+            throw fail(.shape, "logits_high \(high.shape) and logits_low \(low.shape)", "both of one shape")
+        }
         let name = header.metadata[LogitsInfo.typeKey] ?? "bf16"
         guard let dtype = LogitsInfo.splitTypes[name] else {
-            throw fail(.dtype, "\(LogitsInfo.typeKey) '\(name)'", LogitsInfo.splitTypes.keys.sorted().joined(separator: " or ") + " for split logits")
+            throw fail(
+                .dtype, "\(LogitsInfo.typeKey) '\(name)'",
+                LogitsInfo.splitTypes.keys.sorted().joined(separator: " or ") + " for split logits")
         }
         return LogitsInfo(dtype: dtype, rows: high.shape[0], vocabulary: high.shape[1], isSplit: true)
     }
@@ -300,23 +340,30 @@ package struct RolloutFrameReader {
         guard let allowed = Self.dtypes[tensor.name] else {
             // A producer's own extras are passed over, but not at any price.
             guard tensor.end - tensor.begin <= 1 << 30 else {
-                throw fail(.oversized, "\(tensor.end - tensor.begin) bytes in the unknown tensor '\(tensor.name)'", "at most 1 GiB")
+                throw fail(
+                    .oversized, "\(tensor.end - tensor.begin) bytes in the unknown tensor '\(tensor.name)'",
+                    "at most 1 GiB")
             }
             return
         }
         guard allowed.contains(tensor.dtype) else {
-            throw fail(.dtype, "'\(tensor.name)' of dtype \(tensor.dtype.rawValue)", allowed.map(\.rawValue).joined(separator: " or "))
+            throw fail(
+                .dtype, "'\(tensor.name)' of dtype \(tensor.dtype.rawValue)",
+                allowed.map(\.rawValue).joined(separator: " or "))
         }
     }
 
     private static let dtypes: [String: [DType]] = [
         "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
-        "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32], "topk_logprobs": [.f32], "values": [.f32],
+        "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
+        "topk_logprobs": [.f32], "values": [.f32],
         "reference_logprobs": [.f32],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
-        guard tensor.shape.count == 1 else { throw fail(.shape, "'\(tensor.name)' of shape \(tensor.shape)", "one dimension") }
+        guard tensor.shape.count == 1 else {
+            throw fail(.shape, "'\(tensor.name)' of shape \(tensor.shape)", "one dimension")
+        }
         return tensor.shape[0]
     }
 

@@ -3,8 +3,8 @@ import CZstd
 import Foundation
 import Scratch
 
-/// The two bytes of 16-bit elements, apart. The high ones repeat and shrink to less than half; the low ones are as good as random,
-/// and zstd passes over them at the speed of a copy.
+/// The two bytes of 16-bit elements, apart. The high ones repeat and shrink to less than half; the low ones are as good
+/// as random, and zstd passes over them at the speed of a copy.
 enum SplitBytes {
     static func planes(of elements: UnsafeRawBufferPointer) -> (high: [UInt8], low: [UInt8]) {
         var high = [UInt8](repeating: 0, count: elements.count / 2), low = high
@@ -23,7 +23,8 @@ package struct RolloutShardWriter {
         self.level = level
     }
 
-    /// `logits` holds rows·vocabulary elements of `frame.logits`' type, row by row; they are stored as that says, whole or split.
+    /// `logits` holds rows·vocabulary elements of `frame.logits`' type, row by row; they are stored as that says, whole
+    /// or split.
     package func append(_ frame: RolloutFrame, logits: [UInt8] = [], hiddenStates: [UInt8] = []) throws {
         try append(blob: try Self.blob(frame, logits: logits, hiddenStates: hiddenStates))
     }
@@ -35,7 +36,8 @@ package struct RolloutShardWriter {
     package func finish(rows: Int? = nil) throws -> WrittenFile { try file.finish(rows: rows) }
 
     /// The safetensors blob of a rollout, uncompressed.
-    package static func blob(_ frame: RolloutFrame, logits: [UInt8] = [], hiddenStates: [UInt8] = []) throws -> [UInt8] {
+    package static func blob(_ frame: RolloutFrame, logits: [UInt8] = [], hiddenStates: [UInt8] = []) throws -> [UInt8]
+    {
         let parts = parts(frame, logits, hiddenStates)
         var metadata = frame.metadata
         metadata[LogitsInfo.typeKey] = frame.logits?.typeName ?? metadata[LogitsInfo.typeKey]
@@ -44,7 +46,9 @@ package struct RolloutShardWriter {
     }
 
     /// A rollout without logits as one compressed frame.
-    package static func frame(_ rollout: RolloutFrame) throws -> [UInt8] { try compress(try blob(rollout), level: 1, file: "a frame") }
+    package static func frame(_ rollout: RolloutFrame) throws -> [UInt8] {
+        try compress(try blob(rollout), level: 1, file: "a frame")
+    }
 
     private struct Part {
         let info: TensorInfo
@@ -62,7 +66,9 @@ package struct RolloutShardWriter {
             values.map { Part(name, dtype, [$0.count], $0.withUnsafeBytes { Array($0) }) }
         }
         func matrix<T>(_ name: String, _ dtype: DType, _ values: [T]?) -> Part? {
-            values.map { Part(name, dtype, [$0.count / max(1, frame.topk), frame.topk], $0.withUnsafeBytes { Array($0) }) }
+            values.map {
+                Part(name, dtype, [$0.count / max(1, frame.topk), frame.topk], $0.withUnsafeBytes { Array($0) })
+            }
         }
         let beforeLogits = [
             vector("token_ids", .i32, frame.tokenIDs),
@@ -72,9 +78,11 @@ package struct RolloutShardWriter {
             matrix("topk_token_ids", .i32, frame.topkTokenIDs),
             matrix("topk_logprobs", .f32, frame.topkLogprobs),
         ]
-        let hidden = frame.hiddenStates.map { [Part("hidden_states", $0.dtype, [$0.rows, $0.vocabulary], hiddenStates)] } ?? []
+        let hidden =
+            frame.hiddenStates.map { [Part("hidden_states", $0.dtype, [$0.rows, $0.vocabulary], hiddenStates)] } ?? []
         let mask = vector("loss_mask", .u8, frame.lossMask.map { UInt8($0 ? 1 : 0) })
-        return beforeLogits.compactMap { $0 } + (frame.logits.map { Self.parts($0, logits) } ?? []) + hidden + [mask].compactMap { $0 }
+        return beforeLogits.compactMap { $0 } + (frame.logits.map { Self.parts($0, logits) } ?? []) + hidden
+            + [mask].compactMap { $0 }
     }
 
     private static func parts(_ info: LogitsInfo, _ logits: [UInt8]) -> [Part] {
@@ -91,7 +99,9 @@ package struct RolloutShardWriter {
         ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)
         return try [UInt8](unsafeUninitializedCapacity: ZSTD_compressBound(blob.count)) { buffer, count in
             let size = ZSTD_compress2(context, buffer.baseAddress, buffer.count, blob, blob.count)
-            guard ZSTD_isError(size) == 0 else { throw IOError(file: file, action: "compress", reason: String(cString: ZSTD_getErrorName(size))) }
+            guard ZSTD_isError(size) == 0 else {
+                throw IOError(file: file, action: "compress", reason: String(cString: ZSTD_getErrorName(size)))
+            }
             count = size
         }
     }

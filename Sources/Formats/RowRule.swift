@@ -4,10 +4,13 @@ package struct RowFault: Equatable, Sendable {
     package let found: String
     package let expected: String
 
-    init(_ column: String, _ found: String, _ expected: String) { (self.column, self.found, self.expected) = (column, found, expected) }
+    init(_ column: String, _ found: String, _ expected: String) {
+        (self.column, self.found, self.expected) = (column, found, expected)
+    }
 }
 
-/// Something that every row of a table keeps beyond the types of its columns, so that whoever reads the table may trust it.
+/// Something that every row of a table keeps beyond the types of its columns, so that whoever reads the table may trust
+/// it.
 package struct RowRule<Row>: Sendable {
     /// Columns that it looks at: it is held where all of those are read.
     let columns: Set<String>
@@ -19,7 +22,9 @@ package struct RowRule<Row>: Sendable {
         self.fault = { fault($0, column) }
     }
 
-    private init(columns: Set<String>, _ fault: @escaping @Sendable (Row) -> RowFault?) { (self.columns, self.fault) = (columns, fault) }
+    private init(columns: Set<String>, _ fault: @escaping @Sendable (Row) -> RowFault?) {
+        (self.columns, self.fault) = (columns, fault)
+    }
 
     static func named(_ column: String, _ name: @escaping @Sendable (Row) -> String) -> RowRule {
         RowRule(column) { name($0).isEmpty ? RowFault($1, "an empty name", "one that tells rows apart") : nil }
@@ -40,7 +45,9 @@ package struct RowRule<Row>: Sendable {
     }
 
     /// A whole number from `least` on.
-    static func atLeast<Value: FixedWidthInteger & Sendable>(_ least: Value, _ column: String, _ value: @escaping @Sendable (Row) -> Value?) -> RowRule {
+    static func atLeast<Value: FixedWidthInteger & Sendable>(
+        _ least: Value, _ column: String, _ value: @escaping @Sendable (Row) -> Value?
+    ) -> RowRule {
         RowRule(column) { row, column in
             guard let value = value(row), value < least else { return nil }
             return RowFault(column, "\(value)", "a number from \(least) on")
@@ -57,10 +64,14 @@ package struct RowRule<Row>: Sendable {
     }
 
     /// Token ids from 0 on, if any.
-    static func ids(_ column: String, _ ids: @escaping @Sendable (Row) -> [Int32]) -> RowRule { RowRule(column) { Self.negative(ids($0), $1) } }
+    static func ids(_ column: String, _ ids: @escaping @Sendable (Row) -> [Int32]) -> RowRule {
+        RowRule(column) { Self.negative(ids($0), $1) }
+    }
 
     private static func negative(_ ids: [Int32], _ column: String) -> RowFault? {
-        guard ids.withUnsafeBufferPointer({ $0.reduce(0, |) }) < 0, let place = ids.firstIndex(where: { $0 < 0 }) else { return nil }
+        guard ids.withUnsafeBufferPointer({ $0.reduce(0, |) }) < 0, let place = ids.firstIndex(where: { $0 < 0 }) else {
+            return nil
+        }
         return RowFault(column, "token id \(ids[place]) at position \(place)", "ids from 0")
     }
 
@@ -79,7 +90,8 @@ package struct RowRule<Row>: Sendable {
 
     /// As many entries in a column, where it has any value, as there are tokens.
     static func perToken(
-        _ column: String, of tokens: String, _ length: @escaping @Sendable (Row) -> Int, _ count: @escaping @Sendable (Row) -> Int?
+        _ column: String, of tokens: String, _ length: @escaping @Sendable (Row) -> Int,
+        _ count: @escaping @Sendable (Row) -> Int?
     ) -> RowRule {
         RowRule(columns: [column, tokens]) { row in
             guard let count = count(row) else { return nil }
@@ -93,14 +105,18 @@ package struct RowRule<Row>: Sendable {
 
     static func allFinite(_ column: String, _ values: @escaping @Sendable (Row) -> [Float]?) -> RowRule {
         RowRule(column) { row, column in
-            guard let values = values(row), !values.withUnsafeBufferPointer(\.areFinite), let place = values.firstIndex(where: { !$0.isFinite }) else { return nil }
+            guard let values = values(row), !values.withUnsafeBufferPointer(\.areFinite),
+                let place = values.firstIndex(where: { !$0.isFinite })
+            else { return nil }
             return RowFault(column, "\(values[place]) at position \(place)", "finite numbers")
         }
     }
 
     static func noNaN(_ column: String, _ values: @escaping @Sendable (Row) -> [Float]?) -> RowRule {
         RowRule(column) { row, column in
-            guard let values = values(row), !values.withUnsafeBufferPointer(\.areFinite), let place = values.firstIndex(where: \.isNaN) else { return nil }
+            guard let values = values(row), !values.withUnsafeBufferPointer(\.areFinite),
+                let place = values.firstIndex(where: \.isNaN)
+            else { return nil }
             return RowFault(column, "NaN at position \(place)", "numbers")
         }
     }
@@ -108,12 +124,15 @@ package struct RowRule<Row>: Sendable {
     static func grade(_ column: String, _ grade: @escaping @Sendable (Row) -> String?) -> RowRule {
         RowRule(column) { row, column in
             guard let grade = grade(row), EvidenceGrade(rawValue: grade) == nil else { return nil }
-            return RowFault(column, "'\(grade)'", "one of " + EvidenceGrade.allCases.map(\.rawValue).joined(separator: ", "))
+            return RowFault(
+                column, "'\(grade)'", "one of " + EvidenceGrade.allCases.map(\.rawValue).joined(separator: ", "))
         }
     }
 
     /// Any other.
-    static func rule(_ column: String, _ fault: @escaping @Sendable (_ row: Row, _ column: String) -> RowFault?) -> RowRule { RowRule(column, fault) }
+    static func rule(_ column: String, _ fault: @escaping @Sendable (_ row: Row, _ column: String) -> RowFault?)
+        -> RowRule
+    { RowRule(column, fault) }
 }
 
 extension UnsafeBufferPointer<Float> {

@@ -1,5 +1,6 @@
-/// What stages promise each other of their rows, table by table. A reader holds them before it hands a row out, and names file, row and column
-/// where one is broken: nobody behind it checks lengths again, and nobody trusts what another program, or damage, has put there.
+/// What stages promise each other of their rows, table by table. A reader holds them before it hands a row out, and
+/// names file, row and column where one is broken: nobody behind it checks lengths again, and nobody trusts what
+/// another program, or damage, has put there.
 enum RowRules {
     static let rollouts: [RowRule<RolloutRow>] = [
         .named("rollout_id") { $0.rolloutID },
@@ -25,7 +26,8 @@ enum RowRules {
         .grade("evidence") { $0.evidence },
         .rule("topk_logprobs") { row, column in
             let ids = row.topkTokenIDs?.count ?? 0, logprobs = row.topkLogprobs?.count ?? ids
-            return ids == logprobs ? nil : RowFault(column, "\(logprobs) entries in \(column)", "\(ids), one for each of topk_token_ids")
+            return ids == logprobs
+                ? nil : RowFault(column, "\(logprobs) entries in \(column)", "\(ids), one for each of topk_token_ids")
         },
     ]
 
@@ -87,12 +89,15 @@ enum RowRules {
         perToken("old_logprobs") { $0.oldLogprobs?.count },
         perToken("reference_logprobs") { $0.referenceLogprobs?.count },
         .rule("state_positions") { row, column in
-            guard let bad = row.statePositions.first(where: { !(0...Int32(row.rollout.tokenIDs.count)).contains($0) }) else { return nil }
-            return RowFault(column, "position \(bad)", "positions from 0 to \(row.rollout.tokenIDs.count), the number of tokens")
+            guard let bad = row.statePositions.first(where: { !(0...Int32(row.rollout.tokenIDs.count)).contains($0) })
+            else { return nil }
+            return RowFault(
+                column, "position \(bad)", "positions from 0 to \(row.rollout.tokenIDs.count), the number of tokens")
         },
         .rule("thought_end") { row, column in
             guard !(-1..<Int32(row.rollout.tokenIDs.count)).contains(row.thoughtEnd) else { return nil }
-            return RowFault(column, "\(row.thoughtEnd)", "the index of one of \(row.rollout.tokenIDs.count) tokens, or -1")
+            return RowFault(
+                column, "\(row.thoughtEnd)", "the index of one of \(row.rollout.tokenIDs.count) tokens, or -1")
         },
     ]
 
@@ -109,15 +114,21 @@ enum RowRules {
 }
 
 extension ScoreRow {
-    /// What is wrong with scores of a rollout of so many tokens; nil where nothing is. Lists that were not read are passed over.
+    /// What is wrong with scores of a rollout of so many tokens; nil where nothing is. Lists that were not read are
+    /// passed over.
     package func fault(tokens: Int) -> RowFault? {
         let lists: [(String, Int?)] = [
-            ("entropy", entropy?.count), ("entropy_low", entropyLow?.count), ("entropy_high", entropyHigh?.count), ("old_logprobs", oldLogprobs?.count),
-            ("reference_logprobs", referenceLogprobs?.count), ("values", values?.count), ("process_logprobs", processLogprobs?.count),
-            ("process_reference_logprobs", processReferenceLogprobs?.count), ("reference_kl", referenceKL?.count), ("expected_q", expectedQ?.count),
+            ("entropy", entropy?.count), ("entropy_low", entropyLow?.count), ("entropy_high", entropyHigh?.count),
+            ("old_logprobs", oldLogprobs?.count),
+            ("reference_logprobs", referenceLogprobs?.count), ("values", values?.count),
+            ("process_logprobs", processLogprobs?.count),
+            ("process_reference_logprobs", processReferenceLogprobs?.count), ("reference_kl", referenceKL?.count),
+            ("expected_q", expectedQ?.count),
             ("sum_p_squared", sumPSquared?.count),
         ]
-        for (column, count) in lists { if let count, let fault = RowRule<ScoreRow>.perToken(column, count, tokens) { return fault } }
+        for (column, count) in lists {
+            if let count, let fault = RowRule<ScoreRow>.perToken(column, count, tokens) { return fault }
+        }
         return nil
     }
 
@@ -126,7 +137,8 @@ extension ScoreRow {
         let tokens = max(rollout.tokenIDs.count, rollout.lossMask.count)
         guard tokens > 0, let fault = fault(tokens: tokens) else { return }
         throw FormatError(
-            file: file, place: "rollout '\(rolloutID)', column '\(fault.column)'", found: fault.found, expected: fault.expected,
+            file: file, place: "rollout '\(rolloutID)', column '\(fault.column)'", found: fault.found,
+            expected: fault.expected,
             remedy: "Score this ingest directory again.")
     }
 }

@@ -179,8 +179,8 @@ package struct MetricsRow: Equatable, Sendable {
     package init() {}
 }
 
-/// One iteration of the loop, from rollouts to a new checkpoint. Figures of the rollouts are those of the policy before the
-/// iteration's update, held-out ones of the policy after it; iteration 0 is the policy that the loop started from.
+/// One iteration of the loop, from rollouts to a new checkpoint. Figures of the rollouts are those of the policy before
+/// the iteration's update, held-out ones of the policy after it; iteration 0 is the policy that the loop started from.
 package struct LoopRow: Codable, Equatable, Sendable {
     package var iteration: Int32 = 0
     package var prompts: Int64 = 0

@@ -1,5 +1,6 @@
-/// What SGLang's `/generate` and `Engine.generate` return, one object per line. It repeats the prompt's token ids only where
-/// log-probabilities were asked for from its start (`logprob_start_len: 0`); otherwise the driver writes `input_ids` beside.
+/// What SGLang's `/generate` and `Engine.generate` return, one object per line. It repeats the prompt's token ids only
+/// where log-probabilities were asked for from its start (`logprob_start_len: 0`); otherwise the driver writes
+/// `input_ids` beside.
 package enum SGLangDump: DumpDialect {
     package static let name = "sglang"
     package static let source = "SGLang /generate"

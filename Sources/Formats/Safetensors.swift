@@ -51,7 +51,9 @@ package struct SafetensorsHeader: Equatable, Sendable {
 
     /// Checks every rule of the format: known types, sizes that match shapes, no gap, no overlap, no duplicate.
     package init(json: Data, file: String, place: String) throws {
-        let (found, metadata) = try json.withUnsafeBytes { try SafetensorsHeaderParser.parse($0, file: file, place: place) }
+        let (found, metadata) = try json.withUnsafeBytes {
+            try SafetensorsHeaderParser.parse($0, file: file, place: place)
+        }
         self.metadata = metadata
         tensors = found.sorted { ($0.begin, $0.end, $0.name) < ($1.begin, $1.end, $1.name) }
         var position = 0
@@ -61,16 +63,24 @@ package struct SafetensorsHeader: Equatable, Sendable {
         }
     }
 
-    private static func check(_ tensor: TensorInfo, begins position: Int, _ fail: (_ found: String, _ expected: String) -> FormatError) throws {
+    private static func check(
+        _ tensor: TensorInfo, begins position: Int, _ fail: (_ found: String, _ expected: String) -> FormatError
+    ) throws {
         guard tensor.begin == position, tensor.end >= tensor.begin else {
-            throw fail("tensor '\(tensor.name)' at bytes \(tensor.begin)..<\(tensor.end)", "it at byte \(position) on: neither gap nor overlap")
+            throw fail(
+                "tensor '\(tensor.name)' at bytes \(tensor.begin)..<\(tensor.end)",
+                "it at byte \(position) on: neither gap nor overlap")
         }
-        guard tensor.end < mostBytes else { throw fail("tensors of \(tensor.end) bytes up to '\(tensor.name)'", "fewer than \(mostBytes)") }
+        guard tensor.end < mostBytes else {
+            throw fail("tensors of \(tensor.end) bytes up to '\(tensor.name)'", "fewer than \(mostBytes)")
+        }
         guard let bytes = byteCount(tensor.shape, tensor.dtype) else {
             throw fail("tensor '\(tensor.name)' of shape \(tensor.shape)", "sizes whose product fits")
         }
         guard tensor.end - tensor.begin == bytes else {
-            throw fail("tensor '\(tensor.name)' \(tensor.dtype.rawValue)\(tensor.shape) in \(tensor.end - tensor.begin) bytes", "\(bytes) bytes")
+            throw fail(
+                "tensor '\(tensor.name)' \(tensor.dtype.rawValue)\(tensor.shape) in \(tensor.end - tensor.begin) bytes",
+                "\(bytes) bytes")
         }
     }
 
@@ -90,7 +100,10 @@ package struct SafetensorsHeader: Equatable, Sendable {
     package func encoded() -> [UInt8] {
         var entries = tensors.map { tensor in
             let shape = tensor.shape.map { "\($0)" }.joined(separator: ",")
-            return (tensor.name, #"{"data_offsets":[\#(tensor.begin),\#(tensor.end)],"dtype":"\#(tensor.dtype.rawValue)","shape":[\#(shape)]}"#)
+            return (
+                tensor.name,
+                #"{"data_offsets":[\#(tensor.begin),\#(tensor.end)],"dtype":"\#(tensor.dtype.rawValue)","shape":[\#(shape)]}"#
+            )
         }
         if !metadata.isEmpty { entries.append(("__metadata__", Self.object(metadata.map { ($0, Self.quoted($1)) }))) }
         var json = Array(Self.object(entries).utf8)
@@ -98,7 +111,8 @@ package struct SafetensorsHeader: Equatable, Sendable {
         return withUnsafeBytes(of: UInt64(json.count).littleEndian) { Array($0) } + json
     }
 
-    // By hand, because a shard has a header for each of its rollouts and Foundation's writer takes longer than sampling one.
+    // By hand, because a shard has a header for each of its rollouts and Foundation's writer takes longer than sampling
+    // one.
 
     private static func object(_ entries: [(key: String, value: String)]) -> String {
         "{" + entries.sorted { $0.key < $1.key }.map { quoted($0.key) + ":" + $0.value }.joined(separator: ",") + "}"
@@ -111,7 +125,8 @@ package struct SafetensorsHeader: Equatable, Sendable {
             case "\"": result += "\\\""
             case "\\": result += "\\\\"
             case "\n": result += "\\n"
-            case _ where scalar.value < 0x20: result += "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
+            case _ where scalar.value < 0x20:
+                result += "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
             default: result.unicodeScalars.append(scalar)
             }
         }
@@ -135,26 +150,31 @@ package final class SafetensorsFile: Sendable {
         headerBytes = Array(file.bytes[..<end])
         guard file.bytes.count - end == header.dataBytes else {
             throw FormatError(
-                file: path, place: "data area", found: "\(file.bytes.count - end) bytes", expected: "\(header.dataBytes) by the header",
+                file: path, place: "data area", found: "\(file.bytes.count - end) bytes",
+                expected: "\(header.dataBytes) by the header",
                 remedy: "The file is cut off or damaged; copy it again.")
         }
     }
 
     private static func headerRange(_ file: MappedFile) throws -> (json: Range<Int>, end: Int) {
         guard file.bytes.count >= 8 else {
-            throw FormatError(file: file.path, place: "header", found: "\(file.bytes.count) bytes", expected: "a safetensors file")
+            throw FormatError(
+                file: file.path, place: "header", found: "\(file.bytes.count) bytes", expected: "a safetensors file")
         }
         let length = UInt64(littleEndian: file.bytes.loadUnaligned(as: UInt64.self))
         guard length <= UInt64(min(SafetensorsHeader.maximumBytes, file.bytes.count - 8)) else {
             throw FormatError(
-                file: file.path, place: "header", found: "a header length of \(length)", expected: "at most the file's \(file.bytes.count - 8) bytes")
+                file: file.path, place: "header", found: "a header length of \(length)",
+                expected: "at most the file's \(file.bytes.count - 8) bytes")
         }
         return (8..<8 + Int(length), 8 + Int(length))
     }
 
     package func tensor(_ name: String) throws -> TensorInfo {
         guard let tensor = header[name] else {
-            throw FormatError(file: path, place: "", found: "no tensor '\(name)'", expected: "it among \(header.tensors.count) tensors")
+            throw FormatError(
+                file: path, place: "", found: "no tensor '\(name)'",
+                expected: "it among \(header.tensors.count) tensors")
         }
         return tensor
     }

@@ -1,5 +1,6 @@
-/// Reads the JSON of a safetensors header byte by byte. A general JSON reader would not do: it lets the last of two equal
-/// keys win in silence, and the format forbids them. The grammar has fixed depth, so hostile nesting cannot exhaust the stack.
+/// Reads the JSON of a safetensors header byte by byte. A general JSON reader would not do: it lets the last of two
+/// equal keys win in silence, and the format forbids them. The grammar has fixed depth, so hostile nesting cannot
+/// exhaust the stack.
 struct SafetensorsHeaderParser {
     private let bytes: UnsafeRawBufferPointer
     private let file: String
@@ -61,7 +62,8 @@ struct SafetensorsHeaderParser {
     private mutating func dtype(of name: String) throws -> DType {
         let text = try string(in: "dtype of \(name)")
         guard let dtype = DType(rawValue: text) else {
-            throw error("dtype of \(name)", "'\(text)'", "one of " + DType.allCases.map(\.rawValue).joined(separator: ", "))
+            throw error(
+                "dtype of \(name)", "'\(text)'", "one of " + DType.allCases.map(\.rawValue).joined(separator: ", "))
         }
         return dtype
     }
@@ -98,7 +100,9 @@ struct SafetensorsHeaderParser {
     private mutating func integer(in place: String) throws -> Int {
         skipSpaces()
         let start = position
-        while position < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position]) { position += 1 }
+        while position < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position]) {
+            position += 1
+        }
         let digits = String(decoding: bytes[start..<position], as: UTF8.self)
         guard let value = Int(digits) else {
             throw error(place, digits.isEmpty ? describeNext() : digits, "a whole number from 0 to 2^63-1")
@@ -115,7 +119,9 @@ struct SafetensorsHeaderParser {
             position += 1
             switch byte {
             case UInt8(ascii: "\""):
-                guard let text = String(validating: units, as: UTF8.self) else { throw error(place, "invalid UTF-8", "valid UTF-8") }
+                guard let text = String(validating: units, as: UTF8.self) else {
+                    throw error(place, "invalid UTF-8", "valid UTF-8")
+                }
                 return text
             case UInt8(ascii: "\\"): units += try escape(in: place)
             case 0..<0x20: throw error(place, "a raw control character", "an escaped one")
@@ -125,7 +131,8 @@ struct SafetensorsHeaderParser {
     }
 
     private static let simpleEscapes: [UInt8: UInt8] = [
-        UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"), UInt8(ascii: "/"): UInt8(ascii: "/"),
+        UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"),
+        UInt8(ascii: "/"): UInt8(ascii: "/"),
         UInt8(ascii: "b"): 8, UInt8(ascii: "f"): 12, UInt8(ascii: "n"): 10, UInt8(ascii: "r"): 13, UInt8(ascii: "t"): 9,
     ]
 
@@ -143,7 +150,9 @@ struct SafetensorsHeaderParser {
     }
 
     private mutating func lowSurrogate(after high: UInt32, in place: String) throws -> UInt32 {
-        guard position + 2 <= bytes.count, bytes[position] == UInt8(ascii: "\\"), bytes[position + 1] == UInt8(ascii: "u") else {
+        guard position + 2 <= bytes.count, bytes[position] == UInt8(ascii: "\\"),
+            bytes[position + 1] == UInt8(ascii: "u")
+        else {
             throw error(place, "half of a surrogate pair", "a whole pair")
         }
         position += 2
@@ -172,7 +181,9 @@ struct SafetensorsHeaderParser {
 
     private mutating func expectOnlySpaces() throws {
         skipSpaces()
-        guard position == bytes.count else { throw error("byte \(position)", describeNext(), "only spaces after the closing brace") }
+        guard position == bytes.count else {
+            throw error("byte \(position)", describeNext(), "only spaces after the closing brace")
+        }
     }
 
     private mutating func expect(_ character: Unicode.Scalar, in place: String) throws {
@@ -187,7 +198,9 @@ struct SafetensorsHeaderParser {
     }
 
     private mutating func skipSpaces() {
-        while position < bytes.count, bytes[position] == 0x20 || bytes[position] == 0x0A || bytes[position] == 0x0D || bytes[position] == 0x09 { position += 1 }
+        while position < bytes.count,
+            bytes[position] == 0x20 || bytes[position] == 0x0A || bytes[position] == 0x0D || bytes[position] == 0x09
+        { position += 1 }
     }
 
     private func describeNext() -> String {
@@ -195,6 +208,8 @@ struct SafetensorsHeaderParser {
     }
 
     private func error(_ place: String, _ found: String, _ expected: String) -> FormatError {
-        FormatError(file: file, place: filePlace.isEmpty ? place : "\(filePlace), \(place)", found: "\(found) in \(place)", expected: expected)
+        FormatError(
+            file: file, place: filePlace.isEmpty ? place : "\(filePlace), \(place)", found: "\(found) in \(place)",
+            expected: expected)
     }
 }

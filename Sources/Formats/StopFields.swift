@@ -31,7 +31,8 @@ package enum StopFields {
         return (first + second).filter { seen.insert(Array($0.utf8)).inserted }
     }
 
-    /// Whole numbers from 0 that fit, of a JSON list; nil where it is something else: a truth value or a fraction is no id.
+    /// Whole numbers from 0 that fit, of a JSON list; nil where it is something else: a truth value or a fraction is no
+    /// id.
     package static func tokenIDs(_ value: Any) -> [Int32]? {
         guard let list = value as? [Any] else { return nil }
         let ids = list.compactMap { entry -> Int32? in
@@ -60,7 +61,9 @@ package enum StopFields {
         return (try texts(unwrapped(object["stop"])), try tokens(unwrapped(object["stop_token_ids"])))
     }
 
-    private static func object(_ text: String) -> [String: Any]? { (try? JSONSerialization.jsonObject(with: Data(text.utf8))) as? [String: Any] }
+    private static func object(_ text: String) -> [String: Any]? {
+        (try? JSONSerialization.jsonObject(with: Data(text.utf8))) as? [String: Any]
+    }
 
     /// A list that is written as a string, or the value itself.
     private static func unwrapped(_ value: Any?) -> Any? {

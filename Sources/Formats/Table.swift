@@ -15,7 +15,8 @@ package typealias Path<Row, Value> = WritableKeyPath<Row, Value> & Sendable
 extension Column {
     @inline(__always)
     private static func make<V>(
-        _ name: String, _ type: ArrowType, _ path: any Path<Row, V>, _ append: @escaping @Sendable (inout ColumnBuilder, V) -> Void,
+        _ name: String, _ type: ArrowType, _ path: any Path<Row, V>,
+        _ append: @escaping @Sendable (inout ColumnBuilder, V) -> Void,
         _ value: @escaping @Sendable (ColumnData, Int) -> V?
     ) -> Column {
         Column(
@@ -25,7 +26,8 @@ extension Column {
 
     @inline(__always)
     private static func optional<V>(
-        _ name: String, _ type: ArrowType, _ path: any Path<Row, V?>, _ append: @escaping @Sendable (inout ColumnBuilder, V?) -> Void,
+        _ name: String, _ type: ArrowType, _ path: any Path<Row, V?>,
+        _ append: @escaping @Sendable (inout ColumnBuilder, V?) -> Void,
         _ value: @escaping @Sendable (ColumnData, Int) -> V?
     ) -> Column {
         Column(
@@ -34,11 +36,17 @@ extension Column {
     }
 
     @inline(__always)
-    package static func utf8(_ name: String, _ path: any Path<Row, String>) -> Column { make(name, .utf8, path, { $0.append($1) }, { $0.string($1) }) }
+    package static func utf8(_ name: String, _ path: any Path<Row, String>) -> Column {
+        make(name, .utf8, path, { $0.append($1) }, { $0.string($1) })
+    }
     @inline(__always)
-    package static func utf8(_ name: String, _ path: any Path<Row, String?>) -> Column { optional(name, .utf8, path, { $0.append($1) }, { $0.string($1) }) }
+    package static func utf8(_ name: String, _ path: any Path<Row, String?>) -> Column {
+        optional(name, .utf8, path, { $0.append($1) }, { $0.string($1) })
+    }
     @inline(__always)
-    package static func bool(_ name: String, _ path: any Path<Row, Bool?>) -> Column { optional(name, .bool, path, { $0.append($1) }, { $0.bool($1) }) }
+    package static func bool(_ name: String, _ path: any Path<Row, Bool?>) -> Column {
+        optional(name, .bool, path, { $0.append($1) }, { $0.bool($1) })
+    }
     @inline(__always)
     package static func int32(_ name: String, _ path: any Path<Row, Int32>) -> Column {
         make(name, .int32, path, { $0.append($1) }, { $0.value($1, as: Int32.self) })
@@ -104,7 +112,9 @@ package struct Table<Row>: Sendable {
     var rules: [RowRule<Row>] = []
 
     package func adding(_ more: [Column<Row>]) -> Table {
-        Table(name: name, columns: columns + more, make: make, weight: weight, writer: writer, nameOf: nameOf, rules: rules)
+        Table(
+            name: name, columns: columns + more, make: make, weight: weight, writer: writer, nameOf: nameOf,
+            rules: rules)
     }
 
     /// What to do about a damaged file.
@@ -138,7 +148,8 @@ package enum Tables {
             .utf8("job_id", \.jobID),
             .utf8("extras", \.extras),
         ],
-        make: { RolloutRow() }, weight: { $0.tokenIDs.count }, writer: "crux-ingest", nameOf: { "rollout '\($0.rolloutID)'" },
+        make: { RolloutRow() }, weight: { $0.tokenIDs.count }, writer: "crux-ingest",
+        nameOf: { "rollout '\($0.rolloutID)'" },
         rules: RowRules.rollouts)
 
     package static let rejected = Table<RejectedRow>(
@@ -174,12 +185,15 @@ package enum Tables {
             .utf8("evidence", \.evidence),
             .int32("evidence_top_k", \.evidenceTopK),
         ],
-        make: { ScoreRow() }, weight: { ($0.entropy?.count ?? $0.oldLogprobs?.count ?? 16) + ($0.topkTokenIDs?.count ?? 0) },
+        make: { ScoreRow() },
+        weight: { ($0.entropy?.count ?? $0.oldLogprobs?.count ?? 16) + ($0.topkTokenIDs?.count ?? 0) },
         writer: "crux-score", nameOf: { "rollout '\($0.rolloutID)'" }, rules: RowRules.scores)
 
     /// Columns of scores that are there only when asked for.
     package static let sumPSquared = Column<ScoreRow>.listFloat32("sum_p_squared", \.sumPSquared)
-    package static let topK = [Column<ScoreRow>.listInt32("topk_token_ids", \.topkTokenIDs), .listFloat32("topk_logprobs", \.topkLogprobs)]
+    package static let topK = [
+        Column<ScoreRow>.listInt32("topk_token_ids", \.topkTokenIDs), .listFloat32("topk_logprobs", \.topkLogprobs),
+    ]
 
     package static let plan = Table<PlanRow>(
         name: "plan",
@@ -202,7 +216,8 @@ package enum Tables {
             .int32("pair", \.pair),
             .utf8("evidence", \.evidence),
         ],
-        make: { PlanRow() }, weight: { $0.tokenIDs.count }, writer: "crux-plan", nameOf: { "rollout '\($0.rolloutID)'" }, rules: RowRules.plan)
+        make: { PlanRow() }, weight: { $0.tokenIDs.count }, writer: "crux-plan",
+        nameOf: { "rollout '\($0.rolloutID)'" }, rules: RowRules.plan)
 
     package static let jobs = Table<JobRow>(
         name: "jobs",
@@ -222,7 +237,8 @@ package enum Tables {
             .listInt32("injected_token_ids", \.injectedTokenIDs),
             .utf8("completion_prefix", \.completionPrefix),
         ],
-        make: { JobRow() }, weight: { 32 + ($0.completionPrefix?.utf8.count ?? 0) }, writer: "crux-plan", nameOf: { "job '\($0.jobID)'" },
+        make: { JobRow() }, weight: { 32 + ($0.completionPrefix?.utf8.count ?? 0) }, writer: "crux-plan",
+        nameOf: { "job '\($0.jobID)'" },
         rules: RowRules.jobs)
 
     package static let bases = Table<BaseRow>(
@@ -250,7 +266,8 @@ package enum Tables {
             .listInt32("state_positions", \.statePositions),
             .int32("thought_end", \.thoughtEnd),
         ],
-        make: { BaseRow() }, weight: { $0.rollout.tokenIDs.count }, writer: "crux-plan", nameOf: { "rollout '\($0.rollout.rolloutID)'" },
+        make: { BaseRow() }, weight: { $0.rollout.tokenIDs.count }, writer: "crux-plan",
+        nameOf: { "rollout '\($0.rollout.rolloutID)'" },
         rules: RowRules.bases)
 
     package static let dropped = Table<DroppedRow>(

@@ -12,8 +12,8 @@ package struct TopLogprobs: Equatable, Sendable {
     /// An entry as it is given: nil for a token that is known by its text alone.
     typealias Given = (token: Int32?, logprob: JSONValue?)
 
-    /// nil where there is nothing, or where a token is known by its text alone: several ids may have the same, so entries may
-    /// be lost.
+    /// nil where there is nothing, or where a token is known by its text alone: several ids may have the same, so
+    /// entries may be lost.
     init?(_ given: [[Given]]?, remarks: inout Set<RolloutRemark>) {
         guard let given, given.contains(where: { !$0.isEmpty }) else { return nil }
         guard given.allSatisfy({ $0.allSatisfy { $0.token != nil } }) else {
@@ -41,8 +41,9 @@ package struct TopLogprobs: Equatable, Sendable {
         return entries.sorted { $0.logprob != $1.logprob ? $0.logprob > $1.logprob : $0.token < $1.token }
     }
 
-    /// How many entries of every row are surely its best. Engines append the sampled token where it is not among the k best,
-    /// so a row has k or k + 1; where all are equally long and the sampled token is last in each, it may be the one too many.
+    /// How many entries of every row are surely its best. Engines append the sampled token where it is not among the k
+    /// best, so a row has k or k + 1; where all are equally long and the sampled token is last in each, it may be the
+    /// one too many.
     package func width(sampled: [Int32]) -> Int {
         guard rows.count == sampled.count else { return 0 }
         let known = zip(rows, sampled).filter { !$0.0.isEmpty }, lengths = known.map(\.0.count)

@@ -1,6 +1,6 @@
-/// verl's `trainer.rollout_data_dir` and `validation_data_dir`: `input`, `output`, `gts`, `score`, `step`, what the reward function
-/// added, in newer versions `uid`. Text without special tokens, so neither the sampled ids nor the end-of-sequence token can be had
-/// back: what is tokenised again is close to what was sampled, not the same.
+/// verl's `trainer.rollout_data_dir` and `validation_data_dir`: `input`, `output`, `gts`, `score`, `step`, what the
+/// reward function added, in newer versions `uid`. Text without special tokens, so neither the sampled ids nor the
+/// end-of-sequence token can be had back: what is tokenised again is close to what was sampled, not the same.
 package enum VerlDump: DumpDialect {
     package static let name = "verl"
     package static let source = "verl rollout_data_dir, ray_trainer.py"

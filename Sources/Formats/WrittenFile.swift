@@ -1,4 +1,5 @@
-/// What a writer knows of the file that it has finished. Whoever reads the file again may read what somebody else has put in its place.
+/// What a writer knows of the file that it has finished. Whoever reads the file again may read what somebody else has
+/// put in its place.
 package struct WrittenFile: Codable, Equatable, Sendable {
     package var bytes: Int
     /// In lower-case hex.

@@ -37,12 +37,15 @@ struct FrameExaminer: Sendable {
             .rejected(.init(frameIndex: index, frameOffset: span.offset, rolloutID: id, reason: reason, detail: detail))
         }
         if case .broken(_, let reason) = shard.entries[index] {
-            return reject(nil, reason, "found bytes \(span.offset)..<\(span.offset + span.length) that are no whole zstd frame, expected one")
+            return reject(
+                nil, reason,
+                "found bytes \(span.offset)..<\(span.offset + span.length) that are no whole zstd frame, expected one")
         }
         do {
             return try accept(shard, span, place: "frame \(index) at byte \(span.offset)")
         } catch let error as FrameError {
-            return reject(error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
+            return reject(
+                error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
         } catch let error as Rejection {
             return reject(error.rolloutID, error.reason, error.detail)
         } catch let error as IOError {
@@ -53,19 +56,30 @@ struct FrameExaminer: Sendable {
     private func accept(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> Outcome {
         let stream = try FrameStream(span, in: shard.file, place: place)
         var check = LogitsCheck()
-        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place, memory: memory) { check.see($0) }
-        var validation = RolloutValidation(frame, span: span, keepLogits: logits != .drop, invalidLogprobs: invalidLogprobs)
+        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place, memory: memory) {
+            check.see($0)
+        }
+        var validation = RolloutValidation(
+            frame, span: span, keepLogits: logits != .drop, invalidLogprobs: invalidLogprobs)
         let row = try validation.row()
         try check.requireFinite(rolloutID: row.rolloutID)
-        let copy = logits == .copy && FrameSplitting.applies(to: frame.logits) ? try SplitCopy(span, in: shard.file, place: place, folder: folder) : nil
-        return .accepted(AcceptedRollout(row: row, vocabulary: frame.logits?.vocabulary, frame: copy, remarks: validation.remarks))
+        let copy =
+            logits == .copy && FrameSplitting.applies(to: frame.logits)
+            ? try SplitCopy(span, in: shard.file, place: place, folder: folder) : nil
+        return .accepted(
+            AcceptedRollout(row: row, vocabulary: frame.logits?.vocabulary, frame: copy, remarks: validation.remarks))
     }
 
     /// Of a file that has no frame at all: it is no shard, however it is called.
     static func lackOfFrames(_ shard: RolloutShard) -> (reason: String, detail: String)? {
-        guard !shard.file.bytes.isEmpty, Array(shard.file.bytes.prefix(4)) != [0x28, 0xb5, 0x2f, 0xfd] else { return nil }
+        guard !shard.file.bytes.isEmpty, Array(shard.file.bytes.prefix(4)) != [0x28, 0xb5, 0x2f, 0xfd] else {
+            return nil
+        }
         let frames = shard.entries.contains { if case .frame = $0 { true } else { false } }
         guard !frames, !shard.entries.isEmpty else { return nil }
-        return ("no_frame", "found no zstd frame in \(shard.file.bytes.count) bytes, expected concatenated zstd frames, one rollout each")
+        return (
+            "no_frame",
+            "found no zstd frame in \(shard.file.bytes.count) bytes, expected concatenated zstd frames, one rollout each"
+        )
     }
 }

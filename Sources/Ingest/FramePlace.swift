@@ -26,13 +26,15 @@ struct FramePlace {
     init(_ shard: RolloutShard, _ path: String, copies: Bool) throws {
         (self.shard, self.path) = (shard, path)
         file = copies ? try AtomicFile(path, digests: true) : nil
-        shardPath = copies ? nil : LogitsPath.text(of: shard.file.path, in: (path as NSString).deletingLastPathComponent)
+        shardPath =
+            copies ? nil : LogitsPath.text(of: shard.file.path, in: (path as NSString).deletingLastPathComponent)
     }
 
     /// For rows that bring their frames; the file is made for the first of them.
     init(framesAt path: String) { (shard, self.path, shardPath) = (nil, path, nil) }
 
-    /// The row comes with offset and length of its frame in the shard; a length of 0 says that score needs nothing of it.
+    /// The row comes with offset and length of its frame in the shard; a length of 0 says that score needs nothing of
+    /// it.
     mutating func fill(_ row: inout RolloutRow, frame: (any NewFrame)? = nil) throws {
         guard row.logitsLength > 0 else { return }
         if let shardPath { return row.logitsPath = shardPath }

@@ -36,7 +36,8 @@ struct GroupPrompts: Codable, Sendable {
             return nil
         }
         guard known.digest != digest else { return nil }
-        return "found a prompt of \(prompt.count) tokens that is not that of '\(known.rolloutID)', expected one prompt in group "
+        return
+            "found a prompt of \(prompt.count) tokens that is not that of '\(known.rolloutID)', expected one prompt in group "
             + "'\(row.groupID)': give another prompt another group_id"
     }
 

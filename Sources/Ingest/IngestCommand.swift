@@ -16,13 +16,18 @@ enum IngestMain {
     static func main() { IngestCommand.runMain() }
 }
 
-/// Rollout shards, or other programs' dumps → `ingest/`: every rollout checked, bad ones kept aside with their reason, logits located.
+/// Rollout shards, or other programs' dumps → `ingest/`: every rollout checked, bad ones kept aside with their reason,
+/// logits located.
 struct IngestCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-ingest", abstract: "Checks rollout shards, or other programs' dumps, and lays them out as columnar files.", version: cruxVersion)
+        commandName: "crux-ingest",
+        abstract: "Checks rollout shards, or other programs' dumps, and lays them out as columnar files.",
+        version: cruxVersion)
     static let stage = "ingest"
 
-    @Option(name: .long, parsing: .upToNextOption, help: "Rollout shards or JSON lines, or folders of *.rollouts.zst or *.jsonl.")
+    @Option(
+        name: .long, parsing: .upToNextOption,
+        help: "Rollout shards or JSON lines, or folders of *.rollouts.zst or *.jsonl.")
     var input: [String]
 
     @Option(help: "Directory to make.")
@@ -37,12 +42,17 @@ struct IngestCommand: StageCommand {
     @Option(help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.")
     var tokenizer: String?
 
-    @Option(help: "Special tokens around prompts that come as text: auto (none where one begins with them itself), always, never.")
+    @Option(
+        help:
+            "Special tokens around prompts that come as text: auto (none where one begins with them itself), always, never."
+    )
     var addSpecialTokens = SpecialTokenRule.auto
 
     @Option(
         name: .long, parsing: .upToNextOption,
-        help: "Request files of a batch, or prompt files: joins results to their prompts, answers and settings by custom_id.")
+        help:
+            "Request files of a batch, or prompt files: joins results to their prompts, answers and settings by custom_id."
+    )
     var requests: [String] = []
 
     @Option(help: "Sampling temperature of rollouts in JSON lines, where they don't tell theirs (default: 1).")
@@ -51,13 +61,20 @@ struct IngestCommand: StageCommand {
     @Option(help: "Top-p of rollouts in JSON lines, where they don't tell theirs (default: 1).")
     var topP: Float?
 
-    @Option(help: "What log-probabilities in JSON lines are of: raw logits, or processed ones (vLLM's --logprobs-mode).")
+    @Option(
+        help: "What log-probabilities in JSON lines are of: raw logits, or processed ones (vLLM's --logprobs-mode).")
     var logprobsMode: LogprobsMode?
 
-    @Option(help: "A rollout with sampled log-probabilities that are none (NaN, null, -9999, above 0): reject, or drop them and keep it.")
+    @Option(
+        help:
+            "A rollout with sampled log-probabilities that are none (NaN, null, -9999, above 0): reject, or drop them and keep it."
+    )
     var invalidLogprobs = InvalidLogprobs.reject
 
-    @Option(help: "What becomes of logits: reference (stay where they are), copy (into the output, 16-bit ones with their bytes apart), drop.")
+    @Option(
+        help:
+            "What becomes of logits: reference (stay where they are), copy (into the output, 16-bit ones with their bytes apart), drop."
+    )
     var logits = LogitsMode.reference
 
     @OptionGroup var memory: MemoryOption
@@ -65,15 +82,23 @@ struct IngestCommand: StageCommand {
     @OptionGroup var options: StageOptions
 
     func validate() throws {
-        guard InputFormat(format) != nil else { throw ValidationError("--format is '\(format)'; known: auto, \(InputFormat.names).") }
+        guard InputFormat(format) != nil else {
+            throw ValidationError("--format is '\(format)'; known: auto, \(InputFormat.names).")
+        }
         if jobs != nil, EngineDialects.named(format) == nil, DumpDialects.names.contains(format) {
-            throw ValidationError("--format \(format) is no dialect of results; with --jobs known: auto, shards, \(EngineDialects.names.joined(separator: ", ")).")
+            throw ValidationError(
+                "--format \(format) is no dialect of results; with --jobs known: auto, shards, \(EngineDialects.names.joined(separator: ", "))."
+            )
         }
         if let temperature, !(temperature > 0 && temperature.isFinite) {
             throw ValidationError("--temperature is \(temperature); expected a number above 0.")
         }
-        if let topP, !(topP > 0 && topP <= 1) { throw ValidationError("--top-p is \(topP); expected a number above 0 and at most 1.") }
-        if jobs != nil, !requests.isEmpty { throw ValidationError("--requests and --jobs: results are joined to the one or the other.") }
+        if let topP, !(topP > 0 && topP <= 1) {
+            throw ValidationError("--top-p is \(topP); expected a number above 0 and at most 1.")
+        }
+        if jobs != nil, !requests.isEmpty {
+            throw ValidationError("--requests and --jobs: results are joined to the one or the other.")
+        }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
@@ -82,24 +107,33 @@ struct IngestCommand: StageCommand {
         if let jobs { return try join(shards, JobDirectory(jobs), text, context) }
         let labels = InputLabels(shards), book = try requests.isEmpty ? nil : RequestBook(requests)
         let reading = reading(InputFormat(format)?.lineDialects ?? DumpDialects.all, text, book)
-        let unreadable = try unreadable(shards) { try source(shards[$0], labels.stem($0), reading, work: output, context) }
+        let unreadable = try unreadable(shards) {
+            try source(shards[$0], labels.stem($0), reading, work: output, context)
+        }
         let plan = Manifest(
             stage: Self.stage, configuration: settings,
             inputs: try digests(shards, context) + tokenizerFiles() + requests.map { try .input("requests", $0) })
-        let undertaking = Undertaking(plan, output: output, reads: places + shards.map { InputPlace($0) }, options: options)
-        let summary = try undertaking.run(context, would: ["would_read": shards, "unreadable": unreadable]) { directory in
+        let undertaking = Undertaking(
+            plan, output: output, reads: places + shards.map { InputPlace($0) }, options: options)
+        let summary = try undertaking.run(context, would: ["would_read": shards, "unreadable": unreadable]) {
+            directory in
             let open = { try source(shards[$0], labels.stem($0), reading, work: directory.workPath, context) }
             return try IngestRun(
-                directory: directory, shards: shards, logits: logits, open: open, labels: labels, requests: book, context: context
+                directory: directory, shards: shards, logits: logits, open: open, labels: labels, requests: book,
+                context: context
             ).run()
         }
         return options.dryRun && !unreadable.isEmpty ? StageSummary(status: .someShardsFailed, summary.fields) : summary
     }
 
-    private var places: [InputPlace] { (input + [jobs].compactMap { $0 }).map(InputPlace.dump) + ([tokenizer].compactMap { $0 } + requests).map { InputPlace($0) } }
+    private var places: [InputPlace] {
+        (input + [jobs].compactMap { $0 }).map(InputPlace.dump)
+            + ([tokenizer].compactMap { $0 } + requests).map { InputPlace($0) }
+    }
 
-    /// Shards that are no shards, where that has to be known before the run: it goes on without them, but a dry run tells. With
-    /// `--overwrite` one that isn't there at all is an error: there would be nothing in the place of what it became.
+    /// Shards that are no shards, where that has to be known before the run: it goes on without them, but a dry run
+    /// tells. With `--overwrite` one that isn't there at all is an error: there would be nothing in the place of what
+    /// it became.
     private func unreadable(_ shards: [String], open: (Int) throws -> Any) throws -> [String] {
         guard options.dryRun || options.overwrite else { return [] }
         if options.overwrite { for shard in shards { _ = try MappedFile(path: shard) } }
@@ -120,16 +154,21 @@ struct IngestCommand: StageCommand {
         return try paths.map { try .input("tokenizer", $0) }
     }
 
-    private func planes(_ context: StageContext) -> PlaneMemory { PlaneMemory(budget: memory.bytes, threads: context.threads) }
+    private func planes(_ context: StageContext) -> PlaneMemory {
+        PlaneMemory(budget: memory.bytes, threads: context.threads)
+    }
 
     /// One task joins all: duplicates and gaps show only over the whole.
-    private func join(_ files: [String], _ jobs: JobDirectory, _ text: TextTokens?, _ context: StageContext) throws -> StageSummary {
+    private func join(_ files: [String], _ jobs: JobDirectory, _ text: TextTokens?, _ context: StageContext) throws
+        -> StageSummary
+    {
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let index = try JobIndex(jobs)
         let plan = Manifest(
             stage: Self.stage, configuration: settings.merging(["jobs": "joined"]) { $1 },
             inputs: try jobs.inputFiles() + files.map { try .input("input", $0) } + tokenizerFiles())
-        let undertaking = Undertaking(plan, output: output, reads: places + files.map { InputPlace($0) }, options: options, share: .whole)
+        let undertaking = Undertaking(
+            plan, output: output, reads: places + files.map { InputPlace($0) }, options: options, share: .whole)
         return try undertaking.run(context, would: ["would_read": files]) { directory in
             try jobs.verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context)
             let dialects = EngineDialects.named(format).map { [$0.results] } ?? EngineDialects.results
@@ -146,7 +185,9 @@ struct IngestCommand: StageCommand {
         return text
     }
 
-    private func reading(_ dialects: [any DumpDialect.Type], _ text: TextTokens?, _ requests: RequestBook?) -> LineReading {
+    private func reading(_ dialects: [any DumpDialect.Type], _ text: TextTokens?, _ requests: RequestBook?)
+        -> LineReading
+    {
         var defaults = ["temperature": "\(temperature ?? 1)", "top_p": "\(topP ?? 1)"]
         defaults["logits_kind"] = logprobsMode?.rawValue
         return LineReading(
@@ -164,7 +205,8 @@ struct IngestCommand: StageCommand {
                     remedy: "A shard says itself what was asked; ingest it without --requests.")
             }
             let examiner = FrameExaminer(
-                logits: logits, invalidLogprobs: invalidLogprobs, folder: work, memory: planes(context), context: context)
+                logits: logits, invalidLogprobs: invalidLogprobs, folder: work, memory: planes(context),
+                context: context)
             return try ShardSource(path, examiner)
         }
         return LineExaminer(file: try LineFile(path: path), name: name, reading: reading, context: context)
@@ -180,7 +222,8 @@ struct IngestCommand: StageCommand {
         return settings
     }
 
-    /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work useless.
+    /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work
+    /// useless.
     private func digests(_ shards: [String], _ context: StageContext) throws -> [Manifest.File] {
         try parallelMap(shards.count, threads: context.threads) { index in
             do {
@@ -202,7 +245,9 @@ enum InputFormat {
     /// Of results of jobs only.
     case results
 
-    static var names: String { (["shards"] + Set(DumpDialects.names + EngineDialects.names).sorted()).joined(separator: ", ") }
+    static var names: String {
+        (["shards"] + Set(DumpDialects.names + EngineDialects.names).sorted()).joined(separator: ", ")
+    }
 
     init?(_ name: String) {
         switch name {
@@ -229,7 +274,9 @@ enum InputFormat {
     }
 
     /// Dialects that lines may be in, whichever file they are of.
-    var lineDialects: [any DumpDialect.Type] { if case .dump(let dialect) = self { [dialect] } else { DumpDialects.all } }
+    var lineDialects: [any DumpDialect.Type] {
+        if case .dump(let dialect) = self { [dialect] } else { DumpDialects.all }
+    }
 
     private func startsAsObject(_ path: String) -> Bool {
         guard let file = try? MappedFile(path: path) else { return false }
@@ -257,7 +304,8 @@ private func expand(_ input: String) throws -> [String] {
     // known before it is there, and the output is made from a fixed list of them.
     guard try fileExists(input) || input.hasSuffix(".rollouts.zst") || isLines(input) else {
         throw FormatError(
-            file: input, place: "", found: "no such file or folder", expected: "rollout shards, JSON lines, or a folder of them",
+            file: input, place: "", found: "no such file or folder",
+            expected: "rollout shards, JSON lines, or a folder of them",
             remedy: "Check --input; once it is there, run the same command again.")
     }
     guard try Folder.isFolder(input) else { return [input] }
@@ -265,7 +313,8 @@ private func expand(_ input: String) throws -> [String] {
     let shards = all.filter { $0.hasSuffix(".rollouts.zst") }, names = shards.isEmpty ? all.filter(isLines) : shards
     guard !names.isEmpty else {
         throw FormatError(
-            file: input, place: "", found: "no *.rollouts.zst and no *.jsonl", expected: "at least one rollout shard or file of JSON lines", remedy: "Check --input.")
+            file: input, place: "", found: "no *.rollouts.zst and no *.jsonl",
+            expected: "at least one rollout shard or file of JSON lines", remedy: "Check --input.")
     }
     return names.map { input + (input.hasSuffix("/") ? "" : "/") + $0 }
 }

@@ -64,7 +64,8 @@ struct IngestRun {
         if failures.count == shards.count {
             throw StageError(.invalidInput, "no shard could be read; the first: \(failures[0])")
         }
-        return StageSummary(status: .someShardsFailed, ["output": directory.path, "failed_shards": failures.map(\.file)])
+        return StageSummary(
+            status: .someShardsFailed, ["output": directory.path, "failed_shards": failures.map(\.file)])
     }
 
     private func finish(_ work: WorkList<ShardRecord>) throws -> StageSummary {
@@ -78,12 +79,15 @@ struct IngestRun {
         let rejected = rejectedRows(records)
         let rest = try writeRejected(rejected, inputs: records.map(\.input))
         try checkAmounts(records, rejected)
-        let frames = records.indices.compactMap { index in records[index].frames.map { Manifest.File(copyName(index), $0) } }
+        let frames = records.indices.compactMap { index in
+            records[index].frames.map { Manifest.File(copyName(index), $0) }
+        }
         let answers = requests?.answers(records.lazy.flatMap(\.requests))
         let missing = try answers.map { [try writeMissing($0)] } ?? []
         let manifest = try directory.finish(
             inputs: records.map(\.input) + directory.plan.inputs.dropFirst(shards.count),
-            outputs: tables + frames + [rest] + missing, counts: counts(records, rejected).merging(counts(answers)) { $1 })
+            outputs: tables + frames + [rest] + missing,
+            counts: counts(records, rejected).merging(counts(answers)) { $1 })
         reportFruitless(records)
         report(manifest, rejected)
         return summary(manifest)
@@ -93,7 +97,8 @@ struct IngestRun {
     private func reportFruitless(_ records: [ShardRecord]) {
         for (index, record) in records.enumerated() where record.rolloutIDs.isEmpty {
             let why = record.rejections.first.map { "\($0.reason): \($0.detail)" } ?? "nothing in it"
-            context.warn("\(labels.name(index)): nothing of it is taken, \(record.rejections.count) rejected, the first: \(why)")
+            context.warn(
+                "\(labels.name(index)): nothing of it is taken, \(record.rejections.count) rejected, the first: \(why)")
         }
     }
 
@@ -105,7 +110,9 @@ struct IngestRun {
 
     private func counts(_ answers: RequestBook.Answers?) -> [String: Int] {
         guard let requests, let answers else { return [:] }
-        return ["requests": requests.requests.count, "missing": answers.missing.count, "incomplete": answers.incomplete]
+        return [
+            "requests": requests.requests.count, "missing": answers.missing.count, "incomplete": answers.incomplete,
+        ]
     }
 
     private func writeRejected(_ rows: [RejectedRow], inputs: [Manifest.File]) throws -> Manifest.File {
@@ -117,23 +124,27 @@ struct IngestRun {
 
     // MARK: one shard
 
-    /// Frames are decoded by several threads and taken in their order, a few ahead at most: memory depends neither on the
-    /// shard's length nor on its logits.
+    /// Frames are decoded by several threads and taken in their order, a few ahead at most: memory depends neither on
+    /// the shard's length nor on its logits.
     private func ingestShard(_ index: Int, output: String) throws -> (ShardRecord, WrittenFile) {
         let source = try open(index)
         var record = ShardRecord(input: inputs[index]), seen = Set<ByteText>()
         var table = GradedTableWriter(table(of: index, path: output))
         if let fault = source.fault {
-            record.rejections.append(.init(frameIndex: 0, frameOffset: 0, rolloutID: nil, reason: fault.reason, detail: fault.detail))
+            record.rejections.append(
+                .init(frameIndex: 0, frameOffset: 0, rolloutID: nil, reason: fault.reason, detail: fault.detail))
             return (record, try table.finish())
         }
         var place = try source.framePlace(try directory.writing(copyName(index)), copies: logits == .copy)
-        try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) { entry, outcomes in
+        try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) {
+            entry, outcomes in
             let (number, offset) = source.position(of: entry)
             for outcome in outcomes {
                 switch outcome {
                 case .accepted(let found) where !seen.insert(ByteText(found.row.rolloutID)).inserted:
-                    record.rejections.append(duplicate(found.row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
+                    record.rejections.append(
+                        duplicate(
+                            found.row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
                 case .accepted(var found):
                     if let detail = record.prompts.conflict(found.row) {
                         record.rejections.append(GroupPrompts.rejection(found.row.rolloutID, number, offset, detail))
@@ -151,12 +162,15 @@ struct IngestRun {
     }
 
     private func table(of index: Int, path: String) -> GradedTable<RolloutRow> {
-        GradedTable(path: path, table: Tables.rollouts, grade: \.evidence) { directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted()) }
+        GradedTable(path: path, table: Tables.rollouts, grade: \.evidence) {
+            directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted())
+        }
     }
 
     private func duplicate(_ id: String, _ number: Int, _ offset: Int, _ where_: String) -> ShardRecord.Rejection {
         .init(
-            frameIndex: number, frameOffset: offset, rolloutID: id, reason: requests == nil ? "duplicate_rollout_id" : "duplicate_result",
+            frameIndex: number, frameOffset: offset, rolloutID: id,
+            reason: requests == nil ? "duplicate_rollout_id" : "duplicate_result",
             detail: "found '\(id)' \(where_)")
     }
 
@@ -171,12 +185,15 @@ struct IngestRun {
             for id in ids where owner[id] == nil { owner[id] = index }
             guard !doubled.isEmpty else { continue }
             tables[index] = try move(doubled, of: index, to: &records[index]) { id, number, offset in
-                duplicate(id.text, number, offset, "again after \(labels.name(owner[id] ?? 0)), expected each id once in the dump")
+                duplicate(
+                    id.text, number, offset,
+                    "again after \(labels.name(owner[id] ?? 0)), expected each id once in the dump")
             }
         }
     }
 
-    /// The first shard in order that has a group says what its prompt is; rollouts of later ones with another prompt move.
+    /// The first shard in order that has a group says what its prompt is; rollouts of later ones with another prompt
+    /// move.
     private func removeOtherPrompts(_ records: inout [ShardRecord], _ tables: inout [Manifest.File]) throws {
         var first = GroupPrompts()
         for index in records.indices {
@@ -208,7 +225,9 @@ struct IngestRun {
         let written = try table(of: index, path: path).rewrite { !moved.contains(ByteText($0.rolloutID)) }
         record.keep(ids.indices.filter { !moved.contains(ids[$0]) })
         record.trainableTokens = 0
-        try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow { record.trainableTokens += $0.lossMask.count { $0 } }
+        try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow {
+            record.trainableTokens += $0.lossMask.count { $0 }
+        }
         return Manifest.File(names[index], written)
     }
 
@@ -228,14 +247,18 @@ struct IngestRun {
     }
 
     private func checkAmounts(_ records: [ShardRecord], _ rejected: [RejectedRow]) throws {
-        let first = rejected.prefix(3).map { "\($0.shard) at byte \($0.frameOffset): \($0.reason): \($0.detail)" }.joined(separator: "; ")
+        let first = rejected.prefix(3).map { "\($0.shard) at byte \($0.frameOffset): \($0.reason): \($0.detail)" }
+            .joined(separator: "; ")
         guard records.contains(where: { !$0.rolloutIDs.isEmpty }) else {
             throw StageError(
                 .invalidInput,
-                "\(shards.joined(separator: ", ")): found no valid rollout\(rejected.isEmpty ? "" : " (\(rejected.count) rejected: \(first))"), expected at least one")
+                "\(shards.joined(separator: ", ")): found no valid rollout\(rejected.isEmpty ? "" : " (\(rejected.count) rejected: \(first))"), expected at least one"
+            )
         }
         if let limit = context.options.maxRejected, rejected.count > limit {
-            throw StageError(.invalidInput, "found \(rejected.count) rejected rollouts, expected at most --max-rejected \(limit). First: \(first)")
+            throw StageError(
+                .invalidInput,
+                "found \(rejected.count) rejected rollouts, expected at most --max-rejected \(limit). First: \(first)")
         }
     }
 
@@ -245,7 +268,9 @@ struct IngestRun {
             "trainable_tokens": records.reduce(0) { $0 + $1.trainableTokens },
         ]
         for row in rejected { counts["rejected_\(row.reason)", default: 0] += 1 }
-        for record in records { counts.merge(record.remarks.map { ("remark_" + $0.key, $0.value) }, uniquingKeysWith: +) }
+        for record in records {
+            counts.merge(record.remarks.map { ("remark_" + $0.key, $0.value) }, uniquingKeysWith: +)
+        }
         // What later stages hold a checkpoint against.
         let vocabularies = records.reduce(into: Set<Int>()) { $0.formUnion($1.vocabularies) }
         if let vocabulary = vocabularies.first, vocabularies.count == 1 { counts["vocabulary"] = vocabulary }
@@ -260,11 +285,15 @@ struct IngestRun {
         reportRemarks(counts, context)
         reportRequests(counts)
         guard !rejected.isEmpty else { return }
-        context.warn("\(rejected.count) rejected (see \(directory.file("rejected.arrow"))):", ["rejected": rejected.count])
+        context.warn(
+            "\(rejected.count) rejected (see \(directory.file("rejected.arrow"))):", ["rejected": rejected.count])
         for row in rejected.prefix(5) {
             context.warn(
                 "  \(row.shard) at byte \(row.frameOffset): \(row.reason): \(row.detail)",
-                ["shard": row.shard, "frame_index": Int(row.frameIndex), "frame_offset": Int(row.frameOffset), "reason": row.reason, "detail": row.detail])
+                [
+                    "shard": row.shard, "frame_index": Int(row.frameIndex), "frame_offset": Int(row.frameOffset),
+                    "reason": row.reason, "detail": row.detail,
+                ])
         }
     }
 
@@ -272,11 +301,17 @@ struct IngestRun {
         guard let asked = counts["requests"] else { return }
         let missing = counts["missing"] ?? 0, incomplete = counts["incomplete"] ?? 0
         context.say("\(asked - missing) of \(asked) requests have a result")
-        if missing > 0 { context.warn("\(missing) requests without a usable result: submit \(directory.file(Self.missingName)) and ingest both results") }
+        if missing > 0 {
+            context.warn(
+                "\(missing) requests without a usable result: submit \(directory.file(Self.missingName)) and ingest both results"
+            )
+        }
         if incomplete > 0 { context.warn("\(incomplete) requests have fewer rollouts than they asked for") }
     }
 
-    private func summary(_ manifest: Manifest) -> StageSummary { StageSummary(["output": directory.path, "counts": manifest.counts]) }
+    private func summary(_ manifest: Manifest) -> StageSummary {
+        StageSummary(["output": directory.path, "counts": manifest.counts])
+    }
 }
 
 extension ShardRecord {
@@ -293,7 +328,9 @@ extension ShardRecord {
 
     /// The rows of these numbers alone.
     fileprivate mutating func keep(_ rows: [Int]) {
-        (rolloutIDs, numbers, offsets) = (rows.map { rolloutIDs[$0] }, rows.map { numbers[$0] }, rows.map { offsets[$0] })
+        (rolloutIDs, numbers, offsets) = (
+            rows.map { rolloutIDs[$0] }, rows.map { numbers[$0] }, rows.map { offsets[$0] }
+        )
         if !requests.isEmpty { requests = rows.map { requests[$0] } }
     }
 }

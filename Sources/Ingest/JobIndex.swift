@@ -26,7 +26,9 @@ struct JobIndex {
         index(of: id).map { SamplingRequest(id: jobs[$0].customID, prompt: prefix(of: jobs[$0])) }
     }
 
-    func prefix(of job: JobRow) -> [Int32] { base(of: job).rollout.tokenIDs.prefix(Int(job.anchorPosition)) + job.injectedTokenIDs }
+    func prefix(of job: JobRow) -> [Int32] {
+        base(of: job).rollout.tokenIDs.prefix(Int(job.anchorPosition)) + job.injectedTokenIDs
+    }
 
     /// What is known of a job's rollout before its tokens.
     func row(of job: JobRow) -> RolloutRow {

@@ -36,7 +36,11 @@ struct JoinRun {
         var found = Join(rows: [RolloutRow?](repeating: nil, count: index.jobs.count))
         for (number, file) in files.enumerated() {
             try context.checkInterruption()
-            if try isLines(file) { try readLines(file, number, join, &found) } else { try readShard(file, number, join, &found) }
+            if try isLines(file) {
+                try readLines(file, number, join, &found)
+            } else {
+                try readShard(file, number, join, &found)
+            }
         }
         let rows = found.rows.compactMap { $0 }
         try checkAmounts(rows, found)
@@ -75,7 +79,10 @@ struct JoinRun {
                         reader.found.rows[joined.job] = joined.row
                         for remark in remarks { reader.found.remarks[remark.rawValue, default: 0] += 1 }
                     } catch let error as Rejection {
-                        reader.found.rejected.append(rejectedRow(name, at.number, error.rolloutID, error.reason, error.detail, offset: at.bytes.lowerBound))
+                        reader.found.rejected.append(
+                            rejectedRow(
+                                name, at.number, error.rolloutID, error.reason, error.detail,
+                                offset: at.bytes.lowerBound))
                     }
                 }
             })
@@ -94,7 +101,9 @@ struct JoinRun {
             return [.failure(Rejection(id, damage.reason, detail: damage.detail))]
         case .unknown(let id):
             let words = String(decoding: lines.data(line).prefix(60), as: UTF8.self)
-            return [.failure(Rejection(id, "damaged_line", found: "'\(words)'", expected: "a result with its custom_id"))]
+            return [
+                .failure(Rejection(id, "damaged_line", found: "'\(words)'", expected: "a result with its custom_id"))
+            ]
         }
     }
 
@@ -107,18 +116,22 @@ struct JoinRun {
     private func readShard(_ file: String, _ number: Int, _ join: ResultJoin, _ found: inout Join) throws {
         let shard = try RolloutShard(path: file), name = labels.name(number)
         let examiner = FrameExaminer(
-            logits: logits, invalidLogprobs: join.reading.invalidLogprobs, folder: directory.workPath, memory: memory, context: context)
+            logits: logits, invalidLogprobs: join.reading.invalidLogprobs, folder: directory.workPath, memory: memory,
+            context: context)
         if let fault = FrameExaminer.lackOfFrames(shard) {
             found.rejected.append(rejectedRow(name, 0, nil, fault.reason, fault.detail))
             return
         }
         if shard.entries.isEmpty { found.rejected.append(Self.empty(name, bytes: shard.file.bytes.count)) }
         var place = try FramePlace(shard, try directory.writing(copyName(number)), copies: logits == .copy)
-        try parallelInOrder(shard.entries.count, threads: context.threads, produce: { try examiner.examine(shard, entry: $0) }) { entry, outcome in
+        try parallelInOrder(
+            shard.entries.count, threads: context.threads, produce: { try examiner.examine(shard, entry: $0) }
+        ) { entry, outcome in
             found.results += 1
             switch outcome {
             case .rejected(let bad):
-                found.rejected.append(rejectedRow(name, entry, bad.rolloutID, bad.reason, bad.detail, offset: bad.frameOffset))
+                found.rejected.append(
+                    rejectedRow(name, entry, bad.rolloutID, bad.reason, bad.detail, offset: bad.frameOffset))
             case .accepted(var accepted):
                 if let vocabulary = accepted.vocabulary { found.vocabularies.insert(vocabulary) }
                 do {
@@ -128,7 +141,10 @@ struct JoinRun {
                     found.rows[joined.job] = joined.row
                     for remark in accepted.remarks { found.remarks[remark.rawValue, default: 0] += 1 }
                 } catch let error as Rejection {
-                    found.rejected.append(rejectedRow(name, entry, error.rolloutID, error.reason, error.detail, offset: shard.entries[entry].span.offset))
+                    found.rejected.append(
+                        rejectedRow(
+                            name, entry, error.rolloutID, error.reason, error.detail,
+                            offset: shard.entries[entry].span.offset))
                 }
             }
         }
@@ -137,7 +153,9 @@ struct JoinRun {
 
     private static func empty(_ name: String, bytes: Int) -> RejectedRow {
         var row = RejectedRow()
-        (row.shard, row.reason, row.detail) = (name, "empty_shard", "found no result in a file of \(bytes) bytes, expected at least one")
+        (row.shard, row.reason, row.detail) = (
+            name, "empty_shard", "found no result in a file of \(bytes) bytes, expected at least one"
+        )
         return row
     }
 
@@ -147,18 +165,24 @@ struct JoinRun {
     private func accepts(_ result: JoinedResult, _ name: String, _ entry: Int, _ found: inout Join) -> Bool {
         guard found.rows[result.job] == nil else {
             found.rejected.append(
-                rejectedRow(name, entry, result.row.rolloutID, "duplicate_result", "found another result of this job, expected one; the first is kept"))
+                rejectedRow(
+                    name, entry, result.row.rolloutID, "duplicate_result",
+                    "found another result of this job, expected one; the first is kept"))
             return false
         }
         guard found.ids.insert(ByteText(result.row.rolloutID)).inserted else {
             found.rejected.append(
-                rejectedRow(name, entry, result.row.rolloutID, "duplicate_rollout_id", "found '\(result.row.rolloutID)' for another job too, expected each id once"))
+                rejectedRow(
+                    name, entry, result.row.rolloutID, "duplicate_rollout_id",
+                    "found '\(result.row.rolloutID)' for another job too, expected each id once"))
             return false
         }
         return true
     }
 
-    private func rejectedRow(_ name: String, _ entry: Int, _ id: String?, _ reason: String, _ detail: String, offset: Int = 0) -> RejectedRow {
+    private func rejectedRow(
+        _ name: String, _ entry: Int, _ id: String?, _ reason: String, _ detail: String, offset: Int = 0
+    ) -> RejectedRow {
         var row = RejectedRow()
         (row.shard, row.frameIndex, row.frameOffset) = (name, Int64(entry), Int64(offset))
         (row.rolloutID, row.reason, row.detail) = (id, reason, detail)
@@ -170,26 +194,33 @@ struct JoinRun {
     private func write(_ rows: [RolloutRow], _ found: Join, missing: [JobRow]) throws -> [Manifest.File] {
         var outputs: [Manifest.File] = []
         for (number, start) in stride(from: 0, to: rows.count, by: Self.rowsPerTable).enumerated() {
-            let part = rows[start..<min(rows.count, start + Self.rowsPerTable)], name = String(format: "rollouts-%05d.arrow", number)
+            let part = rows[start..<min(rows.count, start + Self.rowsPerTable)],
+                name = String(format: "rollouts-%05d.arrow", number)
             let metadata = directory.tableMetadata(evidence: Set(part.map(\.evidence)).sorted())
-            var table = try ArrowTableWriter(path: try directory.writing(name), table: Tables.rollouts, metadata: metadata)
+            var table = try ArrowTableWriter(
+                path: try directory.writing(name), table: Tables.rollouts, metadata: metadata)
             for row in part { try table.append(row) }
             outputs.append(Manifest.File(name, try table.finish()))
         }
         let name = "rejected.arrow"
-        var table = try ArrowTableWriter(path: try directory.writing(name), table: Tables.rejected, metadata: directory.tableMetadata())
+        var table = try ArrowTableWriter(
+            path: try directory.writing(name), table: Tables.rejected, metadata: directory.tableMetadata())
         for row in found.rejected { try table.append(row) }
-        return outputs + found.frames + [Manifest.File(name, try table.finish()), Manifest.File(Self.missingName, try writeMissing(missing))]
+        return outputs + found.frames + [
+            Manifest.File(name, try table.finish()), Manifest.File(Self.missingName, try writeMissing(missing)),
+        ]
     }
 
     /// The jobs' own lines, byte for byte.
     private func writeMissing(_ missing: [JobRow]) throws -> WrittenFile {
-        let wanted = Set(missing.map { ByteText($0.customID) }), file = try AtomicFile(try directory.writing(Self.missingName), digests: true)
+        let wanted = Set(missing.map { ByteText($0.customID) }),
+            file = try AtomicFile(try directory.writing(Self.missingName), digests: true)
         if !wanted.isEmpty {
             for path in try jobs.lineFiles() {
                 try forEachLine(of: path) { _, line in
                     let object = JSONLine(line).object
-                    guard let id = object?["custom_id"]?.string ?? object?["rid"]?.string, wanted.contains(ByteText(id)) else { return }
+                    guard let id = object?["custom_id"]?.string ?? object?["rid"]?.string, wanted.contains(ByteText(id))
+                    else { return }
                     try file.write(Array(line) + [0x0a])
                 }
             }
@@ -198,23 +229,33 @@ struct JoinRun {
     }
 
     private func checkAmounts(_ rows: [RolloutRow], _ found: Join) throws {
-        let first = found.rejected.prefix(3).map { "\($0.shard) line \($0.frameIndex + 1): \($0.reason): \($0.detail)" }.joined(separator: "; ")
+        let first = found.rejected.prefix(3).map { "\($0.shard) line \($0.frameIndex + 1): \($0.reason): \($0.detail)" }
+            .joined(separator: "; ")
         guard !rows.isEmpty else {
-            throw StageError(.invalidInput, "\(files.joined(separator: ", ")): found no usable result of the jobs in \(jobs.path) (\(first)), expected at least one")
+            throw StageError(
+                .invalidInput,
+                "\(files.joined(separator: ", ")): found no usable result of the jobs in \(jobs.path) (\(first)), expected at least one"
+            )
         }
         if let limit = context.options.maxRejected, found.rejected.count > limit {
-            throw StageError(.invalidInput, "found \(found.rejected.count) rejected results, expected at most --max-rejected \(limit). First: \(first)")
+            throw StageError(
+                .invalidInput,
+                "found \(found.rejected.count) rejected results, expected at most --max-rejected \(limit). First: \(first)"
+            )
         }
     }
 
     private func counts(_ rows: [RolloutRow], _ found: Join, jobs: Int) -> [String: Int] {
         var counts = [
-            "jobs": jobs, "results": found.results, "rollouts": rows.count, "missing": jobs - rows.count, "rejected": found.rejected.count,
+            "jobs": jobs, "results": found.results, "rollouts": rows.count, "missing": jobs - rows.count,
+            "rejected": found.rejected.count,
             "trainable_tokens": rows.reduce(0) { $0 + $1.lossMask.count { $0 } },
         ]
         for row in found.rejected { counts["rejected_\(row.reason)", default: 0] += 1 }
         for (remark, count) in found.remarks { counts["remark_" + remark] = count }
-        if let vocabulary = found.vocabularies.first, found.vocabularies.count == 1 { counts["vocabulary"] = vocabulary }
+        if let vocabulary = found.vocabularies.first, found.vocabularies.count == 1 {
+            counts["vocabulary"] = vocabulary
+        }
         return counts
     }
 
@@ -222,8 +263,16 @@ struct JoinRun {
         let counts = manifest.counts
         context.say("\(counts["rollouts"] ?? 0) of \(counts["jobs"] ?? 0) jobs have a result", counts)
         reportRemarks(counts, context)
-        if missing > 0 { context.warn("\(missing) jobs without a usable result: submit \(directory.file(Self.missingName)) and join again with both results") }
-        let reasons = counts.filter { $0.key.hasPrefix("rejected_") }.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key.dropFirst(9))" }
-        if !reasons.isEmpty { context.warn("refused: \(reasons.joined(separator: ", ")) (see \(directory.file("rejected.arrow")))") }
+        if missing > 0 {
+            context.warn(
+                "\(missing) jobs without a usable result: submit \(directory.file(Self.missingName)) and join again with both results"
+            )
+        }
+        let reasons = counts.filter { $0.key.hasPrefix("rejected_") }.sorted { $0.key < $1.key }.map {
+            "\($0.value) \($0.key.dropFirst(9))"
+        }
+        if !reasons.isEmpty {
+            context.warn("refused: \(reasons.joined(separator: ", ")) (see \(directory.file("rejected.arrow")))")
+        }
     }
 }

@@ -162,7 +162,8 @@ struct DumpedFrame {
         }
         guard let prompt = rollout.prompt else { throw noPrompt }
         let text = try needTokenizer("a prompt as text alone")
-        let ids = rollout.addsSpecialTokens ? text.prompt(prompt) : text.tokenizer.encode(prompt, addingSpecialTokens: false)
+        let ids =
+            rollout.addsSpecialTokens ? text.prompt(prompt) : text.tokenizer.encode(prompt, addingSpecialTokens: false)
         guard let count = rollout.promptTokenCount, count != ids.count else { return ids }
         throw Rejection(
             id, "retokenisation_drift", found: "\(ids.count) tokens from the prompt's text",

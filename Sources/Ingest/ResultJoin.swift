@@ -24,7 +24,9 @@ struct ResultJoin {
     }
 
     private func job(_ id: String) throws -> Int {
-        guard let job = index.index(of: id) else { throw reject(id, "unknown_job", "'\(id)'", "a custom_id of the plan's jobs") }
+        guard let job = index.index(of: id) else {
+            throw reject(id, "unknown_job", "'\(id)'", "a custom_id of the plan's jobs")
+        }
         return job
     }
 
@@ -32,17 +34,27 @@ struct ResultJoin {
 
     /// A rollout of a shard whose `job_id` names a job.
     func join(_ rollout: RolloutRow) throws -> JoinedResult {
-        guard let id = rollout.jobID else { throw reject(rollout.rolloutID, "unknown_job", "no job_id", "the job that asked for it") }
+        guard let id = rollout.jobID else {
+            throw reject(rollout.rolloutID, "unknown_job", "no job_id", "the job that asked for it")
+        }
         let number = try job(id), job = index.jobs[number], length = Int(job.prefixLength)
         try checkPrefix(rollout.tokenIDs, job)
         guard let first = rollout.lossMask.firstIndex(of: true), first >= length else {
-            throw reject(id, "prefix_trainable", "loss_mask 1 within the prefix of \(length) tokens", "1 on the continuation alone")
+            throw reject(
+                id, "prefix_trainable", "loss_mask 1 within the prefix of \(length) tokens",
+                "1 on the continuation alone")
         }
         var row = index.row(of: job)
         row.rolloutID = rollout.rolloutID
-        (row.tokenIDs, row.lossMask, row.rolloutLogprobs) = (rollout.tokenIDs, rollout.lossMask, rollout.rolloutLogprobs)
-        (row.finishReason, row.temperature, row.topP, row.givenReward) = (rollout.finishReason, rollout.temperature, rollout.topP, rollout.givenReward)
-        (row.evidence, row.logitsPath, row.logitsOffset, row.logitsLength) = (rollout.evidence, rollout.logitsPath, rollout.logitsOffset, rollout.logitsLength)
+        (row.tokenIDs, row.lossMask, row.rolloutLogprobs) = (
+            rollout.tokenIDs, rollout.lossMask, rollout.rolloutLogprobs
+        )
+        (row.finishReason, row.temperature, row.topP, row.givenReward) = (
+            rollout.finishReason, rollout.temperature, rollout.topP, rollout.givenReward
+        )
+        (row.evidence, row.logitsPath, row.logitsOffset, row.logitsLength) = (
+            rollout.evidence, rollout.logitsPath, rollout.logitsOffset, rollout.logitsLength
+        )
         if !rollout.policyVersion.isEmpty { row.policyVersion = rollout.policyVersion }
         // crux-rollout knows where the response began and has written all of it.
         let isWhole = extras(rollout.extras)["completion_scope"] == "response"
@@ -58,7 +70,9 @@ struct ResultJoin {
     private func checkPrefix(_ tokens: [Int32], _ job: JobRow) throws {
         let length = Int(job.prefixLength)
         guard tokens.count > length else {
-            throw reject(job.customID, "prefix_mismatch", "\(tokens.count) tokens", "the prefix of \(length) and what follows it")
+            throw reject(
+                job.customID, "prefix_mismatch", "\(tokens.count) tokens", "the prefix of \(length) and what follows it"
+            )
         }
         guard prefixDigest(tokens[..<length]) == job.prefixSHA256 else {
             throw mismatch(Array(tokens[..<length]), job, "prefix_mismatch")
@@ -66,7 +80,8 @@ struct ResultJoin {
     }
 
     private func mismatch(_ found: [Int32], _ job: JobRow, _ reason: String) -> Rejection {
-        let expected = index.prefix(of: job), place = zip(found, expected).enumerated().first { $1.0 != $1.1 }?.offset ?? min(found.count, expected.count)
+        let expected = index.prefix(of: job),
+            place = zip(found, expected).enumerated().first { $1.0 != $1.1 }?.offset ?? min(found.count, expected.count)
         func token(_ ids: [Int32]) -> String { ids.indices.contains(place) ? "token \(ids[place])" : "its end" }
         return reject(job.customID, reason, "\(token(found)) at position \(place) of the prefix", token(expected))
     }
@@ -74,9 +89,13 @@ struct ResultJoin {
     // MARK: lines
 
     func join(_ result: DumpedRollout) throws -> JoinedResult {
-        guard let id = result.request else { throw reject(result.id, "unknown_job", "a result without a custom_id", "a custom_id of the plan's jobs") }
+        guard let id = result.request else {
+            throw reject(result.id, "unknown_job", "a result without a custom_id", "a custom_id of the plan's jobs")
+        }
         let number = try job(id), job = index.jobs[number]
-        if let ids = result.completionIDs, ids.isEmpty, result.fault == nil, FinishReason(result.finishReason) != .failed {
+        if let ids = result.completionIDs, ids.isEmpty, result.fault == nil,
+            FinishReason(result.finishReason) != .failed
+        {
             throw reject(job.customID, "empty_continuation", "no token", "at least one")
         }
         let known = index.row(of: job)
@@ -84,7 +103,8 @@ struct ResultJoin {
         // A job's own settings: what a driver wrote beside is of no account.
         (given.metadata["temperature"], given.metadata["top_p"]) = ("\(known.temperature)", "\(known.topP)")
         let found = try DumpedFrame(given, id: job.customID, reading).accepted()
-        return JoinedResult(job: number, row: row(found.row, of: result, known, job), frame: found.frame, remarks: found.remarks)
+        return JoinedResult(
+            job: number, row: row(found.row, of: result, known, job), frame: found.frame, remarks: found.remarks)
     }
 
     /// What is known of the job, with the tokens that its result has.

@@ -24,10 +24,14 @@ struct ShardSource: RolloutSource {
     private let shard: RolloutShard
     private let examiner: FrameExaminer
 
-    init(_ path: String, _ examiner: FrameExaminer) throws { (shard, self.examiner) = (try RolloutShard(path: path), examiner) }
+    init(_ path: String, _ examiner: FrameExaminer) throws {
+        (shard, self.examiner) = (try RolloutShard(path: path), examiner)
+    }
 
     var count: Int { shard.entries.count }
-    var fault: (reason: String, detail: String)? { FrameExaminer.lackOfFrames(shard) ?? emptiness(bytes: shard.file.bytes.count) }
+    var fault: (reason: String, detail: String)? {
+        FrameExaminer.lackOfFrames(shard) ?? emptiness(bytes: shard.file.bytes.count)
+    }
     func position(of entry: Int) -> (number: Int, offset: Int) { (entry, shard.entries[entry].span.offset) }
     func examine(_ entry: Int) throws -> [Outcome] { [try examiner.examine(shard, entry: entry)] }
     func framePlace(_ path: String, copies: Bool) throws -> FramePlace { try FramePlace(shard, path, copies: copies) }
@@ -36,6 +40,8 @@ struct ShardSource: RolloutSource {
 extension LineExaminer: RolloutSource {
     var count: Int { file.lines.count }
     var fault: (reason: String, detail: String)? { emptiness(bytes: file.file.bytes.count) }
-    func position(of entry: Int) -> (number: Int, offset: Int) { (file.lines[entry].number, file.lines[entry].bytes.lowerBound) }
+    func position(of entry: Int) -> (number: Int, offset: Int) {
+        (file.lines[entry].number, file.lines[entry].bytes.lowerBound)
+    }
     func framePlace(_ path: String, copies: Bool) throws -> FramePlace { FramePlace(framesAt: path) }
 }

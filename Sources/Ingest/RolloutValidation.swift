@@ -14,9 +14,13 @@ struct Rejection: Error {
         detail = "found \(found), expected \(expected)"
     }
 
-    init(_ rolloutID: String?, _ reason: String, detail: String) { (self.rolloutID, self.reason, self.detail) = (rolloutID, reason, detail) }
+    init(_ rolloutID: String?, _ reason: String, detail: String) {
+        (self.rolloutID, self.reason, self.detail) = (rolloutID, reason, detail)
+    }
 
-    init(_ rolloutID: String?, _ fault: RolloutFault) { self.init(rolloutID, fault.reason.rawValue, found: fault.found, expected: fault.expected) }
+    init(_ rolloutID: String?, _ fault: RolloutFault) {
+        self.init(rolloutID, fault.reason.rawValue, found: fault.found, expected: fault.expected)
+    }
 }
 
 /// Looks at every logits row as it streams by and remembers the first that no softmax can be taken of.
@@ -38,7 +42,9 @@ struct LogitsCheck {
             case CRUX_ROW_POSITIVE_INFINITY: ("infinite_logits", "+inf")
             default: ("empty_logits", "nothing but -inf")
             }
-        throw Rejection(rolloutID, reason, found: "\(found) in logits row \(row)", expected: "finite logits, or -inf for impossible tokens")
+        throw Rejection(
+            rolloutID, reason, found: "\(found) in logits row \(row)",
+            expected: "finite logits, or -inf for impossible tokens")
     }
 }
 
@@ -81,7 +87,8 @@ struct RolloutValidation {
     // MARK: metadata
 
     private static let knownKeys: Set<String> = [
-        "rollout_id", "group_id", "sample_index", "policy_version", "prompt", "completion", "reference_answer", "data_source", "finish_reason",
+        "rollout_id", "group_id", "sample_index", "policy_version", "prompt", "completion", "reference_answer",
+        "data_source", "finish_reason",
         "temperature", "top_p", "reward", "job_id", LogitsInfo.typeKey,
     ]
 
@@ -89,9 +96,15 @@ struct RolloutValidation {
         row.rolloutID = try required("rollout_id")
         row.groupID = try required("group_id")
         row.sampleIndex = try number("sample_index", default: 0, "a whole number") { Int32($0) }
-        row.temperature = try number("temperature", default: 1, "a number above 0") { Float($0).flatMap { $0 > 0 && $0.isFinite ? $0 : nil } }
-        row.topP = try number("top_p", default: 1, "a number above 0 and at most 1") { Float($0).flatMap { $0 > 0 && $0 <= 1 ? $0 : nil } }
-        row.givenReward = try number("reward", default: nil, "a finite number") { Float($0).flatMap { $0.isFinite ? Optional($0) : nil } }
+        row.temperature = try number("temperature", default: 1, "a number above 0") {
+            Float($0).flatMap { $0 > 0 && $0.isFinite ? $0 : nil }
+        }
+        row.topP = try number("top_p", default: 1, "a number above 0 and at most 1") {
+            Float($0).flatMap { $0 > 0 && $0 <= 1 ? $0 : nil }
+        }
+        row.givenReward = try number("reward", default: nil, "a finite number") {
+            Float($0).flatMap { $0.isFinite ? Optional($0) : nil }
+        }
         row.policyVersion = metadata["policy_version"] ?? ""
         row.prompt = metadata["prompt"] ?? ""
         row.completion = metadata["completion"] ?? ""
@@ -109,16 +122,21 @@ struct RolloutValidation {
         if let kind = metadata["logits_kind"], !kinds.contains(kind) {
             throw reject("invalid_value", "logits_kind '\(kind)'", kinds.joined(separator: " or "))
         }
-        _ = try number("top_k", default: 0, "a whole number, 0 or -1 for all tokens") { Int($0).flatMap { $0 >= -1 ? $0 : nil } }
+        _ = try number("top_k", default: 0, "a whole number, 0 or -1 for all tokens") {
+            Int($0).flatMap { $0 >= -1 ? $0 : nil }
+        }
         _ = try number("vocab_size", default: 1, "a whole number above 0") { Int($0).flatMap { $0 > 0 ? $0 : nil } }
     }
 
     private func required(_ key: String) throws -> String {
-        guard let value = metadata[key], !value.isEmpty else { throw reject("missing_metadata", "no '\(key)'", "it in every rollout") }
+        guard let value = metadata[key], !value.isEmpty else {
+            throw reject("missing_metadata", "no '\(key)'", "it in every rollout")
+        }
         return value
     }
 
-    private func number<T>(_ key: String, default fallback: T, _ expected: String, _ parse: (String) -> T?) throws -> T {
+    private func number<T>(_ key: String, default fallback: T, _ expected: String, _ parse: (String) -> T?) throws -> T
+    {
         guard let text = metadata[key] else { return fallback }
         guard let value = parse(text) else { throw reject("invalid_value", "\(key) '\(text)'", expected) }
         return value
@@ -137,7 +155,9 @@ struct RolloutValidation {
         if let bad = frame.tokenIDs.firstIndex(where: { $0 < 0 }) {
             throw reject("invalid_token_id", "token id \(frame.tokenIDs[bad]) at position \(bad)", "ids from 0")
         }
-        guard frame.trainableTokens > 0 else { throw reject("no_trainable_token", "a loss_mask of zeros", "at least one trainable token") }
+        guard frame.trainableTokens > 0 else {
+            throw reject("no_trainable_token", "a loss_mask of zeros", "at least one trainable token")
+        }
         guard !frame.lossMask[0] else {
             throw reject("first_token_trainable", "loss_mask 1 on the first token", "0: no distribution produced it")
         }
@@ -146,12 +166,18 @@ struct RolloutValidation {
     /// That the engine didn't give it up.
     static func requireWhole(_ finishReason: String, id: String?) throws {
         guard FinishReason(finishReason) == .failed else { return }
-        throw Rejection(id, "engine_error", found: "finish_reason '\(finishReason)'", expected: "a rollout that its engine finished")
+        throw Rejection(
+            id, "engine_error", found: "finish_reason '\(finishReason)'", expected: "a rollout that its engine finished"
+        )
     }
 
     private mutating func sampledLogprobs() throws -> [Float]? {
-        guard let values = frame.rolloutLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) else { return masked(frame.rolloutLogprobs) }
-        if invalidLogprobs == .reject { throw SampledLogprobs.rejection(id, "rollout_logprobs", "\(values[bad])", at: bad) }
+        guard let values = frame.rolloutLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) else {
+            return masked(frame.rolloutLogprobs)
+        }
+        if invalidLogprobs == .reject {
+            throw SampledLogprobs.rejection(id, "rollout_logprobs", "\(values[bad])", at: bad)
+        }
         remarks.insert(.logprobsDropped)
         return nil
     }
@@ -160,7 +186,9 @@ struct RolloutValidation {
         if let values = frame.referenceLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) {
             throw SampledLogprobs.rejection(id, "reference_logprobs", "\(values[bad])", at: bad)
         }
-        if let values = frame.values, let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite }) {
+        if let values = frame.values,
+            let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite })
+        {
             throw reject("invalid_value", "value \(values[bad]) at position \(bad)", "finite values")
         }
     }
@@ -168,20 +196,29 @@ struct RolloutValidation {
     private func checkDistributions() throws {
         let trainable = frame.trainableTokens
         if let logits = frame.logits {
-            guard logits.rows == trainable else { throw reject("length_mismatch", "\(logits.rows) logits rows", "\(trainable), one for each masked-in token") }
+            guard logits.rows == trainable else {
+                throw reject(
+                    "length_mismatch", "\(logits.rows) logits rows", "\(trainable), one for each masked-in token")
+            }
             if let bad = frame.tokenIDs.firstIndex(where: { Int($0) >= logits.vocabulary }) {
                 throw reject(
-                    "token_out_of_vocabulary", "token id \(frame.tokenIDs[bad]) at position \(bad)", "ids below \(logits.vocabulary), the width of the logits")
+                    "token_out_of_vocabulary", "token id \(frame.tokenIDs[bad]) at position \(bad)",
+                    "ids below \(logits.vocabulary), the width of the logits")
             }
         }
         if let hidden = frame.hiddenStates, hidden.rows != trainable {
-            throw reject("length_mismatch", "\(hidden.rows) rows of hidden states", "\(trainable), one for each masked-in token")
+            throw reject(
+                "length_mismatch", "\(hidden.rows) rows of hidden states", "\(trainable), one for each masked-in token")
         }
         guard let ids = frame.topkTokenIDs, let logprobs = frame.topkLogprobs else { return }
         guard ids.count == trainable * frame.topk else {
-            throw reject("length_mismatch", "\(ids.count / max(1, frame.topk)) top-k rows", "\(trainable), one for each masked-in token")
+            throw reject(
+                "length_mismatch", "\(ids.count / max(1, frame.topk)) top-k rows",
+                "\(trainable), one for each masked-in token")
         }
-        if let bad = ids.firstIndex(where: { $0 < 0 }) { throw reject("invalid_token_id", "top-k id \(ids[bad])", "ids from 0") }
+        if let bad = ids.firstIndex(where: { $0 < 0 }) {
+            throw reject("invalid_token_id", "top-k id \(ids[bad])", "ids from 0")
+        }
         if let bad = logprobs.firstIndex(where: { $0.isNaN || $0 > 1e-3 }) {
             throw reject("invalid_logprob", "top-k log-probability \(logprobs[bad])", "at most 0")
         }
@@ -196,7 +233,9 @@ struct RolloutValidation {
     private func locate(_ row: inout RolloutRow) {
         let logits = frame.logits != nil && keepLogits, hidden = frame.hiddenStates != nil && keepLogits
         row.evidence = (logits ? EvidenceGrade.logits : hidden ? .hidden : frame.topk > 0 ? .topk : .none).rawValue
-        guard logits || hidden || frame.topk > 0 || frame.values != nil || frame.referenceLogprobs != nil else { return }
+        guard logits || hidden || frame.topk > 0 || frame.values != nil || frame.referenceLogprobs != nil else {
+            return
+        }
         row.logitsOffset = Int64(span.offset)
         row.logitsLength = Int64(span.length)
     }

@@ -8,7 +8,8 @@ package struct LearningCurve: Sendable {
 
     package init(name: String, rows: [LoopRow]) { (self.name, self.rows) = (name, rows) }
 
-    /// Loops that went on from one another: iterations count on, and where a later one starts the one before has been measured already.
+    /// Loops that went on from one another: iterations count on, and where a later one starts the one before has been
+    /// measured already.
     package init(name: String, legs: [[LoopRow]]) {
         let rows = legs.reduce(into: [LoopRow]()) { rows, leg in
             guard let last = rows.last?.iteration else { return rows = leg }
@@ -45,10 +46,15 @@ package struct CurveQuantity: Sendable {
 }
 
 package enum CurvePicture {
-    /// Curves of the same name — seeds of a recipe — become one line, their mean, with a band of one standard deviation.
+    /// Curves of the same name — seeds of a recipe — become one line, their mean, with a band of one standard
+    /// deviation.
     package static func svg(title: String, _ curves: [LearningCurve]) -> String {
         let panels = CurveQuantity.all.map { quantity in
-            ChartPanel(title: quantity.title, lines: names(curves).map { name in line(name, curves.filter { $0.name == name }, quantity) }.filter { !$0.points.isEmpty })
+            ChartPanel(
+                title: quantity.title,
+                lines: names(curves).map { name in line(name, curves.filter { $0.name == name }, quantity) }.filter {
+                    !$0.points.isEmpty
+                })
         }
         // A panel of which nothing is known would be an empty frame.
         let known = panels.filter { !$0.lines.isEmpty }
@@ -62,7 +68,9 @@ package enum CurvePicture {
     private static func line(_ name: String, _ curves: [LearningCurve], _ quantity: CurveQuantity) -> ChartLine {
         let iterations = Set(curves.flatMap { $0.rows.map(\.iteration) }).sorted()
         let found = iterations.compactMap { iteration -> (x: Double, statistics: Statistics)? in
-            let values = curves.compactMap { curve in curve.rows.first { $0.iteration == iteration }.flatMap(quantity.value) }
+            let values = curves.compactMap { curve in
+                curve.rows.first { $0.iteration == iteration }.flatMap(quantity.value)
+            }
             return Statistics(values).map { (Double(iteration), $0) }
         }
         return ChartLine(
@@ -93,8 +101,8 @@ package struct Statistics: Equatable, Sendable {
 
 package enum CurveTable {
     /// One line per name: held-out accuracy before and after over the seeds, entropy, length and tokens at the end.
-    /// Accuracy at temperature 0 has columns where it was measured. What nobody has measured or judged is a dash, and one
-    /// seed has no deviation.
+    /// Accuracy at temperature 0 has columns where it was measured. What nobody has measured or judged is a dash, and
+    /// one seed has no deviation.
     package static func markdown(_ curves: [LearningCurve]) -> String {
         let isGreedyKnown = curves.contains { $0.greedyBefore != nil || $0.greedyAfter != nil }
         let columns =
@@ -146,10 +154,13 @@ package enum CurveTable {
             "iteration,prompts,rollouts,sampled_tokens,optimizer_steps,train_accuracy,reward_mean,entropy,completion_length,grad_norm,"
             + "heldout_accuracy,heldout_entropy,heldout_length" + (isGreedyKnown ? ",heldout_greedy_accuracy\n" : "\n")
         return rows.reduce(into: header) { csv, row in
-            let counts = [Int64(row.iteration), row.prompts, row.rollouts, row.sampledTokens, row.optimizerSteps].map { "\($0)" }
+            let counts = [Int64(row.iteration), row.prompts, row.rollouts, row.sampledTokens, row.optimizerSteps].map {
+                "\($0)"
+            }
             let figures =
                 [
-                    row.trainAccuracy, row.rewardMean, row.entropy, row.completionLength, row.gradNorm, row.heldoutAccuracy, row.heldoutEntropy, row.heldoutLength,
+                    row.trainAccuracy, row.rewardMean, row.entropy, row.completionLength, row.gradNorm,
+                    row.heldoutAccuracy, row.heldoutEntropy, row.heldoutLength,
                 ].map(text) + (isGreedyKnown ? [text(row.heldoutGreedyAccuracy)] : [])
             csv += (counts + figures).joined(separator: ",") + "\n"
         }

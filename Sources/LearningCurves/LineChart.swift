@@ -24,10 +24,14 @@ package enum LineChart {
     private static let width = 480.0, height = 300.0, left = 52.0, right = 14.0, top = 30.0, bottom = 36.0
 
     /// Distinct on white, also for most colour-blind eyes; then dashed.
-    private static let colors = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c510a", "#7f7f7f", "#6a3d9a"]
+    private static let colors = [
+        "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c510a", "#7f7f7f", "#6a3d9a",
+    ]
 
     package static func svg(title: String, xLabel: String, panels: [ChartPanel]) -> String {
-        let names = panels.flatMap { $0.lines.map(\.name) }.reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
+        let names = panels.flatMap { $0.lines.map(\.name) }.reduce(into: [String]()) {
+            if !$0.contains($1) { $0.append($1) }
+        }
         let rows = (panels.count + 1) / 2, legendRows = (names.count + 3) / 4
         let total = 34 + Double(rows) * height + Double(legendRows) * 18 + 12
         var svg = """
@@ -40,15 +44,18 @@ package enum LineChart {
             svg += "<g transform=\"translate(\(text(x)),\(text(y)))\">\n" + draw(panel, xLabel, names) + "</g>\n"
         }
         for (index, name) in names.enumerated() {
-            let x = 40 + Double(index % 4) * (2 * width - 60) / 4, y = 30 + Double(rows) * height + 12 + Double(index / 4) * 18
-            svg += "<line x1=\"\(text(x))\" y1=\"\(text(y))\" x2=\"\(text(x + 24))\" y2=\"\(text(y))\" \(stroke(index))/>"
+            let x = 40 + Double(index % 4) * (2 * width - 60) / 4,
+                y = 30 + Double(rows) * height + 12 + Double(index / 4) * 18
+            svg +=
+                "<line x1=\"\(text(x))\" y1=\"\(text(y))\" x2=\"\(text(x + 24))\" y2=\"\(text(y))\" \(stroke(index))/>"
             svg += "<text x=\"\(text(x + 30))\" y=\"\(text(y + 4))\">\(escape(name))</text>\n"
         }
         return svg + "</svg>\n"
     }
 
     private static func stroke(_ index: Int) -> String {
-        "stroke=\"\(colors[index % colors.count])\" stroke-width=\"1.8\" fill=\"none\"" + (index >= colors.count ? " stroke-dasharray=\"5 3\"" : "")
+        "stroke=\"\(colors[index % colors.count])\" stroke-width=\"1.8\" fill=\"none\""
+            + (index >= colors.count ? " stroke-dasharray=\"5 3\"" : "")
     }
 
     private struct Frame {
@@ -67,24 +74,29 @@ package enum LineChart {
         }
 
         func place(_ point: (x: Double, y: Double)) -> (Double, Double) {
-            let u = (point.x - x.lowerBound) / (x.upperBound - x.lowerBound), v = (point.y - y.lowerBound) / (y.upperBound - y.lowerBound)
+            let u = (point.x - x.lowerBound) / (x.upperBound - x.lowerBound),
+                v = (point.y - y.lowerBound) / (y.upperBound - y.lowerBound)
             return (left + u * (width - left - right), height - bottom - v * (height - top - bottom))
         }
     }
 
     private static func draw(_ panel: ChartPanel, _ xLabel: String, _ names: [String]) -> String {
         let frame = Frame(panel.lines)
-        var svg = "<text x=\"\(text(width / 2))\" y=\"20\" text-anchor=\"middle\" font-size=\"13\">\(escape(panel.title))</text>\n"
+        var svg =
+            "<text x=\"\(text(width / 2))\" y=\"20\" text-anchor=\"middle\" font-size=\"13\">\(escape(panel.title))</text>\n"
         for tick in ticks(frame.y) {
             let y = frame.place((frame.x.lowerBound, tick)).1
-            svg += "<line x1=\"\(text(left))\" y1=\"\(text(y))\" x2=\"\(text(width - right))\" y2=\"\(text(y))\" stroke=\"#e4e4e4\"/>"
+            svg +=
+                "<line x1=\"\(text(left))\" y1=\"\(text(y))\" x2=\"\(text(width - right))\" y2=\"\(text(y))\" stroke=\"#e4e4e4\"/>"
             svg += "<text x=\"\(text(left - 5))\" y=\"\(text(y + 4))\" text-anchor=\"end\">\(number(tick))</text>\n"
         }
         for tick in ticks(frame.x) {
             let x = frame.place((tick, frame.y.lowerBound)).0
-            svg += "<text x=\"\(text(x))\" y=\"\(text(height - bottom + 15))\" text-anchor=\"middle\">\(number(tick))</text>\n"
+            svg +=
+                "<text x=\"\(text(x))\" y=\"\(text(height - bottom + 15))\" text-anchor=\"middle\">\(number(tick))</text>\n"
         }
-        svg += "<text x=\"\(text(width / 2))\" y=\"\(text(height - 6))\" text-anchor=\"middle\" fill=\"#555\">\(escape(xLabel))</text>\n"
+        svg +=
+            "<text x=\"\(text(width / 2))\" y=\"\(text(height - 6))\" text-anchor=\"middle\" fill=\"#555\">\(escape(xLabel))</text>\n"
         for line in panel.lines { svg += draw(line, frame, names.firstIndex(of: line.name) ?? 0) }
         return svg
     }
@@ -113,6 +125,7 @@ package enum LineChart {
     private static func number(_ value: Double) -> String { String(format: "%.4g", abs(value) < 1e-12 ? 0 : value) }
     private static func text(_ value: Double) -> String { String(format: "%.1f", value) }
     private static func escape(_ text: String) -> String {
-        text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;").replacingOccurrences(of: ">", with: "&gt;")
+        text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;")
+            .replacingOccurrences(of: ">", with: "&gt;")
     }
 }

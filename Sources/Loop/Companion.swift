@@ -64,10 +64,14 @@ struct ModelNeeds: Sendable {
         let columns = recipes.reduce(into: Set<TokenColumn>()) { $0.formUnion($1.credit.columns) }
         let whole = !columns.isDisjoint(with: [.referenceKL, .expectedQ])
         needsPolicy = whole || recipes.contains { $0.credit.correction.isOn }
-        needsReference = whole || columns.contains(.referenceLogprobs) || recipes.contains { $0.kl.isOn || $0.objective.reference == .policy }
+        needsReference =
+            whole || columns.contains(.referenceLogprobs)
+            || recipes.contains { $0.kl.isOn || $0.objective.reference == .policy }
         var roles = Set<Companion.Role>()
         if columns.contains(.values) { roles.insert(.critic) }
-        if columns.contains(.processRewards) || recipes.contains(where: { $0.objective.reference == .process }) { roles.insert(.processReward) }
+        if columns.contains(.processRewards) || recipes.contains(where: { $0.objective.reference == .process }) {
+            roles.insert(.processReward)
+        }
         if columns.contains(.expectedQ) { roles.insert(.qNetwork) }
         self.roles = roles
     }
@@ -75,7 +79,8 @@ struct ModelNeeds: Sendable {
     /// Roles that nobody fills, with the recipe that would.
     func missing(_ companions: [Companion]) -> [String] {
         let examples: [Companion.Role: String] = [
-            .critic: "recipes/ppo-critic.yaml", .processReward: "recipes/prime-reward-model.yaml", .qNetwork: "recipes/etpo-q.yaml",
+            .critic: "recipes/ppo-critic.yaml", .processReward: "recipes/prime-reward-model.yaml",
+            .qNetwork: "recipes/etpo-q.yaml",
         ]
         return roles.subtracting(companions.map(\.role)).compactMap { examples[$0] }.sorted()
     }

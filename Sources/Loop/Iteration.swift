@@ -35,8 +35,8 @@ struct Iteration {
 
     func manifest(_ name: String, stage: String) throws -> Manifest { try Manifest.finished(path(name), stage: stage) }
 
-    /// This iteration, or the last one before it that has an update of this name; nil where none has: a plan may find nothing to
-    /// learn from, and the policy stays as it was.
+    /// This iteration, or the last one before it that has an update of this name; nil where none has: a plan may find
+    /// nothing to learn from, and the policy stays as it was.
     func trained(_ name: String = "update") throws -> Iteration? {
         try (0...max(0, number)).reversed().lazy.map { Iteration(number: $0, root: root) }.first {
             try fileExists($0.path(name + "/manifest.json"))
@@ -50,7 +50,8 @@ struct Iteration {
         guard let data = try readFile(path("record.json")) else { return nil }
         do { return try JSONDecoder().decode(LoopRow.self, from: data) } catch {
             throw FormatError(
-                file: path("record.json"), place: "", found: "a damaged record", expected: "JSON as crux-loop writes it",
+                file: path("record.json"), place: "", found: "a damaged record",
+                expected: "JSON as crux-loop writes it",
                 remedy: "Remove the iteration's folder and run again.")
         }
     }
@@ -76,7 +77,9 @@ struct PromptLines {
     init(_ path: String) throws {
         var lines: [String] = []
         try forEachLine(of: path) { lines.append(String(decoding: $1, as: UTF8.self)) }
-        guard !lines.isEmpty else { throw FormatError(file: path, place: "", found: "no prompt", expected: "at least one JSON line") }
+        guard !lines.isEmpty else {
+            throw FormatError(file: path, place: "", found: "no prompt", expected: "at least one JSON line")
+        }
         (self.lines, self.path) = (lines, path)
     }
 
@@ -88,7 +91,9 @@ struct PromptLines {
         let line = lines[place % lines.count], round = place / lines.count
         guard round > 0 else { return line }
         guard let object = JSONLine(line).whole, let group = object["group_id"]?.identifier else {
-            throw FormatError(file: path, place: "line \(place % lines.count + 1)", found: "no group_id", expected: "JSON with group_id and prompt")
+            throw FormatError(
+                file: path, place: "line \(place % lines.count + 1)", found: "no group_id",
+                expected: "JSON with group_id and prompt")
         }
         let named = JSONObject.Member(key: "group_id", value: .string("\(group)~\(round)"))
         return JSONObject(object.members.filter { $0.key != "group_id" } + [named]).encoded

@@ -15,7 +15,8 @@ enum WrittenWeights: String, ExpressibleByArgument, CaseIterable { case stored, 
 /// Again and again: rollout → ingest → score → plan → (jobs → rollout → ingest → score → plan) → update.
 struct LoopCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-loop", abstract: "Trains a checkpoint over many iterations, each from new rollouts.", version: cruxVersion)
+        commandName: "crux-loop", abstract: "Trains a checkpoint over many iterations, each from new rollouts.",
+        version: cruxVersion)
     static let stage = "loop"
 
     @Option(help: "Recipe (YAML).")
@@ -24,7 +25,10 @@ struct LoopCommand: StageCommand {
     @Option(help: "Change a key of the recipe, such as optimizer.lr=1e-5; may be repeated.")
     var set: [String] = []
 
-    @Option(help: "Recipe of a model that learns beside the policy (a critic, a reward model, a Q network), from the same start; may be repeated.")
+    @Option(
+        help:
+            "Recipe of a model that learns beside the policy (a critic, a reward model, a Q network), from the same start; may be repeated."
+    )
     var companion: [String] = []
 
     @Option(help: "Change a key of the companions' recipes; may be repeated.")
@@ -48,7 +52,10 @@ struct LoopCommand: StageCommand {
     @Option(help: "Prompts of the first iteration (and of all, without --tokens).")
     var promptsPerIteration = 32
 
-    @Option(help: "Tokens to sample per iteration, jobs included: the number of prompts follows from what prompts cost so far.")
+    @Option(
+        help:
+            "Tokens to sample per iteration, jobs included: the number of prompts follows from what prompts cost so far."
+    )
     var tokens: Int?
 
     @Option(help: "Rollouts per prompt.")
@@ -100,30 +107,42 @@ struct LoopCommand: StageCommand {
 
     func validate() throws {
         let sizes = [
-            ("--iterations", iterations), ("--prompts-per-iteration", promptsPerIteration), ("--group-size", groupSize), ("--max-tokens", maxTokens),
-            ("--eval-every", evalEvery), ("--batch", batch), ("--tokens", tokens ?? 1), ("--heldout-samples", heldoutSamples),
+            ("--iterations", iterations), ("--prompts-per-iteration", promptsPerIteration), ("--group-size", groupSize),
+            ("--max-tokens", maxTokens),
+            ("--eval-every", evalEvery), ("--batch", batch), ("--tokens", tokens ?? 1),
+            ("--heldout-samples", heldoutSamples),
         ]
-        for (name, value) in sizes where value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1.") }
+        for (name, value) in sizes where value < 1 {
+            throw ValidationError("\(name) is \(value); it must be at least 1.")
+        }
         guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every rollout at once.") }
         guard ["auto", "always", "never"].contains(addSpecialTokens) else {
             throw ValidationError("--add-special-tokens is '\(addSpecialTokens)'; known: auto, always, never.")
         }
-        guard temperature > 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); it must be above 0.") }
+        guard temperature > 0, temperature.isFinite else {
+            throw ValidationError("--temperature is \(temperature); it must be above 0.")
+        }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
-        let loaded = try loadRecipe(), companions = try companion.map { try Companion(path: $0, overrides: companionSet) }
+        let loaded = try loadRecipe(),
+            companions = try companion.map { try Companion(path: $0, overrides: companionSet) }
         if let adapters = loaded.trainable.adapters, !adapters.merged {
-            throw StageError(.usage, "\(recipe) trains adapters: a loop samples from them merged; give --set trainable.merged=true")
+            throw StageError(
+                .usage, "\(recipe) trains adapters: a loop samples from them merged; give --set trainable.merged=true")
         }
         let missing = ModelNeeds([loaded] + companions.map(\.recipe)).missing(companions)
         guard missing.isEmpty else {
-            throw StageError(.usage, "\(recipe) reads what a second model says: give \(missing.map { "--companion \($0)" }.joined(separator: " "))")
+            throw StageError(
+                .usage,
+                "\(recipe) reads what a second model says: give \(missing.map { "--companion \($0)" }.joined(separator: " "))"
+            )
         }
         // One task runs the stages of all iterations.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
-        let plan = Manifest(stage: Self.stage, configuration: try settings(loaded, companions), inputs: try inputFiles())
+        let plan = Manifest(
+            stage: Self.stage, configuration: try settings(loaded, companions), inputs: try inputFiles())
         let wanted = iterations, resolved = try loaded.resolvedJSON()
         let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole)
             .explaining(try documents(resolved, companions)).finished { ($0.counts["iterations"] ?? 0) >= wanted }
@@ -133,17 +152,24 @@ struct LoopCommand: StageCommand {
         }
     }
 
-    private var places: [InputPlace] { ([recipe, checkpoint, prompts] + companion + [heldout].compactMap { $0 }).map { InputPlace($0) } }
+    private var places: [InputPlace] {
+        ([recipe, checkpoint, prompts] + companion + [heldout].compactMap { $0 }).map { InputPlace($0) }
+    }
 
     /// By their keys in the configuration.
     private func documents(_ resolved: String, _ companions: [Companion]) throws -> [String: String] {
-        try companions.reduce(into: ["recipe": resolved]) { $0["companion_" + $1.role.rawValue] = try $1.recipe.resolvedJSON() }
+        try companions.reduce(into: ["recipe": resolved]) {
+            $0["companion_" + $1.role.rawValue] = try $1.recipe.resolvedJSON()
+        }
     }
 
     /// What the first stage would say of the checkpoint and the prompts.
     private func checkSampling(_ context: StageContext) throws {
         for file in [prompts] + [heldout].compactMap({ $0 }) {
-            let arguments = ["--checkpoint", checkpoint, "--prompts", file, "--output", output + "/iteration-0001/rollout", "--dry-run"]
+            let arguments = [
+                "--checkpoint", checkpoint, "--prompts", file, "--output", output + "/iteration-0001/rollout",
+                "--dry-run",
+            ]
             try SiblingStages(context).run("crux-rollout", arguments)
         }
     }
@@ -153,8 +179,10 @@ struct LoopCommand: StageCommand {
     /// Everything that the numbers depend on but the number of iterations, which may grow.
     private func settings(_ loaded: Recipe, _ companions: [Companion]) throws -> [String: String] {
         var settings = [
-            "recipe": SHA256Digest.of(try loaded.resolvedJSON()), "prompts_per_iteration": "\(promptsPerIteration)", "tokens": tokens.map { "\($0)" } ?? "",
-            "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "eval_every": "\(evalEvery)", "reward": reward,
+            "recipe": SHA256Digest.of(try loaded.resolvedJSON()), "prompts_per_iteration": "\(promptsPerIteration)",
+            "tokens": tokens.map { "\($0)" } ?? "",
+            "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)",
+            "eval_every": "\(evalEvery)", "reward": reward,
             "seed": "\(options.seed)", "threads": "\(options.threadCount)", "prune": "\(prune)",
         ]
         settings.merge(StopFields.metadata(texts: stop, tokens: stopTokenIds)) { $1 }
@@ -164,7 +192,9 @@ struct LoopCommand: StageCommand {
         if heldoutGreedy { settings["heldout_greedy"] = "true" }
         settings["memory"] = memory.map { "\($0.bytes)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
-        for companion in companions { settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON()) }
+        for companion in companions {
+            settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON())
+        }
         return settings
     }
 

@@ -4,8 +4,8 @@ import LearningCurves
 import Recipes
 import StageSupport
 
-/// Iteration by iteration, each in a directory of its own with a record at its end: a killed loop goes on with the first
-/// iteration that has none, whose stages go on where they stopped.
+/// Iteration by iteration, each in a directory of its own with a record at its end: a killed loop goes on with the
+/// first iteration that has none, whose stages go on where they stopped.
 struct LoopRun {
     private let command: LoopCommand
     private let recipe: Recipe
@@ -15,8 +15,13 @@ struct LoopRun {
     private let context: StageContext
     private let stages: SiblingStages
 
-    init(_ command: LoopCommand, _ recipe: Recipe, _ companions: [Companion], _ directory: StageDirectory, _ context: StageContext) {
-        (self.command, self.recipe, self.companions, self.directory, self.context) = (command, recipe, companions, directory, context)
+    init(
+        _ command: LoopCommand, _ recipe: Recipe, _ companions: [Companion], _ directory: StageDirectory,
+        _ context: StageContext
+    ) {
+        (self.command, self.recipe, self.companions, self.directory, self.context) = (
+            command, recipe, companions, directory, context
+        )
         needs = ModelNeeds([recipe] + companions.map(\.recipe))
         stages = SiblingStages(context)
     }
@@ -51,7 +56,8 @@ struct LoopRun {
 
     /// All that came before but what the next iteration starts from.
     private func prune(before iteration: Iteration) throws {
-        let needed = Set(try (["update"] + companions.map(\.updateName)).compactMap { try iteration.trained($0)?.number })
+        let needed = Set(
+            try (["update"] + companions.map(\.updateName)).compactMap { try iteration.trained($0)?.number })
         for number in 0..<max(0, iteration.number) where !needed.contains(number) {
             try Iteration(number: number, root: directory.path).prune()
         }
@@ -88,13 +94,19 @@ struct LoopRun {
         return trained.path("update")
     }
 
-    private func learn(_ iteration: Iteration, _ prompts: PromptLines, after records: [LoopRow], _ row: inout LoopRow) throws {
+    private func learn(_ iteration: Iteration, _ prompts: PromptLines, after records: [LoopRow], _ row: inout LoopRow)
+        throws
+    {
         let before = iteration.before, policy = try checkpoint(before)
         let first = records.reduce(0) { $0 + Int($1.prompts) }, count = promptCount(after: records)
         try AtomicFile.write(prompts.lines(from: first, count: count), to: iteration.path("prompts.jsonl"))
         row.prompts = Int64(count)
         try sample(
-            iteration, "rollout", policy, ["--prompts", iteration.path("prompts.jsonl"), "--group-size", "\(command.groupSize)", "--max-tokens", "\(command.maxTokens)"])
+            iteration, "rollout", policy,
+            [
+                "--prompts", iteration.path("prompts.jsonl"), "--group-size", "\(command.groupSize)", "--max-tokens",
+                "\(command.maxTokens)",
+            ])
         let trainer = try trainer(after: before)
         try ingestAndScore(
             iteration, "", [],
@@ -119,11 +131,14 @@ struct LoopRun {
             guard let expanded = try expand(iteration, policy, trainer, inputs, &row) else { return false }
             inputs = expanded
         }
-        return try runPlan(iteration, inputs + planSettings(iteration) + ["--output", iteration.path("plan")] + threads)
+        return try runPlan(
+            iteration, inputs + planSettings(iteration) + ["--output", iteration.path("plan")] + threads)
     }
 
     private func runPlan(_ iteration: Iteration, _ arguments: [String]) throws -> Bool {
-        do { try stages.run("crux-plan", arguments) } catch let error as StageError where error.status == .nothingToLearn {
+        do { try stages.run("crux-plan", arguments) } catch let error as StageError
+            where error.status == .nothingToLearn
+        {
             let reason = error.description.components(separatedBy: "error: ").last ?? error.description
             context.warn("iteration \(iteration.number) goes on without an update: \(reason)")
             return false
@@ -132,15 +147,20 @@ struct LoopRun {
     }
 
     private func teach(_ companion: Companion, _ iteration: Iteration) throws {
-        let source = ["--input", iteration.path("ingest"), "--scores", iteration.path("score"), "--recipe", companion.path]
+        let source = [
+            "--input", iteration.path("ingest"), "--scores", iteration.path("score"), "--recipe", companion.path,
+        ]
         let settings = companion.overrides.flatMap { ["--set", $0] } + seed(iteration, companion.planName)
-        guard try runPlan(iteration, source + settings + ["--output", iteration.path(companion.planName)]) else { return }
+        guard try runPlan(iteration, source + settings + ["--output", iteration.path(companion.planName)]) else {
+            return
+        }
         let trained = try iteration.before.trained(companion.updateName)
         let resume = trained.map { ["--resume-from", $0.path(companion.updateName)] } ?? []
         try stages.run(
             "crux-update",
             [
-                "--plan", iteration.path(companion.planName), "--checkpoint", try companion.checkpoint(after: iteration.before, start: command.checkpoint), "--output",
+                "--plan", iteration.path(companion.planName), "--checkpoint",
+                try companion.checkpoint(after: iteration.before, start: command.checkpoint), "--output",
                 iteration.path(companion.updateName),
             ] + resume + limits)
     }
@@ -164,7 +184,10 @@ struct LoopRun {
         try sample(iteration, "expansion-rollout", policy, ["--jobs", jobs])
         try ingestAndScore(iteration, "expansion-", ["--jobs", jobs], trainer.map { ["--checkpoint", $0] } ?? [])
         try addSampled(iteration, "expansion-rollout", &row)
-        return ["--input", iteration.path("expansion-ingest"), "--scores", iteration.path("expansion-score"), "--jobs", jobs]
+        return [
+            "--input", iteration.path("expansion-ingest"), "--scores", iteration.path("expansion-score"), "--jobs",
+            jobs,
+        ]
     }
 
     private func planSettings(_ iteration: Iteration) -> [String] {
@@ -178,29 +201,43 @@ struct LoopRun {
         try stages.run(
             "crux-rollout",
             [
-                "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)", "--batch", "\(command.batch)",
+                "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)",
+                "--batch", "\(command.batch)",
                 "--rollouts-per-shard", "4096", "--policy-version", "\(version)",
             ] + source + textFlags + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
     }
 
-    /// What says how prompts are read and rollouts end. A stop string goes in one word with its flag, since it may begin with a dash.
+    /// What says how prompts are read and rollouts end. A stop string goes in one word with its flag, since it may
+    /// begin with a dash.
     private var textFlags: [String] {
         let tokens = command.stopTokenIds.map { "\($0)" }
         let rule = ["--add-special-tokens", command.addSpecialTokens]
         return rule + command.stop.map { "--stop=\($0)" } + (tokens.isEmpty ? [] : ["--stop-token-ids"] + tokens)
     }
 
-    private func ingestAndScore(_ iteration: Iteration, _ prefix: String, _ more: [String], _ models: [String] = []) throws {
-        try stages.run("crux-ingest", ["--input", iteration.path(prefix + "rollout"), "--output", iteration.path(prefix + "ingest")] + more + threads)
+    private func ingestAndScore(_ iteration: Iteration, _ prefix: String, _ more: [String], _ models: [String] = [])
+        throws
+    {
         try stages.run(
-            "crux-score", ["--input", iteration.path(prefix + "ingest"), "--output", iteration.path(prefix + "score"), "--reward", command.reward] + models + threads)
+            "crux-ingest",
+            ["--input", iteration.path(prefix + "rollout"), "--output", iteration.path(prefix + "ingest")] + more
+                + threads)
+        try stages.run(
+            "crux-score",
+            [
+                "--input", iteration.path(prefix + "ingest"), "--output", iteration.path(prefix + "score"), "--reward",
+                command.reward,
+            ] + models + threads)
     }
 
     private func update(_ iteration: Iteration, _ policy: String) throws {
         let resume = try iteration.before.trained().map { ["--resume-from", $0.path("update")] } ?? []
         try stages.run(
             "crux-update",
-            ["--plan", iteration.path("plan"), "--checkpoint", recipe.trainable.adapters == nil ? policy : command.checkpoint, "--output", iteration.path("update")]
+            [
+                "--plan", iteration.path("plan"), "--checkpoint",
+                recipe.trainable.adapters == nil ? policy : command.checkpoint, "--output", iteration.path("update"),
+            ]
                 + resume + frozen(iteration) + limits)
     }
 
@@ -280,17 +317,20 @@ struct LoopRun {
         let curve = LearningCurve(name: recipe.name, rows: records)
         let picture = CurvePicture.svg(title: "\(recipe.name), seed \(command.options.seed)", [curve])
         return [
-            Manifest.File("metrics.csv", try AtomicFile.write(CurveTable.csv(records), to: try directory.writing("metrics.csv"))),
+            Manifest.File(
+                "metrics.csv", try AtomicFile.write(CurveTable.csv(records), to: try directory.writing("metrics.csv"))),
             Manifest.File("curves.svg", try AtomicFile.write(picture, to: try directory.writing("curves.svg"))),
         ]
     }
 
     private func finish(_ records: [LoopRow]) throws -> StageSummary {
-        var table = try ArrowTableWriter(path: try directory.writing("metrics.arrow"), table: Tables.loop, metadata: directory.tableMetadata())
+        var table = try ArrowTableWriter(
+            path: try directory.writing("metrics.arrow"), table: Tables.loop, metadata: directory.tableMetadata())
         for record in records { try table.append(record) }
         let metrics = Manifest.File("metrics.arrow", try table.finish())
         let last = Iteration(number: command.iterations, root: directory.path), policy = try checkpoint(last)
-        // The checkpoint, and what a longer loop goes on from; where nothing was ever learned, neither is the loop's own.
+        // The checkpoint, and what a longer loop goes on from; where nothing was ever learned, neither is the loop's
+        // own.
         let folders = try last.trained().map { [policy, try StepFolders.last(in: $0.path("update")).optimizer] } ?? []
         let files = try folders.flatMap { folder in
             try Folder.names(folder).map { folder.dropFirst(directory.path.count + 1) + "/" + $0 }
@@ -303,8 +343,11 @@ struct LoopRun {
             "heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after,
             "heldout_greedy_accuracy_before": curve.greedyBefore, "heldout_greedy_accuracy_after": curve.greedyAfter,
         ].compactMapValues { $0 }
-        let manifest = try directory.finish(outputs: outputs, counts: ["iterations": command.iterations], measures: measures)
-        return StageSummary(["output": directory.path, "counts": manifest.counts, "measures": measures, "checkpoint": policy])
+        let manifest = try directory.finish(
+            outputs: outputs, counts: ["iterations": command.iterations], measures: measures)
+        return StageSummary([
+            "output": directory.path, "counts": manifest.counts, "measures": measures, "checkpoint": policy,
+        ])
     }
 
     /// Records, and the manifests of the stages that are kept: each names its own files.
@@ -317,7 +360,8 @@ struct LoopRun {
 
     private func fields(_ row: LoopRow) -> [String: any Sendable] {
         var fields: [String: any Sendable] = [
-            "iteration": Int(row.iteration), "prompts": Int(row.prompts), "rollouts": Int(row.rollouts), "sampled_tokens": Int(row.sampledTokens),
+            "iteration": Int(row.iteration), "prompts": Int(row.prompts), "rollouts": Int(row.rollouts),
+            "sampled_tokens": Int(row.sampledTokens),
             "optimizer_steps": Int(row.optimizerSteps),
         ]
         fields["heldout_accuracy"] = row.heldoutAccuracy
@@ -327,7 +371,9 @@ struct LoopRun {
     }
 
     private func describe(_ row: LoopRow) -> String {
-        func text(_ value: Double?, _ format: String = "%.3f") -> String { value.map { String(format: format, $0) } ?? "-" }
+        func text(_ value: Double?, _ format: String = "%.3f") -> String {
+            value.map { String(format: format, $0) } ?? "-"
+        }
         return
             "iteration \(row.iteration): held-out accuracy \(text(row.heldoutAccuracy))"
             + (row.heldoutGreedyAccuracy.map { " (greedy \(text($0)))" } ?? "")

@@ -3,8 +3,8 @@ import Formats
 import Foundation
 import Tensors
 
-/// A Hugging Face checkpoint on disk: configuration, safetensors files (one, or shards with an index), and whatever else
-/// lies beside them.
+/// A Hugging Face checkpoint on disk: configuration, safetensors files (one, or shards with an index), and whatever
+/// else lies beside them.
 package struct Checkpoint: Sendable {
     package let directory: String
     package let architecture: DecoderArchitecture
@@ -21,14 +21,15 @@ package struct Checkpoint: Sendable {
     /// True where a language model was opened as a critic: its value head is new, all zeros, and on no disk yet.
     package let hasFreshValueHead: Bool
 
-    /// Opens and checks every name, shape and type; reads no weights yet. A language model opened as a critic gets a value
-    /// head of zeros in place of its own head.
+    /// Opens and checks every name, shape and type; reads no weights yet. A language model opened as a critic gets a
+    /// value head of zeros in place of its own head.
     package init(directory: String, as role: Role = .languageModel) throws {
         self.directory = directory
         var architecture = try ModelRegistry.architecture(try ModelConfiguration(directory: directory))
         if role == .languageModel, architecture.valueHead != nil {
             throw FormatError(
-                file: directory + "/config.json", place: "key architectures", found: "a model with a value head", expected: "a causal language model",
+                file: directory + "/config.json", place: "key architectures", found: "a model with a value head",
+                expected: "a causal language model",
                 remedy: "Critics go with --critic, or with a recipe whose objective is value.")
         }
         hasFreshValueHead = role == .critic && architecture.valueHead == nil
@@ -45,25 +46,30 @@ package struct Checkpoint: Sendable {
     }
 
     /// A value head's tensor that no file holds yet.
-    private func isFresh(_ name: String) -> Bool { hasFreshValueHead && (name == DecoderWeights.valueWeight || name == DecoderWeights.valueBias) }
+    private func isFresh(_ name: String) -> Bool {
+        hasFreshValueHead && (name == DecoderWeights.valueWeight || name == DecoderWeights.valueBias)
+    }
 
     private func check(_ parameter: ParameterLayout.Parameter) throws {
         let name = storedName(parameter.name)
         guard let index = places[name], let tensor = files[index].header[name] else {
             let isHead = parameter.name == DecoderWeights.ownHeadName
             throw FormatError(
-                file: directory, place: "", found: "no tensor '\(parameter.name)'", expected: "it, of shape \(parameter.shape)",
+                file: directory, place: "", found: "no tensor '\(parameter.name)'",
+                expected: "it, of shape \(parameter.shape)",
                 remedy: isHead
                     ? "config.json doesn't say tie_word_embeddings: true; a head that no file holds would be random."
                     : "Does config.json belong to these weights?")
         }
         guard tensor.shape == parameter.shape else {
             throw FormatError(
-                file: files[index].path, place: "tensor '\(tensor.name)'", found: "shape \(tensor.shape)", expected: "\(parameter.shape) by config.json")
+                file: files[index].path, place: "tensor '\(tensor.name)'", found: "shape \(tensor.shape)",
+                expected: "\(parameter.shape) by config.json")
         }
         guard [.bf16, .f16, .f32].contains(tensor.dtype) else {
             throw FormatError(
-                file: files[index].path, place: "tensor '\(tensor.name)'", found: "dtype \(tensor.dtype.rawValue)", expected: "BF16, F16 or F32",
+                file: files[index].path, place: "tensor '\(tensor.name)'", found: "dtype \(tensor.dtype.rawValue)",
+                expected: "BF16, F16 or F32",
                 remedy: "Quantised checkpoints can't be trained; use the original weights.")
         }
     }
@@ -106,12 +112,16 @@ package struct Checkpoint: Sendable {
 
     /// The same into an array that is there already; what no file holds yet stays as it is.
     package func load(into buffer: Buffer) throws {
-        for parameter in layout.parameters where !isFresh(parameter.name) { try load(parameter, to: buffer.pointer + parameter.range.lowerBound) }
+        for parameter in layout.parameters where !isFresh(parameter.name) {
+            try load(parameter, to: buffer.pointer + parameter.range.lowerBound)
+        }
     }
 
     /// The head's weight alone, [V, C].
     func loadHead(_ masters: Masters? = nil) throws -> Buffer {
-        guard let parameter = layout[DecoderWeights.headName(architecture)] else { preconditionFailure("a language model without a head") }
+        guard let parameter = layout[DecoderWeights.headName(architecture)] else {
+            preconditionFailure("a language model without a head")
+        }
         let buffer = Buffer(uninitialized: parameter.range.count)
         if try masters?.load(parameter, to: buffer.pointer) != true { try load(parameter, to: buffer.pointer) }
         return buffer
@@ -149,7 +159,8 @@ package struct Checkpoint: Sendable {
         }
         guard strange, let bad = values.firstIndex(where: { !$0.isFinite }) else { return }
         throw FormatError(
-            file: file.path, place: "tensor '\(name)'", found: "\(values[bad]) at element \(bad)", expected: "finite weights",
+            file: file.path, place: "tensor '\(name)'", found: "\(values[bad]) at element \(bad)",
+            expected: "finite weights",
             remedy: "The checkpoint is damaged, or its training diverged; take an earlier one.")
     }
 
@@ -293,7 +304,8 @@ package struct Checkpoint: Sendable {
     }
 
     private func copyRest(to target: String, but left: Set<String> = []) throws {
-        var own = left.union(files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
+        var own = left.union(
+            files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
         // An index beside a single file names other weights than those that were trained.
         if own.contains(WeightFiles.singleName) { own.insert(WeightFiles.indexName) }
         for name in try Folder.names(directory) where !own.contains(name) && !name.hasPrefix(".") {
@@ -352,7 +364,11 @@ extension UnsafeBufferPointer<Float> {
         var half = [UInt16](repeating: 0, count: Swift.min(piece, count))
         for start in Swift.stride(from: 0, to: count, by: piece) {
             let size = Swift.min(piece, count - start)
-            if dtype == .bf16 { crux_f32_to_bf16(baseAddress! + start, &half, size) } else { crux_f32_to_f16(baseAddress! + start, &half, size) }
+            if dtype == .bf16 {
+                crux_f32_to_bf16(baseAddress! + start, &half, size)
+            } else {
+                crux_f32_to_f16(baseAddress! + start, &half, size)
+            }
             try half.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[..<(2 * size)])) }
         }
     }

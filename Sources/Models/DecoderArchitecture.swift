@@ -63,10 +63,13 @@ package struct DecoderArchitecture: Sendable {
         try checkParameterCount(configuration)
         try Self.refuseUnknown(configuration)
         let activation = try configuration.string("hidden_act", default: "silu")
-        guard activation == "silu" else { throw configuration.error("hidden_act", found: "'\(activation)'", expected: "silu") }
+        guard activation == "silu" else {
+            throw configuration.error("hidden_act", found: "'\(activation)'", expected: "silu")
+        }
         guard queryHeads % keyValueHeads == 0 else {
             throw configuration.error(
-                "num_key_value_heads", found: "\(keyValueHeads)", expected: "a divisor of num_attention_heads, \(queryHeads)")
+                "num_key_value_heads", found: "\(keyValueHeads)",
+                expected: "a divisor of num_attention_heads, \(queryHeads)")
         }
         guard headWidth > 0, headWidth % 2 == 0 else {
             throw configuration.error("head_dim", found: "\(headWidth)", expected: "an even number")
@@ -81,7 +84,9 @@ package struct DecoderArchitecture: Sendable {
             }
         }
         let columns = [queryHeads, keyValueHeads].map { product($0, headWidth) }
-        let parts = [product(vocabulary, hidden), product(layers, hidden, feedForward)] + columns.map { product(layers, hidden, $0) }
+        let parts =
+            [product(vocabulary, hidden), product(layers, hidden, feedForward)]
+            + columns.map { product(layers, hidden, $0) }
         guard parts.allSatisfy({ $0 < SizeLimits.parameters }) else {
             throw configuration.error(
                 "hidden_size", found: "sizes that make a tensor or a stack of layers of \(parts.max() ?? 0) numbers",
@@ -89,9 +94,11 @@ package struct DecoderArchitecture: Sendable {
         }
     }
 
-    /// Keys of other models that change what is computed. No family here reads them, so a file that has them means something else.
+    /// Keys of other models that change what is computed. No family here reads them, so a file that has them means
+    /// something else.
     private static let foreignKeys = [
-        "attention_chunk_size", "attention_multiplier", "attention_out_bias", "attn_logit_softcapping", "clip_qkv", "embedding_multiplier",
+        "attention_chunk_size", "attention_multiplier", "attention_out_bias", "attn_logit_softcapping", "clip_qkv",
+        "embedding_multiplier",
         "final_logit_softcapping", "logit_scale", "logits_scaling", "n_routed_experts", "no_rope_layers", "num_experts",
         "num_local_experts", "qk_layernorm", "query_pre_attn_scalar", "residual_multiplier", "use_qk_norm",
     ]
@@ -104,31 +111,36 @@ package struct DecoderArchitecture: Sendable {
         }
         if let key = foreignKeys.first(where: configuration.isActive) {
             throw configuration.error(
-                key, found: configuration.spelled(key), expected: "none: model_type \(try configuration.string("model_type")) doesn't have it",
+                key, found: configuration.spelled(key),
+                expected: "none: model_type \(try configuration.string("model_type")) doesn't have it",
                 remedy: "Another kind of model would be computed than the one that was trained.")
         }
         let classes = try configuration.strings("architectures") ?? []
         let known = ["ForCausalLM", "ForTokenClassification", "ForSequenceClassification"]
         if let name = classes.first, !known.contains(where: { name.hasSuffix($0) }) {
-            throw configuration.error("architectures", found: "'\(name)'", expected: "a class …\(known.joined(separator: ", …"))")
+            throw configuration.error(
+                "architectures", found: "'\(name)'", expected: "a class …\(known.joined(separator: ", …"))")
         }
     }
 
     package func attention(layer: Int) -> AttentionShape {
-        AttentionShape(queryHeads: queryHeads, keyValueHeads: keyValueHeads, headWidth: headWidth, window: windows[layer])
+        AttentionShape(
+            queryHeads: queryHeads, keyValueHeads: keyValueHeads, headWidth: headWidth, window: windows[layer])
     }
 
-    /// Multiplications for one token in the layers' matrix products, and in a head of one number per vocabulary entry; a backward pass has
-    /// twice as many. What attention adds grows with the length and is left out.
-    package var layerMultiplications: Int { layers * hidden * (2 * queryColumns + 2 * keyValueColumns + 3 * feedForward) }
+    /// Multiplications for one token in the layers' matrix products, and in a head of one number per vocabulary entry;
+    /// a backward pass has twice as many. What attention adds grows with the length and is left out.
+    package var layerMultiplications: Int {
+        layers * hidden * (2 * queryColumns + 2 * keyValueColumns + 3 * feedForward)
+    }
     package var headMultiplications: Int { vocabulary * hidden }
 
     package var queryColumns: Int { queryHeads * headWidth }
     package var keyValueColumns: Int { keyValueHeads * headWidth }
 }
 
-/// `score` of transformers' …ForTokenClassification (weight and bias, as verl's critics) and …ForSequenceClassification (weight
-/// alone, as TRL's) with a single label.
+/// `score` of transformers' …ForTokenClassification (weight and bias, as verl's critics) and …ForSequenceClassification
+/// (weight alone, as TRL's) with a single label.
 package struct ValueHeadShape: Equatable, Sendable {
     package var hasBias: Bool
 
@@ -136,7 +148,9 @@ package struct ValueHeadShape: Equatable, Sendable {
 
     init?(_ configuration: ModelConfiguration) throws {
         guard let name = try configuration.strings("architectures")?.first else { return nil }
-        guard name.hasSuffix("ForTokenClassification") || name.hasSuffix("ForSequenceClassification") else { return nil }
+        guard name.hasSuffix("ForTokenClassification") || name.hasSuffix("ForSequenceClassification") else {
+            return nil
+        }
         hasBias = name.hasSuffix("ForTokenClassification")
     }
 }
@@ -144,7 +158,8 @@ package struct ValueHeadShape: Equatable, Sendable {
 /// A switch that a family's layers don't have.
 func refuseActive(_ key: String, _ configuration: ModelConfiguration) throws {
     guard try configuration.bool(key, default: false) else { return }
-    throw configuration.error(key, found: "true", expected: "false: model_type \(try configuration.string("model_type")) has no such biases")
+    throw configuration.error(
+        key, found: "true", expected: "false: model_type \(try configuration.string("model_type")) has no such biases")
 }
 
 /// Qwen's per-layer windows: `layer_types` where given, else layers from `max_window_layers` on; only with
@@ -159,17 +174,21 @@ func slidingWindows(_ configuration: ModelConfiguration, layers: Int) throws -> 
     return types.map { $0 == "sliding_attention" ? window : nil }
 }
 
-/// `layer_types`, of known kinds and one for each layer; nil where it isn't given. Kinds that need a window are refused where there is none.
+/// `layer_types`, of known kinds and one for each layer; nil where it isn't given. Kinds that need a window are refused
+/// where there is none.
 func layerTypes(_ configuration: ModelConfiguration, layers: Int, hasWindow: Bool) throws -> [String]? {
     guard let types = try configuration.strings("layer_types") else { return nil }
     guard types.count == layers else {
-        throw configuration.error("layer_types", found: "\(types.count) entries", expected: "\(layers), one for each layer")
+        throw configuration.error(
+            "layer_types", found: "\(types.count) entries", expected: "\(layers), one for each layer")
     }
     let known = hasWindow ? ["full_attention", "sliding_attention"] : ["full_attention"]
     if let place = types.firstIndex(where: { !known.contains($0) }) {
-        let why = types[place] == "sliding_attention" ? ", because no window is on (use_sliding_window, sliding_window)" : ""
+        let why =
+            types[place] == "sliding_attention" ? ", because no window is on (use_sliding_window, sliding_window)" : ""
         throw configuration.error(
-            "layer_types", found: "'\(types[place])' of layer \(place)", expected: "one of \(known.joined(separator: ", "))\(why)")
+            "layer_types", found: "'\(types[place])' of layer \(place)",
+            expected: "one of \(known.joined(separator: ", "))\(why)")
     }
     return types
 }

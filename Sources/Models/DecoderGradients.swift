@@ -1,6 +1,7 @@
 import Tensors
 
-/// Where the gradients of a decoder's parameters go; nil, or a gradient that takes nothing, where a parameter stands still.
+/// Where the gradients of a decoder's parameters go; nil, or a gradient that takes nothing, where a parameter stands
+/// still.
 package struct DecoderGradients: Sendable {
     let embedding: Matrix?
     let layers: [LayerGradients]
@@ -40,10 +41,14 @@ struct LayerGradients: Sendable {
     init() {}
 
     init(full gradients: LayerWeights) {
-        (inputNorm, queryNorm, keyNorm, feedForwardNorm) = (gradients.inputNorm, gradients.queryNorm, gradients.keyNorm, gradients.feedForwardNorm)
+        (inputNorm, queryNorm, keyNorm, feedForwardNorm) = (
+            gradients.inputNorm, gradients.queryNorm, gradients.keyNorm, gradients.feedForwardNorm
+        )
         (query, key) = (FullLinearGradient(gradients.query), FullLinearGradient(gradients.key))
         (value, output) = (FullLinearGradient(gradients.value), FullLinearGradient(gradients.output))
-        (gate, up, down) = (FullLinearGradient(gradients.gate), FullLinearGradient(gradients.up), FullLinearGradient(gradients.down))
+        (gate, up, down) = (
+            FullLinearGradient(gradients.gate), FullLinearGradient(gradients.up), FullLinearGradient(gradients.down)
+        )
     }
 }
 
@@ -58,9 +63,12 @@ struct LinearPlace: Sendable {
     var shortName: String { String(name.split(separator: ".").last ?? "") }
 
     static let all: [LinearPlace] = [
-        LinearPlace(name: "self_attn.q_proj", weights: \.query, gradient: \.query), LinearPlace(name: "self_attn.k_proj", weights: \.key, gradient: \.key),
-        LinearPlace(name: "self_attn.v_proj", weights: \.value, gradient: \.value), LinearPlace(name: "self_attn.o_proj", weights: \.output, gradient: \.output),
-        LinearPlace(name: "mlp.gate_proj", weights: \.gate, gradient: \.gate), LinearPlace(name: "mlp.up_proj", weights: \.up, gradient: \.up),
+        LinearPlace(name: "self_attn.q_proj", weights: \.query, gradient: \.query),
+        LinearPlace(name: "self_attn.k_proj", weights: \.key, gradient: \.key),
+        LinearPlace(name: "self_attn.v_proj", weights: \.value, gradient: \.value),
+        LinearPlace(name: "self_attn.o_proj", weights: \.output, gradient: \.output),
+        LinearPlace(name: "mlp.gate_proj", weights: \.gate, gradient: \.gate),
+        LinearPlace(name: "mlp.up_proj", weights: \.up, gradient: \.up),
         LinearPlace(name: "mlp.down_proj", weights: \.down, gradient: \.down),
     ]
 }

@@ -1,7 +1,7 @@
 import Tensors
 
-/// What a layer keeps of its forward pass for the backward half: [T, ·] over the tokens of a forest, and from `middle` on [S, ·] over those
-/// that the layer's result is wanted of.
+/// What a layer keeps of its forward pass for the backward half: [T, ·] over the tokens of a forest, and from `middle`
+/// on [S, ·] over those that the layer's result is wanted of.
 struct LayerActivations {
     /// S
     private(set) var resultRows: Int
@@ -86,7 +86,8 @@ struct NormedHeads {
         linearForward(x, weights, into: target.matrix(rows: x.rows), batch.compute)
         if let norm, let raw, let rstd {
             rmsNormForward(
-                perHead(raw), weight: norm, epsilon: batch.architecture.normEpsilon, into: perHead(rotated), rstd: rstd.pointer, batch.compute)
+                perHead(raw), weight: norm, epsilon: batch.architecture.normEpsilon, into: perHead(rotated),
+                rstd: rstd.pointer, batch.compute)
         }
         batch.rotary.forward(rotated.matrix(rows: x.rows), positions: batch.forest.positions, batch.compute)
     }
@@ -98,7 +99,8 @@ struct NormedHeads {
         let draw = Matrix(scratch.pointer, rows: d.rows * d.columns / width, columns: width)
         draw.base.update(repeating: 0, count: d.rows * d.columns)
         let dheads = Matrix(d.base, rows: draw.rows, columns: width)
-        rmsNormBackward(dheads, x: perHead(raw), weight: norm, rstd: rstd.pointer, into: draw, dweight: dnorm, batch.compute)
+        rmsNormBackward(
+            dheads, x: perHead(raw), weight: norm, rstd: rstd.pointer, into: draw, dweight: dnorm, batch.compute)
         return Matrix(draw.base, rows: d.rows, columns: d.columns)
     }
 }
@@ -112,7 +114,9 @@ struct DecoderBatch {
     var tokens: Int { forest.tokenIDs.count }
 
     /// The tokens that a layer's result is wanted of.
-    func results(ofLayer layer: Int) -> ChosenRows { layer == architecture.layers - 1 ? forest.outlets : ChosenRows(allOf: tokens) }
+    func results(ofLayer layer: Int) -> ChosenRows {
+        layer == architecture.layers - 1 ? forest.outlets : ChosenRows(allOf: tokens)
+    }
 }
 
 /// Space that the layers of a backward pass use one after the other. All [T, ·].
@@ -139,21 +143,26 @@ struct LayerScratch {
 
 /// x [T, C] (already in `saved.input`) → result [S, C]: x + attention(norm(x)), then + feedForward(norm(·)).
 /// `product`: scratch, [T, F].
-func layerForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, into result: Matrix, product: Matrix, _ batch: DecoderBatch) {
+func layerForward(
+    _ w: LayerWeights, _ saved: LayerActivations, layer: Int, into result: Matrix, product: Matrix,
+    _ batch: DecoderBatch
+) {
     layerActivations(w, saved, layer: layer, batch)
     feedForwardResult(w, saved, into: result, product: product[rows: 0..<saved.resultRows], batch)
 }
 
-/// Fills `saved` from its input: all of the forward pass that the backward half reads. The layer's result isn't part of it.
+/// Fills `saved` from its input: all of the forward pass that the backward half reads. The layer's result isn't part of
+/// it.
 func layerActivations(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, _ batch: DecoderBatch) {
     attentionBlockForward(w, saved, layer: layer, batch)
     feedForwardActivations(w, saved, batch)
 }
 
-/// dresult [S, C], the gradient of the layer's result → dresidual [T, C], that of its input: the same array where S is T. Leaves `saved` and
-/// `dresult` in pieces.
+/// dresult [S, C], the gradient of the layer's result → dresidual [T, C], that of its input: the same array where S is
+/// T. Leaves `saved` and `dresult` in pieces.
 func layerBackward(
-    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dresult: Matrix, into dresidual: Matrix, _ scratch: LayerScratch,
+    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dresult: Matrix,
+    into dresidual: Matrix, _ scratch: LayerScratch,
     _ batch: DecoderBatch
 ) {
     feedForwardBlockBackward(w, gradients: g, saved, dresidual: dresult, scratch, batch)
@@ -163,22 +172,26 @@ func layerBackward(
 private func attentionBlockForward(_ w: LayerWeights, _ saved: LayerActivations, layer: Int, _ batch: DecoderBatch) {
     let t = batch.tokens, compute = batch.compute, normed = saved.normed.matrix(rows: t)
     rmsNormForward(
-        saved.input.matrix(rows: t), weight: w.inputNorm, epsilon: batch.architecture.normEpsilon, into: normed, rstd: saved.rstd.pointer, compute)
+        saved.input.matrix(rows: t), weight: w.inputNorm, epsilon: batch.architecture.normEpsilon, into: normed,
+        rstd: saved.rstd.pointer, compute)
     saved.query.forward(normed, w.query, norm: w.queryNorm, batch)
     saved.key.forward(normed, w.key, norm: w.keyNorm, batch)
     linearForward(normed, w.value, into: saved.value.matrix(rows: t), compute)
     attentionForward(
-        q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t), v: saved.value.matrix(rows: t), runs: batch.forest.runs,
+        q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t), v: saved.value.matrix(rows: t),
+        runs: batch.forest.runs,
         shape: batch.architecture.attention(layer: layer), into: saved.attention.matrix(rows: t),
         logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), compute)
     let results = batch.results(ofLayer: layer), middle = saved.middle.matrix(rows: results.count)
     let attended = results.gather(saved.attention.matrix(rows: t), into: saved.attended.matrix(rows: results.count))
-    linearForward(attended, w.output, adding: results.gather(saved.input.matrix(rows: t), into: middle), into: middle, compute)
+    linearForward(
+        attended, w.output, adding: results.gather(saved.input.matrix(rows: t), into: middle), into: middle, compute)
 }
 
 /// dmiddle [S, C] → dresidual [T, C].
 private func attentionBlockBackward(
-    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dmiddle: Matrix, into dresidual: Matrix, _ scratch: LayerScratch,
+    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, layer: Int, dmiddle: Matrix,
+    into dresidual: Matrix, _ scratch: LayerScratch,
     _ batch: DecoderBatch
 ) {
     let results = batch.results(ofLayer: layer)
@@ -193,16 +206,21 @@ private func attentionBlockBackward(
     scratch.dvalue.zero()
     attentionBackward(
         dout: dattention, out: attention, q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t),
-        v: saved.value.matrix(rows: t), logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), runs: batch.forest.runs,
-        shape: batch.architecture.attention(layer: layer), dq: scratch.dquery.matrix(rows: t), dk: scratch.dkey.matrix(rows: t),
+        v: saved.value.matrix(rows: t), logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads),
+        runs: batch.forest.runs,
+        shape: batch.architecture.attention(layer: layer), dq: scratch.dquery.matrix(rows: t),
+        dk: scratch.dkey.matrix(rows: t),
         dv: scratch.dvalue.matrix(rows: t), batch.compute)
     linearBackward(scratch.dvalue.matrix(rows: t), x: normed, w.value, gradient: g.value, into: dnormed, batch.compute)
-    let dkey = saved.key.backward(scratch.dkey.matrix(rows: t), scratch: scratch.dheads, norm: w.keyNorm, dnorm: g.keyNorm, batch)
+    let dkey = saved.key.backward(
+        scratch.dkey.matrix(rows: t), scratch: scratch.dheads, norm: w.keyNorm, dnorm: g.keyNorm, batch)
     linearBackward(dkey, x: normed, w.key, gradient: g.key, into: dnormed, keep: 1, batch.compute)
-    let dquery = saved.query.backward(scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: w.queryNorm, dnorm: g.queryNorm, batch)
+    let dquery = saved.query.backward(
+        scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: w.queryNorm, dnorm: g.queryNorm, batch)
     linearBackward(dquery, x: normed, w.query, gradient: g.query, into: dnormed, keep: 1, batch.compute)
     rmsNormBackward(
-        dnormed, x: saved.input.matrix(rows: t), weight: w.inputNorm, rstd: saved.rstd.pointer, into: dresidual, dweight: g.inputNorm, batch.compute)
+        dnormed, x: saved.input.matrix(rows: t), weight: w.inputNorm, rstd: saved.rstd.pointer, into: dresidual,
+        dweight: g.inputNorm, batch.compute)
 }
 
 private func feedForwardActivations(_ w: LayerWeights, _ saved: LayerActivations, _ batch: DecoderBatch) {
@@ -214,17 +232,21 @@ private func feedForwardActivations(_ w: LayerWeights, _ saved: LayerActivations
     linearForward(normed, w.up, into: saved.up.matrix(rows: s), batch.compute)
 }
 
-private func feedForwardResult(_ w: LayerWeights, _ saved: LayerActivations, into result: Matrix, product: Matrix, _ batch: DecoderBatch) {
+private func feedForwardResult(
+    _ w: LayerWeights, _ saved: LayerActivations, into result: Matrix, product: Matrix, _ batch: DecoderBatch
+) {
     let s = saved.resultRows
     swigluForward(gate: saved.gate.matrix(rows: s), up: saved.up.matrix(rows: s), into: product, batch.compute)
     linearForward(product, w.down, adding: saved.middle.matrix(rows: s), into: result, batch.compute)
 }
 
 private func feedForwardBlockBackward(
-    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, dresidual: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch
+    _ w: LayerWeights, gradients g: LayerGradients, _ saved: LayerActivations, dresidual: Matrix,
+    _ scratch: LayerScratch, _ batch: DecoderBatch
 ) {
     let s = saved.resultRows, compute = batch.compute, normed = saved.middleNormed.matrix(rows: s)
-    let gate = saved.gate.matrix(rows: s), up = saved.up.matrix(rows: s), product = scratch.feedForward.matrix(rows: batch.tokens)[rows: 0..<s]
+    let gate = saved.gate.matrix(rows: s), up = saved.up.matrix(rows: s),
+        product = scratch.feedForward.matrix(rows: batch.tokens)[rows: 0..<s]
     let dnormed = scratch.dnormed.matrix(rows: batch.tokens)[rows: 0..<s]
     swigluForward(gate: gate, up: up, into: product, compute)
     linearBackward(dresidual, x: product, w.down, gradient: g.down, into: nil, compute)
@@ -234,6 +256,7 @@ private func feedForwardBlockBackward(
     linearBackward(gate, x: normed, w.gate, gradient: g.gate, into: dnormed, compute)
     linearBackward(up, x: normed, w.up, gradient: g.up, into: dnormed, keep: 1, compute)
     rmsNormBackward(
-        dnormed, x: saved.middle.matrix(rows: s), weight: w.feedForwardNorm, rstd: saved.middleRstd.pointer, into: dresidual,
+        dnormed, x: saved.middle.matrix(rows: s), weight: w.feedForwardNorm, rstd: saved.middleRstd.pointer,
+        into: dresidual,
         dweight: g.feedForwardNorm, compute)
 }

@@ -28,8 +28,12 @@ struct DecodingPass {
 
         init(_ w: LayerWeights, _ compute: Compute) {
             weights = w
-            (query, key, value) = (PackedLinear(w.query, compute), PackedLinear(w.key, compute), PackedLinear(w.value, compute))
-            (output, gate, up) = (PackedLinear(w.output, compute), PackedLinear(w.gate, compute), PackedLinear(w.up, compute))
+            (query, key, value) = (
+                PackedLinear(w.query, compute), PackedLinear(w.key, compute), PackedLinear(w.value, compute)
+            )
+            (output, gate, up) = (
+                PackedLinear(w.output, compute), PackedLinear(w.gate, compute), PackedLinear(w.up, compute)
+            )
             down = PackedLinear(w.down, compute)
         }
     }
@@ -59,7 +63,9 @@ struct DecodingPass {
             row.block.keys(layer).row(row.index).update(from: space.key.row(r), count: a.keyValueColumns)
             row.block.values(layer).row(row.index).update(from: space.value.row(r), count: a.keyValueColumns)
         }
-        compute.forEach(rows.count) { attend(rows[$0], layer, query: space.query.row($0), into: space.attention.row($0)) }
+        compute.forEach(rows.count) {
+            attend(rows[$0], layer, query: space.query.row($0), into: space.attention.row($0))
+        }
         w.output.forward(space.attention, into: space.normed, compute)
         addToResidual(space)
     }
@@ -74,13 +80,19 @@ struct DecodingPass {
         addToResidual(space)
     }
 
-    private func addToResidual(_ space: Space) { crux_add(space.residual.base, space.normed.base, space.normed.rows * space.normed.columns) }
-
-    private func rmsNorm(_ x: Matrix, _ weight: Matrix, into y: Matrix) {
-        for row in 0..<x.rows { _ = crux_rmsnorm_forward(x.row(row), weight.base, y.row(row), x.columns, a.normEpsilon) }
+    private func addToResidual(_ space: Space) {
+        crux_add(space.residual.base, space.normed.base, space.normed.rows * space.normed.columns)
     }
 
-    private func project(_ x: Matrix, _ weights: PackedLinear, norm: Matrix?, into y: Matrix, _ rows: [DecodingRow], rotated: Bool) {
+    private func rmsNorm(_ x: Matrix, _ weight: Matrix, into y: Matrix) {
+        for row in 0..<x.rows {
+            _ = crux_rmsnorm_forward(x.row(row), weight.base, y.row(row), x.columns, a.normEpsilon)
+        }
+    }
+
+    private func project(
+        _ x: Matrix, _ weights: PackedLinear, norm: Matrix?, into y: Matrix, _ rows: [DecodingRow], rotated: Bool
+    ) {
         weights.forward(x, into: y, compute)
         if let norm {
             let heads = Matrix(y.base, rows: y.rows * y.columns / a.headWidth, columns: a.headWidth)
@@ -90,7 +102,9 @@ struct DecodingPass {
     }
 
     /// out [H·D] = softmax(scale · q · kᵀ) · v, head by head, over the keys that the row sees.
-    private func attend(_ row: DecodingRow, _ layer: Int, query: UnsafeMutablePointer<Float>, into out: UnsafeMutablePointer<Float>) {
+    private func attend(
+        _ row: DecodingRow, _ layer: Int, query: UnsafeMutablePointer<Float>, into out: UnsafeMutablePointer<Float>
+    ) {
         let shape = a.attention(layer: layer), width = a.headWidth
         let first = max(0, shape.window.map { row.position - $0 + 1 } ?? 0), count = row.position + 1 - first
         out.update(repeating: 0, count: a.queryColumns)
@@ -100,12 +114,16 @@ struct DecodingPass {
                 let column = head / (a.queryHeads / a.keyValueHeads) * width
                 row.forEachBlock(from: first) { block, keys, offset in
                     let k = block.keys(layer)
-                    crux_attention_scores(query + head * width, k.row(keys.lowerBound) + column, k.stride, keys.count, width, scores + offset)
+                    crux_attention_scores(
+                        query + head * width, k.row(keys.lowerBound) + column, k.stride, keys.count, width,
+                        scores + offset)
                 }
                 _ = crux_softmax_row(scores, count, 1 / Float(width).squareRoot())
                 row.forEachBlock(from: first) { block, keys, offset in
                     let v = block.values(layer)
-                    crux_attention_mix(scores + offset, v.row(keys.lowerBound) + column, v.stride, keys.count, width, out + head * width)
+                    crux_attention_mix(
+                        scores + offset, v.row(keys.lowerBound) + column, v.stride, keys.count, width,
+                        out + head * width)
                 }
             }
         }
@@ -118,7 +136,10 @@ struct DecodingPass {
         private let buffers: [Buffer]
 
         init(_ a: DecoderArchitecture, rows: Int) {
-            let widths = [a.hidden, a.hidden, a.queryColumns, a.keyValueColumns, a.keyValueColumns, a.queryColumns, a.feedForward, a.feedForward, a.feedForward]
+            let widths = [
+                a.hidden, a.hidden, a.queryColumns, a.keyValueColumns, a.keyValueColumns, a.queryColumns, a.feedForward,
+                a.feedForward, a.feedForward,
+            ]
             buffers = widths.map { Buffer(uninitialized: rows * $0) }
             let views = buffers.map { $0.matrix(rows: rows) }
             (residual, normed, query, key) = (views[0], views[1], views[2], views[3])

@@ -34,16 +34,16 @@ package struct Continuation: Sendable {
     package var isStopped: Bool { stopped != nil }
 }
 
-/// Samples continuations with a key-value cache: many at once, each distinct stretch of the prompts computed once. What a
-/// request gets depends on its prompt, seed and sampling alone, not on what runs beside it.
+/// Samples continuations with a key-value cache: many at once, each distinct stretch of the prompts computed once. What
+/// a request gets depends on its prompt, seed and sampling alone, not on what runs beside it.
 package struct Generator {
     private let model: LanguageModel
     private let pass: DecodingPass
     private let ending: Ending
     private let slots: Int
 
-    /// `stopTokens`: the model's end-of-sequence tokens; `slots`: sequences computed at a time; `text`: the bytes that a sampled
-    /// token adds to its continuation's text, asked where a request has stop strings.
+    /// `stopTokens`: the model's end-of-sequence tokens; `slots`: sequences computed at a time; `text`: the bytes that
+    /// a sampled token adds to its continuation's text, asked where a request has stop strings.
     package init(
         _ model: LanguageModel, stopTokens: Set<Int32>, slots: Int,
         text: @escaping @Sendable (Int32) -> [UInt8] = { _ in [] }
@@ -54,10 +54,11 @@ package struct Generator {
         self.slots = max(1, slots)
     }
 
-    /// `onToken` sees the raw logits [V] that each token was drawn from; `onFinish` gets each continuation as it ends, in any
-    /// order; `step` is called between passes and may throw to stop.
+    /// `onToken` sees the raw logits [V] that each token was drawn from; `onFinish` gets each continuation as it ends,
+    /// in any order; `step` is called between passes and may throw to stop.
     package func run(
-        _ requests: [GenerationRequest], onToken: (_ request: Int, _ logits: UnsafeMutablePointer<Float>) throws -> Void = { _, _ in },
+        _ requests: [GenerationRequest],
+        onToken: (_ request: Int, _ logits: UnsafeMutablePointer<Float>) throws -> Void = { _, _ in },
         step: () throws -> Void = {}, onFinish: (_ request: Int, Continuation) throws -> Void
     ) throws {
         let longest = requests.map { $0.prompt.count + $0.maxTokens }.max() ?? 0
@@ -81,16 +82,20 @@ package struct Generator {
 
     /// One token for each sequence, from its hidden state.
     private func draw(
-        _ active: inout [Sequence], _ buffer: Buffer, _ pass: DecodingPass, _ onToken: (Int, UnsafeMutablePointer<Float>) throws -> Void
+        _ active: inout [Sequence], _ buffer: Buffer, _ pass: DecodingPass,
+        _ onToken: (Int, UnsafeMutablePointer<Float>) throws -> Void
     ) throws {
         let width = model.architecture.hidden, hidden = Buffer(uninitialized: active.count * width)
-        for (row, sequence) in active.enumerated() { (hidden.pointer + row * width).update(from: sequence.hidden, count: width) }
+        for (row, sequence) in active.enumerated() {
+            (hidden.pointer + row * width).update(from: sequence.hidden, count: width)
+        }
         let logits = Matrix(buffer.pointer, rows: active.count, columns: model.architecture.vocabulary)
         pass.logits(hidden.matrix(rows: active.count), into: logits)
         let drawn = [SampledToken](unsafeUninitializedCapacity: active.count) { result, count in
             nonisolated(unsafe) let target = result
             model.compute.forEach(active.count) { row in
-                let sampled = SampledToken(logits.row(row), count: logits.columns, active[row].sampling, uniform: active[row].nextUniform)
+                let sampled = SampledToken(
+                    logits.row(row), count: logits.columns, active[row].sampling, uniform: active[row].nextUniform)
                 (target.baseAddress! + row).initialize(to: sampled)
             }
             count = active.count
@@ -106,7 +111,9 @@ package struct Generator {
         guard !active.isEmpty else { return }
         let rows = active.indices.map { active[$0].nextRow(model.architecture) }
         let hidden = pass.hidden(rows), width = model.architecture.hidden
-        for row in active.indices { active[row].hidden = Array(UnsafeBufferPointer(start: hidden.pointer + row * width, count: width)) }
+        for row in active.indices {
+            active[row].hidden = Array(UnsafeBufferPointer(start: hidden.pointer + row * width, count: width))
+        }
     }
 }
 
@@ -165,7 +172,9 @@ private struct Sequence {
 
     mutating func nextRow(_ a: DecoderArchitecture) -> DecodingRow {
         let generated = continuation.tokens.count - 1, position = promptLength + generated
-        if generated % Self.blockTokens == 0 { path.append(KeyValueBlock(a, start: position, capacity: min(Self.blockTokens, maxTokens - generated))) }
+        if generated % Self.blockTokens == 0 {
+            path.append(KeyValueBlock(a, start: position, capacity: min(Self.blockTokens, maxTokens - generated)))
+        }
         return DecodingRow(token: continuation.tokens[generated], position: position, path: path)
     }
 }
@@ -204,7 +213,9 @@ private final class PrefixStore {
             for (depth, run) in paths[request].enumerated() where runs[run].block == nil {
                 runs[run].block = KeyValueBlock(a, start: runs[run].start, capacity: runs[run].tokens.count)
                 let path = paths[request][...depth].compactMap { runs[$0].block }
-                rows += runs[run].tokens.map { DecodingRow(token: forest.tokenIDs[$0], position: Int(forest.positions[$0]), path: path) }
+                rows += runs[run].tokens.map {
+                    DecodingRow(token: forest.tokenIDs[$0], position: Int(forest.positions[$0]), path: path)
+                }
                 ends.append((rows.count - 1, run))
             }
         }
@@ -212,13 +223,15 @@ private final class PrefixStore {
             let part = start..<min(rows.count, start + Self.rowsPerPass)
             let hidden = pass.hidden(Array(rows[part])), width = a.hidden
             for (row, run) in ends where part.contains(row) {
-                runs[run].hidden = Array(UnsafeBufferPointer(start: hidden.pointer + (row - part.lowerBound) * width, count: width))
+                runs[run].hidden = Array(
+                    UnsafeBufferPointer(start: hidden.pointer + (row - part.lowerBound) * width, count: width))
             }
         }
     }
 
     func take(_ request: Int) -> (path: [KeyValueBlock], hidden: [Float]) {
-        let path = paths[request].compactMap { runs[$0].block }, hidden = paths[request].last.map { runs[$0].hidden } ?? []
+        let path = paths[request].compactMap { runs[$0].block },
+            hidden = paths[request].last.map { runs[$0].hidden } ?? []
         for run in paths[request] {
             runs[run].waiting -= 1
             if runs[run].waiting == 0 { runs[run].block = nil }

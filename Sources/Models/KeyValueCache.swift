@@ -1,7 +1,7 @@
 import Tensors
 
-/// Keys and values of consecutive tokens in every layer. A sequence's cache is a path of blocks: those of its prompt, which
-/// it may share with others, then its own. A block is freed when the last path that holds it is gone.
+/// Keys and values of consecutive tokens in every layer. A sequence's cache is a path of blocks: those of its prompt,
+/// which it may share with others, then its own. A block is freed when the last path that holds it is gone.
 final class KeyValueBlock {
     let capacity: Int
     /// Place of the first token in its sequence.

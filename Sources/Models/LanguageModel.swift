@@ -20,7 +20,8 @@ package struct SequenceQuery: Sendable {
 }
 
 extension SequenceQuery {
-    /// The tokens that must be computed: those before the last wanted one. What stands behind predicts nothing that is asked for.
+    /// The tokens that must be computed: those before the last wanted one. What stands behind predicts nothing that is
+    /// asked for.
     package var context: [Int32] { Array(tokenIDs.prefix(wanted.lastIndex(of: true) ?? 0)) }
 }
 
@@ -67,21 +68,30 @@ package final class LanguageModel: Sendable {
     }
 
     /// Scores of all sequences; nothing is kept for a backward pass.
-    package func score(_ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob, in space: any FloatSpace = Heap()) throws -> [SequenceScores] {
+    package func score(
+        _ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob, in space: any FloatSpace = Heap()
+    ) throws -> [SequenceScores] {
         try space.scoped {
             let batch = try SequenceBatch(sequences, self), asked = batch.questions(sequences.indices)
-            let hidden = forward(batch.decoder, in: space), head = try question.head(of: self, batch.decoder.forest, PassMemory(space: space))
-            return withExtendedLifetime(hidden) { asked.scores(head.forward(hidden.matrix(rows: batch.decoder.forest.outlets.count), asked.queries)) }
+            let hidden = forward(batch.decoder, in: space),
+                head = try question.head(of: self, batch.decoder.forest, PassMemory(space: space))
+            return withExtendedLifetime(hidden) {
+                asked.scores(head.forward(hidden.matrix(rows: batch.decoder.forest.outlets.count), asked.queries))
+            }
         }
     }
 
-    /// This model's scores, the reference's, and over the whole vocabulary KL(policy || reference) and, with a Q network, Σ π Q for each
-    /// wanted token's state, [L], 0 elsewhere: one forward pass of each model for all of it.
-    package func compare(_ sequences: [SequenceQuery], reference: LanguageModel, q: LanguageModel?) throws -> [ComparedScores] {
-        let batch = try SequenceBatch(sequences, self), own = try frozen(batch.decoder.forest), asked = batch.questions(sequences.indices)
+    /// This model's scores, the reference's, and over the whole vocabulary KL(policy || reference) and, with a Q
+    /// network, Σ π Q for each wanted token's state, [L], 0 elsewhere: one forward pass of each model for all of it.
+    package func compare(_ sequences: [SequenceQuery], reference: LanguageModel, q: LanguageModel?) throws
+        -> [ComparedScores]
+    {
+        let batch = try SequenceBatch(sequences, self), own = try frozen(batch.decoder.forest),
+            asked = batch.questions(sequences.indices)
         let other = try reference.frozen(batch.decoder.forest), critic = try q?.frozen(batch.decoder.forest)
         return withExtendedLifetime((own, other, critic)) {
-            let answers = jointForward(own.head, reference: other.head, q: critic?.head, queries: asked.queries, compute)
+            let answers = jointForward(
+                own.head, reference: other.head, q: critic?.head, queries: asked.queries, compute)
             let kl = asked.spread(answers.map(\.kl)), expectedQ = asked.spread(answers.map(\.expectedQ))
             let policy = asked.scores(headForward(own.head, queries: asked.queries, compute)),
                 frozen = asked.scores(headForward(other.head, queries: asked.queries, compute))
@@ -101,24 +111,30 @@ package final class LanguageModel: Sendable {
     /// The same with the gradient of every parameter, laid out as `layout`, and with one look at all sequences.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob, memory: PassMemory = PassMemory(),
+        _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob,
+        memory: PassMemory = PassMemory(),
         derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         let all = DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients))
-        return try accumulateGradients(sequences, units: [sequences.count], into: all, question, memory: memory) { _, scores in try derivatives(scores) }
+        return try accumulateGradients(sequences, units: [sequences.count], into: all, question, memory: memory) {
+            _, scores in try derivatives(scores)
+        }
     }
 
-    /// Forward, then `derivatives(which, scores)` — dL/doutput for each of some sequences, [L] each — then backward into what of
-    /// `gradients` is trained (`+=`). A shared token's derivatives are summed over the sequences that pass it. `units`: how many
-    /// neighbours must be seen together, one unit after the other; the head takes as many units at a time as fit in a chunk of logits.
+    /// Forward, then `derivatives(which, scores)` — dL/doutput for each of some sequences, [L] each — then backward
+    /// into what of `gradients` is trained (`+=`). A shared token's derivatives are summed over the sequences that pass
+    /// it. `units`: how many neighbours must be seen together, one unit after the other; the head takes as many units
+    /// at a time as fit in a chunk of logits.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ question: TokenQuestion = .logprob, memory: PassMemory = PassMemory(),
+        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ question: TokenQuestion = .logprob,
+        memory: PassMemory = PassMemory(),
         derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         try memory.space.scoped {
             let batch = try SequenceBatch(sequences, self), forest = batch.decoder.forest
-            let arrays = TrainingArrays(architecture, tokens: batch.decoder.tokens, outlets: forest.outlets.count, memory)
+            let arrays = TrainingArrays(
+                architecture, tokens: batch.decoder.tokens, outlets: forest.outlets.count, memory)
             let hidden = forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
             let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, question, memory, derivatives)
             backward(batch.decoder, arrays, g)
@@ -128,14 +144,17 @@ package final class LanguageModel: Sendable {
 
     /// The head's forward and backward half, part by part: derivatives by its hidden states land in `arrays.dhidden`.
     private func learnHead(
-        _ batch: SequenceBatch, units: [Int], hidden: Buffer, _ arrays: TrainingArrays, _ g: DecoderGradients, _ question: TokenQuestion, _ memory: PassMemory,
+        _ batch: SequenceBatch, units: [Int], hidden: Buffer, _ arrays: TrainingArrays, _ g: DecoderGradients,
+        _ question: TokenQuestion, _ memory: PassMemory,
         _ derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         let rows = batch.decoder.forest.outlets.count, head = try question.head(of: self, batch.decoder.forest, memory)
         var scores: [SequenceScores] = []
         for part in batch.parts(units: units, limit: memory.headRows(vocabulary: weights.head.rows)) {
             let asked = batch.questions(part)
-            try head.learn(hidden.matrix(rows: rows), asked.queries, dhidden: arrays.dhidden.matrix(rows: rows), gradients: g) { answers in
+            try head.learn(
+                hidden.matrix(rows: rows), asked.queries, dhidden: arrays.dhidden.matrix(rows: rows), gradients: g
+            ) { answers in
                 scores += asked.scores(answers)
                 return asked.gather(try derivatives(part, Array(scores[part])))
             }
@@ -157,13 +176,17 @@ package final class LanguageModel: Sendable {
     @discardableResult
     private func forward(_ batch: DecoderBatch, _ layers: KeptLayers, _ final: FinalNorm, product: Buffer) -> Buffer {
         let t = batch.tokens, outlets = batch.forest.outlets.count
-        func input(_ layer: Int) -> Matrix { layer == architecture.layers ? final.input.matrix(rows: outlets) : layers.input(of: layer).matrix(rows: t) }
+        func input(_ layer: Int) -> Matrix {
+            layer == architecture.layers ? final.input.matrix(rows: outlets) : layers.input(of: layer).matrix(rows: t)
+        }
         embeddingForward(batch.forest.tokenIDs, weight: weights.embedding, into: input(0))
         for (index, layer) in weights.layers.enumerated() {
-            layerForward(layer, layers[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
+            layerForward(
+                layer, layers[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
         }
         rmsNormForward(
-            final.input.matrix(rows: outlets), weight: weights.finalNorm, epsilon: architecture.normEpsilon, into: final.output.matrix(rows: outlets),
+            final.input.matrix(rows: outlets), weight: weights.finalNorm, epsilon: architecture.normEpsilon,
+            into: final.output.matrix(rows: outlets),
             rstd: final.rstd.pointer, compute)
         return final.output
     }
@@ -173,17 +196,20 @@ package final class LanguageModel: Sendable {
         let dresidual = arrays.dresidual.matrix(rows: batch.tokens), final = arrays.final
         let outlets = batch.forest.outlets.count, dresult = arrays.dresult.matrix(rows: outlets)
         rmsNormBackward(
-            arrays.dhidden.matrix(rows: outlets), x: final.input.matrix(rows: outlets), weight: weights.finalNorm, rstd: final.rstd.pointer, into: dresult,
+            arrays.dhidden.matrix(rows: outlets), x: final.input.matrix(rows: outlets), weight: weights.finalNorm,
+            rstd: final.rstd.pointer, into: dresult,
             dweight: g.finalNorm, compute)
         for index in weights.layers.indices.reversed() {
             let layer = weights.layers[index], saved = arrays.layers[index]
             if !arrays.layers.isKept(index) { layerActivations(layer, saved, layer: index, batch) }
             let isLast = index == weights.layers.count - 1
             layerBackward(
-                layer, gradients: g.layers[index], saved, layer: index, dresult: isLast ? dresult : dresidual, into: dresidual, arrays.scratch, batch)
+                layer, gradients: g.layers[index], saved, layer: index, dresult: isLast ? dresult : dresidual,
+                into: dresidual, arrays.scratch, batch)
         }
         guard let dembedding = g.embedding else { return }
-        embeddingBackward(dresidual, tokenIDs: batch.forest.tokenIDs, padding: architecture.paddingToken, dweight: dembedding)
+        embeddingBackward(
+            dresidual, tokenIDs: batch.forest.tokenIDs, padding: architecture.paddingToken, dweight: dembedding)
     }
 
     fileprivate func decoderBatch(_ forest: TokenForest) throws -> DecoderBatch {
@@ -250,16 +276,22 @@ private struct HeadQuestions {
         }
     }
 
-    private mutating func ask(_ row: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int {
-        let key = Key(row: row, target: sequence.tokenIDs[position], temperature: sequence.temperature, bonus: sequence.bonuses?[position] ?? 0)
+    private mutating func ask(_ row: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int
+    {
+        let key = Key(
+            row: row, target: sequence.tokenIDs[position], temperature: sequence.temperature,
+            bonus: sequence.bonuses?[position] ?? 0)
         if let index = known[key] { return index }
         known[key] = queries.count
-        queries.append(HeadQuery(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
+        queries.append(
+            HeadQuery(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
         return queries.count - 1
     }
 
     func scores(_ answers: [HeadAnswer]) -> [SequenceScores] {
-        zip(spread(answers.map(\.output)), spread(answers.map(\.entropy))).map { SequenceScores(outputs: $0, entropy: $1) }
+        zip(spread(answers.map(\.output)), spread(answers.map(\.entropy))).map {
+            SequenceScores(outputs: $0, entropy: $1)
+        }
     }
 
     /// One number per query → per sequence, [L], 0 where nothing was asked.

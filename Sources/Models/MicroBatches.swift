@@ -15,7 +15,8 @@ package struct BatchUnit: Sendable {
 package struct MicroBatch: Equatable, Sendable {
     /// Indices of the units, in the order of computation.
     package let units: [Int]
-    /// Distinct tokens: each prefix that sequences share counts once. (An upper bound where units hold several sequences.)
+    /// Distinct tokens: each prefix that sequences share counts once. (An upper bound where units hold several
+    /// sequences.)
     package let tokens: Int
     package let wanted: Int
     /// Layers whose activations the pass keeps.
@@ -34,11 +35,14 @@ package struct BatchLimits: Sendable {
     /// Beyond this a matrix product gains nothing by more rows, and memory that nobody needs is left to others.
     package static let usualTokens = 8192
 
-    /// What a micro-batch costs beyond its tokens, as tokens: the weights' gradients are read and written once more, matrix products start anew.
+    /// What a micro-batch costs beyond its tokens, as tokens: the weights' gradients are read and written once more,
+    /// matrix products start anew.
     private static let startTokens = 48.0
 
     package init(_ memory: TrainingMemory, within bytes: Int, wanted: Int, tokens: Int = usualTokens) {
-        mostTokens = (1...memory.architecture.layers).map { memory.mostTokens(within: bytes, wanted: wanted, keptLayers: $0) }
+        mostTokens = (1...memory.architecture.layers).map {
+            memory.mostTokens(within: bytes, wanted: wanted, keptLayers: $0)
+        }
         self.tokens = tokens
         recomputedShare = memory.recomputedShare
     }
@@ -53,13 +57,16 @@ package struct BatchLimits: Sendable {
     }
 }
 
-/// Cuts units into micro-batches at the least cost. Units are put in the order of their tokens first, so that those that share a prefix are
-/// neighbours: a stretch of them is then a subtree or a few, and a cut costs the prefix that both sides share.
+/// Cuts units into micro-batches at the least cost. Units are put in the order of their tokens first, so that those
+/// that share a prefix are neighbours: a stretch of them is then a subtree or a few, and a cut costs the prefix that
+/// both sides share.
 package func microBatches(_ units: [BatchUnit], _ limits: BatchLimits) throws -> [MicroBatch] {
     let order = units.indices.sorted { precedes(units[$0], units[$1]) ?? ($0 < $1) }
     let line = UnitLine(order.map { units[$0] })
     return try line.cheapestCuts(limits).map { cut in
-        MicroBatch(units: Array(order[cut.range]), tokens: line.tokens(cut.range), wanted: line.wanted(cut.range), keptLayers: cut.keptLayers)
+        MicroBatch(
+            units: Array(order[cut.range]), tokens: line.tokens(cut.range), wanted: line.wanted(cut.range),
+            keptLayers: cut.keptLayers)
     }
 }
 
@@ -87,14 +94,17 @@ private struct UnitLine {
     init(_ units: [BatchUnit]) {
         self.units = units
         for (index, unit) in units.enumerated() {
-            let alone = Self.newTokens(unit, after: []), new = Self.newTokens(unit, after: index > 0 ? units[index - 1].sequences : [])
+            let alone = Self.newTokens(unit, after: []),
+                new = Self.newTokens(unit, after: index > 0 ? units[index - 1].sequences : [])
             shared.append(alone - new)
             tokensBefore.append(tokensBefore[index] + new)
             wantedBefore.append(wantedBefore[index] + unit.wanted)
         }
     }
 
-    func tokens(_ range: Range<Int>) -> Int { tokensBefore[range.upperBound] - tokensBefore[range.lowerBound] + shared[range.lowerBound] }
+    func tokens(_ range: Range<Int>) -> Int {
+        tokensBefore[range.upperBound] - tokensBefore[range.lowerBound] + shared[range.lowerBound]
+    }
     func wanted(_ range: Range<Int>) -> Int { wantedBefore[range.upperBound] - wantedBefore[range.lowerBound] }
 
     /// Tokens of a unit that no earlier sequence of it or of `others` has in its place.
@@ -135,7 +145,9 @@ private struct UnitLine {
         var best: (Cut, Double)?
         for start in (0..<end).reversed() {
             let tokens = tokens(start..<end)
-            guard let kept = limits.keptLayers(tokens: tokens), tokens <= limits.tokens || start == end - 1 else { break }
+            guard let kept = limits.keptLayers(tokens: tokens), tokens <= limits.tokens || start == end - 1 else {
+                break
+            }
             let cost = costs[start] + limits.cost(tokens: tokens, keptLayers: kept)
             if best.map({ cost < $0.1 }) ?? true { best = (Cut(range: start..<end, keptLayers: kept), cost) }
         }

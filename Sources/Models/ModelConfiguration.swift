@@ -10,7 +10,8 @@ package struct ModelConfiguration: @unchecked Sendable {
         let path = directory + "/config.json"
         guard let data = try readFile(path) else {
             throw FormatError(
-                file: path, place: "", found: "no readable file", expected: "the configuration of a Hugging Face checkpoint",
+                file: path, place: "", found: "no readable file",
+                expected: "the configuration of a Hugging Face checkpoint",
                 remedy: "Give the directory that holds config.json and the safetensors files.")
         }
         try self.init(json: data, path: path)
@@ -33,14 +34,17 @@ package struct ModelConfiguration: @unchecked Sendable {
     package func has(_ key: String) -> Bool { values[key].map { !($0 is NSNull) } ?? false }
 
     package func string(_ key: String) throws -> String { try value(key, "a string") { $0 as? String } }
-    package func string(_ key: String, default fallback: String) throws -> String { has(key) ? try string(key) : fallback }
+    package func string(_ key: String, default fallback: String) throws -> String {
+        has(key) ? try string(key) : fallback
+    }
 
     package func int(_ key: String) throws -> Int {
         try value(key, "a whole number") { ($0 as? NSNumber).flatMap { Int(exactly: $0.doubleValue) } }
     }
     package func int(_ key: String, default fallback: Int) throws -> Int { has(key) ? try int(key) : fallback }
 
-    /// A size: a whole number of at least 1 and at most `limit`, far above any model's and below what could overflow a product.
+    /// A size: a whole number of at least 1 and at most `limit`, far above any model's and below what could overflow a
+    /// product.
     package func size(_ key: String, default fallback: Int? = nil, limit: Int = 1 << 31 - 1) throws -> Int {
         if let fallback, !has(key) { return fallback }
         return try value(key, "a whole number from 1 to \(limit)") {
@@ -48,19 +52,24 @@ package struct ModelConfiguration: @unchecked Sendable {
         }
     }
 
-    package func double(_ key: String) throws -> Double { try value(key, "a number") { ($0 as? NSNumber)?.doubleValue } }
-    package func double(_ key: String, default fallback: Double) throws -> Double { has(key) ? try double(key) : fallback }
+    package func double(_ key: String) throws -> Double {
+        try value(key, "a number") { ($0 as? NSNumber)?.doubleValue }
+    }
+    package func double(_ key: String, default fallback: Double) throws -> Double {
+        has(key) ? try double(key) : fallback
+    }
 
     package func bool(_ key: String, default fallback: Bool) throws -> Bool {
         has(key) ? try value(key, "true or false") { $0 as? Bool } : fallback
     }
 
-    /// True where the key stands for something: not absent, null, false, 0 or 1, an empty list or object, which change nothing in a
-    /// factor, a count or a switch.
+    /// True where the key stands for something: not absent, null, false, 0 or 1, an empty list or object, which change
+    /// nothing in a factor, a count or a switch.
     func isActive(_ key: String) -> Bool {
         switch values[key] {
         case nil, is NSNull: false
-        case let number as NSNumber: isTruth(number) ? number.boolValue : number.doubleValue != 0 && number.doubleValue != 1
+        case let number as NSNumber:
+            isTruth(number) ? number.boolValue : number.doubleValue != 0 && number.doubleValue != 1
         case let list as [Any]: !list.isEmpty
         case let object as [String: Any]: !object.isEmpty
         case let text as String: !text.isEmpty

@@ -19,7 +19,8 @@ package enum ModelRegistry {
         let name = try configuration.string("model_type")
         guard let family = families.first(where: { $0.modelType == name }) else {
             throw configuration.error(
-                "model_type", found: "'\(name)'", expected: "one of \(families.map { $0.modelType }.joined(separator: ", "))")
+                "model_type", found: "'\(name)'",
+                expected: "one of \(families.map { $0.modelType }.joined(separator: ", "))")
         }
         let architecture = try family.architecture(configuration)
         try architecture.validate(configuration)

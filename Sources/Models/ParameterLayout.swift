@@ -1,7 +1,7 @@
 import Tensors
 
-/// Names, shapes and places of a model's parameters in one flat float32 array. Weights, gradients and both moments share
-/// one layout, so the optimizer and the global norm walk plain arrays.
+/// Names, shapes and places of a model's parameters in one flat float32 array. Weights, gradients and both moments
+/// share one layout, so the optimizer and the global norm walk plain arrays.
 package struct ParameterLayout: Sendable {
     package struct Parameter: Sendable {
         package let name: String
@@ -39,7 +39,9 @@ package struct DecoderWeights: Sendable {
     static let embeddingName = "model.embed_tokens.weight", ownHeadName = "lm_head.weight"
 
     /// Where a language model's head lies.
-    static func headName(_ architecture: DecoderArchitecture) -> String { architecture.tiedHead ? embeddingName : ownHeadName }
+    static func headName(_ architecture: DecoderArchitecture) -> String {
+        architecture.tiedHead ? embeddingName : ownHeadName
+    }
 
     typealias Parameter = (_ name: String, _ shape: [Int]) -> Matrix
 
@@ -53,7 +55,9 @@ package struct DecoderWeights: Sendable {
             head = parameter(Self.valueWeight, [1, architecture.hidden])
             headBias = valueHead.hasBias ? parameter(Self.valueBias, [1]) : nil
         } else {
-            head = architecture.tiedHead ? embedding : parameter(Self.ownHeadName, [architecture.vocabulary, architecture.hidden])
+            head =
+                architecture.tiedHead
+                ? embedding : parameter(Self.ownHeadName, [architecture.vocabulary, architecture.hidden])
             headBias = nil
         }
     }
@@ -98,7 +102,8 @@ package struct LayerWeights: Sendable {
     init(_ a: DecoderArchitecture, _ parameter: DecoderWeights.Parameter) {
         func linear(_ name: String, _ outputs: Int, _ inputs: Int, bias: Bool) -> LinearWeights {
             LinearWeights(
-                weight: parameter(name + ".weight", [outputs, inputs]), bias: bias ? parameter(name + ".bias", [outputs]) : nil)
+                weight: parameter(name + ".weight", [outputs, inputs]),
+                bias: bias ? parameter(name + ".bias", [outputs]) : nil)
         }
         inputNorm = parameter("input_layernorm.weight", [a.hidden])
         query = linear("self_attn.q_proj", a.queryColumns, a.hidden, bias: a.queryKeyValueBias)

@@ -2,8 +2,9 @@ import Tensors
 
 /// How a training pass uses memory: what it keeps of the forward pass, and where its arrays lie.
 package struct PassMemory {
-    /// Layers, from the last on down, whose activations are kept. Of the others only the input is, and the rest is computed again in the
-    /// backward pass, by the same arithmetic: the gradients have the same bytes. At least 1; nil is all.
+    /// Layers, from the last on down, whose activations are kept. Of the others only the input is, and the rest is
+    /// computed again in the backward pass, by the same arithmetic: the gradients have the same bytes. At least 1; nil
+    /// is all.
     package var keptLayers: Int?
     /// Tokens whose logits exist at a time.
     package var headRows: Int?
@@ -49,8 +50,8 @@ struct PassingArrays {
     }
 }
 
-/// Activations of a decoder's layers. Layers below the kept ones take turns in the arrays of the first kept one, which are not in use yet on
-/// the way up, and not any more on the way down.
+/// Activations of a decoder's layers. Layers below the kept ones take turns in the arrays of the first kept one, which
+/// are not in use yet on the way up, and not any more on the way down.
 struct KeptLayers {
     /// Per layer, [T, C].
     private let inputs: [Buffer]
@@ -68,7 +69,8 @@ struct KeptLayers {
         // The last layer's may be small, unless the layers below take turns in them.
         arrays = (max(0, first)..<a.layers).map { layer in
             let isSmall = layer == a.layers - 1 && (layer > first || layer == 0)
-            return LayerActivations(a, tokens: tokens, resultRows: isSmall ? outlets : tokens, input: inputs[layer], in: space)
+            return LayerActivations(
+                a, tokens: tokens, resultRows: isSmall ? outlets : tokens, input: inputs[layer], in: space)
         }
     }
 
@@ -81,7 +83,9 @@ struct KeptLayers {
         arrays = [LayerActivations(a, tokens: tokens, resultRows: tokens, input: input, in: space)]
     }
 
-    private static func attended(_ a: DecoderArchitecture, _ tokens: Int, _ outlets: Int, in space: any FloatSpace) -> Buffer {
+    private static func attended(_ a: DecoderArchitecture, _ tokens: Int, _ outlets: Int, in space: any FloatSpace)
+        -> Buffer
+    {
         space.take(outlets < tokens ? outlets * a.queryColumns : 0)
     }
 
@@ -90,7 +94,9 @@ struct KeptLayers {
     func input(of layer: Int) -> Buffer { inputs[layer] }
     func isKept(_ layer: Int) -> Bool { layer >= firstKept }
     subscript(layer: Int) -> LayerActivations {
-        guard layer == inputs.count - 1 else { return isKept(layer) ? arrays[layer - firstKept] : arrays[0].reading(inputs[layer]) }
+        guard layer == inputs.count - 1 else {
+            return isKept(layer) ? arrays[layer - firstKept] : arrays[0].reading(inputs[layer])
+        }
         return arrays[arrays.count - 1].ending(inRows: outlets, attended: attended)
     }
 }

@@ -21,16 +21,20 @@ package struct RotaryScaling: Sendable {
         kind = try section.map { try Self.kind($0, maxPositions: maxPositions) } ?? DefaultRotary()
     }
 
-    /// The section that counts. transformers 5 takes `rope_scaling` where both stand, with a base from outside of both; engines take the
-    /// other: files in which they differ have no one meaning.
-    private static func section(_ configuration: ModelConfiguration, defaultBase: Double) throws -> ModelConfiguration? {
+    /// The section that counts. transformers 5 takes `rope_scaling` where both stand, with a base from outside of both;
+    /// engines take the other: files in which they differ have no one meaning.
+    private static func section(_ configuration: ModelConfiguration, defaultBase: Double) throws -> ModelConfiguration?
+    {
         let new = configuration.isActive("rope_parameters") ? try configuration.section("rope_parameters") : nil
         let old = configuration.isActive("rope_scaling") ? try configuration.section("rope_scaling") : nil
         guard let new, let old else { return new ?? old }
         guard new.saysTheSame(as: old, defaults: ["rope_theta": defaultBase]) else {
             throw configuration.error(
-                "rope_scaling", found: "\(configuration.spelled("rope_scaling")) beside another rope_parameters", expected: "one of the two",
-                remedy: "transformers 5 reads rope_scaling, others rope_parameters; keep the one that the model was trained with.")
+                "rope_scaling", found: "\(configuration.spelled("rope_scaling")) beside another rope_parameters",
+                expected: "one of the two",
+                remedy:
+                    "transformers 5 reads rope_scaling, others rope_parameters; keep the one that the model was trained with."
+            )
         }
         return new
     }
@@ -46,12 +50,14 @@ package struct RotaryScaling: Sendable {
                 layerType, found: "parameters of its own", expected: "one rope_parameters for all layers",
                 remedy: "model_type \(try configuration.string("model_type")) has no positions by layer type.")
         }
-        let key = "original_max_position_embeddings", type = try section.string("rope_type", default: try section.string("type", default: ""))
+        let key = "original_max_position_embeddings",
+            type = try section.string("rope_type", default: try section.string("type", default: ""))
         guard configuration.has(key), type == "yarn" || type == "llama3" else { return }
         let outer = try configuration.size(key)
         guard try section.size(key, default: outer) == outer, section.has(key) else {
             throw configuration.error(
-                key, found: "\(outer), and \(section.spelled(key)) in the rotary parameters", expected: "the same in both places")
+                key, found: "\(outer), and \(section.spelled(key)) in the rotary parameters",
+                expected: "the same in both places")
         }
     }
 
@@ -59,7 +65,8 @@ package struct RotaryScaling: Sendable {
         try kind.check(positions: positions)
         let plain = plainFrequencies(headWidth)
         return RotaryTable(
-            inverseFrequencies: kind.scale(plain, base: base), attentionFactor: kind.attentionFactor, positions: positions)
+            inverseFrequencies: kind.scale(plain, base: base), attentionFactor: kind.attentionFactor,
+            positions: positions)
     }
 
     private func plainFrequencies(_ width: Int) -> [Float] {
@@ -68,11 +75,13 @@ package struct RotaryScaling: Sendable {
 
     private static func kind(_ section: ModelConfiguration, maxPositions: Int) throws -> any RotaryKind {
         guard try section.double("partial_rotary_factor", default: 1) == 1 else {
-            throw section.error("partial_rotary_factor", found: "\(try section.double("partial_rotary_factor"))", expected: "1")
+            throw section.error(
+                "partial_rotary_factor", found: "\(try section.double("partial_rotary_factor"))", expected: "1")
         }
         let name = try section.string("rope_type", default: try section.string("type", default: "default"))
         guard let make = kinds[name] else {
-            throw section.error("rope_type", found: "'\(name)'", expected: "one of \(kinds.keys.sorted().joined(separator: ", "))")
+            throw section.error(
+                "rope_type", found: "'\(name)'", expected: "one of \(kinds.keys.sorted().joined(separator: ", "))")
         }
         return try make(section, maxPositions)
     }
@@ -118,7 +127,8 @@ private struct DynamicRotary: RotaryKind {
         guard positions > trainedPositions else { return }
         throw FormatError(
             file: path, place: "rope_type dynamic", found: "a sequence of \(positions) tokens",
-            expected: "at most max_position_embeddings, \(trainedPositions)", remedy: "Use a checkpoint with yarn or linear scaling.")
+            expected: "at most max_position_embeddings, \(trainedPositions)",
+            remedy: "Use a checkpoint with yarn or linear scaling.")
     }
 }
 
@@ -138,7 +148,8 @@ private struct Llama3Rotary: RotaryKind {
             let wavelength = 2 * Float.pi / frequency
             if wavelength > trainedPositions / lowFrequencyFactor { return frequency / factor }
             if wavelength < trainedPositions / highFrequencyFactor { return frequency }
-            let smooth = (trainedPositions / wavelength - lowFrequencyFactor) / (highFrequencyFactor - lowFrequencyFactor)
+            let smooth =
+                (trainedPositions / wavelength - lowFrequencyFactor) / (highFrequencyFactor - lowFrequencyFactor)
             return (1 - smooth) * frequency / factor + smooth * frequency
         }
     }
@@ -162,7 +173,8 @@ private struct YarnRotary: RotaryKind {
 
     private static func attentionFactor(_ section: ModelConfiguration, factor: Double) throws -> Float {
         if section.has("attention_factor") { return Float(try section.double("attention_factor")) }
-        let mscale = try section.double("mscale", default: 0), allDimensions = try section.double("mscale_all_dim", default: 0)
+        let mscale = try section.double("mscale", default: 0),
+            allDimensions = try section.double("mscale_all_dim", default: 0)
         func temper(_ scale: Double) -> Double { factor <= 1 ? 1 : 0.1 * scale * log(factor) + 1 }
         return Float(mscale != 0 && allDimensions != 0 ? temper(mscale) / temper(allDimensions) : temper(1))
     }

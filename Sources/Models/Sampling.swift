@@ -7,7 +7,8 @@ package struct SamplingParameters: Equatable, Sendable {
     package var temperature: Float = 1
     /// Only the most likely tokens whose probabilities reach this sum; 1 is all.
     package var topP: Float = 1
-    /// Only this many most likely tokens; 0 is all. Acts before `topP`, which then looks at what is left of the distribution.
+    /// Only this many most likely tokens; 0 is all. Acts before `topP`, which then looks at what is left of the
+    /// distribution.
     package var topK = 0
 
     package init(temperature: Float = 1, topP: Float = 1, topK: Int = 0) {
@@ -21,8 +22,8 @@ package struct SamplingParameters: Equatable, Sendable {
     package var scoringTemperature: Float { isGreedy ? 1 : temperature }
 }
 
-/// A sampled token with its log-probability under softmax(logits / temperature) over the whole vocabulary, whatever top-p
-/// and top-k left of it: the distribution that training knows.
+/// A sampled token with its log-probability under softmax(logits / temperature) over the whole vocabulary, whatever
+/// top-p and top-k left of it: the distribution that training knows.
 struct SampledToken {
     let token: Int32
     let logprob: Float
@@ -51,7 +52,10 @@ struct SampledToken {
 struct Nucleus {
     private(set) var tokens: [(id: Int32, probability: Double)]
 
-    init(_ logits: UnsafePointer<Float>, count: Int, _ sampling: SamplingParameters, inverseTemperature: Float, logSumExp: Float) {
+    init(
+        _ logits: UnsafePointer<Float>, count: Int, _ sampling: SamplingParameters, inverseTemperature: Float,
+        logSumExp: Float
+    ) {
         let floor = Self.floor(logits, count, sampling, inverseTemperature, logSumExp)
         tokens = (0..<count).filter { logits[$0] >= floor && logits[$0] > -.infinity }.map {
             (Int32($0), exp(Double(logits[$0] * inverseTemperature - logSumExp)))
@@ -71,7 +75,8 @@ struct Nucleus {
     /// No token below this logit can be kept, so that a large vocabulary need not be sorted: all tokens of less than
     /// (1 - topP) / V together weigh less than what top-p may leave out.
     private static func floor(
-        _ logits: UnsafePointer<Float>, _ count: Int, _ sampling: SamplingParameters, _ inverseTemperature: Float, _ logSumExp: Float
+        _ logits: UnsafePointer<Float>, _ count: Int, _ sampling: SamplingParameters, _ inverseTemperature: Float,
+        _ logSumExp: Float
     ) -> Float {
         guard sampling.topK == 0 else {
             var copy = Array(UnsafeBufferPointer(start: logits, count: count))

@@ -1,5 +1,5 @@
-/// What ends a continuation before its limit, beside the model's own end-of-sequence tokens. As in vLLM: the tokens that were
-/// sampled stay, those of a stop string too.
+/// What ends a continuation before its limit, beside the model's own end-of-sequence tokens. As in vLLM: the tokens
+/// that were sampled stay, those of a stop string too.
 package struct StopCondition: Equatable, Sendable {
     package var tokens: Set<Int32> = []
     /// Sampling ends with the token that completes one of these, none of them empty.
@@ -21,8 +21,8 @@ package enum StopCause: Equatable, Sendable {
     case text(String, start: Int)
 }
 
-/// Finds stop strings in text that comes piece by piece: they may lie across pieces, and pieces may end within a character. Bytes are
-/// compared, so that equality is that of code points.
+/// Finds stop strings in text that comes piece by piece: they may lie across pieces, and pieces may end within a
+/// character. Bytes are compared, so that equality is that of code points.
 package struct StopTextSearch: Sendable {
     private let texts: [(text: String, bytes: [UInt8])]
     /// The text's end, as far back as a stop string can begin that is yet to be completed.
@@ -34,7 +34,8 @@ package struct StopTextSearch: Sendable {
 
     var isOff: Bool { texts.isEmpty }
 
-    /// The stop string that `piece` completes and where it begins: of several the one that ends first, of those the first in the list.
+    /// The stop string that `piece` completes and where it begins: of several the one that ends first, of those the
+    /// first in the list.
     package mutating func append(_ piece: [UInt8]) -> (text: String, start: Int)? {
         let seen = tail.count
         tail += piece

@@ -27,7 +27,9 @@ package struct TokenForest: Sendable {
         self.init(queries.map(\.context))
         var isRead = [Bool](repeating: false, count: tokenIDs.count)
         for (index, query) in queries.enumerated() {
-            for (position, token) in tokens(of: index).enumerated() where query.wanted[position + 1] { isRead[token] = true }
+            for (position, token) in tokens(of: index).enumerated() where query.wanted[position + 1] {
+                isRead[token] = true
+            }
         }
         outlets = ChosenRows(isRead.indices.filter { isRead[$0] }, of: tokenIDs.count)
     }
@@ -46,7 +48,9 @@ package struct TokenForest: Sendable {
         positions += (start..<end).map(Int32.init)
         runs.append(AttentionRun(tokens: run, prefix: prefix))
         for member in members { paths[member].append(run) }
-        for branch in Self.partition(members, at: end, sequences) { add(branch, from: end, prefix: prefix + [run], sequences) }
+        for branch in Self.partition(members, at: end, sequences) {
+            add(branch, from: end, prefix: prefix + [run], sequences)
+        }
     }
 
     /// The first position from which the members differ or one of them ends.

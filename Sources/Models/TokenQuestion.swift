@@ -12,13 +12,16 @@ package enum TokenQuestion: Sendable {
     case divergence(BoltzmannTarget)
 }
 
-/// π* ∝ reference · exp(Q / β), with models that stand still. Without a Q network the sampled tokens' bonuses alone tilt it.
+/// π* ∝ reference · exp(Q / β), with models that stand still. Without a Q network the sampled tokens' bonuses alone
+/// tilt it.
 package struct BoltzmannTarget: Sendable {
     package let reference: LanguageModel
     package let q: LanguageModel?
     package let beta: Float
 
-    package init(reference: LanguageModel, q: LanguageModel?, beta: Float) { (self.reference, self.q, self.beta) = (reference, q, beta) }
+    package init(reference: LanguageModel, q: LanguageModel?, beta: Float) {
+        (self.reference, self.q, self.beta) = (reference, q, beta)
+    }
 }
 
 /// A frozen model's final hidden states of a batch; holds their memory.
@@ -28,29 +31,36 @@ final class FrozenModel: Sendable {
 
     init(hidden: Buffer, _ model: LanguageModel) { (self.hidden, self.model) = (hidden, model) }
 
-    var head: FrozenHead { FrozenHead(hidden: hidden.matrix(rows: hidden.count / model.architecture.hidden), weight: model.weights.head) }
+    var head: FrozenHead {
+        FrozenHead(hidden: hidden.matrix(rows: hidden.count / model.architecture.hidden), weight: model.weights.head)
+    }
 }
 
 /// From final hidden states to answers, and from derivatives by the answers back. One type per question.
 protocol TokenHead {
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer]
     /// dhidden +=, gradients +=.
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients)
+    func backward(
+        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        gradients: DecoderGradients)
     /// Forward, `derivatives`, backward; a head that can saves itself the second computation of what both need.
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
+        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws
 }
 
 extension TokenHead {
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
+        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         try learnInTwoHalves(hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
     }
 
     func learnInTwoHalves(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
+        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         let answers = forward(hidden, queries)
         backward(hidden, queries, answers, try derivatives(answers), dhidden: dhidden, gradients: gradients)
@@ -66,7 +76,8 @@ extension TokenQuestion {
         case .tokenLogit: TokenLogitHead(weights: model.weights)
         case .divergence(let target):
             DivergenceHead(
-                weights: model.weights, compute: model.compute, reference: try target.reference.frozen(forest, in: memory.space),
+                weights: model.weights, compute: model.compute,
+                reference: try target.reference.frozen(forest, in: memory.space),
                 q: try target.q?.frozen(forest, in: memory.space), beta: target.beta, space: memory.space)
         }
     }
@@ -77,25 +88,34 @@ fileprivate struct LogprobHead: TokenHead {
     let compute: Compute
     let memory: PassMemory
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { headForward(hidden, weight: weights.head, queries: queries, compute, in: memory.space) }
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+        headForward(hidden, weight: weights.head, queries: queries, compute, in: memory.space)
+    }
 
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
+    func backward(
+        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        gradients: DecoderGradients
+    ) {
         headBackward(
-            hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden, dweight: gradients.head, compute,
+            hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden,
+            dweight: gradients.head, compute,
             in: memory.space)
     }
 }
 
 extension LogprobHead {
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients, derivatives: ([HeadAnswer]) throws -> [Float]
+        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         guard queries.count <= memory.headRows(vocabulary: weights.head.rows) else {
             // One sequence longer than a chunk: its logits are computed twice, piece by piece.
-            return try learnInTwoHalves(hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
+            return try learnInTwoHalves(
+                hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
         }
         try headLearn(
-            hidden, weight: weights.head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute, in: memory.space, derivatives: derivatives)
+            hidden, weight: weights.head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute,
+            in: memory.space, derivatives: derivatives)
     }
 }
 
@@ -106,18 +126,30 @@ private struct ValueHead: TokenHead {
         valueHeadForward(hidden, weight: weights.head, bias: weights.headBias, queries: queries)
     }
 
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
-        valueHeadBackward(hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head, dbias: gradients.headBias)
+    func backward(
+        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        gradients: DecoderGradients
+    ) {
+        valueHeadBackward(
+            hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden,
+            dweight: gradients.head, dbias: gradients.headBias)
     }
 }
 
 private struct TokenLogitHead: TokenHead {
     let weights: DecoderWeights
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] { tokenLogitForward(hidden, weight: weights.head, queries: queries) }
+    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+        tokenLogitForward(hidden, weight: weights.head, queries: queries)
+    }
 
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
-        tokenLogitBackward(hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head)
+    func backward(
+        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        gradients: DecoderGradients
+    ) {
+        tokenLogitBackward(
+            hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden,
+            dweight: gradients.head)
     }
 }
 
@@ -135,9 +167,13 @@ private struct DivergenceHead: TokenHead {
         softTargetForward(hidden, weight: weights.head, target: target, queries: queries, compute, in: space)
     }
 
-    func backward(_ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix, gradients: DecoderGradients) {
+    func backward(
+        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        gradients: DecoderGradients
+    ) {
         softTargetBackward(
-            hidden, weight: weights.head, target: target, queries: queries, derivatives: derivatives, dhidden: dhidden, dweight: gradients.head, compute,
+            hidden, weight: weights.head, target: target, queries: queries, derivatives: derivatives, dhidden: dhidden,
+            dweight: gradients.head, compute,
             in: space)
     }
 }

@@ -1,7 +1,8 @@
 import Randomness
 import Tensors
 
-/// What of a model is trained: its parameters in one flat array, where their gradients go, and how the model follows them.
+/// What of a model is trained: its parameters in one flat array, where their gradients go, and how the model follows
+/// them.
 package protocol Training: Sendable {
     var model: LanguageModel { get }
     /// Names and places in `parameters`.
@@ -28,8 +29,9 @@ package struct FullTraining: Training {
     package func settle() {}
 }
 
-/// Low-rank adapters on some linear layers: W = W₀ + scale · B · A, A [r, I] and B [O, r] trained, W₀ frozen (LoRA, arXiv 2106.09685). The model runs on
-/// the merged weights, so its passes cost what they cost without; only weight gradients are those of the adapters.
+/// Low-rank adapters on some linear layers: W = W₀ + scale · B · A, A [r, I] and B [O, r] trained, W₀ frozen (LoRA,
+/// arXiv 2106.09685). The model runs on the merged weights, so its passes cost what they cost without; only weight
+/// gradients are those of the adapters.
 package struct LowRankTraining: Training {
     package let model: LanguageModel
     package let layout: ParameterLayout
@@ -47,20 +49,26 @@ package struct LowRankTraining: Training {
     }
 
     /// As PEFT names them.
-    static func prefix(_ layer: Int, _ linear: LinearPlace) -> String { "base_model.model.model.layers.\(layer).\(linear.name)" }
+    static func prefix(_ layer: Int, _ linear: LinearPlace) -> String {
+        "base_model.model.model.layers.\(layer).\(linear.name)"
+    }
 
     /// A is uniform in ±1/√I (PEFT's kaiming_uniform with a = √5), B is 0: the model begins as it was.
     package init(_ model: LanguageModel, rank: Int, alpha: Double, targets: [String], seed: UInt64) {
         var layout = ParameterLayout(), places: [Place] = []
         for layer in 0..<model.architecture.layers {
             for linear in LinearPlace.all where targets.contains(linear.shortName) {
-                let weight = model.weights.layers[layer][keyPath: linear.weights].weight, frozen = Buffer(uninitialized: weight.rows * weight.columns)
+                let weight = model.weights.layers[layer][keyPath: linear.weights].weight,
+                    frozen = Buffer(uninitialized: weight.rows * weight.columns)
                 frozen.pointer.update(from: weight.base, count: frozen.count)
                 let name = Self.prefix(layer, linear)
                 layout.add(name + ".lora_A.weight", [rank, weight.columns])
                 let a = layout.parameters[layout.parameters.count - 1].range
                 layout.add(name + ".lora_B.weight", [weight.rows, rank])
-                places.append(Place(layer: layer, linear: linear, frozen: frozen, a: a, b: layout.parameters[layout.parameters.count - 1].range))
+                places.append(
+                    Place(
+                        layer: layer, linear: linear, frozen: frozen, a: a,
+                        b: layout.parameters[layout.parameters.count - 1].range))
             }
         }
         (self.model, self.layout, self.places) = (model, layout, places)
@@ -74,10 +82,14 @@ package struct LowRankTraining: Training {
     }
 
     /// Floats of the adapters, and of the copies kept of the weights they stand on.
-    package static func sizes(_ layout: ParameterLayout, _ rank: Int, _ targets: [String]) -> (trained: Int, frozen: Int) {
+    package static func sizes(_ layout: ParameterLayout, _ rank: Int, _ targets: [String]) -> (
+        trained: Int, frozen: Int
+    ) {
         let endings = LinearPlace.all.filter { targets.contains($0.shortName) }.map { $0.name + ".weight" }
         let adapted = layout.parameters.filter { parameter in endings.contains { parameter.name.hasSuffix($0) } }
-        return (adapted.reduce(0) { $0 + rank * ($1.shape[0] + $1.shape[1]) }, adapted.reduce(0) { $0 + $1.range.count })
+        return (
+            adapted.reduce(0) { $0 + rank * ($1.shape[0] + $1.shape[1]) }, adapted.reduce(0) { $0 + $1.range.count }
+        )
     }
 
     private func matrices(_ place: Place, in buffer: Buffer) -> (a: Matrix, b: Matrix) {
@@ -92,7 +104,8 @@ package struct LowRankTraining: Training {
         var layers = [LayerGradients](repeating: LayerGradients(), count: model.architecture.layers)
         for place in places {
             let own = matrices(place, in: parameters), gradient = matrices(place, in: buffer)
-            layers[place.layer][keyPath: place.linear.gradient] = LowRankGradient(a: own.a, b: own.b, da: gradient.a, db: gradient.b, scale: scale)
+            layers[place.layer][keyPath: place.linear.gradient] = LowRankGradient(
+                a: own.a, b: own.b, da: gradient.a, db: gradient.b, scale: scale)
         }
         return DecoderGradients(layers: layers)
     }
@@ -100,7 +113,8 @@ package struct LowRankTraining: Training {
     /// Merges anew from the frozen weights, so that no rounding adds up over steps.
     package func settle() {
         for place in places {
-            let weight = model.weights.layers[place.layer][keyPath: place.linear.weights].weight, own = matrices(place, in: parameters)
+            let weight = model.weights.layers[place.layer][keyPath: place.linear.weights].weight,
+                own = matrices(place, in: parameters)
             weight.base.update(from: place.frozen.pointer, count: place.frozen.count)
             multiply(own.b, own.a, into: weight, scale: scale, keep: 1)
         }

@@ -1,6 +1,7 @@
 import Tensors
 
-/// How much memory a training pass takes, before there is any model: the sums of what `LanguageModel.accumulateGradients` asks its space for.
+/// How much memory a training pass takes, before there is any model: the sums of what
+/// `LanguageModel.accumulateGradients` asks its space for.
 package struct TrainingMemory: Sendable {
     package let architecture: DecoderArchitecture
     package let question: Question
@@ -20,8 +21,8 @@ package struct TrainingMemory: Sendable {
         (self.architecture, self.question, self.headRows) = (architecture, question, headRows)
     }
 
-    /// Bytes of a pass over `tokens` distinct tokens that keeps `keptLayers` and asks at most `wanted` times. `outlets`: tokens whose final
-    /// states are read, where that is known; no more than are wanted.
+    /// Bytes of a pass over `tokens` distinct tokens that keeps `keptLayers` and asks at most `wanted` times.
+    /// `outlets`: tokens whose final states are read, where that is known; no more than are wanted.
     package func bytes(tokens: Int, outlets: Int? = nil, wanted: Int, keptLayers: Int) -> Int {
         if let outlets { return passBytes(tokens, outlets, wanted, keptLayers) }
         let most = passBytes(tokens, min(tokens, wanted), wanted, keptLayers)
@@ -41,14 +42,17 @@ package struct TrainingMemory: Sendable {
         switch question {
         case .scalar: break
         case .logprob:
-            _ = HeadArrays(queries: min(wanted, headRows), width: architecture.hidden, vocabulary: vocabulary, in: tally)
+            _ = HeadArrays(
+                queries: min(wanted, headRows), width: architecture.hidden, vocabulary: vocabulary, in: tally)
         case .divergence(let others):
             for other in others {
                 _ = FinalNorm(other, tokens: outlets, in: tally)
                 tally.scoped { _ = PassingArrays(other, tokens: tokens, outlets: outlets, in: tally) }
             }
             let rows = min(wanted, smallChunkRows(vocabulary: 3 * vocabulary))
-            for model in [architecture] + others { _ = HeadArrays(queries: rows, width: model.hidden, vocabulary: vocabulary, in: tally) }
+            for model in [architecture] + others {
+                _ = HeadArrays(queries: rows, width: model.hidden, vocabulary: vocabulary, in: tally)
+            }
         }
     }
 
@@ -56,19 +60,26 @@ package struct TrainingMemory: Sendable {
     package func mostTokens(within bytes: Int, wanted: Int, keptLayers: Int) -> Int {
         guard self.bytes(tokens: 1, wanted: wanted, keptLayers: keptLayers) <= bytes else { return 0 }
         var fits = 1, tooMany = 2
-        while tooMany < 1 << 32, self.bytes(tokens: tooMany, wanted: wanted, keptLayers: keptLayers) <= bytes { (fits, tooMany) = (tooMany, 2 * tooMany) }
+        while tooMany < 1 << 32, self.bytes(tokens: tooMany, wanted: wanted, keptLayers: keptLayers) <= bytes {
+            (fits, tooMany) = (tooMany, 2 * tooMany)
+        }
         while tooMany - fits > 1 {
             let middle = (fits + tooMany) / 2
-            if self.bytes(tokens: middle, wanted: wanted, keptLayers: keptLayers) <= bytes { fits = middle } else { tooMany = middle }
+            if self.bytes(tokens: middle, wanted: wanted, keptLayers: keptLayers) <= bytes {
+                fits = middle
+            } else {
+                tooMany = middle
+            }
         }
         return fits
     }
 
-    /// Time to compute a layer's activations once more, in shares of its forward and backward pass: by multiplications, of which a backward
-    /// pass has twice as many.
+    /// Time to compute a layer's activations once more, in shares of its forward and backward pass: by multiplications,
+    /// of which a backward pass has twice as many.
     package var recomputedShare: Double {
         let a = architecture
-        let attention = a.hidden * (2 * a.queryColumns + 2 * a.keyValueColumns), expansion = 2 * a.hidden * a.feedForward
+        let attention = a.hidden * (2 * a.queryColumns + 2 * a.keyValueColumns),
+            expansion = 2 * a.hidden * a.feedForward
         return Double(attention + expansion) / Double(3 * (attention + expansion + a.hidden * a.feedForward))
     }
 }

@@ -1,7 +1,8 @@
 import Formats
 import Foundation
 
-/// The safetensors files of a checkpoint's folder and where each tensor lies: a single file, else the shards of an index.
+/// The safetensors files of a checkpoint's folder and where each tensor lies: a single file, else the shards of an
+/// index.
 struct WeightFiles {
     let files: [SafetensorsFile]
     /// Tensor name → index into `files`.
@@ -18,7 +19,8 @@ struct WeightFiles {
         if hasSingle, let index, index.names != names {
             notes.append(
                 "\(directory): \(Self.singleName) is read, as in transformers; \(Self.indexName) beside it names other files "
-                    + "(\(index.names.prefix(3).joined(separator: ", "))), which engines may load instead: remove what is stale")
+                    + "(\(index.names.prefix(3).joined(separator: ", "))), which engines may load instead: remove what is stale"
+            )
         }
         files = try names.map { try SafetensorsFile(path: directory + "/" + $0) }
         places = try Self.places(files)
@@ -31,7 +33,8 @@ struct WeightFiles {
             for tensor in file.header.tensors {
                 if let other = places.updateValue(index, forKey: tensor.name) {
                     throw FormatError(
-                        file: file.path, place: "", found: "tensor '\(tensor.name)' again", expected: "it only in \(files[other].path)")
+                        file: file.path, place: "", found: "tensor '\(tensor.name)' again",
+                        expected: "it only in \(files[other].path)")
                 }
             }
         }
@@ -40,8 +43,9 @@ struct WeightFiles {
 
     // MARK: the head
 
-    /// `tie_word_embeddings: true` beside a stored head, as transformers 5 reads it: one that equals the embedding is tied to it, another
-    /// is a parameter of its own. To tell costs a look at both tensors, and only where both are stored.
+    /// `tie_word_embeddings: true` beside a stored head, as transformers 5 reads it: one that equals the embedding is
+    /// tied to it, another is a parameter of its own. To tell costs a look at both tensors, and only where both are
+    /// stored.
     func settleHead(of architecture: inout DecoderArchitecture) throws -> [String] {
         guard architecture.tiedHead, let head = tensor(DecoderWeights.ownHeadName) else { return [] }
         guard let embedding = tensor(DecoderWeights.embeddingName) else {
@@ -91,23 +95,31 @@ struct WeightFiles {
 
     // MARK: strangers
 
-    /// Tensors that the model has no place for. A weight or bias within one of its layers is refused: it would be left out of the
-    /// computation in silence. Others are passed through, and said.
+    /// Tensors that the model has no place for. A weight or bias within one of its layers is refused: it would be left
+    /// out of the computation in silence. Others are passed through, and said.
     func strangers(_ layout: ParameterLayout, _ architecture: DecoderArchitecture) throws -> [String] {
-        let unknown = places.keys.filter { layout[$0] == nil && $0 != DecoderWeights.ownHeadName && !$0.hasSuffix("rotary_emb.inv_freq") }.sorted()
+        let unknown = places.keys.filter {
+            layout[$0] == nil && $0 != DecoderWeights.ownHeadName && !$0.hasSuffix("rotary_emb.inv_freq")
+        }.sorted()
         if let name = unknown.first(where: { isInLayer($0, architecture) }), let place = places[name] {
             throw FormatError(
-                file: files[place].path, place: "tensor '\(name)'", found: "a parameter that config.json's model doesn't have",
+                file: files[place].path, place: "tensor '\(name)'",
+                found: "a parameter that config.json's model doesn't have",
                 expected: "only those of its layers", remedy: "Does config.json belong to these weights?")
         }
         guard !unknown.isEmpty else { return [] }
         let first = unknown.prefix(3).joined(separator: ", ")
-        return ["\(directory): \(unknown.count) stored tensors are no part of the model (\(first)); they are passed through as they are"]
+        return [
+            "\(directory): \(unknown.count) stored tensors are no part of the model (\(first)); they are passed through as they are"
+        ]
     }
 
     private func isInLayer(_ name: String, _ architecture: DecoderArchitecture) -> Bool {
-        guard name.hasPrefix("model.layers."), name.hasSuffix(".weight") || name.hasSuffix(".bias") else { return false }
-        return name.dropFirst(13).split(separator: ".").first.flatMap { Int($0) }.map { $0 < architecture.layers } ?? false
+        guard name.hasPrefix("model.layers."), name.hasSuffix(".weight") || name.hasSuffix(".bias") else {
+            return false
+        }
+        return name.dropFirst(13).split(separator: ".").first.flatMap { Int($0) }.map { $0 < architecture.layers }
+            ?? false
     }
 }
 
@@ -126,16 +138,19 @@ private struct WeightIndex {
             let map = object["weight_map"] as? [String: String]
         else { throw FormatError(file: path, place: "", found: "no weight_map", expected: "a safetensors index") }
         self.map = map
-        for name in names where name.contains("/") || name.contains("\0") || !name.hasSuffix(".safetensors") || name.hasPrefix(".") {
+        for name in names
+        where name.contains("/") || name.contains("\0") || !name.hasSuffix(".safetensors") || name.hasPrefix(".") {
             throw FormatError(
-                file: path, place: "weight_map", found: "'\(name)'", expected: "names of safetensors files in the same folder",
+                file: path, place: "weight_map", found: "'\(name)'",
+                expected: "names of safetensors files in the same folder",
                 remedy: "Two folders' files, or one outside, could not be written back beside each other.")
         }
         // A single file counts whatever the index says.
         guard try !fileExists(directory + "/" + WeightFiles.singleName) else { return }
         for name in names where try !fileExists(directory + "/" + name) {
             throw FormatError(
-                file: directory + "/" + name, place: "", found: "no such file", expected: "a shard that \(WeightFiles.indexName) names",
+                file: directory + "/" + name, place: "", found: "no such file",
+                expected: "a shard that \(WeightFiles.indexName) names",
                 remedy: "The checkpoint is incomplete; copy it again.")
         }
     }

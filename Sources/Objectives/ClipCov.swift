@@ -1,5 +1,5 @@
-/// Clip-Cov: of the tokens whose covariance lies between the bounds (and which the clip leaves), a few chosen at random have
-/// no part in the update.
+/// Clip-Cov: of the tokens whose covariance lies between the bounds (and which the clip leaves), a few chosen at random
+/// have no part in the update.
 package struct ClipCov: Objective {
     package static let name = "clip_cov"
     package static let source = "Clip-Cov, arXiv 2505.22617; verl core_algos"
@@ -31,14 +31,16 @@ package struct ClipCov: Objective {
         let covariance = StepCovariance(step)
         let eligible = covariance.values.indices.filter { index in
             let (row, t) = covariance.places[index]
-            return covariance.values[index] > covarianceLow && covariance.values[index] < covarianceHigh && !isClipped(step[row], t)
+            return covariance.values[index] > covarianceLow && covariance.values[index] < covarianceHigh
+                && !isClipped(step[row], t)
         }
         let count = max(1, Int(ratio * Double(covariance.places.count)))
         return covariance.marks(step, sample(eligible, count, seed: seed))
     }
 
     private func isClipped(_ sequence: SequenceInputs, _ t: Int) -> Bool {
-        let ratio = ImportanceRatio(sequence.logprobs[t], sequence.oldLogprobs[t]).value, advantage = Double(sequence.advantages[t])
+        let ratio = ImportanceRatio(sequence.logprobs[t], sequence.oldLogprobs[t]).value,
+            advantage = Double(sequence.advantages[t])
         return -advantage * min(max(ratio, 1 - clipLow), 1 + clipHigh) > -advantage * ratio
     }
 

@@ -1,9 +1,9 @@
 import Foundation
 
-/// Group sequence policy optimization: one ratio per sequence, s = exp(mean over trainable tokens of lp - lp_old), shared by all its
-/// tokens; l = max(-A s, -A clamp(s, 1 - low, 1 + high)). The value is the sequence's, the derivative goes through each
-/// token's own log-probability (straight-through), as in verl: dl/dlp_t = -A s where unclipped. The log-ratio is bounded
-/// above by 10.
+/// Group sequence policy optimization: one ratio per sequence, s = exp(mean over trainable tokens of lp - lp_old),
+/// shared by all its tokens; l = max(-A s, -A clamp(s, 1 - low, 1 + high)). The value is the sequence's, the derivative
+/// goes through each token's own log-probability (straight-through), as in verl: dl/dlp_t = -A s where unclipped. The
+/// log-ratio is bounded above by 10.
 package struct GSPO: Objective {
     package static let name = "gspo"
     package static let source = "GSPO, arXiv 2507.18071; verl core_algos"
@@ -15,7 +15,8 @@ package struct GSPO: Objective {
     package init() {}
 
     package var problems: [String] {
-        clipLow >= 0 && clipLow < 1 && clipHigh >= 0 ? [] : ["clip_low \(clipLow), clip_high \(clipHigh); expected 0 to below 1, and 0 or more"]
+        clipLow >= 0 && clipLow < 1 && clipHigh >= 0
+            ? [] : ["clip_low \(clipLow), clip_high \(clipHigh); expected 0 to below 1, and 0 or more"]
     }
 
     /// A token's ratio is the whole sequence's.

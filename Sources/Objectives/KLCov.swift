@@ -1,4 +1,5 @@
-/// KL-Cov: l = -A r for every token, without a clip; the share of tokens with the largest covariance also pays coef · |lp - lp_old|.
+/// KL-Cov: l = -A r for every token, without a clip; the share of tokens with the largest covariance also pays coef ·
+/// |lp - lp_old|.
 package struct KLCov: Objective {
     package static let name = "kl_cov"
     package static let source = "KL-Cov, arXiv 2505.22617; verl core_algos"
@@ -9,19 +10,24 @@ package struct KLCov: Objective {
 
     package init() {}
 
-    package var problems: [String] { ratio > 0 && ratio <= 1 && coef >= 0 ? [] : ["ratio \(ratio), coef \(coef); expected more than 0 and at most 1, and 0 or more"] }
+    package var problems: [String] {
+        ratio > 0 && ratio <= 1 && coef >= 0
+            ? [] : ["ratio \(ratio), coef \(coef); expected more than 0 and at most 1, and 0 or more"]
+    }
     package var marksTokens: Bool { true }
 
     package func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? {
         let covariance = StepCovariance(step), count = max(1, Int(Double(covariance.values.count) * ratio))
-        let largest = covariance.values.indices.sorted { (covariance.values[$0], $1) > (covariance.values[$1], $0) }.prefix(count)
+        let largest = covariance.values.indices.sorted { (covariance.values[$0], $1) > (covariance.values[$1], $0) }
+            .prefix(count)
         return covariance.marks(step, Array(largest))
     }
 
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss {
         var sum = SequenceLoss()
         for t in sequence.mask.indices where sequence.mask[t] {
-            let ratio = ImportanceRatio(sequence.logprobs[t], sequence.oldLogprobs[t]), weight = Double(sequence.weights[t])
+            let ratio = ImportanceRatio(sequence.logprobs[t], sequence.oldLogprobs[t]),
+                weight = Double(sequence.weights[t])
             let surrogate = -Double(sequence.advantages[t]) * ratio.value
             sum.loss += weight * surrogate
             sum.largestRatio = max(sum.largestRatio, ratio.value)

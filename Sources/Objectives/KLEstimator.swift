@@ -49,7 +49,9 @@ package struct KLChoice: Codable, Equatable, Sendable {
         let name = try decoder.singleValueContainer().decode(String.self), known = KLEstimatorRegistry.all
         guard let type = known.first(where: { $0.name == name }) else {
             throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: "expected \(known.map { $0.name }.joined(separator: ", "))"))
+                .init(
+                    codingPath: decoder.codingPath,
+                    debugDescription: "expected \(known.map { $0.name }.joined(separator: ", "))"))
         }
         self.type = type
     }

@@ -1,5 +1,5 @@
-/// Where the KL term acts: in the loss, with the current policy; or in the rewards, token by token, with the policy that the
-/// plan was made with.
+/// Where the KL term acts: in the loss, with the current policy; or in the rewards, token by token, with the policy
+/// that the plan was made with.
 package enum KLPlacement: String, Codable, Sendable, CaseIterable { case loss, reward }
 
 /// coef · Σ klWeight · KL(token), added to any objective.
@@ -23,16 +23,23 @@ package struct KLPenalty: Codable, Sendable {
 
     /// -coef · KL for each token, [L], to be added to its reward.
     package func rewards(logprobs: [Float], reference: [Float], mask: [Bool]) -> [Double] {
-        mask.indices.map { mask[$0] ? -coef * estimator.type.evaluate(Double(logprobs[$0]) - Double(reference[$0]), bounded: bounded).value : 0 }
+        mask.indices.map {
+            mask[$0]
+                ? -coef * estimator.type.evaluate(Double(logprobs[$0]) - Double(reference[$0]), bounded: bounded).value
+                : 0
+        }
     }
 
     /// Tokens whose log-probabilities the term depends on, [L].
     package func reads(_ sequence: SequenceInputs) -> [Bool] {
-        guard isInLoss, sequence.referenceLogprobs != nil, let weights = sequence.klWeights else { return sequence.mask.map { _ in false } }
+        guard isInLoss, sequence.referenceLogprobs != nil, let weights = sequence.klWeights else {
+            return sequence.mask.map { _ in false }
+        }
         return sequence.mask.indices.map { sequence.mask[$0] && weights[$0] != 0 }
     }
 
-    /// Returns the term and adds its derivative to `gradient`; nothing where it is off or the sequence has no reference.
+    /// Returns the term and adds its derivative to `gradient`; nothing where it is off or the sequence has no
+    /// reference.
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> Double {
         guard isInLoss, let reference = sequence.referenceLogprobs, let weights = sequence.klWeights else { return 0 }
         var sum = 0.0

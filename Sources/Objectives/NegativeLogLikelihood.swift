@@ -1,4 +1,5 @@
-/// l = -A · lp: plain weighted likelihood, on the policy's own correct samples for RAFT. Reads no old log-probabilities.
+/// l = -A · lp: plain weighted likelihood, on the policy's own correct samples for RAFT. Reads no old
+/// log-probabilities.
 package struct NegativeLogLikelihood: Objective {
     package static let name = "nll"
     package static let source = "RAFT as in Reinforce-Rej, arXiv 2504.11343"

@@ -24,8 +24,8 @@ package enum Measure: String, CaseIterable, Sendable {
     case targetDivergence = "target_divergence"
 }
 
-/// Whose log-probabilities `referenceLogprobs` are: the frozen policy's, or the frozen model's that an implicit reward model is
-/// measured against.
+/// Whose log-probabilities `referenceLogprobs` are: the frozen policy's, or the frozen model's that an implicit reward
+/// model is measured against.
 package enum Reference: String, Sendable { case policy, process }
 
 /// One sequence as an objective sees it. All arrays have length L; position t describes token t, and entries where the
@@ -58,7 +58,8 @@ package struct SequenceInputs: Sendable {
     }
 
     package init(
-        logprobs: [Float], oldLogprobs: [Float], advantages: [Float], weights: [Float], mask: [Bool], referenceLogprobs: [Float]? = nil,
+        logprobs: [Float], oldLogprobs: [Float], advantages: [Float], weights: [Float], mask: [Bool],
+        referenceLogprobs: [Float]? = nil,
         klWeights: [Float]? = nil
     ) {
         outputs = logprobs
@@ -112,8 +113,8 @@ package struct SequenceLoss: Equatable, Sendable {
     }
 }
 
-/// A surrogate loss and its derivative by each of the model's outputs. The conforming struct's properties are the recipe's
-/// keys, with their defaults.
+/// A surrogate loss and its derivative by each of the model's outputs. The conforming struct's properties are the
+/// recipe's keys, with their defaults.
 package protocol Objective: Codable, Sendable {
     /// The recipe's `type`.
     static var name: String { get }
@@ -145,8 +146,8 @@ package protocol Objective: Codable, Sendable {
     var boltzmann: BoltzmannSettings? { get }
     /// Share of its own that a target network keeps at each step; nil: there is none.
     var targetDecay: Double? { get }
-    /// Tokens whose outputs its loss and derivatives depend on, [L], before there are any outputs: the model is not asked for others, nor are
-    /// they in the mask when it is evaluated.
+    /// Tokens whose outputs its loss and derivatives depend on, [L], before there are any outputs: the model is not
+    /// asked for others, nor are they in the mask when it is evaluated.
     func reads(_ sequence: SequenceInputs) -> [Bool]
     /// Tokens that it treats apart, chosen over the whole optimizer step from the policy as it stands; nil: none ever.
     func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]?

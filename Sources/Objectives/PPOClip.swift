@@ -1,5 +1,6 @@
 /// The clipped surrogate: l = max(-A r, -A clamp(r, 1 - low, 1 + high)), and for A < 0 at most -A·dual (dual clip).
-/// With `clip_high` above `clip_low` this is DAPO's clip-higher. verl sets a dual clip of 3 (its DAPO recipe 10), TRL none.
+/// With `clip_high` above `clip_low` this is DAPO's clip-higher. verl sets a dual clip of 3 (its DAPO recipe 10), TRL
+/// none.
 package struct PPOClip: Objective {
     package static let name = "ppo_clip"
     package static let source = "Schulman et al. 2017, arXiv 1707.06347; clip-higher: DAPO, arXiv 2503.14476"
@@ -16,7 +17,9 @@ package struct PPOClip: Objective {
         var problems: [String] = []
         if !(clipLow >= 0 && clipLow < 1) { problems.append("clip_low is \(clipLow); expected 0 to below 1") }
         if !(clipHigh >= 0) { problems.append("clip_high is \(clipHigh); expected 0 or more") }
-        if let clipDual, !(clipDual > 1) { problems.append("clip_dual is \(clipDual); expected more than 1, or null for none") }
+        if let clipDual, !(clipDual > 1) {
+            problems.append("clip_dual is \(clipDual); expected more than 1, or null for none")
+        }
         return problems
     }
 
@@ -38,7 +41,9 @@ package struct PPOClip: Objective {
         let plain = -advantage * ratio, clipped = -advantage * min(max(ratio, 1 - clipLow), 1 + clipHigh)
         let larger = max(plain, clipped)
         let isActive = clipped <= plain && advantage != 0
-        guard advantage < 0, let clipDual, larger > -advantage * clipDual else { return (larger, clipped > plain, isActive) }
+        guard advantage < 0, let clipDual, larger > -advantage * clipDual else {
+            return (larger, clipped > plain, isActive)
+        }
         return (-advantage * clipDual, clipped > plain, false)
     }
 }

@@ -1,5 +1,5 @@
-/// Trains PRIME's implicit reward model on outcomes: s = β Σ_t (lp - lp_ref), loss BCE(sigmoid(s), correct), with the shaped
-/// reward (0 to 1) as the outcome.
+/// Trains PRIME's implicit reward model on outcomes: s = β Σ_t (lp - lp_ref), loss BCE(sigmoid(s), correct), with the
+/// shaped reward (0 to 1) as the outcome.
 package struct ProcessRewardCrossEntropy: Objective {
     package static let name = "prime_ce"
     package static let source = "PRIME, arXiv 2502.01456; verl-recipe prime"
@@ -21,7 +21,9 @@ package struct ProcessRewardCrossEntropy: Objective {
         var result = SequenceLoss()
         let positions = sequence.positions
         guard let first = positions.first else { return result }
-        let score = beta * positions.reduce(0) { $0 + Double(sequence.logprobs[$1]) - Double(sequence.referenceLogprobs?[$1] ?? 0) }
+        let score =
+            beta
+            * positions.reduce(0) { $0 + Double(sequence.logprobs[$1]) - Double(sequence.referenceLogprobs?[$1] ?? 0) }
         let weight = Double(sequence.weights[first])
         // BCE with logits: softplus(s) - s·y
         result.loss = weight * (softplus(score) - score * sequence.reward)

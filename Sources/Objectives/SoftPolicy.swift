@@ -1,5 +1,6 @@
 /// ETPO's policy step: KL(π || π*) of each state, π* ∝ reference · exp(Q/β) over the whole vocabulary. With `target:
-/// monte_carlo` only the sampled token has a Q, its advantage: π* ∝ reference · exp(1[v = w] A/β), |A/β| kept within 10.
+/// monte_carlo` only the sampled token has a Q, its advantage: π* ∝ reference · exp(1[v = w] A/β), |A/β| kept within
+/// 10.
 package struct SoftPolicy: Objective {
     package static let name = "etpo_policy"
     package static let source = "ETPO, arXiv 2402.06700, the paper's form"

@@ -11,7 +11,8 @@ package struct SoftQ: Objective {
     package init() {}
 
     package var problems: [String] {
-        (huber > 0 ? [] : ["huber is \(huber); expected more than 0"]) + ((0...1).contains(polyak) ? [] : ["polyak is \(polyak); expected 0 to 1"])
+        (huber > 0 ? [] : ["huber is \(huber); expected more than 0"])
+            + ((0...1).contains(polyak) ? [] : ["polyak is \(polyak); expected 0 to 1"])
     }
     package var output: ModelOutput { .tokenLogit }
     package var targetDecay: Double? { polyak }

@@ -10,11 +10,11 @@ package struct AdamW: Codable, Equatable, Sendable {
     package var betas = [0.9, 0.999]
     package var eps = 1e-8
     package var weightDecay = 0.0
-    /// The learning rate grows in a line to `lr` over this many steps: Adam's first steps go by the sign of a gradient that is
-    /// mostly noise. Steps count on over `--resume-from`.
+    /// The learning rate grows in a line to `lr` over this many steps: Adam's first steps go by the sign of a gradient
+    /// that is mostly noise. Steps count on over `--resume-from`.
     package var warmupSteps = 0
-    /// From the warm-up on the learning rate falls in a line to 0 at this step; null keeps it. What noise has done to the
-    /// weights at a high rate heals on the way down.
+    /// From the warm-up on the learning rate falls in a line to 0 at this step; null keeps it. What noise has done to
+    /// the weights at a high rate heals on the way down.
     package var decaySteps: Int?
     /// Gradients are scaled down to this global L2 norm; null is never.
     package var maxGradNorm: Double? = 1.0
@@ -27,7 +27,9 @@ package struct AdamW: Codable, Equatable, Sendable {
     package var problems: [String] {
         var problems: [String] = []
         if !(lr >= 0) { problems.append("optimizer.lr is \(lr); expected 0 or more") }
-        if betas.count != 2 || betas.contains(where: { !($0 >= 0 && $0 < 1) }) { problems.append("optimizer.betas is \(betas); expected two numbers from 0 to below 1") }
+        if betas.count != 2 || betas.contains(where: { !($0 >= 0 && $0 < 1) }) {
+            problems.append("optimizer.betas is \(betas); expected two numbers from 0 to below 1")
+        }
         // Nothing else keeps a parameter without a gradient from 0 / 0.
         if !(eps > 0) { problems.append("optimizer.eps is \(eps); expected more than 0") }
         if !(weightDecay >= 0) { problems.append("optimizer.weight_decay is \(weightDecay); expected 0 or more") }
@@ -35,9 +37,13 @@ package struct AdamW: Codable, Equatable, Sendable {
             problems.append("optimizer.warmup_steps is \(warmupSteps); expected 0 to \(Self.mostSteps)")
         }
         if let decaySteps, !(decaySteps > warmupSteps && decaySteps <= Self.mostSteps) {
-            problems.append("optimizer.decay_steps is \(decaySteps); expected more than warmup_steps and at most \(Self.mostSteps), or null")
+            problems.append(
+                "optimizer.decay_steps is \(decaySteps); expected more than warmup_steps and at most \(Self.mostSteps), or null"
+            )
         }
-        if let maxGradNorm, !(maxGradNorm > 0) { problems.append("optimizer.max_grad_norm is \(maxGradNorm); expected more than 0, or null for none") }
+        if let maxGradNorm, !(maxGradNorm > 0) {
+            problems.append("optimizer.max_grad_norm is \(maxGradNorm); expected more than 0, or null for none")
+        }
         return problems
     }
 
@@ -59,9 +65,11 @@ package struct AdamW: Codable, Equatable, Sendable {
     ) {
         let (beta1, beta2) = (betas[0], betas[1]), lr = learningRate(step: step)
         var settings = crux_adamw_settings(
-            decay: Float(1 - lr * weightDecay), step_size: Float(lr / (1 - pow(beta1, Double(step)))), beta1: Float(beta1),
+            decay: Float(1 - lr * weightDecay), step_size: Float(lr / (1 - pow(beta1, Double(step)))),
+            beta1: Float(beta1),
             one_minus_beta1: Float(1 - beta1), beta2: Float(beta2), one_minus_beta2: Float(1 - beta2),
-            inverse_bias2_sqrt: Float(1 / sqrt(1 - pow(beta2, Double(step)))), epsilon: Float(eps), gradient_scale: Float(gradientScale))
+            inverse_bias2_sqrt: Float(1 / sqrt(1 - pow(beta2, Double(step)))), epsilon: Float(eps),
+            gradient_scale: Float(gradientScale))
         crux_adamw(parameters, gradients, expAvg, expAvgSq, count, &settings)
     }
 }

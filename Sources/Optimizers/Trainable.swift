@@ -47,10 +47,16 @@ package struct LowRankAdapters: Trainable {
 
     package var problems: [String] {
         var problems: [String] = []
-        if !(1...Self.mostRank).contains(rank) { problems.append("trainable.rank is \(rank); expected 1 to \(Self.mostRank)") }
+        if !(1...Self.mostRank).contains(rank) {
+            problems.append("trainable.rank is \(rank); expected 1 to \(Self.mostRank)")
+        }
         if !(alpha > 0) { problems.append("trainable.alpha is \(alpha); expected more than 0") }
-        if targets.isEmpty { problems.append("trainable.targets is empty; expected some of \(Self.knownTargets.joined(separator: ", "))") }
-        if Set(targets).count < targets.count { problems.append("trainable.targets names one twice; expected each once") }
+        if targets.isEmpty {
+            problems.append("trainable.targets is empty; expected some of \(Self.knownTargets.joined(separator: ", "))")
+        }
+        if Set(targets).count < targets.count {
+            problems.append("trainable.targets names one twice; expected each once")
+        }
         for target in targets where !Self.knownTargets.contains(target) {
             problems.append("trainable.targets has '\(target)'; known: \(Self.knownTargets.joined(separator: ", "))")
         }

@@ -21,7 +21,9 @@ struct DroppedFromDump: DroppedList {
     let rollouts: ScoredRollouts
 
     var count: Int { survey.dropped.count + plan.dropped.count }
-    var counts: [String: Int] { survey.dropped.counts(plan.facts.space).merging(plan.dropped.counts(plan.facts.space), uniquingKeysWith: +) }
+    var counts: [String: Int] {
+        survey.dropped.counts(plan.facts.space).merging(plan.dropped.counts(plan.facts.space), uniquingKeysWith: +)
+    }
 
     func forEach(_ body: (DroppedRow) throws -> Void) throws {
         let reader = RowReader(rollouts, columns: RowColumns(rollouts: ["rollout_id", "group_id"]))
@@ -35,7 +37,8 @@ struct DroppedFromDump: DroppedList {
 
     /// Both lists ascend.
     private func next(_ early: Int, _ late: Int) -> (row: Int32, reason: String, isEarly: Bool) {
-        let first = early < survey.dropped.count ? survey.dropped[early] : nil, second = late < plan.dropped.count ? plan.dropped[late] : nil
+        let first = early < survey.dropped.count ? survey.dropped[early] : nil,
+            second = late < plan.dropped.count ? plan.dropped[late] : nil
         let row = second.map { survey.eligible[Int($0.row)] }
         if let first, row.map({ first.row < $0 }) ?? true { return (first.row, first.reason, true) }
         guard let second, let row else { preconditionFailure("one of the lists goes on") }

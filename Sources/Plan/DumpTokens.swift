@@ -15,11 +15,15 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     private var columnReaders: [[TokenColumn]: ColumnReader] = [:]
     private let scratch = IdlePool<FloatScratch>()
     private let scoreBatches: [Int]
-    /// Rows whose entropies are known to be finite. A row is one thread's at a time; what another doesn't see yet is looked at again.
+    /// Rows whose entropies are known to be finite. A row is one thread's at a time; what another doesn't see yet is
+    /// looked at again.
     private let finite: ScratchTable<Bool>
     private let whole: RowReader
 
-    init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, eligible: ScratchArray<Int32>, _ space: ScratchSpace, threads: Int) throws {
+    init(
+        _ rollouts: ScoredRollouts, _ needs: RowRequirements, eligible: ScratchArray<Int32>, _ space: ScratchSpace,
+        threads: Int
+    ) throws {
         (self.rollouts, self.needs, self.eligible, self.threads) = (rollouts, needs, eligible, threads)
         whole = RowReader(rollouts, columns: Self.planned(needs))
         scoreBatches = rollouts.scoreBatches
@@ -28,7 +32,9 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
 
     func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput] {
         let columns = columns.union(needs.rewardColumns)
-        return try reader(columns).read(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) { try needs.creditInput($0, columns: columns) }
+        return try reader(columns).read(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }) {
+            try needs.creditInput($0, columns: columns)
+        }
     }
 
     private func reader(_ columns: Set<TokenColumn>) -> RowReader {
@@ -52,29 +58,41 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     /// The plan's first row that doesn't stand before a place of the dump.
     private func firstRow(from place: Int) -> Int { partitionPoint(of: eligible.count) { Int(eligible[$0]) >= place } }
 
-    func trainable(_ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws {
+    func trainable(
+        _ rows: ArraySlice<Int32>, _ columns: [TokenColumn],
+        _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void
+    ) throws {
         let memory = scratch.take() ?? FloatScratch()
         defer { scratch.give(memory) }
         let (reader, last) = readerWithEntropy(columns)
         var place = 0
-        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }, leavingBehind: columns.count) { row in
+        try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }, leavingBehind: columns.count) {
+            row in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
             let values = try columns.indices.map { index in
-                try numbers(row, columns[index], row.scores.list(index) ?? row.scores.list(last), mask, memory.buffer(index, mask.count))
+                try numbers(
+                    row, columns[index], row.scores.list(index) ?? row.scores.list(last), mask,
+                    memory.buffer(index, mask.count))
             }
             try body(place, values)
             place += 1
         }
     }
 
-    func glance(_ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
+    func glance(
+        _ rows: ArraySlice<Int32>, _ column: TokenColumn,
+        _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void
+    ) throws {
         let memory = scratch.take() ?? FloatScratch()
         defer { scratch.give(memory) }
         let (reader, last) = readerWithEntropy([column])
         var place = 0
         try reader.forEach(rows.lazy.map { [eligible] in Int(eligible[Int($0)]) }, leavingBehind: 1) { row in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
-            try body(place, try marked(row, column, row.scores.list(0) ?? row.scores.list(last), mask, memory.buffer(0, mask.count)))
+            try body(
+                place,
+                try marked(row, column, row.scores.list(0) ?? row.scores.list(last), mask, memory.buffer(0, mask.count))
+            )
             place += 1
         }
     }
@@ -97,7 +115,8 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     }
 
     private func numbers(
-        _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ scratch: UnsafeMutablePointer<Float>
+        _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList,
+        _ scratch: UnsafeMutablePointer<Float>
     ) throws -> UnsafeBufferPointer<Float> {
         let values = try marked(row, column, list, mask, scratch)
         if column == .entropy { try requireFinite(values, row.number) }
@@ -105,7 +124,8 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     }
 
     private func marked(
-        _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList, _ scratch: UnsafeMutablePointer<Float>
+        _ row: RowView, _ column: TokenColumn, _ list: ArrowList?, _ mask: ArrowList,
+        _ scratch: UnsafeMutablePointer<Float>
     ) throws -> UnsafeBufferPointer<Float> {
         guard let list else { return UnsafeBufferPointer(start: scratch, count: 0) }
         if list.count != mask.count { try refuse(row.number, column) }
@@ -143,13 +163,16 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         }
     }
 
-    func inOrder<Value: Sendable>(_ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
+    func inOrder<Value: Sendable>(
+        _ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void
+    ) throws {
         try parallelInOrder(count, threads: threads, produce: produce, consume: consume)
     }
 
     // MARK: rows to write
 
-    /// Throws where a kept row has no log-probabilities that the update will read. `lacking`: rows of the plan that have none, ascending.
+    /// Throws where a kept row has no log-probabilities that the update will read. `lacking`: rows of the plan that
+    /// have none, ascending.
     func requireLogprobs(_ kept: ScratchArray<KeptRow>, lacking: ScratchArray<Int32>) throws {
         guard !lacking.isEmpty, let row = kept.first(where: { lacking.holds($0.row) })?.row else { return }
         _ = try whole.read([Int(eligible[Int(row)])]) { try needs.requireLogprobs($0) }
@@ -165,7 +188,10 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
     /// What `plan.arrow` and the credit of a row are made of.
     private static func planned(_ needs: RowRequirements) -> RowColumns {
         let credit = needs.recipe.credit
-        var columns = RowColumns(tokens: credit.columns.union(needs.rewardColumns).union([.oldLogprobs, .rolloutLogprobs, .referenceLogprobs, .values]))
+        var columns = RowColumns(
+            tokens: credit.columns.union(needs.rewardColumns).union([
+                .oldLogprobs, .rolloutLogprobs, .referenceLogprobs, .values,
+            ]))
         columns.rollouts.formUnion(["group_id", "token_ids", "temperature", "evidence", "finish_reason"])
         columns.scores.formUnion(["reward", "correct", "evidence"])
         if needs.recipe.objective.reference == .process { columns.scores.insert("process_reference_logprobs") }

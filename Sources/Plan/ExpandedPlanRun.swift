@@ -12,8 +12,10 @@ struct ExpandedPlanRun {
 
     func run() throws -> StageSummary {
         let table = try JobTable(jobs, expansion), all = try rollouts.rows()
-        let invalid = all.compactMap { row in row.dropReason.map { DroppedRow(row.rollout, $0) } }, sifted = all.filter { $0.dropReason == nil }
-        let eligible = sifted.filter { table.job($0.rollout) != nil }, strangers = sifted.filter { table.job($0.rollout) == nil }
+        let invalid = all.compactMap { row in row.dropReason.map { DroppedRow(row.rollout, $0) } },
+            sifted = all.filter { $0.dropReason == nil }
+        let eligible = sifted.filter { table.job($0.rollout) != nil },
+            strangers = sifted.filter { table.job($0.rollout) == nil }
         let results = eligible.map(table.overlaid), rows = results + table.bases.map(table.scored)
         let inputs = try self.inputs(rows, results: results.count, table)
         let reasons = dropReasons(inputs)
@@ -23,15 +25,18 @@ struct ExpandedPlanRun {
         let used = Set(credit.rows.map(\.row) + credit.dropped.map(\.row))
         credit.dropped += results.indices.filter { !used.contains($0) }.map { ($0, "values_only") }
         let overlaid = credit.overlaid(inputs)
-        let plan = try writer.recipe.credit.settle(credit, overlaid, InMemoryTokens(inputs: overlaid), seed: writer.context.options.seed)
+        let plan = try writer.recipe.credit.settle(
+            credit, overlaid, InMemoryTokens(inputs: overlaid), seed: writer.context.options.seed)
         try check(plan, rows)
         let unknown = strangers.map { DroppedRow($0.rollout, "unknown_job") }
         let dropped = plan.dropped.entries.map { DroppedRow(rows[Int($0.row)].rollout, $0.reason) }
         let evidence = plan.kept.reduce(into: [String: Int]()) { $0[rows[Int($1.row)].evidence, default: 0] += 1 }
         return try writer.write(
-            plan, RowsInMemory(rows: rows, inputs: overlaid), facts: try PlanFacts(inputs, reward: writer.recipe.credit.shapedReward),
+            plan, RowsInMemory(rows: rows, inputs: overlaid),
+            facts: try PlanFacts(inputs, reward: writer.recipe.credit.shapedReward),
             dropped: invalid + unknown + dropped, evidence: evidence,
-            counts: counts(table, results: results.count, credit), lines: lines(credit), summary: ["values": Self.means(credit.values)])
+            counts: counts(table, results: results.count, credit), lines: lines(credit),
+            summary: ["values": Self.means(credit.values)])
     }
 
     /// By row: why it takes no part.
@@ -65,13 +70,16 @@ struct ExpandedPlanRun {
         for index in 0..<results where reasons[index] == nil {
             guard let job = table.job(rows[index].rollout) else { continue }
             outcomes[table.key(job), default: []].append(
-                Outcome(row: index, reward: writer.recipe.credit.shapedReward(inputs[index]), correct: inputs[index].correct, mask: inputs[index].mask))
+                Outcome(
+                    row: index, reward: writer.recipe.credit.shapedReward(inputs[index]),
+                    correct: inputs[index].correct, mask: inputs[index].mask))
         }
         var total = ExpansionCredit()
         for (index, base) in table.bases.enumerated() {
             let row = results + index, states = table.states(of: base)
             let rollout = BaseRollout(
-                table.scored(base), reward: writer.recipe.credit.shapedReward(inputs[row]), correct: inputs[row].correct, thoughtEnd: base.thoughtEnd)
+                table.scored(base), reward: writer.recipe.credit.shapedReward(inputs[row]),
+                correct: inputs[row].correct, thoughtEnd: base.thoughtEnd)
             var expanded = ExpandedBase(
                 base: rollout, row: row, states: states,
                 outcomes: states.indices.map { outcomes[table.key(base, state: $0, states[$0])] ?? [] })
@@ -86,13 +94,20 @@ struct ExpandedPlanRun {
     }
 
     private func counts(_ table: JobTable, results: Int, _ credit: ExpansionCredit) -> [String: Int] {
-        ["bases": table.bases.count, "jobs": table.jobCount, "results": results, "missing_results": table.jobCount - results, "states": credit.values.count]
+        [
+            "bases": table.bases.count, "jobs": table.jobCount, "results": results,
+            "missing_results": table.jobCount - results, "states": credit.values.count,
+        ]
     }
 
     private func lines(_ credit: ExpansionCredit) -> [String] {
         let values = credit.values.compactMap { $0 }, mixed = values.filter { $0 > 0 && $0 < 1 }.count
-        func mean(_ numbers: [Double]) -> String { String(format: "%.4f", numbers.isEmpty ? 0 : numbers.reduce(0, +) / Double(numbers.count)) }
-        return ["\(type(of: expansion).name): \(values.count) states with a value, mean \(mean(values)), \(mixed) of them strictly between 0 and 1"]
+        func mean(_ numbers: [Double]) -> String {
+            String(format: "%.4f", numbers.isEmpty ? 0 : numbers.reduce(0, +) / Double(numbers.count))
+        }
+        return [
+            "\(type(of: expansion).name): \(values.count) states with a value, mean \(mean(values)), \(mixed) of them strictly between 0 and 1"
+        ]
             + (credit.factors.isEmpty ? [] : ["factors on advantages: mean \(mean(credit.factors))"])
     }
 

@@ -19,7 +19,9 @@ extension BaseRollout {
         correct = row.score.correct
         isTruncated = FinishReason.isTruncated(row.rollout.finishReason)
         answer = row.score.extracted
-        text = tokenizer.map { tokenizer in ResponseText(tokens: tokenIDs[responseStart...].map { tokenizer.decodedBytes([$0]) }) }
+        text = tokenizer.map { tokenizer in
+            ResponseText(tokens: tokenIDs[responseStart...].map { tokenizer.decodedBytes([$0]) })
+        }
     }
 
     /// A base of an earlier plan, which has settled what its text says.
@@ -30,7 +32,8 @@ extension BaseRollout {
     }
 }
 
-/// The first plan of an expansion: rollouts → states to go back to → jobs for an engine, and the tables that join their results.
+/// The first plan of an expansion: rollouts → states to go back to → jobs for an engine, and the tables that join their
+/// results.
 struct JobPlanRun {
     let expansion: any Expansion
     let rollouts: ScoredRollouts
@@ -57,12 +60,20 @@ struct JobPlanRun {
         try requireFew(opened)
         let limit = expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest
         let (jobs, skipped) = try self.jobs(opened, maxTokens: limit)
-        if opened.isEmpty { writer.context.warn("none of \(rows.count) rollouts is one that \(type(of: expansion).name) goes back into: no jobs") }
+        if opened.isEmpty {
+            writer.context.warn(
+                "none of \(rows.count) rollouts is one that \(type(of: expansion).name) goes back into: no jobs")
+        }
         if tokenizer == nil {
             writer.context.warn(
-                "no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone, and no answer's tokens are spared")
+                "no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone, and no answer's tokens are spared"
+            )
         }
-        if skipped > 0 { writer.context.warn("\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)") }
+        if skipped > 0 {
+            writer.context.warn(
+                "\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)"
+            )
+        }
         let files = try write(jobs, opened), states = opened.reduce(0) { $0 + $1.states.count }
         return try writer.writeJobs(
             dropped: all.compactMap { row in row.dropReason.map { DroppedRow(row.rollout, $0) } }, files: files,
@@ -92,7 +103,9 @@ struct JobPlanRun {
         var order: [ByteText] = [], groups: [ByteText: [ScoredRollout]] = [:]
         for row in rows {
             if expansion.readsEntropy { try needs.require(.entropy, row, for: "expansion \(type(of: expansion).name)") }
-            if expansion.readsLogprobs { try needs.require(.oldLogprobs, row, for: "expansion \(type(of: expansion).name)") }
+            if expansion.readsLogprobs {
+                try needs.require(.oldLogprobs, row, for: "expansion \(type(of: expansion).name)")
+            }
             let group = ByteText(row.rollout.groupID)
             if groups[group] == nil { order.append(group) }
             groups[group, default: []].append(row)
@@ -103,8 +116,11 @@ struct JobPlanRun {
     private func open(group rows: [ScoredRollout]) -> [Opened] {
         let bases = rows.map { BaseRollout($0, reward: Double($0.score.reward ?? 0), tokenizer: tokenizer) }
         return expansion.bases(among: bases).map { index in
-            let seed = UInt64(SHA256Digest.of("\(writer.context.options.seed)/\(bases[index].id)").prefix(16), radix: 16) ?? 0
-            let states = expansion.states(of: bases[index], seed: seed) { tokenizer?.encode($0, addingSpecialTokens: false) ?? [] }
+            let seed =
+                UInt64(SHA256Digest.of("\(writer.context.options.seed)/\(bases[index].id)").prefix(16), radix: 16) ?? 0
+            let states = expansion.states(of: bases[index], seed: seed) {
+                tokenizer?.encode($0, addingSpecialTokens: false) ?? []
+            }
             return Opened(row: rows[index], base: bases[index], states: states)
         }
     }
@@ -117,7 +133,8 @@ struct JobPlanRun {
         var jobs: [(row: JobRow, request: EngineRequest)] = [], seen = Set<String>(), skipped = 0
         for base in opened {
             for (index, state) in base.states.enumerated() where index < expansion.sampledStates ?? Int.max {
-                let prefix = Array(base.base.tokenIDs[..<state.position]) + state.injected, digest = prefixDigest(prefix)
+                let prefix = Array(base.base.tokenIDs[..<state.position]) + state.injected,
+                    digest = prefixDigest(prefix)
                 if expansion.sharesPrefixes, !seen.insert(digest).inserted { continue }
                 let room = maxTokens - (prefix.count - base.base.responseStart)
                 guard room > 0, let text = self.text(prefix, base.base) else {
@@ -127,7 +144,9 @@ struct JobPlanRun {
                 for replicate in 0..<expansion.replicates {
                     var row = JobRow()
                     (row.stateIndex, row.prefixLength, row.prefixSHA256) = (Int32(index), Int32(prefix.count), digest)
-                    (row.replicate, row.maxTokens, row.completionPrefix) = (Int32(replicate), Int32(room), text.isEmpty && tokenizer == nil ? nil : text)
+                    (row.replicate, row.maxTokens, row.completionPrefix) = (
+                        Int32(replicate), Int32(room), text.isEmpty && tokenizer == nil ? nil : text
+                    )
                     jobs.append(try job(row, base, state, prefix))
                 }
             }
@@ -153,7 +172,8 @@ struct JobPlanRun {
         row.anchorPosition = Int32(state.position)
         row.anchorEntropy = state.anchorEntropy
         row.injectedTokenIDs = state.injected
-        let digest = SHA256Digest.of("\(SHA256Digest.of(writer.resolved))/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
+        let digest = SHA256Digest.of(
+            "\(SHA256Digest.of(writer.resolved))/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
         row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(row.replicate)"
         // 31 bits: what every engine takes as a seed.
         row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
@@ -192,9 +212,11 @@ struct JobPlanRun {
     private func write(_ jobs: [(row: JobRow, request: EngineRequest)], _ opened: [Opened]) throws -> [Manifest.File] {
         let folder = writer.directory.file("jobs")
         try Folder.create(folder)
-        let directory = writer.directory, jobsName = "jobs/" + JobDirectory.jobsName, basesName = "jobs/" + JobDirectory.basesName
+        let directory = writer.directory, jobsName = "jobs/" + JobDirectory.jobsName,
+            basesName = "jobs/" + JobDirectory.basesName
         let metadata = directory.tableMetadata(recipeDigest: SHA256Digest.of(writer.resolved))
-        var bases = try ArrowTableWriter(path: try directory.writing(basesName), table: Tables.bases, metadata: metadata)
+        var bases = try ArrowTableWriter(
+            path: try directory.writing(basesName), table: Tables.bases, metadata: metadata)
         for base in opened { try bases.append(baseRow(base)) }
         let written = try bases.finish(), lineage = metadata.merging([JobDirectory.basesKey: written.sha256]) { $1 }
         var table = try ArrowTableWriter(path: try directory.writing(jobsName), table: Tables.jobs, metadata: lineage)
@@ -207,7 +229,9 @@ struct JobPlanRun {
         var row = BaseRow()
         row.rollout = opened.row.rollout
         (row.reward, row.correct) = (opened.row.score.reward, opened.row.score.correct)
-        (row.entropy, row.oldLogprobs, row.referenceLogprobs) = (opened.row.score.entropy, opened.row.score.oldLogprobs, opened.row.score.referenceLogprobs)
+        (row.entropy, row.oldLogprobs, row.referenceLogprobs) = (
+            opened.row.score.entropy, opened.row.score.oldLogprobs, opened.row.score.referenceLogprobs
+        )
         row.statePositions = opened.states.map { Int32($0.position) }
         row.thoughtEnd = expansion.thoughtEnd(of: opened.base).map(Int32.init) ?? -1
         return row
@@ -221,7 +245,9 @@ struct JobPlanRun {
         var file = try open()
         for request in requests {
             let line = try EngineDialects.encode(request, as: dialect)
-            if lines == JobDirectory.linesPerFile || lines > 0 && file.position + line.utf8.count > JobDirectory.bytesPerFile {
+            if lines == JobDirectory.linesPerFile
+                || lines > 0 && file.position + line.utf8.count > JobDirectory.bytesPerFile
+            {
                 files.append(Manifest.File(name(), try file.finish(rows: lines)))
                 (file, lines) = (try open(), 0)
             }

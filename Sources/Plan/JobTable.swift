@@ -39,7 +39,8 @@ struct JobTable {
     func responseStart(of base: String) -> Int? { responseStarts[ByteText(base)] }
 
     func key(_ job: JobRow) -> StateKey {
-        sharesPrefixes ? .prefix(job.prefixSHA256) : .state(base: ByteText(job.baseRolloutID), index: Int(job.stateIndex))
+        sharesPrefixes
+            ? .prefix(job.prefixSHA256) : .state(base: ByteText(job.baseRolloutID), index: Int(job.stateIndex))
     }
 
     func key(_ base: BaseRow, state index: Int, _ state: ExpansionState) -> StateKey {
@@ -50,7 +51,8 @@ struct JobTable {
     func states(of base: BaseRow) -> [ExpansionState] {
         base.statePositions.enumerated().map { index, position in
             let job = stateJobs[.state(base: ByteText(base.rollout.rolloutID), index: index)]
-            return ExpansionState(position: Int(position), injected: job?.injectedTokenIDs ?? [], anchorEntropy: job?.anchorEntropy)
+            return ExpansionState(
+                position: Int(position), injected: job?.injectedTokenIDs ?? [], anchorEntropy: job?.anchorEntropy)
         }
     }
 
@@ -59,12 +61,14 @@ struct JobTable {
         var score = ScoreRow()
         score.rolloutID = base.rollout.rolloutID
         (score.reward, score.correct) = (base.reward, base.correct)
-        (score.entropy, score.oldLogprobs, score.referenceLogprobs) = (base.entropy, base.oldLogprobs, base.referenceLogprobs)
+        (score.entropy, score.oldLogprobs, score.referenceLogprobs) = (
+            base.entropy, base.oldLogprobs, base.referenceLogprobs
+        )
         return ScoredRollout(rollout: base.rollout, score: score)
     }
 
-    /// A result with what its base knows of the tokens before the cut, so that a method may train on them too. What only one
-    /// of the two knows is not known then.
+    /// A result with what its base knows of the tokens before the cut, so that a method may train on them too. What
+    /// only one of the two knows is not known then.
     func overlaid(_ result: ScoredRollout) -> ScoredRollout {
         guard let job = job(result.rollout), let base = baseByID[ByteText(job.baseRolloutID)] else { return result }
         var result = result

@@ -9,7 +9,10 @@ enum Listing {
     static var text: String {
         let parts: [(String, [Entry])] = [
             ("advantage", AdvantageRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
-            ("expansion (brings its own advantages)", ExpansionRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
+            (
+                "expansion (brings its own advantages)",
+                ExpansionRegistry.all.map { Entry($0.name, $0.init(), $0.source) }
+            ),
             ("expansion.anchor_score of fr3e", AnchorRules.all.map { Entry($0.name, nil, $0.source) }),
             ("expansion.segmentation of vineppo", Segmentations.all.map { Entry($0.name, nil, $0.source) }),
             ("objective", ObjectiveRegistry.all.map { Entry($0.name, $0.init(), $0.source) }),
@@ -21,16 +24,21 @@ enum Listing {
             ("crux-score --reward", RewardRegistry.all.map { Entry($0.name, nil, $0.source) }),
             ("sections without types", sections),
         ]
-        return parts.map { title, entries in ([title] + entries.map { "  " + $0.line }).joined(separator: "\n") }.joined(separator: "\n\n")
+        return parts.map { title, entries in ([title] + entries.map { "  " + $0.line }).joined(separator: "\n") }
+            .joined(separator: "\n\n")
     }
 
     private static var sections: [Entry] {
         [
-            Entry("reward", RewardShaping(), "what a verdict is worth"), Entry("reward.overlong", OverlongPenalty(), "DAPO, arXiv 2503.14476"),
+            Entry("reward", RewardShaping(), "what a verdict is worth"),
+            Entry("reward.overlong", OverlongPenalty(), "DAPO, arXiv 2503.14476"),
             Entry("filter", GroupFilter(), "DAPO's dynamic sampling, overlong filtering; PRIME's accuracy range"),
-            Entry("entropy.shaping", EntropyShaping(), "arXiv 2506.14758"), Entry("entropy.mask", EntropyMask().spelledOut, "arXiv 2506.01939"),
-            Entry("kl", KLPenalty(), "in the loss or in the reward"), Entry("correction", ImportanceCorrection(), "TIS, IcePop, MIS: sampler against trainer"),
-            Entry("pairs", PreferencePairs(), "for h_dpo"), Entry("schedule", Schedule(), "groups dealt to optimizer steps"),
+            Entry("entropy.shaping", EntropyShaping(), "arXiv 2506.14758"),
+            Entry("entropy.mask", EntropyMask().spelledOut, "arXiv 2506.01939"),
+            Entry("kl", KLPenalty(), "in the loss or in the reward"),
+            Entry("correction", ImportanceCorrection(), "TIS, IcePop, MIS: sampler against trainer"),
+            Entry("pairs", PreferencePairs(), "for h_dpo"),
+            Entry("schedule", Schedule(), "groups dealt to optimizer steps"),
         ]
     }
 

@@ -18,11 +18,13 @@ enum PlanMain {
     }
 }
 
-/// `ingest/` and `score/` under a recipe → `plan/`: per-token advantages, masks and weights, and what was left out and why;
-/// with an expansion recipe first the jobs, then, given the jobs, what their results are worth.
+/// `ingest/` and `score/` under a recipe → `plan/`: per-token advantages, masks and weights, and what was left out and
+/// why; with an expansion recipe first the jobs, then, given the jobs, what their results are worth.
 struct PlanCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-plan", abstract: "Decides what to learn from: advantages, masks, weights, optimizer steps, re-expansion jobs.", version: cruxVersion)
+        commandName: "crux-plan",
+        abstract: "Decides what to learn from: advantages, masks, weights, optimizer steps, re-expansion jobs.",
+        version: cruxVersion)
     static let stage = "plan"
 
     @Option(help: "Directory of crux-ingest.")
@@ -55,10 +57,16 @@ struct PlanCommand: StageCommand {
     @Option(help: "Text that ends a job's continuation, beside what its rollout was sampled with; may be repeated.")
     var stop: [String] = []
 
-    @Option(help: "How many of the best log-probabilities jobs ask for at every token, as evidence of its entropy; 0 for the sampled token's alone.")
+    @Option(
+        help:
+            "How many of the best log-probabilities jobs ask for at every token, as evidence of its entropy; 0 for the sampled token's alone."
+    )
     var topLogprobs = 20
 
-    @Flag(help: "Print every method that a recipe can name, with its defaults and where it comes from, and stop. Goes alone.")
+    @Flag(
+        help:
+            "Print every method that a recipe can name, with its defaults and where it comes from, and stop. Goes alone."
+    )
     var list = false
 
     @Flag(help: "Settle the plan, report it and stop: no directory, no tables. Not with an expansion.")
@@ -70,9 +78,13 @@ struct PlanCommand: StageCommand {
 
     func validate() throws {
         guard (0...10_000).contains(topLogprobs) else {
-            throw ValidationError("--top-logprobs is \(topLogprobs); it must be from 0 to 10000 (servers allow 20 unless told otherwise).")
+            throw ValidationError(
+                "--top-logprobs is \(topLogprobs); it must be from 0 to 10000 (servers allow 20 unless told otherwise)."
+            )
         }
-        guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every continuation at once.") }
+        guard !stop.contains("") else {
+            throw ValidationError("--stop is empty; it would end every continuation at once.")
+        }
         guard !list else { throw ValidationError("--list goes alone: crux-plan --list") }
         guard outputFolder != nil || reportOnly else {
             throw ValidationError("Missing --output, the directory to make.")
@@ -87,12 +99,15 @@ struct PlanCommand: StageCommand {
         let recipe = try loadRecipe()
         let resolved = try recipe.resolvedJSON()
         try check(recipe)
-        let ingest = try Manifest.finished(input, stage: "ingest"), score = try Manifest.finished(scores, stage: "score")
+        let ingest = try Manifest.finished(input, stage: "ingest"),
+            score = try Manifest.finished(scores, stage: "score")
         try checkLineage(ingest, score)
         // One task does the whole plan: group statistics and thresholds span the dump.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         func open() throws -> ScoredRollouts {
-            try jobs.map { try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context) }
+            try jobs.map {
+                try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context)
+            }
             return try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
         }
         // Before anything is emptied; else when it is known that there is something to do.
@@ -101,9 +116,13 @@ struct PlanCommand: StageCommand {
             guard !options.dryRun else { return StageSummary(["would_write": NSNull(), "recipe": resolved]) }
             return try PlanRun(rollouts: early, recipe: recipe, context: context).preview()
         }
-        let text = jobs == nil && recipe.credit.expansion != nil ? try tokenizer.map { (try Tokenizer(path: $0), try StopTokens.read($0) ?? []) } : nil
+        let text =
+            jobs == nil && recipe.credit.expansion != nil
+            ? try tokenizer.map { (try Tokenizer(path: $0), try StopTokens.read($0) ?? []) } : nil
         let plan = Manifest(stage: Self.stage, configuration: configuration(recipe, resolved), inputs: try inputFiles())
-        let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole).explaining(["recipe": resolved])
+        let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole).explaining([
+            "recipe": resolved
+        ])
         let summary = try undertaking.run(context, would: ["recipe": resolved]) { directory in
             let rollouts = try early ?? open()
             let writer = PlanWriter(
@@ -120,31 +139,42 @@ struct PlanCommand: StageCommand {
     private var output: String { outputFolder ?? "" }
 
     private var places: [InputPlace] {
-        ([input, scores, recipe] + [tokenizer].compactMap { $0 }).map { InputPlace($0) } + [jobs].compactMap { $0 }.map(InputPlace.dump)
+        ([input, scores, recipe] + [tokenizer].compactMap { $0 }).map { InputPlace($0) }
+            + [jobs].compactMap { $0 }.map(InputPlace.dump)
     }
 
     /// Ids and lengths may agree by chance; digests don't.
     private func checkLineage(_ ingest: Manifest, _ score: Manifest) throws {
         try Lineage.require(
-            scores, score, madeFrom: input, remedy: "Score this one: crux-score --input \(input) --output \(scores) --overwrite")
+            scores, score, madeFrom: input,
+            remedy: "Score this one: crux-score --input \(input) --output \(scores) --overwrite")
         guard let jobs else { return }
         let folder = JobDirectory(jobs)
         try folder.requireOneMaking()
         // A dump that names its jobs itself wasn't joined, and says nothing about them.
-        guard ingest.inputs.contains(where: { ($0.path as NSString).lastPathComponent == JobDirectory.jobsName }) else { return }
+        guard ingest.inputs.contains(where: { ($0.path as NSString).lastPathComponent == JobDirectory.jobsName }) else {
+            return
+        }
         for name in [JobDirectory.jobsName, JobDirectory.basesName] {
             try Lineage.require(
                 input, ingest, madeFromFile: jobs + "/" + name, what: "\(jobs)",
-                remedy: "Join the results of these jobs: crux-ingest --input RESULTS --jobs \(jobs) --output \(input) --overwrite")
+                remedy:
+                    "Join the results of these jobs: crux-ingest --input RESULTS --jobs \(jobs) --output \(input) --overwrite"
+            )
         }
     }
 
     private func run(
-        _ expansion: (any Expansion)?, _ rollouts: ScoredRollouts, _ text: (Tokenizer, Set<Int32>)?, _ writer: PlanWriter
+        _ expansion: (any Expansion)?, _ rollouts: ScoredRollouts, _ text: (Tokenizer, Set<Int32>)?,
+        _ writer: PlanWriter
     ) throws -> StageSummary {
-        guard let expansion else { return try PlanRun(rollouts: rollouts, recipe: writer.recipe, context: writer.context).run(writer) }
+        guard let expansion else {
+            return try PlanRun(rollouts: rollouts, recipe: writer.recipe, context: writer.context).run(writer)
+        }
         if let jobs {
-            return try ExpandedPlanRun(expansion: expansion, jobs: JobDirectory(jobs), rollouts: rollouts, writer: writer).run()
+            return try ExpandedPlanRun(
+                expansion: expansion, jobs: JobDirectory(jobs), rollouts: rollouts, writer: writer
+            ).run()
         }
         guard let dialect = EngineDialects.named(engine) else { throw StageError(.usage, "unknown engine '\(engine)'") }
         return try JobPlanRun(
@@ -168,10 +198,15 @@ struct PlanCommand: StageCommand {
         }
         guard jobs == nil, tokenizer == nil else { return }
         if expansion?.readsText == true {
-            throw StageError(.usage, "\(self.recipe): expansion \(name) reads the text of tokens; give --tokenizer DIR, the checkpoint that sampled the dump")
+            throw StageError(
+                .usage,
+                "\(self.recipe): expansion \(name) reads the text of tokens; give --tokenizer DIR, the checkpoint that sampled the dump"
+            )
         }
         if EngineDialects.named(engine)?.sendsText == true {
-            throw StageError(.usage, "--engine \(engine) sends prefixes as text; give --tokenizer DIR, the checkpoint that sampled the dump")
+            throw StageError(
+                .usage,
+                "--engine \(engine) sends prefixes as text; give --tokenizer DIR, the checkpoint that sampled the dump")
         }
     }
 
@@ -186,8 +221,10 @@ struct PlanCommand: StageCommand {
     }
 
     private func inputFiles() throws -> [Manifest.File] {
-        let read = jobs == nil ? try tokenizer.map { try Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? [] : []
+        let read =
+            jobs == nil ? try tokenizer.map { try Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? [] : []
         return [try Manifest.asInput(input, stage: "ingest"), try Manifest.asInput(scores, stage: "score")]
-            + (try jobs.map { try JobDirectory($0).inputFiles() } ?? []) + (try read.map { try .input("tokenizer", $0) })
+            + (try jobs.map { try JobDirectory($0).inputFiles() } ?? [])
+            + (try read.map { try .input("tokenizer", $0) })
     }
 }

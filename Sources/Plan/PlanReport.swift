@@ -21,7 +21,8 @@ struct PlanReport {
         var counts = Self.counts(dropped: dropped)
         counts.merge(
             [
-                "rollouts": facts.rows.count, "kept": plan.kept.count, "steps": figures.steps.count, "trainable_tokens": figures.trainable,
+                "rollouts": facts.rows.count, "kept": plan.kept.count, "steps": figures.steps.count,
+                "trainable_tokens": figures.trainable,
                 "kept_tokens": figures.keptTokens,
             ]) { $1 }
         if plan.facts.hasIntervals, recipe.credit.mask != nil { counts["undecided_tokens"] = plan.undecided }
@@ -31,7 +32,8 @@ struct PlanReport {
         warnings = Self.warnings(plan, tally, recipe) + Self.unfiltered(figures, recipe.credit.filter)
         measures = staleness.map(Self.measures) ?? [:]
         var summary: [String: any Sendable] = [
-            "thresholds": plan.thresholds, "share_kept": figures.shareKept, "reward_mean": figures.rewardMean, "groups_correct": figures.allCorrect,
+            "thresholds": plan.thresholds, "share_kept": figures.shareKept, "reward_mean": figures.rewardMean,
+            "groups_correct": figures.allCorrect,
             "groups_wrong": figures.allWrong, "groups_mixed": figures.mixed, "groups_unjudged": figures.unjudged,
             "groups_unjudged_with_contrast": figures.unjudgedWithContrast, "resample": plan.resample.count,
             "epochs": recipe.credit.schedule.epochs,
@@ -44,7 +46,9 @@ struct PlanReport {
     private static func warnings(_ plan: SettledPlan, _ tally: PlanTally?, _ recipe: Recipe) -> [String] {
         guard let tally, !plan.kept.isEmpty, recipe.objective.readsAdvantages else { return [] }
         guard tally.positive == 0, tally.negative == 0 else { return [] }
-        return ["every advantage is 0: no rollout is better than another, and the steps have no gradient\(recipe.kl.isInLoss ? " but the KL term's" : "")"]
+        return [
+            "every advantage is 0: no rollout is better than another, and the steps have no gradient\(recipe.kl.isInLoss ? " but the KL term's" : "")"
+        ]
     }
 
     /// Groups that the filter's range of accuracy says nothing of.
@@ -88,14 +92,16 @@ struct PlanReport {
             return "trainer against sampler: not known, because the scores have no log-probabilities of the trainer's; "
                 + "crux-score --checkpoint DIR, the policy to be trained, computes them"
         }
-        return "trainer against sampler: log-probabilities differ by \(number(staleness.meanDifference)) on average, at most \(number(staleness.largest)); "
+        return
+            "trainer against sampler: log-probabilities differ by \(number(staleness.meanDifference)) on average, at most \(number(staleness.largest)); "
             + "KL \(number(staleness.kl)) per token, effective share of tokens \(number(100 * staleness.effectiveShare)) %"
     }
 
     private static func resample(_ plan: SettledPlan, _ figures: Figures) -> String? {
         guard !plan.resample.isEmpty else { return nil }
         let all = figures.mixed + figures.allCorrect + figures.allWrong + figures.unjudged
-        return "\(plan.resample.count) of \(all) groups fall short for lack of contrast: resample.jsonl has their prompts, ready for crux-rollout --prompts"
+        return
+            "\(plan.resample.count) of \(all) groups fall short for lack of contrast: resample.jsonl has their prompts, ready for crux-rollout --prompts"
     }
 
     private static func thresholds(_ plan: SettledPlan, _ figures: Figures) -> String? {
@@ -106,7 +112,8 @@ struct PlanReport {
 
     private static func undecided(_ counts: [String: Int], _ figures: Figures) -> String? {
         guard let undecided = counts["undecided_tokens"] else { return nil }
-        return "\(undecided) of \(figures.trainable) tokens (\(number(100 * Double(undecided) / Double(max(1, figures.trainable)))) %) are undecided: their entropy "
+        return
+            "\(undecided) of \(figures.trainable) tokens (\(number(100 * Double(undecided) / Double(max(1, figures.trainable)))) %) are undecided: their entropy "
             + "interval reaches over the threshold, and its middle decided"
     }
 
@@ -121,14 +128,19 @@ struct PlanReport {
     private static func lines(
         _ plan: SettledPlan, _ figures: Figures, _ tally: PlanTally?, _ staleness: Staleness?, _ counts: [String: Int]
     ) -> [String] {
-        let reasons = counts.filter { $0.key.hasPrefix("dropped_") }.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key.dropFirst(8))" }
+        let reasons = counts.filter { $0.key.hasPrefix("dropped_") }.sorted { $0.key < $1.key }.map {
+            "\($0.value) \($0.key.dropFirst(8))"
+        }
         let advantages = tally.map {
             "advantages: \($0.positive) tokens positive, \($0.negative) negative, \($0.zero) zero; mean \(number($0.advantageMean)), largest size \(number($0.advantageMax))"
         }
         return [
-            "\(plan.kept.count) rollouts kept, \(counts["dropped"] ?? 0) dropped" + (reasons.isEmpty ? "" : " (\(reasons.joined(separator: ", ")))"),
+            "\(plan.kept.count) rollouts kept, \(counts["dropped"] ?? 0) dropped"
+                + (reasons.isEmpty ? "" : " (\(reasons.joined(separator: ", ")))"),
             groups(figures) + "; mean shaped reward \(number(figures.rewardMean))",
-            advantages, plan.entropyQuantiles.map { "entropy at 20/50/80/95 %: " + $0.map(number).joined(separator: ", ") }, thresholds(plan, figures),
+            advantages,
+            plan.entropyQuantiles.map { "entropy at 20/50/80/95 %: " + $0.map(number).joined(separator: ", ") },
+            thresholds(plan, figures),
             undecided(counts, figures), tally == nil || plan.kept.isEmpty ? nil : Self.staleness(staleness),
             resample(plan, figures),
         ].compactMap { $0 } + steps(figures, tally)

@@ -23,7 +23,8 @@ struct PlanRun {
         let (survey, tokens, plan) = try settle(ScratchSpace(folder: writer.directory.path))
         try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
         try writer.requireDecided(plan, width: widths(survey))
-        let versions = survey.labels.versions(plan), dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
+        let versions = survey.labels.versions(plan),
+            dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
         let files =
             recipe.credit.filter.resamples
             ? [try writer.writeResample(plan.resample.count) { try resample(plan, survey, $0) }] : []
@@ -41,7 +42,8 @@ struct PlanRun {
 
     /// What would be kept and why, without a file.
     func preview() throws -> StageSummary {
-        let (survey, _, plan) = try settle(.temporary), dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
+        let (survey, _, plan) = try settle(.temporary),
+            dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
         let report = PlanReport(
             plan: plan, tally: nil, trainer: rollouts.trainer, facts: survey.facts, dropped: dropped.counts,
             recipe: recipe)
@@ -55,7 +57,9 @@ struct PlanRun {
 
     /// The first rollout of each group that gave no contrast.
     private func resample(_ plan: SettledPlan, _ survey: Survey, _ body: (RolloutRow) throws -> Void) throws {
-        let columns: Set<String> = ["rollout_id", "group_id", "prompt", "token_ids", "loss_mask", "reference_answer", "data_source"]
+        let columns: Set<String> = [
+            "rollout_id", "group_id", "prompt", "token_ids", "loss_mask", "reference_answer", "data_source",
+        ]
         let reader = RowReader(rollouts, columns: RowColumns(rollouts: columns)), facts = survey.facts
         try facts.space.forEach(plan.resample.indices) { index in
             let first = facts.groups[Int(plan.resample[index])][0]
@@ -74,7 +78,9 @@ struct RowsInMemory: PlannedRows {
     let rows: [ScoredRollout]
     let inputs: [CreditInput]
 
-    func planned(_ rows: ArraySlice<Int32>) -> [(ScoredRollout, CreditInput)] { rows.map { (self.rows[Int($0)], inputs[Int($0)]) } }
+    func planned(_ rows: ArraySlice<Int32>) -> [(ScoredRollout, CreditInput)] {
+        rows.map { (self.rows[Int($0)], inputs[Int($0)]) }
+    }
 }
 
 /// Writes a plan's tables and says what a researcher judges it by.
@@ -88,7 +94,8 @@ struct PlanWriter {
 
     /// `facts` describe all rows that were judged. `counts`, `lines`, `summary` and `extra` files are a method's own.
     func write(
-        _ plan: SettledPlan, _ rows: any PlannedRows, facts: PlanFacts, dropped: some DroppedList, evidence: [String: Int], extra: [Manifest.File] = [],
+        _ plan: SettledPlan, _ rows: any PlannedRows, facts: PlanFacts, dropped: some DroppedList,
+        evidence: [String: Int], extra: [Manifest.File] = [],
         counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:]
     ) throws -> StageSummary {
         let (table, tally) = try writePlan(plan, rows, evidence.keys.sorted())
@@ -96,7 +103,8 @@ struct PlanWriter {
             plan: plan, tally: tally, trainer: trainer, facts: facts, dropped: dropped.counts, recipe: recipe)
         let outputs = [table] + (try writeRest(dropped, evidence.keys.sorted())) + extra
         let grades = Dictionary(uniqueKeysWithValues: evidence.map { ("evidence_\($0.key)", $0.value) })
-        let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }.merging(grades) { $1 }
+        let all = report.counts.merging(counts) { $1 }.merging(vocabulary.map { ["vocabulary": $0] } ?? [:]) { $1 }
+            .merging(grades) { $1 }
         let manifest = try directory.finish(outputs: outputs, counts: all, measures: report.measures)
         (report.lines + lines).forEach(context.say)
         (plan.warnings + plan.closingWarnings(tally.staleness) + report.warnings).forEach(context.warn)
@@ -107,40 +115,56 @@ struct PlanWriter {
     }
 
     /// The tables of a plan with jobs alone: nothing to learn from yet.
-    func writeJobs(dropped: some DroppedList, files: [Manifest.File], counts: [String: Int], lines: [String]) throws -> StageSummary {
-        var table = try ArrowTableWriter(path: try directory.writing("plan.arrow"), table: Tables.plan, metadata: metadata([]))
+    func writeJobs(dropped: some DroppedList, files: [Manifest.File], counts: [String: Int], lines: [String]) throws
+        -> StageSummary
+    {
+        var table = try ArrowTableWriter(
+            path: try directory.writing("plan.arrow"), table: Tables.plan, metadata: metadata([]))
         let outputs = [Manifest.File("plan.arrow", try table.finish())] + (try writeRest(dropped, [])) + files
-        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(PlanReport.counts(dropped: dropped.counts)) { $1 }
+        var all = ["kept": 0, "steps": 0, "trainable_tokens": 0, "kept_tokens": 0].merging(counts) { $1 }.merging(
+            PlanReport.counts(dropped: dropped.counts)
+        ) { $1 }
         all["vocabulary"] = vocabulary
         let manifest = try directory.finish(outputs: outputs, counts: all)
         lines.forEach(context.say)
         return EmptyPlan.summary(manifest.counts, context, ["output": directory.path, "counts": manifest.counts])
     }
 
-    /// An entropy that is only known as an interval may lie on either side of a threshold: to be counted, and not to be too many.
-    /// `width`: how many best log-probabilities the intervals of a row of the plan rest on, where it is known.
+    /// An entropy that is only known as an interval may lie on either side of a threshold: to be counted, and not to be
+    /// too many. `width`: how many best log-probabilities the intervals of a row of the plan rest on, where it is
+    /// known.
     func requireDecided(_ plan: SettledPlan, width: (Int32) throws -> Int32?) throws {
         guard let undecided = try UndecidedMask(plan, recipe.credit.mask, width) else { return }
         throw StageError(.invalidInput, directory.path + ": " + undecided.refusal)
     }
 
     /// Prompts of groups that gave no contrast, as crux-rollout takes them: what dynamic sampling would sample again.
-    func writeResample(_ count: Int, _ forEachRow: ((RolloutRow) throws -> Void) throws -> Void) throws -> Manifest.File {
-        let name = "resample.jsonl", encoder = JSONEncoder(), file = try AtomicFile(try directory.writing(name), digests: true)
+    func writeResample(_ count: Int, _ forEachRow: ((RolloutRow) throws -> Void) throws -> Void) throws -> Manifest.File
+    {
+        let name = "resample.jsonl", encoder = JSONEncoder(),
+            file = try AtomicFile(try directory.writing(name), digests: true)
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
         try forEachRow { try file.write(String(decoding: try encoder.encode(PromptLine($0)), as: UTF8.self) + "\n") }
         return Manifest.File(name, try file.finish(rows: count))
     }
 
-    private func metadata(_ evidence: [String]) -> [String: String] { directory.tableMetadata(recipeDigest: SHA256Digest.of(resolved), evidence: evidence) }
+    private func metadata(_ evidence: [String]) -> [String: String] {
+        directory.tableMetadata(recipeDigest: SHA256Digest.of(resolved), evidence: evidence)
+    }
 
     // MARK: plan.arrow
 
     /// Batches are made on several threads and written in order.
-    private func writePlan(_ plan: SettledPlan, _ rows: any PlannedRows, _ evidence: [String]) throws -> (Manifest.File, PlanTally) {
-        var table = try ArrowTableWriter(path: try directory.writing("plan.arrow"), table: Tables.plan, metadata: metadata(evidence)), tally = PlanTally()
-        let batches = batches(plan), builders = IdlePool<ArrowBatchBuilder<PlanRow>>(), written = IdlePool<ArrowBatchBytes>()
+    private func writePlan(_ plan: SettledPlan, _ rows: any PlannedRows, _ evidence: [String]) throws -> (
+        Manifest.File, PlanTally
+    ) {
+        var
+            table = try ArrowTableWriter(
+                path: try directory.writing("plan.arrow"), table: Tables.plan, metadata: metadata(evidence)),
+            tally = PlanTally()
+        let batches = batches(plan), builders = IdlePool<ArrowBatchBuilder<PlanRow>>(),
+            written = IdlePool<ArrowBatchBytes>()
         try parallelInOrder(batches.count, threads: context.threads, waiting: 1) { index in
             var builder = builders.take() ?? ArrowBatchBuilder(Tables.plan)
             if let written = written.take() { builder.reuse(written) }
@@ -166,11 +190,14 @@ struct PlanWriter {
     private static let strideRows = 64, strideTokens = 1 << 16
 
     private func strides(_ plan: SettledPlan, _ positions: Range<Int>) -> [Range<Int>] {
-        plan.kept.stretches(positions, plan.facts) { rows, tokens in rows >= Self.strideRows || tokens >= Self.strideTokens }
+        plan.kept.stretches(positions, plan.facts) { rows, tokens in
+            rows >= Self.strideRows || tokens >= Self.strideTokens
+        }
     }
 
     private func batch(
-        _ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows, _ builder: inout ArrowBatchBuilder<PlanRow>
+        _ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows,
+        _ builder: inout ArrowBatchBuilder<PlanRow>
     ) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
         var tally = PlanTally()
         for part in strides(plan, positions) {
@@ -193,7 +220,9 @@ struct PlanWriter {
         row.entropyMask = credit.entropyMask
         row.tokenWeights = floats(credit.weights)
         row.oldLogprobs = source.score.oldLogprobs ?? [Float](repeating: 0, count: row.tokenIDs.count)
-        row.referenceLogprobs = recipe.objective.reference == .process ? source.score.processReferenceLogprobs : source.score.referenceLogprobs
+        row.referenceLogprobs =
+            recipe.objective.reference == .process
+            ? source.score.processReferenceLogprobs : source.score.referenceLogprobs
         row.returns = credit.returns.map(floats)
         row.values = source.score.values
         row.pair = credit.pair.map { Int32($0) }
@@ -210,7 +239,8 @@ struct PlanWriter {
     private func requireFinite(_ row: PlanRow) throws {
         let settled = "Take smaller rewards, coefficients or values."
         let columns: [(String, [Float]?, String)] = [
-            ("advantages", row.advantages, settled), ("token_weights", row.tokenWeights, settled), ("returns", row.returns, settled),
+            ("advantages", row.advantages, settled), ("token_weights", row.tokenWeights, settled),
+            ("returns", row.returns, settled),
             ("kl_weights", row.klWeights, settled), ("old_logprobs", row.oldLogprobs, TokenColumn.oldLogprobs.remedy),
             ("reference_logprobs", row.referenceLogprobs, TokenColumn.referenceLogprobs.remedy),
             ("values", row.values, TokenColumn.values.remedy), ("reward", [row.reward], settled),
@@ -236,10 +266,12 @@ struct PlanWriter {
 
     private func writeRest(_ dropped: some DroppedList, _ evidence: [String]) throws -> [Manifest.File] {
         let name = "dropped.arrow", recipeName = "recipe.resolved.json"
-        var rest = try ArrowTableWriter(path: try directory.writing(name), table: Tables.dropped, metadata: metadata(evidence))
+        var rest = try ArrowTableWriter(
+            path: try directory.writing(name), table: Tables.dropped, metadata: metadata(evidence))
         try dropped.forEach { try rest.append($0) }
         return [
-            Manifest.File(name, try rest.finish()), Manifest.File(recipeName, try AtomicFile.write(resolved, to: try directory.writing(recipeName))),
+            Manifest.File(name, try rest.finish()),
+            Manifest.File(recipeName, try AtomicFile.write(resolved, to: try directory.writing(recipeName))),
         ]
     }
 }

@@ -1,5 +1,5 @@
-/// Versions of the policies that sampled a dump, in their order: as numbers where all are numbers, otherwise as people read
-/// names with numbers in them, step-9 before step-10.
+/// Versions of the policies that sampled a dump, in their order: as numbers where all are numbers, otherwise as people
+/// read names with numbers in them, step-9 before step-10.
 enum PolicyVersions {
     /// What the report says where there are several.
     static func line(_ versions: [String]) -> [String] {
@@ -10,7 +10,9 @@ enum PolicyVersions {
 
     static func sorted(_ versions: [String]) -> [String] {
         let numbers = versions.compactMap { Double($0) }.filter(\.isFinite)
-        guard numbers.count == versions.count else { return versions.sorted { pieces($0).lexicographicallyPrecedes(pieces($1)) } }
+        guard numbers.count == versions.count else {
+            return versions.sorted { pieces($0).lexicographicallyPrecedes(pieces($1)) }
+        }
         // Equal as floating-point numbers, long ones may differ as names.
         return zip(numbers, versions).sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map(\.1)
     }

@@ -26,11 +26,14 @@ struct SurveyPart: Sendable {
     mutating func add(_ row: ScoredRollout, row number: Int32, _ needs: RowRequirements) throws {
         if let reason = row.dropReason { return dropped.append((number, reason)) }
         try needs.check(row)
-        let input = try needs.creditInput(row, columns: needs.surveyedColumns), reward = needs.recipe.credit.shapedReward(input)
+        let input = try needs.creditInput(row, columns: needs.surveyedColumns),
+            reward = needs.recipe.credit.shapedReward(input)
         if let reason = needs.dropReason(input, reward: reward) { return dropped.append((number, reason)) }
         let fact = PlanFacts.Row(
             input, reward: reward, entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
-        add(fact, row: number, group: groups.add(row.rollout.groupID), lacksLogprobs: !needs.updateColumns.allSatisfy { row.present?.contains($0) ?? false })
+        add(
+            fact, row: number, group: groups.add(row.rollout.groupID),
+            lacksLogprobs: !needs.updateColumns.allSatisfy { row.present?.contains($0) ?? false })
         versions.add(row.rollout.policyVersion)
         evidence.add(row.evidence)
     }
@@ -43,7 +46,8 @@ struct SurveyPart: Sendable {
             return true
         }
         guard let reward, let mask = row.ingest.list(SurveyedColumns.mask), columns.hasCredit(row) else { return false }
-        let isTruncated = Self.isTruncated(row), correct = row.scores.bool(SurveyedColumns.correct), trainable = mask.trueCount
+        let isTruncated = Self.isTruncated(row), correct = row.scores.bool(SurveyedColumns.correct),
+            trainable = mask.trueCount
         let shaped = columns.shaping.reward(score: Double(reward), isCorrect: correct, length: trainable)
         guard trainable > 0 else { return false }
         if let reason = columns.needs.dropReason(reward: shaped) {
@@ -51,8 +55,11 @@ struct SurveyPart: Sendable {
             return true
         }
         let fact = PlanFacts.Row(
-            length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped, entropy: columns.entropy(row))
-        add(fact, row: Int32(row.number), group: groups.add(row.ingest.utf8(SurveyedColumns.group)), lacksLogprobs: !columns.hasLogprobs(row))
+            length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped,
+            entropy: columns.entropy(row))
+        add(
+            fact, row: Int32(row.number), group: groups.add(row.ingest.utf8(SurveyedColumns.group)),
+            lacksLogprobs: !columns.hasLogprobs(row))
         versions.add(row.ingest.utf8(SurveyedColumns.version))
         evidence.add(row.scores.utf8(SurveyedColumns.scoreEvidence) ?? row.ingest.utf8(SurveyedColumns.evidence))
         return true
@@ -61,7 +68,8 @@ struct SurveyPart: Sendable {
     /// Nearly every row says one of these two words.
     private static func isTruncated(_ row: RowView) -> Bool {
         if row.ingest.hasText("stop", SurveyedColumns.finish) { return false }
-        return row.ingest.hasText("length", SurveyedColumns.finish) || FinishReason.isTruncated(row.ingest.text(SurveyedColumns.finish) ?? "")
+        return row.ingest.hasText("length", SurveyedColumns.finish)
+            || FinishReason.isTruncated(row.ingest.text(SurveyedColumns.finish) ?? "")
     }
 
     private mutating func add(_ fact: PlanFacts.Row, row: Int32, group: Int32, lacksLogprobs: Bool) {
@@ -73,7 +81,8 @@ struct SurveyPart: Sendable {
     }
 }
 
-/// The numbers of names, one after the other. A name that comes again at once, as those of a group do, costs a comparison of bytes.
+/// The numbers of names, one after the other. A name that comes again at once, as those of a group do, costs a
+/// comparison of bytes.
 struct NumberedNames: Sendable {
     private(set) var names: [String] = []
     private var known: [ByteText: Int32] = [:]
@@ -107,7 +116,8 @@ struct NumberedNames: Sendable {
     }
 
     private func isLast(_ utf8: UnsafeRawBufferPointer) -> Bool {
-        utf8.count == last.count && (utf8.isEmpty || last.withUnsafeBytes { memcmp($0.baseAddress!, utf8.baseAddress!, utf8.count) == 0 })
+        utf8.count == last.count
+            && (utf8.isEmpty || last.withUnsafeBytes { memcmp($0.baseAddress!, utf8.baseAddress!, utf8.count) == 0 })
     }
 }
 
@@ -130,13 +140,17 @@ final class SurveyedColumns: Sendable {
         let isOfIngest: Bool
         let index: Int
 
-        func isPresent(_ row: RowView) -> Bool { isOfIngest ? row.ingest.isPresent(index) : row.scores.isPresent(index) }
+        func isPresent(_ row: RowView) -> Bool {
+            isOfIngest ? row.ingest.isPresent(index) : row.scores.isPresent(index)
+        }
     }
 
     init(_ needs: RowRequirements) {
         self.needs = needs
         var views = ColumnViews(
-            ingest: ["rollout_id", "group_id", "policy_version", "finish_reason", "evidence", "loss_mask"].map { .values($0) },
+            ingest: ["rollout_id", "group_id", "policy_version", "finish_reason", "evidence", "loss_mask"].map {
+                .values($0)
+            },
             scores: ["rollout_id", "reward", "correct", "verdict", "evidence"].map { .values($0) })
         func place(_ name: String) -> Place {
             let isOfIngest = TokenColumn(rawValue: name)?.isOfIngest ?? false
@@ -155,7 +169,9 @@ final class SurveyedColumns: Sendable {
         return ScoredRollout.dropReason(verdict: row.scores.text(SurveyedColumns.verdict) ?? "", reward: reward)
     }
 
-    func entropy(_ row: RowView) -> PlanFacts.EntropyKnowledge { interval.isPresent(row) ? .interval : exact.isPresent(row) ? .exact : .none }
+    func entropy(_ row: RowView) -> PlanFacts.EntropyKnowledge {
+        interval.isPresent(row) ? .interval : exact.isPresent(row) ? .exact : .none
+    }
 
     /// Whether a row has what credit reads, and what the update will.
     func hasCredit(_ row: RowView) -> Bool { credit.allSatisfy { $0.isPresent(row) } }

@@ -44,7 +44,9 @@ struct RowLabelsWriter {
             count += part.numbers.count
         }
 
-        mutating func finish() throws -> RowLabels.Labels { RowLabels.Labels(names: try names.finish(), numbers: try numbers.finish()) }
+        mutating func finish() throws -> RowLabels.Labels {
+            RowLabels.Labels(names: try names.finish(), numbers: try numbers.finish())
+        }
     }
 
     init(_ space: ScratchSpace) throws { (versions, evidence) = (try Labels(space), try Labels(space)) }
@@ -54,5 +56,7 @@ struct RowLabelsWriter {
         try evidence.add(part.evidence)
     }
 
-    mutating func finish() throws -> RowLabels { RowLabels(versions: try versions.finish(), evidence: try evidence.finish()) }
+    mutating func finish() throws -> RowLabels {
+        RowLabels(versions: try versions.finish(), evidence: try evidence.finish())
+    }
 }

@@ -22,22 +22,29 @@ struct RowRequirements: Sendable {
     /// Everything that credit and the update will read of a row, before any work starts.
     func check(_ row: ScoredRollout) throws {
         for column in creditColumns { try require(column, row, for: purpose(column)) }
-        if recipe.kl.isInReward { for column in [TokenColumn.oldLogprobs, .referenceLogprobs] { try require(column, row, for: "kl.placement reward") } }
+        if recipe.kl.isInReward {
+            for column in [TokenColumn.oldLogprobs, .referenceLogprobs] {
+                try require(column, row, for: "kl.placement reward")
+            }
+        }
         if checksSampling, row.wasTruncatedSampling {
             throw StageError(
                 .invalidInput,
                 "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
-                    + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true.")
+                    + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true."
+            )
         }
     }
 
-    private var checksSampling: Bool { recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling }
+    private var checksSampling: Bool {
+        recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling
+    }
 
     /// Whether a row's facts follow from its small columns and the length of its mask.
     var readsNoTokens: Bool { surveyedColumns.isEmpty && !checksSampling }
 
-    /// Per-token columns that decide whether a row takes part: one number that is none would spoil its whole group, or plan.
-    /// (Entropies are looked at in the passes that read them.)
+    /// Per-token columns that decide whether a row takes part: one number that is none would spoil its whole group, or
+    /// plan. (Entropies are looked at in the passes that read them.)
     var surveyedColumns: Set<TokenColumn> {
         Set(creditColumns).subtracting([.entropy, .entropyLow, .entropyHigh]).union(rewardColumns)
     }
@@ -73,7 +80,8 @@ struct RowRequirements: Sendable {
     func creditInput(_ row: ScoredRollout, length: Int? = nil, columns: Set<TokenColumn>? = nil) throws -> CreditInput {
         var input = CreditInput(
             groupID: row.rollout.groupID, reward: Double(row.score.reward ?? 0), correct: row.score.correct,
-            isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: row.rollout.lossMask, entropy: row.score.entropy ?? [])
+            isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: row.rollout.lossMask,
+            entropy: row.score.entropy ?? [])
         input.length = length
         for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }
         if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {
@@ -87,7 +95,9 @@ struct RowRequirements: Sendable {
     var rewardColumns: Set<TokenColumn> { recipe.kl.isInReward ? [.oldLogprobs, .referenceLogprobs] : [] }
 
     private func checkLengths(_ input: CreditInput, _ row: ScoredRollout) throws {
-        for (column, values) in input.columns where values.count != input.mask.count { throw wrongLength(column, values.count, row) }
+        for (column, values) in input.columns where values.count != input.mask.count {
+            throw wrongLength(column, values.count, row)
+        }
         guard !input.entropy.isEmpty else { return }
         guard input.entropy.count == input.mask.count else { throw wrongLength(.entropy, input.entropy.count, row) }
         guard let bad = input.mask.firstNotFinite(input.entropy) else { return }
@@ -100,7 +110,8 @@ struct RowRequirements: Sendable {
     func wrongLength(_ column: TokenColumn, _ count: Int, _ row: ScoredRollout) -> StageError {
         StageError(
             .invalidInput,
-            "\(directory): rollout '\(row.rollout.rolloutID)': found \(count) entries in \(column.rawValue), expected \(row.rollout.lossMask.count), one per token")
+            "\(directory): rollout '\(row.rollout.rolloutID)': found \(count) entries in \(column.rawValue), expected \(row.rollout.lossMask.count), one per token"
+        )
     }
 
     func require(_ column: TokenColumn, _ row: ScoredRollout, for purpose: String) throws {
@@ -113,7 +124,9 @@ struct RowRequirements: Sendable {
     var updateColumns: [String] {
         var columns: [String] = []
         if recipe.objective.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
-        if recipe.kl.isInLoss || recipe.objective.reference == .policy { columns.append(TokenColumn.referenceLogprobs.rawValue) }
+        if recipe.kl.isInLoss || recipe.objective.reference == .policy {
+            columns.append(TokenColumn.referenceLogprobs.rawValue)
+        }
         if recipe.objective.reference == .process { columns.append("process_reference_logprobs") }
         return columns
     }
@@ -132,7 +145,9 @@ struct RowRequirements: Sendable {
     }
 
     private func missing(_ what: String, _ row: ScoredRollout, _ purpose: String, _ remedy: String) -> StageError {
-        StageError(.invalidInput, "\(directory): rollout '\(row.rollout.rolloutID)': found no \(what), expected it for \(purpose). \(remedy)")
+        StageError(
+            .invalidInput,
+            "\(directory): rollout '\(row.rollout.rolloutID)': found no \(what), expected it for \(purpose). \(remedy)")
     }
 }
 

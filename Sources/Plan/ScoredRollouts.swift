@@ -13,7 +13,8 @@ struct ScoredRollout: Sendable {
     var present: [String]?
 }
 
-/// The rows of ingest with those of score beside them, in the files where they lie: one file after the other, as one long table.
+/// The rows of ingest with those of score beside them, in the files where they lie: one file after the other, as one
+/// long table.
 struct ScoredRollouts: Sendable {
     private final class Part: Sendable {
         let rollouts: ArrowTableReader<RolloutRow>
@@ -32,7 +33,9 @@ struct ScoredRollouts: Sendable {
     let rowCount: Int
     private let parts: [Part]
 
-    init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest, _ context: StageContext) throws {
+    init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest, _ context: StageContext)
+        throws
+    {
         try ingestManifest.verify(Self.tables(of: ingestManifest), in: ingest, context)
         try scoreManifest.verify(Self.tables(of: ingestManifest).map(Self.scoreName), in: scores, context)
         directory = scores
@@ -43,7 +46,9 @@ struct ScoredRollouts: Sendable {
             let scoreName = Self.scoreName(name)
             let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
             let marks = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
-            guard rollouts.rowCount == marks.rowCount else { throw Self.strangers(marks.path, "\(marks.rowCount) rows", rollouts) }
+            guard rollouts.rowCount == marks.rowCount else {
+                throw Self.strangers(marks.path, "\(marks.rowCount) rows", rollouts)
+            }
             parts.append(Part(rollouts, marks, firstRow: count))
             count += rollouts.rowCount
         }
@@ -51,13 +56,18 @@ struct ScoredRollouts: Sendable {
         rowCount = count
     }
 
-    private static func tables(of ingest: Manifest) -> [String] { ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") } }
+    private static func tables(of ingest: Manifest) -> [String] {
+        ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
+    }
 
     private static func scoreName(_ name: String) -> String { "scores-" + name.dropFirst("rollouts-".count) }
 
-    private static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>) -> FormatError {
+    private static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>)
+        -> FormatError
+    {
         FormatError(
-            file: file, place: "", found: "\(found) that are not those of \((rollouts.path as NSString).lastPathComponent)",
+            file: file, place: "",
+            found: "\(found) that are not those of \((rollouts.path as NSString).lastPathComponent)",
             expected: "its \(rollouts.rowCount) rows in the same order", remedy: "Score this ingest directory.")
     }
 
@@ -68,10 +78,16 @@ struct ScoredRollouts: Sendable {
     }
 
     /// Rows of each batch of the ingest files.
-    var batches: [Range<Int>] { parts.flatMap { part in part.rollouts.batches.map { $0.lowerBound + part.rows.lowerBound..<$0.upperBound + part.rows.lowerBound } } }
+    var batches: [Range<Int>] {
+        parts.flatMap { part in
+            part.rollouts.batches.map { $0.lowerBound + part.rows.lowerBound..<$0.upperBound + part.rows.lowerBound }
+        }
+    }
 
     /// Where the batches of the score files begin, ascending.
-    var scoreBatches: [Int] { parts.flatMap { part in part.scores.batches.map { $0.lowerBound + part.rows.lowerBound } } }
+    var scoreBatches: [Int] {
+        parts.flatMap { part in part.scores.batches.map { $0.lowerBound + part.rows.lowerBound } }
+    }
 
     /// All rows, for methods that go back and forth between them.
     func rows() throws -> [ScoredRollout] {
@@ -97,11 +113,15 @@ struct ScoredRollouts: Sendable {
         func stretch(around row: Int) throws -> RowStretch {
             let part = enter(row), place = row - part.rows.lowerBound
             guard let ingest, let scores else { preconditionFailure("a part was entered without its cursors") }
-            return RowStretch(first: part.rows.lowerBound, ingest: try ingest.stretch(around: place), scores: try scores.stretch(around: place))
+            return RowStretch(
+                first: part.rows.lowerBound, ingest: try ingest.stretch(around: place),
+                scores: try scores.stretch(around: place))
         }
 
         /// Numbers of a list of scores in the batch at hand, without mapping them.
-        func copy(_ list: ArrowList, _ places: Range<Int>, into target: UnsafeMutablePointer<Float>) { scores?.copy(list, places, into: target) }
+        func copy(_ list: ArrowList, _ places: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+            scores?.copy(list, places, into: target)
+        }
 
         /// Says that a list of a column of scores in the batch at hand won't be looked at again.
         func leaveBehind(_ list: ArrowList, of column: Int) { scores?.leaveBehind(list, of: column) }
@@ -109,7 +129,9 @@ struct ScoredRollouts: Sendable {
         private func enter(_ row: Int) -> Part {
             if let part, part.rows.contains(row) { return part }
             let next = rollouts.part(holding: row)
-            (ingest, scores) = (ArrowColumnCursor(next.rollouts, columns.ingest), ArrowColumnCursor(next.scores, columns.scores))
+            (ingest, scores) = (
+                ArrowColumnCursor(next.rollouts, columns.ingest), ArrowColumnCursor(next.scores, columns.scores)
+            )
             part = next
             return next
         }
@@ -129,19 +151,26 @@ struct ScoredRollouts: Sendable {
 
         func row(_ row: Int) throws -> ScoredRollout {
             let part = try part(holding: row), place = row - part.rows.lowerBound
-            guard let rolloutCursor, let scoreCursor else { preconditionFailure("a part was entered without its cursors") }
+            guard let rolloutCursor, let scoreCursor else {
+                preconditionFailure("a part was entered without its cursors")
+            }
             var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
-            guard scored.rollout.rolloutID.isSameBytes(as: scored.score.rolloutID) else { throw rollouts.strangers(row) }
+            guard scored.rollout.rolloutID.isSameBytes(as: scored.score.rolloutID) else {
+                throw rollouts.strangers(row)
+            }
             try scored.score.require(scored.rollout, file: part.scores.path)
             guard let looked = columns?.lookedFor else { return scored }
-            scored.present = try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) } + looked.scores.filter { try scoreCursor.isPresent($0, place) }
+            scored.present =
+                try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) }
+                + looked.scores.filter { try scoreCursor.isPresent($0, place) }
             return scored
         }
 
         private func part(holding row: Int) throws -> Part {
             if let part, part.rows.contains(row) { return part }
             let next = rollouts.part(holding: row)
-            rolloutCursor = columns.map { next.rollouts.reading($0.rollouts) }.map { $0.cursor() } ?? next.rollouts.cursor()
+            rolloutCursor =
+                columns.map { next.rollouts.reading($0.rollouts) }.map { $0.cursor() } ?? next.rollouts.cursor()
             scoreCursor = columns.map { next.scores.reading($0.scores) }.map { $0.cursor() } ?? next.scores.cursor()
             part = next
             return next
@@ -169,7 +198,9 @@ private struct RowStretch {
         rows = both.lowerBound + first..<both.upperBound + first
     }
 
-    func row(_ row: Int) -> RowView { RowView(number: row, ingest: ingest.row(row - first), scores: scores.row(row - first)) }
+    func row(_ row: Int) -> RowView {
+        RowView(number: row, ingest: ingest.row(row - first), scores: scores.row(row - first))
+    }
 }
 
 /// A row whose columns are looked at where they lie, by their number among the views.
@@ -188,9 +219,12 @@ struct ColumnReader: Sendable {
 
     init(_ rollouts: ScoredRollouts, _ columns: ColumnViews) { (self.rollouts, self.columns) = (rollouts, columns) }
 
-    func forEach(_ rows: some Collection<Int>, _ body: (RowView) throws -> Void) throws { try forEach(rows) { row, _ in try body(row) } }
+    func forEach(_ rows: some Collection<Int>, _ body: (RowView) throws -> Void) throws {
+        try forEach(rows) { row, _ in try body(row) }
+    }
 
-    /// The same for a pass over all numbers of the first columns of scores, which are lists: what has gone by doesn't stay in memory.
+    /// The same for a pass over all numbers of the first columns of scores, which are lists: what has gone by doesn't
+    /// stay in memory.
     func forEach(_ rows: some Collection<Int>, leavingBehind lists: Int, _ body: (RowView) throws -> Void) throws {
         try forEach(rows) { cursor, row in
             try body(row)
@@ -206,7 +240,9 @@ struct ColumnReader: Sendable {
         try forEach(rows) { cursor, row in try body(row) { cursor.copy($0, $1, into: $2) } }
     }
 
-    private func forEach(_ rows: some Collection<Int>, _ body: (ScoredRollouts.ColumnCursor, RowView) throws -> Void) throws {
+    private func forEach(_ rows: some Collection<Int>, _ body: (ScoredRollouts.ColumnCursor, RowView) throws -> Void)
+        throws
+    {
         guard let first = rows.first else { return }
         let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.ColumnCursor(rollouts, columns)
         defer { cursors.give(cursor) }
@@ -225,8 +261,8 @@ struct RowColumns: Sendable {
     var lookedFor: (rollouts: [String], scores: [String])?
 }
 
-/// Reads rows with the same columns from any thread. Cursors are kept between calls, so that what one thread has decoded is
-/// not decoded again for its next stretch.
+/// Reads rows with the same columns from any thread. Cursors are kept between calls, so that what one thread has
+/// decoded is not decoded again for its next stretch.
 struct RowReader: Sendable {
     private let rollouts: ScoredRollouts
     private let columns: RowColumns?
@@ -266,9 +302,13 @@ extension ScoredRollout {
     /// What its entropies came from. Scores of earlier versions don't say: the dump's own grade, then.
     var evidence: String { score.evidence ?? rollout.evidence }
 
-    func has(_ column: TokenColumn) -> Bool { present.map { column.fileColumns.allSatisfy($0.contains) } ?? (self.column(column) != nil) }
+    func has(_ column: TokenColumn) -> Bool {
+        present.map { column.fileColumns.allSatisfy($0.contains) } ?? (self.column(column) != nil)
+    }
 
-    var hasProcessReference: Bool { present?.contains("process_reference_logprobs") ?? (score.processReferenceLogprobs != nil) }
+    var hasProcessReference: Bool {
+        present?.contains("process_reference_logprobs") ?? (score.processReferenceLogprobs != nil)
+    }
 
     private var processRewards: [Float]? {
         guard let policy = score.processLogprobs, let reference = score.processReferenceLogprobs else { return nil }
@@ -278,7 +318,9 @@ extension ScoredRollout {
     /// Why a row can't take part; nil where it can.
     var dropReason: String? { Self.dropReason(verdict: score.verdict, reward: score.reward) }
 
-    static func dropReason(verdict: String, reward: Float?) -> String? { verdict.hasPrefix("invalid_") ? verdict : reward == nil ? "no_reward" : nil }
+    static func dropReason(verdict: String, reward: Float?) -> String? {
+        verdict.hasPrefix("invalid_") ? verdict : reward == nil ? "no_reward" : nil
+    }
 
     /// Whether the sampler drew from less than the whole distribution.
     var wasTruncatedSampling: Bool {
@@ -292,7 +334,9 @@ extension ScoredRollout {
 
 extension TokenColumn {
     /// What it is made of in the files of ingest and score.
-    var fileColumns: [String] { self == .processRewards ? ["process_logprobs", "process_reference_logprobs"] : [rawValue] }
+    var fileColumns: [String] {
+        self == .processRewards ? ["process_logprobs", "process_reference_logprobs"] : [rawValue]
+    }
 
     /// Whether ingest has it; score has all others.
     var isOfIngest: Bool { self == .rolloutLogprobs }
@@ -302,6 +346,12 @@ extension RowColumns {
     /// Masks and these columns.
     init(tokens columns: Set<TokenColumn>) {
         rollouts.insert("loss_mask")
-        for column in columns { if column.isOfIngest { rollouts.formUnion(column.fileColumns) } else { scores.formUnion(column.fileColumns) } }
+        for column in columns {
+            if column.isOfIngest {
+                rollouts.formUnion(column.fileColumns)
+            } else {
+                scores.formUnion(column.fileColumns)
+            }
+        }
     }
 }

@@ -23,13 +23,17 @@ struct Survey: Sendable {
         var found = try SurveyWriter(space)
         try parallelInOrder(batches.count, threads: threads) { index in
             var part = SurveyPart(rows: batches[index].count)
-            func read(_ row: Int) throws { _ = try reader.read(CollectionOfOne(row)) { try part.add($0, row: Int32(row), needs) } }
+            func read(_ row: Int) throws {
+                _ = try reader.read(CollectionOfOne(row)) { try part.add($0, row: Int32(row), needs) }
+            }
             guard needs.readsNoTokens else {
                 for row in batches[index] { try read(row) }
                 return part
             }
             try views.forEach(batches[index]) { row in
-                guard row.ingest.hasText(of: row.scores, SurveyedColumns.rolloutID) else { throw rollouts.strangers(row.number) }
+                guard row.ingest.hasText(of: row.scores, SurveyedColumns.rolloutID) else {
+                    throw rollouts.strangers(row.number)
+                }
                 if !part.add(row, surveyed) { try read(row.number) }
             }
             return part

@@ -5,8 +5,9 @@ import Objectives
 import Recipes
 import StageSupport
 
-// Settles credit, or evaluates a loss, on arrays given as JSON: one request line on stdin, one answer line on stdout. It is the window
-// through which conformance holds the rooms below the stages against other codebases; no stage reads it.
+// Settles credit, or evaluates a loss, on arrays given as JSON: one request line on stdin, one answer line on stdout.
+// It is the window through which conformance holds the rooms below the stages against other codebases; no stage reads
+// it.
 
 /// Rows for a plan, or sequences for a loss, under a recipe in YAML.
 private struct Request: Decodable {
@@ -59,16 +60,23 @@ private struct Answer: Encodable {
 
 private func plan(_ rows: [Request.Row], _ recipe: Recipe, seed: UInt64) -> Answer {
     let inputs = rows.map { row in
-        var input = CreditInput(groupID: row.group, reward: row.reward, correct: row.correct, isTruncated: false, mask: row.mask, entropy: row.entropy ?? [])
-        for (name, values) in row.columns ?? [:] { if let column = TokenColumn(rawValue: name) { input.columns[column] = values } }
-        if recipe.kl.isInReward, let logprobs = input.columns[.oldLogprobs], let reference = input.columns[.referenceLogprobs] {
+        var input = CreditInput(
+            groupID: row.group, reward: row.reward, correct: row.correct, isTruncated: false, mask: row.mask,
+            entropy: row.entropy ?? [])
+        for (name, values) in row.columns ?? [:] {
+            if let column = TokenColumn(rawValue: name) { input.columns[column] = values }
+        }
+        if recipe.kl.isInReward, let logprobs = input.columns[.oldLogprobs],
+            let reference = input.columns[.referenceLogprobs]
+        {
             input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: row.mask)
         }
         return input
     }
     let kept = recipe.credit.assign(inputs, seed: seed).kept.map { credit in
         Answer.Row(
-            index: credit.index, advantages: credit.advantages, weights: credit.weights, klWeights: credit.unmaskedWeights, mask: credit.entropyMask,
+            index: credit.index, advantages: credit.advantages, weights: credit.weights,
+            klWeights: credit.unmaskedWeights, mask: credit.entropyMask,
             returns: credit.returns, pair: credit.pair)
     }
     return Answer(rows: kept)
@@ -76,7 +84,8 @@ private func plan(_ rows: [Request.Row], _ recipe: Recipe, seed: UInt64) -> Answ
 
 private func inputs(_ sequence: Request.Sequence) -> SequenceInputs {
     var inputs = SequenceInputs(
-        logprobs: sequence.outputs, oldLogprobs: sequence.old, advantages: sequence.advantages, weights: sequence.weights, mask: sequence.mask,
+        logprobs: sequence.outputs, oldLogprobs: sequence.old, advantages: sequence.advantages,
+        weights: sequence.weights, mask: sequence.mask,
         referenceLogprobs: sequence.reference, klWeights: sequence.klWeights)
     (inputs.returns, inputs.oldValues, inputs.reward) = (sequence.returns, sequence.values, sequence.reward ?? 0)
     return inputs
@@ -96,7 +105,9 @@ private func loss(_ units: [[Request.Sequence]], _ recipe: Recipe, seed: UInt64)
     let gradients = units.map { unit in
         var gradients = unit.map { [Float](repeating: 0, count: $0.mask.count) }
         total += recipe.objective.evaluate(unit: unit, gradients: &gradients).loss
-        for (index, sequence) in unit.enumerated() { total += recipe.kl.evaluate(sequence, gradient: &gradients[index]) }
+        for (index, sequence) in unit.enumerated() {
+            total += recipe.kl.evaluate(sequence, gradient: &gradients[index])
+        }
         return gradients
     }
     return Answer(loss: total, gradients: gradients, marks: marks)
@@ -104,7 +115,8 @@ private func loss(_ units: [[Request.Sequence]], _ recipe: Recipe, seed: UInt64)
 
 private func answer(_ line: String) -> Answer {
     do {
-        let request = try JSONDecoder().decode(Request.self, from: Data(line.utf8)), recipe = try Recipe.load(yaml: request.recipe, file: "request")
+        let request = try JSONDecoder().decode(Request.self, from: Data(line.utf8)),
+            recipe = try Recipe.load(yaml: request.recipe, file: "request")
         if let rows = request.rows { return plan(rows, recipe, seed: request.seed ?? 0) }
         return loss(request.units ?? [], recipe, seed: request.seed ?? 0)
     } catch { return Answer(error: "\(error)") }
@@ -117,7 +129,9 @@ enum ProbeMain {
 
 struct ProbeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-probe", abstract: "Settles credit, or evaluates a loss, on arrays: one JSON request line on stdin, one answer line on stdout.",
+        commandName: "crux-probe",
+        abstract:
+            "Settles credit, or evaluates a loss, on arrays: one JSON request line on stdin, one answer line on stdout.",
         version: cruxVersion)
 
     func run() throws {

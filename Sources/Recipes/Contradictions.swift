@@ -20,10 +20,12 @@ extension Recipe {
                     + "does not give; expected gae or etpo_q")
         }
         if objective.isPerSequence, !(credit.aggregation is SequenceMeanTokenSum) {
-            found.append("objective \(objectiveName) is a loss of whole sequences; expected aggregation sequence_mean_token_sum")
+            found.append(
+                "objective \(objectiveName) is a loss of whole sequences; expected aggregation sequence_mean_token_sum")
         }
         if trainable.adapters != nil, objective.output == .value || objective.targetDecay != nil {
-            found.append("objective \(objectiveName) trains a head or a target network of its own; expected trainable full")
+            found.append(
+                "objective \(objectiveName) trains a head or a target network of its own; expected trainable full")
         }
         if objective.readsPairs, credit.expansion != nil {
             found.append("objective \(objectiveName) reads pairs; expected no expansion")
@@ -37,16 +39,20 @@ extension Recipe {
             found.append("kl has no coef, which is 0 then: nothing of it has an effect; expected kl.coef, or no kl")
         }
         if kl.isInLoss, objective.output != .logprob {
-            found.append("kl in the loss needs log-probabilities, which objective \(objectiveName) does not ask for; expected coef 0")
+            found.append(
+                "kl in the loss needs log-probabilities, which objective \(objectiveName) does not ask for; expected coef 0"
+            )
         }
         guard kl.isInReward else { return found }
         if credit.expansion != nil { found.append("kl.placement is reward with an expansion; expected loss") }
         if !objective.readsAdvantages, !objective.readsReturns {
-            found.append("kl.placement reward has no effect: objective \(objectiveName) reads neither advantages nor returns")
+            found.append(
+                "kl.placement reward has no effect: objective \(objectiveName) reads neither advantages nor returns")
         }
         if kl.estimator.type.isStraightThrough {
             let plain = kl.estimator.type.name.dropLast()
-            found.append("kl.estimator is \(kl.estimator.type.name), whose gradient a reward does not have; expected \(plain)")
+            found.append(
+                "kl.estimator is \(kl.estimator.type.name), whose gradient a reward does not have; expected \(plain)")
         }
         return found
     }
@@ -68,7 +74,8 @@ extension Recipe {
         guard credit.pairs == nil else { return found }
         if credit.expansion?.rewardsByVerdict == true {
             for key in ["correct", "wrong"] where reader.isWritten("reward." + key) {
-                found.append("reward.\(key) has no effect: expansion \(methodName) has rewards of its own; expected it left out")
+                found.append(
+                    "reward.\(key) has no effect: expansion \(methodName) has rewards of its own; expected it left out")
             }
         } else if credit.expansion == nil, credit.advantage.rewardsByVerdict {
             if let correct = reward.correct, correct != 1 { found.append(verdictProblem("correct", correct, 1)) }
@@ -88,11 +95,14 @@ extension Recipe {
         var found: [String] = []
         if credit.expansion != nil {
             for key in ["min_accuracy", "max_accuracy"] where reader.isWritten("filter." + key) {
-                found.append("filter.\(key) has no effect: an expansion compares states, not prompts; expected it left out")
+                found.append(
+                    "filter.\(key) has no effect: an expansion compares states, not prompts; expected it left out")
             }
         }
         if credit.filter.degenerateGroups == .zero, credit.expansion != nil || credit.pairs != nil {
-            found.append("filter.degenerate_groups is zero, which has no effect with \(credit.pairs == nil ? "an expansion" : "pairs")")
+            found.append(
+                "filter.degenerate_groups is zero, which has no effect with \(credit.pairs == nil ? "an expansion" : "pairs")"
+            )
         }
         return found
     }
@@ -104,7 +114,8 @@ extension Recipe {
             found.append("objective \(objectiveName) is a loss of whole sequences; expected no entropy.mask")
         }
         if mask.policy == .current, objective.output != .logprob {
-            found.append("entropy.mask.policy is current, but objective \(objectiveName) knows no entropies; expected plan")
+            found.append(
+                "entropy.mask.policy is current, but objective \(objectiveName) knows no entropies; expected plan")
         }
         return found + problems(unreadOfMask, "entropy.mask", reader)
     }
@@ -117,7 +128,8 @@ extension Recipe {
 
     /// The same of the advantage.
     var unreadOfAdvantage: [String: String] {
-        objective.readsAdvantages || credit.pairs != nil ? [:] : ["whiten": "objective \(objectiveName) reads no advantages"]
+        objective.readsAdvantages || credit.pairs != nil
+            ? [:] : ["whiten": "objective \(objectiveName) reads no advantages"]
     }
 
     private func problems(_ unread: [String: String], _ section: String, _ reader: SectionReader) -> [String] {
@@ -133,7 +145,8 @@ extension Recipe {
             found.append("advantage has no effect: objective \(objectiveName) learns from pairs; expected it left out")
         }
         if reader.isWritten("entropy.shaping") {
-            found.append("entropy.shaping has no effect: objective \(objectiveName) reads no advantages; expected it left out")
+            found.append(
+                "entropy.shaping has no effect: objective \(objectiveName) reads no advantages; expected it left out")
         }
         return found
     }
@@ -141,10 +154,13 @@ extension Recipe {
     private func correctionProblems(_ reader: SectionReader) -> [String] {
         var found: [String] = []
         if reader.isWritten("correction"), !reader.isWritten("correction.level") {
-            found.append("correction has no level, which is none then; expected token, sequence_sum or sequence_mean, or no correction")
+            found.append(
+                "correction has no level, which is none then; expected token, sequence_sum or sequence_mean, or no correction"
+            )
         }
         if credit.correction.isOn, objective.isPerSequence {
-            found.append("correction weighs tokens, but objective \(objectiveName) is a loss of whole sequences; expected none")
+            found.append(
+                "correction weighs tokens, but objective \(objectiveName) is a loss of whole sequences; expected none")
         }
         return found
     }
@@ -153,8 +169,10 @@ extension Recipe {
 extension RecipeNode {
     /// An infinite bound is none: `.inf` is null where null says so.
     var withoutInfiniteBounds: RecipeNode {
-        ["correction.high", "objective.clip_dual", "objective.clip", "optimizer.max_grad_norm"].reduce(self) { node, path in
-            guard case .plain(let text)? = node.written(at: path), RecipeScalar.isInfinite(text), text.first != "-" else { return node }
+        ["correction.high", "objective.clip_dual", "objective.clip", "optimizer.max_grad_norm"].reduce(self) {
+            node, path in
+            guard case .plain(let text)? = node.written(at: path), RecipeScalar.isInfinite(text), text.first != "-"
+            else { return node }
             return node.replacing(path.split(separator: ".").map(String.init)[...], with: .null)
         }
     }

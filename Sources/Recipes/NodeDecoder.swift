@@ -1,5 +1,5 @@
-/// Reads values out of a recipe's tree as the properties that want them have their types: a scalar is what is asked for,
-/// where it can be read so.
+/// Reads values out of a recipe's tree as the properties that want them have their types: a scalar is what is asked
+/// for, where it can be read so.
 struct NodeDecoder: Decoder {
     let node: RecipeNode
     let codingPath: [any CodingKey]
@@ -39,7 +39,9 @@ struct NodeDecoder: Decoder {
         default:
             do { return try T(from: self) } catch DecodingError.dataCorrupted(let context) {
                 let names = (T.self as? any CaseIterable.Type).map { Self.names($0) } ?? []
-                throw mismatch(names.isEmpty ? context.debugDescription.replacing("expected ", with: "") : names.joined(separator: ", "))
+                throw mismatch(
+                    names.isEmpty
+                        ? context.debugDescription.replacing("expected ", with: "") : names.joined(separator: ", "))
             }
         }
     }
@@ -64,7 +66,9 @@ struct NodeDecoder: Decoder {
 
     /// What float32 can hold: no figure of a plan can be more.
     private func double() throws -> Double {
-        guard let text = node.scalar, let value = RecipeScalar.double(text), abs(value) <= Double(Float.greatestFiniteMagnitude) else {
+        guard let text = node.scalar, let value = RecipeScalar.double(text),
+            abs(value) <= Double(Float.greatestFiniteMagnitude)
+        else {
             let isNumber = node.scalar.map { RecipeScalar.decimal($0) != nil || RecipeScalar.isSpecial($0) } ?? false
             throw mismatch(isNumber ? "a finite number that float32 can hold" : "a number")
         }
@@ -98,11 +102,15 @@ struct NodeDecoder: Decoder {
         func decodeNil(forKey key: Key) throws -> Bool { try child(key).isNull }
         func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T { try child(key).decode(type) }
 
-        func nestedContainer<Nested: CodingKey>(keyedBy type: Nested.Type, forKey key: Key) throws -> KeyedDecodingContainer<Nested> {
+        func nestedContainer<Nested: CodingKey>(keyedBy type: Nested.Type, forKey key: Key) throws
+            -> KeyedDecodingContainer<Nested>
+        {
             try child(key).container(keyedBy: type)
         }
 
-        func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer { try child(key).unkeyedContainer() }
+        func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer {
+            try child(key).unkeyedContainer()
+        }
         func superDecoder() throws -> any Decoder { NodeDecoder(.map(map), codingPath: codingPath) }
         func superDecoder(forKey key: Key) throws -> any Decoder { try child(key) }
     }
@@ -118,7 +126,9 @@ struct NodeDecoder: Decoder {
         var isAtEnd: Bool { currentIndex == list.count }
 
         private mutating func next() throws -> NodeDecoder {
-            guard !isAtEnd else { throw Mismatch(path: codingPath, found: "a list of \(list.count)", expected: "more entries") }
+            guard !isAtEnd else {
+                throw Mismatch(path: codingPath, found: "a list of \(list.count)", expected: "more entries")
+            }
             defer { currentIndex += 1 }
             return NodeDecoder(list[currentIndex], codingPath: codingPath)
         }
@@ -131,7 +141,9 @@ struct NodeDecoder: Decoder {
 
         mutating func decode<T: Decodable>(_ type: T.Type) throws -> T { try next().decode(type) }
 
-        mutating func nestedContainer<Nested: CodingKey>(keyedBy type: Nested.Type) throws -> KeyedDecodingContainer<Nested> {
+        mutating func nestedContainer<Nested: CodingKey>(keyedBy type: Nested.Type) throws -> KeyedDecodingContainer<
+            Nested
+        > {
             try next().container(keyedBy: type)
         }
 

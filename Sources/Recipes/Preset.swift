@@ -1,5 +1,5 @@
-/// Conventions of another codebase, laid under what a recipe says itself: they only change defaults, so that a key that is
-/// written down always wins.
+/// Conventions of another codebase, laid under what a recipe says itself: they only change defaults, so that a key that
+/// is written down always wins.
 package enum Preset {
     /// One default: in a section, where its type is this one (nil: whatever it is), only if the section is there at all
     /// (`ifPresent`).
@@ -21,18 +21,21 @@ package enum Preset {
             Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .plain("1e-06")),
             Convention(section: ["advantage"], type: "grpo", key: "group_of_one", value: .plain("raw")),
             Convention(section: ["advantage"], type: "rloo", key: "group_of_one", value: .plain("raw")),
-            Convention(section: ["advantage"], type: "reinforce_pp_baseline", key: "group_of_one", value: .plain("raw")),
+            Convention(
+                section: ["advantage"], type: "reinforce_pp_baseline", key: "group_of_one", value: .plain("raw")),
             Convention(section: ["objective"], type: "ppo_clip", key: "clip_dual", value: .plain("3")),
             Convention(section: ["objective"], type: "cispo", key: "clip_low", value: .plain("0.2")),
             Convention(section: ["objective"], type: "cispo", key: "clip_high", value: .plain("0.2")),
             Convention(section: ["objective"], type: "gspo", key: "clip_low", value: .plain("0.2")),
             Convention(section: ["objective"], type: "gspo", key: "clip_high", value: .plain("0.2")),
-            Convention(section: ["reward", "overlong"], type: nil, key: "floor", value: .plain("false"), ifPresent: true),
+            Convention(
+                section: ["reward", "overlong"], type: nil, key: "floor", value: .plain("false"), ifPresent: true),
             Convention(section: ["correction"], type: nil, key: "rejected", value: .plain("keep"), ifPresent: true),
         ],
         "trl": [
             Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .plain("0.0001")),
-            Convention(section: ["entropy", "mask"], type: nil, key: "normalizer", value: .plain("all"), ifPresent: true),
+            Convention(
+                section: ["entropy", "mask"], type: nil, key: "normalizer", value: .plain("all"), ifPresent: true),
             Convention(section: ["kl"], type: nil, key: "bounded", value: .plain("false")),
             Convention(section: ["correction"], type: nil, key: "rejected", value: .plain("keep"), ifPresent: true),
         ],
@@ -44,7 +47,8 @@ package enum Preset {
     static func apply(to node: RecipeNode, _ reader: inout SectionReader) -> RecipeNode {
         guard let preset = node["preset"], preset != .null else { return node }
         guard let name = preset.scalar, let conventions = conventions[name] else {
-            reader.report("preset is \(preset.description); known: \(conventions.keys.sorted().joined(separator: ", "))")
+            reader.report(
+                "preset is \(preset.description); known: \(conventions.keys.sorted().joined(separator: ", "))")
             return node
         }
         return conventions.reduce(node) { $1.laid(under: $0) }

@@ -14,7 +14,8 @@ package struct Recipe: Sendable {
     package var trainable: any Trainable = AllParameters()
 
     private static let sections = [
-        "name", "reward", "filter", "advantage", "entropy", "objective", "aggregation", "kl", "schedule", "optimizer", "expansion", "trainable",
+        "name", "reward", "filter", "advantage", "entropy", "objective", "aggregation", "kl", "schedule", "optimizer",
+        "expansion", "trainable",
         "preset", "pairs", "correction",
     ]
 
@@ -34,7 +35,9 @@ package struct Recipe: Sendable {
         let written = try overrides.reduce(document.root) { try $0.setting($1) }
         let overridden = Set(overrides.compactMap { $0.split(separator: "=").first.map(String.init) })
         // A key that was overridden stands nowhere in the file.
-        let lines = document.lines.filter { line in !overridden.contains { line.key == $0 || line.key.hasPrefix($0 + ".") } }
+        let lines = document.lines.filter { line in
+            !overridden.contains { line.key == $0 || line.key.hasPrefix($0 + ".") }
+        }
         var reader = SectionReader(written)
         let node = Preset.apply(to: written.withoutInfiniteBounds, &reader)
         guard case .map(let sections) = node else {
@@ -50,11 +53,16 @@ package struct Recipe: Sendable {
             reader.report("unknown key \(RecipeNode.cut(key)); known: \(Self.sections.joined(separator: ", "))")
         }
         if let name = sections["name"], name != .null {
-            if let text = name.scalar { self.name = text } else { reader.report("name is \(name.description); expected a word") }
+            if let text = name.scalar {
+                self.name = text
+            } else {
+                reader.report("name is \(name.description); expected a word")
+            }
         }
         readCredit(sections, &reader)
         objective = reader.readTyped(
-            sections["objective"], ObjectiveRegistry.all.map { ($0.name, $0.init()) }, default: PPOClip.name, at: "objective"
+            sections["objective"], ObjectiveRegistry.all.map { ($0.name, $0.init()) }, default: PPOClip.name,
+            at: "objective"
         ) { $0.unread }
         kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl") { $0.unread }
         readPairs(sections, &reader)
@@ -62,13 +70,15 @@ package struct Recipe: Sendable {
             sections["optimizer"], [(AdamW.name, AdamW())], default: AdamW.name, at: "optimizer"
         ) { _ in [:] }
         trainable = reader.readTyped(
-            sections["trainable"], TrainableRegistry.all.map { ($0.name, $0.init()) }, default: AllParameters.name, at: "trainable"
+            sections["trainable"], TrainableRegistry.all.map { ($0.name, $0.init()) }, default: AllParameters.name,
+            at: "trainable"
         ) { _ in [:] }
     }
 
     private mutating func readCredit(_ sections: [String: RecipeNode], _ reader: inout SectionReader) {
         let reward = sections["reward"], entropy = sections["entropy"]
-        credit.reward = reader.read(RewardShaping.self, defaults: RewardShaping(), reward, at: "reward", ignoring: ["overlong"])
+        credit.reward = reader.read(
+            RewardShaping.self, defaults: RewardShaping(), reward, at: "reward", ignoring: ["overlong"])
         credit.reward.overlong = reader.readOptional(
             OverlongPenalty.self, OverlongPenalty(), reward?["overlong"], at: "reward.overlong"
         ) { $0.unread }
@@ -78,15 +88,19 @@ package struct Recipe: Sendable {
             credit.expansion == nil ? sections["advantage"] : nil, AdvantageRegistry.all.map { ($0.name, $0.init()) },
             default: GroupNormalized.name, at: "advantage"
         ) { $0.unread }
-        _ = reader.read(EntropySection.self, defaults: EntropySection(), entropy, at: "entropy", ignoring: ["shaping", "mask"])
-        credit.shaping = reader.readOptional(EntropyShaping.self, EntropyShaping(), entropy?["shaping"], at: "entropy.shaping")
+        _ = reader.read(
+            EntropySection.self, defaults: EntropySection(), entropy, at: "entropy", ignoring: ["shaping", "mask"])
+        credit.shaping = reader.readOptional(
+            EntropyShaping.self, EntropyShaping(), entropy?["shaping"], at: "entropy.shaping")
         credit.mask =
             reader.readOptional(EntropyMask.self, EntropyMask(), entropy?["mask"], at: "entropy.mask") { $0.unread }?
             .spelledOut
         credit.correction = reader.read(
             ImportanceCorrection.self, defaults: credit.correction, sections["correction"], at: "correction"
         ) { $0.unread }
-        credit.schedule = reader.read(Schedule.self, defaults: Schedule(), sections["schedule"], at: "schedule") { $0.unread }
+        credit.schedule = reader.read(Schedule.self, defaults: Schedule(), sections["schedule"], at: "schedule") {
+            $0.unread
+        }
     }
 
     /// What follows from the objective: pairs, and which aggregation is the natural one.
@@ -99,7 +113,8 @@ package struct Recipe: Sendable {
         if objective.readsPairs {
             credit.pairs = pairs
         } else if let node = sections["pairs"], node != .null {
-            reader.report("pairs are given, but objective \(type(of: objective).name) reads none; expected h_dpo, or no pairs")
+            reader.report(
+                "pairs are given, but objective \(type(of: objective).name) reads none; expected h_dpo, or no pairs")
         }
     }
 
@@ -108,7 +123,9 @@ package struct Recipe: Sendable {
         let names = ExpansionRegistry.all.map { $0.name }
         let (advantage, _) = reader.typeName(sections["advantage"], default: GroupNormalized.name, at: "advantage")
         guard let node = sections["expansion"], node != .null else {
-            if names.contains(advantage) { reader.report("advantage \(advantage) needs expansion: {type: \(advantage), …}") }
+            if names.contains(advantage) {
+                reader.report("advantage \(advantage) needs expansion: {type: \(advantage), …}")
+            }
             return
         }
         credit.expansion = reader.readTyped(
@@ -134,13 +151,15 @@ package struct Recipe: Sendable {
         return credited + method + entropies + steps + losses + optimizer.problems + trainable.problems
     }
 
-    /// Every section with every default, keys sorted: what will run. Keys that have no effect beside the others are left out.
+    /// Every section with every default, keys sorted: what will run. Keys that have no effect beside the others are
+    /// left out.
     package func resolvedJSON() throws -> String {
         var reward = SectionReader.resolved(credit.reward)
         reward["overlong"] = credit.reward.overlong.map { Self.section($0, unread: $0.unread) } ?? .null
         let entropy: [String: RecipeNode] = [
             "shaping": credit.shaping.map { .map(SectionReader.resolved($0)) } ?? .null,
-            "mask": credit.mask.map { Self.section($0, unread: $0.unread.merging(unreadOfMask) { own, _ in own }) } ?? .null,
+            "mask": credit.mask.map { Self.section($0, unread: $0.unread.merging(unreadOfMask) { own, _ in own }) }
+                ?? .null,
         ]
         let sections: [String: RecipeNode] = [
             "name": .text(name), "reward": .map(reward), "filter": .map(SectionReader.resolved(credit.filter)),
@@ -148,7 +167,8 @@ package struct Recipe: Sendable {
             "objective": Self.typed(objective, type(of: objective).name, unread: objective.unread),
             "aggregation": Self.typed(credit.aggregation, type(of: credit.aggregation).name),
             "kl": Self.section(kl, unread: kl.unread),
-            "schedule": Self.section(credit.schedule, unread: credit.schedule.unread), "optimizer": Self.typed(optimizer, AdamW.name),
+            "schedule": Self.section(credit.schedule, unread: credit.schedule.unread),
+            "optimizer": Self.typed(optimizer, AdamW.name),
             "expansion": credit.expansion.map { Self.typed($0, type(of: $0).name, unread: $0.unread) } ?? .null,
             "trainable": Self.typed(trainable, type(of: trainable).name),
             "correction": Self.section(credit.correction, unread: credit.correction.unread),
@@ -161,7 +181,8 @@ package struct Recipe: Sendable {
 
     /// A section's keys with their defaults, as a recipe would write them on one line.
     package static func defaults(_ settings: any Encodable) -> String {
-        SectionReader.resolved(settings).sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.written)" }.joined(separator: ", ")
+        SectionReader.resolved(settings).sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.written)" }.joined(
+            separator: ", ")
     }
 
     private var advantageNode: RecipeNode {

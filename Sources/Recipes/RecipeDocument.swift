@@ -1,8 +1,8 @@
 import Foundation
 import Yams
 
-/// The text of a recipe, YAML as people write it or JSON as the tool does, read into a tree within bounds: a few lines can
-/// stand for more than any memory holds.
+/// The text of a recipe, YAML as people write it or JSON as the tool does, read into a tree within bounds: a few lines
+/// can stand for more than any memory holds.
 struct RecipeDocument {
     let root: RecipeNode
     /// Line of each key, by its path.
@@ -17,13 +17,17 @@ struct RecipeDocument {
 
     init(path: String) throws {
         func unreadable(_ reason: String) -> RecipeError { RecipeError(file: path, problems: [reason]) }
-        guard let handle = FileHandle(forReadingAtPath: path), let data = try? handle.read(upToCount: Self.mostBytes + 1) else {
+        guard let handle = FileHandle(forReadingAtPath: path),
+            let data = try? handle.read(upToCount: Self.mostBytes + 1)
+        else {
             throw unreadable("no such recipe, or not readable")
         }
         guard data.count <= Self.mostBytes else {
             throw unreadable("found more than \(Self.mostBytes) bytes, expected a recipe of some dozen lines")
         }
-        guard let text = String(validating: data, as: UTF8.self) else { throw unreadable("not UTF-8, which recipes are written in") }
+        guard let text = String(validating: data, as: UTF8.self) else {
+            throw unreadable("not UTF-8, which recipes are written in")
+        }
         try self.init(yaml: text, file: path)
     }
 
@@ -49,7 +53,8 @@ struct RecipeDocument {
         let bytes = Array(yaml.utf8)
         func marks(_ mark: UInt8) -> Int {
             bytes.indices.dropLast().count { place in
-                bytes[place] == mark && bytes[place + 1] > 0x20 && (place == 0 || " \t\r\n[{,:-?".utf8.contains(bytes[place - 1]))
+                bytes[place] == mark && bytes[place + 1] > 0x20
+                    && (place == 0 || " \t\r\n[{,:-?".utf8.contains(bytes[place - 1]))
             }
         }
         return marks(UInt8(ascii: "&")) == 0 ? 0 : marks(UInt8(ascii: "*"))
@@ -58,11 +63,13 @@ struct RecipeDocument {
     /// One line, without the document.
     private static func text(_ error: YamlError) -> String {
         switch error {
-        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _), .composer(_, let problem, let mark, _):
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
             "line \(mark.line), column \(mark.column): \(problem)"
         case .duplicatedKeysInMapping(let keys, let context):
             "line \(context.mark.line): key \(keys.prefix(3).map { "'\(RecipeNode.cut($0))'" }.joined(separator: ", ")) stands there twice"
-        case .reader(let problem, _, _, _), .writer(let problem), .emitter(let problem), .representer(let problem): problem
+        case .reader(let problem, _, _, _), .writer(let problem), .emitter(let problem), .representer(let problem):
+            problem
         case .memory: "too large"
         case .dataCouldNotBeDecoded, .no: "unreadable"
         }
@@ -78,10 +85,14 @@ struct RecipeDocument {
         mutating func node(_ node: Node, at path: String, level: Int) throws -> RecipeNode {
             nodes += 1
             guard nodes <= RecipeDocument.mostNodes else {
-                throw Problem(text: "found more than \(RecipeDocument.mostNodes) entries with its aliases written out, expected some dozen")
+                throw Problem(
+                    text:
+                        "found more than \(RecipeDocument.mostNodes) entries with its aliases written out, expected some dozen"
+                )
             }
             guard level <= RecipeDocument.mostLevels else {
-                throw Problem(text: "\(Self.place(node))found sections nested more than \(RecipeDocument.mostLevels) deep")
+                throw Problem(
+                    text: "\(Self.place(node))found sections nested more than \(RecipeDocument.mostLevels) deep")
             }
             switch node {
             case .scalar(let scalar): return Self.scalar(scalar)
@@ -102,7 +113,10 @@ struct RecipeDocument {
             for (key, value) in mapping {
                 guard case .scalar(let name) = key else {
                     let found = if case .sequence = key { "a list" } else { "a section" }
-                    throw Problem(text: "\(Self.place(key))found \(found) as a key, expected a word: is this a template whose {{…}} were not filled in?")
+                    throw Problem(
+                        text:
+                            "\(Self.place(key))found \(found) as a key, expected a word: is this a template whose {{…}} were not filled in?"
+                    )
                 }
                 let place = path.isEmpty ? name.string : path + "." + name.string
                 if let mark = name.mark { lines[place] = mark.line }
@@ -125,6 +139,8 @@ struct RecipeDocument {
             }
         }
 
-        private static func place(_ node: Node) -> String { node.mark.map { "line \($0.line), column \($0.column): " } ?? "" }
+        private static func place(_ node: Node) -> String {
+            node.mark.map { "line \($0.line), column \($0.column): " } ?? ""
+        }
     }
 }

@@ -99,7 +99,8 @@ enum RecipeScalar {
         if let sign = rest.first, "+-".contains(sign) { (isNegative, rest) = (sign == "-", rest.dropFirst()) }
         let number = rest.filter { $0 != "_" }, bytes = Array(number.utf8)
         guard bytes.count == number.count, bytes.contains(where: isDigit) else { return nil }
-        let mantissa = bytes.prefix { isDigit($0) || $0 == UInt8(ascii: ".") }, exponent = bytes.dropFirst(mantissa.count)
+        let mantissa = bytes.prefix { isDigit($0) || $0 == UInt8(ascii: ".") },
+            exponent = bytes.dropFirst(mantissa.count)
         let whole = mantissa.prefix { isDigit($0) }
         guard mantissa.count { $0 == UInt8(ascii: ".") } <= 1, mantissa.contains(where: isDigit) else { return nil }
         guard whole.count <= 1 || whole.first != UInt8(ascii: "0"), isExponent(exponent) else { return nil }
@@ -161,7 +162,9 @@ extension RecipeNode: Encodable {
             return try container.encode(text)
         }
         if let whole = Int(decimal) { return try container.encode(whole) }
-        guard let exact = Decimal(string: decimal), Decimal(string: "\(value)") != exact else { return try container.encode(value) }
+        guard let exact = Decimal(string: decimal), Decimal(string: "\(value)") != exact else {
+            return try container.encode(value)
+        }
         try container.encode(exact)
     }
 

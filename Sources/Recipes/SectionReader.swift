@@ -1,7 +1,7 @@
 import Foundation
 
-/// Reads sections of a recipe strictly: a section's keys are the properties of the struct that uses it, what is left out
-/// takes that struct's defaults, and every problem is collected rather than thrown.
+/// Reads sections of a recipe strictly: a section's keys are the properties of the struct that uses it, what is left
+/// out takes that struct's defaults, and every problem is collected rather than thrown.
 struct SectionReader {
     private(set) var problems: [String] = []
     /// What stands in the recipe, without what a preset lays under it.
@@ -56,7 +56,8 @@ struct SectionReader {
         var known = Dictionary(uniqueKeysWithValues: labels.map { (snakeCase($0), RecipeNode.null) })
         guard let data = try? encoder.encode(value) else { return known }
         // One reader for all, so that numbers keep their digits.
-        guard case .map(let map)? = try? RecipeDocument(yaml: String(decoding: data, as: UTF8.self), file: "").root else { return known }
+        guard case .map(let map)? = try? RecipeDocument(yaml: String(decoding: data, as: UTF8.self), file: "").root
+        else { return known }
         known.merge(map) { $1 }
         return known
     }
@@ -69,7 +70,8 @@ struct SectionReader {
 extension SectionReader {
     /// A section that is off where it is absent or null.
     mutating func readOptional<T: Codable>(
-        _ type: T.Type, _ defaults: T, _ node: RecipeNode?, at path: String, unread: (T) -> [String: String] = { _ in [:] }
+        _ type: T.Type, _ defaults: T, _ node: RecipeNode?, at path: String,
+        unread: (T) -> [String: String] = { _ in [:] }
     ) -> T? {
         node == nil || node == .null ? nil : read(type, defaults: defaults, node, at: path, unread: unread)
     }

@@ -38,14 +38,22 @@ struct EntropyReport {
         var sample = EntropySample()
         for (rollout, score) in rows {
             guard let entropy = score.entropy else { continue }
-            sample.add(entropy: entropy, tokens: rollout.tokenIDs, mask: rollout.lossMask, correct: score.correct, finish: rollout.finishReason)
+            sample.add(
+                entropy: entropy, tokens: rollout.tokenIDs, mask: rollout.lossMask, correct: score.correct,
+                finish: rollout.finishReason)
         }
         guard let statistics = EntropyStatistics(sample) else {
-            throw StageError(.invalidInput, "\(scores): found no entropies, expected them. Dump logits, or score with --checkpoint DIR.")
+            throw StageError(
+                .invalidInput,
+                "\(scores): found no entropies, expected them. Dump logits, or score with --checkpoint DIR.")
         }
-        let table = TokenEntropy.table(sample, minimumCount: minimumCount).map { Content.Entry(token: $0.token, text: text($0.token), count: $0.count, mean: $0.mean) }
+        let table = TokenEntropy.table(sample, minimumCount: minimumCount).map {
+            Content.Entry(token: $0.token, text: text($0.token), count: $0.count, mean: $0.mean)
+        }
         let content = Content(
-            statistics: statistics, evidence: rows.reduce(into: [:]) { $0[$1.1.evidence ?? $1.0.evidence, default: 0] += 1 }, highest: Array(table.prefix(tableRows)),
+            statistics: statistics,
+            evidence: rows.reduce(into: [:]) { $0[$1.1.evidence ?? $1.0.evidence, default: 0] += 1 },
+            highest: Array(table.prefix(tableRows)),
             lowest: Array(table.reversed().prefix(tableRows)),
             comparison: try against.map { try compare(rows, $0) })
         let encoder = JSONEncoder()
@@ -61,17 +69,22 @@ struct EntropyReport {
     // MARK: reading
 
     private func rows() throws -> [(RolloutRow, ScoreRow)] {
-        let ingest = try Manifest.finished(input, stage: "ingest"), names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
+        let ingest = try Manifest.finished(input, stage: "ingest"),
+            names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
         try ingest.verify(names, in: input, context)
         try Manifest.finished(scores, stage: "score").verify(names.map(scoreName), in: scores, context)
         return try names.flatMap { name in
-            let rollouts = try ArrowTableReader(path: input + "/" + name, table: Tables.rollouts).rows(), marks = try marks(scores, name)
+            let rollouts = try ArrowTableReader(path: input + "/" + name, table: Tables.rollouts).rows(),
+                marks = try marks(scores, name)
             guard rollouts.map(\.rolloutID) == marks.map(\.rolloutID) else {
                 throw StageError(
-                    .invalidInput, "\(scores): found scores of other rollouts than in \(input)/\(name), expected the same in the same order. Score this ingest directory."
+                    .invalidInput,
+                    "\(scores): found scores of other rollouts than in \(input)/\(name), expected the same in the same order. Score this ingest directory."
                 )
             }
-            for (rollout, mark) in zip(rollouts, marks) { try mark.require(rollout, file: scores + "/" + scoreName(name)) }
+            for (rollout, mark) in zip(rollouts, marks) {
+                try mark.require(rollout, file: scores + "/" + scoreName(name))
+            }
             return Array(zip(rollouts, marks))
         }
     }
@@ -83,13 +96,20 @@ struct EntropyReport {
     private func scoreName(_ name: String) -> String { "scores-" + name.dropFirst("rollouts-".count) }
 
     private func compare(_ rows: [(RolloutRow, ScoreRow)], _ other: String) throws -> EntropyComparison {
-        let manifest = try Manifest.finished(other, stage: "score"), names = manifest.outputs.map(\.path).filter { $0.hasPrefix("scores-") }
+        let manifest = try Manifest.finished(other, stage: "score"),
+            names = manifest.outputs.map(\.path).filter { $0.hasPrefix("scores-") }
         try manifest.verify(names, in: other, context)
         var found: [ByteText: ScoreRow] = [:]
-        for name in names { for row in try ArrowTableReader(path: other + "/" + name, table: Tables.scores).rows() { found[ByteText(row.rolloutID)] = row } }
+        for name in names {
+            for row in try ArrowTableReader(path: other + "/" + name, table: Tables.scores).rows() {
+                found[ByteText(row.rolloutID)] = row
+            }
+        }
         var before: [Float] = [], after: [Float] = [], logprobs = (before: [Float](), after: [Float]())
         for (rollout, score) in rows {
-            guard let entropy = score.entropy, let mark = found[ByteText(rollout.rolloutID)], let otherEntropy = mark.entropy else { continue }
+            guard let entropy = score.entropy, let mark = found[ByteText(rollout.rolloutID)],
+                let otherEntropy = mark.entropy
+            else { continue }
             try mark.require(rollout, file: other)
             for t in rollout.lossMask.indices where rollout.lossMask[t] {
                 before.append(entropy[t])
@@ -100,8 +120,13 @@ struct EntropyReport {
                 }
             }
         }
-        guard !before.isEmpty else { throw StageError(.invalidInput, "\(other): found no entropies of the rollouts of \(input), expected scores of the same dump") }
-        return EntropyComparison(before: before, after: after, logprobs: logprobs.before.count == before.count ? logprobs : nil)
+        guard !before.isEmpty else {
+            throw StageError(
+                .invalidInput,
+                "\(other): found no entropies of the rollouts of \(input), expected scores of the same dump")
+        }
+        return EntropyComparison(
+            before: before, after: after, logprobs: logprobs.before.count == before.count ? logprobs : nil)
     }
 
     // MARK: Markdown
@@ -111,7 +136,8 @@ struct EntropyReport {
         func number(_ value: Double?) -> String { value.map { String(format: "%.4g", $0) } ?? "-" }
         func percent(_ value: Double) -> String { String(format: "%.2f %%", 100 * value) }
         func table(_ header: [String], _ rows: [[String]]) -> String {
-            ([header, header.map { _ in "---" }] + rows).map { "| " + $0.joined(separator: " | ") + " |" }.joined(separator: "\n")
+            ([header, header.map { _ in "---" }] + rows).map { "| " + $0.joined(separator: " | ") + " |" }.joined(
+                separator: "\n")
         }
         func nats(_ value: Double?) -> String { value.map { number($0) + " nats" } ?? "-" }
         let figures =
@@ -140,7 +166,10 @@ struct EntropyReport {
         }
         if let c = content.comparison {
             parts += ["## Against \(against ?? "")"]
-            parts.append(table(["top share", "overlap", "Jaccard"], c.overlaps.map { ["\($0.share)", percent($0.overlap), number($0.jaccard)] }))
+            parts.append(
+                table(
+                    ["top share", "overlap", "Jaccard"],
+                    c.overlaps.map { ["\($0.share)", percent($0.overlap), number($0.jaccard)] }))
             parts.append(
                 table(
                     ["twentieth of the first entropies", "mean change (nats)"],
@@ -149,7 +178,10 @@ struct EntropyReport {
                 parts.append(
                     table(
                         ["ratio", "top 20 %", "the rest"],
-                        [["below 0.8", percent(clip.lowKept), percent(clip.lowRest)], ["above 1.28", percent(clip.highKept), percent(clip.highRest)]]))
+                        [
+                            ["below 0.8", percent(clip.lowKept), percent(clip.lowRest)],
+                            ["above 1.28", percent(clip.highKept), percent(clip.highRest)],
+                        ]))
             }
         }
         return parts.joined(separator: "\n\n") + "\n"
@@ -158,6 +190,8 @@ struct EntropyReport {
     /// As code, whatever characters a token is made of.
     private func escaped(_ text: String?) -> String {
         guard let text else { return "" }
-        return "`" + text.replacingOccurrences(of: "\n", with: "\\n").replacingOccurrences(of: "|", with: "\\|").replacingOccurrences(of: "`", with: "'") + "`"
+        return "`"
+            + text.replacingOccurrences(of: "\n", with: "\\n").replacingOccurrences(of: "|", with: "\\|")
+            .replacingOccurrences(of: "`", with: "'") + "`"
     }
 }

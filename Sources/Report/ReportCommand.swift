@@ -13,12 +13,15 @@ enum ReportMain {
 /// Loops side by side: a table and a picture. Or the entropies of a scored dump: figures and token tables.
 struct ReportCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-report", abstract: "Puts finished loops side by side, or tells of a scored dump's entropies.", version: cruxVersion)
+        commandName: "crux-report",
+        abstract: "Puts finished loops side by side, or tells of a scored dump's entropies.", version: cruxVersion)
     static let stage = "report"
 
     @Option(
         name: .long, parsing: .upToNextOption,
-        help: "NAME=DIRECTORY of each loop, NAME=DIRECTORY+DIRECTORY where a second one went on from the first; loops of the same name count as seeds of one recipe.")
+        help:
+            "NAME=DIRECTORY of each loop, NAME=DIRECTORY+DIRECTORY where a second one went on from the first; loops of the same name count as seeds of one recipe."
+    )
     var loops: [String] = []
 
     @Option(help: "Directory of crux-score whose entropies to tell of; needs --input.")
@@ -61,7 +64,8 @@ struct ReportCommand: StageCommand {
             try checkLineage(directory, ingest)
         }
         let report = EntropyReport(
-            input: input, scores: scores, against: against, tokenizer: try tokenizer.map { try Tokenizer(path: $0) }, minimumCount: minimumCount, tableRows: tableRows,
+            input: input, scores: scores, against: against, tokenizer: try tokenizer.map { try Tokenizer(path: $0) },
+            minimumCount: minimumCount, tableRows: tableRows,
             context: context)
         if options.dryRun { return StageSummary(["would_write": [output + ".md", output + ".json"]]) }
         let tokens = try report.write(to: output)
@@ -78,7 +82,9 @@ struct ReportCommand: StageCommand {
 
     /// The files to make must not be a directory's own.
     private func requireApart(_ suffixes: [String], _ directories: [String]) throws {
-        for suffix in suffixes { try Undertaking.requireApart(output + suffix, directories.map { InputPlace($0) }, options) }
+        for suffix in suffixes {
+            try Undertaking.requireApart(output + suffix, directories.map { InputPlace($0) }, options)
+        }
     }
 
     private func reportLoops(_ context: StageContext) throws -> StageSummary {
@@ -92,7 +98,9 @@ struct ReportCommand: StageCommand {
 
     private func curve(_ text: String) throws -> LearningCurve {
         let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-        guard parts.count == 2 else { throw StageError(.usage, "--loops '\(text)': found no '=', expected NAME=DIRECTORY") }
+        guard parts.count == 2 else {
+            throw StageError(.usage, "--loops '\(text)': found no '=', expected NAME=DIRECTORY")
+        }
         let legs = try parts[1].split(separator: "+").map { try leg(String($0)) }
         return LearningCurve(name: parts[0], legs: legs)
     }

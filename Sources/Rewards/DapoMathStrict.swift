@@ -19,6 +19,7 @@ package struct DapoMathStrict: RewardFunction {
 
     static func outcome(_ isCorrect: Bool, _ answer: PythonText?) -> RewardOutcome {
         RewardOutcome(
-            reward: isCorrect ? 1 : -1, correct: isCorrect, verdict: isCorrect ? "correct" : answer == nil ? "no_answer" : "wrong", extracted: answer?.string ?? "")
+            reward: isCorrect ? 1 : -1, correct: isCorrect,
+            verdict: isCorrect ? "correct" : answer == nil ? "no_answer" : "wrong", extracted: answer?.string ?? "")
     }
 }

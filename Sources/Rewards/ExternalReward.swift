@@ -2,10 +2,10 @@ import Foundation
 
 /// A reward that another program gives, in JSON lines over stdin and stdout: Math-Verify, or anyone's Python, as it is.
 ///
-/// Request: `id`, `data_source`, `prompt`, `response`, `ground_truth`, `extra_info`. Answer: `id` and `score` (a number, or null for
-/// "not judged"), optionally `acc` (right or wrong) and `pred` (the answer as found); or `id` and `error`. Every worker process has one
-/// request at a time. One that hangs, dies or prints rubbish loses that row and is replaced; a command that never answers at all
-/// ends the run.
+/// Request: `id`, `data_source`, `prompt`, `response`, `ground_truth`, `extra_info`. Answer: `id` and `score` (a
+/// number, or null for "not judged"), optionally `acc` (right or wrong) and `pred` (the answer as found); or `id` and
+/// `error`. Every worker process has one request at a time. One that hangs, dies or prints rubbish loses that row and
+/// is replaced; a command that never answers at all ends the run.
 package final class ExternalReward: @unchecked Sendable {
     package struct Settings: Sendable {
         package var command: String
@@ -18,7 +18,8 @@ package final class ExternalReward: @unchecked Sendable {
         package var check: @Sendable () throws -> Void
 
         package init(
-            command: String, workers: Int, seconds: Double, log: String, check: @escaping @Sendable () throws -> Void = {}
+            command: String, workers: Int, seconds: Double, log: String,
+            check: @escaping @Sendable () throws -> Void = {}
         ) {
             (self.command, self.workers, self.seconds, self.log, self.check) = (command, workers, seconds, log, check)
         }
@@ -51,9 +52,11 @@ package final class ExternalReward: @unchecked Sendable {
             return "\(requests)"
         }
         do {
-            let worker = try lock.withLock { idle.popLast() } ?? RewardWorker(command: settings.command, log: settings.log)
+            let worker =
+                try lock.withLock { idle.popLast() } ?? RewardWorker(command: settings.command, log: settings.log)
             do {
-                let answer = try worker.ask(Self.request(input, id), id: id, seconds: settings.seconds, check: settings.check)
+                let answer = try worker.ask(
+                    Self.request(input, id), id: id, seconds: settings.seconds, check: settings.check)
                 lock.withLock {
                     answers += 1
                     idle.append(worker)
@@ -96,16 +99,21 @@ package final class ExternalReward: @unchecked Sendable {
     private static func request(_ input: RewardInput, _ id: String) -> [String: any Sendable] {
         let extra = (try? JSONSerialization.jsonObject(with: Data(input.extras.utf8)) as? [String: String]) ?? [:]
         return [
-            "id": id, "data_source": input.dataSource, "prompt": input.prompt, "response": input.completion, "ground_truth": input.referenceAnswer, "extra_info": extra,
+            "id": id, "data_source": input.dataSource, "prompt": input.prompt, "response": input.completion,
+            "ground_truth": input.referenceAnswer, "extra_info": extra,
         ]
     }
 
     /// Without `acc` a verdict follows from the score only where it is one of -1, 0, 1.
     static func outcome(_ answer: [String: Any]) -> RewardOutcome {
-        if answer["error"] != nil, !(answer["error"] is NSNull) { return .open("reward_error", "\(answer["error"] ?? "")") }
+        if answer["error"] != nil, !(answer["error"] is NSNull) {
+            return .open("reward_error", "\(answer["error"] ?? "")")
+        }
         let extracted = answer["pred"].map { $0 is NSNull ? "" : "\($0)" } ?? ""
         if answer["score"] is NSNull { return .open("no_reward", extracted) }
-        guard let score = (answer["score"] as? NSNumber)?.floatValue, score.isFinite else { return .open(RewardWorker.Failure.rubbish.rawValue, extracted) }
+        guard let score = (answer["score"] as? NSNumber)?.floatValue, score.isFinite else {
+            return .open(RewardWorker.Failure.rubbish.rawValue, extracted)
+        }
         let accuracy = (answer["acc"] as? NSNumber)?.doubleValue
         let correct = accuracy.map { $0 > 0.5 } ?? ([-1, 0, 1].contains(score) ? score > 0 : nil)
         return RewardOutcome(reward: score, correct: correct, verdict: "external", extracted: extracted)

@@ -1,6 +1,6 @@
-/// GSM8K's rule as verl scores it: in the last 300 characters, the last `#### ` followed by a number (an optional minus,
-/// then digits, points and commas), with commas and dollar signs removed, must equal the reference to the letter.
-/// `flexible` takes the last number of any kind instead.
+/// GSM8K's rule as verl scores it: in the last 300 characters, the last `#### ` followed by a number (an optional
+/// minus, then digits, points and commas), with commas and dollar signs removed, must equal the reference to the
+/// letter. `flexible` takes the last number of any kind instead.
 package struct GSM8K: RewardFunction {
     package static let name = "gsm8k"
     package static let source = "verl gsm8k, strict"
@@ -24,7 +24,8 @@ package struct GSM8K: RewardFunction {
         guard flexible else {
             return numbers(text, after: Array("#### ".unicodeScalars)).last.map { $0.filter { $0 != "," && $0 != "$" } }
         }
-        // verl goes back from the last one until it meets one that is not a point alone; where all are, it ends at the first.
+        // verl goes back from the last one until it meets one that is not a point alone; where all are, it ends at the
+        // first.
         let found = numbers(text)
         return found.last { $0 != "." } ?? found.first
     }
@@ -52,5 +53,7 @@ package struct GSM8K: RewardFunction {
         return position > digits ? position : nil
     }
 
-    private func isNumberScalar(_ scalar: Unicode.Scalar) -> Bool { ("0"..."9").contains(scalar) || scalar == "." || scalar == "," }
+    private func isNumberScalar(_ scalar: Unicode.Scalar) -> Bool {
+        ("0"..."9").contains(scalar) || scalar == "." || scalar == ","
+    }
 }

@@ -1,5 +1,5 @@
-/// MATH's rule as verl's `math_reward` scores it: the last boxed answer and the reference, both normalised in Hendrycks' way,
-/// must be the same text.
+/// MATH's rule as verl's `math_reward` scores it: the last boxed answer and the reference, both normalised in
+/// Hendrycks' way, must be the same text.
 package struct MathReward: RewardFunction {
     package static let name = "math"
     package static let source = "verl math_reward"
@@ -8,7 +8,9 @@ package struct MathReward: RewardFunction {
 
     package func judge(_ input: RewardInput) -> RewardOutcome {
         if input.referenceAnswer.isEmpty { return .open("no_reference") }
-        guard let boxed = Self.lastBoxed(PythonText(input.completion)), let answer = Self.content(boxed) else { return .noAnswer }
+        guard let boxed = Self.lastBoxed(PythonText(input.completion)), let answer = Self.content(boxed) else {
+            return .noAnswer
+        }
         return .judged(Self.areEquivalent(answer, PythonText(input.referenceAnswer)), answer.string)
     }
 
@@ -23,7 +25,9 @@ package struct MathReward: RewardFunction {
 
     /// nil for what is no box after all, an \fbox for example: verl gives it 0.
     private static func content(_ boxed: PythonText) -> PythonText? {
-        if boxed.contains("\\boxed ") { return boxed.hasPrefix("\\boxed ") ? PythonText(boxed.scalars.dropFirst(7)) : nil }
+        if boxed.contains("\\boxed ") {
+            return boxed.hasPrefix("\\boxed ") ? PythonText(boxed.scalars.dropFirst(7)) : nil
+        }
         guard boxed.hasPrefix("\\boxed{"), boxed.scalars.last == "}" else { return nil }
         return PythonText(boxed.scalars.dropFirst(7).dropLast())
     }
@@ -35,7 +39,8 @@ package struct MathReward: RewardFunction {
     }
 
     private static let removals: [(String, String)] = [
-        ("\n", ""), ("\\!", ""), ("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"), ("\\left", ""), ("\\right", ""), ("^{\\circ}", ""), ("^\\circ", ""),
+        ("\n", ""), ("\\!", ""), ("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"), ("\\left", ""), ("\\right", ""),
+        ("^{\\circ}", ""), ("^\\circ", ""),
         ("\\$", ""),
     ]
 
@@ -43,12 +48,16 @@ package struct MathReward: RewardFunction {
     private static func normalised(_ text: PythonText) -> PythonText? {
         let plain = removals.reduce(text) { $0.replacing($1.0, $1.1) }
         guard var text = withoutUnits(plain) else { return nil }
-        for (part, other) in [("\\\\%", ""), ("\\%", ""), (" .", " 0."), ("{.", "{0.")] { text = text.replacing(part, other) }
+        for (part, other) in [("\\\\%", ""), ("\\%", ""), (" .", " 0."), ("{.", "{0.")] {
+            text = text.replacing(part, other)
+        }
         if text.isEmpty { return text }
         if text.scalars[0] == "." { text.scalars.insert("0", at: 0) }
         let sides = text.split("=")
         if sides.count == 2, sides[0].count <= 2 { text = sides[1] }
-        guard let rooted = withBracedRoots(text), let fractioned = withBracedFractions(rooted.replacing(" ", "")) else { return nil }
+        guard let rooted = withBracedRoots(text), let fractioned = withBracedFractions(rooted.replacing(" ", "")) else {
+            return nil
+        }
         return withLatexFraction(fractioned == PythonText("0.5") ? PythonText("\\frac{1}{2}") : fractioned)
     }
 
@@ -63,7 +72,9 @@ package struct MathReward: RewardFunction {
         var result = parts[0].scalars
         for part in parts.dropFirst() {
             guard let first = part.scalars.first else { return nil }
-            result += Array("\\sqrt".unicodeScalars) + (first == "{" ? part.scalars : ["{", first, "}"] + part.scalars.dropFirst())
+            result +=
+                Array("\\sqrt".unicodeScalars)
+                + (first == "{" ? part.scalars : ["{", first, "}"] + part.scalars.dropFirst())
         }
         return PythonText(result)
     }
@@ -96,7 +107,9 @@ package struct MathReward: RewardFunction {
     /// Exactly what Python prints of an int.
     private static func isPlainInteger(_ text: PythonText) -> Bool {
         let digits = text.scalars.first == "-" ? text.scalars.dropFirst() : text.scalars[...]
-        guard let first = digits.first, digits.allSatisfy({ ("0"..."9").contains($0) }), digits.count <= 4300 else { return false }
+        guard let first = digits.first, digits.allSatisfy({ ("0"..."9").contains($0) }), digits.count <= 4300 else {
+            return false
+        }
         return first != "0" || digits.count == 1 && digits.count == text.count
     }
 }

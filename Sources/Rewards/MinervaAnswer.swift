@@ -35,14 +35,18 @@ enum MinervaAnswer {
     }
 
     private static let substitutions: [(String, String)] = [
-        ("an ", ""), ("a ", ""), (".$", "$"), ("\\$", ""), ("\\ ", ""), (" ", ""), ("mbox", "text"), (",\\text{and}", ","), ("\\text{and}", ","),
+        ("an ", ""), ("a ", ""), (".$", "$"), ("\\$", ""), ("\\ ", ""), (" ", ""), ("mbox", "text"),
+        (",\\text{and}", ","), ("\\text{and}", ","),
         ("\\text{m}", "\\text{}"),
     ]
 
     private static let removed = [
-        "square", "ways", "integers", "dollars", "mph", "inches", "hours", "km", "units", "\\ldots", "sue", "points", "feet", "minutes", "digits", "cents",
-        "degrees", "cm", "gm", "pounds", "meters", "meals", "edges", "students", "childrentickets", "multiples", "\\text{s}", "\\text{.}", "\\text{\ns}",
-        "\\text{}^2", "\\text{}^3", "\\text{\n}", "\\text{}", "\\mathrm{th}", "^\\circ", "^{\\circ}", "\\;", ",\\!", "{,}", "\"", "\\dots",
+        "square", "ways", "integers", "dollars", "mph", "inches", "hours", "km", "units", "\\ldots", "sue", "points",
+        "feet", "minutes", "digits", "cents",
+        "degrees", "cm", "gm", "pounds", "meters", "meals", "edges", "students", "childrentickets", "multiples",
+        "\\text{s}", "\\text{.}", "\\text{\ns}",
+        "\\text{}^2", "\\text{}^3", "\\text{\n}", "\\text{}", "\\mathrm{th}", "^\\circ", "^{\\circ}", "\\;", ",\\!",
+        "{,}", "\"", "\\dots",
     ]
 
     static func normalised(_ answer: PythonText) -> PythonText {
@@ -103,7 +107,9 @@ enum MinervaAnswer {
     }
 
     /// Replaces what follows each `word` where `change` says so; `used` scalars are consumed.
-    private static func rewritten(_ text: PythonText, _ word: String, _ change: ([Unicode.Scalar]) -> (new: [Unicode.Scalar], used: Int)?) -> PythonText {
+    private static func rewritten(
+        _ text: PythonText, _ word: String, _ change: ([Unicode.Scalar]) -> (new: [Unicode.Scalar], used: Int)?
+    ) -> PythonText {
         let s = text.scalars, length = word.unicodeScalars.count
         var result: [Unicode.Scalar] = [], position = 0
         while let start = text.find(word, from: position) {

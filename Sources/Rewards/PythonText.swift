@@ -1,5 +1,5 @@
-/// Text as Python sees it: a sequence of code points, where equal means equal to the last one. Swift's own String compares
-/// canonically and counts graphemes, so rules that were written in Python come out differently on odd answers.
+/// Text as Python sees it: a sequence of code points, where equal means equal to the last one. Swift's own String
+/// compares canonically and counts graphemes, so rules that were written in Python come out differently on odd answers.
 struct PythonText: Equatable {
     var scalars: [Unicode.Scalar]
 
@@ -18,7 +18,9 @@ struct PythonText: Equatable {
     func find(_ part: String, from start: Int = 0) -> Int? {
         let part = Array(part.unicodeScalars)
         guard !part.isEmpty, scalars.count - part.count >= start else { return nil }
-        return (start...scalars.count - part.count).first { scalars[$0] == part[0] && scalars[$0..<$0 + part.count].elementsEqual(part) }
+        return (start...scalars.count - part.count).first {
+            scalars[$0] == part[0] && scalars[$0..<$0 + part.count].elementsEqual(part)
+        }
     }
 
     func findLast(_ part: String) -> Int? {
@@ -56,10 +58,15 @@ struct PythonText: Equatable {
     }
 
     /// `str.isspace`, which also counts the information separators.
-    static func isSpace(_ scalar: Unicode.Scalar) -> Bool { scalar.properties.isWhitespace || (0x1c...0x1f).contains(scalar.value) }
+    static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.properties.isWhitespace || (0x1c...0x1f).contains(scalar.value)
+    }
 
     /// `str.isdigit`
-    var isDigits: Bool { !scalars.isEmpty && scalars.allSatisfy { $0.properties.numericType == .decimal || $0.properties.numericType == .digit } }
+    var isDigits: Bool {
+        !scalars.isEmpty
+            && scalars.allSatisfy { $0.properties.numericType == .decimal || $0.properties.numericType == .digit }
+    }
 
     /// From `start` to the brace that closes the first one opened there.
     func bracedRun(from start: Int) -> PythonText? {

@@ -36,7 +36,8 @@ struct Rational: Equatable, Sendable {
         return o1 || o2 || o3 || o4 ? nil : Rational(top, over: bottom)
     }
 
-    /// A decimal from its digits before and behind the point. Zeros that say nothing don't count against what 128 bits hold.
+    /// A decimal from its digits before and behind the point. Zeros that say nothing don't count against what 128 bits
+    /// hold.
     init?(whole: [Unicode.Scalar], behindPoint: [Unicode.Scalar]) {
         var behind = behindPoint[...]
         while behind.last == "0" { behind.removeLast() }

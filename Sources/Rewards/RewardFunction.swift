@@ -2,14 +2,16 @@
 package struct RewardOutcome: Equatable, Sendable {
     package var reward: Float?
     package var correct: Bool?
-    /// `correct`, `wrong`, `no_answer` (judged, nothing found: wrong), `undecided`, `no_reference`, `given`, `no_reward`; of a command
-    /// `external`, `reward_error`, `reward_timeout`, `reward_died`, `reward_rubbish`.
+    /// `correct`, `wrong`, `no_answer` (judged, nothing found: wrong), `undecided`, `no_reference`, `given`,
+    /// `no_reward`; of a command `external`, `reward_error`, `reward_timeout`, `reward_died`, `reward_rubbish`.
     package var verdict: String
     /// The answer as it was found.
     package var extracted: String
 
     static func judged(_ isCorrect: Bool, _ extracted: String) -> RewardOutcome {
-        RewardOutcome(reward: isCorrect ? 1 : 0, correct: isCorrect, verdict: isCorrect ? "correct" : "wrong", extracted: extracted)
+        RewardOutcome(
+            reward: isCorrect ? 1 : 0, correct: isCorrect, verdict: isCorrect ? "correct" : "wrong",
+            extracted: extracted)
     }
 
     package static func open(_ verdict: String, _ extracted: String = "") -> RewardOutcome {

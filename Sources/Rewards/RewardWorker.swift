@@ -1,6 +1,7 @@
 import Foundation
 
-/// One process of the reward command: a request line in, an answer line out, each within a deadline. Not for two threads at once.
+/// One process of the reward command: a request line in, an answer line out, each within a deadline. Not for two
+/// threads at once.
 final class RewardWorker {
     /// Why a request got no answer; raw values are verdicts.
     enum Failure: String, Error {
@@ -32,8 +33,9 @@ final class RewardWorker {
     /// Spawning and marking descriptors must not mix: a worker that inherits another's pipe would keep it open.
     private static let spawning = NSLock()
 
-    /// Beside the command, in its process group, waits a shell for the end of this process, however that comes, and ends the group
-    /// then. (A signal at the parent's death would reach the command's shell alone, and not what that has started.)
+    /// Beside the command, in its process group, waits a shell for the end of this process, however that comes, and
+    /// ends the group then. (A signal at the parent's death would reach the command's shell alone, and not what that
+    /// has started.)
     private static let script = "{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 & exec 3<&-; exec /bin/sh -c \"$1\""
 
     /// `command`: a shell command line. Its stderr goes to the end of `log`, as far as that has room.
@@ -83,7 +85,9 @@ final class RewardWorker {
 
     /// Python would keep its answers in a buffer while we wait for them.
     private static var environment: [String] {
-        ProcessInfo.processInfo.environment.merging(["PYTHONUNBUFFERED": "1", "CRUX_REWARD_PROTOCOL": "1"]) { $1 }.map { "\($0.key)=\($0.value)" }
+        ProcessInfo.processInfo.environment.merging(["PYTHONUNBUFFERED": "1", "CRUX_REWARD_PROTOCOL": "1"]) { $1 }.map {
+            "\($0.key)=\($0.value)"
+        }
     }
 
     private static func pipe() throws -> (read: Int32, write: Int32) {
@@ -106,8 +110,8 @@ final class RewardWorker {
         for end in [input, output, lifeline] { close(end) }
     }
 
-    /// The answer with this request's id; answers to other ids are passed over. `check` is asked again and again while it waits, and may
-    /// throw.
+    /// The answer with this request's id; answers to other ids are passed over. `check` is asked again and again while
+    /// it waits, and may throw.
     func ask(
         _ request: [String: any Sendable], id: String, seconds: Double, check: () throws -> Void = {}
     ) throws -> [String: Any] {
@@ -117,7 +121,9 @@ final class RewardWorker {
         for _ in 0..<Self.patience {
             let text = try readLine(deadline, check)
             guard text.first == UInt8(ascii: "{") else { continue }
-            guard let answer = try? JSONSerialization.jsonObject(with: Data(text)) as? [String: Any] else { throw Failure.rubbish }
+            guard let answer = try? JSONSerialization.jsonObject(with: Data(text)) as? [String: Any] else {
+                throw Failure.rubbish
+            }
             if Self.isGreeting(answer) { continue }
             guard let answered = answer["id"].map({ "\($0)" }) else { throw Failure.rubbish }
             hasAnswered = true
@@ -127,7 +133,9 @@ final class RewardWorker {
     }
 
     /// A worker may say first which version of the protocol it speaks.
-    private static func isGreeting(_ answer: [String: Any]) -> Bool { answer["protocol"] as? String == "crux-reward" && answer["id"] == nil }
+    private static func isGreeting(_ answer: [String: Any]) -> Bool {
+        answer["protocol"] as? String == "crux-reward" && answer["id"] == nil
+    }
 
     private func write(_ bytes: [UInt8], _ deadline: Date, _ check: () throws -> Void) throws {
         var done = 0
@@ -168,7 +176,8 @@ final class RewardWorker {
             let left = deadline.timeIntervalSinceNow
             guard left > 0 else { throw Failure.timeout }
             var wanted = [
-                pollfd(fd: descriptor, events: events, revents: 0), pollfd(fd: errors.pollable, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: descriptor, events: events, revents: 0),
+                pollfd(fd: errors.pollable, events: Int16(POLLIN), revents: 0),
             ]
             let ready = poll(&wanted, 2, Int32(min(left * 1000 + 1, Double(Self.interval))))
             if ready < 0, errno != EINTR { throw Failure.died }

@@ -2,8 +2,8 @@ import CKernels
 import Formats
 import Scratch
 
-/// Logits of rollouts that are still being sampled, on disk: a thousand tokens of a large vocabulary are 300 MB. Rows come
-/// in any order of rollouts.
+/// Logits of rollouts that are still being sampled, on disk: a thousand tokens of a large vocabulary are 300 MB. Rows
+/// come in any order of rollouts.
 final class LogitsSpool {
     /// The largest finite float16.
     private static let largestHalf: Float = 65504

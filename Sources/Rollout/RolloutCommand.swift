@@ -20,7 +20,9 @@ enum LogitsType: String, ExpressibleByArgument, CaseIterable {
 /// A checkpoint and prompts, or jobs → rollout shards, sampled on the CPU.
 struct RolloutCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-rollout", abstract: "Samples rollouts from a Hugging Face checkpoint, for prompts or for re-expansion jobs.", version: cruxVersion)
+        commandName: "crux-rollout",
+        abstract: "Samples rollouts from a Hugging Face checkpoint, for prompts or for re-expansion jobs.",
+        version: cruxVersion)
     static let stage = "rollout"
     static let memoryHabit = MemoryHabit.kept
 
@@ -59,7 +61,10 @@ struct RolloutCommand: StageCommand {
         help: "Token ids that end a rollout, beside the checkpoint's eos_token_id and what its prompt or job says.")
     var stopTokenIds: [Int32] = []
 
-    @Option(help: "Special tokens around prompts that are text: auto (none where one begins with them itself), always, never.")
+    @Option(
+        help:
+            "Special tokens around prompts that are text: auto (none where one begins with them itself), always, never."
+    )
     var addSpecialTokens = SpecialTokenRule.auto
 
     @Flag(help: "Write the raw logits of every sampled token.")
@@ -81,10 +86,17 @@ struct RolloutCommand: StageCommand {
 
     func validate() throws {
         guard (prompts == nil) != (jobs == nil) else { throw ValidationError("Give either --prompts or --jobs.") }
-        for (name, value) in [("--group-size", groupSize), ("--max-tokens", maxTokens), ("--batch", batch), ("--rollouts-per-shard", rolloutsPerShard)]
+        for (name, value) in [
+            ("--group-size", groupSize), ("--max-tokens", maxTokens), ("--batch", batch),
+            ("--rollouts-per-shard", rolloutsPerShard),
+        ]
         where value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1.") }
-        guard temperature >= 0, temperature.isFinite else { throw ValidationError("--temperature is \(temperature); it must be 0 or more.") }
-        guard topP > 0, topP <= 1 else { throw ValidationError("--top-p is \(topP); it must be above 0 and at most 1.") }
+        guard temperature >= 0, temperature.isFinite else {
+            throw ValidationError("--temperature is \(temperature); it must be 0 or more.")
+        }
+        guard topP > 0, topP <= 1 else {
+            throw ValidationError("--top-p is \(topP); it must be above 0 and at most 1.")
+        }
         guard !stop.contains("") else { throw ValidationError("--stop is empty; it would end every rollout at once.") }
         if let bad = stopTokenIds.first(where: { $0 < 0 }) {
             throw ValidationError("--stop-token-ids has \(bad); ids are from 0.")
@@ -98,21 +110,28 @@ struct RolloutCommand: StageCommand {
         model.notes.forEach(context.warn)
         let digests = try model.inputPaths.map { try Manifest.File.input("checkpoint", $0) }
         let settings = SampleSettings(
-            sampling: SamplingParameters(temperature: temperature, topP: topP, topK: topK), groupSize: groupSize, maxTokens: maxTokens, seed: options.seed,
+            sampling: SamplingParameters(temperature: temperature, topP: topP, topK: topK), groupSize: groupSize,
+            maxTokens: maxTokens, seed: options.seed,
             version: policyVersion ?? Self.version(digests),
-            stop: StopCondition(tokens: Set(stopTokenIds), texts: StopFields.union(stop, [])), specialTokens: addSpecialTokens)
+            stop: StopCondition(tokens: Set(stopTokenIds), texts: StopFields.union(stop, [])),
+            specialTokens: addSpecialTokens)
         let endOfSequence = try requiredStopTokens()
         let tokenizer = try tokenizer(context), source = try RolloutSource(prompts: prompts, jobs: jobs)
         try source.verify(context)
-        let samples = try source.samples(settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
-        let broken = Set(samples.filter { $0.metadata[Sample.brokenTextKey] != nil }.compactMap { $0.metadata["group_id"] }).count
+        let samples = try source.samples(
+            settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
+        let broken = Set(
+            samples.filter { $0.metadata[Sample.brokenTextKey] != nil }.compactMap { $0.metadata["group_id"] }
+        ).count
         if broken > 0 { context.warn("\(broken) prompts \(RolloutRemark.brokenText.sentence)") }
         let plan = Manifest(
-            stage: Self.stage, configuration: configuration(settings), inputs: digests + (try textFiles()) + (try source.inputFiles()))
+            stage: Self.stage, configuration: configuration(settings),
+            inputs: digests + (try textFiles()) + (try source.inputFiles()))
         let undertaking = Undertaking(plan, output: output, reads: places, options: options)
         return try undertaking.run(context, would: ["rollouts": samples.count]) { directory in
             try RolloutRun(
-                directory: directory, checkpoint: model, tokenizer: tokenizer, endOfSequence: endOfSequence, samples: samples, settings: settings,
+                directory: directory, checkpoint: model, tokenizer: tokenizer, endOfSequence: endOfSequence,
+                samples: samples, settings: settings,
                 logits: logits ? logitsType.dtype : nil, slots: batch, perShard: rolloutsPerShard, context: context
             ).run()
         }
@@ -134,7 +153,9 @@ struct RolloutCommand: StageCommand {
     private func tokenizer(_ context: StageContext) throws -> Tokenizer? {
         guard let tokenizer = try readableTokenizer(context) else {
             guard stop.isEmpty else {
-                throw StageError(.invalidInput, "\(checkpoint): no tokenizer that Crux reads, which --stop needs; give --stop-token-ids")
+                throw StageError(
+                    .invalidInput,
+                    "\(checkpoint): no tokenizer that Crux reads, which --stop needs; give --stop-token-ids")
             }
             return nil
         }
@@ -142,27 +163,31 @@ struct RolloutCommand: StageCommand {
         for text in stop {
             if let id = tokenizer.id(of: text), tokenizer.decodedBytes([id]).isEmpty {
                 context.warn(
-                    "--stop '\(text)' is a special token's, which a rollout's text never shows: it ends nothing; --stop-token-ids \(id) would")
+                    "--stop '\(text)' is a special token's, which a rollout's text never shows: it ends nothing; --stop-token-ids \(id) would"
+                )
             }
         }
         return tokenizer
     }
 
     private var places: [InputPlace] {
-        [InputPlace(checkpoint)] + [prompts].compactMap { $0 }.map { InputPlace($0) } + [jobs].compactMap { $0 }.map(InputPlace.dump)
+        [InputPlace(checkpoint)] + [prompts].compactMap { $0 }.map { InputPlace($0) }
+            + [jobs].compactMap { $0 }.map(InputPlace.dump)
     }
 
     private func requiredStopTokens() throws -> Set<Int32> {
         if let tokens = try StopTokens.read(checkpoint) { return tokens }
         throw FormatError(
-            file: checkpoint + "/config.json", place: "key eos_token_id", found: "nothing, here or in generation_config.json",
+            file: checkpoint + "/config.json", place: "key eos_token_id",
+            found: "nothing, here or in generation_config.json",
             expected: "the id of the token that ends a rollout, or a list of ids")
     }
 
     /// What tokens, and the end of a rollout, depend on beside the weights.
     private func textFiles() throws -> [Manifest.File] {
         let own = try StopTokens.inputPaths(checkpoint).filter { !$0.hasSuffix("/config.json") }
-        return try own.map { try .input("checkpoint", $0) } + Tokenizer.inputPaths(checkpoint).map { try .input("tokenizer", $0) }
+        return try own.map { try .input("checkpoint", $0) }
+            + Tokenizer.inputPaths(checkpoint).map { try .input("tokenizer", $0) }
     }
 
     /// The weights' digest in short.
@@ -173,8 +198,10 @@ struct RolloutCommand: StageCommand {
     private func configuration(_ settings: SampleSettings) -> [String: String] {
         let stops = settings.stop.metadata
         return [
-            "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)", "top_p": "\(topP)", "top_k": "\(topK)",
-            "seed": "\(options.seed)", "logits": logits ? logitsType.rawValue : "none", "rollouts_per_shard": "\(rolloutsPerShard)",
+            "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)",
+            "top_p": "\(topP)", "top_k": "\(topK)",
+            "seed": "\(options.seed)", "logits": logits ? logitsType.rawValue : "none",
+            "rollouts_per_shard": "\(rolloutsPerShard)",
             "policy_version": settings.version, "add_special_tokens": addSpecialTokens.rawValue,
         ].merging(stops) { $1 }
     }

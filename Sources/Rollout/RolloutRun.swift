@@ -42,11 +42,14 @@ struct RolloutRun {
     let perShard: Int
     let context: StageContext
 
-    private var pieces: [Range<Int>] { stride(from: 0, to: samples.count, by: perShard).map { $0..<min(samples.count, $0 + perShard) } }
+    private var pieces: [Range<Int>] {
+        stride(from: 0, to: samples.count, by: perShard).map { $0..<min(samples.count, $0 + perShard) }
+    }
     private var names: [String] { pieces.indices.map { String(format: "rollouts-%05d.rollouts.zst", $0) } }
 
     func run() throws -> StageSummary {
-        let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
+        let model = LanguageModel(
+            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
         let generator = Generator(model, stopTokens: endOfSequence, slots: slots) { [tokenizer] in
             tokenizer?.decodedBytes([$0]) ?? []
         }
@@ -59,10 +62,13 @@ struct RolloutRun {
         return try directory.exclusively(context) { try finish(work) }
     }
 
-    private func sample(_ part: [Sample], _ generator: Generator, _ progress: ProgressLine, output: String) throws -> (SampledRecord, WrittenFile) {
+    private func sample(_ part: [Sample], _ generator: Generator, _ progress: ProgressLine, output: String) throws -> (
+        SampledRecord, WrittenFile
+    ) {
         var continuations = [Continuation?](repeating: nil, count: part.count)
         let spool = try logits.map {
-            try LogitsSpool($0, vocabulary: checkpoint.architecture.vocabulary, rollouts: part.count, folder: directory.path)
+            try LogitsSpool(
+                $0, vocabulary: checkpoint.architecture.vocabulary, rollouts: part.count, folder: directory.path)
         }
         try generator.run(
             part.map(\.request),
@@ -85,7 +91,9 @@ struct RolloutRun {
         return (record, try writer.finish(rows: record.rollouts))
     }
 
-    private func write(_ sample: Sample, _ continuation: Continuation, logits stored: StoredLogits?, to writer: RolloutShardWriter) throws {
+    private func write(
+        _ sample: Sample, _ continuation: Continuation, logits stored: StoredLogits?, to writer: RolloutShardWriter
+    ) throws {
         var frame = RolloutFrame()
         let prompt = sample.request.prompt, zeros = [Float](repeating: 0, count: prompt.count)
         frame.tokenIDs = prompt + continuation.tokens
@@ -93,7 +101,8 @@ struct RolloutRun {
         frame.rolloutLogprobs = zeros + continuation.logprobs
         let sampling = sample.request.sampling
         frame.metadata = sample.metadata.merging([
-            "finish_reason": continuation.isStopped ? "stop" : "length", "temperature": "\(sampling.scoringTemperature)",
+            "finish_reason": continuation.isStopped ? "stop" : "length",
+            "temperature": "\(sampling.scoringTemperature)",
             "top_p": "\(sampling.topP)", "policy_version": settings.version,
         ]) { $1 }
         if let tokenizer { frame.metadata["completion"] = text(of: sample, continuation, tokenizer) }
@@ -128,14 +137,19 @@ struct RolloutRun {
     }
 
     private func finish(_ work: WorkList<SampledRecord>) throws -> StageSummary {
-        if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
-        guard let pieces = try work.all() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
+        if let manifest = try Manifest.read(directory.path) {
+            return StageSummary(["output": directory.path, "counts": manifest.counts])
+        }
+        guard let pieces = try work.all() else {
+            return StageSummary(["output": directory.path, "waiting_for_other_tasks": true])
+        }
         let total = pieces.reduce(into: SampledRecord()) { $0.merge($1.record) }
         let entropy = total.tokens == 0 ? 0 : total.entropySum / Double(total.tokens)
         let manifest = try directory.finish(
             outputs: pieces.map(\.file),
             counts: [
-                "rollouts": total.rollouts, "prompt_tokens": total.promptTokens, "sampled_tokens": total.tokens, "stopped": total.stopped,
+                "rollouts": total.rollouts, "prompt_tokens": total.promptTokens, "sampled_tokens": total.tokens,
+                "stopped": total.stopped,
                 "stopped_by_text": total.stoppedByText, "stopped_by_token": total.stoppedByToken,
                 "sampled_without_token": total.withoutToken,
             ],
@@ -150,17 +164,20 @@ extension RolloutRun {
         let asked = total.stoppedByText + total.stoppedByToken
         context.say(
             "\(total.rollouts) rollouts, \(total.tokens) sampled tokens, \(total.rollouts - total.stopped) cut off by length"
-                + (asked > 0 ? ", \(total.stoppedByText) ended by a stop string, \(total.stoppedByToken) by a stop token" : "")
+                + (asked > 0
+                    ? ", \(total.stoppedByText) ended by a stop string, \(total.stoppedByToken) by a stop token" : "")
                 + "; mean entropy " + String(format: "%.4f", entropy))
         if total.beyondHalf > 0 {
             context.warn(
-                "\(total.beyondHalf) rollouts have logits beyond 65504, which float16 can't hold: theirs are stored in bfloat16")
+                "\(total.beyondHalf) rollouts have logits beyond 65504, which float16 can't hold: theirs are stored in bfloat16"
+            )
         }
         guard total.withoutToken > 0, let tokenizer else { return }
         context.warn(
             "\(total.withoutToken) of \(total.tokens) sampled ids stand for no token: the checkpoint's vocabulary has "
                 + "\(checkpoint.architecture.vocabulary) rows, its tokenizer \(tokenizer.tokenCount) tokens. They are kept, because the "
-                + "policy did choose them and their log-probabilities are its own; they add nothing to a rollout's text.")
+                + "policy did choose them and their log-probabilities are its own; they add nothing to a rollout's text."
+        )
     }
 }
 

@@ -52,28 +52,40 @@ enum RolloutSource {
         }
         let path = jobs ?? ""
         guard try fileStatus(path) != nil else {
-            throw StageError(.invalidInput, "\(path): no such jobs folder or file; crux-plan with an expansion recipe makes plan/jobs")
+            throw StageError(
+                .invalidInput,
+                "\(path): no such jobs folder or file; crux-plan with an expansion recipe makes plan/jobs")
         }
-        self = try Folder.isFolder(path) ? .jobs(try JobDirectory(path).lineFiles(), folder: path) : .jobs([path], folder: nil)
+        self =
+            try Folder.isFolder(path)
+            ? .jobs(try JobDirectory(path).lineFiles(), folder: path) : .jobs([path], folder: nil)
     }
 
     /// Jobs in their plan are held against its manifest.
-    func verify(_ context: StageContext) throws { if case .jobs(_, let folder?) = self { try JobDirectory(folder).verify(context) } }
+    func verify(_ context: StageContext) throws {
+        if case .jobs(_, let folder?) = self { try JobDirectory(folder).verify(context) }
+    }
 
     func inputFiles() throws -> [Manifest.File] {
         switch self {
         case .prompts(let path): [try .input("prompts", path)]
         // The sidecar tells where responses begin.
-        case .jobs(let files, let folder): try files.map { try .input("jobs", $0) } + (folder.map { try JobDirectory($0).inputFiles() } ?? [])
+        case .jobs(let files, let folder):
+            try files.map { try .input("jobs", $0) } + (folder.map { try JobDirectory($0).inputFiles() } ?? [])
         }
     }
 
-    func samples(_ settings: SampleSettings, tokenizer: Tokenizer?, architecture: DecoderArchitecture, checkpoint: String) throws -> [Sample] {
+    func samples(
+        _ settings: SampleSettings, tokenizer: Tokenizer?, architecture: DecoderArchitecture, checkpoint: String
+    ) throws -> [Sample] {
         let limit = SampleLimits(architecture: architecture, checkpoint: checkpoint)
         switch self {
-        case .prompts(let path): return try PromptFile(path: path, tokenizer: tokenizer, settings: settings, limits: limit).samples()
+        case .prompts(let path):
+            return try PromptFile(path: path, tokenizer: tokenizer, settings: settings, limits: limit).samples()
         case .jobs(let files, let folder):
-            return try JobFiles(files: files, folder: folder, settings: settings, hasText: tokenizer != nil, limits: limit).samples()
+            return try JobFiles(
+                files: files, folder: folder, settings: settings, hasText: tokenizer != nil, limits: limit
+            ).samples()
         }
     }
 }
@@ -85,7 +97,9 @@ struct SampleLimits {
 
     /// Tokens that may follow a prefix; throws where there is no room or an id is unknown.
     func room(after prefix: [Int32], wanted: Int, file: String, line: Int) throws -> Int {
-        func fail(_ found: String, _ expected: String) -> FormatError { FormatError(file: file, place: "line \(line)", found: found, expected: expected) }
+        func fail(_ found: String, _ expected: String) -> FormatError {
+            FormatError(file: file, place: "line \(line)", found: found, expected: expected)
+        }
         guard !prefix.isEmpty else { throw fail("an empty prompt", "at least one token") }
         if let bad = prefix.first(where: { !(0..<Int32(architecture.vocabulary)).contains($0) }) {
             throw fail("token id \(bad)", "ids below the vocabulary of \(checkpoint), \(architecture.vocabulary)")
@@ -97,7 +111,8 @@ struct SampleLimits {
     }
 }
 
-/// A prompt file: JSON lines with group_id, prompt or prompt_token_ids, reference_answer, data_source, stop, stop_token_ids.
+/// A prompt file: JSON lines with group_id, prompt or prompt_token_ids, reference_answer, data_source, stop,
+/// stop_token_ids.
 struct PromptFile {
     let path: String
     /// nil where the checkpoint has none: then prompts must be token ids.
@@ -125,7 +140,9 @@ struct PromptFile {
             }
             samples += try group(line, number)
         }
-        guard !samples.isEmpty else { throw FormatError(file: path, place: "", found: "no prompt", expected: "at least one JSON line") }
+        guard !samples.isEmpty else {
+            throw FormatError(file: path, place: "", found: "no prompt", expected: "at least one JSON line")
+        }
         return samples
     }
 
@@ -143,16 +160,22 @@ struct PromptFile {
         /// Numbers and truth values are taken as they were written.
         func scalar(_ key: String) throws -> String? {
             guard let value = object.given(key) else { return nil }
-            guard value.list == nil, value.object == nil else { throw fail(number, "\(key) \(value.excerpt)", "text or a number") }
+            guard value.list == nil, value.object == nil else {
+                throw fail(number, "\(key) \(value.excerpt)", "text or a number")
+            }
             return key == "group_id" ? value.identifier : value.text
         }
         let tokens = try tokens(object["prompt_token_ids"]?.foundation, number)
         guard let groupID = try scalar("group_id"), !groupID.isEmpty else {
             throw fail(number, "no group_id", "group_id and prompt or prompt_token_ids")
         }
-        if let value = object.given("prompt"), value.string == nil { throw fail(number, "prompt \(value.excerpt)", "text") }
+        if let value = object.given("prompt"), value.string == nil {
+            throw fail(number, "prompt \(value.excerpt)", "text")
+        }
         let prompt = object["prompt"]?.string
-        guard prompt != nil || tokens != nil else { throw fail(number, "no prompt", "group_id and prompt or prompt_token_ids") }
+        guard prompt != nil || tokens != nil else {
+            throw fail(number, "no prompt", "group_id and prompt or prompt_token_ids")
+        }
         return Line(
             groupID: groupID, prompt: prompt, tokens: tokens, referenceAnswer: try scalar("reference_answer") ?? "",
             dataSource: try scalar("data_source") ?? "", stop: try stop(object, number), isBroken: json.brokenTexts > 0)
@@ -161,7 +184,9 @@ struct PromptFile {
     private func tokens(_ value: Any?, _ number: Int) throws -> [Int32]? {
         guard let value, !(value is NSNull) else { return nil }
         guard let ids = StopFields.tokenIDs(value) else {
-            throw fail(number, "prompt_token_ids \(String(describing: value).prefix(60))", "a list of token ids, whole numbers from 0")
+            throw fail(
+                number, "prompt_token_ids \(String(describing: value).prefix(60))",
+                "a list of token ids, whole numbers from 0")
         }
         return ids
     }
@@ -174,7 +199,9 @@ struct PromptFile {
                 tokens: try StopFields.tokens(object["stop_token_ids"]?.foundation))
         } catch { throw fail(number, "a prompt whose \(error)", "what ends its rollouts") }
         guard wanted.texts.isEmpty || tokenizer != nil else {
-            throw fail(number, "stop strings", "none, because \(limits.checkpoint) has no tokenizer that Crux reads; give stop_token_ids")
+            throw fail(
+                number, "stop strings",
+                "none, because \(limits.checkpoint) has no tokenizer that Crux reads; give stop_token_ids")
         }
         return wanted
     }
@@ -182,7 +209,9 @@ struct PromptFile {
     private func ids(_ line: Line, _ number: Int) throws -> [Int32] {
         if let tokens = line.tokens { return tokens }
         guard let tokenizer else {
-            throw fail(number, "a prompt as text", "prompt_token_ids, because \(limits.checkpoint) has no tokenizer that Crux reads")
+            throw fail(
+                number, "a prompt as text",
+                "prompt_token_ids, because \(limits.checkpoint) has no tokenizer that Crux reads")
         }
         return tokenizer.encode(line.prompt ?? "", specialTokens: settings.specialTokens)
     }
@@ -194,17 +223,20 @@ struct PromptFile {
             let seed = SHA256Digest.of("\(settings.seed)/\(line.groupID)/\(index)").prefix(16)
             let metadata = [
                 "rollout_id": line.groupID + "-" + (index < 10 ? "0" : "") + "\(index)", "group_id": line.groupID,
-                "sample_index": "\(index)", "prompt": line.prompt ?? tokenizer?.decode(ids, skippingSpecialTokens: false) ?? "",
+                "sample_index": "\(index)",
+                "prompt": line.prompt ?? tokenizer?.decode(ids, skippingSpecialTokens: false) ?? "",
                 "reference_answer": line.referenceAnswer, "data_source": line.dataSource,
             ].merging(line.stop.metadata) { $1 }.merging(line.isBroken ? [Sample.brokenTextKey: "true"] : [:]) { $1 }
             let request = GenerationRequest(
-                prompt: ids, maxTokens: room, seed: UInt64(seed, radix: 16) ?? 0, sampling: settings.sampling, stop: line.stop)
+                prompt: ids, maxTokens: room, seed: UInt64(seed, radix: 16) ?? 0, sampling: settings.sampling,
+                stop: line.stop)
             return Sample(request: request, metadata: metadata, responseStart: ids.count)
         }
     }
 }
 
-/// Request lines as crux-plan writes them for engines. The sidecar, where it lies beside them, tells where responses begin.
+/// Request lines as crux-plan writes them for engines. The sidecar, where it lies beside them, tells where responses
+/// begin.
 struct JobFiles {
     let files: [String]
     let folder: String?
@@ -221,7 +253,8 @@ struct JobFiles {
             try forEachLine(of: file) { number, text in
                 guard let request = EngineDialects.decodeRequest(text) else {
                     throw FormatError(
-                        file: file, place: "line \(number)", found: "'\(String(decoding: text.prefix(60), as: UTF8.self))'",
+                        file: file, place: "line \(number)",
+                        found: "'\(String(decoding: text.prefix(60), as: UTF8.self))'",
                         expected: "a request with token ids (dialect openai or sglang)")
                 }
                 samples.append(try sample(request, known, file, number))
@@ -236,19 +269,26 @@ struct JobFiles {
             FormatError(file: file, place: "line \(line)", found: found, expected: expected)
         }
         guard room > 0 else { throw fail("max_tokens \(room)", "at least 1") }
-        if let problem = wanted.malformedField { throw fail("a job whose \(problem)", "a request as crux-plan writes it") }
+        if let problem = wanted.malformedField {
+            throw fail("a job whose \(problem)", "a request as crux-plan writes it")
+        }
         let stop = settings.stop.adding(texts: wanted.stop, tokens: wanted.stopTokenIDs)
         guard stop.texts.isEmpty || hasText else {
-            throw fail("stop strings", "none, because \(limits.checkpoint) has no tokenizer that Crux reads; give stop_token_ids")
+            throw fail(
+                "stop strings",
+                "none, because \(limits.checkpoint) has no tokenizer that Crux reads; give stop_token_ids")
         }
         let request = GenerationRequest(
             prompt: wanted.prefix, maxTokens: room, seed: UInt64(bitPattern: wanted.seed),
-            sampling: SamplingParameters(temperature: wanted.temperature, topP: wanted.topP, topK: wanted.topK), stop: stop)
+            sampling: SamplingParameters(temperature: wanted.temperature, topP: wanted.topP, topK: wanted.topK),
+            stop: stop)
         let start = known?.responseStart[Array(wanted.customID.utf8)]
         guard known == nil || start != nil else {
             throw FormatError(
-                file: file, place: "line \(line)", found: "job '\(wanted.customID)', which \(JobDirectory.jobsName) beside it doesn't have",
-                expected: "lines and table as crux-plan wrote them together", remedy: "Plan the jobs again, or give the file of lines alone.")
+                file: file, place: "line \(line)",
+                found: "job '\(wanted.customID)', which \(JobDirectory.jobsName) beside it doesn't have",
+                expected: "lines and table as crux-plan wrote them together",
+                remedy: "Plan the jobs again, or give the file of lines alone.")
         }
         var metadata = ["rollout_id": wanted.customID, "group_id": wanted.customID, "job_id": wanted.customID]
         metadata.merge(stop.metadata) { $1 }
@@ -262,8 +302,12 @@ struct JobFiles {
 
         init(_ directory: JobDirectory) throws {
             let (jobs, bases) = try directory.contents()
-            let starts = Dictionary(bases.map { (Array($0.rollout.rolloutID.utf8), $0.rollout.lossMask.firstIndex(of: true) ?? 0) }) { first, _ in first }
-            responseStart = Dictionary(jobs.map { (Array($0.customID.utf8), starts[Array($0.baseRolloutID.utf8)] ?? 0) }) { first, _ in first }
+            let starts = Dictionary(
+                bases.map { (Array($0.rollout.rolloutID.utf8), $0.rollout.lossMask.firstIndex(of: true) ?? 0) }
+            ) { first, _ in first }
+            responseStart = Dictionary(
+                jobs.map { (Array($0.customID.utf8), starts[Array($0.baseRolloutID.utf8)] ?? 0) }
+            ) { first, _ in first }
         }
     }
 }

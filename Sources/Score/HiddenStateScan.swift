@@ -40,20 +40,26 @@ struct HiddenStateScan {
     private func check(_ info: LogitsInfo) throws {
         guard info.vocabulary == head.width else {
             throw FormatError(
-                file: file, place: place, found: "hidden states of width \(info.vocabulary)", expected: "\(head.width), the width of \(checkpoint)",
+                file: file, place: place, found: "hidden states of width \(info.vocabulary)",
+                expected: "\(head.width), the width of \(checkpoint)",
                 remedy: "Give the checkpoint that sampled the dump.")
         }
         guard let token = row.tokenIDs.first(where: { !(0..<Int32(head.vocabulary)).contains($0) }) else { return }
         throw FormatError(
-            file: file, place: place, found: "token id \(token)", expected: "ids below \(head.vocabulary), the vocabulary of \(checkpoint)",
+            file: file, place: place, found: "token id \(token)",
+            expected: "ids below \(head.vocabulary), the vocabulary of \(checkpoint)",
             remedy: "Give the checkpoint that sampled the dump.")
     }
 
     private mutating func score() {
         let part = positions[done..<done + waiting], hidden = Matrix(chunk.pointer, rows: waiting, columns: head.width)
-        let answers = Self.lock.withLock { head.answers(hidden, targets: part.map { row.tokenIDs[$0] }, temperature: row.temperature) }
+        let answers = Self.lock.withLock {
+            head.answers(hidden, targets: part.map { row.tokenIDs[$0] }, temperature: row.temperature)
+        }
         for (position, answer) in zip(part, answers) {
-            guard answer.output.isFinite, answer.entropy.isFinite else { return scores.invalid = "invalid_hidden_states" }
+            guard answer.output.isFinite, answer.entropy.isFinite else {
+                return scores.invalid = "invalid_hidden_states"
+            }
             scores.entropy?[position] = answer.entropy
             scores.logprobs?[position] = answer.output
         }

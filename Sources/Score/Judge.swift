@@ -20,7 +20,8 @@ struct Judge: Sendable {
         external = command.rewardCommand.map {
             ExternalReward(
                 ExternalReward.Settings(
-                    command: $0, workers: command.rewardWorkers ?? context.threads, seconds: command.rewardTimeout, log: log,
+                    command: $0, workers: command.rewardWorkers ?? context.threads, seconds: command.rewardTimeout,
+                    log: log,
                     check: { try context.checkInterruption() }))
         }
         onFailure = command.onRewardFailure

@@ -53,7 +53,8 @@ struct LogitsScorer: Sendable {
         (self.files, self.checkpoint, self.wanted, self.memory) = (files, checkpoint, wanted, memory)
     }
 
-    /// In the order of the rows. Long frames begin first, because nothing shortens the last one's way: a frame is one thread's.
+    /// In the order of the rows. Long frames begin first, because nothing shortens the last one's way: a frame is one
+    /// thread's.
     func score(_ rows: [RolloutRow], threads: Int) throws -> [FrameScores] {
         // By powers of two, so that a file of like frames is still read from front to back.
         let order = rows.indices.sorted { (Self.size(rows[$0]), $1) > (Self.size(rows[$1]), $0) }
@@ -73,21 +74,31 @@ struct LogitsScorer: Sendable {
         var scan = LogitsScan(row, wanted), hidden = try hiddenScan(row, shard.path, place)
         let uses = row.evidence == EvidenceGrade.logits.rawValue
         let frame = try RolloutFrameReader.read(
-            stream, file: shard.path, place: place, memory: memory, logitsRow: uses ? { try scan.see($0, self, shard.path, place) } : nil,
+            stream, file: shard.path, place: place, memory: memory,
+            logitsRow: uses ? { try scan.see($0, self, shard.path, place) } : nil,
             hiddenRow: hidden == nil
                 ? nil
                 : {
                     if $0.index == 0 { try requireRows($0.info.rows, "hidden states", row, shard.path, place) }
                     try hidden?.see($0)
                 })
-        guard frame.metadata["rollout_id"] == row.rolloutID, frame.tokenIDs == row.tokenIDs, frame.lossMask == row.lossMask else {
-            throw changed(shard.path, place, "rollout '\(frame.metadata["rollout_id"] ?? "")' there, of other tokens or another mask")
+        guard frame.metadata["rollout_id"] == row.rolloutID, frame.tokenIDs == row.tokenIDs,
+            frame.lossMask == row.lossMask
+        else {
+            throw changed(
+                shard.path, place,
+                "rollout '\(frame.metadata["rollout_id"] ?? "")' there, of other tokens or another mask")
         }
-        if frame.topk > 0 { try requireRows((frame.topkTokenIDs?.count ?? 0) / frame.topk, "best log-probabilities", row, shard.path, place) }
+        if frame.topk > 0 {
+            try requireRows(
+                (frame.topkTokenIDs?.count ?? 0) / frame.topk, "best log-probabilities", row, shard.path, place)
+        }
         var scores = hidden?.finished() ?? scan.scores
         scores.values = masked(frame.values, row)
         scores.referenceLogprobs = masked(frame.referenceLogprobs, row)
-        if row.evidence == EvidenceGrade.topk.rawValue { fill(&scores, TopKBounds(frame, row, checkpoint: checkpoint?.vocabulary)) }
+        if row.evidence == EvidenceGrade.topk.rawValue {
+            fill(&scores, TopKBounds(frame, row, checkpoint: checkpoint?.vocabulary))
+        }
         return scores
     }
 
@@ -102,7 +113,9 @@ struct LogitsScorer: Sendable {
         guard row.evidence == EvidenceGrade.hidden.rawValue else { return nil }
         guard let checkpoint else {
             throw StageError(
-                .invalidInput, "\(file): \(place): found hidden states and no checkpoint, expected --checkpoint DIR, the policy whose head they go into")
+                .invalidInput,
+                "\(file): \(place): found hidden states and no checkpoint, expected --checkpoint DIR, the policy whose head they go into"
+            )
         }
         return HiddenStateScan(row, try checkpoint.head(), checkpoint: checkpoint.directory, file: file, place: place)
     }
@@ -116,10 +129,14 @@ struct LogitsScorer: Sendable {
     }
 
     private func changed(_ file: String, _ place: String, _ found: String) -> FormatError {
-        FormatError(file: file, place: place, found: found, expected: "the frame that ingest saw", remedy: "The dump has changed since; ingest it again.")
+        FormatError(
+            file: file, place: place, found: found, expected: "the frame that ingest saw",
+            remedy: "The dump has changed since; ingest it again.")
     }
 
-    private func masked(_ values: [Float]?, _ row: RolloutRow) -> [Float]? { values.map { zip($0, row.lossMask).map { $1 ? $0 : 0 } } }
+    private func masked(_ values: [Float]?, _ row: RolloutRow) -> [Float]? {
+        values.map { zip($0, row.lossMask).map { $1 ? $0 : 0 } }
+    }
 
     /// One row of whatever a frame has for each trainable token.
     func requireRows(_ rows: Int, _ what: String, _ row: RolloutRow, _ file: String, _ place: String) throws {
@@ -131,16 +148,20 @@ struct LogitsScorer: Sendable {
     /// Before a row of logits is looked at in the column of a token.
     func check(_ info: LogitsInfo, _ row: RolloutRow, _ file: String, _ place: String) throws {
         try requireRows(info.rows, "logits", row, file, place)
-        guard let token = row.tokenIDs.first(where: { Int($0) >= info.vocabulary }) else { return try checkVocabulary(info, file, place) }
+        guard let token = row.tokenIDs.first(where: { Int($0) >= info.vocabulary }) else {
+            return try checkVocabulary(info, file, place)
+        }
         throw FormatError(
-            file: file, place: place, found: "logits over \(info.vocabulary) tokens, and token id \(token) in the ingest table",
+            file: file, place: place,
+            found: "logits over \(info.vocabulary) tokens, and token id \(token) in the ingest table",
             expected: "ids below \(info.vocabulary)", remedy: "Ingest the dump again, with --overwrite.")
     }
 
     private func checkVocabulary(_ info: LogitsInfo, _ file: String, _ place: String) throws {
         guard let checkpoint, checkpoint.vocabulary != info.vocabulary else { return }
         throw FormatError(
-            file: file, place: place, found: "logits over \(info.vocabulary) tokens", expected: "\(checkpoint.vocabulary), the vocabulary of \(checkpoint.directory)",
+            file: file, place: place, found: "logits over \(info.vocabulary) tokens",
+            expected: "\(checkpoint.vocabulary), the vocabulary of \(checkpoint.directory)",
             remedy: "Give the checkpoint that sampled the dump.")
     }
 }
@@ -212,9 +233,12 @@ private struct LogitsScan {
     private mutating func score(_ logits: crux_logits, _ position: Int, _ stats: inout crux_row_stats) {
         let sums = CRUX_NOISE | (wanted.sumPSquared ? CRUX_COLLISION : 0)
         var logits = logits
-        guard wanted.topK > 0 else { return crux_logit_row(&logits, inverseTemperature, row.tokenIDs[position], UInt32(sums), nil, &stats) }
+        guard wanted.topK > 0 else {
+            return crux_logit_row(&logits, inverseTemperature, row.tokenIDs[position], UInt32(sums), nil, &stats)
+        }
         // Where fewer tokens are possible, the rest stays what no token is.
-        var ids = [Int32](repeating: -1, count: wanted.topK), logprobs = [Float](repeating: -.infinity, count: wanted.topK)
+        var ids = [Int32](repeating: -1, count: wanted.topK),
+            logprobs = [Float](repeating: -.infinity, count: wanted.topK)
         ids.withUnsafeMutableBufferPointer { ids in
             logprobs.withUnsafeMutableBufferPointer { logprobs in
                 var top = crux_top_k(k: wanted.topK, count: 0, ids: ids.baseAddress, logprobs: logprobs.baseAddress)

@@ -50,7 +50,9 @@ struct Policies: Sendable {
     private var all: [Policy] { [checkpoint, reference, critic, process, processReference, q].compactMap { $0 } }
 
     private func requireOneVocabulary() throws {
-        guard let checkpoint, let other = [reference, q].compactMap({ $0 }).first(where: { $0.vocabulary != checkpoint.vocabulary }) else { return }
+        guard let checkpoint,
+            let other = [reference, q].compactMap({ $0 }).first(where: { $0.vocabulary != checkpoint.vocabulary })
+        else { return }
         throw StageError(
             .invalidInput,
             "\(other.directory): found a vocabulary of \(other.vocabulary), expected \(checkpoint.vocabulary), that of \(checkpoint.directory): they are compared token by token."
@@ -93,7 +95,9 @@ struct Policies: Sendable {
         } else {
             // Where the dump has hidden states, the head has said it all.
             let open = rows.indices.filter { rows[$0].evidence != EvidenceGrade.hidden.rawValue }
-            for (index, score) in zip(open, try checkpoint?.score(open.map { rows[$0] }) ?? []) { scores[index].policy = score }
+            for (index, score) in zip(open, try checkpoint?.score(open.map { rows[$0] }) ?? []) {
+                scores[index].policy = score
+            }
             fill(\.referenceLogprobs, try reference?.score(rows).map(\.logprobs))
         }
         fill(\.values, try critic?.score(rows, .value).map(\.outputs))
@@ -115,8 +119,8 @@ struct ModelPaths {
     var all: [String] { [checkpoint, reference, critic, processReward, processReference, qNetwork].compactMap { $0 } }
 }
 
-/// A checkpoint, asked about the tokens of rollouts. Its weights are loaded when the first question comes: all of them, or the
-/// head's alone.
+/// A checkpoint, asked about the tokens of rollouts. Its weights are loaded when the first question comes: all of them,
+/// or the head's alone.
 final class Policy: @unchecked Sendable {
     let directory: String
     let vocabulary: Int
@@ -179,7 +183,8 @@ final class Policy: @unchecked Sendable {
                 batches.append([])
                 tokens = 0
             }
-            batches[batches.count - 1].append(SequenceQuery(tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature))
+            batches[batches.count - 1].append(
+                SequenceQuery(tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature))
             tokens += row.tokenIDs.count
         }
         return batches.filter { !$0.isEmpty }

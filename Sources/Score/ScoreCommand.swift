@@ -13,7 +13,8 @@ enum ScoreMain {
 /// `ingest/` → `score/`: each token's entropy and log-probability, each rollout's reward; same rows, same order.
 struct ScoreCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-score", abstract: "Scores each token's entropy and each rollout's reward.", version: cruxVersion)
+        commandName: "crux-score", abstract: "Scores each token's entropy and each rollout's reward.",
+        version: cruxVersion)
     static let stage = "score"
 
     @Option(help: "Directory of crux-ingest.")
@@ -25,7 +26,10 @@ struct ScoreCommand: StageCommand {
     @Option(help: "Reward: \(RewardRegistry.names.joined(separator: ", ")) (default: \(AutomaticReward.name)).")
     var reward: String?
 
-    @Option(help: "Program that judges in JSON lines, as a shell command. With --reward it gets the rows which that leaves undecided, else all.")
+    @Option(
+        help:
+            "Program that judges in JSON lines, as a shell command. With --reward it gets the rows which that leaves undecided, else all."
+    )
     var rewardCommand: String?
 
     @Option(help: "Processes of the reward command (default: --threads).")
@@ -58,7 +62,10 @@ struct ScoreCommand: StageCommand {
     @Option(help: "Target Q network; with --checkpoint and --reference it fills expected_q.")
     var qNetwork: String?
 
-    @Option(help: "Also write the K most likely tokens of each position and their log-probabilities, where the dump has logits.")
+    @Option(
+        help:
+            "Also write the K most likely tokens of each position and their log-probabilities, where the dump has logits."
+    )
     var topK = 0
 
     @Flag(help: "Also write the sum of squared probabilities of each position, where the dump has logits.")
@@ -70,34 +77,46 @@ struct ScoreCommand: StageCommand {
 
     private var paths: ModelPaths {
         ModelPaths(
-            checkpoint: checkpoint, reference: reference, critic: critic, processReward: processReward, processReference: processReference, qNetwork: qNetwork)
+            checkpoint: checkpoint, reference: reference, critic: critic, processReward: processReward,
+            processReference: processReference, qNetwork: qNetwork)
     }
 
     func validate() throws {
         if let reward, RewardRegistry.named(reward) == nil {
             throw ValidationError("--reward is '\(reward)'; known: \(RewardRegistry.names.joined(separator: ", ")).")
         }
-        if let rewardWorkers, rewardWorkers < 1 { throw ValidationError("--reward-workers is \(rewardWorkers); it must be at least 1.") }
-        guard rewardTimeout > 0 else { throw ValidationError("--reward-timeout is \(rewardTimeout); it must be above 0.") }
+        if let rewardWorkers, rewardWorkers < 1 {
+            throw ValidationError("--reward-workers is \(rewardWorkers); it must be at least 1.")
+        }
+        guard rewardTimeout > 0 else {
+            throw ValidationError("--reward-timeout is \(rewardTimeout); it must be above 0.")
+        }
         guard (0...RolloutFrameReader.maximumTopK).contains(topK) else {
             throw ValidationError("--top-k is \(topK); it must be 0 (none) to \(RolloutFrameReader.maximumTopK).")
         }
         if qNetwork != nil, checkpoint == nil || reference == nil {
-            throw ValidationError("--q-network needs --checkpoint and --reference: what it says is averaged over the policy's distribution.")
+            throw ValidationError(
+                "--q-network needs --checkpoint and --reference: what it says is averaged over the policy's distribution."
+            )
         }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         let places = [input] + paths.all
         try Undertaking.requireApart(output, places.map { InputPlace($0) }, options)
-        let ingest = try Manifest.finished(input, stage: "ingest"), names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
+        let ingest = try Manifest.finished(input, stage: "ingest"),
+            names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
         let files = DumpFiles(ingest: input, inputs: ingest.inputs)
         if options.dryRun || options.overwrite { try check(names, files) }
         let policies = try Policies(paths, threads: context.threads)
         policies.fileNotes.forEach(context.warn)
-        if policies.hasFreshCritic { context.warn("\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing") }
+        if policies.hasFreshCritic {
+            context.warn(
+                "\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing")
+        }
         let plan = Manifest(
-            stage: Self.stage, configuration: settings(context), inputs: [try Manifest.asInput(input, stage: "ingest")] + (try policies.inputFiles()))
+            stage: Self.stage, configuration: settings(context),
+            inputs: [try Manifest.asInput(input, stage: "ingest")] + (try policies.inputFiles()))
         try policies.notes().forEach(context.say)
         let undertaking = Undertaking(plan, output: output, reads: places.map { InputPlace($0) }, options: options)
         return try undertaking.run(context, would: ["rollouts": ingest.counts["rollouts"] ?? 0]) { directory in
@@ -113,7 +132,8 @@ struct ScoreCommand: StageCommand {
         }
     }
 
-    /// What a run would find only when its turn comes: every table, and every file of logits that one of its rows points into.
+    /// What a run would find only when its turn comes: every table, and every file of logits that one of its rows
+    /// points into.
     private func check(_ names: [String], _ files: DumpFiles) throws {
         for name in names {
             let table = try ArrowTableReader(path: input + "/" + name, table: Tables.rollouts).reading(["logits_path"])

@@ -39,7 +39,10 @@ struct ScoreRun {
         try manifest.verify(name, in: ingest, context.options)
         let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
         let scorer = LogitsScorer(files: files, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
-        let graded = GradedTable(path: output, table: Tables.scores.adding(wanted.columns), grade: { $0.evidence ?? EvidenceGrade.none.rawValue }) {
+        let graded = GradedTable(
+            path: output, table: Tables.scores.adding(wanted.columns),
+            grade: { $0.evidence ?? EvidenceGrade.none.rawValue }
+        ) {
             directory.tableMetadata(evidence: $0.sorted())
         }
         var record = ScoreRecord(), table = GradedTableWriter(graded), stretch: [RolloutRow] = [], tokens = 0
@@ -56,9 +59,13 @@ struct ScoreRun {
 
     private static let stretchRows = 1 << 13
 
-    private func score(_ rows: [RolloutRow], _ scorer: LogitsScorer, _ record: inout ScoreRecord, _ table: inout GradedTableWriter<ScoreRow>) throws {
+    private func score(
+        _ rows: [RolloutRow], _ scorer: LogitsScorer, _ record: inout ScoreRecord,
+        _ table: inout GradedTableWriter<ScoreRow>
+    ) throws {
         try context.checkInterruption()
-        let frames = try scorer.score(rows, threads: context.threads), models = try policies.score(rows), outcomes = try judge.judge(rows)
+        let frames = try scorer.score(rows, threads: context.threads), models = try policies.score(rows),
+            outcomes = try judge.judge(rows)
         for (index, row) in rows.enumerated() {
             let logprobs = OldLogprobs(row, frames[index], models[index].policy)
             let mark = score(row, frames[index], models[index], outcomes[index], logprobs)
@@ -74,7 +81,9 @@ struct ScoreRun {
     ) -> ScoreRow {
         var mark = ScoreRow()
         mark.rolloutID = row.rolloutID
-        (mark.reward, mark.correct, mark.verdict, mark.extracted) = (outcome.reward, outcome.correct, outcome.verdict, outcome.extracted)
+        (mark.reward, mark.correct, mark.verdict, mark.extracted) = (
+            outcome.reward, outcome.correct, outcome.verdict, outcome.extracted
+        )
         mark.values = models.values ?? frame.values
         mark.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
         mark.processLogprobs = models.processLogprobs
@@ -87,16 +96,21 @@ struct ScoreRun {
             return mark
         }
         fillEntropy(&mark, row, frame, models.policy)
-        (mark.sumPSquared, mark.topkTokenIDs, mark.topkLogprobs) = (frame.sumPSquared, frame.topkTokenIDs, frame.topkLogprobs)
+        (mark.sumPSquared, mark.topkTokenIDs, mark.topkLogprobs) = (
+            frame.sumPSquared, frame.topkTokenIDs, frame.topkLogprobs
+        )
         mark.oldLogprobs = logprobs.values
         mark.refuseNotFinite(row.lossMask)
         return mark
     }
 
     /// Exact from the dump, exact from the checkpoint, as an interval from the dump: in this order.
-    private func fillEntropy(_ mark: inout ScoreRow, _ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?) {
+    private func fillEntropy(_ mark: inout ScoreRow, _ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?)
+    {
         if frame.entropy != nil, frame.entropyLow == nil || policy == nil {
-            (mark.entropy, mark.entropyLow, mark.entropyHigh, mark.evidence) = (frame.entropy, frame.entropyLow, frame.entropyHigh, row.evidence)
+            (mark.entropy, mark.entropyLow, mark.entropyHigh, mark.evidence) = (
+                frame.entropy, frame.entropyLow, frame.entropyHigh, row.evidence
+            )
             mark.evidenceTopK = frame.entropyLow == nil ? nil : Int32(frame.topK)
         } else if let policy {
             (mark.entropy, mark.evidence) = (policy.entropy, EvidenceGrade.checkpoint.rawValue)
@@ -106,8 +120,12 @@ struct ScoreRun {
     // MARK: all files
 
     private func finish(_ work: WorkList<ScoreRecord>) throws -> StageSummary {
-        if let manifest = try Manifest.read(directory.path) { return StageSummary(["output": directory.path, "counts": manifest.counts]) }
-        guard let pieces = try work.all() else { return StageSummary(["output": directory.path, "waiting_for_other_tasks": true]) }
+        if let manifest = try Manifest.read(directory.path) {
+            return StageSummary(["output": directory.path, "counts": manifest.counts])
+        }
+        guard let pieces = try work.all() else {
+            return StageSummary(["output": directory.path, "waiting_for_other_tasks": true])
+        }
         let total = pieces.reduce(into: ScoreRecord()) { $0.merge($1.record) }
         let manifest = try directory.finish(outputs: pieces.map(\.file), counts: total.counts, measures: total.measures)
         let report = ScoreReport(total)

@@ -30,7 +30,8 @@ enum TopKFault: String, Codable, CaseIterable, Sendable {
     }
 }
 
-/// Fills in the entropy intervals of a rollout that was dumped with its k best log-probabilities; the entropy itself is their middle.
+/// Fills in the entropy intervals of a rollout that was dumped with its k best log-probabilities; the entropy itself is
+/// their middle.
 struct TopKBounds {
     private let frame: RolloutFrame
     private let row: RolloutRow
@@ -38,8 +39,8 @@ struct TopKBounds {
     /// Whether the vocabulary is a guess.
     let assumesVocabulary: Bool
 
-    /// Far above any vocabulary: the upper bound needs the tail's size, which a top-k dump does not say. Producers may state
-    /// `vocab_size` in the metadata.
+    /// Far above any vocabulary: the upper bound needs the tail's size, which a top-k dump does not say. Producers may
+    /// state `vocab_size` in the metadata.
     static let assumedVocabulary = 262_144
     /// Log-probabilities of one token by two sources of one engine may differ by as much: kernels and batches do.
     private static let tolerance = 0.01
@@ -51,8 +52,9 @@ struct TopKBounds {
         (vocabulary, assumesVocabulary) = (stated ?? Self.assumedVocabulary, stated == nil)
     }
 
-    /// Whether the log-probabilities are those of the distribution that entropies are taken of. Raw ones are before the temperature, and
-    /// what entropy is at another temperature doesn't follow from some of them; processed ones must not have been cut off.
+    /// Whether the log-probabilities are those of the distribution that entropies are taken of. Raw ones are before the
+    /// temperature, and what entropy is at another temperature doesn't follow from some of them; processed ones must
+    /// not have been cut off.
     var areOfThePolicy: Bool { frame.metadata["logits_kind"] == "processed" ? isWhole : row.temperature == 1 }
 
     /// Whether the sampler drew from the whole distribution, so that `rollout_logprobs` are of it too.

@@ -64,8 +64,11 @@ package struct NameBook {
     private func place(_ hash: UInt64) -> Int { Int(hash >> 32) & (slots.count - 1) }
 
     private mutating func isName(_ number: Int, _ name: UnsafeRawBufferPointer) throws -> Bool {
-        let range = try ends.withElements(max(0, number - 1)..<number + 1) { (number == 0 ? 0 : $0[0])..<$0[$0.count - 1] }
-        return try range.count == name.count && text.withElements(range) { name.elementsEqual(UnsafeRawBufferPointer($0)) }
+        let range = try ends.withElements(max(0, number - 1)..<number + 1) {
+            (number == 0 ? 0 : $0[0])..<$0[$0.count - 1]
+        }
+        return try range.count == name.count
+            && text.withElements(range) { name.elementsEqual(UnsafeRawBufferPointer($0)) }
     }
 
     private mutating func grow() throws {

@@ -1,15 +1,18 @@
-/// A list that is complete. Looking at an element costs what it costs in memory. (`_fixLifetime`: `extendLifetime`, which does the same, is a
-/// call for each element.)
+/// A list that is complete. Looking at an element costs what it costs in memory. (`_fixLifetime`: `extendLifetime`,
+/// which does the same, is a call for each element.)
 public struct ScratchArray<Element: BitwiseCopyable & Sendable>: RandomAccessCollection, @unchecked Sendable {
     @usableFromInline let base: UnsafeMutablePointer<Element>
     public let count: Int
     @usableFromInline let owner: AnyObject
 
-    init(_ base: UnsafeMutablePointer<Element>, _ count: Int, owner: AnyObject) { (self.base, self.count, self.owner) = (base, count, owner) }
+    init(_ base: UnsafeMutablePointer<Element>, _ count: Int, owner: AnyObject) {
+        (self.base, self.count, self.owner) = (base, count, owner)
+    }
 
     /// In memory.
     package init(_ elements: some Collection<Element>) {
-        let memory = HeapMemory(elements.count, of: Element.self), base = memory.start.bindMemory(to: Element.self, capacity: elements.count)
+        let memory = HeapMemory(elements.count, of: Element.self),
+            base = memory.start.bindMemory(to: Element.self, capacity: elements.count)
         for (index, element) in elements.enumerated() { base[index] = element }
         self.init(base, elements.count, owner: memory)
     }
@@ -24,7 +27,9 @@ public struct ScratchArray<Element: BitwiseCopyable & Sendable>: RandomAccessCol
     }
 
     /// Elements side by side, as long as the call.
-    @inlinable public func withElements<R>(_ range: Range<Int>, _ body: (UnsafeBufferPointer<Element>) throws -> R) rethrows -> R {
+    @inlinable public func withElements<R>(_ range: Range<Int>, _ body: (UnsafeBufferPointer<Element>) throws -> R)
+        rethrows -> R
+    {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range outside the list")
         defer { _fixLifetime(owner) }
         return try body(UnsafeBufferPointer(start: base + range.lowerBound, count: range.count))
@@ -45,7 +50,8 @@ final class HeapMemory {
     deinit { start.deallocate() }
 }
 
-/// A list of known length that is filled in in any order, all bytes 0 at first. Any thread may set elements, each its own.
+/// A list of known length that is filled in in any order, all bytes 0 at first. Any thread may set elements, each its
+/// own.
 public struct ScratchTable<Element: BitwiseCopyable & Sendable>: @unchecked Sendable {
     /// The list as it stands.
     public let array: ScratchArray<Element>
@@ -60,7 +66,8 @@ public struct ScratchTable<Element: BitwiseCopyable & Sendable>: @unchecked Send
         let file = try UnnamedFile(folder: folder)
         try file.extend(to: size)
         let memory = try file.map(writable: true)
-        array = ScratchArray(memory.baseAddress!.bindMemory(to: Element.self, capacity: count), count, owner: space.keep(memory))
+        array = ScratchArray(
+            memory.baseAddress!.bindMemory(to: Element.self, capacity: count), count, owner: space.keep(memory))
     }
 
     @inlinable public var count: Int { array.count }
@@ -75,7 +82,9 @@ public struct ScratchTable<Element: BitwiseCopyable & Sendable>: @unchecked Send
     }
 
     /// Elements side by side, as long as the call.
-    @inlinable public func withMutableElements<R>(_ range: Range<Int>, _ body: (UnsafeMutableBufferPointer<Element>) throws -> R) rethrows -> R {
+    @inlinable public func withMutableElements<R>(
+        _ range: Range<Int>, _ body: (UnsafeMutableBufferPointer<Element>) throws -> R
+    ) rethrows -> R {
         precondition(range.lowerBound >= 0 && range.upperBound <= array.count, "a range outside the list")
         defer { _fixLifetime(array.owner) }
         return try body(UnsafeMutableBufferPointer(start: array.base + range.lowerBound, count: range.count))

@@ -1,7 +1,8 @@
 import Foundation
 
-/// Where lists are kept that grow with a dump: a short one in memory; a longer one, given a folder, in a file there that has no name and
-/// goes with whoever made it. Such a list is looked at as if it were in memory, and what has been looked at leaves memory again.
+/// Where lists are kept that grow with a dump: a short one in memory; a longer one, given a folder, in a file there
+/// that has no name and goes with whoever made it. Such a list is looked at as if it were in memory, and what has been
+/// looked at leaves memory again.
 public struct ScratchSpace: Sendable {
     /// Everything in memory, whatever its size. Nothing that is kept there can fail.
     package static let memory = ScratchSpace()
@@ -11,15 +12,19 @@ public struct ScratchSpace: Sendable {
     let mostInMemory: Int
     private let mapped = MappedStretches()
 
-    package init(folder: String, mostInMemory: Int = 1 << 16) { (self.folder, self.mostInMemory) = (folder, mostInMemory) }
+    package init(folder: String, mostInMemory: Int = 1 << 16) {
+        (self.folder, self.mostInMemory) = (folder, mostInMemory)
+    }
 
     private init() { (folder, mostInMemory) = (nil, .max) }
 
     /// For who has no folder of his own: TMPDIR, else the one for temporary files that are large.
-    package static var temporary: ScratchSpace { ScratchSpace(folder: ProcessInfo.processInfo.environment["TMPDIR"] ?? "/var/tmp") }
+    package static var temporary: ScratchSpace {
+        ScratchSpace(folder: ProcessInfo.processInfo.environment["TMPDIR"] ?? "/var/tmp")
+    }
 
-    /// Says that so many rows of long lists have been gone over. What has been looked at, by any thread, leaves memory when it is worth it, and
-    /// comes back where it is looked at again.
+    /// Says that so many rows of long lists have been gone over. What has been looked at, by any thread, leaves memory
+    /// when it is worth it, and comes back where it is looked at again.
     public func leave(after rows: Int) { leave(afterBytes: rows * 64) }
 
     @usableFromInline func leave(afterBytes bytes: Int) { mapped.leave(after: bytes) }

@@ -40,15 +40,20 @@ public struct ScratchWriter<Element: BitwiseCopyable & Sendable> {
     }
 
     /// What was appended at these places, as long as the call.
-    package mutating func withElements<R>(_ range: Range<Int>, _ body: (UnsafeBufferPointer<Element>) throws -> R) throws -> R {
+    package mutating func withElements<R>(_ range: Range<Int>, _ body: (UnsafeBufferPointer<Element>) throws -> R)
+        throws -> R
+    {
         if range.upperBound <= written { return try filed(range.upperBound).withElements(range, body) }
         guard range.lowerBound >= written else { return try read(range).withUnsafeBufferPointer(body) }
-        return try tail.withUnsafeBufferPointer { try body(UnsafeBufferPointer(rebasing: $0[range.lowerBound - written..<range.upperBound - written])) }
+        return try tail.withUnsafeBufferPointer {
+            try body(UnsafeBufferPointer(rebasing: $0[range.lowerBound - written..<range.upperBound - written]))
+        }
     }
 
     package mutating func read(_ range: Range<Int>) throws -> [Element] {
         let border = max(range.lowerBound, min(written, range.upperBound))
-        return try withElements(range.lowerBound..<border) { Array($0) } + withElements(border..<range.upperBound) { Array($0) }
+        return try withElements(range.lowerBound..<border) { Array($0) }
+            + withElements(border..<range.upperBound) { Array($0) }
     }
 
     /// The file's list, of at least so many.
@@ -56,7 +61,8 @@ public struct ScratchWriter<Element: BitwiseCopyable & Sendable> {
         if let known, known.count >= count { return known }
         guard let file else { return ScratchArray([]) }
         let memory = try file.map(writable: false)
-        let list = ScratchArray(memory.baseAddress!.bindMemory(to: Element.self, capacity: written), written, owner: space.keep(memory))
+        let list = ScratchArray(
+            memory.baseAddress!.bindMemory(to: Element.self, capacity: written), written, owner: space.keep(memory))
         known = list
         return list
     }

@@ -1,7 +1,8 @@
 import CSystem
 import Foundation
 
-/// A file without a name, so that nothing is left behind, whatever happens: for what is too large for memory and needed for a while.
+/// A file without a name, so that nothing is left behind, whatever happens: for what is too large for memory and needed
+/// for a while.
 package final class UnnamedFile {
     /// What the name of an unfinished file ends with, where it has one.
     package static let temporarySuffix = ".tmp-crux"
@@ -35,25 +36,33 @@ package final class UnnamedFile {
     }
 
     package func read(into target: UnsafeMutableRawBufferPointer, at offset: Int) throws {
-        try move(target.count, "read") { pread(descriptor, target.baseAddress! + $0, target.count - $0, off_t(offset + $0)) }
+        try move(target.count, "read") {
+            pread(descriptor, target.baseAddress! + $0, target.count - $0, off_t(offset + $0))
+        }
     }
 
-    /// `call` moves what is left behind the bytes that are done, or some of it, and returns how many bytes it has moved.
+    /// `call` moves what is left behind the bytes that are done, or some of it, and returns how many bytes it has
+    /// moved.
     private func move(_ count: Int, _ verb: String, _ call: (_ done: Int) -> Int) throws {
         var done = 0
         while done < count {
             let moved = uninterrupted { call(done) }
-            if moved == 0 { throw IOError(file: folder, action: "\(verb) a temporary file there", reason: "the file ended") }
+            if moved == 0 {
+                throw IOError(file: folder, action: "\(verb) a temporary file there", reason: "the file ended")
+            }
             guard moved > 0 else { throw IOError.fromErrno(folder, "\(verb) a temporary file there") }
             done += moved
         }
     }
 
-    /// Makes room for so many bytes, all 0: a full disk is told here, not by a signal where the first of them is touched.
+    /// Makes room for so many bytes, all 0: a full disk is told here, not by a signal where the first of them is
+    /// touched.
     package func extend(to size: Int) throws {
         // It returns its error, an interruption as well.
         repeat { errno = posix_fallocate(descriptor, 0, off_t(size)) } while errno == EINTR
-        guard errno == 0 else { throw IOError.fromErrno(folder, "make room for a temporary file of \(size) bytes there") }
+        guard errno == 0 else {
+            throw IOError.fromErrno(folder, "make room for a temporary file of \(size) bytes there")
+        }
         count = max(count, size)
     }
 

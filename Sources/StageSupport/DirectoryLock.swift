@@ -2,9 +2,9 @@ import Formats
 import Foundation
 import Scratch
 
-/// Says for a run's life that somebody is at work in a directory. A run of one task has it alone; tasks that share the work have it
-/// together, and each its own rank. Files: `.lock`, for tasks also `.lock-RANK-of-TASKS`, and `.lock-turn` while one of them opens
-/// or finishes the directory.
+/// Says for a run's life that somebody is at work in a directory. A run of one task has it alone; tasks that share the
+/// work have it together, and each its own rank. Files: `.lock`, for tasks also `.lock-RANK-of-TASKS`, and `.lock-turn`
+/// while one of them opens or finishes the directory.
 final class DirectoryLock: Sendable {
     /// Who is at work.
     struct Holder: Codable, CustomStringConvertible {
@@ -38,8 +38,8 @@ final class DirectoryLock: Sendable {
     /// False where the file system knows no locks.
     var isReal: Bool { files.allSatisfy(\.isReal) }
 
-    /// Throws (75) with the holder's name where somebody else is at work. The directory must exist. Tasks that share the work call
-    /// it in their turn.
+    /// Throws (75) with the holder's name where somebody else is at work. The directory must exist. Tasks that share
+    /// the work call it in their turn.
     static func take(_ directory: String, _ share: TaskShare, _ context: StageContext) throws -> DirectoryLock {
         let own = Holder(
             command: "crux-" + context.stage, host: hostName, pid: getpid(), since: timestamp(),
@@ -73,8 +73,8 @@ final class DirectoryLock: Sendable {
         if let first = taken.first { throw self.isAtWork(directory, anyHolder(directory, first)) }
     }
 
-    /// Does `body` where nobody is at work in a directory, and takes away the locks of those who were killed there. Whatever fails is
-    /// left as it is.
+    /// Does `body` where nobody is at work in a directory, and takes away the locks of those who were killed there.
+    /// Whatever fails is left as it is.
     static func ifAlone(in directory: String, _ body: () throws -> Void) {
         // Whoever is at work there, one task or many, has at least a share of this one.
         guard let all = try? LockFile.take(directory + "/" + name, .exclusive), all.isReal else { return }
@@ -96,7 +96,8 @@ final class DirectoryLock: Sendable {
 
     func release() { files.forEach { $0.release() } }
 
-    /// One task after the other; nobody else comes in between who shares the work. A run of one task need not wait for anybody.
+    /// One task after the other; nobody else comes in between who shares the work. A run of one task need not wait for
+    /// anybody.
     static func inTurn<T>(_ directory: String, _ share: TaskShare, _ context: StageContext, _ body: () throws -> T)
         throws -> T
     {

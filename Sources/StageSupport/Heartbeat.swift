@@ -1,8 +1,8 @@
 import Dispatch
 import Foundation
 
-/// A line every 30 s that tells how far a run is, where stderr is no terminal: a log shall show that it is alive. Another number of
-/// seconds stands in CRUX_PROGRESS_SECONDS.
+/// A line every 30 s that tells how far a run is, where stderr is no terminal: a log shall show that it is alive.
+/// Another number of seconds stands in CRUX_PROGRESS_SECONDS.
 final class Heartbeat: @unchecked Sendable {
     private let lock = NSLock()
     private let start = Date()

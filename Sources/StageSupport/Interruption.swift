@@ -1,8 +1,9 @@
 import CSystem
 import Foundation
 
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 (Slurm's warning) ask for a stop at the next piece of work; a second one, or four seconds,
-/// end the run at once, whatever it is waiting for. That is safe: nothing half-written carries a final name.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 (Slurm's warning) ask for a stop at the next piece of work; a second one, or
+/// four seconds, end the run at once, whatever it is waiting for. That is safe: nothing half-written carries a final
+/// name.
 ///
 /// Handlers of the kernel's own, not of a dispatch queue: those need a thread, which a run at its limit can't get.
 enum Interruption {
@@ -40,7 +41,8 @@ enum Interruption {
     }
 }
 
-/// From a signal handler: nothing but system calls. What the run has started goes with it (`SiblingStages`, reward workers).
+/// From a signal handler: nothing but system calls. What the run has started goes with it (`SiblingStages`, reward
+/// workers).
 private func endAtOnce() {
     let text: StaticString = "interrupted: finished pieces are kept; run the same command again to go on\n"
     _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)

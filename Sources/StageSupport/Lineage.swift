@@ -1,9 +1,11 @@
 import Formats
 import Foundation
 
-/// Holds what a stage reads against what its other inputs were made from, by digest: places and ids may agree by chance.
+/// Holds what a stage reads against what its other inputs were made from, by digest: places and ids may agree by
+/// chance.
 package enum Lineage {
-    /// Throws (3) unless the finished directory `made` was made from the finished directory `source`. `remedy`: the command that mends it.
+    /// Throws (3) unless the finished directory `made` was made from the finished directory `source`. `remedy`: the
+    /// command that mends it.
     package static func require(_ made: String, _ manifest: Manifest, madeFrom source: String, remedy: String) throws {
         try require(made, manifest, madeFromFile: source + "/" + Manifest.name, what: source, remedy: remedy)
     }

@@ -1,11 +1,11 @@
 import Foundation
 import Scratch
 
-/// A file that is locked (flock) for as long as its process lives, whatever ends it. It is removed by whoever holds it alone, so a
-/// name in the folder means that somebody is at work there or was killed.
+/// A file that is locked (flock) for as long as its process lives, whatever ends it. It is removed by whoever holds it
+/// alone, so a name in the folder means that somebody is at work there or was killed.
 ///
-/// On NFS the kernel turns flock into a lock of the server (Linux 2.6.12 and newer). Where a file system has no locks, `isReal` is
-/// false and nobody is kept out.
+/// On NFS the kernel turns flock into a lock of the server (Linux 2.6.12 and newer). Where a file system has no locks,
+/// `isReal` is false and nobody is kept out.
 final class LockFile: @unchecked Sendable {
     enum Mode { case shared, exclusive }
 

@@ -29,7 +29,8 @@ package struct Manifest: Codable, Equatable, Sendable {
             self.init(path: path, bytes: written.bytes, sha256: written.sha256, rows: rows ?? written.rows)
         }
 
-        /// An input, by what it is to the run and its name: not by where it lies, so that a manifest's bytes don't depend on that.
+        /// An input, by what it is to the run and its name: not by where it lies, so that a manifest's bytes don't
+        /// depend on that.
         package static func input(_ role: String, _ path: String, bytes: Int? = nil, sha256: String?) -> File {
             File(path: role + "/" + (path as NSString).lastPathComponent, bytes: bytes, sha256: sha256)
         }
@@ -43,7 +44,9 @@ package struct Manifest: Codable, Equatable, Sendable {
         var fileName: String { (path as NSString).lastPathComponent }
 
         /// For messages.
-        var identity: String { sha256.map { "SHA-256 \($0.prefix(12))…" } ?? bytes.map { "\($0) bytes" } ?? "unreadable" }
+        var identity: String {
+            sha256.map { "SHA-256 \($0.prefix(12))…" } ?? bytes.map { "\($0) bytes" } ?? "unreadable"
+        }
 
         /// Same content as far as both sides know it; where no digest says so, the name must be the same.
         func mayEqual(_ other: File) -> Bool {
@@ -76,13 +79,17 @@ package struct Manifest: Codable, Equatable, Sendable {
         return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
     }
 
-    package func write(to directory: String) throws { try AtomicFile.write(try encoded(), to: directory + "/" + Self.name) }
+    package func write(to directory: String) throws {
+        try AtomicFile.write(try encoded(), to: directory + "/" + Self.name)
+    }
 
     /// nil where there is none.
     package static func read(_ directory: String) throws -> Manifest? {
         let path = directory + "/" + name
         guard let data = try readFile(path) else { return nil }
-        guard let manifest = try? JSONDecoder().decode(Manifest.self, from: data) else { throw damaged(path, "a damaged manifest", "JSON as a stage writes it") }
+        guard let manifest = try? JSONDecoder().decode(Manifest.self, from: data) else {
+            throw damaged(path, "a damaged manifest", "JSON as a stage writes it")
+        }
         if let stray = manifest.outputs.first(where: { !$0.isInside }) {
             throw damaged(path, "the output '\(stray.path)' of \(stray.bytes ?? 0) bytes", "files within the directory")
         }
@@ -90,7 +97,9 @@ package struct Manifest: Codable, Equatable, Sendable {
     }
 
     private static func damaged(_ path: String, _ found: String, _ expected: String) -> FormatError {
-        FormatError(file: path, place: "", found: found, expected: expected, remedy: "Remove the directory and run the stage again.")
+        FormatError(
+            file: path, place: "", found: found, expected: expected,
+            remedy: "Remove the directory and run the stage again.")
     }
 
     /// The finished directory of an earlier stage; an error where it is missing, unfinished or another stage's.
@@ -100,16 +109,22 @@ package struct Manifest: Codable, Equatable, Sendable {
         }
         guard let manifest = try read(directory) else {
             throw StageError(
-                .invalidInput, "\(directory): found no manifest.json, expected a finished crux-\(stage) directory. Run crux-\(stage) again; it goes on where it stopped.")
+                .invalidInput,
+                "\(directory): found no manifest.json, expected a finished crux-\(stage) directory. Run crux-\(stage) again; it goes on where it stopped."
+            )
         }
         guard manifest.stage == stage else {
-            throw StageError(.invalidInput, "\(directory): found a directory of crux-\(manifest.stage), expected one of crux-\(stage)")
+            throw StageError(
+                .invalidInput,
+                "\(directory): found a directory of crux-\(manifest.stage), expected one of crux-\(stage)")
         }
         return manifest
     }
 
     /// A stage's manifest as an input of the next stage: one digest that covers all it lists.
-    package static func asInput(_ directory: String, stage: String) throws -> File { try .input(stage, directory + "/" + name) }
+    package static func asInput(_ directory: String, stage: String) throws -> File {
+        try .input(stage, directory + "/" + name)
+    }
 
     /// Digest, size and rows of a file in a stage directory.
     package static func describe(_ name: String, in directory: String, rows: Int? = nil) throws -> File {

@@ -8,7 +8,8 @@ package struct MemorySize: ExpressibleByArgument, Equatable, Sendable {
     package init(bytes: Int) { self.bytes = bytes }
 
     package init?(argument: String) {
-        guard let unit = argument.last?.uppercased(), let scale = Self.scales[unit], let number = Double(argument.dropLast()), number > 0,
+        guard let unit = argument.last?.uppercased(), let scale = Self.scales[unit],
+            let number = Double(argument.dropLast()), number > 0,
             number * Double(scale) < Double(1 << 50)
         else { return nil }
         bytes = Int(number * Double(scale))
@@ -18,21 +19,28 @@ package struct MemorySize: ExpressibleByArgument, Equatable, Sendable {
 
     /// `3.2 GiB`
     package static func text(_ bytes: Int) -> String {
-        bytes < 1 << 30 ? String(format: "%.0f MiB", Double(bytes) / Double(1 << 20)) : String(format: "%.2f GiB", Double(bytes) / Double(1 << 30))
+        bytes < 1 << 30
+            ? String(format: "%.0f MiB", Double(bytes) / Double(1 << 20))
+            : String(format: "%.2f GiB", Double(bytes) / Double(1 << 30))
     }
 }
 
 /// What this process may use and has used.
 package enum ProcessMemory {
-    /// The machine's memory, or less where a control group (a container, a scheduler's job) allows less. It doesn't depend on what others use.
-    package static func limit(controlGroups: String = "/sys/fs/cgroup", membership: String = "/proc/self/cgroup") -> Int {
+    /// The machine's memory, or less where a control group (a container, a scheduler's job) allows less. It doesn't
+    /// depend on what others use.
+    package static func limit(controlGroups: String = "/sys/fs/cgroup", membership: String = "/proc/self/cgroup") -> Int
+    {
         ControlGroups(root: controlGroups, membership: membership).memoryLimits
             .reduce(Int(clamping: ProcessInfo.processInfo.physicalMemory), min)
     }
 
-    /// The most memory that this process, or another, has had at once, mapped files included; 0 where the kernel doesn't say.
+    /// The most memory that this process, or another, has had at once, mapped files included; 0 where the kernel
+    /// doesn't say.
     package static func peak(of process: Int32? = nil) -> Int {
-        peak(status: (try? String(contentsOfFile: "/proc/\(process.map { "\($0)" } ?? "self")/status", encoding: .utf8)) ?? "")
+        peak(
+            status: (try? String(contentsOfFile: "/proc/\(process.map { "\($0)" } ?? "self")/status", encoding: .utf8))
+                ?? "")
     }
 
     /// `VmHWM:\t 9543210 kB`; a longer number takes the space's place.

@@ -2,8 +2,9 @@ import Formats
 import Foundation
 import Scratch
 
-/// Names of the files that runs have made in a stage directory, noted in `.work` before each is written: what may be written over,
-/// and what `--overwrite` may delete of an unfinished directory. A finished one has its manifest for that.
+/// Names of the files that runs have made in a stage directory, noted in `.work` before each is written: what may be
+/// written over, and what `--overwrite` may delete of an unfinished directory. A finished one has its manifest for
+/// that.
 final class OwnFiles: @unchecked Sendable {
     private let directory: String
     private let journal: String
@@ -66,7 +67,8 @@ final class OwnFiles: @unchecked Sendable {
 struct StageEmptying {
     let directory: String
 
-    /// Removes the named files, and folders that are empty then. A stage directory below is emptied by its own manifest.
+    /// Removes the named files, and folders that are empty then. A stage directory below is emptied by its own
+    /// manifest.
     func remove(_ names: [String]) throws {
         let safe = names.filter(isOwn)
         for name in safe where name.hasSuffix("/" + Manifest.name) {

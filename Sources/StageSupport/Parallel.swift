@@ -1,8 +1,8 @@
 import Dispatch
 import Foundation
 
-/// Calls `body` once for each index below `count` on up to `threads` threads and returns the results in index order. The
-/// first error by index is thrown when all have ended.
+/// Calls `body` once for each index below `count` on up to `threads` threads and returns the results in index order.
+/// The first error by index is thrown when all have ended.
 package func parallelMap<T: Sendable>(_ count: Int, threads: Int, _ body: @Sendable (Int) throws -> T) throws -> [T] {
     let results = Results<T>(count)
     let next = Counter()

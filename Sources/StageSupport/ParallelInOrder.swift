@@ -1,11 +1,13 @@
 import Dispatch
 import Foundation
 
-/// `produce` runs on `threads` threads, `consume` on the calling one, in the order of the indices below `count`. At most `waiting`
-/// values for each thread wait to be consumed, so memory stays bounded however many there are and however uneven the work is.
-/// The first error by index is thrown, from either side; work beyond it may or may not have run.
+/// `produce` runs on `threads` threads, `consume` on the calling one, in the order of the indices below `count`. At
+/// most `waiting` values for each thread wait to be consumed, so memory stays bounded however many there are and
+/// however uneven the work is. The first error by index is thrown, from either side; work beyond it may or may not have
+/// run.
 package func parallelInOrder<Value: Sendable>(
-    _ count: Int, threads: Int, waiting: Int = 4, produce: @Sendable (Int) throws -> Value, consume: (Int, Value) throws -> Void
+    _ count: Int, threads: Int, waiting: Int = 4, produce: @Sendable (Int) throws -> Value,
+    consume: (Int, Value) throws -> Void
 ) throws {
     guard threads > 1, count > 1 else { return try (0..<count).forEach { try consume($0, produce($0)) } }
     let line = WaitingLine<Value>(count: count, window: waiting * threads)
@@ -92,7 +94,8 @@ private final class WaitingLine<Value: Sendable>: @unchecked Sendable {
     }
 }
 
-/// Threads of the operating system: unlike those of a dispatch queue they may block on each other. As many as it has let us start.
+/// Threads of the operating system: unlike those of a dispatch queue they may block on each other. As many as it has
+/// let us start.
 private struct ThreadTeam {
     private let members: [pthread_t]
 

@@ -33,7 +33,8 @@ package struct InputPlace: Sendable {
     }
 }
 
-/// How an output lies to an input, by what the names lead to: symbolic links are followed, and two names of one folder are the same.
+/// How an output lies to an input, by what the names lead to: symbolic links are followed, and two names of one folder
+/// are the same.
 enum PlaceRelation {
     case apart, same, outputHoldsInput, inputHoldsOutput
 

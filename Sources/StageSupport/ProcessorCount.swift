@@ -3,8 +3,8 @@ import Foundation
 
 /// How many threads a process may keep busy.
 package enum ProcessorCount {
-    /// The processors that this process may run on, no more than its control groups' quota pays for and than SLURM_CPUS_PER_TASK, or
-    /// OMP_NUM_THREADS and OPENBLAS_NUM_THREADS where somebody has set them, allow.
+    /// The processors that this process may run on, no more than its control groups' quota pays for and than
+    /// SLURM_CPUS_PER_TASK, or OMP_NUM_THREADS and OPENBLAS_NUM_THREADS where somebody has set them, allow.
     package static func available(
         environment: [String: String] = ProcessInfo.processInfo.environment, controlGroups: String = "/sys/fs/cgroup",
         membership: String = "/proc/self/cgroup"

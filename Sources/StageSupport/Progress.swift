@@ -1,6 +1,7 @@
 import Foundation
 
-/// One line that tells how far the work is: drawn again and again on a terminal, else written from time to time (`Heartbeat`).
+/// One line that tells how far the work is: drawn again and again on a terminal, else written from time to time
+/// (`Heartbeat`).
 package final class ProgressLine: @unchecked Sendable {
     private let label: String
     private let unit: String

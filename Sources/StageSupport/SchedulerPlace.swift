@@ -5,8 +5,9 @@ struct SchedulerPlace: Equatable {
     var tasks = 1
     var rank = 0
 
-    /// Members of a job array that each start several tasks count through: array first, tasks within. No variable at all, or a batch
-    /// script outside of `srun`, is one task. Throws `StageError` (usage) where variables contradict each other or tell half of it.
+    /// Members of a job array that each start several tasks count through: array first, tasks within. No variable at
+    /// all, or a batch script outside of `srun`, is one task. Throws `StageError` (usage) where variables contradict
+    /// each other or tell half of it.
     init(_ environment: [String: String]) throws {
         let variables = Variables(environment)
         let array = try Self.array(variables), launched = try Self.launched(variables),
@@ -72,7 +73,8 @@ struct SchedulerPlace: Equatable {
         (rank: "SLURM_PROCID", tasks: "SLURM_STEP_NUM_TASKS"),
     ]
 
-    /// A process of `srun` or `mpirun`. A batch script outside of them has SLURM_PROCID and SLURM_NTASKS as well, but runs alone.
+    /// A process of `srun` or `mpirun`. A batch script outside of them has SLURM_PROCID and SLURM_NTASKS as well, but
+    /// runs alone.
     private static func launched(_ variables: Variables) throws -> SchedulerPlace? {
         var found: (name: String, place: SchedulerPlace)?
         for launcher in launchers {
@@ -104,7 +106,8 @@ struct SchedulerPlace: Equatable {
         return try variables.number("SLURM_NTASKS") ?? variables.number("SLURM_NPROCS")
     }
 
-    /// A pod of an indexed Kubernetes job. Kubernetes doesn't tell how many there are: JOB_COMPLETIONS is for the job's own definition.
+    /// A pod of an indexed Kubernetes job. Kubernetes doesn't tell how many there are: JOB_COMPLETIONS is for the job's
+    /// own definition.
     private static func indexed(_ variables: Variables) throws -> SchedulerPlace? {
         guard let index = try variables.number("JOB_COMPLETION_INDEX") else { return nil }
         guard let tasks = try variables.number("JOB_COMPLETIONS") else {

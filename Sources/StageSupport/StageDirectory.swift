@@ -22,14 +22,16 @@ package struct StageDirectory: Sendable {
     struct Opening: Sendable {
         var overwrite = false
         var share = TaskShare.whole
-        /// Texts whose digest stands in the configuration under the same key, so that a difference can be told key by key.
+        /// Texts whose digest stands in the configuration under the same key, so that a difference can be told key by
+        /// key.
         var documents: [String: String] = [:]
         /// Whether a finished directory is all that is wanted: a loop may be given more iterations.
         var isEnough: @Sendable (Manifest) -> Bool = { _ in true }
     }
 
-    /// Opens or makes the directory for `plan` and keeps others out for as long as it is held (75 where others are at work). A
-    /// directory made from something else is refused (5) unless `overwrite`, which empties it of what its runs have made.
+    /// Opens or makes the directory for `plan` and keeps others out for as long as it is held (75 where others are at
+    /// work). A directory made from something else is refused (5) unless `overwrite`, which empties it of what its runs
+    /// have made.
     static func open(_ path: String, for plan: Manifest, _ opening: Opening, _ context: StageContext) throws -> State {
         let existing = ExistingDirectory(path: path, plan: plan, opening: opening)
         if !opening.overwrite, let manifest = try existing.finished() {
@@ -64,7 +66,8 @@ package struct StageDirectory: Sendable {
         return nil
     }
 
-    fileprivate init(_ path: String, _ plan: Manifest, _ share: TaskShare, _ lock: DirectoryLock, knowsAll: Bool) throws {
+    fileprivate init(_ path: String, _ plan: Manifest, _ share: TaskShare, _ lock: DirectoryLock, knowsAll: Bool) throws
+    {
         (self.path, self.plan, self.share, self.lock) = (path, plan, share, lock)
         own = try OwnFiles(path, work: path + "/" + Self.workName, rank: share.rank, knowsAll: knowsAll)
     }
@@ -157,8 +160,8 @@ private struct ExistingDirectory {
         return manifest
     }
 
-    /// Takes away what a run left behind that was killed after its manifest was in place. Where others are at work, or nothing may
-    /// be written, it stays: the directory is finished all the same.
+    /// Takes away what a run left behind that was killed after its manifest was in place. Where others are at work, or
+    /// nothing may be written, it stays: the directory is finished all the same.
     func tidy() {
         guard let names = try? Folder.names(path),
             names.contains(where: { DirectoryLock.isLock($0) || $0 == StageDirectory.workName })
@@ -247,8 +250,8 @@ private struct ExistingDirectory {
 
     // MARK: configuration
 
-    /// An unfinished directory remembers what it is being made from, so that another configuration can't go on with it. Where
-    /// nothing has been made yet, there is nothing to keep.
+    /// An unfinished directory remembers what it is being made from, so that another configuration can't go on with it.
+    /// Where nothing has been made yet, there is nothing to keep.
     private func claim(_ lock: DirectoryLock) throws {
         if let earlier = try readClaim(), try !isBare() || lock.hasCompany { return try requireSame(earlier) }
         for (name, text) in opening.documents { try AtomicFile.write(text, to: documentPath(name)) }
@@ -340,9 +343,10 @@ private struct ExistingDirectory {
                 for (name, value) in map { collect(value, key.isEmpty ? name : key + "." + name) }
             } else {
                 leaves[key] =
-                    (try? JSONSerialization.data(withJSONObject: value, options: [.fragmentsAllowed, .sortedKeys])).map {
-                        String(decoding: $0, as: UTF8.self)
-                    }
+                    (try? JSONSerialization.data(withJSONObject: value, options: [.fragmentsAllowed, .sortedKeys])).map
+                {
+                    String(decoding: $0, as: UTF8.self)
+                }
             }
         }
         collect(object, "")

@@ -3,7 +3,8 @@ import Foundation
 import Logging
 import Scratch
 
-/// Plain lines for people, JSON lines for machines, on stderr. In JSON a message's numbers and names are fields of their own.
+/// Plain lines for people, JSON lines for machines, on stderr. In JSON a message's numbers and names are fields of
+/// their own.
 struct StageLog: LogHandler {
     let label: String
     let format: LogFormat

@@ -35,7 +35,10 @@ package struct StageOptions: ParsableArguments {
     @Option(help: "Fail when more than this many rows are rejected (default: no limit).")
     package var maxRejected: Int?
 
-    @Flag(help: "Don't compare the digests of input tables with their manifests. Lengths, rows and values are checked all the same.")
+    @Flag(
+        help:
+            "Don't compare the digests of input tables with their manifests. Lengths, rows and values are checked all the same."
+    )
     package var noVerify = false
 
     package init() {}

@@ -2,8 +2,8 @@ import Foundation
 
 /// stdout and stderr of a run. A log that can't be written ends nothing: the work is worth more.
 enum StandardStreams {
-    /// Before anything else: a reader who has gone is an error of the write, not our end; and a stream that was closed is put in its
-    /// place by /dev/null, because the next file to be opened would take its number and get the messages.
+    /// Before anything else: a reader who has gone is an error of the write, not our end; and a stream that was closed
+    /// is put in its place by /dev/null, because the next file to be opened would take its number and get the messages.
     static func prepare() {
         signal(SIGPIPE, SIG_IGN)
         for stream in STDIN_FILENO...STDERR_FILENO where fcntl(stream, F_GETFD) < 0 {

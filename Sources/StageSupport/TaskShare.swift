@@ -18,7 +18,8 @@ package enum TaskCount: ExpressibleByArgument, Equatable, Sendable {
     }
 }
 
-/// Which part of the work this process does when several share a stage: piece i is for the task with i mod `tasks` = `rank`.
+/// Which part of the work this process does when several share a stage: piece i is for the task with i mod `tasks` =
+/// `rank`.
 package struct TaskShare: Equatable, Sendable {
     package let tasks: Int
     package let rank: Int
@@ -34,8 +35,8 @@ package struct TaskShare: Equatable, Sendable {
         rank = 0
     }
 
-    /// Never unasked: without `--tasks` a process does its whole work, also in a job array, where each member may have another. Throws
-    /// `StageError` (usage) when the share stays open or makes no sense.
+    /// Never unasked: without `--tasks` a process does its whole work, also in a job array, where each member may have
+    /// another. Throws `StageError` (usage) when the share stays open or makes no sense.
     package init(
         tasks: TaskCount?, rank: Int?, environment: [String: String] = ProcessInfo.processInfo.environment
     ) throws {

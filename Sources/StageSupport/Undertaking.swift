@@ -1,8 +1,8 @@
 import Formats
 import Foundation
 
-/// What a stage is about to make, and from what. Everything that could be wrong about that is found before anything is written or
-/// emptied, and `--dry-run` finds the same.
+/// What a stage is about to make, and from what. Everything that could be wrong about that is found before anything is
+/// written or emptied, and `--dry-run` finds the same.
 package struct Undertaking: Sendable {
     package let output: String
     /// Configuration and inputs, without outputs.
@@ -13,7 +13,8 @@ package struct Undertaking: Sendable {
     private let isDryRun: Bool
 
     /// `share`: how tasks share the work, as the options say; `.whole` where one task does all of it.
-    package init(_ plan: Manifest, output: String, reads: [InputPlace], options: StageOptions, share: TaskShare? = nil) {
+    package init(_ plan: Manifest, output: String, reads: [InputPlace], options: StageOptions, share: TaskShare? = nil)
+    {
         (self.output, self.plan, self.reads, isDryRun) = (output, plan, reads, options.dryRun)
         opening = StageDirectory.Opening(overwrite: options.overwrite, share: share ?? options.share)
     }
@@ -37,7 +38,8 @@ package struct Undertaking: Sendable {
         for place in reads { try place.requireApart(from: output, overwrite: options.overwrite) }
     }
 
-    /// Opens the directory and has `work` fill it; says so where nothing is left to do. `would`: what a dry run adds to its summary.
+    /// Opens the directory and has `work` fill it; says so where nothing is left to do. `would`: what a dry run adds to
+    /// its summary.
     package func run(
         _ context: StageContext, would: [String: any Sendable] = [:], work: (StageDirectory) throws -> StageSummary
     ) throws -> StageSummary {

@@ -1,8 +1,8 @@
 import Formats
 import Foundation
 
-/// Pieces of work, one output file each (a shard, mostly), which remember that they are finished: a rerun skips them, and
-/// tasks that share the work see each other's.
+/// Pieces of work, one output file each (a shard, mostly), which remember that they are finished: a rerun skips them,
+/// and tasks that share the work see each other's.
 package final class WorkList<Record: Codable & Sendable> {
     private let directory: StageDirectory
     private let names: [String]
@@ -41,10 +41,9 @@ package final class WorkList<Record: Codable & Sendable> {
         } catch is FormatError { return nil }
     }
 
-    /// Runs this task's unfinished pieces in order. A piece that fails with a format error is reported and left out; the
-    /// others go on.
-    /// `isCurrent` says of a finished piece whether its input is still the one it was made from. `piece` returns what it found and what
-    /// the writer of its output knows of it.
+    /// Runs this task's unfinished pieces in order. A piece that fails with a format error is reported and left out;
+    /// the others go on. `isCurrent` says of a finished piece whether its input is still the one it was made from.
+    /// `piece` returns what it found and what the writer of its output knows of it.
     package func run(
         _ context: StageContext, isCurrent: (_ index: Int, _ record: Record) -> Bool = { _, _ in true },
         piece: (_ index: Int, _ output: String) throws -> (Record, WrittenFile)
@@ -56,7 +55,8 @@ package final class WorkList<Record: Codable & Sendable> {
                 continue
             }
             try context.checkInterruption()
-            do { try keep(index, try piece(index, try directory.writing(names[index]))) } catch let error as FormatError {
+            do { try keep(index, try piece(index, try directory.writing(names[index]))) } catch let error as FormatError
+            {
                 context.report(error: error)
                 failures.append(error)
             }

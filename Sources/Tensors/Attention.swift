@@ -39,8 +39,8 @@ package struct AttentionShape: Sendable {
     func queryColumns(_ head: Int) -> Range<Int> { head * headWidth..<(head + 1) * headWidth }
 }
 
-/// Score rows that a task holds at a time, those of all query heads that read one key/value head together: [256, S] stays in cache, and memory
-/// does not grow with the square of the length.
+/// Score rows that a task holds at a time, those of all query heads that read one key/value head together: [256, S]
+/// stays in cache, and memory does not grow with the square of the length.
 private let rowsPerChunk = 256
 /// Fewer queries at a time mean fewer scores of keys that a query doesn't see; more are not needed.
 private let queriesPerChunk = 16...128
@@ -48,20 +48,26 @@ private let queriesPerChunk = 16...128
 private let runsPerWave = 4
 
 extension AttentionShape {
-    fileprivate var chunkQueries: Int { min(max(rowsPerChunk / queriesPerKeyValueHead, queriesPerChunk.lowerBound), queriesPerChunk.upperBound) }
-    fileprivate func queryHeads(of keyValueHead: Int) -> Range<Int> { keyValueHead * queriesPerKeyValueHead..<(keyValueHead + 1) * queriesPerKeyValueHead }
+    fileprivate var chunkQueries: Int {
+        min(max(rowsPerChunk / queriesPerKeyValueHead, queriesPerChunk.lowerBound), queriesPerChunk.upperBound)
+    }
+    fileprivate func queryHeads(of keyValueHead: Int) -> Range<Int> {
+        keyValueHead * queriesPerKeyValueHead..<(keyValueHead + 1) * queriesPerKeyValueHead
+    }
 }
 
 /// Floats that attention works in beside its arguments, at most, where the last token of a run sees `keys` keys.
 package func attentionScratchFloats(keys: Int, shape: AttentionShape, threads: Int) -> Int {
     let rows = shape.chunkQueries * shape.queriesPerKeyValueHead, width = shape.headWidth
-    return threads * (2 * rows * keys + 4 * rows * width + 2 * keys * width) + runsPerWave * shape.keyValueHeads * 2 * keys * width
+    return threads * (2 * rows * keys + 4 * rows * width + 2 * keys * width) + runsPerWave * shape.keyValueHeads * 2
+        * keys * width
 }
 
 /// out = softmax(scale · q · kᵀ over the visible keys) · v. q, out [T, H·D]; k, v [T, K·D] (q and k rotated already);
 /// logSumExp [H, T] is kept for the backward half, which rebuilds the probabilities from it.
 package func attentionForward(
-    q: Matrix, k: Matrix, v: Matrix, runs: [AttentionRun], shape: AttentionShape, into out: Matrix, logSumExp: Matrix, _ compute: Compute
+    q: Matrix, k: Matrix, v: Matrix, runs: [AttentionRun], shape: AttentionShape, into out: Matrix, logSumExp: Matrix,
+    _ compute: Compute
 ) {
     compute.timed(.attention) {
         compute.forEach(runs.count * shape.keyValueHeads) { task in
@@ -72,7 +78,8 @@ package func attentionForward(
                 let queries = chunk.gather(q, keyValueHead, into: space.queries), p = chunk.scores(in: space.scores)
                 multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
                 chunk.forEachRow(keyValueHead) { row, head, i in
-                    logSumExp.row(head)[chunk.queries.lowerBound + i] = chunk.softmax(p.row(row), query: i, scale: shape.scale)
+                    logSumExp.row(head)[chunk.queries.lowerBound + i] = chunk.softmax(
+                        p.row(row), query: i, scale: shape.scale)
                 }
                 // The queries' own rows are free now.
                 multiply(p, path.values[rows: chunk.keys], into: queries)
@@ -82,22 +89,28 @@ package func attentionForward(
     }
 }
 
-/// dq =, dk +=, dv += (zero dk and dv before). Runs and key/value heads run in parallel, a few runs at a time, each into gradients of its own;
-/// these are then added in the order of the runs, because runs that share ancestors add to the same keys.
+/// dq =, dk +=, dv += (zero dk and dv before). Runs and key/value heads run in parallel, a few runs at a time, each
+/// into gradients of its own; these are then added in the order of the runs, because runs that share ancestors add to
+/// the same keys.
 package func attentionBackward(
-    dout: Matrix, out: Matrix, q: Matrix, k: Matrix, v: Matrix, logSumExp: Matrix, runs: [AttentionRun], shape: AttentionShape,
+    dout: Matrix, out: Matrix, q: Matrix, k: Matrix, v: Matrix, logSumExp: Matrix, runs: [AttentionRun],
+    shape: AttentionShape,
     dq: Matrix, dk: Matrix, dv: Matrix, _ compute: Compute
 ) {
     let pass = AttentionBackward(dout: dout, out: out, q: q, k: k, v: v, logSumExp: logSumExp, shape: shape, dq: dq)
     compute.timed(.attention) {
         for start in stride(from: 0, to: runs.count, by: runsPerWave) {
             let wave = Array(runs[start..<min(start + runsPerWave, runs.count)]), heads = shape.keyValueHeads
-            let gradients = wave.map { run in (0..<heads).map { _ in PathKeys(count: run.keyCount, width: shape.headWidth) } }
+            let gradients = wave.map { run in
+                (0..<heads).map { _ in PathKeys(count: run.keyCount, width: shape.headWidth) }
+            }
             compute.forEach(wave.count * heads) { task in
                 pass.run(wave[task / heads], keyValueHead: task % heads, into: gradients[task / heads][task % heads])
             }
             compute.forEach(heads) { head in
-                for (run, own) in zip(wave, gradients) { own[head].scatterAdd(run, dk: dk, dv: dv, head: shape.queryColumns(head)) }
+                for (run, own) in zip(wave, gradients) {
+                    own[head].scatterAdd(run, dk: dk, dv: dv, head: shape.queryColumns(head))
+                }
             }
         }
     }
@@ -115,10 +128,12 @@ private struct AttentionBackward: Sendable {
     let dq: Matrix
 
     func run(_ run: AttentionRun, keyValueHead: Int, into gradients: PathKeys) {
-        let path = PathKeys(run, k: k, v: v, head: shape.queryColumns(keyValueHead)), space = ChunkSpace(run, shape, backward: true)
+        let path = PathKeys(run, k: k, v: v, head: shape.queryColumns(keyValueHead)),
+            space = ChunkSpace(run, shape, backward: true)
         gradients.zero()
         for chunk in chunks(of: run, shape) {
-            let queries = chunk.gather(q, keyValueHead, into: space.queries), douts = chunk.gather(dout, keyValueHead, into: space.douts)
+            let queries = chunk.gather(q, keyValueHead, into: space.queries),
+                douts = chunk.gather(dout, keyValueHead, into: space.douts)
             let p = chunk.scores(in: space.scores), ds = chunk.scores(in: space.dscores)
             multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
             multiplyTransposed(douts, path.values[rows: chunk.keys], into: ds)
@@ -154,8 +169,8 @@ private struct ChunkSpace {
     }
 }
 
-/// A stretch of a run's queries with the path keys that any of them sees. Rows of a chunk are its queries for the first head that reads the
-/// key/value head, then for the second, and so on: one product serves all.
+/// A stretch of a run's queries with the path keys that any of them sees. Rows of a chunk are its queries for the first
+/// head that reads the key/value head, then for the second, and so on: one product serves all.
 private struct QueryChunk {
     /// Flat token indices.
     let queries: Range<Int>
@@ -180,7 +195,8 @@ private struct QueryChunk {
     func gather(_ x: Matrix, _ keyValueHead: Int, into buffer: Buffer) -> Matrix {
         let gathered = Matrix(buffer.pointer, rows: rows, columns: shape.headWidth)
         forEachRow(keyValueHead) { row, head, i in
-            gathered.row(row).update(from: x.row(queries.lowerBound + i) + head * shape.headWidth, count: shape.headWidth)
+            gathered.row(row).update(
+                from: x.row(queries.lowerBound + i) + head * shape.headWidth, count: shape.headWidth)
         }
         return gathered
     }
@@ -188,7 +204,8 @@ private struct QueryChunk {
     /// The way back.
     func scatter(_ gathered: Matrix, _ keyValueHead: Int, into x: Matrix) {
         forEachRow(keyValueHead) { row, head, i in
-            (x.row(queries.lowerBound + i) + head * shape.headWidth).update(from: gathered.row(row), count: shape.headWidth)
+            (x.row(queries.lowerBound + i) + head * shape.headWidth).update(
+                from: gathered.row(row), count: shape.headWidth)
         }
     }
 
@@ -208,7 +225,8 @@ private struct QueryChunk {
 
     /// Scores → probabilities in `row`, dprobabilities → dscores in `drow`, 0 where unseen.
     func softmaxBackward(
-        _ row: UnsafeMutablePointer<Float>, _ drow: UnsafeMutablePointer<Float>, query i: Int, scale: Float, lse: Float, delta: Float
+        _ row: UnsafeMutablePointer<Float>, _ drow: UnsafeMutablePointer<Float>, query i: Int, scale: Float, lse: Float,
+        delta: Float
     ) {
         let seen = visible(i)
         clear(row, outside: seen)
@@ -229,7 +247,8 @@ private func chunks(of run: AttentionRun, _ shape: AttentionShape) -> [QueryChun
         let firstPosition = run.prefixLength + start
         let firstKey = max(0, shape.window.map { firstPosition - $0 + 1 } ?? 0)
         return QueryChunk(
-            queries: run.tokens.lowerBound + start..<run.tokens.lowerBound + end, keys: firstKey..<run.prefixLength + end,
+            queries: run.tokens.lowerBound + start..<run.tokens.lowerBound + end,
+            keys: firstKey..<run.prefixLength + end,
             firstPosition: firstPosition, shape: shape)
     }
 }

@@ -1,13 +1,14 @@
 import Glibc
 
-/// Shape legend of this room: T tokens of a batch (all sequences of a micro-batch, shared prefixes once), C hidden width,
-/// F feed-forward width, H query heads, K key/value heads, D head width, V vocabulary, S keys that a token can see.
-/// Everything is float32, row-major; reductions longer than a row block accumulate in Double.
+/// Shape legend of this room: T tokens of a batch (all sequences of a micro-batch, shared prefixes once), C hidden
+/// width, F feed-forward width, H query heads, K key/value heads, D head width, V vocabulary, S keys that a token can
+/// see. Everything is float32, row-major; reductions longer than a row block accumulate in Double.
 ///
 /// Accumulation rule: a parameter gradient is always added to (`+=`), an activation gradient is overwritten (`=`)
 /// except on the residual stream and where a doc comment says `+=`.
 
-/// Owned float storage, zero-initialised unless told otherwise. A class, so that large arrays are never copied by accident.
+/// Owned float storage, zero-initialised unless told otherwise. A class, so that large arrays are never copied by
+/// accident.
 ///
 /// `@unchecked Sendable`: parallel loops write disjoint ranges; whoever shares a range is at fault.
 package final class Buffer: @unchecked Sendable {
@@ -38,7 +39,9 @@ package final class Buffer: @unchecked Sendable {
 
     /// `count` floats of another buffer from `start` on; keeps it alive.
     package init(part start: Int, count: Int, of owner: Buffer) {
-        precondition(start >= 0 && start + count <= owner.count, "\(count) floats from \(start) on of a buffer of \(owner.count)")
+        precondition(
+            start >= 0 && start + count <= owner.count, "\(count) floats from \(start) on of a buffer of \(owner.count)"
+        )
         self.owner = owner
         self.count = count
         pointer = owner.pointer + start
@@ -46,7 +49,9 @@ package final class Buffer: @unchecked Sendable {
 
     package convenience init(_ values: [Float]) {
         self.init(values.count)
-        values.withUnsafeBufferPointer { if let base = $0.baseAddress { pointer.update(from: base, count: values.count) } }
+        values.withUnsafeBufferPointer {
+            if let base = $0.baseAddress { pointer.update(from: base, count: values.count) }
+        }
     }
 
     deinit { if owner == nil { pointer.deallocate() } }

@@ -1,5 +1,5 @@
-/// Some of the rows of [T, ·] matrices, in their order, or all of them. What is computed for the chosen rows alone lies in compact matrices,
-/// [S, ·]; where all rows are chosen the two are the same, and nothing is copied.
+/// Some of the rows of [T, ·] matrices, in their order, or all of them. What is computed for the chosen rows alone lies
+/// in compact matrices, [S, ·]; where all rows are chosen the two are the same, and nothing is copied.
 package struct ChosenRows: Sendable {
     /// S
     package let count: Int
@@ -33,7 +33,8 @@ package struct ChosenRows: Sendable {
         return compact
     }
 
-    /// The way back: x [T, ·] = `compact` at the chosen rows and 0 elsewhere. Where all are chosen, `compact` is x already.
+    /// The way back: x [T, ·] = `compact` at the chosen rows and 0 elsewhere. Where all are chosen, `compact` is x
+    /// already.
     package func scatter(_ compact: Matrix, into x: Matrix) {
         guard let rows else { return }
         for row in 0..<total { x.row(row).update(repeating: 0, count: x.columns) }

@@ -44,17 +44,23 @@ extension Compute {
     private static let piece = 1 << 20
 
     /// Calls `body` with consecutive pieces of 0..<count.
-    package func forEachPiece(of count: Int, _ body: (_ piece: Int, _ range: Range<Int>) -> Void) { forEachBlock(rows: count, blockRows: Self.piece, body) }
+    package func forEachPiece(of count: Int, _ body: (_ piece: Int, _ range: Range<Int>) -> Void) {
+        forEachBlock(rows: count, blockRows: Self.piece, body)
+    }
 
     package func zero(_ buffer: Buffer) {
-        forEachPiece(of: buffer.count) { _, range in (buffer.pointer + range.lowerBound).update(repeating: 0, count: range.count) }
+        forEachPiece(of: buffer.count) { _, range in
+            (buffer.pointer + range.lowerBound).update(repeating: 0, count: range.count)
+        }
     }
 
     /// √Σx², in Double.
     package func norm(_ buffer: Buffer) -> Double {
         var sums = [Double](repeating: 0, count: (buffer.count + Self.piece - 1) / Self.piece)
         sums.withUnsafeMutableBufferPointer { sums in
-            forEachPiece(of: buffer.count) { piece, range in sums[piece] = crux_squared_norm(buffer.pointer + range.lowerBound, range.count) }
+            forEachPiece(of: buffer.count) { piece, range in
+                sums[piece] = crux_squared_norm(buffer.pointer + range.lowerBound, range.count)
+            }
         }
         return sums.reduce(0, +).squareRoot()
     }

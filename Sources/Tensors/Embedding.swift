@@ -7,5 +7,7 @@ package func embeddingForward(_ tokenIDs: [Int32], weight: Matrix, into y: Matri
 
 /// dweight[tokenIDs[t]] += dy[t], in token order; the padding token's row gets nothing.
 package func embeddingBackward(_ dy: Matrix, tokenIDs: [Int32], padding: Int32?, dweight: Matrix) {
-    for (row, token) in tokenIDs.enumerated() where token != padding { crux_add(dweight.row(Int(token)), dy.row(row), dy.columns) }
+    for (row, token) in tokenIDs.enumerated() where token != padding {
+        crux_add(dweight.row(Int(token)), dy.row(row), dy.columns)
+    }
 }

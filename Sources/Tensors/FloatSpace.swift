@@ -24,8 +24,8 @@ package final class Heap: FloatSpace {
     package func rest() {}
 }
 
-/// One allocation, dealt out from its start: passes of different sizes use the same memory again, and none is lost to holes between arrays
-/// of other sizes, as on the heap. Arrays must not be used after their scope.
+/// One allocation, dealt out from its start: passes of different sizes use the same memory again, and none is lost to
+/// holes between arrays of other sizes, as on the heap. Arrays must not be used after their scope.
 package final class Workspace: FloatSpace {
     private let storage: Buffer
     private var used = 0

@@ -33,12 +33,16 @@ private let chunkFloats = 32 << 20
 package func smallChunkRows(vocabulary: Int) -> Int { max(16, chunkFloats / max(1, vocabulary)) }
 
 func chunks(_ count: Int, vocabulary: Int) -> [Range<Int>] {
-    stride(from: 0, to: count, by: smallChunkRows(vocabulary: vocabulary)).map { $0..<min(count, $0 + smallChunkRows(vocabulary: vocabulary)) }
+    stride(from: 0, to: count, by: smallChunkRows(vocabulary: vocabulary)).map {
+        $0..<min(count, $0 + smallChunkRows(vocabulary: vocabulary))
+    }
 }
 
 func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadQuery>, into buffer: Buffer) -> Matrix {
     let gathered = Matrix(buffer.pointer, rows: queries.count, columns: hidden.columns)
-    for (i, query) in queries.enumerated() { gathered.row(i).update(from: hidden.row(query.row), count: hidden.columns) }
+    for (i, query) in queries.enumerated() {
+        gathered.row(i).update(from: hidden.row(query.row), count: hidden.columns)
+    }
     return gathered
 }
 
@@ -74,12 +78,16 @@ package func headForward(
 }
 
 /// Logits `z` [Q, V] of some queries → what they say.
-private func answer(_ queries: ArraySlice<HeadQuery>, _ z: Matrix, _ out: UnsafeMutableBufferPointer<HeadAnswer>, _ compute: Compute) {
+private func answer(
+    _ queries: ArraySlice<HeadQuery>, _ z: Matrix, _ out: UnsafeMutableBufferPointer<HeadAnswer>, _ compute: Compute
+) {
     compute.timed(.softmax) {
         compute.forEach(queries.count) { i in
             let query = queries[queries.startIndex + i]
             var answer = HeadAnswer()
-            crux_log_softmax_stats(z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy, &answer.logSumExp)
+            crux_log_softmax_stats(
+                z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy,
+                &answer.logSumExp)
             out[i] = answer
         }
     }
@@ -91,7 +99,8 @@ private func logitGradients(
 ) {
     compute.timed(.softmax) {
         compute.forEach(queries.count) { i in
-            crux_head_backward_row(z.row(i), z.columns, queries[i].inverseTemperature, logSumExp(i), queries[i].target, dlogprob(i))
+            crux_head_backward_row(
+                z.row(i), z.columns, queries[i].inverseTemperature, logSumExp(i), queries[i].target, dlogprob(i))
         }
     }
 }
@@ -107,13 +116,15 @@ private func headProducts(_ dz: Matrix, _ x: Matrix, weight: Matrix, dweight: Ma
 /// Both halves with the logits computed once, [queries, V] in memory meanwhile: for as many queries as a chunk holds
 /// (`headChunkRows`). `derivatives`: from the answers to dL/dlogprob of each.
 package func headLearn(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], dhidden: Matrix, dweight: Matrix?, _ compute: Compute, in space: any FloatSpace = Heap(),
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
+    in space: any FloatSpace = Heap(),
     derivatives: ([HeadAnswer]) throws -> [Float]
 ) rethrows {
     try space.scoped {
         let arrays = HeadArrays(queries: queries.count, width: hidden.columns, vocabulary: weight.rows, in: space)
         defer { withExtendedLifetime(arrays) {} }
-        let x = gather(hidden, queries[...], into: arrays.rows), z = Matrix(arrays.logits.pointer, rows: queries.count, columns: weight.rows)
+        let x = gather(hidden, queries[...], into: arrays.rows),
+            z = Matrix(arrays.logits.pointer, rows: queries.count, columns: weight.rows)
         compute.timed(.headProduct) { multiplyTransposed(x, weight, into: z) }
         var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
         answers.withUnsafeMutableBufferPointer { answer(queries[...], z, $0, compute) }
@@ -124,19 +135,26 @@ package func headLearn(
             z.row(place).update(from: z.row(index), count: z.columns)
             x.row(place).update(from: x.row(index), count: x.columns)
         }
-        let dz = Matrix(z.base, rows: live.count, columns: z.columns), kept = Matrix(x.base, rows: live.count, columns: x.columns)
-        logitGradients(dz, live.map { queries[$0] }, logSumExp: { answers[live[$0]].logSumExp }, dlogprob: { dlogprobs[live[$0]] }, compute)
+        let dz = Matrix(z.base, rows: live.count, columns: z.columns),
+            kept = Matrix(x.base, rows: live.count, columns: x.columns)
+        logitGradients(
+            dz, live.map { queries[$0] }, logSumExp: { answers[live[$0]].logSumExp }, dlogprob: { dlogprobs[live[$0]] },
+            compute)
         headProducts(dz, kept, weight: weight, dweight: dweight, compute)
-        for (place, index) in live.enumerated() { crux_add(dhidden.row(queries[index].row), kept.row(place), hidden.columns) }
+        for (place, index) in live.enumerated() {
+            crux_add(dhidden.row(queries[index].row), kept.row(place), hidden.columns)
+        }
     }
 }
 
 /// Queries whose logits `headLearn` may hold at a time: 512 MiB of them.
 package func headChunkRows(vocabulary: Int) -> Int { max(64, (128 << 20) / max(1, vocabulary)) }
 
-/// From dL/dlogprob of each query: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed once more, chunk by chunk.
+/// From dL/dlogprob of each query: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed
+/// once more, chunk by chunk.
 package func headBackward(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], answers: [HeadAnswer], dlogprobs: [Float], dhidden: Matrix, dweight: Matrix?,
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], answers: [HeadAnswer], dlogprobs: [Float], dhidden: Matrix,
+    dweight: Matrix?,
     _ compute: Compute, in space: any FloatSpace = Heap()
 ) {
     let live = queries.indices.filter { dlogprobs[$0] != 0 }
@@ -145,9 +163,12 @@ package func headBackward(
         let arrays = HeadArrays(queries: widest, width: hidden.columns, vocabulary: weight.rows, in: space)
         for range in ranges {
             let indices = live[range], asked = indices.map { queries[$0] }
-            let x = gather(hidden, asked[...], into: arrays.rows), z = Matrix(arrays.logits.pointer, rows: range.count, columns: weight.rows)
+            let x = gather(hidden, asked[...], into: arrays.rows),
+                z = Matrix(arrays.logits.pointer, rows: range.count, columns: weight.rows)
             compute.timed(.headProduct) { multiplyTransposed(x, weight, into: z) }
-            logitGradients(z, asked, logSumExp: { answers[indices[range.lowerBound + $0]].logSumExp }, dlogprob: { dlogprobs[indices[range.lowerBound + $0]] }, compute)
+            logitGradients(
+                z, asked, logSumExp: { answers[indices[range.lowerBound + $0]].logSumExp },
+                dlogprob: { dlogprobs[indices[range.lowerBound + $0]] }, compute)
             headProducts(z, x, weight: weight, dweight: dweight, compute)
             for (i, query) in asked.enumerated() { crux_add(dhidden.row(query.row), x.row(i), hidden.columns) }
         }

@@ -1,7 +1,7 @@
 import CKernels
 
-/// A linear layer as Hugging Face stores it: weight [O, I], optional bias [O]. In the gradient's copy of this struct the
-/// same fields point at the gradients.
+/// A linear layer as Hugging Face stores it: weight [O, I], optional bias [O]. In the gradient's copy of this struct
+/// the same fields point at the gradients.
 package struct LinearWeights: Sendable {
     package let weight: Matrix
     package let bias: Matrix?
@@ -13,7 +13,9 @@ package struct LinearWeights: Sendable {
 }
 
 /// y = x · weightᵀ + bias, plus `residual` where given. x [T, I] → y, residual [T, O].
-package func linearForward(_ x: Matrix, _ weights: LinearWeights, adding residual: Matrix? = nil, into y: Matrix, _ compute: Compute) {
+package func linearForward(
+    _ x: Matrix, _ weights: LinearWeights, adding residual: Matrix? = nil, into y: Matrix, _ compute: Compute
+) {
     compute.timed(.linear) {
         guard residual != nil || weights.bias != nil else { return multiplyTransposed(x, weights.weight, into: y) }
         // A product adds to what is there for the price of clearing it.
@@ -25,7 +27,9 @@ package func linearForward(_ x: Matrix, _ weights: LinearWeights, adding residua
 }
 
 /// y = a + b; what is nil is 0.
-private func start(_ y: UnsafeMutablePointer<Float>, _ a: UnsafePointer<Float>?, _ b: UnsafePointer<Float>?, _ count: Int) {
+private func start(
+    _ y: UnsafeMutablePointer<Float>, _ a: UnsafePointer<Float>?, _ b: UnsafePointer<Float>?, _ count: Int
+) {
     guard let first = a ?? b else { return }
     y.update(from: first, count: count)
     if a != nil, let b { crux_add(y, b, count) }
@@ -50,8 +54,8 @@ package struct FullLinearGradient: LinearGradient {
     }
 }
 
-/// Of a weight W + scale · b · a with W frozen, a [r, I], b [O, r]: da += scale · (dy · b)ᵀ · x, db += scale · dyᵀ · (x · aᵀ). No [O, I] matrix
-/// is ever made.
+/// Of a weight W + scale · b · a with W frozen, a [r, I], b [O, r]: da += scale · (dy · b)ᵀ · x, db += scale · dyᵀ · (x
+/// · aᵀ). No [O, I] matrix is ever made.
 package struct LowRankGradient: LinearGradient {
     let a: Matrix
     let b: Matrix
@@ -59,7 +63,9 @@ package struct LowRankGradient: LinearGradient {
     let db: Matrix
     let scale: Float
 
-    package init(a: Matrix, b: Matrix, da: Matrix, db: Matrix, scale: Float) { (self.a, self.b, self.da, self.db, self.scale) = (a, b, da, db, scale) }
+    package init(a: Matrix, b: Matrix, da: Matrix, db: Matrix, scale: Float) {
+        (self.a, self.b, self.da, self.db, self.scale) = (a, b, da, db, scale)
+    }
 
     package func accumulate(_ dy: Matrix, x: Matrix) {
         let narrow = Buffer(uninitialized: dy.rows * a.rows)
@@ -81,7 +87,8 @@ package struct NoLinearGradient: LinearGradient {
 
 /// dx = (keep · dx) + dy · weight, and the weight's gradient. Pass no `dx` where nothing below needs it.
 package func linearBackward(
-    _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradient: any LinearGradient, into dx: Matrix?, keep: Float = 0, _ compute: Compute
+    _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradient: any LinearGradient, into dx: Matrix?, keep: Float = 0,
+    _ compute: Compute
 ) {
     compute.timed(.linear) {
         if let dx { multiply(dy, weights.weight, into: dx, keep: keep) }

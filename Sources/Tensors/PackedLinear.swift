@@ -8,7 +8,9 @@ package struct PackedLinear: Sendable {
     private let panels: Buffer
     private let bias: Matrix?
 
-    package init(_ weights: LinearWeights, _ compute: Compute) { self.init(weights.weight, bias: weights.bias, compute) }
+    package init(_ weights: LinearWeights, _ compute: Compute) {
+        self.init(weights.weight, bias: weights.bias, compute)
+    }
 
     /// `weight` [O, I].
     package init(_ weight: Matrix, bias: Matrix? = nil, _ compute: Compute) {
@@ -16,7 +18,9 @@ package struct PackedLinear: Sendable {
         self.bias = bias
         let panels = Buffer(uninitialized: crux_packed_count(weight.rows, weight.columns))
         compute.forEachBlock(rows: weight.rows, blockRows: Self.panel * 8) { _, rows in
-            crux_pack(weight.row(rows.lowerBound), rows.count, weight.columns, panels.pointer + rows.lowerBound * weight.columns)
+            crux_pack(
+                weight.row(rows.lowerBound), rows.count, weight.columns,
+                panels.pointer + rows.lowerBound * weight.columns)
         }
         self.panels = panels
     }
@@ -31,7 +35,8 @@ package struct PackedLinear: Sendable {
         let block = isSmall ? outputs : max(Self.panel, outputs / (16 * compute.threads) / Self.panel * Self.panel)
         compute.forEachBlock(rows: outputs, blockRows: block) { _, range in
             crux_packed_rows(
-                x.base, x.rows, x.stride, panels.pointer + range.lowerBound * inputs, range.count, inputs, y.base + range.lowerBound, y.stride)
+                x.base, x.rows, x.stride, panels.pointer + range.lowerBound * inputs, range.count, inputs,
+                y.base + range.lowerBound, y.stride)
         }
         guard let bias else { return }
         for row in 0..<y.rows { crux_add(y.row(row), bias.base, y.columns) }

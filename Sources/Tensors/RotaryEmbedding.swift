@@ -51,7 +51,8 @@ package final class RotaryTable: Sendable {
 
     @inline(__always)
     private func rotateHead(
-        _ x: UnsafeMutablePointer<Float>, _ cosine: UnsafeMutablePointer<Float>, _ sine: UnsafeMutablePointer<Float>, _ sign: Float
+        _ x: UnsafeMutablePointer<Float>, _ cosine: UnsafeMutablePointer<Float>, _ sine: UnsafeMutablePointer<Float>,
+        _ sign: Float
     ) {
         for i in 0..<half {
             let first = x[i], second = x[i + half], s = sign * sine[i]

@@ -20,7 +20,9 @@ package struct SoftTarget: Sendable {
     let q: FrozenHead?
     let inverseBeta: Float
 
-    package init(reference: FrozenHead, q: FrozenHead?, inverseBeta: Float) { (self.reference, self.q, self.inverseBeta) = (reference, q, inverseBeta) }
+    package init(reference: FrozenHead, q: FrozenHead?, inverseBeta: Float) {
+        (self.reference, self.q, self.inverseBeta) = (reference, q, inverseBeta)
+    }
 }
 
 /// Logits of up to three models for the rows of one chunk.
@@ -32,9 +34,14 @@ private struct LogitChunk {
     /// Holds the matrices' memory.
     private let arrays: [HeadArrays]
 
-    init(_ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadQuery>, in space: any FloatSpace) {
+    init(
+        _ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadQuery>,
+        in space: any FloatSpace
+    ) {
         let heads = [FrozenHead(hidden: hidden, weight: weight), reference] + (q.map { [$0] } ?? [])
-        arrays = heads.map { HeadArrays(queries: queries.count, width: $0.hidden.columns, vocabulary: $0.weight.rows, in: space) }
+        arrays = heads.map {
+            HeadArrays(queries: queries.count, width: $0.hidden.columns, vocabulary: $0.weight.rows, in: space)
+        }
         let logits = zip(heads, arrays).map { head, arrays in
             let z = Matrix(arrays.logits.pointer, rows: queries.count, columns: head.weight.rows)
             multiplyTransposed(gather(head.hidden, queries, into: arrays.rows), head.weight, into: z)
@@ -49,7 +56,8 @@ private struct LogitChunk {
 
 /// Runs `body` on the logits of each chunk of queries in turn.
 private func forEachChunk(
-    _ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: [HeadQuery], in space: any FloatSpace,
+    _ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: [HeadQuery],
+    in space: any FloatSpace,
     _ body: (LogitChunk, Range<Int>) -> Void
 ) {
     for range in chunks(queries.count, vocabulary: 3 * weight.rows) {
@@ -62,7 +70,8 @@ private func forEachChunk(
 
 /// KL(π || π*) for each query.
 package func softTargetForward(
-    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], _ compute: Compute, in space: any FloatSpace = Heap()
+    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], _ compute: Compute,
+    in space: any FloatSpace = Heap()
 ) -> [HeadAnswer] {
     var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
@@ -72,7 +81,8 @@ package func softTargetForward(
                 let query = queries[range.lowerBound + i]
                 var answer = HeadAnswer()
                 crux_log_softmax_stats(
-                    chunk.policy.row(i), weight.rows, query.inverseTemperature, query.target, &answer.output, &answer.entropy, &answer.logSumExp)
+                    chunk.policy.row(i), weight.rows, query.inverseTemperature, query.target, &answer.output,
+                    &answer.entropy, &answer.logSumExp)
                 answer.output = Float(row(chunk, i, query, target, derivative: 0))
                 out[i] = answer
             }
@@ -83,18 +93,22 @@ package func softTargetForward(
 
 private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadQuery, _ target: SoftTarget, derivative: Float) -> Double {
     crux_target_row(
-        chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) }, chunk.policy.columns, query.inverseTemperature, target.inverseBeta,
+        chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) }, chunk.policy.columns,
+        query.inverseTemperature, target.inverseBeta,
         query.target, query.bonus, derivative)
 }
 
 /// From dL/dKL of each query: dhidden[row] += and dweight +=; nothing flows into the frozen models.
 package func softTargetBackward(
-    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
+    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix,
+    dweight: Matrix?, _ compute: Compute,
     in space: any FloatSpace = Heap()
 ) {
     let live = queries.indices.filter { derivatives[$0] != 0 }, asked = live.map { queries[$0] }
     forEachChunk(hidden, weight, target.reference, target.q, asked, in: space) { chunk, range in
-        compute.forEach(range.count) { i in _ = row(chunk, i, asked[range.lowerBound + i], target, derivative: derivatives[live[range.lowerBound + i]]) }
+        compute.forEach(range.count) { i in
+            _ = row(chunk, i, asked[range.lowerBound + i], target, derivative: derivatives[live[range.lowerBound + i]])
+        }
         let x = chunk.rows.matrix(rows: range.count)
         if let dweight { transposedMultiply(chunk.policy, x, into: dweight, keep: 1) }
         multiply(chunk.policy, weight, into: x)
@@ -114,7 +128,8 @@ package struct JointAnswer: Sendable {
 
 /// KL(π || reference) and Σ π Q for each query.
 package func jointForward(
-    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute, in space: any FloatSpace = Heap()
+    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute,
+    in space: any FloatSpace = Heap()
 ) -> [JointAnswer] {
     var answers = [JointAnswer](repeating: JointAnswer(), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
@@ -123,7 +138,8 @@ package func jointForward(
             compute.forEach(range.count) { i in
                 var kl = 0.0, expectedQ = 0.0
                 let excluded = crux_joint_row(
-                    chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) }, policy.weight.rows,
+                    chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) },
+                    policy.weight.rows,
                     queries[range.lowerBound + i].inverseTemperature, &kl, &expectedQ)
                 out[i] = JointAnswer(kl: Float(kl), expectedQ: Float(expectedQ), excluded: excluded)
             }

@@ -1,7 +1,7 @@
 import CKernels
 
-/// A scalar for each query: weight · hidden[row] + bias, the critic's value of the state that predicts the query's token.
-/// hidden [T, C] (after the final norm), weight [1, C], bias [1] or nil.
+/// A scalar for each query: weight · hidden[row] + bias, the critic's value of the state that predicts the query's
+/// token. hidden [T, C] (after the final norm), weight [1, C], bias [1] or nil.
 package func valueHeadForward(_ hidden: Matrix, weight: Matrix, bias: Matrix?, queries: [HeadQuery]) -> [HeadAnswer] {
     queries.map { query in
         var answer = HeadAnswer()
@@ -12,7 +12,8 @@ package func valueHeadForward(_ hidden: Matrix, weight: Matrix, bias: Matrix?, q
 
 /// From dL/dvalue of each query: dhidden[row] +=, dweight +=, dbias +=.
 package func valueHeadBackward(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?, dbias: Matrix?
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?,
+    dbias: Matrix?
 ) {
     for (query, derivative) in zip(queries, derivatives) where derivative != 0 {
         addScaled(weight.base, derivative, into: dhidden.row(query.row), count: hidden.columns)
@@ -31,10 +32,14 @@ package func tokenLogitForward(_ hidden: Matrix, weight: Matrix, queries: [HeadQ
 }
 
 /// From dL/dlogit of each query: dhidden[row] += and the token's row of dweight +=.
-package func tokenLogitBackward(_ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?) {
+package func tokenLogitBackward(
+    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?
+) {
     for (query, derivative) in zip(queries, derivatives) where derivative != 0 {
         addScaled(weight.row(Int(query.target)), derivative, into: dhidden.row(query.row), count: hidden.columns)
-        if let dweight { addScaled(hidden.row(query.row), derivative, into: dweight.row(Int(query.target)), count: hidden.columns) }
+        if let dweight {
+            addScaled(hidden.row(query.row), derivative, into: dweight.row(Int(query.target)), count: hidden.columns)
+        }
     }
 }
 

@@ -27,7 +27,9 @@ package final class WorkClock: @unchecked Sendable {
 
     package func seconds(_ work: Work) -> Double { Double(nanoseconds[work.rawValue]) / 1e9 }
 
-    fileprivate func add(_ work: Work, since start: UInt64) { nanoseconds[work.rawValue] += DispatchTime.now().uptimeNanoseconds - start }
+    fileprivate func add(_ work: Work, since start: UInt64) {
+        nanoseconds[work.rawValue] += DispatchTime.now().uptimeNanoseconds - start
+    }
 }
 
 extension Compute {

@@ -1,9 +1,9 @@
 import Formats
 import Foundation
 
-/// Every added token of a checkpoint: those of tokenizer.json, and those that only the files beside it know, as transformers 5 reads
-/// them: `added_tokens_decoder` of tokenizer_config.json, or, without one, added_tokens.json and special_tokens_map.json; then
-/// the named special tokens that are still missing.
+/// Every added token of a checkpoint: those of tokenizer.json, and those that only the files beside it know, as
+/// transformers 5 reads them: `added_tokens_decoder` of tokenizer_config.json, or, without one, added_tokens.json and
+/// special_tokens_map.json; then the named special tokens that are still missing.
 struct AddedTokenFiles {
     private(set) var tokens: [AddedToken] = []
     /// What a reader should know of them.
@@ -13,14 +13,17 @@ struct AddedTokenFiles {
     private let model: BytePairEncoding
 
     static let names = ["tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"]
-    private static let namedTokens = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
+    private static let namedTokens = [
+        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+    ]
     private static let namedLists = ["extra_special_tokens", "additional_special_tokens"]
 
     /// `folder`: where the other files may lie; nil reads none.
     init(_ node: TokenizerNode, _ model: BytePairEncoding, folder: String?) throws {
         self.model = model
         for entry in node.list {
-            let token = try AddedToken(entry, id: try entry["id"].require(entry["id"].tokenID, "an added token with a token id"))
+            let token = try AddedToken(
+                entry, id: try entry["id"].require(entry["id"].tokenID, "an added token with a token id"))
             guard !token.content.isEmpty else { continue }
             if let known = model.id(ofEntry: token.content), known != token.id {
                 throw entry["id"].error(expected: "\(known), which '\(token.content)' has in model.vocab")
@@ -54,7 +57,9 @@ struct AddedTokenFiles {
 
     private mutating func put(_ token: AddedToken, at node: TokenizerNode) throws {
         if let place = byID[token.id], tokens[place].bytes != token.bytes {
-            throw node.error(found: "'\(token.content)' with id \(token.id)", expected: "another id: '\(tokens[place].content)' has that one")
+            throw node.error(
+                found: "'\(token.content)' with id \(token.id)",
+                expected: "another id: '\(tokens[place].content)' has that one")
         }
         if let place = places[token.bytes] {
             tokens[place] = token
@@ -76,7 +81,9 @@ struct AddedTokenFiles {
     private mutating func add(_ decoder: TokenizerNode) throws {
         let entries = try decoder.require(decoder.object, "an object").map { pair -> AddedToken in
             let node = decoder[pair.key]
-            guard let id = Int32(pair.key), id >= 0 else { throw decoder.error(found: "the key '\(pair.key)'", expected: "token ids") }
+            guard let id = Int32(pair.key), id >= 0 else {
+                throw decoder.error(found: "the key '\(pair.key)'", expected: "token ids")
+            }
             return try AddedToken(node, id: id)
         }
         for token in entries.sorted(by: { $0.id < $1.id }) where !token.content.isEmpty {
@@ -88,7 +95,9 @@ struct AddedTokenFiles {
                     expected: "id \(known), which tokenizer.json leaves for it; the two files contradict each other")
             }
             if let place = places[token.bytes], tokens[place].flags != token.flags {
-                notes.append("'\(token.content)': tokenizer_config.json and tokenizer.json differ in its flags; the former's are used, as in transformers")
+                notes.append(
+                    "'\(token.content)': tokenizer_config.json and tokenizer.json differ in its flags; the former's are used, as in transformers"
+                )
             }
             try put(token, at: node)
         }
@@ -98,10 +107,12 @@ struct AddedTokenFiles {
         let entries = try (file.object ?? []).map { pair in
             (content: pair.key, id: try file[pair.key].require(file[pair.key].tokenID, "a token id"))
         }
-        for (content, id) in entries.sorted(by: { $0.id < $1.id }) where !content.isEmpty && places[Array(content.utf8)] == nil {
+        for (content, id) in entries.sorted(by: { $0.id < $1.id })
+        where !content.isEmpty && places[Array(content.utf8)] == nil {
             let node = file[content], known = nextID(of: content)
             guard id == known else {
-                throw node.error(expected: "\(known), which tokenizer.json leaves for it; the two files contradict each other")
+                throw node.error(
+                    expected: "\(known), which tokenizer.json leaves for it; the two files contradict each other")
             }
             let isSpecial = special.contains(Array(content.utf8))
             try put(AddedToken(id: id, content: content, isNormalized: !isSpecial, isSpecial: isSpecial), at: node)
@@ -115,7 +126,8 @@ struct AddedTokenFiles {
 
     /// bos_token and its like: a text, or a token with flags.
     private mutating func addNamed(_ node: TokenizerNode) throws {
-        for entry in Self.namedTokens.map({ node[$0] }) + Self.namedLists.flatMap({ node[$0].list }) where !entry.isNull {
+        for entry in Self.namedTokens.map({ node[$0] }) + Self.namedLists.flatMap({ node[$0].list }) where !entry.isNull
+        {
             let content = try entry.require(entry.string ?? entry["content"].string, "a token")
             guard !content.isEmpty, places[Array(content.utf8)] == nil else { continue }
             var token = AddedToken(id: nextID(of: content), content: content, isSpecial: true)

@@ -35,8 +35,8 @@ extension AddedToken {
     var bytes: [UInt8] { Array(content.utf8) }
 }
 
-/// Added tokens in a text, as the tokenizers library finds them: those with `normalized: false` in the text as it is; then, in each
-/// stretch between them, normalised, the others, whose own texts are normalised as well.
+/// Added tokens in a text, as the tokenizers library finds them: those with `normalized: false` in the text as it is;
+/// then, in each stretch between them, normalised, the others, whose own texts are normalised as well.
 struct AddedTokens: Sendable {
     private let raw: AddedTokenSearch
     private let normalized: AddedTokenSearch
@@ -49,14 +49,17 @@ struct AddedTokens: Sendable {
     /// `file`: for messages.
     init(_ tokens: [AddedToken], _ normalizer: Normalizer, file: String) throws {
         self.normalizer = normalizer
-        func text(_ token: AddedToken) -> [UInt8] { token.isNormalized ? Array(normalizer.apply(token.content).utf8) : token.bytes }
+        func text(_ token: AddedToken) -> [UInt8] {
+            token.isNormalized ? Array(normalizer.apply(token.content).utf8) : token.bytes
+        }
         var seen: [[UInt8]: AddedToken] = [:]
         for token in tokens where token.isNormalized {
             guard let other = seen.updateValue(token, forKey: text(token)) else { continue }
             // The library takes one of them, by chance.
             throw FormatError(
                 file: file, place: "added_tokens",
-                found: "tokens \(other.id) and \(token.id), which are the same text once normalised ('\(token.content)')",
+                found:
+                    "tokens \(other.id) and \(token.id), which are the same text once normalised ('\(token.content)')",
                 expected: "one token for a text")
         }
         raw = AddedTokenSearch(tokens.filter { !$0.isNormalized }.map { ($0, $0.bytes) })
@@ -99,21 +102,30 @@ private struct AddedTokenSearch: Sendable {
             return parts
         }
         while position < bytes.count {
-            guard let (token, text) = byFirst[bytes[position]]?.first(where: { starts(bytes, position, $0.text) }) else {
+            guard let (token, text) = byFirst[bytes[position]]?.first(where: { starts(bytes, position, $0.text) })
+            else {
                 position += 1
                 continue
             }
             var start = position, end = position + text.count
-            // A match that is no word of its own is passed over whole. The search goes on behind the token's own text, also where white
-            // space behind it was taken along.
+            // A match that is no word of its own is passed over whole. The search goes on behind the token's own text,
+            // also where white space behind it was taken along.
             position = end
-            if token.isSingleWord, Self.scalar(before: start, bytes)?.isWord == true || Self.scalar(at: end, bytes)?.isWord == true { continue }
+            if token.isSingleWord,
+                Self.scalar(before: start, bytes)?.isWord == true || Self.scalar(at: end, bytes)?.isWord == true
+            {
+                continue
+            }
             if token.stripsLeft {
-                while let scalar = Self.scalar(before: start, bytes), scalar.properties.isWhitespace { start -= UTF8.width(scalar) }
+                while let scalar = Self.scalar(before: start, bytes), scalar.properties.isWhitespace {
+                    start -= UTF8.width(scalar)
+                }
                 start = max(start, done)
             }
             if token.stripsRight {
-                while let scalar = Self.scalar(at: end, bytes), scalar.properties.isWhitespace { end += UTF8.width(scalar) }
+                while let scalar = Self.scalar(at: end, bytes), scalar.properties.isWhitespace {
+                    end += UTF8.width(scalar)
+                }
             }
             if done < start { add(text: done..<start) }
             // Of a token whose place was swallowed nothing is left.
@@ -130,7 +142,8 @@ private struct AddedTokenSearch: Sendable {
 
     /// The bytes are sound UTF-8, and the places ends of characters.
     private static func scalar(at start: Int, _ bytes: [UInt8]) -> Unicode.Scalar? {
-        start < bytes.count ? String(decoding: bytes[start..<min(bytes.count, start + 4)], as: UTF8.self).unicodeScalars.first : nil
+        start < bytes.count
+            ? String(decoding: bytes[start..<min(bytes.count, start + 4)], as: UTF8.self).unicodeScalars.first : nil
     }
 
     private static func scalar(before end: Int, _ bytes: [UInt8]) -> Unicode.Scalar? {
@@ -142,7 +155,8 @@ private struct AddedTokenSearch: Sendable {
 }
 
 extension Unicode.Scalar {
-    /// `\w` of the regex crate: Alphabetic, marks, decimal digits, connector punctuation, join controls (UTS 18, Annex C).
+    /// `\w` of the regex crate: Alphabetic, marks, decimal digits, connector punctuation, join controls (UTS 18, Annex
+    /// C).
     fileprivate var isWord: Bool {
         if properties.isAlphabetic || properties.isJoinControl { return true }
         switch properties.generalCategory {

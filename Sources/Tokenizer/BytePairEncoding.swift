@@ -26,7 +26,8 @@ struct BytePairEncoding: Sendable {
 
     init(_ node: TokenizerNode) throws {
         guard node["type"].string == "BPE" else { throw node["type"].unsupported(expected: "'BPE'") }
-        for key in ["unk_token", "continuing_subword_prefix", "end_of_word_suffix", "dropout"] where !(node[key].isNull || node[key].string == "") {
+        for key in ["unk_token", "continuing_subword_prefix", "end_of_word_suffix", "dropout"]
+        where !(node[key].isNull || node[key].string == "") {
             throw node[key].unsupported(expected: "null")
         }
         guard node["byte_fallback"].bool != true else { throw node["byte_fallback"].unsupported(expected: "false") }
@@ -34,8 +35,11 @@ struct BytePairEncoding: Sendable {
         var vocabulary: [[UInt8]: Int32] = [:], bytes: [Int32: [UInt8]] = [:], entries: [[UInt8]: Int32] = [:]
         for (text, value) in try node.require(node["vocab"].object, "a vocabulary") {
             let entry = TokenizerNode(file: node.file, place: node.place + ".vocab", value: value)
-            guard let id = entry.tokenID else { throw entry.error(found: "no token id at '\(text.prefix(80))'", expected: "whole numbers from 0") }
-            // Tokens added to the vocabulary itself may hold what no byte stands for; only their added form is ever used.
+            guard let id = entry.tokenID else {
+                throw entry.error(found: "no token id at '\(text.prefix(80))'", expected: "whole numbers from 0")
+            }
+            // Tokens added to the vocabulary itself may hold what no byte stands for; only their added form is ever
+            // used.
             let meaning = ByteAlphabet.bytes(of: text)
             if let meaning { vocabulary[meaning] = id }
             bytes[id] = meaning ?? Array(text.utf8)
@@ -56,10 +60,13 @@ struct BytePairEncoding: Sendable {
         merges.reserveCapacity(list.count)
         for (rank, entry) in list.enumerated() {
             let parts = parts(entry).map(ByteAlphabet.bytes)
-            guard parts.count == 2, let left = parts[0], let right = parts[1], let a = vocabulary[left], let b = vocabulary[right],
+            guard parts.count == 2, let left = parts[0], let right = parts[1], let a = vocabulary[left],
+                let b = vocabulary[right],
                 let whole = vocabulary[left + right]
             else {
-                throw node.error(found: "merge \(rank), '\(String(describing: entry).prefix(80))'", expected: "two tokens whose union is a token")
+                throw node.error(
+                    found: "merge \(rank), '\(String(describing: entry).prefix(80))'",
+                    expected: "two tokens whose union is a token")
             }
             merges[Pair(left: a, right: b)] = Merge(rank: Int32(rank), token: whole)
         }
@@ -89,14 +96,18 @@ struct BytePairEncoding: Sendable {
         let right: Int32
         let token: Int32
 
-        static func < (a: Candidate, b: Candidate) -> Bool { a.rank != b.rank ? a.rank < b.rank : a.position < b.position }
+        static func < (a: Candidate, b: Candidate) -> Bool {
+            a.rank != b.rank ? a.rank < b.rank : a.position < b.position
+        }
     }
 
     func encode(_ piece: [UInt8]) -> [Int32] {
         if ignoresMerges, let token = vocabulary[piece] { return [token] }
         let tokens = piece.map { byteTokens[Int($0)] }.filter { $0 >= 0 }
         guard tokens.count > 1 else { return tokens }
-        var symbols = tokens.enumerated().map { Symbol(token: $1, previous: $0 - 1, next: $0 + 1 < tokens.count ? $0 + 1 : -1) }
+        var symbols = tokens.enumerated().map {
+            Symbol(token: $1, previous: $0 - 1, next: $0 + 1 < tokens.count ? $0 + 1 : -1)
+        }
         var queue = Heap<Candidate>()
         for position in 0..<symbols.count - 1 { propose(position, symbols, &queue) }
         while let best = queue.popFirst() { merge(best, &symbols, &queue) }
@@ -149,7 +160,8 @@ struct Heap<Element: Comparable> {
         var parent = 0
         while true {
             let children = (2 * parent + 1...2 * parent + 2).filter { $0 < elements.count }
-            guard let least = children.min(by: { elements[$0] < elements[$1] }), elements[least] < elements[parent] else { return first }
+            guard let least = children.min(by: { elements[$0] < elements[$1] }), elements[least] < elements[parent]
+            else { return first }
             elements.swapAt(parent, least)
             parent = least
         }
@@ -162,7 +174,9 @@ enum ByteAlphabet {
 
     private static let byteOf: [UInt32: UInt8] = {
         var table = Dictionary(uniqueKeysWithValues: visible.map { (UInt32($0), UInt8($0)) })
-        for (index, byte) in (0...255).filter({ !visible.contains($0) }).enumerated() { table[UInt32(0x100 + index)] = UInt8(byte) }
+        for (index, byte) in (0...255).filter({ !visible.contains($0) }).enumerated() {
+            table[UInt32(0x100 + index)] = UInt8(byte)
+        }
         return table
     }()
 

@@ -20,7 +20,9 @@ indirect enum PreTokenizer: Sendable {
     private static let gpt2 = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
 
     init(_ node: TokenizerNode) throws {
-        guard Self.types(node).contains("ByteLevel") else { throw node.unsupported(expected: "a pre-tokenizer with ByteLevel in it") }
+        guard Self.types(node).contains("ByteLevel") else {
+            throw node.unsupported(expected: "a pre-tokenizer with ByteLevel in it")
+        }
         try self.init(step: node)
     }
 
@@ -37,7 +39,8 @@ indirect enum PreTokenizer: Sendable {
             self = .split(try Pattern(individual ? #"\p{N}"# : #"\p{N}+"#, node), .isolated)
         case "ByteLevel":
             let usesRegex = node["use_regex"].bool ?? true
-            self = .byteLevel(addPrefixSpace: node["add_prefix_space"].bool ?? true, usesRegex ? try Pattern(Self.gpt2, node) : nil)
+            self = .byteLevel(
+                addPrefixSpace: node["add_prefix_space"].bool ?? true, usesRegex ? try Pattern(Self.gpt2, node) : nil)
         case "Punctuation":
             self = .split(try Pattern(#"[\p{P}$+<=>^`|~]"#, node), try Self.behavior(node, default: .isolated))
         default: throw node["type"].unsupported(expected: "Sequence, Split, Digits, Punctuation or ByteLevel")
@@ -52,9 +55,12 @@ indirect enum PreTokenizer: Sendable {
 
     private static func split(_ node: TokenizerNode) throws -> PreTokenizer {
         let behavior = try behavior(node), isInverted = node["invert"].bool ?? false, pattern = node["pattern"]
-        if let regex = pattern["Regex"].string { return .split(try Pattern(regex, pattern, isInverted: isInverted), behavior) }
+        if let regex = pattern["Regex"].string {
+            return .split(try Pattern(regex, pattern, isInverted: isInverted), behavior)
+        }
         let text = try node.require(pattern["String"].string, "a pattern, Regex or String")
-        return .split(try Pattern(NSRegularExpression.escapedPattern(for: text), pattern, isInverted: isInverted), behavior)
+        return .split(
+            try Pattern(NSRegularExpression.escapedPattern(for: text), pattern, isInverted: isInverted), behavior)
     }
 
     func split(_ text: String) -> [String] { text.isEmpty ? [] : pieces(text) }
@@ -72,7 +78,8 @@ indirect enum PreTokenizer: Sendable {
     }
 }
 
-/// A regular expression of a tokenizer.json. Those are Oniguruma's; ICU reads them alike, but for what counts as a space.
+/// A regular expression of a tokenizer.json. Those are Oniguruma's; ICU reads them alike, but for what counts as a
+/// space.
 struct Pattern: @unchecked Sendable {
     private let expression: NSRegularExpression
     /// Gaps count as matches and matches as gaps.
@@ -81,7 +88,8 @@ struct Pattern: @unchecked Sendable {
     init(_ pattern: String, _ node: TokenizerNode, isInverted: Bool = false) throws {
         self.isInverted = isInverted
         // ICU's \s leaves out U+000B and U+0085, which Unicode's White_Space has.
-        let same = pattern.replacingOccurrences(of: #"\s"#, with: #"\p{White_Space}"#).replacingOccurrences(of: #"\S"#, with: #"\P{White_Space}"#)
+        let same = pattern.replacingOccurrences(of: #"\s"#, with: #"\p{White_Space}"#).replacingOccurrences(
+            of: #"\S"#, with: #"\P{White_Space}"#)
         do { expression = try NSRegularExpression(pattern: same) } catch {
             throw node.unsupported(found: "pattern '\(pattern)'", expected: "a regular expression that ICU knows")
         }
@@ -98,7 +106,8 @@ struct Pattern: @unchecked Sendable {
         func add(_ from: Int, _ to: Int, isMatch: Bool) {
             if to > from { stretches.append((NSRange(location: from, length: to - from), isMatch != isInverted)) }
         }
-        for match in expression.matches(in: text, range: NSRange(location: 0, length: string.length)) where match.range.length > 0 {
+        for match in expression.matches(in: text, range: NSRange(location: 0, length: string.length))
+        where match.range.length > 0 {
             add(end, match.range.location, isMatch: false)
             end = match.range.location + match.range.length
             add(match.range.location, end, isMatch: true)
@@ -107,13 +116,17 @@ struct Pattern: @unchecked Sendable {
         return stretches
     }
 
-    /// Of a run of matches only the first joins what stands before it (with MergedWithNext the last what stands behind).
-    private static func joined(_ stretches: [(range: NSRange, isMatch: Bool)], _ behavior: PreTokenizer.Behavior) -> [NSRange] {
+    /// Of a run of matches only the first joins what stands before it (with MergedWithNext the last what stands
+    /// behind).
+    private static func joined(_ stretches: [(range: NSRange, isMatch: Bool)], _ behavior: PreTokenizer.Behavior)
+        -> [NSRange]
+    {
         switch behavior {
         case .isolated: return stretches.map(\.range)
         case .removed: return stretches.filter { !$0.isMatch }.map(\.range)
         case .mergedWithPrevious: return merged(stretches) { isMatch, wasMatch in isMatch && !wasMatch }
-        case .mergedWithNext: return merged(stretches.reversed()) { isMatch, wasMatch in isMatch && !wasMatch }.reversed()
+        case .mergedWithNext:
+            return merged(stretches.reversed()) { isMatch, wasMatch in isMatch && !wasMatch }.reversed()
         case .contiguous: return merged(stretches) { isMatch, wasMatch in isMatch == wasMatch }
         }
     }
@@ -124,7 +137,11 @@ struct Pattern: @unchecked Sendable {
     ) -> [NSRange] {
         var ranges: [NSRange] = [], wasMatch = false
         for (range, isMatch) in stretches {
-            if joins(isMatch, wasMatch), let last = ranges.popLast() { ranges.append(NSUnionRange(last, range)) } else { ranges.append(range) }
+            if joins(isMatch, wasMatch), let last = ranges.popLast() {
+                ranges.append(NSUnionRange(last, range))
+            } else {
+                ranges.append(range)
+            }
             wasMatch = isMatch
         }
         return ranges

@@ -22,7 +22,9 @@ struct SpecialTokenTemplate: Sendable {
     }
 
     private mutating func read(_ node: TokenizerNode) throws {
-        guard node["type"].string == "TemplateProcessing" else { throw node["type"].unsupported(expected: "TemplateProcessing") }
+        guard node["type"].string == "TemplateProcessing" else {
+            throw node["type"].unsupported(expected: "TemplateProcessing")
+        }
         var isAfter = false
         for step in node["single"].list {
             if !step["Sequence"].isNull { isAfter = true }

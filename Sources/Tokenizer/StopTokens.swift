@@ -1,8 +1,9 @@
 import Formats
 import Foundation
 
-/// Tokens that end a rollout: `eos_token_id` of a checkpoint's generation_config.json, else of its config.json; one id or a
-/// list. nil where neither says. A file that is there and can't be read is an error: without it a rollout would end elsewhere.
+/// Tokens that end a rollout: `eos_token_id` of a checkpoint's generation_config.json, else of its config.json; one id
+/// or a list. nil where neither says. A file that is there and can't be read is an error: without it a rollout would
+/// end elsewhere.
 package enum StopTokens {
     private static let names = ["generation_config.json", "config.json"]
 
@@ -25,7 +26,9 @@ package enum StopTokens {
         guard !node.isNull else { return nil }
         if let id = node.tokenID { return [id] }
         let list = node.list, ids = list.compactMap(\.tokenID)
-        guard !ids.isEmpty, ids.count == list.count else { throw node.error(expected: "a token id, or a list of token ids") }
+        guard !ids.isEmpty, ids.count == list.count else {
+            throw node.error(expected: "a token id, or a list of token ids")
+        }
         return Set(ids)
     }
 }

@@ -1,8 +1,9 @@
 import Formats
 import Foundation
 
-/// Text ↔ token ids by a checkpoint's `tokenizer.json`: byte-level BPE with added tokens, as Qwen, Llama 3 and GPT-2 use
-/// it. Everything else that such a file can say is refused by name rather than guessed at. Tokens are told apart by bytes.
+/// Text ↔ token ids by a checkpoint's `tokenizer.json`: byte-level BPE with added tokens, as Qwen, Llama 3 and GPT-2
+/// use it. Everything else that such a file can say is refused by name rather than guessed at. Tokens are told apart by
+/// bytes.
 package struct Tokenizer: Sendable {
     private let added: AddedTokens
     private let preTokenizer: PreTokenizer
@@ -13,7 +14,8 @@ package struct Tokenizer: Sendable {
     /// What a reader should know: where the files beside tokenizer.json say something else.
     package let notes: [String]
 
-    /// `path`: the file, or the checkpoint folder that holds it; then the files beside it are read for added tokens too.
+    /// `path`: the file, or the checkpoint folder that holds it; then the files beside it are read for added tokens
+    /// too.
     package init(path: String) throws {
         let isFolder = try Folder.isFolder(path), file = isFolder ? path + "/tokenizer.json" : path
         let root = TokenizerNode(file: file, place: "", value: try Self.read(file))

@@ -1,8 +1,9 @@
 import Formats
 import Foundation
 
-/// A JSON value whose strings are compared by bytes. Foundation keeps objects in dictionaries of Swift strings, in which keys that
-/// Unicode calls equivalent are one key: a vocabulary that has a letter both composed and decomposed would lose a token.
+/// A JSON value whose strings are compared by bytes. Foundation keeps objects in dictionaries of Swift strings, in
+/// which keys that Unicode calls equivalent are one key: a vocabulary that has a letter both composed and decomposed
+/// would lose a token.
 enum JSONValue: Sendable {
     case null
     case bool(Bool)
@@ -20,7 +21,8 @@ extension JSONValue {
         }
         do { self = try JSONParser.parse([UInt8](data)) } catch let error as JSONParser.Failure {
             throw FormatError(
-                file: path, place: "byte \(error.offset)", found: "text that is not JSON (\(error.reason))", expected: expected,
+                file: path, place: "byte \(error.offset)", found: "text that is not JSON (\(error.reason))",
+                expected: expected,
                 remedy: "The file is damaged; copy it again.")
         }
     }
@@ -80,7 +82,9 @@ struct JSONParser {
 
     private mutating func word(_ text: StaticString, _ value: JSONValue) throws -> JSONValue {
         let count = text.utf8CodeUnitCount
-        guard position + count <= bytes.count, text.withUTF8Buffer({ bytes[position..<position + count].elementsEqual($0) }) else {
+        guard position + count <= bytes.count,
+            text.withUTF8Buffer({ bytes[position..<position + count].elementsEqual($0) })
+        else {
             throw failure("an unknown word")
         }
         position += count
@@ -113,11 +117,14 @@ struct JSONParser {
 
     private mutating func number() throws -> JSONValue {
         let start = position
-        while let byte = next, byte == 0x2b || byte == 0x2d || byte == 0x2e || (0x30...0x39).contains(byte) || byte | 0x20 == 0x65 {
+        while let byte = next,
+            byte == 0x2b || byte == 0x2d || byte == 0x2e || (0x30...0x39).contains(byte) || byte | 0x20 == 0x65
+        {
             position += 1
         }
         let text = bytes[start..<position], digits = text.first == 0x2d ? text.dropFirst() : text
-        guard let first = digits.first, (0x30...0x39).contains(first), !(first == 0x30 && digits.dropFirst().first.map { (0x30...0x39).contains($0) } ?? false),
+        guard let first = digits.first, (0x30...0x39).contains(first),
+            !(first == 0x30 && digits.dropFirst().first.map { (0x30...0x39).contains($0) } ?? false),
             let value = Double(String(decoding: text, as: UTF8.self)), value.isFinite
         else {
             position = start
@@ -172,7 +179,9 @@ struct JSONParser {
         guard next == UInt8(ascii: "u") else { throw failure("a lone surrogate") }
         position += 1
         let second = try codeUnit()
-        guard (0xdc00...0xdfff).contains(second), let scalar = Unicode.Scalar(0x10000 + (first - 0xd800) << 10 + (second - 0xdc00)) else {
+        guard (0xdc00...0xdfff).contains(second),
+            let scalar = Unicode.Scalar(0x10000 + (first - 0xd800) << 10 + (second - 0xdc00))
+        else {
             throw failure("a lone surrogate")
         }
         return scalar
@@ -236,7 +245,9 @@ struct TokenizerNode: Sendable {
         UnsupportedTokenizer(
             error: FormatError(
                 file: file, place: place, found: found ?? spelled, expected: expected,
-                remedy: "Crux reads byte-level BPE tokenizers, as Qwen and Llama 3 have them; prompts given as token ids need none."))
+                remedy:
+                    "Crux reads byte-level BPE tokenizers, as Qwen and Llama 3 have them; prompts given as token ids need none."
+            ))
     }
 
     func require<T>(_ value: T?, _ expected: String) throws -> T {

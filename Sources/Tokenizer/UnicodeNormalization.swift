@@ -1,5 +1,5 @@
-/// The four normalization forms of the Unicode Standard (Annex 15), version `NormalizationTables.version`. Foundation's are others:
-/// it takes supplementary characters for their lower 16 bits and leaves some marks out of order.
+/// The four normalization forms of the Unicode Standard (Annex 15), version `NormalizationTables.version`. Foundation's
+/// are others: it takes supplementary characters for their lower 16 bits and leaves some marks out of order.
 package enum NormalizationForm: String, Sendable, CaseIterable {
     case nfc = "NFC"
     case nfd = "NFD"
@@ -21,7 +21,8 @@ package enum NormalizationForm: String, Sendable, CaseIterable {
         return String(result)
     }
 
-    /// True where every character is one that the form never touches and that never touches its neighbours; else it has to be tried.
+    /// True where every character is one that the form never touches and that never touches its neighbours; else it has
+    /// to be tried.
     private func isNormalized(_ text: String) -> Bool {
         // Below U+0300 nothing combines, and below U+00A0 nothing has a compatible form: most texts end here.
         let plain: UInt32 = self == .nfc ? 0x300 : composes ? 0xa0 : isCompatible ? 0xa0 : 0xc0
@@ -153,7 +154,9 @@ struct NormalizationTables: Sendable {
         var result: [UInt32] = [], starter: Int?, lastClass: UInt8 = 0
         for scalar in scalars {
             let own = classes[scalar] ?? 0
-            if let place = starter, place == result.count - 1 || lastClass < own, let whole = composition(result[place], scalar) {
+            if let place = starter, place == result.count - 1 || lastClass < own,
+                let whole = composition(result[place], scalar)
+            {
                 result[place] = whole
                 continue
             }
@@ -166,8 +169,11 @@ struct NormalizationTables: Sendable {
 
     private func composition(_ a: UInt32, _ b: UInt32) -> UInt32? {
         if let whole = compositions[Self.pair(a, b)] { return whole }
-        if a >= Hangul.leading, a < Hangul.leading + Hangul.leadingCount, b >= Hangul.vowels, b < Hangul.vowels + Hangul.vowelCount {
-            return Hangul.syllables + ((a - Hangul.leading) * Hangul.vowelCount + (b - Hangul.vowels)) * Hangul.trailingCount
+        if a >= Hangul.leading, a < Hangul.leading + Hangul.leadingCount, b >= Hangul.vowels,
+            b < Hangul.vowels + Hangul.vowelCount
+        {
+            return Hangul.syllables + ((a - Hangul.leading) * Hangul.vowelCount + (b - Hangul.vowels))
+                * Hangul.trailingCount
         }
         guard Hangul.isSyllable(a), (a - Hangul.syllables) % Hangul.trailingCount == 0 else { return nil }
         return b > Hangul.trailing && b < Hangul.trailing + Hangul.trailingCount ? a + b - Hangul.trailing : nil

@@ -4,8 +4,9 @@ import Objectives
 import Randomness
 import Recipes
 
-/// The tokens of a step that the model is asked about. Some are read by the loss and its derivatives. The other trainable tokens of the rows
-/// that are computed anyway only count in metrics: of them as many are drawn at random as metrics may cost, all where that is cheap.
+/// The tokens of a step that the model is asked about. Some are read by the loss and its derivatives. The other
+/// trainable tokens of the rows that are computed anyway only count in metrics: of them as many are drawn at random as
+/// metrics may cost, all where that is cheap.
 struct AskedTokens {
     /// Per row of the step, [L].
     private(set) var read: [[Bool]] = []
@@ -18,8 +19,10 @@ struct AskedTokens {
 
     /// `step`: the rows' inputs without outputs, weights as they will be evaluated.
     init(_ step: [SequenceInputs], _ recipe: Recipe, _ architecture: DecoderArchitecture, seed: UInt64) {
-        read = step.map { sequence in zip(recipe.objective.reads(sequence), recipe.kl.reads(sequence)).map { $0 || $1 } }
-        let others = zip(step, read).map { sequence, read in Self.others(sequence.mask, read) }, count = others.reduce(0) { $0 + $1.count { $0 } }
+        read = step.map { sequence in zip(recipe.objective.reads(sequence), recipe.kl.reads(sequence)).map { $0 || $1 }
+        }
+        let others = zip(step, read).map { sequence, read in Self.others(sequence.mask, read) },
+            count = others.reduce(0) { $0 + $1.count { $0 } }
         let most = min(count, Self.affordable(read, recipe.objective.output, architecture))
         if most > 0 { standsFor = Double(count) / Double(most) }
         drawn = Self.draw(most, of: count, others, seed: seed)
@@ -30,12 +33,17 @@ struct AskedTokens {
         read.contains(true) ? zip(mask, read).map { $0 && !$1 } : mask.map { _ in false }
     }
 
-    /// As many tokens as cost the metrics' share of what the step costs without them, shared prefixes counted as often as they stand there.
-    private static func affordable(_ read: [[Bool]], _ output: ModelOutput, _ architecture: DecoderArchitecture) -> Int {
+    /// As many tokens as cost the metrics' share of what the step costs without them, shared prefixes counted as often
+    /// as they stand there.
+    private static func affordable(_ read: [[Bool]], _ output: ModelOutput, _ architecture: DecoderArchitecture) -> Int
+    {
         let head = output.needsVocabulary ? architecture.headMultiplications : architecture.hidden
-        let tokens = read.reduce(0) { $0 + ($1.lastIndex(of: true) ?? 0) }, asked = read.reduce(0) { $0 + $1.count { $0 } }
+        let tokens = read.reduce(0) { $0 + ($1.lastIndex(of: true) ?? 0) },
+            asked = read.reduce(0) { $0 + $1.count { $0 } }
         // Forward and backward are three times the forward pass, which is all that a metric needs.
-        return Int(metricsShare * 3 * (Double(tokens) * Double(architecture.layerMultiplications) / Double(head) + Double(asked)))
+        return Int(
+            metricsShare * 3
+                * (Double(tokens) * Double(architecture.layerMultiplications) / Double(head) + Double(asked)))
     }
 
     /// Each set of that size with equal chance, in one walk.

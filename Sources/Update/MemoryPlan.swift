@@ -6,8 +6,9 @@ import Recipes
 import StageSupport
 import Tensors
 
-/// Where the memory of a run goes, and the micro-batches that keep it within a budget. Known before any weight is read, from the plan, the
-/// shapes, the recipe and the budget alone: the same command cuts the same micro-batches whatever else the machine does.
+/// Where the memory of a run goes, and the micro-batches that keep it within a budget. Known before any weight is read,
+/// from the plan, the shapes, the recipe and the budget alone: the same command cuts the same micro-batches whatever
+/// else the machine does.
 struct MemoryPlan {
     let budget: MemoryBudget
     /// What is there all the time.
@@ -38,16 +39,23 @@ struct MemoryPlan {
     }
 
     init(_ budget: MemoryBudget, _ run: PlannedRun, microBatchTokens: Int?) throws {
-        let rows = try RowSizes(run), standing = Self.standing(run, rows), moments = Moments(bytes: 8 * Self.trained(run), followPasses: run.isFirstStepAlone)
+        let rows = try RowSizes(run), standing = Self.standing(run, rows),
+            moments = Moments(bytes: 8 * Self.trained(run), followPasses: run.isFirstStepAlone)
         let left = budget.bytes - standing.bytes - moments.besidePasses
-        let smallest = run.passMemory(headRows: run.fewestHeadRows).bytes(tokens: rows.longest, wanted: rows.mostWanted, keptLayers: 1)
+        let smallest = run.passMemory(headRows: run.fewestHeadRows).bytes(
+            tokens: rows.longest, wanted: rows.mostWanted, keptLayers: 1)
         let needed = standing.bytes + moments.beside(smallest)
         guard needed <= budget.bytes else { throw Self.tooSmall(budget, needed, standing, moments, smallest, rows) }
         let headRows = Self.headRows(left, rows, run), memory = run.passMemory(headRows: headRows)
-        let limits = BatchLimits(memory, within: left, wanted: rows.mostWanted, tokens: microBatchTokens ?? BatchLimits.usualTokens)
+        let limits = BatchLimits(
+            memory, within: left, wanted: rows.mostWanted, tokens: microBatchTokens ?? BatchLimits.usualTokens)
         let batches = try (0..<run.rows.stepCount).map { try microBatches(try run.units(ofStep: $0), limits) }
-        (self.budget, self.standing, self.moments, self.batches, self.headRows, layers) = (budget, standing, moments, batches, headRows, memory.architecture.layers)
-        passBytes = batches.joined().map { memory.bytes(tokens: $0.tokens, wanted: $0.wanted, keptLayers: $0.keptLayers) }.max() ?? 0
+        (self.budget, self.standing, self.moments, self.batches, self.headRows, layers) = (
+            budget, standing, moments, batches, headRows, memory.architecture.layers
+        )
+        passBytes =
+            batches.joined().map { memory.bytes(tokens: $0.tokens, wanted: $0.wanted, keptLayers: $0.keptLayers) }.max()
+            ?? 0
     }
 
     var predictedBytes: Int { standing.bytes + moments.beside(passBytes) }
@@ -55,7 +63,8 @@ struct MemoryPlan {
     /// The largest pass's arrays, once for all passes.
     func workspace() -> Workspace { Workspace(capacity: passBytes / 4) }
 
-    /// How the logits are cut: as many rows as fit in a quarter of what is left, beside a pass over the longest sequence.
+    /// How the logits are cut: as many rows as fit in a quarter of what is left, beside a pass over the longest
+    /// sequence.
     private static func headRows(_ left: Int, _ rows: RowSizes, _ run: PlannedRun) -> Int {
         let longest = run.passMemory(headRows: 0).bytes(tokens: rows.longest, wanted: 0, keptLayers: 1)
         let fitting = min(left / 4, left - longest) / (4 * (run.architecture.vocabulary + run.architecture.hidden))
@@ -65,32 +74,40 @@ struct MemoryPlan {
     // MARK: what stands
 
     /// Floats that are trained.
-    private static func trained(_ run: PlannedRun) -> Int { adapters(run)?.trained ?? ParameterLayout(run.architecture).count }
+    private static func trained(_ run: PlannedRun) -> Int {
+        adapters(run)?.trained ?? ParameterLayout(run.architecture).count
+    }
 
     private static func adapters(_ run: PlannedRun) -> (trained: Int, frozen: Int)? {
-        run.recipe.trainable.adapters.map { LowRankTraining.sizes(ParameterLayout(run.architecture), $0.rank, $0.targets) }
+        run.recipe.trainable.adapters.map {
+            LowRankTraining.sizes(ParameterLayout(run.architecture), $0.rank, $0.targets)
+        }
     }
 
     private static func standing(_ run: PlannedRun, _ rows: RowSizes) -> [Share] {
         let layout = ParameterLayout(run.architecture), adapters = adapters(run), trained = trained(run)
         let shares = [
-            Share(name: "weights", bytes: 4 * layout.count), Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
+            Share(name: "weights", bytes: 4 * layout.count),
+            Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
             Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained),
             Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * trained),
-            Share(name: "models beside", bytes: run.beside.reduce(0) { $0 + 4 * ParameterLayout($1).count }), Share(name: "rows of a step", bytes: rows.stepBytes),
+            Share(name: "models beside", bytes: run.beside.reduce(0) { $0 + 4 * ParameterLayout($1).count }),
+            Share(name: "rows of a step", bytes: rows.stepBytes),
             Share(name: "program", bytes: programBytes(run, rows)),
         ]
         return shares.filter { $0.bytes > 0 }
     }
 
-    /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries and one head's keys,
-    /// values and their gradients.
+    /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries
+    /// and one head's keys, values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
-        (24 << 20) + run.threads * productBytes(run) + 4 * attentionScratchFloats(keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
+        (24 << 20) + run.threads * productBytes(run) + 4
+            * attentionScratchFloats(
+                keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
     }
 
-    /// What OpenBLAS packs of one matrix of a product beside it, per thread: a stretch of 320 columns at most, of as many rows as the widest layer
-    /// has, the head, divided among the threads; no more than fits in its buffer.
+    /// What OpenBLAS packs of one matrix of a product beside it, per thread: a stretch of 320 columns at most, of as
+    /// many rows as the widest layer has, the head, divided among the threads; no more than fits in its buffer.
     private static func productBytes(_ run: PlannedRun) -> Int {
         let a = run.architecture, widest = max(a.vocabulary, a.feedForward)
         return min(88 << 20, (8 << 20) + 4 * 320 * widest / run.threads)
@@ -111,8 +128,12 @@ struct MemoryPlan {
     /// A line for the user.
     var text: String {
         let all = batches.joined(), kept = all.map(\.keptLayers)
-        let recomputed = kept.allSatisfy { $0 == layers } ? "all activations kept" : "activations kept of \(kept.min() ?? 0) to \(kept.max() ?? 0) of \(layers) layers"
-        return "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin)): \(standing.text), \(moments.text), passes "
+        let recomputed =
+            kept.allSatisfy { $0 == layers }
+            ? "all activations kept"
+            : "activations kept of \(kept.min() ?? 0) to \(kept.max() ?? 0) of \(layers) layers"
+        return
+            "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin)): \(standing.text), \(moments.text), passes "
             + "\(MemorySize.text(passBytes)); \(all.count) micro-batches in \(batches.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
     }
 
@@ -120,7 +141,8 @@ struct MemoryPlan {
     func summary(peak: Int) -> [String: Int] {
         let all = batches.joined()
         return [
-            "budget_bytes": budget.bytes, "foreseen_bytes": predictedBytes, "peak_bytes": peak, "micro_batches": all.count,
+            "budget_bytes": budget.bytes, "foreseen_bytes": predictedBytes, "peak_bytes": peak,
+            "micro_batches": all.count,
             "fewest_kept_layers": all.map(\.keptLayers).min() ?? layers,
         ]
     }
@@ -171,7 +193,9 @@ struct PlannedRun {
     var fewestHeadRows: Int { smallChunkRows(vocabulary: architecture.vocabulary) }
     var mostHeadRows: Int { headChunkRows(vocabulary: architecture.vocabulary) }
 
-    func passMemory(headRows: Int) -> TrainingMemory { TrainingMemory(architecture, question: question, headRows: headRows) }
+    func passMemory(headRows: Int) -> TrainingMemory {
+        TrainingMemory(architecture, question: question, headRows: headRows)
+    }
 
     private var question: TrainingMemory.Question {
         switch recipe.objective.output {
@@ -184,10 +208,18 @@ struct PlannedRun {
     /// What of a step's rows is computed. Where weights are made anew from the policy as it stands, all that may be.
     func units(ofStep step: Int) throws -> [BatchUnit] {
         let rows = try rows.rows(ofStep: step), isOpen = StepPreview.isNeeded(recipe)
-        let asked = isOpen ? nil : AskedTokens(rows.map { SequenceInputs($0, outputs: []) }, recipe, architecture, seed: askedSeed(rows, seed))
-        let queries = rows.indices.map { SequenceQuery(tokenIDs: rows[$0].tokenIDs, wanted: asked?.wanted($0) ?? rows[$0].lossMask, temperature: 1) }
+        let asked =
+            isOpen
+            ? nil
+            : AskedTokens(
+                rows.map { SequenceInputs($0, outputs: []) }, recipe, architecture, seed: askedSeed(rows, seed))
+        let queries = rows.indices.map {
+            SequenceQuery(tokenIDs: rows[$0].tokenIDs, wanted: asked?.wanted($0) ?? rows[$0].lossMask, temperature: 1)
+        }
         return rowUnits(rows).map { unit in
-            BatchUnit(sequences: unit.map { queries[$0].context }, wanted: unit.reduce(0) { $0 + queries[$1].wanted.count { $0 } })
+            BatchUnit(
+                sequences: unit.map { queries[$0].context },
+                wanted: unit.reduce(0) { $0 + queries[$1].wanted.count { $0 } })
         }
     }
 }
@@ -198,7 +230,8 @@ private struct RowSizes {
     private(set) var longest = 1
     /// Wanted tokens of the step that has most.
     private(set) var mostWanted = 1
-    /// Rows of the largest step, with what a step keeps beside them for each token: scores, derivatives, inputs of objectives.
+    /// Rows of the largest step, with what a step keeps beside them for each token: scores, derivatives, inputs of
+    /// objectives.
     private(set) var stepBytes = 0
 
     init(_ run: PlannedRun) throws {
@@ -217,7 +250,11 @@ private struct RowSizes {
 func rowUnits(_ rows: [PlanRow]) -> [[Int]] {
     var units: [[Int]] = []
     for index in rows.indices {
-        if let pair = rows[index].pair, index > 0, rows[index - 1].pair == pair { units[units.count - 1].append(index) } else { units.append([index]) }
+        if let pair = rows[index].pair, index > 0, rows[index - 1].pair == pair {
+            units[units.count - 1].append(index)
+        } else {
+            units.append([index])
+        }
     }
     return units
 }

@@ -30,7 +30,9 @@ struct OptimizerStep {
         compute.zero(gradients)
         var totals = StepTotals()
         let units = rowUnits(rows), preview = try self.preview(rows, units, batches, state)
-        let asked = AskedTokens(rows.indices.map { preview.inputs(rows[$0], at: $0) }, recipe, model.architecture, seed: askedSeed(rows, seed))
+        let asked = AskedTokens(
+            rows.indices.map { preview.inputs(rows[$0], at: $0) }, recipe, model.architecture,
+            seed: askedSeed(rows, seed))
         for batch in batches {
             try accumulate(batch, units, rows, preview, asked, &totals)
             try progress(batch, totals.lossSoFar)
@@ -74,33 +76,42 @@ struct OptimizerStep {
     }
 
     private func query(_ row: PlanRow, wanted: [Bool]) -> SequenceQuery {
-        let bonuses = recipe.objective.boltzmann.map { settings in row.advantages.map { settings.bonus(advantage: $0) } }
+        let bonuses = recipe.objective.boltzmann.map { settings in row.advantages.map { settings.bonus(advantage: $0) }
+        }
         return SequenceQuery(tokenIDs: row.tokenIDs, wanted: wanted, temperature: row.temperature, bonuses: bonuses)
     }
 
     /// A forward pass over the whole step, for what must be known before the first gradient.
-    private func preview(_ rows: [PlanRow], _ units: [[Int]], _ batches: [MicroBatch], _ state: TrainingState) throws -> StepPreview {
+    private func preview(_ rows: [PlanRow], _ units: [[Int]], _ batches: [MicroBatch], _ state: TrainingState) throws
+        -> StepPreview
+    {
         guard StepPreview.isNeeded(recipe) else { return .none }
         var scores = [SequenceScores?](repeating: nil, count: rows.count)
         for batch in batches {
             let members = batch.units.flatMap { units[$0] }
-            for (index, score) in zip(members, try model.score(members.map { query(rows[$0], wanted: rows[$0].lossMask) }, in: space)) { scores[index] = score }
+            for (index, score) in zip(
+                members, try model.score(members.map { query(rows[$0], wanted: rows[$0].lossMask) }, in: space))
+            { scores[index] = score }
         }
         return StepPreview(rows, scores.compactMap { $0 }, recipe, seed: seed &+ UInt64(state.step))
     }
 
     private func accumulate(
-        _ batch: MicroBatch, _ units: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ asked: AskedTokens, _ totals: inout StepTotals
+        _ batch: MicroBatch, _ units: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ asked: AskedTokens,
+        _ totals: inout StepTotals
     ) throws {
         let own = batch.units.map { units[$0] }, unitAt = Self.unitsByStart(own)
         try model.accumulateGradients(
-            own.joined().map { query(rows[$0], wanted: asked.wanted($0)) }, units: own.map(\.count), into: training.gradients(into: gradients), question,
+            own.joined().map { query(rows[$0], wanted: asked.wanted($0)) }, units: own.map(\.count),
+            into: training.gradients(into: gradients), question,
             memory: PassMemory(keptLayers: batch.keptLayers, headRows: headRows, space: space)
         ) { part, scores in
             var gradients: [[Float]] = [], next = part.lowerBound
             while next < part.upperBound {
                 guard let unit = unitAt[next] else { break }
-                gradients += derivatives(unit, rows, Array(scores[next - part.lowerBound..<next - part.lowerBound + unit.count]), preview, asked, &totals)
+                gradients += derivatives(
+                    unit, rows, Array(scores[next - part.lowerBound..<next - part.lowerBound + unit.count]), preview,
+                    asked, &totals)
                 next += unit.count
             }
             return gradients
@@ -118,10 +129,12 @@ struct OptimizerStep {
     }
 
     private func derivatives(
-        _ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ asked: AskedTokens, _ totals: inout StepTotals
+        _ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ asked: AskedTokens,
+        _ totals: inout StepTotals
     ) -> [[Float]] {
         let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }
-        let read = zip(unit, inputs).map { $1.masked(asked.read[$0]) }, drawn = zip(unit, inputs).map { $1.masked(asked.drawn[$0]) }
+        let read = zip(unit, inputs).map { $1.masked(asked.read[$0]) },
+            drawn = zip(unit, inputs).map { $1.masked(asked.drawn[$0]) }
         var gradients = unit.map { [Float](repeating: 0, count: rows[$0].tokenIDs.count) }
         totals.add(recipe.objective.evaluate(unit: read, gradients: &gradients), times: 1)
         for (position, index) in unit.enumerated() {
@@ -131,26 +144,35 @@ struct OptimizerStep {
             addTokens(asked.drawn[index], rows[index], scores[position], times: asked.standsFor, &totals)
         }
         // Without weight they add to no derivative: what is clipped among them is counted.
-        if drawn.contains(where: { $0.mask.contains(true) }) { totals.add(recipe.objective.evaluate(unit: drawn, gradients: &gradients), times: asked.standsFor) }
+        if drawn.contains(where: { $0.mask.contains(true) }) {
+            totals.add(recipe.objective.evaluate(unit: drawn, gradients: &gradients), times: asked.standsFor)
+        }
         return gradients
     }
 
     /// target ← decay · target + (1 - decay) · parameters
     private func moveTarget(_ state: TrainingState) {
         guard let target = state.target, let decay = recipe.objective.targetDecay else { return }
-        for i in 0..<target.count { target.pointer[i] = Float(decay * Double(target.pointer[i]) + (1 - decay) * Double(state.parameters.pointer[i])) }
+        for i in 0..<target.count {
+            target.pointer[i] = Float(
+                decay * Double(target.pointer[i]) + (1 - decay) * Double(state.parameters.pointer[i]))
+        }
     }
 
     /// Whether ratios between the policy and the sampler's have a part in the loss.
     private var comparesPolicies: Bool { recipe.objective.readsOldLogprobs && recipe.objective.output == .logprob }
 
-    private func addTokens(_ mask: [Bool], _ row: PlanRow, _ scores: SequenceScores, times: Double, _ totals: inout StepTotals) {
+    private func addTokens(
+        _ mask: [Bool], _ row: PlanRow, _ scores: SequenceScores, times: Double, _ totals: inout StepTotals
+    ) {
         if times == 1, comparesPolicies {
             for t in mask.indices where mask[t] { totals.addRatio(scores.logprobs[t], old: row.oldLogprobs[t]) }
         }
         let anchor = row.referenceLogprobs ?? (recipe.objective.readsOldLogprobs ? row.oldLogprobs : scores.logprobs)
         for t in mask.indices where mask[t] {
-            let klK3 = recipe.objective.output == .logprob ? K3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value : 0
+            let klK3 =
+                recipe.objective.output == .logprob
+                ? K3.evaluate(Double(scores.logprobs[t]) - Double(anchor[t])).value : 0
             totals.addToken(entropy: scores.entropy[t], klK3: klK3, times: times)
         }
     }
@@ -159,8 +181,10 @@ struct OptimizerStep {
         let expAvg = state.expAvg, expAvgSq = state.expAvgSq
         Compute(threads: model.threads).forEachPiece(of: state.parameters.count) { _, range in
             recipe.optimizer.update(
-                parameters: state.parameters.pointer + range.lowerBound, gradients: gradients.pointer + range.lowerBound,
-                expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound, count: range.count,
+                parameters: state.parameters.pointer + range.lowerBound,
+                gradients: gradients.pointer + range.lowerBound,
+                expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound,
+                count: range.count,
                 step: state.step, gradientScale: scale)
         }
     }

@@ -13,7 +13,8 @@ struct PlannedRows {
 
     /// Reads and checks every row once.
     init(path: String, _ checkpoint: Checkpoint, _ recipe: Recipe) throws {
-        let check = PlanCheck(path: path, checkpoint: checkpoint, recipe: recipe), reader = try ArrowTableReader(path: path, table: Tables.plan)
+        let check = PlanCheck(path: path, checkpoint: checkpoint, recipe: recipe),
+            reader = try ArrowTableReader(path: path, table: Tables.plan)
         var members: [Int32: [Int]] = [:], count = 0
         try reader.forEachRow { row in
             try check.check(row)
@@ -41,7 +42,9 @@ private struct PlanCheck {
         try checkReturns(row)
     }
 
-    private func fail(_ row: PlanRow, _ found: String, _ expected: String, _ remedy: String = "Plan again.") -> FormatError {
+    private func fail(_ row: PlanRow, _ found: String, _ expected: String, _ remedy: String = "Plan again.")
+        -> FormatError
+    {
         FormatError(file: path, place: "rollout '\(row.rolloutID)'", found: found, expected: expected, remedy: remedy)
     }
 
@@ -49,25 +52,31 @@ private struct PlanCheck {
         let vocabulary = checkpoint.architecture.vocabulary
         if let token = row.tokenIDs.first(where: { !(0..<Int32(vocabulary)).contains($0) }) {
             throw fail(
-                row, "token id \(token)", "ids below the vocabulary of \(checkpoint.directory), \(vocabulary)", "Give the checkpoint that sampled the dump.")
+                row, "token id \(token)", "ids below the vocabulary of \(checkpoint.directory), \(vocabulary)",
+                "Give the checkpoint that sampled the dump.")
         }
     }
 
     private func checkReturns(_ row: PlanRow) throws {
         if recipe.objective.readsReturns, row.returns == nil {
             throw fail(
-                row, "no returns", "them, for objective \(type(of: recipe.objective).name)", "Plan again with an advantage that gives returns, such as gae.")
+                row, "no returns", "them, for objective \(type(of: recipe.objective).name)",
+                "Plan again with an advantage that gives returns, such as gae.")
         }
         let columns: [(String, [Float]?)] = [
-            ("advantages", row.advantages), ("token_weights", row.tokenWeights), ("old_logprobs", row.oldLogprobs), ("returns", row.returns),
+            ("advantages", row.advantages), ("token_weights", row.tokenWeights), ("old_logprobs", row.oldLogprobs),
+            ("returns", row.returns),
             ("kl_weights", row.klWeights), ("reference_logprobs", row.referenceLogprobs), ("values", row.values),
         ]
         for (name, values) in columns {
-            guard let values, let bad = values.indices.first(where: { row.lossMask[$0] && !values[$0].isFinite }) else { continue }
+            guard let values, let bad = values.indices.first(where: { row.lossMask[$0] && !values[$0].isFinite }) else {
+                continue
+            }
             throw fail(row, "\(name) \(values[bad]) at position \(bad)", "a finite number")
         }
         guard let range = recipe.objective.rewardRange, !range.contains(Double(row.reward)) else { return }
         throw fail(
-            row, "reward \(row.reward)", "\(range.lowerBound) to \(range.upperBound), as objective \(type(of: recipe.objective).name) needs it")
+            row, "reward \(row.reward)",
+            "\(range.lowerBound) to \(range.upperBound), as objective \(type(of: recipe.objective).name) needs it")
     }
 }

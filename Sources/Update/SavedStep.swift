@@ -5,8 +5,8 @@ import Scratch
 import StageSupport
 import Tensors
 
-/// A step on disk: `step-000007/`, a Hugging Face checkpoint and nothing else, because engines load every file of weights that
-/// they find there, and beside it `optimizer-000007/` with moments and masters.
+/// A step on disk: `step-000007/`, a Hugging Face checkpoint and nothing else, because engines load every file of
+/// weights that they find there, and beside it `optimizer-000007/` with moments and masters.
 struct SavedStep {
     let folders: StepFolders
 
@@ -22,7 +22,9 @@ struct SavedStep {
     }
 
     /// The last step of a finished update directory.
-    static func last(in directory: String) throws -> SavedStep { SavedStep(folders: try StepFolders.last(in: directory)) }
+    static func last(in directory: String) throws -> SavedStep {
+        SavedStep(folders: try StepFolders.last(in: directory))
+    }
 
     /// An earlier version's run was interrupted and is gone on with. The step is whole at any moment.
     private static func moveStateAside(_ folders: StepFolders) throws {
@@ -38,7 +40,8 @@ struct SavedStep {
     func statePath() throws -> String {
         guard let path = try folders.state() else {
             throw FormatError(
-                file: folders.optimizer, place: "", found: "no \(StepFolders.stateName)", expected: "the moments and masters of \(path)")
+                file: folders.optimizer, place: "", found: "no \(StepFolders.stateName)",
+                expected: "the moments and masters of \(path)")
         }
         return path
     }
@@ -64,7 +67,9 @@ struct SavedStep {
         for parameter in form.layout.parameters {
             try read("exp_avg.", parameter, file, into: state.expAvg)
             try read("exp_avg_sq.", parameter, file, into: state.expAvgSq)
-            if file.header["master." + parameter.name] != nil { try read("master.", parameter, file, into: state.parameters) }
+            if file.header["master." + parameter.name] != nil {
+                try read("master.", parameter, file, into: state.parameters)
+            }
         }
         try loadTarget(state, form.layout, file)
     }
@@ -80,18 +85,25 @@ struct SavedStep {
         let found = file.header.metadata["step"]
         guard found.flatMap({ Int($0) }) == step else {
             throw FormatError(
-                file: file.path, place: "metadata", found: found.map { "step \($0)" } ?? "no step number", expected: "step \(step), as crux-update writes it",
+                file: file.path, place: "metadata", found: found.map { "step \($0)" } ?? "no step number",
+                expected: "step \(step), as crux-update writes it",
                 remedy: "\(path) and its optimizer must be of one step; copy both again.")
         }
         return step
     }
 
-    private func read(_ prefix: String, _ parameter: ParameterLayout.Parameter, _ file: SafetensorsFile, into target: Buffer) throws {
-        try file.copy(prefix + parameter.name, shape: parameter.shape, into: target.pointer + parameter.range.lowerBound)
+    private func read(
+        _ prefix: String, _ parameter: ParameterLayout.Parameter, _ file: SafetensorsFile, into target: Buffer
+    ) throws {
+        try file.copy(
+            prefix + parameter.name, shape: parameter.shape, into: target.pointer + parameter.range.lowerBound)
     }
 
-    /// Writes checkpoint and state under other names; the state takes its own first, so that no step without it ever stands.
-    static func save(_ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory) throws {
+    /// Writes checkpoint and state under other names; the state takes its own first, so that no step without it ever
+    /// stands.
+    static func save(
+        _ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory
+    ) throws {
         let folders = StepFolders(directory: directory.path, step: state.step)
         let weights = try AtomicFolder(folders.weights), optimizer = try AtomicFolder(folders.optimizer)
         try directory.note(temporariesOf: [weights, optimizer])
@@ -127,11 +139,15 @@ struct SavedStep {
         let halves = parameters.filter { form.needsMaster($0.name) }
         let parts =
             parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
-            + halves.map { ("master.", $0, state.parameters) } + (state.target.map { target in parameters.map { ("target.", $0, target) } } ?? [])
+            + halves.map { ("master.", $0, state.parameters) }
+            + (state.target.map { target in parameters.map { ("target.", $0, target) } } ?? [])
         let tensors = parts.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
-        let writer = try SafetensorsWriter(path: path, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))
+        let writer = try SafetensorsWriter(
+            path: path, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))
         for (_, parameter, buffer) in parts {
-            try writer.append(UnsafeRawBufferPointer(start: buffer.pointer + parameter.range.lowerBound, count: 4 * parameter.range.count))
+            try writer.append(
+                UnsafeRawBufferPointer(
+                    start: buffer.pointer + parameter.range.lowerBound, count: 4 * parameter.range.count))
         }
         try writer.finish()
     }

@@ -4,8 +4,8 @@ import Models
 import Objectives
 import Recipes
 
-/// What a step must know of the policy as it stands before any gradient: a mask made anew, tokens that an objective treats
-/// apart. Both look at the step as a whole, so that micro-batches can't change them.
+/// What a step must know of the policy as it stands before any gradient: a mask made anew, tokens that an objective
+/// treats apart. Both look at the step as a whole, so that micro-batches can't change them.
 struct StepPreview {
     /// Factors on the planned weights, [L] per row; nil leaves them.
     let factors: [[Double]]?
@@ -15,12 +15,19 @@ struct StepPreview {
 
     private init(factors: [[Double]]?, marks: [[Bool]]?) { (self.factors, self.marks) = (factors, marks) }
 
-    static func isNeeded(_ recipe: Recipe) -> Bool { recipe.objective.marksTokens || recipe.credit.mask?.policy == .current }
+    static func isNeeded(_ recipe: Recipe) -> Bool {
+        recipe.objective.marksTokens || recipe.credit.mask?.policy == .current
+    }
 
     /// `scores`: of the rows, by the policy as it stands.
     init(_ rows: [PlanRow], _ scores: [SequenceScores], _ recipe: Recipe, seed: UInt64) {
-        factors = recipe.credit.currentMask(zip(rows, scores).map { CurrentRow(groupID: $0.groupID, mask: $0.lossMask, entropy: $1.entropy) }, seed: seed)
-        marks = recipe.objective.marksTokens ? recipe.objective.marks(zip(rows, scores).map { SequenceInputs($0, outputs: $1.outputs) }, seed: seed) : nil
+        factors = recipe.credit.currentMask(
+            zip(rows, scores).map { CurrentRow(groupID: $0.groupID, mask: $0.lossMask, entropy: $1.entropy) },
+            seed: seed)
+        marks =
+            recipe.objective.marksTokens
+            ? recipe.objective.marks(zip(rows, scores).map { SequenceInputs($0, outputs: $1.outputs) }, seed: seed)
+            : nil
     }
 
     /// The row's inputs with what was found out laid over them.
@@ -42,7 +49,8 @@ extension SequenceInputs {
 
     init(_ row: PlanRow, outputs: [Float]) {
         self.init(
-            logprobs: outputs, oldLogprobs: row.oldLogprobs, advantages: row.advantages, weights: row.tokenWeights, mask: row.lossMask,
+            logprobs: outputs, oldLogprobs: row.oldLogprobs, advantages: row.advantages, weights: row.tokenWeights,
+            mask: row.lossMask,
             referenceLogprobs: row.referenceLogprobs, klWeights: row.klWeights)
         returns = row.returns
         oldValues = row.values

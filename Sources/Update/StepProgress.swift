@@ -2,7 +2,8 @@ import Foundation
 import Models
 import StageSupport
 
-/// The progress line of an update: steps, the loss of the step so far, distinct tokens per second, time left; refreshed as micro-batches finish.
+/// The progress line of an update: steps, the loss of the step so far, distinct tokens per second, time left; refreshed
+/// as micro-batches finish.
 final class StepProgress {
     private let line: ProgressLine
     private let start = Date()
@@ -11,7 +12,9 @@ final class StepProgress {
     private var stepTokens = 0
     private var stepTotal = 1
 
-    init(_ context: StageContext, total: Int, done: Int) { line = ProgressLine(context, total: total, unit: "steps", done: done) }
+    init(_ context: StageContext, total: Int, done: Int) {
+        line = ProgressLine(context, total: total, unit: "steps", done: done)
+    }
 
     func begin(_ batches: [MicroBatch]) {
         stepTokens = 0

@@ -50,14 +50,20 @@ struct CheckpointForm: TrainedForm {
 
     func load(from folder: String, into parameters: Buffer) throws {
         let weights = try open(folder)
-        guard zip(weights.layout.parameters, layout.parameters).allSatisfy({ $0.name == $1.name && $0.shape == $1.shape }), weights.layout.count == layout.count else {
-            throw StageError(.invalidInput, "\(folder): found other parameters than in \(checkpoint.directory), expected the same names and shapes")
+        guard
+            zip(weights.layout.parameters, layout.parameters).allSatisfy({ $0.name == $1.name && $0.shape == $1.shape }
+            ), weights.layout.count == layout.count
+        else {
+            throw StageError(
+                .invalidInput,
+                "\(folder): found other parameters than in \(checkpoint.directory), expected the same names and shapes")
         }
         try weights.load(into: parameters)
     }
 }
 
-/// Adapters in PEFT's format: `adapter_model.safetensors` and `adapter_config.json`; on request the merged checkpoint beside them.
+/// Adapters in PEFT's format: `adapter_model.safetensors` and `adapter_config.json`; on request the merged checkpoint
+/// beside them.
 struct AdapterForm: TrainedForm {
     let checkpoint: Checkpoint
     let settings: LowRankAdapters
@@ -88,7 +94,9 @@ struct AdapterForm: TrainedForm {
             path: folder + "/" + SavedAdapters.weightsName,
             header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
         for parameter in layout.parameters {
-            try writer.append(UnsafeRawBufferPointer(start: parameters.pointer + parameter.range.lowerBound, count: 4 * parameter.range.count))
+            try writer.append(
+                UnsafeRawBufferPointer(
+                    start: parameters.pointer + parameter.range.lowerBound, count: 4 * parameter.range.count))
         }
         try writer.finish()
         try AtomicFile.write(try configuration(), to: folder + "/" + SavedAdapters.configurationName)
@@ -101,16 +109,23 @@ struct AdapterForm: TrainedForm {
     /// What peft.LoraConfig writes for such adapters.
     private func configuration() throws -> String {
         let object: [String: Any] = [
-            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": checkpoint.directory, "r": settings.rank, "lora_alpha": settings.alpha,
-            "target_modules": settings.targets.sorted(), "lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true,
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": checkpoint.directory,
+            "r": settings.rank, "lora_alpha": settings.alpha,
+            "target_modules": settings.targets.sorted(), "lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": false,
+            "inference_mode": true, "init_lora_weights": true,
             "use_rslora": false, "use_dora": false, "modules_to_save": NSNull(),
         ]
-        return String(decoding: try JSONSerialization.data(withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]), as: UTF8.self) + "\n"
+        return String(
+            decoding: try JSONSerialization.data(
+                withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]), as: UTF8.self)
+            + "\n"
     }
 
     func load(from folder: String, into parameters: Buffer) throws {
         let file = try SafetensorsFile(path: folder + "/" + SavedAdapters.weightsName)
-        for parameter in layout.parameters { try file.copy(parameter.name, shape: parameter.shape, into: parameters.pointer + parameter.range.lowerBound) }
+        for parameter in layout.parameters {
+            try file.copy(parameter.name, shape: parameter.shape, into: parameters.pointer + parameter.range.lowerBound)
+        }
     }
 }
 
@@ -119,7 +134,9 @@ extension SafetensorsFile {
     func copy(_ name: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws {
         let tensor = try tensor(name)
         guard tensor.dtype == .f32, tensor.shape == shape else {
-            throw FormatError(file: path, place: "tensor '\(name)'", found: "\(tensor.dtype.rawValue) \(tensor.shape)", expected: "F32 \(shape)")
+            throw FormatError(
+                file: path, place: "tensor '\(name)'", found: "\(tensor.dtype.rawValue) \(tensor.shape)",
+                expected: "F32 \(shape)")
         }
         var place = UnsafeMutableRawPointer(target)
         forEachPiece(of: tensor) { piece in

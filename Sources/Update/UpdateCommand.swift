@@ -13,7 +13,8 @@ enum UpdateMain {
 /// `plan/` and a checkpoint → `update/`: the checkpoint after the plan's optimizer steps.
 struct UpdateCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-update", abstract: "Trains a Hugging Face checkpoint on a plan by real gradients.", version: cruxVersion)
+        commandName: "crux-update", abstract: "Trains a Hugging Face checkpoint on a plan by real gradients.",
+        version: cruxVersion)
     static let stage = "update"
     static let memoryHabit = MemoryHabit.kept
 
@@ -32,10 +33,16 @@ struct UpdateCommand: StageCommand {
     @Option(help: "Keep a checkpoint every N steps (default: only the last).")
     var saveEvery: Int?
 
-    @Option(help: "Memory to stay within, such as 8G: chooses micro-batches and what is computed twice (default: 80 % of the machine's or control group's).")
+    @Option(
+        help:
+            "Memory to stay within, such as 8G: chooses micro-batches and what is computed twice (default: 80 % of the machine's or control group's)."
+    )
     var memory: MemorySize?
 
-    @Option(help: "Most distinct tokens computed at a time, where memory allows them (default: 8192). The gradient is the sum and doesn't depend on it.")
+    @Option(
+        help:
+            "Most distinct tokens computed at a time, where memory allows them (default: 8192). The gradient is the sum and doesn't depend on it."
+    )
     var microBatchTokens: Int?
 
     @Option(help: "Frozen reference, for objectives whose target is made of it.")
@@ -53,8 +60,12 @@ struct UpdateCommand: StageCommand {
     @OptionGroup var options: StageOptions
 
     func validate() throws {
-        if let microBatchTokens, microBatchTokens < 1 { throw ValidationError("--micro-batch-tokens is \(microBatchTokens); it must be at least 1.") }
-        if let saveEvery, saveEvery < 1 { throw ValidationError("--save-every is \(saveEvery); it must be at least 1.") }
+        if let microBatchTokens, microBatchTokens < 1 {
+            throw ValidationError("--micro-batch-tokens is \(microBatchTokens); it must be at least 1.")
+        }
+        if let saveEvery, saveEvery < 1 {
+            throw ValidationError("--save-every is \(saveEvery); it must be at least 1.")
+        }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
@@ -62,7 +73,8 @@ struct UpdateCommand: StageCommand {
         let planned = try Manifest.finished(plan, stage: "plan")
         try planned.verify(["plan.arrow", "recipe.resolved.json"], in: plan, context)
         let recipe = try loadRecipe()
-        let source = try Checkpoint(directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
+        let source = try Checkpoint(
+            directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
         try requireVocabulary(of: planned, source)
         let beside = try companions(recipe, source)
         ([source] + beside).flatMap(\.notes).forEach(context.warn)
@@ -72,7 +84,8 @@ struct UpdateCommand: StageCommand {
         let memory = try MemoryPlan(
             MemoryBudget(memory),
             PlannedRun(
-                rows: rows, recipe: recipe, architecture: source.architecture, beside: beside.map(\.architecture), threads: context.threads,
+                rows: rows, recipe: recipe, architecture: source.architecture, beside: beside.map(\.architecture),
+                threads: context.threads,
                 seed: context.options.seed, startsAfresh: resumeFrom == nil),
             microBatchTokens: microBatchTokens)
         if options.dryRun { context.say(memory.text) }
@@ -80,13 +93,17 @@ struct UpdateCommand: StageCommand {
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let manifest = Manifest(
             stage: Self.stage, configuration: settings(memory),
-            inputs: [try Manifest.asInput(plan, stage: "plan")] + (try source.inputFiles("checkpoint")) + (try resume?.inputFiles() ?? [])
+            inputs: [try Manifest.asInput(plan, stage: "plan")] + (try source.inputFiles("checkpoint"))
+                + (try resume?.inputFiles() ?? [])
                 + (try zip(["reference", "q-network"], beside).flatMap { try $1.inputFiles($0) }))
         if let resumeFrom { try checkLineage(resumeFrom, manifest) }
         let would = ["rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0]
-        return try Undertaking(manifest, output: output, reads: places, options: options, share: .whole).run(context, would: would) { directory in
+        return try Undertaking(manifest, output: output, reads: places, options: options, share: .whole).run(
+            context, would: would
+        ) { directory in
             try UpdateRun(
-                directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume, saveEvery: saveEvery,
+                directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume,
+                saveEvery: saveEvery,
                 question: try question(recipe, beside, context), weights: weights, context: context
             ).run()
         }
@@ -96,14 +113,18 @@ struct UpdateCommand: StageCommand {
     private func verified(_ step: SavedStep, of directory: String, _ context: StageContext) throws -> SavedStep {
         let manifest = try Manifest.finished(directory, stage: Self.stage)
         let folders = [step.folders.weights, step.folders.optimizer].map { ($0 as NSString).lastPathComponent + "/" }
-        try manifest.verify(manifest.outputs.map(\.path).filter { path in folders.contains { path.hasPrefix($0) } }, in: directory, context)
+        try manifest.verify(
+            manifest.outputs.map(\.path).filter { path in folders.contains { path.hasPrefix($0) } }, in: directory,
+            context)
         return step
     }
 
-    private var places: [InputPlace] { [plan, checkpoint, resumeFrom, reference, qNetwork].compactMap { $0 }.map { InputPlace($0) } }
+    private var places: [InputPlace] {
+        [plan, checkpoint, resumeFrom, reference, qNetwork].compactMap { $0 }.map { InputPlace($0) }
+    }
 
-    /// An update is resumed on the checkpoint that it was begun on, or on its own last step: moments and masters of one model say
-    /// nothing about another of the same shape.
+    /// An update is resumed on the checkpoint that it was begun on, or on its own last step: moments and masters of one
+    /// model say nothing about another of the same shape.
     private func checkLineage(_ earlier: String, _ manifest: Manifest) throws {
         let weights = manifest.inputs.filter { $0.path.hasPrefix("checkpoint/") && $0.path.hasSuffix(".safetensors") }
         let known = try Manifest.finished(earlier, stage: "update")
@@ -111,7 +132,8 @@ struct UpdateCommand: StageCommand {
         throw StageError(
             .invalidInput,
             "\(checkpoint): found \(stranger.path.dropFirst("checkpoint/".count)) that \(earlier) was neither made from nor has written, "
-                + "expected the checkpoint of that update. Give --checkpoint \(try SavedStep.last(in: earlier).path), or the one it began with.")
+                + "expected the checkpoint of that update. Give --checkpoint \(try SavedStep.last(in: earlier).path), or the one it began with."
+        )
     }
 
     /// A plan with rows, and no more steps than are counted in 32 bits.
@@ -121,13 +143,17 @@ struct UpdateCommand: StageCommand {
                 throw StageError(.nothingToLearn, "\(plan): nothing to learn from: the plan has no rows")
             }
             throw StageError(
-                .invalidInput, "\(plan): found jobs and no rows, expected a plan to train on. Run the jobs and plan again with --jobs.")
+                .invalidInput,
+                "\(plan): found jobs and no rows, expected a plan to train on. Run the jobs and plan again with --jobs."
+            )
         }
-        let epochs = recipe.credit.schedule.epochs, (steps, isTooMany) = rows.stepCount.multipliedReportingOverflow(by: epochs)
+        let epochs = recipe.credit.schedule.epochs,
+            (steps, isTooMany) = rows.stepCount.multipliedReportingOverflow(by: epochs)
         guard !isTooMany, steps <= Int(Int32.max) - done else {
             throw StageError(
                 .invalidInput,
-                "\(plan): found \(epochs) epochs of \(rows.stepCount) steps (schedule.epochs), expected at most \(Int32.max) steps in all")
+                "\(plan): found \(epochs) epochs of \(rows.stepCount) steps (schedule.epochs), expected at most \(Int32.max) steps in all"
+            )
         }
     }
 
@@ -135,18 +161,26 @@ struct UpdateCommand: StageCommand {
     private func companions(_ recipe: Recipe, _ source: Checkpoint) throws -> [Checkpoint] {
         let name = type(of: recipe.objective).name
         guard let settings = recipe.objective.boltzmann else {
-            if let given = reference ?? qNetwork { throw StageError(.usage, "\(given) was given, but objective \(name) has no target made of other models") }
+            if let given = reference ?? qNetwork {
+                throw StageError(.usage, "\(given) was given, but objective \(name) has no target made of other models")
+            }
             return []
         }
-        guard let reference else { throw StageError(.usage, "objective \(name) needs the frozen reference: give --reference DIR") }
-        if settings.readsQNetwork, qNetwork == nil {
-            throw StageError(.usage, "objective \(name) needs a Q network: give --q-network DIR, the target of an etpo_q update")
+        guard let reference else {
+            throw StageError(.usage, "objective \(name) needs the frozen reference: give --reference DIR")
         }
-        let models = try ([reference] + (settings.readsQNetwork ? [qNetwork ?? ""] : [])).map { try Checkpoint(directory: $0) }
+        if settings.readsQNetwork, qNetwork == nil {
+            throw StageError(
+                .usage, "objective \(name) needs a Q network: give --q-network DIR, the target of an etpo_q update")
+        }
+        let models = try ([reference] + (settings.readsQNetwork ? [qNetwork ?? ""] : [])).map {
+            try Checkpoint(directory: $0)
+        }
         if let other = models.first(where: { $0.architecture.vocabulary != source.architecture.vocabulary }) {
             throw StageError(
                 .invalidInput,
-                "\(other.directory): found a vocabulary of \(other.architecture.vocabulary), expected \(source.architecture.vocabulary), that of \(checkpoint)")
+                "\(other.directory): found a vocabulary of \(other.architecture.vocabulary), expected \(source.architecture.vocabulary), that of \(checkpoint)"
+            )
         }
         return models
     }
@@ -157,20 +191,28 @@ struct UpdateCommand: StageCommand {
         case .value: return .value
         case .tokenLogit: return .tokenLogit
         case .divergence:
-            let models = try beside.map { LanguageModel($0.architecture, parameters: try $0.loadParameters(), threads: context.threads) }
-            return .divergence(BoltzmannTarget(reference: models[0], q: models.dropFirst().first, beta: Float(recipe.objective.boltzmann?.beta ?? 1)))
+            let models = try beside.map {
+                LanguageModel($0.architecture, parameters: try $0.loadParameters(), threads: context.threads)
+            }
+            return .divergence(
+                BoltzmannTarget(
+                    reference: models[0], q: models.dropFirst().first,
+                    beta: Float(recipe.objective.boltzmann?.beta ?? 1)))
         }
     }
 
     private func requireVocabulary(of planned: Manifest, _ source: Checkpoint) throws {
-        guard let vocabulary = planned.counts["vocabulary"], vocabulary != source.architecture.vocabulary else { return }
+        guard let vocabulary = planned.counts["vocabulary"], vocabulary != source.architecture.vocabulary else {
+            return
+        }
         throw StageError(
             .invalidInput,
             "\(checkpoint): found a vocabulary of \(source.architecture.vocabulary), expected \(vocabulary), that of the dump's logits. Give the checkpoint that sampled the dump."
         )
     }
 
-    /// Rounding differs between thread counts and between micro-batches, so a half-done update must go on with the same.
+    /// Rounding differs between thread counts and between micro-batches, so a half-done update must go on with the
+    /// same.
     private func settings(_ memory: MemoryPlan) -> [String: String] {
         var settings = ["threads": "\(options.threadCount)", "micro_batches": memory.fingerprint]
         settings["save_every"] = saveEvery.map { "\($0)" }

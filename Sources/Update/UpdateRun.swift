@@ -5,7 +5,8 @@ import Recipes
 import StageSupport
 import Tensors
 
-/// Load → steps → save. Steps saved by an interrupted run are gone on from; the rest is computed again to the same bytes.
+/// Load → steps → save. Steps saved by an interrupted run are gone on from; the rest is computed again to the same
+/// bytes.
 struct UpdateRun {
     let directory: StageDirectory
     let checkpoint: Checkpoint
@@ -40,7 +41,8 @@ struct UpdateRun {
         // The plan's steps in order, once per epoch.
         let total = recipe.credit.schedule.epochs * rows.stepCount, done = state.step - (resume?.step ?? 0)
         let step = OptimizerStep(
-            training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question, seed: context.options.seed,
+            training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question,
+            seed: context.options.seed,
             headRows: memory.headRows, space: memory.workspace())
         let progress = StepProgress(context, total: total, done: done)
         var metrics: [MetricsRow] = []
@@ -56,7 +58,9 @@ struct UpdateRun {
                 if found.areOff { context.warn(found.warning(try cause(of: found, planned, step))) }
             }
             metrics.append(row)
-            if saveEvery.map({ state.step % $0 == 0 }) ?? false { try SavedStep.save(state, form, metrics: earlier + metrics, in: directory) }
+            if saveEvery.map({ state.step % $0 == 0 }) ?? false {
+                try SavedStep.save(state, form, metrics: earlier + metrics, in: directory)
+            }
             progress.end(loss: row.loss)
         }
         // Not again what an interrupted run had saved before it could say so.
@@ -88,33 +92,46 @@ struct UpdateRun {
 
     /// What the recipe trains, and how that lies on disk.
     private func trainedPart() throws -> (any Training, any TrainedForm) {
-        let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
+        let model = LanguageModel(
+            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
         guard let adapters = recipe.trainable.adapters else {
             return (
                 FullTraining(model), CheckpointForm(checkpoint: checkpoint, type: weights, parameters: model.parameters)
             )
         }
-        let training = LowRankTraining(model, rank: adapters.rank, alpha: adapters.alpha, targets: adapters.targets, seed: context.options.seed)
+        let training = LowRankTraining(
+            model, rank: adapters.rank, alpha: adapters.alpha, targets: adapters.targets, seed: context.options.seed)
         return (training, AdapterForm(checkpoint: checkpoint, settings: adapters, training: training, type: weights))
     }
 
-    /// The newest whole step that this directory holds, else the resumed one, else the beginning. The state's parameters are the
-    /// training's own.
-    private func startingState(_ training: any Training, _ form: any TrainedForm) throws -> (TrainingState, [MetricsRow]) {
-        let state = TrainingState(parameters: training.parameters, step: 0), saved = try SavedStep.all(in: directory.path).last
+    /// The newest whole step that this directory holds, else the resumed one, else the beginning. The state's
+    /// parameters are the training's own.
+    private func startingState(_ training: any Training, _ form: any TrainedForm) throws -> (
+        TrainingState, [MetricsRow]
+    ) {
+        let state = TrainingState(parameters: training.parameters, step: 0),
+            saved = try SavedStep.all(in: directory.path).last
         guard let start = saved ?? resume else { return (state, []) }
         try start.load(form, into: state)
         training.settle()
         guard let saved else { return (state, []) }
         context.say("going on after step \(saved.step)")
-        return (state, try ArrowTableReader(path: directory.workPath + "/metrics-\(StepFolders.name(saved.step)).arrow", table: Tables.metrics).rows())
+        return (
+            state,
+            try ArrowTableReader(
+                path: directory.workPath + "/metrics-\(StepFolders.name(saved.step)).arrow", table: Tables.metrics
+            ).rows()
+        )
     }
 
-    private func finish(_ metrics: [MetricsRow], _ form: any TrainedForm, _ model: LanguageModel) throws -> StageSummary {
+    private func finish(_ metrics: [MetricsRow], _ form: any TrainedForm, _ model: LanguageModel) throws -> StageSummary
+    {
         let steps = try SavedStep.all(in: directory.path)
         try SavedStep.writeMetrics(metrics, to: directory.file("metrics.arrow"), directory)
         var outputs: [Manifest.File] = []
-        for step in steps { outputs += try describe(StepFolders.name(step.step)) + describe(StepFolders.optimizerName(step.step)) }
+        for step in steps {
+            outputs += try describe(StepFolders.name(step.step)) + describe(StepFolders.optimizerName(step.step))
+        }
         if recipe.objective.targetDecay != nil { outputs += try describe(SavedStep.targetName) }
         // Wall-clock seconds stand in it: the one file whose bytes differ between equal runs.
         outputs.append(Manifest.File(path: "metrics.arrow", rows: metrics.count))
@@ -128,11 +145,14 @@ struct UpdateRun {
         for row in metrics.suffix(20) {
             context.say(
                 "step \(row.step): loss \(text(row.loss)), gradient norm \(text(row.gradNorm)), clipped low \(text(row.clipFractionLow)) high \(text(row.clipFractionHigh)), "
-                    + measures(row) + "entropy \(text(row.entropy)), \(row.trainableTokens) tokens in \(text(row.seconds)) s")
+                    + measures(row)
+                    + "entropy \(text(row.entropy)), \(row.trainableTokens) tokens in \(text(row.seconds)) s")
         }
         if let carried { context.say(carried.text(of: form is AdapterForm ? "merged weights" : "weights")) }
         context.say("peak memory \(MemorySize.text(peak)), foreseen \(MemorySize.text(memory.predictedBytes))")
-        var summary: [String: any Sendable] = ["output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? ""]
+        var summary: [String: any Sendable] = [
+            "output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? "",
+        ]
         summary["memory"] = memory.summary(peak: peak)
         if let carried { summary["files"] = carried.measures }
         if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
@@ -153,8 +173,11 @@ struct UpdateRun {
     }
 
     private func measures(_ row: MetricsRow) -> String {
-        [("reward margin", row.rewardMargin), ("reward accuracy", row.rewardAccuracy), ("value error", row.valueError), ("target divergence", row.targetDivergence)]
-            .compactMap { name, value in value.map { "\(name) \(text($0)), " } }.joined()
+        [
+            ("reward margin", row.rewardMargin), ("reward accuracy", row.rewardAccuracy),
+            ("value error", row.valueError), ("target divergence", row.targetDivergence),
+        ]
+        .compactMap { name, value in value.map { "\(name) \(text($0)), " } }.joined()
     }
 
     private func text(_ value: Double) -> String { String(format: "%.4g", value) }

@@ -13,17 +13,25 @@ import Testing
     }
 
     @Test func groupAdvantagesAreTheWorkedNumbers() {
-        #expect(firstDifference(grpo { _ in }, [1.095443, -0.730295, -0.730295, 1.095443, -0.730295], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(grpo { _ in }, [1.095443, -0.730295, -0.730295, 1.095443, -0.730295], absolute: 1e-6) == nil
+        )
         #expect(firstDifference(Array(grpo { $0.ddof = 0 }.prefix(2)), [1.224742, -0.816495], absolute: 2e-6) == nil)
-        #expect(firstDifference(Array(grpo { $0.epsilon = 1e-4 }.prefix(2)), [1.095245, -0.730163], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(Array(grpo { $0.epsilon = 1e-4 }.prefix(2)), [1.095245, -0.730163], absolute: 1e-6) == nil)
         #expect(firstDifference(grpo { $0.normalize = .none }, [0.6, -0.4, -0.4, 0.6, -0.4], absolute: 1e-12) == nil)
-        #expect(firstDifference(LeaveOneOut().advantages(rewards: rewards).compactMap { $0 }, [0.75, -0.5, -0.5, 0.75, -0.5], absolute: 1e-12) == nil)
+        #expect(
+            firstDifference(
+                LeaveOneOut().advantages(rewards: rewards).compactMap { $0 }, [0.75, -0.5, -0.5, 0.75, -0.5],
+                absolute: 1e-12) == nil)
     }
 
     @Test func dapoWithLengthPenaltyIsTheWorkedExample() {
         var shaping = RewardShaping()
         (shaping.correct, shaping.wrong, shaping.overlong) = (1, -1, OverlongPenalty())
-        let shaped = zip([true, false, false, true], [100, 100, 20000, 18432]).map { shaping.reward(score: 0, isCorrect: $0, length: $1) }
+        let shaped = zip([true, false, false, true], [100, 100, 20000, 18432]).map {
+            shaping.reward(score: 0, isCorrect: $0, length: $1)
+        }
         #expect(firstDifference(shaped, [1, -1, -1.8828125, 0.5], absolute: 1e-12) == nil)
         let advantages = GroupNormalized().advantages(rewards: shaped).compactMap { $0 }
         #expect(firstDifference(advantages, [1.010831, -0.491478, -1.154607, 0.635254], absolute: 1e-6) == nil)
@@ -31,7 +39,9 @@ import Testing
 
     @Test func theOverlongPenaltyFallsInALineAndStopsAtMinusOne() {
         let penalty = OverlongPenalty()
-        let expected: [(Int, Double)] = [(16384, 0), (16385, -1 / 4096.0), (18432, -0.5), (20479, -4095 / 4096.0), (20480, -1), (20481, -1)]
+        let expected: [(Int, Double)] = [
+            (16384, 0), (16385, -1 / 4096.0), (18432, -0.5), (20479, -4095 / 4096.0), (20480, -1), (20481, -1),
+        ]
         for (length, value) in expected { #expect(penalty.penalty(length: length) == value) }
         var step = OverlongPenalty()
         step.cacheLength = 0
@@ -48,7 +58,8 @@ import Testing
 
     @Test func addingAConstantChangesRelativeAdvantagesNot() {
         for estimator in [GroupNormalized(), LeaveOneOut()] as [any GroupEstimator] {
-            let plain = estimator.advantages(rewards: rewards).compactMap { $0 }, shifted = estimator.advantages(rewards: rewards.map { $0 + 7 }).compactMap { $0 }
+            let plain = estimator.advantages(rewards: rewards).compactMap { $0 },
+                shifted = estimator.advantages(rewards: rewards.map { $0 + 7 }).compactMap { $0 }
             #expect(firstDifference(plain, shifted, absolute: 1e-12) == nil)
         }
     }
@@ -61,7 +72,9 @@ import Testing
 @Suite struct EntropyTests {
     @Test func shapingIsTheWorkedExample() {
         let shaping = EntropyShaping()
-        for (entropy, positive, negative) in [(0.01, 1.004, -0.996), (0.672, 1.2688, -0.7312), (2.0, 1.5, -0.5), (4.0, 1.5, -0.5)] {
+        for (entropy, positive, negative) in [
+            (0.01, 1.004, -0.996), (0.672, 1.2688, -0.7312), (2.0, 1.5, -0.5), (4.0, 1.5, -0.5),
+        ] {
             #expect(isClose(shaping.shaped(1, entropy: entropy), positive, absolute: 1e-9))
             #expect(isClose(shaping.shaped(-1, entropy: entropy), negative, absolute: 1e-9))
             #expect(shaping.shaped(0, entropy: entropy) == 0)
@@ -95,7 +108,8 @@ import Testing
 
     @Test(arguments: 1...20 as ClosedRange<UInt64>) func theQuantileEqualsOneBySorting(_ seed: UInt64) {
         var generator = SplitMix(seed: seed)
-        let values = (0..<Int(1 + generator.next() % 300)).map { _ in Float(generator.next() % 17) / 8 }, sorted = values.sorted()
+        let values = (0..<Int(1 + generator.next() % 300)).map { _ in Float(generator.next() % 17) / 8 },
+            sorted = values.sorted()
         for q in [0, 0.1, 0.5, 0.8, 0.99, 1] {
             let position = q * Double(values.count - 1), low = Int(position), high = min(low + 1, values.count - 1)
             let expected = Double(sorted[low]) + (Double(sorted[high]) - Double(sorted[low])) * (position - Double(low))
@@ -111,7 +125,8 @@ import Testing
         return (0..<groups * size).map { index in
             let length = 4 + Int(generator.next() % 6), isCorrect = index / size == 1 ? true : generator.next() % 2 == 0
             return CreditInput(
-                groupID: "g\(index / size)", reward: isCorrect ? 1 : 0, correct: isCorrect, isTruncated: index % 7 == 0, mask: (0..<length).map { $0 > 1 },
+                groupID: "g\(index / size)", reward: isCorrect ? 1 : 0, correct: isCorrect, isTruncated: index % 7 == 0,
+                mask: (0..<length).map { $0 > 1 },
                 entropy: (0..<length).map { $0 > 1 ? Float(generator.next() % 1000) / 300 : 0 })
         }
     }
@@ -134,7 +149,9 @@ import Testing
 
     @Test func aDegenerateGroupIsDroppedWithItsReason() {
         let plan = policy.assign(inputs(), seed: 0)
-        #expect(plan.dropped.filter { (4..<8).contains($0.index) }.map(\.reason) == [String](repeating: "degenerate_group", count: 4))
+        #expect(
+            plan.dropped.filter { (4..<8).contains($0.index) }.map(\.reason)
+                == [String](repeating: "degenerate_group", count: 4))
         #expect(plan.kept.count + plan.dropped.count == 20)
     }
 
@@ -162,7 +179,9 @@ import Testing
 
     @Test func nothingIsCreditedWhereTheMaskIsFalse() {
         for row in policy.assign(inputs(), seed: 0).kept {
-            #expect(row.advantages.prefix(2) == [0, 0] && row.weights.prefix(2) == [0, 0] && row.entropyMask.prefix(2) == [false, false])
+            #expect(
+                row.advantages.prefix(2) == [0, 0] && row.weights.prefix(2) == [0, 0]
+                    && row.entropyMask.prefix(2) == [false, false])
         }
     }
 
@@ -171,7 +190,9 @@ import Testing
         var step = StepCounts(countsKept: false, longest: 4)
         let rows: [(trainable: Int, sum: Double)] = [(3, 6), (1, 4)]
         for row in rows { step.add(trainable: row.trainable, kept: row.trainable) }
-        func loss(_ aggregation: any Aggregation) -> Double { rows.reduce(0) { $0 + aggregation.weight(trainable: $1.trainable, in: step) * $1.sum } }
+        func loss(_ aggregation: any Aggregation) -> Double {
+            rows.reduce(0) { $0 + aggregation.weight(trainable: $1.trainable, in: step) * $1.sum }
+        }
         #expect(isClose(loss(TokenMean()), 2.5, absolute: 1e-12))
         #expect(isClose(loss(SequenceMeanTokenSum()), 5, absolute: 1e-12))
         #expect(isClose(loss(SequenceMeanTokenMean()), 3, absolute: 1e-12))

@@ -11,10 +11,13 @@ import Testing
     @Test func boundsAreTheWorkedExamples() throws {
         // The widening for float32 log-probabilities is 2e-6 for each.
         for (p, vocabulary, low, high) in [
-            ([0.6, 0.2, 0.05], 1000, 1.227529, 2.098450), ([0.9, 0.06, 0.03], 151_936, 0.414878, 0.534190), ([0.9, 0.06, 0.03, 0.0099], 151_936, 0.415438, 0.416631),
+            ([0.6, 0.2, 0.05], 1000, 1.227529, 2.098450), ([0.9, 0.06, 0.03], 151_936, 0.414878, 0.534190),
+            ([0.9, 0.06, 0.03, 0.0099], 151_936, 0.415438, 0.416631),
         ] {
             let found = try bounds(p, vocabulary), slack = 2e-6 * Double(p.count)
-            #expect(isClose(found.low + slack, low, absolute: 1e-6) && isClose(found.high - slack, high, absolute: 1e-6), "\(found)")
+            #expect(
+                isClose(found.low + slack, low, absolute: 1e-6) && isClose(found.high - slack, high, absolute: 1e-6),
+                "\(found)")
         }
     }
 
@@ -28,7 +31,9 @@ import Testing
         for k in Set([1, 2, 5, 20, count - 1, count]) where k >= 1 && k <= count {
             let head = p.prefix(k).map { Double(Float(log($0))) }
             let found = try #require(EntropyBounds.bounds(head, vocabulary: count))
-            #expect(found.low <= entropy && entropy <= found.high, "\(count) tokens, top \(k): \(found.low) … \(found.high) against \(entropy)")
+            #expect(
+                found.low <= entropy && entropy <= found.high,
+                "\(count) tokens, top \(k): \(found.low) … \(found.high) against \(entropy)")
         }
     }
 
@@ -76,7 +81,9 @@ import Testing
                 EntropyBounds.bounds(
                     head.map { Double($0) }, known: known, vocabulary: p.count, rounding: LogprobRounding(of: head),
                     knownRounding: form.map { LogprobRounding([$0]) } ?? .none), "\(p.count) tokens, top \(k)")
-            #expect(found.low <= entropy && entropy <= found.high, "\(p.count) tokens, top \(k): \(found.low) … \(found.high) against \(entropy)")
+            #expect(
+                found.low <= entropy && entropy <= found.high,
+                "\(p.count) tokens, top \(k): \(found.low) … \(found.high) against \(entropy)")
         }
     }
 
@@ -147,19 +154,24 @@ import Testing
         p > 0 ? log(p) + 1e-6 * min(1, log(Double(all.count)) / 12) : -200
     }
 
-    /// Whatever the entropies are within their intervals, a token that counts as decided is masked as the interval's middle says.
+    /// Whatever the entropies are within their intervals, a token that counts as decided is masked as the interval's
+    /// middle says.
     @Test(arguments: 1...60) func whatIsDecidedHoldsForEveryEntropyWithinTheBounds(_ seed: Int) {
         var generator = SplitMix(seed: UInt64(seed) &* 99)
         func uniform() -> Float { Float(generator.next() >> 40) / Float(1 << 24) }
-        let low = (0..<200).map { _ in (uniform() * 20).rounded() / 10 }, high = low.map { $0 + (uniform() < 0.5 ? 0 : uniform() * 0.3) }
+        let low = (0..<200).map { _ in (uniform() * 20).rounded() / 10 },
+            high = low.map { $0 + (uniform() < 0.5 ? 0 : uniform() * 0.3) }
         let middle = zip(low, high).map { ($0 + $1) / 2 }
-        for (type, share) in [(TopEntropy.self as any TokenSelection.Type, \EntropyMask.top), (BottomEntropy.self, \EntropyMask.bottom)] {
+        for (type, share) in [
+            (TopEntropy.self as any TokenSelection.Type, \EntropyMask.top), (BottomEntropy.self, \EntropyMask.bottom),
+        ] {
             var mask = EntropyMask()
             mask[keyPath: share] = 0.3
             let cuts = (mask.keep(low).threshold ?? 0, mask.keep(high).threshold ?? 0), marks = mask.keep(middle).kept
             for _ in 0..<20 {
                 let truth = zip(low, high).map { $0 + ($1 - $0) * uniform() }, kept = mask.keep(truth).kept
-                for index in low.indices where type.isDecided(low: low[index], high: high[index], lowCut: cuts.0, highCut: cuts.1) {
+                for index in low.indices
+                where type.isDecided(low: low[index], high: high[index], lowCut: cuts.0, highCut: cuts.1) {
                     #expect(kept[index] == marks[index], "\(type.name), token \(index)")
                 }
             }

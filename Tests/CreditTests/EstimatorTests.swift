@@ -4,7 +4,9 @@ import TestSupport
 import Testing
 
 /// A group's rollouts with `lengths` trainable tokens each, behind a prompt of two.
-private func episodes(_ rewards: [Double], lengths: [Int], _ edit: (Int, inout Episode) -> Void = { _, _ in }) -> [Episode] {
+private func episodes(_ rewards: [Double], lengths: [Int], _ edit: (Int, inout Episode) -> Void = { _, _ in })
+    -> [Episode]
+{
     zip(rewards, lengths).enumerated().map { index, pair in
         var episode = Episode(reward: pair.0, mask: [false, false] + [Bool](repeating: true, count: pair.1))
         edit(index, &episode)
@@ -41,7 +43,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
                 guard let credit else { continue }
                 #expect(credit.advantages.count == episode.mask.count, "\(type.name)")
                 #expect(credit.advantages.allSatisfy { $0.isFinite }, "\(type.name)")
-                #expect(zip(credit.advantages, episode.mask).allSatisfy { $1 || $0 == 0 }, "\(type.name): an advantage on a masked token")
+                #expect(
+                    zip(credit.advantages, episode.mask).allSatisfy { $1 || $0 == 0 },
+                    "\(type.name): an advantage on a masked token")
                 #expect((credit.returns != nil) == type.init().givesReturns, "\(type.name)")
             }
         }
@@ -49,7 +53,8 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         #expect(AdvantageRegistry.all.map { $0.name } == AdvantageRegistry.all.map { $0.name }.sorted())
     }
 
-    /// Those that compare within the group find nothing to learn from in one without contrast; the others say so by their name.
+    /// Those that compare within the group find nothing to learn from in one without contrast; the others say so by
+    /// their name.
     @Test func groupsWithoutContrastGiveNothing() {
         let absolute = ["raw_reward", "positive_reward", "gae", "reinforce_pp", "etpo_q"]
         for type in AdvantageRegistry.all where !absolute.contains(type.name) {
@@ -63,7 +68,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
             let clean = full(rewards)
             let dirty = clean.map { episode in
                 var episode = episode
-                for column in TokenColumn.allCases { for t in episode.mask.indices where !episode.mask[t] { episode.columns[column]?[t] = 99 } }
+                for column in TokenColumn.allCases {
+                    for t in episode.mask.indices where !episode.mask[t] { episode.columns[column]?[t] = 99 }
+                }
                 return episode
             }
             #expect(type.init().credit([clean]) == type.init().credit([dirty]), "\(type.name)")
@@ -75,7 +82,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
             let group = full(rewards), order = [3, 0, 4, 1, 2]
             let plain = type.init().credit([group])[0], permuted = type.init().credit([order.map { group[$0] }])[0]
             for (place, row) in order.enumerated() {
-                #expect(firstDifference(permuted[place]?.advantages ?? [], plain[row]?.advantages ?? [], absolute: 1e-12) == nil, "\(type.name)")
+                #expect(
+                    firstDifference(permuted[place]?.advantages ?? [], plain[row]?.advantages ?? [], absolute: 1e-12)
+                        == nil, "\(type.name)")
             }
         }
     }
@@ -106,7 +115,8 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     @Test func whitenedAdvantagesAreTheWorkedNumbers() {
         var policy = CreditPolicy()
         policy.advantage = GeneralizedAdvantage()
-        var input = CreditInput(groupID: "a", reward: 1, correct: true, isTruncated: false, mask: [false, true, true, true], entropy: [])
+        var input = CreditInput(
+            groupID: "a", reward: 1, correct: true, isTruncated: false, mask: [false, true, true, true], entropy: [])
         input.columns[.values] = [0, 0.5, 0.6, 0.8]
         let plan = policy.assign([input], seed: 0)
         #expect(firstDifference(plan.kept[0].advantages, [0, 0.872871, 0.218218, -1.091089], absolute: 1e-5) == nil)
@@ -114,11 +124,16 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         policy.advantage = ReinforcePlusPlus()
         let pair = policy.assign(
             [(1.0, 4), (0.0, 2)].map {
-                CreditInput(groupID: "a", reward: $0.0, correct: nil, isTruncated: false, mask: .init(repeating: true, count: $0.1), entropy: [])
+                CreditInput(
+                    groupID: "a", reward: $0.0, correct: nil, isTruncated: false,
+                    mask: .init(repeating: true, count: $0.1), entropy: [])
             }, seed: 0)
-        #expect(firstDifference(pair.kept[0].advantages, [Double](repeating: 0.645497, count: 4), absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(pair.kept[0].advantages, [Double](repeating: 0.645497, count: 4), absolute: 1e-6) == nil)
         #expect(firstDifference(pair.kept[1].advantages, [-1.290994, -1.290994], absolute: 1e-6) == nil)
-        let single = policy.assign([CreditInput(groupID: "a", reward: 1, correct: true, isTruncated: false, mask: [true], entropy: [])], seed: 0)
+        let single = policy.assign(
+            [CreditInput(groupID: "a", reward: 1, correct: true, isTruncated: false, mask: [true], entropy: [])],
+            seed: 0)
         #expect(single.kept[0].advantages == [0] && single.warnings.contains { $0.contains("whitened") })
     }
 
@@ -141,16 +156,21 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         var policy = CreditPolicy()
         policy.advantage = ImplicitProcessReward()
         let inputs = group.map { episode in
-            var input = CreditInput(groupID: "a", reward: episode.reward, correct: episode.correct, isTruncated: false, mask: episode.mask, entropy: [])
+            var input = CreditInput(
+                groupID: "a", reward: episode.reward, correct: episode.correct, isTruncated: false, mask: episode.mask,
+                entropy: [])
             input.columns = episode.columns
             return input
         }
         let whitened = policy.assign(inputs, seed: 0).kept.flatMap { $0.advantages.dropFirst(2) }
-        #expect(firstDifference(whitened, [1.456026, -0.328311, 0.456797, -1.184810, -0.399702], absolute: 1e-5) == nil)
+        #expect(
+            firstDifference(whitened, [1.456026, -0.328311, 0.456797, -1.184810, -0.399702], absolute: 1e-5) == nil)
     }
 
     /// Step 6 of the recipe: a penalty is taken off each token's return and nothing else.
-    @Test(arguments: ImplicitProcessReward.Variant.allCases) func primeSubtractsAPenaltyInTheReward(_ variant: ImplicitProcessReward.Variant) {
+    @Test(arguments: ImplicitProcessReward.Variant.allCases) func primeSubtractsAPenaltyInTheReward(
+        _ variant: ImplicitProcessReward.Variant
+    ) {
         var estimator = ImplicitProcessReward()
         (estimator.variant, estimator.gamma) = (variant, 0.9)
         let penalties = [[-0.5, -0.25, -1], [0, -2]]
@@ -163,13 +183,16 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         }
         let plain = advantages(estimator, [group(false)]), penalised = advantages(estimator, [group(true)])
         for (row, own) in penalties.enumerated() {
-            let expected = own.indices.map { t in own[t...].enumerated().reduce(0) { $0 + pow(0.9, Double($1.offset)) * $1.element } }
+            let expected = own.indices.map { t in
+                own[t...].enumerated().reduce(0) { $0 + pow(0.9, Double($1.offset)) * $1.element }
+            }
             #expect(firstDifference(zip(penalised[row], plain[row]).map { $0 - $1 }, expected, absolute: 1e-12) == nil)
         }
     }
 
     @Test func primeOfThePaperTakesTheOthersMeans() {
-        // r1 = β(2, -1, .5), r2 = β(-1, -2) with β scaled so that the recipe's normalised numbers come out: the paper's process terms.
+        // r1 = β(2, -1, .5), r2 = β(-1, -2) with β scaled so that the recipe's normalised numbers come out: the paper's
+        // process terms.
         var estimator = ImplicitProcessReward()
         (estimator.variant, estimator.beta, estimator.gamma) = (.paper, 0.05, 0)
         let group = episodes([0.5, 0.5], lengths: [3, 2]) { index, episode in
@@ -183,7 +206,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func primeOfEqualOutcomesAndEqualModelsIsZero() {
-        let group = episodes([1, 1], lengths: [2, 3]) { $1.columns[.processRewards] = [Float](repeating: 0, count: $1.mask.count) }
+        let group = episodes([1, 1], lengths: [2, 3]) {
+            $1.columns[.processRewards] = [Float](repeating: 0, count: $1.mask.count)
+        }
         #expect(advantages(ImplicitProcessReward(), [group]).joined().allSatisfy { $0 == 0 })
         let lonely = episodes([1], lengths: [2]) { $1.columns[.processRewards] = column([1, 1]) }
         #expect(advantages(ImplicitProcessReward(), [lonely]).joined().allSatisfy { $0.isFinite })
@@ -243,7 +268,8 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
 }
 
 @Suite struct CorrectionTests {
-    private let trainer: [Float] = [0, -1, -2, -1], sampler: [Float] = [0, -1.5, -1.5, -2], mask = [false, true, true, true]
+    private let trainer: [Float] = [0, -1, -2, -1], sampler: [Float] = [0, -1.5, -1.5, -2],
+        mask = [false, true, true, true]
 
     private func weights(_ edit: (inout ImportanceCorrection) -> Void) -> [Double] {
         var correction = ImportanceCorrection()
@@ -254,12 +280,19 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     @Test func tokenWeightsAreTruncatedOrMasked() {
         // Ratios e^.5, e^-.5, e^1.
         #expect(firstDifference(weights { $0.level = .token }, [0, exp(0.5), exp(-0.5), 2], absolute: 1e-6) == nil)
-        #expect(firstDifference(weights { ($0.level, $0.mode) = (.token, .mask) }, [0, exp(0.5), exp(-0.5), 0], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(
+                weights { ($0.level, $0.mode) = (.token, .mask) }, [0, exp(0.5), exp(-0.5), 0], absolute: 1e-6) == nil)
     }
 
     @Test func sequencesAreWeighedByProductOrGeometricMean() {
-        #expect(firstDifference(weights { ($0.level, $0.high) = (.sequenceSum, 10) }, [0, exp(1), exp(1), exp(1)], absolute: 1e-6) == nil)
-        #expect(firstDifference(weights { $0.level = .sequenceMean }, [0, exp(1 / 3), exp(1 / 3), exp(1 / 3)], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(
+                weights { ($0.level, $0.high) = (.sequenceSum, 10) }, [0, exp(1), exp(1), exp(1)], absolute: 1e-6)
+                == nil)
+        #expect(
+            firstDifference(
+                weights { $0.level = .sequenceMean }, [0, exp(1 / 3), exp(1 / 3), exp(1 / 3)], absolute: 1e-6) == nil)
         #expect(weights { ($0.level, $0.mode) = (.sequenceSum, .mask) } == [0, 0, 0, 0])
     }
 
@@ -272,7 +305,12 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         #expect(isClose(plain.staleness.meanDifference, 2 / 3.0, absolute: 1e-6) && plain.staleness.largest == 1)
         policy.correction.level = .token
         let corrected = policy.assign([input], seed: 0)
-        for t in 1...3 { #expect(isClose(corrected.kept[0].weights[t], plain.kept[0].weights[t] * weights { $0.level = .token }[t], absolute: 1e-9)) }
+        for t in 1...3 {
+            #expect(
+                isClose(
+                    corrected.kept[0].weights[t], plain.kept[0].weights[t] * weights { $0.level = .token }[t],
+                    absolute: 1e-9))
+        }
         input.columns[.oldLogprobs] = sampler
         #expect(policy.assign([input], seed: 0).warnings.contains { $0.contains("sampler's own") })
     }
@@ -280,14 +318,20 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
 
 @Suite struct PairTests {
     private func input(_ group: String, _ correct: Bool, _ length: Int) -> CreditInput {
-        CreditInput(groupID: group, reward: correct ? 1 : 0, correct: correct, isTruncated: false, mask: [false] + .init(repeating: true, count: length), entropy: [])
+        CreditInput(
+            groupID: group, reward: correct ? 1 : 0, correct: correct, isTruncated: false,
+            mask: [false] + .init(repeating: true, count: length), entropy: [])
     }
 
     @Test func correctAnswersMeetTheWrongOneOfClosestLength() {
         var policy = CreditPolicy()
         policy.pairs = PreferencePairs()
         policy.aggregation = SequenceMeanTokenSum()
-        let plan = policy.assign([input("a", true, 5), input("a", false, 9), input("a", false, 4), input("a", true, 8), input("b", true, 3)], seed: 1)
+        let plan = policy.assign(
+            [
+                input("a", true, 5), input("a", false, 9), input("a", false, 4), input("a", true, 8),
+                input("b", true, 3),
+            ], seed: 1)
         #expect(plan.kept.map(\.index) == [0, 2, 3, 1] && plan.kept.map(\.pair) == [0, 0, 1, 1])
         #expect(plan.kept.map { $0.advantages[1] } == [1, -1, 1, -1])
         // A pair's weight is that of its two rows: one over the pairs.
@@ -308,7 +352,11 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
 
 @Suite struct RejectionTests {
     private func inputs(_ rewards: [Double], lengths: [Int]) -> [CreditInput] {
-        zip(rewards, lengths).map { CreditInput(groupID: "a", reward: $0, correct: $0 > 0, isTruncated: false, mask: .init(repeating: true, count: $1), entropy: []) }
+        zip(rewards, lengths).map {
+            CreditInput(
+                groupID: "a", reward: $0, correct: $0 > 0, isTruncated: false, mask: .init(repeating: true, count: $1),
+                entropy: [])
+        }
     }
 
     @Test func codeParityKeepsRejectedRowsInTheDenominator() {
@@ -316,7 +364,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         let rows = inputs([1, 1, -1, -1], lengths: [3, 3, 9, 9])
         policy.advantage = raft
         // Σ w·A·lp with lp = -1 on every token: 1.0 over the kept rows, .25 over all.
-        func loss(_ plan: CreditPlan) -> Double { plan.kept.reduce(0) { sum, row in sum + zip(row.weights, row.advantages).reduce(0) { $0 + $1.0 * $1.1 } } }
+        func loss(_ plan: CreditPlan) -> Double {
+            plan.kept.reduce(0) { sum, row in sum + zip(row.weights, row.advantages).reduce(0) { $0 + $1.0 * $1.1 } }
+        }
         #expect(isClose(loss(policy.assign(rows, seed: 0)), 1, absolute: 1e-12))
         raft.rejected = .zero
         policy.advantage = raft
@@ -327,7 +377,10 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         var policy = CreditPolicy()
         policy.advantage = RawReward()
         policy.filter.degenerateGroups = .drop
-        #expect(policy.assign(inputs([1, -1, -1, 1], lengths: [1, 1, 1, 1]), seed: 0).kept.map { $0.advantages[0] } == [1, -1, -1, 1])
+        #expect(
+            policy.assign(inputs([1, -1, -1, 1], lengths: [1, 1, 1, 1]), seed: 0).kept.map { $0.advantages[0] } == [
+                1, -1, -1, 1,
+            ])
         for rewards in [[1.0, 1, 1, 1], [-1, -1]] {
             let plan = policy.assign(inputs(rewards, lengths: rewards.map { _ in 1 }), seed: 0)
             #expect(plan.kept.isEmpty && plan.resample == ["a"])
@@ -354,7 +407,8 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     private let rows = [
-        CurrentRow(groupID: "a", mask: [false, true, true], entropy: [0, 3, 1]), CurrentRow(groupID: "b", mask: [true, true, false], entropy: [2, 0.5, 9]),
+        CurrentRow(groupID: "a", mask: [false, true, true], entropy: [0, 3, 1]),
+        CurrentRow(groupID: "b", mask: [true, true, false], entropy: [2, 0.5, 9]),
     ]
 
     @Test func theFactorsAreTheMaskAndTheSmallerDenominator() throws {
@@ -373,7 +427,9 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func thePlanLeavesSuchAMaskOpen() {
-        let inputs = rows.map { CreditInput(groupID: $0.groupID, reward: 1, correct: nil, isTruncated: false, mask: $0.mask, entropy: []) }
+        let inputs = rows.map {
+            CreditInput(groupID: $0.groupID, reward: 1, correct: nil, isTruncated: false, mask: $0.mask, entropy: [])
+        }
         #expect(!policy.needsEntropy)
         let plan = policy.assign(inputs, seed: 0)
         #expect(plan.kept.allSatisfy { $0.entropyMask == $0.mask } && plan.kept[0].weights == [0, 0.25, 0.25])

@@ -5,7 +5,10 @@ import TestSupport
 import Testing
 
 /// A response of `length` tokens behind a prompt of two; text token by token where given.
-private func base(_ id: String = "b", length: Int, reward: Double = 0, correct: Bool? = nil, truncated: Bool = false, text: [String]? = nil) -> BaseRollout {
+private func base(
+    _ id: String = "b", length: Int, reward: Double = 0, correct: Bool? = nil, truncated: Bool = false,
+    text: [String]? = nil
+) -> BaseRollout {
     var base = BaseRollout()
     (base.id, base.groupID) = (id, "g")
     base.tokenIDs = (0..<Int32(length + 2)).map { $0 }
@@ -32,7 +35,9 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
 
 @Suite struct FR3ETests {
     private func expanded(_ rewards: [[Double]], positions: [Int] = [2, 3, 4]) -> ExpandedBase {
-        ExpandedBase(base: base(length: 6), row: 99, states: positions.prefix(rewards.count).map { ExpansionState(position: $0) }, outcomes: outcomes(rewards))
+        ExpandedBase(
+            base: base(length: 6), row: 99,
+            states: positions.prefix(rewards.count).map { ExpansionState(position: $0) }, outcomes: outcomes(rewards))
     }
 
     private func advantages(_ credit: ExpansionCredit, state: Int) -> [Double] {
@@ -43,16 +48,26 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         let credit = FR3E().credit(expanded([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]]))
         #expect(credit.values == [0.25, 0.5, 0.75])
         #expect(firstDifference(credit.factors, [0.472367, 0.778801, 0.778801], absolute: 1e-6) == nil)
-        #expect(firstDifference(advantages(credit, state: 0), [0.354275, -0.118092, -0.118092, -0.118092], absolute: 1e-6) == nil)
-        #expect(firstDifference(advantages(credit, state: 1), [0.3894, 0.3894, -0.3894, -0.3894], absolute: 1e-6) == nil)
-        #expect(firstDifference(advantages(credit, state: 2), [0.1947, 0.1947, 0.1947, -0.584101], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(advantages(credit, state: 0), [0.354275, -0.118092, -0.118092, -0.118092], absolute: 1e-6)
+                == nil)
+        #expect(
+            firstDifference(advantages(credit, state: 1), [0.3894, 0.3894, -0.3894, -0.3894], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(advantages(credit, state: 2), [0.1947, 0.1947, 0.1947, -0.584101], absolute: 1e-6) == nil)
     }
 
     @Test func sharpenedAndRegressingFactors() {
         var sharpened = FR3E()
         sharpened.sharpen = 1.5
-        #expect(firstDifference(sharpened.factors(values: [0.25, 0.5, 0.75], survives: [true, true, true]), [0.485744, 0.87026, 0.87026], absolute: 1e-6) == nil)
-        #expect(firstDifference(FR3E().factors(values: [0.5, 0.25], survives: [true, true]), [0.606531, 1.284025], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(
+                sharpened.factors(values: [0.25, 0.5, 0.75], survives: [true, true, true]),
+                [0.485744, 0.87026, 0.87026], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(
+                FR3E().factors(values: [0.5, 0.25], survives: [true, true]), [0.606531, 1.284025], absolute: 1e-6)
+                == nil)
         // Nothing changed anywhere: no division by zero.
         #expect(sharpened.factors(values: [1, 1], survives: [false, false]) == [1, 1])
         var neutral = FR3E()
@@ -64,7 +79,9 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     @Test func agreesWithBruteForceOnRandomOutcomes() {
         var random = SplitMix64(seed: 4)
         for _ in 0..<200 {
-            let rewards = (0..<3).map { _ in (0..<Int.random(in: 0...5, using: &random)).map { _ in Double(Bool.random(using: &random) ? 1 : 0) } }
+            let rewards = (0..<3).map { _ in
+                (0..<Int.random(in: 0...5, using: &random)).map { _ in Double(Bool.random(using: &random) ? 1 : 0) }
+            }
             let credit = FR3E().credit(expanded(rewards))
             var before: Double?, expected: [Double] = []
             for (state, values) in rewards.enumerated() where !values.isEmpty {
@@ -86,14 +103,17 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(firstDifference(credit.factors, [exp(-0.5), exp(-0.5), exp(0.5)], absolute: 1e-12) == nil)
         var parity = FR3E()
         parity.previous = .surviving
-        #expect(firstDifference(parity.credit(expanded(rewards)).factors, [exp(-0.5), exp(-0.5), 1], absolute: 1e-12) == nil)
+        #expect(
+            firstDifference(parity.credit(expanded(rewards)).factors, [exp(-0.5), exp(-0.5), 1], absolute: 1e-12) == nil
+        )
         // A single continuation has nothing to be compared with.
         #expect(FR3E().credit(expanded([[1]])).rows.isEmpty)
     }
 
     @Test func anchorsAreTheMostUncertainTokensInOrderOfPosition() {
         var one = base(length: 8)
-        one.entropy = [0, 0, 9, 0.1, 0.9, 0.5, 0.9, 0.2, 0.3, 9]  // the first token repeats the prompt, the last ends the text
+        // The first token repeats the prompt, the last ends the text.
+        one.entropy = [0, 0, 9, 0.1, 0.9, 0.5, 0.9, 0.2, 0.3, 9]
         var method = FR3E()
         method.anchors = 3
         let states = method.states(of: one, seed: 0, encode: noTokens)
@@ -107,7 +127,9 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 
     @Test func fewTokensGiveFewAnchors() {
-        let positions = { (length: Int) in FR3E().states(of: base(length: length, truncated: true), seed: 0, encode: noTokens).map(\.position) }
+        let positions = { (length: Int) in
+            FR3E().states(of: base(length: length, truncated: true), seed: 0, encode: noTokens).map(\.position)
+        }
         #expect(positions(1) == [2])
         #expect(positions(3) == [2, 3, 4])
         // Ties: lower positions first.
@@ -134,7 +156,8 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         method.states(of: base(length: text.count, text: text), seed: 0, encode: noTokens).map(\.position)
     }
 
-    /// What the code does with "A\n\nB\n\nC\n\nD": states behind A, B and C, at most K of them, and the prompt. D is the answer.
+    /// What the code does with "A\n\nB\n\nC\n\nD": states behind A, B and C, at most K of them, and the prompt. D is
+    /// the answer.
     @Test func blankLinesEndParagraphs() {
         let text = ["A", "\n\n", "B", " b", "\n\n", "C", "\n\n", "D", ""]
         #expect(positions(byBlankLines(anchors: 4), text) == [2, 4, 7, 9])
@@ -142,7 +165,9 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(positions(byBlankLines(anchors: 2), text) == [2, 7, 9])
         #expect(positions(byBlankLines(anchors: 1), text) == [2, 9])
         #expect(positions(byBlankLines(anchors: 0), text) == [2])
-        #expect(byBlankLines(anchors: 4).readsText && !byBlankLines(anchors: 4).readsEntropy && !byBlankLines(anchors: 4).readsLogprobs)
+        #expect(
+            byBlankLines(anchors: 4).readsText && !byBlankLines(anchors: 4).readsEntropy
+                && !byBlankLines(anchors: 4).readsLogprobs)
         // The last paragraph's start counts although the answer stands there; the score-based rules would spare it.
         var one = base(length: 4, text: ["so", "\n\n", "42", ""])
         one.answer = "42"
@@ -163,7 +188,8 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
 
     @Test func aRolloutWithoutABlankLineIsNoBase() {
         let group = [
-            base("a", length: 2, correct: true, text: ["A\n", "B"]), base("b", length: 2, correct: true, text: ["A\n\n", "B"]),
+            base("a", length: 2, correct: true, text: ["A\n", "B"]),
+            base("b", length: 2, correct: true, text: ["A\n\n", "B"]),
             base("c", length: 2, correct: false, text: ["A\n\n", "B"]),
         ]
         // As in the code, the chosen one is passed over, not replaced.
@@ -171,11 +197,14 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(FR3E().bases(among: group) == [0, 2])
     }
 
-    /// The code's way with texts, on random ones: split, last piece off, evenly joined, prefixes with their blank line behind.
+    /// The code's way with texts, on random ones: split, last piece off, evenly joined, prefixes with their blank line
+    /// behind.
     @Test func blankLinesAgreeWithTheCodeOnRandomTexts() {
         var random = SplitMix64(seed: 12)
         for _ in 0..<300 {
-            let text = (0..<Int.random(in: 2...30, using: &random)).map { _ in ["a", "\n", "b "].randomElement(using: &random) ?? "" }
+            let text = (0..<Int.random(in: 2...30, using: &random)).map { _ in
+                ["a", "\n", "b "].randomElement(using: &random) ?? ""
+            }
             let limit = Int.random(in: 1...5, using: &random)
             var pieces = text.joined().components(separatedBy: "\n\n")
             guard pieces.count > 1 else { continue }
@@ -192,9 +221,13 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
                     return place >= length
                 }
                 // The last token of the base ends its text.
-                if let token, token > 0, token < text.count - 1, expected.last != 2 + token { expected.append(2 + token) }
+                if let token, token > 0, token < text.count - 1, expected.last != 2 + token {
+                    expected.append(2 + token)
+                }
             }
-            #expect(positions(byBlankLines(anchors: limit), text) == [2] + expected.prefix(max(0, text.count - 1)), "\(text)")
+            #expect(
+                positions(byBlankLines(anchors: limit), text) == [2] + expected.prefix(max(0, text.count - 1)),
+                "\(text)")
         }
     }
 
@@ -215,7 +248,8 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
 
     @Test func oneCorrectAndOneWrongBaseEachTheSmallestID() {
         let group = [
-            base("c", length: 4, correct: false), base("a", length: 4, correct: false), base("d", length: 4, correct: true), base("b", length: 4, correct: true),
+            base("c", length: 4, correct: false), base("a", length: 4, correct: false),
+            base("d", length: 4, correct: true), base("b", length: 4, correct: true),
         ]
         #expect(FR3E().bases(among: group) == [1, 3])
         #expect(FR3E().bases(among: Array(group.prefix(2))) == [1])
@@ -237,7 +271,8 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     @Test func stepAdvantagesSumToTheRewardMinusTheFirstValue() {
         var random = SplitMix64(seed: 8)
         for _ in 0..<200 {
-            let values = (0..<Int.random(in: 1...9, using: &random)).map { _ in random.uniform() }, reward = Double(Int.random(in: 0...1, using: &random))
+            let values = (0..<Int.random(in: 1...9, using: &random)).map { _ in random.uniform() },
+                reward = Double(Int.random(in: 0...1, using: &random))
             let known = Int.random(in: 1...values.count, using: &random)
             let given = values.enumerated().map { $0 < known ? $1 : nil }
             let sum = (VinePPO.advantages(values: given, reward: reward) ?? []).reduce(0, +)
@@ -250,7 +285,8 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     @Test func statesStandWhereStepsBegin() {
         var method = VinePPO()
         method.minimumStepCharacters = 1
-        #expect(method.states(of: base(length: 7, text: lines), seed: 0, encode: noTokens).map(\.position) == [2, 4, 7])
+        #expect(
+            method.states(of: base(length: 7, text: lines), seed: 0, encode: noTokens).map(\.position) == [2, 4, 7])
         // Short pieces join the next; the short last one joins the step before it.
         method.minimumStepCharacters = 20
         #expect(method.states(of: base(length: 7, text: lines), seed: 0, encode: noTokens).map(\.position) == [2])
@@ -262,16 +298,19 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         var method = VinePPO()
         method.segmentation = MemberName(MathSegmentation.name)
         let text = [
-            "The sum of all terms is", " $a + b.$", " So we", " have é more terms", ". ", "Then the", " answer follows.", "\n", "It is $4$", ", as was to be shown", "",
+            "The sum of all terms is", " $a + b.$", " So we", " have é more terms", ". ", "Then the",
+            " answer follows.", "\n", "It is $4$", ", as was to be shown", "",
         ]
         // Behind the formula with its full stop, behind the sentence (within a token), before the newline.
-        #expect(method.states(of: base(length: 11, text: text), seed: 0, encode: noTokens).map(\.position) == [2, 4, 7, 9])
+        #expect(
+            method.states(of: base(length: 11, text: text), seed: 0, encode: noTokens).map(\.position) == [2, 4, 7, 9])
     }
 
     @Test func aTokenAcrossABorderBelongsToTheStepBefore() {
         var method = VinePPO()
         method.minimumStepCharacters = 1
-        let states = method.states(of: base(length: 4, text: ["one", "\ntwo", " three\n", ""]), seed: 0, encode: noTokens)
+        let states = method.states(
+            of: base(length: 4, text: ["one", "\ntwo", " three\n", ""]), seed: 0, encode: noTokens)
         #expect(states.map(\.position) == [2, 4])
     }
 
@@ -279,10 +318,13 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         var method = VinePPO()
         method.minimumStepCharacters = 1
         let one = base(length: 7, reward: 1, text: lines), states = method.states(of: one, seed: 0, encode: noTokens)
-        let credit = method.credit(ExpandedBase(base: one, row: 5, states: states, outcomes: outcomes([[1, 0], [1, 0, 0, 0], [1, 1, 1, 0]])))
+        let credit = method.credit(
+            ExpandedBase(
+                base: one, row: 5, states: states, outcomes: outcomes([[1, 0], [1, 0, 0, 0], [1, 1, 1, 0]])))
         #expect(credit.rows.count == 1 && credit.rows[0].row == 5)
         #expect(credit.rows[0].advantages == [0, 0, -0.25, -0.25, 0.5, 0.5, 0.5, 0.25, 0.25])
-        let gap = method.credit(ExpandedBase(base: one, row: 5, states: states, outcomes: outcomes([[1, 0], [], [1]])))
+        let gap = method.credit(
+            ExpandedBase(base: one, row: 5, states: states, outcomes: outcomes([[1, 0], [], [1]])))
         #expect(gap.rows.isEmpty && gap.dropped.map(\.reason) == ["missing_value"])
     }
 }
@@ -295,14 +337,18 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 
     private static let cases: [Case] = {
-        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../fixtures/segmentation.json")
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+            "../../fixtures/segmentation.json")
         return (try? JSONDecoder().decode([Case].self, from: Data(contentsOf: path))) ?? []
     }()
 
     @Test func mathStepsAreThoseOfTheOriginal() {
         let known = Self.cases.filter { $0.cuts != nil }
         #expect(known.count >= 300)
-        for one in known { #expect(MathSegmentation().cuts(in: Array(one.text.unicodeScalars)) == one.cuts, "\(one.text.debugDescription)") }
+        for one in known {
+            #expect(
+                MathSegmentation().cuts(in: Array(one.text.unicodeScalars)) == one.cuts, "\(one.text.debugDescription)")
+        }
     }
 
     @Test func whereTheOriginalFailsStepsStillCoverTheText() {
@@ -310,11 +356,14 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(failed.count >= 20)
         for one in failed {
             let cuts = MathSegmentation().cuts(in: Array(one.text.unicodeScalars))
-            #expect(cuts.first == 0 && cuts.last == one.text.unicodeScalars.count && cuts == Set(cuts).sorted(), "\(one.text.debugDescription)")
+            #expect(
+                cuts.first == 0 && cuts.last == one.text.unicodeScalars.count && cuts == Set(cuts).sorted(),
+                "\(one.text.debugDescription)")
         }
         // A few characters are one step; an environment is one formula, whatever is in it.
         #expect(MathSegmentation().cuts(in: Array("4".unicodeScalars)) == [0, 1])
-        let nested = #"We add the two lines: \begin{align} a. \text{Then $b$. So} \end{align} and get what was to be found."#
+        let nested =
+            #"We add the two lines: \begin{align} a. \text{Then $b$. So} \end{align} and get what was to be found."#
         #expect(MathSegmentation().cuts(in: Array(nested.unicodeScalars)) == [0, nested.count])
     }
 
@@ -325,13 +374,16 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(segmentation.problems.isEmpty && !type(of: segmentation).source.isEmpty)
         let pieces = ["é is", "Ω. ", "x = 1\n", " $a, b$", "🙂 and so on. ", "\n\n", "Then ", #"\[ y"#, #"\] "#, ", "]
         for _ in 0..<200 {
-            let text = Array((0..<Int.random(in: 0...40, using: &random)).map { _ in pieces.randomElement(using: &random) ?? "" }.joined().utf8)
+            let text = Array(
+                (0..<Int.random(in: 0...40, using: &random)).map { _ in pieces.randomElement(using: &random) ?? "" }
+                    .joined().utf8)
             let starts = segmentation.starts(in: text)
             #expect(starts.first == 0 && starts == Set(starts).sorted())
             #expect(starts.allSatisfy { $0 == 0 || $0 < text.count && text[$0] & 0xc0 != 0x80 })
         }
         // Bytes that are no text: half a character, then a line.
-        let broken = Array("Twenty characters and more".utf8) + [0xe2, 0x82] + Array("\nAnother line of some length".utf8)
+        let broken =
+            Array("Twenty characters and more".utf8) + [0xe2, 0x82] + Array("\nAnother line of some length".utf8)
         #expect(segmentation.starts(in: broken) == [0, name == LineSegmentation.name ? 29 : 28])
     }
 }
@@ -346,14 +398,20 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
 
     private let text = ["think", " more", " still", " on", "</think>", " 42", "\n", ""]
 
-    private func credited(_ exits: [Bool], base isCorrect: Bool, closed: Bool = true, trained: SerialEarlyExit.Trained = .thoughtAndAnswer) -> ExpansionCredit {
+    private func credited(
+        _ exits: [Bool], base isCorrect: Bool, closed: Bool = true, trained: SerialEarlyExit.Trained = .thoughtAndAnswer
+    ) -> ExpansionCredit {
         var method = SerialEarlyExit()
         method.trained = trained
         var one = base(length: 8, correct: isCorrect, text: closed ? text : text.map { $0 == "</think>" ? "" : $0 })
         one.thoughtEnd = method.thoughtEnd(of: one)
         let states = exits.indices.map { ExpansionState(position: 3 + $0, injected: [100]) }
         let outcomes = exits.enumerated().map { index, isRight in
-            [Outcome(row: index, reward: isRight ? 1 : 0, correct: isRight, mask: (0..<3 + index + 3).map { $0 >= 3 + index + 1 })]
+            [
+                Outcome(
+                    row: index, reward: isRight ? 1 : 0, correct: isRight,
+                    mask: (0..<3 + index + 3).map { $0 >= 3 + index + 1 })
+            ]
         }
         return method.credit(ExpandedBase(base: one, row: 9, states: states, outcomes: outcomes))
     }
@@ -364,8 +422,14 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(firstDifference(credit.rows.map { $0.advantages.last ?? 0 }, [-0.5, 0.5, 0], absolute: 1e-12) == nil)
         // The thinking before the cut is trained, the injected token is not, the answer is.
         #expect(credit.rows[1].mask == [false, false, true, true, false, true, true])
-        #expect(credited([false, true], base: true, trained: .answer).rows[1].mask == [false, false, false, false, false, true, true])
-        #expect(credited([false, true], base: true, trained: .answer).rows[2].mask == [false, false, false, false, false, false, true, true, true, true])
+        #expect(
+            credited([false, true], base: true, trained: .answer).rows[1].mask == [
+                false, false, false, false, false, true, true,
+            ])
+        #expect(
+            credited([false, true], base: true, trained: .answer).rows[2].mask == [
+                false, false, false, false, false, false, true, true, true, true,
+            ])
     }
 
     @Test func aResponseWhoseThinkingNeverEndedIsWrong() {
@@ -376,18 +440,23 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     @Test func oneCorrectExitGetsTheSameWhereverItSits() {
         for place in 0..<4 {
             let credit = credited((0..<3).map { $0 == place }, base: place == 3)
-            for (index, row) in credit.rows.enumerated() { #expect(row.advantages.last == (index == place ? 0.75 : -0.25)) }
+            for (index, row) in credit.rows.enumerated() {
+                #expect(row.advantages.last == (index == place ? 0.75 : -0.25))
+            }
         }
         #expect(credited([false, false], base: false).rows.allSatisfy { $0.advantages.allSatisfy { $0 == 0 } })
     }
 
-    @Test(arguments: SerialEarlyExit.Positions.allCases) func cutsLieInsideTheThinking(_ positions: SerialEarlyExit.Positions) {
+    @Test(arguments: SerialEarlyExit.Positions.allCases) func cutsLieInsideTheThinking(
+        _ positions: SerialEarlyExit.Positions
+    ) {
         var method = SerialEarlyExit()
         (method.positions, method.exits, method.thoughtEnd) = (positions, 8, "END")
         for length in 1...40 {
             let words = (0..<length).map { _ in "w" } + ["END", "a", ""]
             let states = method.states(of: base(length: words.count, text: words), seed: UInt64(length)) { _ in [7, 8] }
-            #expect(states.allSatisfy { $0.position > 2 && $0.position < 2 + length && $0.injected == [7, 8] }, "\(length)")
+            #expect(
+                states.allSatisfy { $0.position > 2 && $0.position < 2 + length && $0.injected == [7, 8] }, "\(length)")
             #expect(states.map(\.position) == Set(states.map(\.position)).sorted())
             #expect(length > 8 ? (1...8).contains(states.count) : states.count == length - 1)
             if positions == .stratified, length > 8 { #expect(states.count == 8) }
@@ -414,20 +483,27 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
                 (0..<max(2, method.replicates)).map { replicate in
                     row += 1
                     let length = state.position + state.injected.count
-                    return Outcome(row: row, reward: Double(replicate % 2), correct: replicate % 2 == 1, mask: (0..<length + 2).map { $0 >= length })
+                    return Outcome(
+                        row: row, reward: Double(replicate % 2), correct: replicate % 2 == 1,
+                        mask: (0..<length + 2).map { $0 >= length })
                 }
             }
             let credit = method.credit(ExpandedBase(base: one, row: 0, states: states, outcomes: outcomes))
             #expect(!credit.rows.isEmpty, "\(type.name)")
             for row in credit.rows {
-                #expect(row.mask.count == row.advantages.count && zip(row.mask, row.advantages).allSatisfy { $0 || $1 == 0 }, "\(type.name)")
+                #expect(
+                    row.mask.count == row.advantages.count
+                        && zip(row.mask, row.advantages).allSatisfy { $0 || $1 == 0 }, "\(type.name)")
             }
             let none = method.credit(ExpandedBase(base: one, row: 0, states: states, outcomes: states.map { _ in [] }))
-            #expect(none.rows.allSatisfy { $0.advantages.allSatisfy { $0 == 0 } }, "\(type.name) makes something of nothing")
+            #expect(
+                none.rows.allSatisfy { $0.advantages.allSatisfy { $0 == 0 } }, "\(type.name) makes something of nothing"
+            )
         }
     }
 
-    /// VinePPO's penalty is the mean over rollouts of a rollout's sum, whatever the loss divides by; the others' goes with the loss.
+    /// VinePPO's penalty is the mean over rollouts of a rollout's sum, whatever the loss divides by; the others' goes
+    /// with the loss.
     @Test(arguments: ExpansionRegistry.all.map { $0.name }) func aPenaltyHasTheDenominatorOfItsMethod(_ name: String) {
         let method = ExpansionRegistry.all.first { $0.name == name }!.init()
         var policy = CreditPolicy(), credit = ExpansionCredit()
@@ -435,9 +511,14 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         let bases = [2, 6].enumerated().map { base("r\($0)", length: $1, reward: 1, truncated: true) }
         for (row, one) in bases.enumerated() {
             let outcomes = [[Outcome(row: 9, reward: 0, correct: nil, mask: [])]]
-            credit.rows += VinePPO().credit(ExpandedBase(base: one, row: row, states: [ExpansionState(position: 2)], outcomes: outcomes)).rows
+            credit.rows +=
+                VinePPO().credit(
+                    ExpandedBase(base: one, row: row, states: [ExpansionState(position: 2)], outcomes: outcomes)
+                ).rows
         }
-        let inputs = bases.map { CreditInput(groupID: "g", reward: 1, correct: nil, isTruncated: false, mask: $0.mask, entropy: []) }
+        let inputs = bases.map {
+            CreditInput(groupID: "g", reward: 1, correct: nil, isTruncated: false, mask: $0.mask, entropy: [])
+        }
         let plan = policy.assign(credited: credit, inputs, seed: 0)
         #expect(plan.kept.allSatisfy { $0.weights[2] == 1.0 / 8 })
         #expect(plan.kept.allSatisfy { $0.unmaskedWeight == (name == "vineppo" ? 1.0 / 2 : 1.0 / 8) })
@@ -447,11 +528,14 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         let method = SerialEarlyExit()
         var one = base(length: 6, reward: 1, correct: true)
         one.thoughtEnd = 5
-        let states = [ExpansionState(position: 4)], outcomes = [[Outcome(row: 1, reward: 1, correct: true, mask: [Bool](repeating: true, count: 6))]]
+        let states = [ExpansionState(position: 4)],
+            outcomes = [[Outcome(row: 1, reward: 1, correct: true, mask: [Bool](repeating: true, count: 6))]]
         var expanded = ExpandedBase(base: one, row: 0, states: states, outcomes: outcomes)
         #expect(method.credit(expanded).rows.map(\.reward) == [1, 0.5])
         expanded.isBaseRejected = true
-        #expect(method.credit(expanded).rows.map(\.row) == [1] && method.credit(expanded).rows[0].advantages.allSatisfy { $0 == 0 })
+        #expect(
+            method.credit(expanded).rows.map(\.row) == [1]
+                && method.credit(expanded).rows[0].advantages.allSatisfy { $0 == 0 })
         #expect(VinePPO().credit(expanded).rows.isEmpty)
     }
 
@@ -468,15 +552,23 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
             var values = [0.0]
             for advantage in advantages.reversed() { values.insert(values[0] - advantage, at: 0) }
             let made = method.credit(
-                ExpandedBase(base: one, row: index, states: states, outcomes: values.dropLast().map { [Outcome(row: 9, reward: $0, correct: nil, mask: [])] }))
+                ExpandedBase(
+                    base: one, row: index, states: states,
+                    outcomes: values.dropLast().map { [Outcome(row: 9, reward: $0, correct: nil, mask: [])] }))
             credit.rows += made.rows
         }
         let inputs = rows.enumerated().map { index, advantages in
-            CreditInput(groupID: "g\(index)", reward: 0, correct: nil, isTruncated: false, mask: [false, false] + advantages.map { _ in true }, entropy: [])
+            CreditInput(
+                groupID: "g\(index)", reward: 0, correct: nil, isTruncated: false,
+                mask: [false, false] + advantages.map { _ in true }, entropy: [])
         }
         let plan = policy.assign(credited: credit, inputs, seed: 0)
-        let whitened = plan.kept.flatMap { row in row.advantages.indices.filter { row.mask[$0] }.map { row.advantages[$0] } }, flat = rows.flatMap { $0 }
-        let mean = flat.reduce(0, +) / 5, deviation = (flat.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 4 + 1e-8).squareRoot()
+        let
+            whitened = plan.kept.flatMap { row in
+                row.advantages.indices.filter { row.mask[$0] }.map { row.advantages[$0] }
+            }, flat = rows.flatMap { $0 }
+        let mean = flat.reduce(0, +) / 5,
+            deviation = (flat.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 4 + 1e-8).squareRoot()
         #expect(firstDifference(whitened, flat.map { ($0 - mean) / deviation }, absolute: 1e-9) == nil)
         #expect(plan.kept.allSatisfy { zip($0.mask, $0.advantages).allSatisfy { $0 || $1 == 0 } })
     }
@@ -514,11 +606,15 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 
     @Test func everySelectionKeepsAllWithAShareOfOne() {
-        let selections: [(String, WritableKeyPath<EntropyMask, Share?>)] = [("top", \.top), ("bottom", \.bottom), ("random", \.random)]
+        let selections: [(String, WritableKeyPath<EntropyMask, Share?>)] = [
+            ("top", \.top), ("bottom", \.bottom), ("random", \.random),
+        ]
         #expect(selections.map(\.0).sorted() == TokenSelectionRegistry.all.map { $0.name }.sorted())
         for (name, share) in selections {
             for ties in EntropyMask.Ties.allCases {
-                #expect(mask { ($0[keyPath: share], $0.ties) = (1, ties) }.keep(entropies).kept.allSatisfy { $0 }, "\(name)")
+                #expect(
+                    mask { ($0[keyPath: share], $0.ties) = (1, ties) }.keep(entropies).kept.allSatisfy { $0 }, "\(name)"
+                )
                 #expect(mask { ($0[keyPath: share], $0.ties) = (0.1, ties) }.keep([0.5]).kept == [true], "\(name)")
             }
         }

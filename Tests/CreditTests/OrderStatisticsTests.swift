@@ -13,7 +13,10 @@ import Testing
         ("zeros of both signs", [0, -0.0, 0, -0.0, 1, -1]),
         ("denormals", (0..<300).map { Float(bitPattern: UInt32($0 % 7)) }),
         ("neighbours", (0..<500).map { Float(bitPattern: 0x3f80_0000 + UInt32($0 % 3)) }),
-        ("largest and smallest", [.greatestFiniteMagnitude, -.greatestFiniteMagnitude, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 0]),
+        (
+            "largest and smallest",
+            [.greatestFiniteMagnitude, -.greatestFiniteMagnitude, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 0]
+        ),
         ("low bits alone", (0..<70_000).map { Float(bitPattern: 0x4000_0000 | UInt32($0) & 0xffff) }),
     ]
 
@@ -26,16 +29,20 @@ import Testing
         /// What is known of them before they are looked at.
         var known: StreamedRows {
             let rows = rows
-            return StreamedRows(count: rows.count, population: { Int(rows[$0].population) }, values: { rows[$0].values.count })
+            return StreamedRows(
+                count: rows.count, population: { Int(rows[$0].population) }, values: { rows[$0].values.count })
         }
 
         init(_ populations: [[Float]], parts: Int, rowsPerPiece: Int) {
             for part in 0..<parts {
                 for (number, values) in populations.enumerated() {
-                    rows.append((Int32(number), Array(values[values.count * part / parts..<values.count * (part + 1) / parts])))
+                    rows.append(
+                        (Int32(number), Array(values[values.count * part / parts..<values.count * (part + 1) / parts])))
                 }
             }
-            pieces = stride(from: 0, to: rows.count, by: rowsPerPiece).map { [count = rows.count] in $0..<min($0 + rowsPerPiece, count) }
+            pieces = stride(from: 0, to: rows.count, by: rowsPerPiece).map { [count = rows.count] in
+                $0..<min($0 + rowsPerPiece, count)
+            }
         }
 
         var counts: [Int] { pieces.map { $0.reduce(0) { $0 + rows[$1].values.count } } }
@@ -44,45 +51,65 @@ import Testing
             for row in pieces[piece] { try rows[row].values.withUnsafeBufferPointer { try body(row, $0) } }
         }
 
-        func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws {
+        func inOrder<Value: Sendable>(
+            _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void
+        ) throws {
             try parallelInOrder(pieces.count, threads: threads, produce: produce, consume: consume)
         }
     }
 
-    private func check(_ name: String, _ populations: [[Float]], mostWaiting: Int, mostCounters: Int, parts: Int, rowsPerPiece: Int) throws {
-        let wanted = populations.map { values in Population(count: values.count, ranks: Set([0, values.count / 3, values.count / 2, values.count - 1]).sorted()) }
+    private func check(
+        _ name: String, _ populations: [[Float]], mostWaiting: Int, mostCounters: Int, parts: Int, rowsPerPiece: Int
+    ) throws {
+        let wanted = populations.map { values in
+            Population(
+                count: values.count, ranks: Set([0, values.count / 3, values.count / 2, values.count - 1]).sorted())
+        }
         let stream = Rows(populations, parts: parts, rowsPerPiece: rowsPerPiece)
         let selection = StreamedSelection(
-            rows: stream.known, populations: wanted, space: .memory, mostWaiting: mostWaiting, mostCounters: mostCounters, leastBracketed: .max)
+            rows: stream.known, populations: wanted, space: .memory, mostWaiting: mostWaiting,
+            mostCounters: mostCounters, leastBracketed: .max)
         let found = try selection.run(stream)
         for (number, values) in populations.enumerated() {
             let sorted = values.sorted()
             for (rank, statistic) in zip(wanted[number].ranks, found[number]) {
                 #expect(statistic.value == sorted[rank], "\(name): rank \(rank) of \(values.count)")
-                #expect(statistic.below == values.count { $0 < sorted[rank] } && statistic.equal == values.count { $0 == sorted[rank] }, "\(name)")
+                #expect(
+                    statistic.below == values.count { $0 < sorted[rank] }
+                        && statistic.equal == values.count { $0 == sorted[rank] }, "\(name)")
             }
             #expect(found[number].count == wanted[number].ranks.count, "\(name)")
         }
     }
 
-    @Test(arguments: [(1 << 20, 1 << 22), (0, 1 << 22), (0, 1 << 12), (0, 64), (0, 2)]) func countingFindsWhatSortingFinds(_ mostWaiting: Int, _ mostCounters: Int) throws
-    {
+    @Test(arguments: [(1 << 20, 1 << 22), (0, 1 << 22), (0, 1 << 12), (0, 64), (0, 2)])
+    func countingFindsWhatSortingFinds(_ mostWaiting: Int, _ mostCounters: Int) throws {
         for (name, values) in Self.adversarial {
             if mostCounters < 64, values.count > 10_000 { continue }
-            for parts in [1, 4] { try check(name, [values], mostWaiting: mostWaiting, mostCounters: mostCounters, parts: parts, rowsPerPiece: 1) }
+            for parts in [1, 4] {
+                try check(
+                    name, [values], mostWaiting: mostWaiting, mostCounters: mostCounters, parts: parts, rowsPerPiece: 1)
+            }
         }
         let together = Self.adversarial.dropLast().map(\.values)
-        for rows in [1, 5, 1000] { try check("together", together, mostWaiting: mostWaiting, mostCounters: mostCounters, parts: 3, rowsPerPiece: rows) }
+        for rows in [1, 5, 1000] {
+            try check(
+                "together", together, mostWaiting: mostWaiting, mostCounters: mostCounters, parts: 3, rowsPerPiece: rows
+            )
+        }
     }
 
     @Test(arguments: 1...10 as ClosedRange<UInt64>) func randomPopulationsInAnyPieces(_ seed: UInt64) throws {
         var generator = SplitMix(seed: seed)
         let populations = (0..<Int(1 + generator.next() % 9)).map { _ in
-            (0..<Int(1 + generator.next() % 9000)).map { _ in Float(Int64(generator.next() % 2000) - 1000) / Float(1 + generator.next() % 50) }
+            (0..<Int(1 + generator.next() % 9000)).map { _ in
+                Float(Int64(generator.next() % 2000) - 1000) / Float(1 + generator.next() % 50)
+            }
         }
         for (waiting, counters) in [(1 << 20, 1 << 20), (100, 1 << 16), (0, 500)] {
             let parts = Int(1 + generator.next() % 5), rows = Int(1 + generator.next() % 12)
-            try check("random", populations, mostWaiting: waiting, mostCounters: counters, parts: parts, rowsPerPiece: rows)
+            try check(
+                "random", populations, mostWaiting: waiting, mostCounters: counters, parts: parts, rowsPerPiece: rows)
         }
     }
 
@@ -90,7 +117,10 @@ import Testing
     @Test(arguments: [1, 2]) func manyValuesAreCounted(_ count: Int) throws {
         var generator = SplitMix(seed: 3)
         let populations = (0..<count).map { number in
-            (0..<140_000).map { _ in Float(Int64(generator.next() % 4096) - (number == 0 ? 0 : 2048)) * (generator.next() % 5 == 0 ? 0.001 : -0.0) }
+            (0..<140_000).map { _ in
+                Float(Int64(generator.next() % 4096) - (number == 0 ? 0 : 2048))
+                    * (generator.next() % 5 == 0 ? 0.001 : -0.0)
+            }
         }
         try check("many", populations, mostWaiting: 1 << 24, mostCounters: 1 << 21, parts: 7, rowsPerPiece: 3)
     }
@@ -107,22 +137,29 @@ import Testing
     }
 
     /// By brackets on its own; nil where they say that another way must be gone.
-    private func bracketed(_ values: [Float], parts: Int, rowsPerPiece: Int, threads: Int = 3, mostKept: Int = .max) throws -> BracketSelection.Outcome? {
+    private func bracketed(_ values: [Float], parts: Int, rowsPerPiece: Int, threads: Int = 3, mostKept: Int = .max)
+        throws -> BracketSelection.Outcome?
+    {
         var stream = Rows([values], parts: parts, rowsPerPiece: rowsPerPiece)
         stream.threads = threads
         let population = Population(count: values.count, ranks: ranks(values.count))
-        return try BracketSelection(rows: stream.known, population: population, cut: [], mostKept: mostKept, space: Self.space).run(stream)
+        return try BracketSelection(
+            rows: stream.known, population: population, cut: [], mostKept: mostKept, space: Self.space
+        ).run(stream)
     }
 
     /// What sorting says of the same ranks.
     private func sorted(_ values: [Float]) -> [OrderStatistic] {
         let sorted = values.sorted()
         return ranks(values.count).map { rank in
-            OrderStatistic(value: sorted[rank] + 0, below: values.count { $0 < sorted[rank] }, equal: values.count { $0 == sorted[rank] })
+            OrderStatistic(
+                value: sorted[rank] + 0, below: values.count { $0 < sorted[rank] },
+                equal: values.count { $0 == sorted[rank] })
         }
     }
 
-    /// Tens of thousands of values that entropies are like, or that are hard to sample: named, so that a failure says which.
+    /// Tens of thousands of values that entropies are like, or that are hard to sample: named, so that a failure says
+    /// which.
     private static func large(_ seed: UInt64) -> [(name: String, values: [Float])] {
         var generator = SplitMix(seed: seed)
         func uniform() -> Float { Float(generator.next() >> 40) / Float(1 << 24) }
@@ -151,7 +188,9 @@ import Testing
         for (name, values) in all {
             let wanted = sorted(values)
             for (parts, rows, threads) in [(1, 1, 1), (40, 3, 1), (40, 3, 3), (611, 50, 2)] {
-                guard let found = try bracketed(values, parts: parts, rowsPerPiece: rows, threads: threads) else { continue }
+                guard let found = try bracketed(values, parts: parts, rowsPerPiece: rows, threads: threads) else {
+                    continue
+                }
                 #expect(found.statistics == wanted, "\(name) in \(parts) rows")
                 settled += 1
             }
@@ -171,12 +210,15 @@ import Testing
     /// Whether there is an outcome, and which, is the same whoever counts and however rows lie in pieces.
     @Test func bracketsDontDependOnThreadsOrPieces() throws {
         for (name, values) in Self.large(8) {
-            let ways = try [(1, 1), (2, 1), (3, 7), (3, 1000)].map { try bracketed(values, parts: 200, rowsPerPiece: $1, threads: $0)?.statistics }
+            let ways = try [(1, 1), (2, 1), (3, 7), (3, 1000)].map {
+                try bracketed(values, parts: 200, rowsPerPiece: $1, threads: $0)?.statistics
+            }
             #expect(ways.allSatisfy { $0 == ways[0] }, "\(name)")
         }
     }
 
-    @Test(arguments: [Float.nan, .infinity, -.infinity, Float(bitPattern: 0xffc0_0001)]) func bracketsLeaveValuesThatAreNoNumbersToOthers(_ odd: Float) throws {
+    @Test(arguments: [Float.nan, .infinity, -.infinity, Float(bitPattern: 0xffc0_0001)])
+    func bracketsLeaveValuesThatAreNoNumbersToOthers(_ odd: Float) throws {
         for place in [0, 12_345, 49_999] {
             var values = Self.large(2)[0].values
             values[place] = odd
@@ -184,17 +226,22 @@ import Testing
         }
     }
 
-    /// Where the sample is led astray, as by values that only stand where it doesn't look, or too much would be kept, counting takes over.
+    /// Where the sample is led astray, as by values that only stand where it doesn't look, or too much would be kept,
+    /// counting takes over.
     @Test func whereBracketsMissCountingTakesOver() throws {
         let count = 60_000, places = SpreadSample(of: count)
         var values = [Float](repeating: 1, count: count)
         for index in 0..<count { values[index] = Float(index % 1000) / 1000 }
-        for run in 0..<places.runs { for place in places.place(run)..<places.place(run) + places.run { values[place] = 100 + Float(place) } }
+        for run in 0..<places.runs {
+            for place in places.place(run)..<places.place(run) + places.run { values[place] = 100 + Float(place) }
+        }
         #expect(try bracketed(values, parts: 60, rowsPerPiece: 5) == nil)
         #expect(try bracketed(Self.large(1)[0].values, parts: 60, rowsPerPiece: 5, mostKept: 10) == nil)
         for values in [values, Self.large(1)[0].values] {
-            let stream = Rows([values], parts: 60, rowsPerPiece: 5), wanted = Population(count: values.count, ranks: ranks(values.count))
-            let selection = StreamedSelection(rows: stream.known, populations: [wanted], space: Self.space, mostWaiting: 10, leastBracketed: 1)
+            let stream = Rows([values], parts: 60, rowsPerPiece: 5),
+                wanted = Population(count: values.count, ranks: ranks(values.count))
+            let selection = StreamedSelection(
+                rows: stream.known, populations: [wanted], space: Self.space, mostWaiting: 10, leastBracketed: 1)
             #expect(try selection.run(stream)[0] == sorted(values))
         }
     }
@@ -206,7 +253,9 @@ import Testing
             for run in stride(from: 0, to: sample.runs, by: step) {
                 let place = sample.place(run)
                 #expect(place > last && place + sample.run <= population)
-                #expect(sample.first(endingBehind: place) == run && sample.first(endingBehind: place + sample.run) == run + 1)
+                #expect(
+                    sample.first(endingBehind: place) == run
+                        && sample.first(endingBehind: place + sample.run) == run + 1)
                 last = place + sample.run - 1
             }
             #expect(sample.count >= min(population, 1))
@@ -214,15 +263,22 @@ import Testing
     }
 
     /// What a cut keeps of each row follows from its values near the cut, as from all of them.
-    @Test(arguments: [EntropyMask.Ties.quantile, .exactCount]) func rowsAroundACutTellWhatItKeeps(_ ties: EntropyMask.Ties) throws {
+    @Test(arguments: [EntropyMask.Ties.quantile, .exactCount]) func rowsAroundACutTellWhatItKeeps(
+        _ ties: EntropyMask.Ties
+    ) throws {
         var told = 0
         for (name, values) in Self.large(4) {
-            for (type, share) in [(TopEntropy.self as any TokenSelection.Type, 0.2 as Share), (BottomEntropy.self, 0.3)] {
+            for (type, share) in [
+                (TopEntropy.self as any TokenSelection.Type, 0.2 as Share), (BottomEntropy.self, 0.3),
+            ] {
                 let stream = Rows([values], parts: 90, rowsPerPiece: 7)
                 let wanted = type.ranks(share, of: values.count, ties: ties)
-                let selection = StreamedSelection(rows: stream.known, populations: [Population(count: values.count, ranks: wanted)], space: Self.space, leastBracketed: 1)
+                let selection = StreamedSelection(
+                    rows: stream.known, populations: [Population(count: values.count, ranks: wanted)],
+                    space: Self.space, leastBracketed: 1)
                 let (statistics, around) = try selection.run(stream, cut: Array(wanted.indices))
-                var near = type.selector(share, of: values.count, ties: ties, statistics[0], seed: 0), all = near, counts: [(Int, Int)] = []
+                var near = type.selector(share, of: values.count, ties: ties, statistics[0], seed: 0), all = near,
+                    counts: [(Int, Int)] = []
                 around?.forEachRow(Self.space, { stream.rows[$0].values.count }) { row, own, above, below in
                     let whole = stream.rows[row].values.withUnsafeBufferPointer { all.census($0) }
                     counts.append((near.count(near.census(own, above: above, below: below)), all.count(whole)))
@@ -240,10 +296,14 @@ import Testing
         var generator = SplitMix(seed: 9)
         for (index, type) in TokenSelectionRegistry.all.enumerated() {
             for share in [0, 0.1, 0.5, 0.97, 1] as [Share] {
-                let rows = (0..<20).map { _ in (0..<Int(generator.next() % 40)).map { _ in Float(generator.next() % 6) / 4 } }, all = rows.flatMap { $0 }
+                let
+                    rows = (0..<20).map { _ in
+                        (0..<Int(generator.next() % 40)).map { _ in Float(generator.next() % 6) / 4 }
+                    }, all = rows.flatMap { $0 }
                 let statistics = type.ranks(share, of: all.count, ties: ties).map { rank in
                     let value = all.sorted()[rank]
-                    return OrderStatistic(value: value, below: all.count { $0 < value }, equal: all.count { $0 == value })
+                    return OrderStatistic(
+                        value: value, below: all.count { $0 < value }, equal: all.count { $0 == value })
                 }
                 let fresh = type.selector(share, of: all.count, ties: ties, statistics, seed: UInt64(index))
                 var marking = fresh, counting = marking

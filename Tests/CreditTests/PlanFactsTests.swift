@@ -9,12 +9,16 @@ import Testing
 @Suite struct PlanFactsTests {
     private static let folder = FileManager.default.temporaryDirectory.path
 
-    @Test(arguments: [[0, 0, 0, 1, 1, 2], [0, 1, 0, 2, 1, 0], [0], []] as [[Int32]]) func groupsHaveTheirMembersInOrder(_ numbers: [Int32]) throws {
+    @Test(arguments: [[0, 0, 0, 1, 1, 2], [0, 1, 0, 2, 1, 0], [0], []] as [[Int32]]) func groupsHaveTheirMembersInOrder(
+        _ numbers: [Int32]
+    ) throws {
         let count = Int(numbers.max() ?? -1) + 1
         for space in [ScratchSpace.memory, ScratchSpace(folder: Self.folder, mostInMemory: 1)] {
             let groups = try Groups(space, of: numbers.count, in: count) { numbers[$0] }
             #expect(groups.count == count)
-            for group in 0..<count { #expect(groups[group] == numbers.indices.filter { numbers[$0] == group }.map { Int32($0) }) }
+            for group in 0..<count {
+                #expect(groups[group] == numbers.indices.filter { numbers[$0] == group }.map { Int32($0) })
+            }
         }
     }
 
@@ -27,8 +31,11 @@ import Testing
             func column() -> [Float] { mask.map { $0 ? Float(random.next() % 64) / 32 : 0 } }
             let correct = group % 7 == 3 || random.next() % 3 == 0
             var input = CreditInput(
-                groupID: "g\(group)", reward: correct ? 1 : 0, correct: correct, isTruncated: random.next() % 9 == 0, mask: mask, entropy: column())
-            for name in TokenColumn.allCases where name != .entropy && name != .entropyLow && name != .entropyHigh { input.columns[name] = column() }
+                groupID: "g\(group)", reward: correct ? 1 : 0, correct: correct, isTruncated: random.next() % 9 == 0,
+                mask: mask, entropy: column())
+            for name in TokenColumn.allCases where name != .entropy && name != .entropyLow && name != .entropyHigh {
+                input.columns[name] = column()
+            }
             return input
         }
     }
@@ -41,7 +48,10 @@ import Testing
                     "entropy: {mask: {\(type.name): 0.3, scope: \(scope.rawValue)\($0)}}\nschedule: {groups_per_step: 4}"
                 }
             }
-        } + ["drop", "zero"].map { "advantage: grpo\nfilter: {degenerate_groups: \($0), truncated: drop}\nschedule: {groups_per_step: 3, order: shuffled}" }
+        }
+        + ["drop", "zero"].map {
+            "advantage: grpo\nfilter: {degenerate_groups: \($0), truncated: drop}\nschedule: {groups_per_step: 3, order: shuffled}"
+        }
         + AggregationRegistry.all.map { "aggregation: \($0.name)\nentropy: {mask: {top: 0.2, scope: plan}}" }
         + ["objective: {type: h_dpo, alpha: 1, beta: 0.1}\npairs: {per_group: 2}\nschedule: {groups_per_step: 2}"]
 
@@ -50,7 +60,8 @@ import Testing
         for scattered in [false, true] {
             let inputs = Self.inputs(scattered: scattered)
             let plans = try [ScratchSpace.memory, ScratchSpace(folder: Self.folder, mostInMemory: 32)].map { space in
-                try policy.settle(try PlanFacts(inputs, space, reward: policy.shapedReward), InMemoryTokens(inputs: inputs), seed: 7)
+                try policy.settle(
+                    try PlanFacts(inputs, space, reward: policy.shapedReward), InMemoryTokens(inputs: inputs), seed: 7)
             }
             #expect(try Self.text(plans[0], inputs) == Self.text(plans[1], inputs))
             #expect(plans[0].kept.count + plans[0].dropped.count >= inputs.count)

@@ -2,7 +2,8 @@ import Credit
 import TestSupport
 import Testing
 
-/// Shares are the decimals that were written: of n distinct values top and bottom keep 1 + ⌊ρ(n - 1)⌋, whatever ρ is in binary.
+/// Shares are the decimals that were written: of n distinct values top and bottom keep 1 + ⌊ρ(n - 1)⌋, whatever ρ is in
+/// binary.
 @Suite struct ShareTests {
     /// By integers: what a decimal with up to nine digits keeps of n distinct values.
     private static func kept(_ text: String, of n: Int) -> Int {
@@ -13,7 +14,9 @@ import Testing
     }
 
     private static let texts: [String] =
-        (1..<100).map { "0." + ($0 < 10 ? "0" : "") + "\($0)" } + ["0.1", "0.2", "0.3", "0.7", "0.9", "0.333333333", "0.666666667", "0.999999999", "0.123456789"]
+        (1..<100).map { "0." + ($0 < 10 ? "0" : "") + "\($0)" } + [
+            "0.1", "0.2", "0.3", "0.7", "0.9", "0.333333333", "0.666666667", "0.999999999", "0.123456789",
+        ]
 
     private func mask(_ key: WritableKeyPath<EntropyMask, Share?>, _ text: String) throws -> EntropyMask {
         var mask = EntropyMask()
@@ -32,11 +35,14 @@ import Testing
         }
     }
 
-    @Test(arguments: ["0.1", "0.2", "0.3", "0.7", "0.9", "0.29", "0.333333333", "0.00001"]) func itIsExactOfManyToo(_ text: String) throws {
+    @Test(arguments: ["0.1", "0.2", "0.3", "0.7", "0.9", "0.29", "0.333333333", "0.00001"]) func itIsExactOfManyToo(
+        _ text: String
+    ) throws {
         for n in [99_991, 100_000, 100_001] {
             let values = (0..<n).map { Float(bitPattern: 0x3f00_0000 + UInt32($0)) }
             #expect(try mask(\.top, text).keep(values).kept.count { $0 } == Self.kept(text, of: n), "\(text) of \(n)")
-            #expect(try mask(\.bottom, text).keep(values).kept.count { $0 } == Self.kept(text, of: n), "\(text) of \(n)")
+            #expect(
+                try mask(\.bottom, text).keep(values).kept.count { $0 } == Self.kept(text, of: n), "\(text) of \(n)")
         }
     }
 
@@ -49,7 +55,10 @@ import Testing
     }
 
     @Test func exactCountsRoundUpExactly() throws {
-        for (text, n, count) in [("0.2", 5, 1), ("0.29", 100, 29), ("0.3", 10, 3), ("0.7", 10, 7), ("0.35", 20, 7), ("0.1", 3, 1), ("0", 9, 1), ("1", 9, 9)] {
+        for (text, n, count) in [
+            ("0.2", 5, 1), ("0.29", 100, 29), ("0.3", 10, 3), ("0.7", 10, 7), ("0.35", 20, 7), ("0.1", 3, 1),
+            ("0", 9, 1), ("1", 9, 9),
+        ] {
             for key in [\EntropyMask.top, \EntropyMask.bottom, \EntropyMask.random] {
                 var mask = try mask(key, text)
                 mask.ties = .exactCount
@@ -67,7 +76,11 @@ import Testing
 
     @Test func textsThatAreNoShare() {
         for text in ["", "x", "1e999", "nan", "inf", "--1"] { #expect(Share(text) == nil, "\(text)") }
-        for text in ["1.5", "-0.1", "1e3"] { #expect(Share(text).map { !(0...1).contains($0.value) } == true, "\(text)") }
-        for text in [".25", "0.25", "2.5e-1", "25e-2", "0.2500", "+0.25"] { #expect(Share(text)?.complement.value == 0.75, "\(text)") }
+        for text in ["1.5", "-0.1", "1e3"] {
+            #expect(Share(text).map { !(0...1).contains($0.value) } == true, "\(text)")
+        }
+        for text in [".25", "0.25", "2.5e-1", "25e-2", "0.2500", "+0.25"] {
+            #expect(Share(text)?.complement.value == 0.75, "\(text)")
+        }
     }
 }

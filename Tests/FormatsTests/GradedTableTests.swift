@@ -5,7 +5,9 @@ import Testing
 /// Tables whose metadata tells the grades of their rows.
 @Suite struct GradedTableTests {
     private func table(_ path: String) -> GradedTable<ScoreRow> {
-        GradedTable(path: path, table: Tables.scores, grade: { $0.evidence ?? "none" }) { ["grades": $0.sorted().joined(separator: " ")] }
+        GradedTable(path: path, table: Tables.scores, grade: { $0.evidence ?? "none" }) {
+            ["grades": $0.sorted().joined(separator: " ")]
+        }
     }
 
     private func row(_ number: Int, _ grade: String?) -> ScoreRow {
@@ -14,7 +16,8 @@ import Testing
         return row
     }
 
-    @Test(arguments: [[], ["topk"], ["topk", "topk"], ["topk", nil, "logits", "topk"], [nil, "logits"]] as [[String?]])
+    @Test(
+        arguments: [[], ["topk"], ["topk", "topk"], ["topk", nil, "logits", "topk"], [nil, "logits"]] as [[String?]])
     func theBeginningTellsTheGradesOfAllRows(_ grades: [String?]) throws {
         let folder = try TemporaryDirectory(), path = try folder.folder("x") + "/scores.arrow"
         var writer = GradedTableWriter(table(path))
@@ -22,7 +25,9 @@ import Testing
         try writer.finish()
         let read = try ArrowTableReader(path: path, table: Tables.scores)
         #expect(read.metadata["grades"] == Set(grades.map { $0 ?? "none" }).sorted().joined(separator: " "))
-        #expect(try read.rows().map(\.evidence) == grades && read.rows().map(\.rolloutID) == grades.indices.map { "r\($0)" })
+        #expect(
+            try read.rows().map(\.evidence) == grades && read.rows().map(\.rolloutID) == grades.indices.map { "r\($0)" }
+        )
     }
 
     @Test func rowsCanBeTakenOut() throws {

@@ -14,17 +14,27 @@ import Testing
         return try readBytes(path)
     }
 
-    private func read(_ shard: RolloutShard, _ entry: Int, row: LogitsRow.Consumer? = nil, memory: Int = 1 << 20) throws -> RolloutFrame {
+    private func read(_ shard: RolloutShard, _ entry: Int, row: LogitsRow.Consumer? = nil, memory: Int = 1 << 20) throws
+        -> RolloutFrame
+    {
         let stream = try FrameStream(shard.compressed(shard.entries[entry].span), file: "x", place: "frame \(entry)")
-        return try RolloutFrameReader.read(stream, file: "x", place: "frame \(entry)", memory: PlaneMemory(limit: memory), logitsRow: row)
+        return try RolloutFrameReader.read(
+            stream, file: "x", place: "frame \(entry)", memory: PlaneMemory(limit: memory), logitsRow: row)
     }
 
     private func values(_ row: LogitsRow) -> [Float] {
         let logits = row.kernelRow, n = row.info.vocabulary
-        guard row.info.dtype != .f32 else { return (0..<n).map { logits.values.load(fromByteOffset: 4 * $0, as: Float.self) } }
+        guard row.info.dtype != .f32 else {
+            return (0..<n).map { logits.values.load(fromByteOffset: 4 * $0, as: Float.self) }
+        }
         let high = { (i: Int) in UInt16(logits.values.load(fromByteOffset: i, as: UInt8.self)) }
-        let half = (0..<n).map { row.info.isSplit ? high($0) << 8 | UInt16(logits.low[$0]) : logits.values.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self) }
-        return row.info.dtype == .bf16 ? half.map { Float(bitPattern: UInt32($0) << 16) } : half.map { Float(Float16(bitPattern: $0)) }
+        let half = (0..<n).map {
+            row.info.isSplit
+                ? high($0) << 8 | UInt16(logits.low[$0])
+                : logits.values.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self)
+        }
+        return row.info.dtype == .bf16
+            ? half.map { Float(bitPattern: UInt32($0) << 16) } : half.map { Float(Float16(bitPattern: $0)) }
     }
 
     private func entries(_ bytes: [UInt8]) throws -> [ShardEntry] {
@@ -59,7 +69,9 @@ import Testing
         #expect(frame.tokenIDs == rollout.frame.tokenIDs && frame.lossMask == rollout.frame.lossMask)
         #expect(frame.rolloutLogprobs == rollout.frame.rolloutLogprobs)
         #expect(frame.values == rollout.frame.values && frame.referenceLogprobs == rollout.frame.referenceLogprobs)
-        #expect(frame.topk == 2 && frame.topkTokenIDs == rollout.frame.topkTokenIDs && frame.topkLogprobs == rollout.frame.topkLogprobs)
+        #expect(
+            frame.topk == 2 && frame.topkTokenIDs == rollout.frame.topkTokenIDs
+                && frame.topkLogprobs == rollout.frame.topkLogprobs)
         #expect(rows.flatMap { $0 } == rollout.logits)
     }
 
@@ -76,7 +88,8 @@ import Testing
         let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 9, 9, 9]
         #expect(
             try entries(skippable + one + skippable + one) == [
-                .frame(FrameSpan(offset: 11, length: one.count)), .frame(FrameSpan(offset: 22 + one.count, length: one.count)),
+                .frame(FrameSpan(offset: 11, length: one.count)),
+                .frame(FrameSpan(offset: 22 + one.count, length: one.count)),
             ])
     }
 
@@ -98,8 +111,8 @@ import Testing
         #expect(try survivors(bytes[..<middle] + garbage + bytes[middle...]) == ["r-0", "r-1"])
     }
 
-    /// Every single flipped bit of the first frame is noticed, by the walk or by the checksum, and never costs the rollouts after
-    /// it. (Bits that leave the decoded bytes as they are may pass: the frame header has such.)
+    /// Every single flipped bit of the first frame is noticed, by the walk or by the checksum, and never costs the
+    /// rollouts after it. (Bits that leave the decoded bytes as they are may pass: the frame header has such.)
     @Test func oneFlippedBitCostsAtMostOneRollout() throws {
         let bytes = try shard(of: 4), second = try frameOffsets(of: path)[1]
         let intact = try survivors(bytes)
@@ -115,7 +128,8 @@ import Testing
     @Test func aFrameThatRunsOverOthersIsNotBelieved() throws {
         let one = try shard(of: 1)
         var liar = one
-        // Magic, a descriptor without checksum and content size, window; then a raw last block that spans the next two frames.
+        // Magic, a descriptor without checksum and content size, window; then a raw last block that spans the next two
+        // frames.
         let size = 2 * one.count + 5
         let block = UInt32(size << 3 | 1)
         liar = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x58, UInt8(block & 255), UInt8(block >> 8 & 255), UInt8(block >> 16)]
@@ -140,16 +154,20 @@ import Testing
 
     @Test func blobLongerThanDeclaredIsRefused() throws { #expect(try kind(TinyRollout().blob() + [0]) == .excess) }
 
-    @Test func blobShorterThanDeclaredIsRefused() throws { #expect(try kind(TinyRollout().blob().dropLast()) == .short) }
+    @Test func blobShorterThanDeclaredIsRefused() throws {
+        #expect(try kind(TinyRollout().blob().dropLast()) == .short)
+    }
 
-    /// 64 MiB of zeros behind a blob of a few hundred bytes, in a frame that doesn't say how much it holds: decoding must stop at
-    /// the first byte too many.
+    /// 64 MiB of zeros behind a blob of a few hundred bytes, in a frame that doesn't say how much it holds: decoding
+    /// must stop at the first byte too many.
     @Test func decompressionBombIsNotDecoded() throws {
         let blob = try TinyRollout().blob()
         try writeShard(blobs: [blob + [UInt8](repeating: 0, count: 64 << 20)], to: path)
         let shard = try RolloutShard(path: path)
         let stream = try FrameStream(shard.compressed(shard.entries[0].span), file: "x", place: "")
-        let error = #expect(throws: FrameError.self) { try RolloutFrameReader.read(stream, file: "x", place: "", logitsRow: nil) }
+        let error = #expect(throws: FrameError.self) {
+            try RolloutFrameReader.read(stream, file: "x", place: "", logitsRow: nil)
+        }
         #expect(error?.kind == .excess)
         #expect(error?.rolloutID == "r-0")
         #expect(stream.produced <= blob.count)
@@ -175,7 +193,9 @@ import Testing
         var random = SplitMix(seed: 11)
         for _ in 0..<2000 {
             var damaged = blob
-            for _ in 0..<Int(random.next() % 4) + 1 { damaged[Int(random.next() % UInt64(blob.count))] = UInt8(truncatingIfNeeded: random.next()) }
+            for _ in 0..<Int(random.next() % 4) + 1 {
+                damaged[Int(random.next() % UInt64(blob.count))] = UInt8(truncatingIfNeeded: random.next())
+            }
             _ = try kind(damaged)
         }
     }

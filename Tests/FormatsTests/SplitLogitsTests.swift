@@ -15,11 +15,14 @@ import Testing
     static let bits: [UInt16] = (0..<rows * vocabulary).map { UInt16(truncatingIfNeeded: 0x3f00 + $0 * 331) & 0x7f7f }
 
     /// Every bit of every element, row by row.
-    private func read(memory: Int, file: String? = nil, place: String = "") throws -> (frame: RolloutFrame, rows: [[UInt16]]) {
+    private func read(memory: Int, file: String? = nil, place: String = "") throws -> (
+        frame: RolloutFrame, rows: [[UInt16]]
+    ) {
         let shard = try RolloutShard(path: file ?? path)
         var rows: [[UInt16]] = []
         let stream = try FrameStream(shard.entries[0].span, in: shard.file, place: place)
-        let frame = try RolloutFrameReader.read(stream, file: "x", place: place, memory: PlaneMemory(limit: memory)) { row in
+        let frame = try RolloutFrameReader.read(stream, file: "x", place: place, memory: PlaneMemory(limit: memory)) {
+            row in
             #expect(row.index == rows.count)
             rows.append(elements(row))
         }
@@ -29,7 +32,9 @@ import Testing
     private func elements(_ row: LogitsRow) -> [UInt16] {
         let logits = row.kernelRow
         return (0..<row.info.vocabulary).map { i in
-            guard let low = logits.low else { return logits.values.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self) }
+            guard let low = logits.low else {
+                return logits.values.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)
+            }
             return UInt16(logits.values.load(fromByteOffset: i, as: UInt8.self)) << 8 | UInt16(low[i])
         }
     }
@@ -41,15 +46,19 @@ import Testing
     }
 
     private func write(_ frame: RolloutFrame) throws {
-        try writeShard(blobs: [try RolloutShardWriter.blob(frame, logits: Self.bits.withUnsafeBytes { Array($0) })], to: path)
+        try writeShard(
+            blobs: [try RolloutShardWriter.blob(frame, logits: Self.bits.withUnsafeBytes { Array($0) })], to: path)
     }
 
-    @Test(arguments: [DType.bf16, .f16], [true, false]) func bothFormsBringTheSameRows(_ dtype: DType, _ split: Bool) throws {
+    @Test(arguments: [DType.bf16, .f16], [true, false]) func bothFormsBringTheSameRows(_ dtype: DType, _ split: Bool)
+        throws
+    {
         try write(rollout(dtype, split: split))
         // With room for a plane, without any (the frame is decoded twice, one plane behind), and one byte short of it.
         for memory in [1 << 20, 0, Self.bits.count, Self.bits.count - 1] {
             let (frame, rows) = try read(memory: memory)
-            #expect(frame.logits == LogitsInfo(dtype: dtype, rows: Self.rows, vocabulary: Self.vocabulary, isSplit: split))
+            #expect(
+                frame.logits == LogitsInfo(dtype: dtype, rows: Self.rows, vocabulary: Self.vocabulary, isSplit: split))
             #expect(rows.flatMap { $0 } == Self.bits && rows.count == Self.rows, "memory \(memory)")
             #expect(frame.lossMask == rollout(dtype, split: split).lossMask)
             #expect(frame.metadata["logits_dtype"] == (split ? dtype.rawValue.lowercased() : nil))
@@ -73,13 +82,16 @@ import Testing
         let ids = Part(name: "token_ids", dtype: .i32, shape: [5], bytes: frame.tokenIDs.withUnsafeBytes { Array($0) })
         let parts = [ids] + logits.prefix(1) + [mask] + logits.dropFirst()
         let header = SafetensorsHeader(
-            laying: parts.map { TensorInfo(name: $0.name, dtype: $0.dtype, shape: $0.shape) }, metadata: ["rollout_id": "r"].merging(metadata) { $1 })
+            laying: parts.map { TensorInfo(name: $0.name, dtype: $0.dtype, shape: $0.shape) },
+            metadata: ["rollout_id": "r"].merging(metadata) { $1 })
         return header.encoded() + parts.flatMap(\.bytes)
     }
 
     /// Low bytes first, and another tensor between the planes; without a type they are bfloat16.
     @Test func planesMayComeInAnyOrder() throws {
-        try writeShard(blobs: [blob([Part(name: "logits_low", bytes: Self.low), Part(name: "logits_high", bytes: Self.high)])], to: path)
+        try writeShard(
+            blobs: [blob([Part(name: "logits_low", bytes: Self.low), Part(name: "logits_high", bytes: Self.high)])],
+            to: path)
         for memory in [1 << 20, 0] {
             let (frame, rows) = try read(memory: memory)
             #expect(rows.flatMap { $0 } == Self.bits && frame.logits?.dtype == .bf16, "memory \(memory)")
@@ -95,8 +107,12 @@ import Testing
     }
 
     static let faults = [
-        Fault(testDescription: "no low half", kind: .missing, found: "no tensor 'logits_low'", parts: { [Part(name: "logits_high", bytes: high)] }),
-        Fault(testDescription: "no high half", kind: .missing, found: "no tensor 'logits_high'", parts: { [Part(name: "logits_low", bytes: low)] }),
+        Fault(
+            testDescription: "no low half", kind: .missing, found: "no tensor 'logits_low'",
+            parts: { [Part(name: "logits_high", bytes: high)] }),
+        Fault(
+            testDescription: "no high half", kind: .missing, found: "no tensor 'logits_high'",
+            parts: { [Part(name: "logits_low", bytes: low)] }),
         Fault(
             testDescription: "both forms", kind: .shape, found: "'logits' beside",
             parts: { pair + [Part(name: "logits", dtype: .bf16, bytes: high + low)] }),
@@ -108,15 +124,24 @@ import Testing
             parts: { [pair[0], Part(name: "logits_low", shape: [3, 10], bytes: Array(low.dropLast(3)))] }),
         Fault(
             testDescription: "more rows than tokens", kind: .shape, found: "'logits_high' of shape [33, 1]",
-            parts: { [Part(name: "logits_high", shape: [33, 1], bytes: high), Part(name: "logits_low", shape: [33, 1], bytes: low)] }),
-        Fault(testDescription: "halves of float32", kind: .dtype, found: "logits_dtype 'f32'", parts: { pair }, metadata: ["logits_dtype": "f32"]),
+            parts: {
+                [
+                    Part(name: "logits_high", shape: [33, 1], bytes: high),
+                    Part(name: "logits_low", shape: [33, 1], bytes: low),
+                ]
+            }),
+        Fault(
+            testDescription: "halves of float32", kind: .dtype, found: "logits_dtype 'f32'", parts: { pair },
+            metadata: ["logits_dtype": "f32"]),
     ]
     static let pair = [Part(name: "logits_high", bytes: high), Part(name: "logits_low", bytes: low)]
 
     @Test(arguments: faults) func halvesThatDoNotBelongTogetherAreRefused(_ fault: Fault) throws {
         try writeShard(blobs: [blob(fault.parts(), metadata: fault.metadata)], to: path)
         let error = #expect(throws: FrameError.self) { try read(memory: 1 << 20) }
-        #expect(error?.kind == fault.kind && error?.format.found.contains(fault.found) == true, "\(error?.description ?? "")")
+        #expect(
+            error?.kind == fault.kind && error?.format.found.contains(fault.found) == true,
+            "\(error?.description ?? "")")
     }
 
     /// A frame cut off in its second plane is noticed, whichever way it is read.
@@ -139,12 +164,15 @@ import Testing
         #expect(rows.flatMap { $0 } == Self.bits && again.logits?.isSplit == true && again.logits?.dtype == dtype)
         #expect(again.tokenIDs == frame.tokenIDs && again.lossMask == frame.lossMask && again.values == frame.values)
         var metadata = again.metadata
-        #expect(metadata.removeValue(forKey: "logits_dtype") == dtype.rawValue.lowercased() && metadata == frame.metadata)
-        #expect(!FrameSplitting.applies(to: again.logits) && !FrameSplitting.applies(to: LogitsInfo(dtype: .f32, rows: 1, vocabulary: 1)))
+        #expect(
+            metadata.removeValue(forKey: "logits_dtype") == dtype.rawValue.lowercased() && metadata == frame.metadata)
+        #expect(
+            !FrameSplitting.applies(to: again.logits)
+                && !FrameSplitting.applies(to: LogitsInfo(dtype: .f32, rows: 1, vocabulary: 1)))
     }
 
-    /// A budget is shared by the threads, and one that is too small for anything leaves no room for planes: both forms of reading give
-    /// the same rows, so that is slower and nothing else.
+    /// A budget is shared by the threads, and one that is too small for anything leaves no room for planes: both forms
+    /// of reading give the same rows, so that is slower and nothing else.
     @Test func memoryForPlanesFollowsFromTheBudget() {
         #expect(PlaneMemory(budget: 512 << 20, threads: 2).limit == 176 << 20)
         #expect(PlaneMemory(budget: 100 << 20, threads: 2).limit == 0)

@@ -22,7 +22,10 @@ import Testing
     }
 
     /// The same in Double, term by term.
-    private func divergence(_ z: [Double], _ r: [Double], _ q: [Double]?, _ inverseTemperature: Double, _ inverseBeta: Double, _ token: Int, _ bonus: Double) -> Double {
+    private func divergence(
+        _ z: [Double], _ r: [Double], _ q: [Double]?, _ inverseTemperature: Double, _ inverseBeta: Double, _ token: Int,
+        _ bonus: Double
+    ) -> Double {
         func logSoftmax(_ x: [Double]) -> [Double] {
             let top = x.max()!, sum = log(x.reduce(0) { $0 + exp($1 - top) }) + top
             return x.map { $0 - sum }
@@ -36,19 +39,25 @@ import Testing
 
     @Test(arguments: [3, 1000, 5001]) func theDerivativeEqualsCentralDifferences(_ n: Int) {
         var generator = SplitMix(seed: UInt64(n))
-        func numbers(_ scale: Double) -> [Float] { (0..<n).map { _ in Float(scale * (Double(generator.next() >> 11) / Double(1 << 53) - 0.5)) } }
+        func numbers(_ scale: Double) -> [Float] {
+            (0..<n).map { _ in Float(scale * (Double(generator.next() >> 11) / Double(1 << 53) - 0.5)) }
+        }
         let z = numbers(8), r = numbers(8), q = numbers(2)
         for (useQ, bonus) in [(true, Float(0)), (false, 2.5)] {
             var gradient = z, work = r
             let value = crux_target_row(&gradient, &work, useQ ? q : nil, n, 0.8, useQ ? 1.5 : 0, 1, bonus, 0.7)
             let wide = (z: z.map(Double.init), r: r.map(Double.init), q: useQ ? q.map(Double.init) : nil)
-            #expect(isClose(value, divergence(wide.z, wide.r, wide.q, Double(Float(0.8)), useQ ? 1.5 : 0, 1, Double(bonus)), absolute: 2e-6))
+            #expect(
+                isClose(
+                    value, divergence(wide.z, wide.r, wide.q, Double(Float(0.8)), useQ ? 1.5 : 0, 1, Double(bonus)),
+                    absolute: 2e-6))
             for v in [0, 1, 2, n - 1] {
                 var above = wide.z, below = wide.z
                 above[v] += 1e-4
                 below[v] -= 1e-4
                 let slope =
-                    (divergence(above, wide.r, wide.q, 0.8, useQ ? 1.5 : 0, 1, Double(bonus)) - divergence(below, wide.r, wide.q, 0.8, useQ ? 1.5 : 0, 1, Double(bonus)))
+                    (divergence(above, wide.r, wide.q, 0.8, useQ ? 1.5 : 0, 1, Double(bonus))
+                        - divergence(below, wide.r, wide.q, 0.8, useQ ? 1.5 : 0, 1, Double(bonus)))
                     / 2e-4
                 #expect(isClose(Double(gradient[v]), 0.7 * slope, absolute: 1e-6))
             }

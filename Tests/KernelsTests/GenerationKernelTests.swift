@@ -3,7 +3,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The kernels of generation against sums in double, and against themselves: a row's bytes may not depend on its neighbours.
+/// The kernels of generation against sums in double, and against themselves: a row's bytes may not depend on its
+/// neighbours.
 @Suite(.serialized) struct GenerationKernelTests {
     private func onEverySet(_ body: () -> Void) {
         for set in (0...crux_best_instruction_set().rawValue) {
@@ -19,7 +20,8 @@ import Testing
     }
 
     private func product(_ x: [Float], rows: Int, stride: Int, _ w: [Float], outputs: Int, inputs: Int) -> [Float] {
-        var y = [Float](repeating: .nan, count: rows * (outputs + 1)), packed = [Float](repeating: .nan, count: crux_packed_count(outputs, inputs))
+        var y = [Float](repeating: .nan, count: rows * (outputs + 1)),
+            packed = [Float](repeating: .nan, count: crux_packed_count(outputs, inputs))
         crux_pack(w, outputs, inputs, &packed)
         crux_packed_rows(x, rows, stride, packed, outputs, inputs, &y, outputs + 1)
         return y
@@ -28,14 +30,19 @@ import Testing
     @Test func everyShapeOfProductIsTheSumOfProducts() {
         onEverySet {
             for (rows, outputs, inputs) in [
-                (1, 1, 1), (1, 7, 16), (3, 5, 17), (8, 32, 64), (9, 33, 33), (17, 65, 896), (33, 6, 31), (4, 40, 5), (5, 31, 7), (6, 2, 9), (15, 64, 3),
+                (1, 1, 1), (1, 7, 16), (3, 5, 17), (8, 32, 64), (9, 33, 33), (17, 65, 896), (33, 6, 31), (4, 40, 5),
+                (5, 31, 7), (6, 2, 9), (15, 64, 3),
             ] {
                 let stride = inputs + 3, x = numbers(rows * stride, seed: 1), w = numbers(outputs * inputs, seed: 2)
                 let y = product(x, rows: rows, stride: stride, w, outputs: outputs, inputs: inputs)
                 for r in 0..<rows {
                     for o in 0..<outputs {
-                        let exact = (0..<inputs).reduce(0.0) { $0 + Double(x[r * stride + $1]) * Double(w[o * inputs + $1]) }
-                        #expect(isClose(Double(y[r * (outputs + 1) + o]), exact, absolute: 2e-6 * Double(inputs).squareRoot()))
+                        let exact = (0..<inputs).reduce(0.0) {
+                            $0 + Double(x[r * stride + $1]) * Double(w[o * inputs + $1])
+                        }
+                        #expect(
+                            isClose(
+                                Double(y[r * (outputs + 1) + o]), exact, absolute: 2e-6 * Double(inputs).squareRoot()))
                     }
                     #expect(y[r * (outputs + 1) + outputs].isNaN, "wrote beyond the row")
                 }
@@ -45,10 +52,13 @@ import Testing
 
     @Test func aRowHasTheSameBytesAloneAndInCompany() {
         onEverySet {
-            let (rows, outputs, inputs) = (37, 11, 100), x = numbers(rows * inputs, seed: 3), w = numbers(outputs * inputs, seed: 4)
+            let (rows, outputs, inputs) = (37, 11, 100), x = numbers(rows * inputs, seed: 3),
+                w = numbers(outputs * inputs, seed: 4)
             let whole = product(x, rows: rows, stride: inputs, w, outputs: outputs, inputs: inputs)
             for r in 0..<rows {
-                let alone = product(Array(x[r * inputs..<(r + 1) * inputs]), rows: 1, stride: inputs, w, outputs: outputs, inputs: inputs)
+                let alone = product(
+                    Array(x[r * inputs..<(r + 1) * inputs]), rows: 1, stride: inputs, w, outputs: outputs,
+                    inputs: inputs)
                 #expect(Array(whole[r * (outputs + 1)..<r * (outputs + 1) + outputs]) == Array(alone[..<outputs]))
             }
         }
@@ -57,8 +67,10 @@ import Testing
     @Test func attentionScoresAndMixesInAnyPieces() {
         onEverySet {
             for width in [4, 16, 20, 64, 80, 128] {
-                let count = 50, stride = width + 5, keys = numbers(count * stride, seed: 5), q = numbers(width, seed: 6), p = numbers(count, seed: 7)
-                var scores = [Float](repeating: 0, count: count), mixed = [Float](repeating: 0, count: width), pieces = mixed
+                let count = 50, stride = width + 5, keys = numbers(count * stride, seed: 5),
+                    q = numbers(width, seed: 6), p = numbers(count, seed: 7)
+                var scores = [Float](repeating: 0, count: count), mixed = [Float](repeating: 0, count: width),
+                    pieces = mixed
                 crux_attention_scores(q, keys, stride, count, width, &scores)
                 crux_attention_mix(p, keys, stride, count, width, &mixed)
                 for t in 0..<count {
@@ -73,7 +85,9 @@ import Testing
                 for (start, length) in [(0, 7), (7, 30), (37, 13)] {
                     keys.withUnsafeBufferPointer { keys in
                         p.withUnsafeBufferPointer { p in
-                            crux_attention_mix(p.baseAddress! + start, keys.baseAddress! + start * stride, stride, length, width, &pieces)
+                            crux_attention_mix(
+                                p.baseAddress! + start, keys.baseAddress! + start * stride, stride, length, width,
+                                &pieces)
                         }
                     }
                 }
@@ -102,7 +116,9 @@ import Testing
             }
             // An impossible token is never drawn, whatever rounding does.
             let masked: [Float] = [-.infinity, 0, -.infinity, 0, -.infinity]
-            for u in [0, 0.25, 0.5, 0.75, 0.999_999_999_999] { #expect([1, 3].contains(crux_sample_row(masked, 5, 1, log(2), u))) }
+            for u in [0, 0.25, 0.5, 0.75, 0.999_999_999_999] {
+                #expect([1, 3].contains(crux_sample_row(masked, 5, 1, log(2), u)))
+            }
         }
     }
 

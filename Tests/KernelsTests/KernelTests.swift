@@ -23,11 +23,16 @@ import Testing
 
     /// Cells of the number line against a count value by value: any number of edges, edges that are values, any length.
     @Test(arguments: [0, 1, 2, 5, 8, 32]) func cellsAreCountedAndKept(_ count: Int) {
-        let edges = (normal(count, scale: 1, seed: 3) + (count > 2 ? [0, -0.5] : [])).prefix(count).sorted(), turns = UInt32(truncatingIfNeeded: 0xb5a9_6c3d)
+        let edges = (normal(count, scale: 1, seed: 3) + (count > 2 ? [0, -0.5] : [])).prefix(count).sorted(),
+            turns = UInt32(truncatingIfNeeded: 0xb5a9_6c3d)
         for length in [0, 1, 15, 16, 17, 63, 64, 65, 255, 256, 257, 1000] {
             var values = normal(length, scale: 1, seed: UInt64(length))
-            for index in stride(from: 0, to: length, by: 7) where count > 0 { values[index] = index % 2 == 0 ? edges[index % count] : -0.0 }
-            let kept = values.filter { value in edges.indices.count { turns >> UInt32($0) & 1 == 1 && value >= edges[$0] } % 2 == 1 }
+            for index in stride(from: 0, to: length, by: 7) where count > 0 {
+                values[index] = index % 2 == 0 ? edges[index % count] : -0.0
+            }
+            let kept = values.filter { value in
+                edges.indices.count { turns >> UInt32($0) & 1 == 1 && value >= edges[$0] } % 2 == 1
+            }
             onEverySet { countCells(values, edges, turns, kept) }
         }
     }
@@ -38,14 +43,18 @@ import Testing
         let first = crux_count_cells(values, values.count, &cells, &gathered)
         #expect(first == kept.count && Array(gathered[..<first]) == kept)
         _ = crux_count_cells(values, values.count, &cells, &gathered)
-        for (index, edge) in edges.enumerated() { #expect(Int(crux_cells_at_least(&cells, index)) == 2 * values.count { $0 >= edge }) }
+        for (index, edge) in edges.enumerated() {
+            #expect(Int(crux_cells_at_least(&cells, index)) == 2 * values.count { $0 >= edge })
+        }
         #expect(cells.saw_odd == 0)
     }
 
-    @Test(arguments: [Float.nan, .infinity, -.infinity, Float(bitPattern: 0xff80_0001)]) func cellsTellOfValuesThatAreNoNumbers(_ odd: Float) {
+    @Test(arguments: [Float.nan, .infinity, -.infinity, Float(bitPattern: 0xff80_0001)])
+    func cellsTellOfValuesThatAreNoNumbers(_ odd: Float) {
         onEverySet {
             for place in [0, 15, 63, 64, 99] {
-                var values = normal(100, scale: 1, seed: 1), cells = crux_cells(), gathered = [Float](repeating: 0, count: 116)
+                var values = normal(100, scale: 1, seed: 1), cells = crux_cells(),
+                    gathered = [Float](repeating: 0, count: 116)
                 values[place] = odd
                 crux_begin_cells(&cells, [0, 1], 2, 3)
                 _ = crux_count_cells(values, 100, &cells, &gathered)
@@ -60,7 +69,8 @@ import Testing
             var wide = [Float](repeating: 0, count: all.count), back = [UInt16](repeating: 0, count: all.count)
             crux_f16_to_f32(all, &wide, all.count)
             crux_f32_to_f16(wide, &back, all.count)
-            #expect(zip(all, wide).allSatisfy { $1.isNaN ? $0 & 0x7fff > 0x7c00 : $1 == Float(Float16(bitPattern: $0)) })
+            #expect(
+                zip(all, wide).allSatisfy { $1.isNaN ? $0 & 0x7fff > 0x7c00 : $1 == Float(Float16(bitPattern: $0)) })
             #expect(zip(zip(all, back), wide).allSatisfy { $1.isNaN || $0.0 == $0.1 })
             crux_bf16_to_f32(all, &wide, all.count)
             crux_f32_to_bf16(wide, &back, all.count)
@@ -71,7 +81,9 @@ import Testing
     @Test func roundingTo16BitsIsToNearestEven() {
         onEverySet {
             var half = [UInt16](repeating: 0, count: 3)
-            crux_f32_to_bf16([Float(bitPattern: 0x3f80_8000), Float(bitPattern: 0x3f81_8000), Float(bitPattern: 0x3f80_8001)], &half, 3)
+            crux_f32_to_bf16(
+                [Float(bitPattern: 0x3f80_8000), Float(bitPattern: 0x3f81_8000), Float(bitPattern: 0x3f80_8001)], &half,
+                3)
             #expect(half == [0x3f80, 0x3f82, 0x3f81])
         }
     }
@@ -113,7 +125,10 @@ import Testing
             let lse = crux_softmax_row(&p, n, scale)
             let total = scores.reduce(0.0) { $0 + exp(Double($1) * Double(scale)) }
             #expect(isClose(Double(lse), log(total), absolute: 1e-5))
-            #expect(firstDifference(p.map { Double($0) }, scores.map { exp(Double($0) * Double(scale)) / total }, absolute: 1e-6) == nil)
+            #expect(
+                firstDifference(
+                    p.map { Double($0) }, scores.map { exp(Double($0) * Double(scale)) / total }, absolute: 1e-6) == nil
+            )
             var again = scores
             crux_softmax_row_from_lse(&again, n, scale, lse)
             #expect(firstDifference(again, p, absolute: 1e-6) == nil)

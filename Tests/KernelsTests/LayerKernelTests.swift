@@ -32,7 +32,10 @@ import Testing
         for i in 0..<n {
             let normed = Double(x[i]) * r
             #expect(isClose(Double(y[i]), Double(weight[i]) * normed, absolute: 2e-6))
-            #expect(isClose(Double(dx[i] - dx0[i]), r * (Double(dy[i]) * Double(weight[i]) - normed * inner), absolute: 4e-6, relative: 4e-6))
+            #expect(
+                isClose(
+                    Double(dx[i] - dx0[i]), r * (Double(dy[i]) * Double(weight[i]) - normed * inner), absolute: 4e-6,
+                    relative: 4e-6))
             #expect(isClose(Double(dweight[i] - dweight0[i]), Double(dy[i]) * normed, absolute: 4e-6))
         }
     }
@@ -63,7 +66,8 @@ import Testing
         crux_softmax_row_backward(p, &dp, n, 0.25, delta)
         for i in 0..<n {
             let expected = exp(Double(scores[i]) * 0.25 - top) / sum
-            #expect(isClose(Double(p[i]), expected, absolute: 1e-6) && isClose(Double(again[i]), expected, absolute: 2e-6))
+            #expect(
+                isClose(Double(p[i]), expected, absolute: 1e-6) && isClose(Double(again[i]), expected, absolute: 2e-6))
             #expect(isClose(Double(dp[i]), 0.25 * expected * (Double(dp0[i]) - Double(delta)), absolute: 2e-6))
         }
     }
@@ -74,6 +78,9 @@ import Testing
         var y = b
         crux_add(&y, a, n)
         #expect(zip(y, zip(a, b)).allSatisfy { $0 == $1.0 + $1.1 })
-        #expect(isClose(Double(crux_dot(a, b, n)), zip(a, b).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }, absolute: 2e-6 * Double(n).squareRoot() + 1e-6))
+        #expect(
+            isClose(
+                Double(crux_dot(a, b, n)), zip(a, b).reduce(0.0) { $0 + Double($1.0) * Double($1.1) },
+                absolute: 2e-6 * Double(n).squareRoot() + 1e-6))
     }
 }

@@ -3,8 +3,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The kernel of logits rows against the slow one in double, in every form that a row may have, on every instruction set that this
-/// machine has. Limits of the entropy's error: 5e-6, and 1e-6 where it is below 0.1.
+/// The kernel of logits rows against the slow one in double, in every form that a row may have, on every instruction
+/// set that this machine has. Limits of the entropy's error: 5e-6, and 1e-6 where it is below 0.1.
 @Suite(.serialized) struct LogitsKernelTests {
     enum Form: CaseIterable, CustomTestStringConvertible {
         case bf16, f16, f32, splitBF16, splitF16
@@ -38,7 +38,10 @@ import Testing
         var values: [Float] {
             let data = Array(bytes.dropFirst(4))
             guard form != .f32 else { return data.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) } }
-            let half = form.isSplit ? zip(data, low).map { UInt16($0) << 8 | UInt16($1) } : data.withUnsafeBytes { Array($0.bindMemory(to: UInt16.self)) }
+            let half =
+                form.isSplit
+                ? zip(data, low).map { UInt16($0) << 8 | UInt16($1) }
+                : data.withUnsafeBytes { Array($0.bindMemory(to: UInt16.self)) }
             var wide = [Float](repeating: 0, count: n)
             if form.dtype == CRUX_BF16 { crux_bf16_to_f32(half, &wide, n) } else { crux_f16_to_f32(half, &wide, n) }
             return wide
@@ -47,7 +50,9 @@ import Testing
         func withLogits<T>(_ body: (inout crux_logits) -> T) -> T {
             bytes.withUnsafeBytes { bytes in
                 low.withUnsafeBufferPointer { low in
-                    var row = crux_logits(values: bytes.baseAddress! + 4, low: form.isSplit ? low.baseAddress : nil, n: n, dtype: form.dtype)
+                    var row = crux_logits(
+                        values: bytes.baseAddress! + 4, low: form.isSplit ? low.baseAddress : nil, n: n,
+                        dtype: form.dtype)
                     return body(&row)
                 }
             }
@@ -59,21 +64,31 @@ import Testing
         var logprobs: [Float] = []
     }
 
-    private typealias Kernel = (_ row: inout crux_logits, _ sampled: Int32, _ top: UnsafeMutablePointer<crux_top_k>?, _ stats: inout crux_row_stats) -> Void
+    private typealias Kernel = (
+        _ row: inout crux_logits, _ sampled: Int32, _ top: UnsafeMutablePointer<crux_top_k>?,
+        _ stats: inout crux_row_stats
+    ) -> Void
 
     private func fast(_ temperature: Float, wanted: UInt32 = UInt32(CRUX_NOISE | CRUX_COLLISION)) -> Kernel {
         { crux_logit_row(&$0, 1 / temperature, $1, wanted, $2, &$3) }
     }
 
-    private func slow(_ temperature: Float) -> Kernel { { crux_logit_row_reference(&$0, 1 / temperature, $1, $2, &$3) } }
+    private func slow(_ temperature: Float) -> Kernel {
+        { crux_logit_row_reference(&$0, 1 / temperature, $1, $2, &$3) }
+    }
 
     private func run(_ kernel: Kernel, _ row: Row, sampled: Int, k: Int = 0) -> (crux_row_stats, TopK) {
-        var stats = crux_row_stats(), ids = [Int32](repeating: -1, count: k), logprobs = [Float](repeating: 0, count: k), count = 0
+        var stats = crux_row_stats(), ids = [Int32](repeating: -1, count: k),
+            logprobs = [Float](repeating: 0, count: k), count = 0
         row.withLogits { logits in
             ids.withUnsafeMutableBufferPointer { ids in
                 logprobs.withUnsafeMutableBufferPointer { logprobs in
                     var top = crux_top_k(k: k, count: 0, ids: ids.baseAddress, logprobs: logprobs.baseAddress)
-                    if k > 0 { kernel(&logits, Int32(sampled), &top, &stats) } else { kernel(&logits, Int32(sampled), nil, &stats) }
+                    if k > 0 {
+                        kernel(&logits, Int32(sampled), &top, &stats)
+                    } else {
+                        kernel(&logits, Int32(sampled), nil, &stats)
+                    }
                     count = top.count
                 }
             }
@@ -96,15 +111,23 @@ import Testing
     }
 
     /// All that a row says, by the fast kernel on every instruction set, within the limits of what the slow one says.
-    private func check(_ name: String, _ values: [Float], _ forms: [Form] = Form.allCases, temperatures: [Float] = [1, 0.6], k: Int = 5) {
+    private func check(
+        _ name: String, _ values: [Float], _ forms: [Form] = Form.allCases, temperatures: [Float] = [1, 0.6], k: Int = 5
+    ) {
         for form in forms {
             let row = Row(values, form), sampled = values.count / 3
             for temperature in temperatures {
                 let (expected, expectedTop) = run(slow(temperature), row, sampled: sampled, k: k)
                 onEverySet {
                     let (stats, top) = run(fast(temperature), row, sampled: sampled, k: k)
-                    compare(stats, expected, "\(name) \(form) temperature \(temperature) on set \(crux_current_instruction_set().rawValue)")
-                    #expect(top.ids == expectedTop.ids && firstDifference(top.logprobs, expectedTop.logprobs, absolute: 5e-6, relative: 1e-6) == nil, "\(name)")
+                    compare(
+                        stats, expected,
+                        "\(name) \(form) temperature \(temperature) on set \(crux_current_instruction_set().rawValue)")
+                    #expect(
+                        top.ids == expectedTop.ids
+                            && firstDifference(top.logprobs, expectedTop.logprobs, absolute: 5e-6, relative: 1e-6)
+                                == nil,
+                        "\(name)")
                 }
             }
         }
@@ -113,13 +136,18 @@ import Testing
     private func compare(_ stats: crux_row_stats, _ expected: crux_row_stats, _ place: String) {
         #expect(stats.status == expected.status, "\(place)")
         guard expected.status == CRUX_ROW_OK else { return }
-        #expect(isClose(stats.entropy, expected.entropy, absolute: expected.entropy < 0.1 ? 1e-6 : 5e-6), "\(place): \(stats.entropy), expected \(expected.entropy)")
+        #expect(
+            isClose(stats.entropy, expected.entropy, absolute: expected.entropy < 0.1 ? 1e-6 : 5e-6),
+            "\(place): \(stats.entropy), expected \(expected.entropy)")
         #expect(stats.maximum == expected.maximum, "\(place)")
         // 1 / T times log2 e is rounded to float32: a relative 3e-8 of how far a logit lies below the largest.
-        #expect(isClose(stats.logprob, expected.logprob, absolute: 5e-6, relative: 1e-7), "\(place): \(stats.logprob), expected \(expected.logprob)")
+        #expect(
+            isClose(stats.logprob, expected.logprob, absolute: 5e-6, relative: 1e-7),
+            "\(place): \(stats.logprob), expected \(expected.logprob)")
         #expect(isClose(stats.log_sum_exp, expected.log_sum_exp, absolute: 5e-6), "\(place)")
         #expect(isClose(stats.sum_p_squared, expected.sum_p_squared, relative: 2e-6), "\(place)")
-        // A bound, not a result: where one token has nearly all the mass, S is 1 up to float32's 6e-8, and that times |z| u is in the noise.
+        // A bound, not a result: where one token has nearly all the mass, S is 1 up to float32's 6e-8, and that times
+        // |z| u is in the noise.
         let rounding = 1e-9 + 2e-7 * expected.logprob_noise
         #expect(isClose(stats.entropy_noise, expected.entropy_noise, absolute: rounding, relative: 1e-2), "\(place)")
         #expect(isClose(stats.logprob_noise, expected.logprob_noise, absolute: 1e-9, relative: 1e-4), "\(place)")
@@ -127,7 +155,8 @@ import Testing
 
     // MARK: shapes
 
-    @Test(arguments: [1, 2, 7, 15, 16, 17, 63, 64, 65, 127, 129, 255, 257, 1023, 1024, 1025, 2049, 4097, 6144, 20_481]) func rowsOfAnyLength(_ n: Int) {
+    @Test(arguments: [1, 2, 7, 15, 16, 17, 63, 64, 65, 127, 129, 255, 257, 1023, 1024, 1025, 2049, 4097, 6144, 20_481])
+    func rowsOfAnyLength(_ n: Int) {
         check("\(n)", normal(n, scale: 2, seed: n))
         check("\(n) equal", normal(n, scale: 0, seed: n))
     }
@@ -137,10 +166,13 @@ import Testing
         check("151,936", normal(151_936, scale: scale, seed: 2))
     }
 
-    /// The peak before everything else, at the very end, in the row's last odd elements, and rows that rise or fall all the way.
+    /// The peak before everything else, at the very end, in the row's last odd elements, and rows that rise or fall all
+    /// the way.
     @Test func theLargestMayStandAnywhere() {
         let rest = normal(5001, scale: 2, seed: 3), long = normal(20_001, scale: 2, seed: 5)
-        for (rest, places) in [(rest, [0, 1, 1023, 1024, 2500, 4999, 5000]), (long, [2047, 2048, 9000, 18_431, 20_000])] {
+        for (rest, places) in [
+            (rest, [0, 1, 1023, 1024, 2500, 4999, 5000]), (long, [2047, 2048, 9000, 18_431, 20_000]),
+        ] {
             for (place, peak) in places.flatMap({ place in [8, 20, 60, 300].map { (place, $0 as Float) } }) {
                 var row = rest
                 row[place] = peak
@@ -155,13 +187,15 @@ import Testing
 
     // MARK: entropies
 
-    /// From ln V to 1e-6, over a normal and over an exactly flat rest. Equal terms all round alike, so float sums drift: the hardest rows.
+    /// From ln V to 1e-6, over a normal and over an exactly flat rest. Equal terms all round alike, so float sums
+    /// drift: the hardest rows.
     @Test(arguments: [2, 1025, 32_000, 151_936]) func entropiesOfEverySize(_ n: Int) {
         for peak in stride(from: 0, through: 30, by: n > 100_000 ? 3 : 1) as StrideThrough<Float> {
             for scale in [0, 1] {
                 var row = normal(n, scale: Double(scale), seed: n)
                 row[n / 3] = peak
-                check("peak \(peak) of \(n)", row, n > 100_000 ? [.bf16, .f32] : Form.allCases, temperatures: [1], k: 2)
+                check(
+                    "peak \(peak) of \(n)", row, n > 100_000 ? [.bf16, .f32] : Form.allCases, temperatures: [1], k: 2)
             }
         }
     }
@@ -169,16 +203,22 @@ import Testing
     @Test func knownEntropiesComeOut() {
         onEverySet {
             for (temperature, entropy) in [(1, 0.947537), (0.5, 0.455429), (2, 1.245050)] as [(Float, Double)] {
-                #expect(isClose(run(fast(temperature), Row([2, 1, 0, -1], .f32), sampled: 0).0.entropy, entropy, absolute: 1e-6))
+                #expect(
+                    isClose(
+                        run(fast(temperature), Row([2, 1, 0, -1], .f32), sampled: 0).0.entropy, entropy, absolute: 1e-6)
+                )
             }
             let flat = run(fast(1), Row([Float](repeating: 3, count: 151_936), .bf16), sampled: 5).0
-            #expect(isClose(flat.entropy, log(151_936), absolute: 5e-6) && isClose(flat.sum_p_squared, 1 / 151_936.0, relative: 1e-6))
+            #expect(
+                isClose(flat.entropy, log(151_936), absolute: 5e-6)
+                    && isClose(flat.sum_p_squared, 1 / 151_936.0, relative: 1e-6))
             for gap in stride(from: 1, through: 18, by: 0.5) {
                 let stats = run(fast(1), Row([0, Float(-gap)], .f32), sampled: 0).0, q = 1 / (1 + exp(gap))
                 #expect(isClose(stats.entropy, -q * log(q) - (1 - q) * log1p(-q), absolute: 1e-6))
                 #expect(isClose(stats.sum_p_squared, q * q + (1 - q) * (1 - q), relative: 1e-6))
             }
-            #expect(isClose(run(fast(1), Row([2, 1, -.infinity], .f32), sampled: 0).0.entropy, 0.582203, absolute: 1e-6))
+            #expect(
+                isClose(run(fast(1), Row([2, 1, -.infinity], .f32), sampled: 0).0.entropy, 0.582203, absolute: 1e-6))
         }
     }
 
@@ -190,7 +230,8 @@ import Testing
         check("log-probabilities", row.map { Float(Double($0) - total) })
     }
 
-    /// Exponents that a float doesn't hold, in rows of whole vectors: where a row is filled up with -inf, they are met with care anyway.
+    /// Exponents that a float doesn't hold, in rows of whole vectors: where a row is filled up with -inf, they are met
+    /// with care anyway.
     @Test(arguments: [85, 88, 89, 120, 170, 177, 178, 200, 1000, 60_000]) func logitsFarBelowTheLargest(_ gap: Float) {
         for place in [0, 100, 4000] {
             var row = normal(4096, scale: 2, seed: 7)
@@ -209,7 +250,9 @@ import Testing
     // MARK: impossible tokens, bad rows
 
     @Test func impossibleTokensCountForNothing() {
-        for stretch in [1...1, 0...0, 0...1023, 0...4999, 1000...3000, 2...5000, 12_000...12_000, 4096...8191, 20_000...20_000] as [ClosedRange<Int>] {
+        for stretch in [
+            1...1, 0...0, 0...1023, 0...4999, 1000...3000, 2...5000, 12_000...12_000, 4096...8191, 20_000...20_000,
+        ] as [ClosedRange<Int>] {
             var row = normal(stretch.upperBound > 5000 ? 20_001 : 5001, scale: 2, seed: 8)
             row.replaceSubrange(stretch, with: repeatElement(-.infinity, count: stretch.count))
             check("-inf at \(stretch)", row, k: 7)
@@ -219,7 +262,8 @@ import Testing
         onEverySet {
             let (stats, top) = run(fast(1), Row(one, .f32), sampled: 2999, k: 3)
             // What is impossible counts as 2^-120.
-            #expect(stats.status == CRUX_ROW_OK && stats.entropy < 1e-30 && stats.logprob == 0 && stats.sum_p_squared == 1)
+            #expect(
+                stats.status == CRUX_ROW_OK && stats.entropy < 1e-30 && stats.logprob == 0 && stats.sum_p_squared == 1)
             #expect(top == TopK(ids: [2999], logprobs: [0]))
             #expect(run(fast(1), Row(one, .bf16), sampled: 5).0.logprob == -.infinity)
         }
@@ -242,10 +286,13 @@ import Testing
             }
         }
         for n in [1, 40, 3000] {
-            let row = Row([Float](repeating: -.infinity, count: n), form), possible = Row([Float](repeating: -.infinity, count: n) + [1], form)
+            let row = Row([Float](repeating: -.infinity, count: n), form),
+                possible = Row([Float](repeating: -.infinity, count: n) + [1], form)
             onEverySet {
                 #expect(run(fast(1), row, sampled: 0, k: 2).0.status == CRUX_ROW_EMPTY)
-                #expect(row.withLogits { crux_scan_logits(&$0) } == CRUX_ROW_EMPTY && possible.withLogits { crux_scan_logits(&$0) } == CRUX_ROW_OK)
+                #expect(
+                    row.withLogits { crux_scan_logits(&$0) } == CRUX_ROW_EMPTY
+                        && possible.withLogits { crux_scan_logits(&$0) } == CRUX_ROW_OK)
             }
         }
     }
@@ -258,7 +305,11 @@ import Testing
                 let row = Row(normal(n, scale: scale, seed: k), form), rounded = row.values
                 // Of equal ones the lower id first.
                 let sorted = rounded.indices.sorted { (rounded[$0], $1) > (rounded[$1], $0) }.prefix(k)
-                onEverySet { #expect(run(fast(0.7), row, sampled: 0, k: k).1.ids == sorted.map { Int32($0) }, "\(form), \(n) of scale \(scale)") }
+                onEverySet {
+                    #expect(
+                        run(fast(0.7), row, sampled: 0, k: k).1.ids == sorted.map { Int32($0) },
+                        "\(form), \(n) of scale \(scale)")
+                }
             }
         }
     }
@@ -270,7 +321,8 @@ import Testing
             let all = run(fast(1), row, sampled: 3, k: 9).0
             for wanted in 0..<4 as Range<UInt32> {
                 let some = run(fast(1, wanted: wanted), row, sampled: 3).0
-                #expect(some.entropy == all.entropy && some.logprob == all.logprob && some.log_sum_exp == all.log_sum_exp)
+                #expect(
+                    some.entropy == all.entropy && some.logprob == all.logprob && some.log_sum_exp == all.log_sum_exp)
                 if wanted & UInt32(CRUX_NOISE) != 0 { #expect(some.entropy_noise == all.entropy_noise) }
                 if wanted & UInt32(CRUX_COLLISION) != 0 { #expect(some.sum_p_squared == all.sum_p_squared) }
             }

@@ -25,7 +25,9 @@ import Testing
     }
 
     @Test func theTableHasOneLinePerRecipeBestFirst() {
-        let table = CurveTable.markdown([curve("low", [0.25, nil, 0.5]), curve("high", [0.25, nil, 0.75]), curve("low", [0.25, nil, 0.6])])
+        let table = CurveTable.markdown([
+            curve("low", [0.25, nil, 0.5]), curve("high", [0.25, nil, 0.75]), curve("low", [0.25, nil, 0.6]),
+        ])
         let lines = table.split(separator: "\n")
         #expect(lines.count == 4)
         #expect(lines[2].hasPrefix("| high | 1 | 25.0 % | **75.0 %** | 75.0 % … 75.0 %"))
@@ -70,7 +72,9 @@ import Testing
         var rows = curve("a", [0.25, nil, 0.5]).rows
         (rows[0].heldoutGreedyAccuracy, rows[2].heldoutGreedyAccuracy) = (0.75, 0.875)
         let measured = LearningCurve(name: "a", rows: rows), lines = CurveTable.csv(rows).split(separator: "\n")
-        #expect(lines[0].hasSuffix(",heldout_length,heldout_greedy_accuracy") && lines[1].hasSuffix(",0.250000,,,0.750000") && lines[2].hasSuffix(",,,,"))
+        #expect(
+            lines[0].hasSuffix(",heldout_length,heldout_greedy_accuracy") && lines[1].hasSuffix(",0.250000,,,0.750000")
+                && lines[2].hasSuffix(",,,,"))
         #expect(measured.greedyBefore == 0.75 && measured.greedyAfter == 0.875)
         #expect(CurvePicture.svg(title: "t", [measured]).contains("held-out accuracy, greedy"))
         let table = CurveTable.markdown([measured, curve("b", [0.25, nil, 0.25])]).split(separator: "\n")

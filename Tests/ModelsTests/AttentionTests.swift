@@ -6,12 +6,17 @@ import Testing
 /// Attention over random trees of runs against one token after the other in Double: the slow obvious version.
 @Suite struct AttentionTests {
     static let shapes = [
-        AttentionShape(queryHeads: 4, keyValueHeads: 4, headWidth: 8), AttentionShape(queryHeads: 14, keyValueHeads: 2, headWidth: 16),
-        AttentionShape(queryHeads: 6, keyValueHeads: 1, headWidth: 10, window: 7), AttentionShape(queryHeads: 2, keyValueHeads: 1, headWidth: 64, window: 150),
+        AttentionShape(queryHeads: 4, keyValueHeads: 4, headWidth: 8),
+        AttentionShape(queryHeads: 14, keyValueHeads: 2, headWidth: 16),
+        AttentionShape(queryHeads: 6, keyValueHeads: 1, headWidth: 10, window: 7),
+        AttentionShape(queryHeads: 2, keyValueHeads: 1, headWidth: 64, window: 150),
     ]
 
-    @Test(arguments: shapes.indices, [1, 2, 3] as [UInt64]) func itsHalvesAreThoseOfTheSlowVersion(_ index: Int, _ seed: UInt64) {
-        let shape = Self.shapes[index], tree = RunTree(seed: seed), problem = AttentionProblem(tokens: tree.tokens, shape, seed: seed)
+    @Test(arguments: shapes.indices, [1, 2, 3] as [UInt64]) func itsHalvesAreThoseOfTheSlowVersion(
+        _ index: Int, _ seed: UInt64
+    ) {
+        let shape = Self.shapes[index], tree = RunTree(seed: seed),
+            problem = AttentionProblem(tokens: tree.tokens, shape, seed: seed)
         let slow = SlowAttention(problem, tree), fast = problem.solve(tree.runs, threads: 2)
         for (name, found, expected) in [
             ("out", fast.out, slow.out), ("dq", fast.dq, slow.dq), ("dk", fast.dk, slow.dk), ("dv", fast.dv, slow.dv),
@@ -24,7 +29,9 @@ import Testing
     @Test func theBytesDoNotDependOnThreads() {
         let tree = RunTree(seed: 4), problem = AttentionProblem(tokens: tree.tokens, Self.shapes[1], seed: 4)
         let one = problem.solve(tree.runs, threads: 1), two = problem.solve(tree.runs, threads: 3)
-        #expect(one.dk.array == two.dk.array && one.dv.array == two.dv.array && one.dq.array == two.dq.array && one.out.array == two.out.array)
+        #expect(
+            one.dk.array == two.dk.array && one.dv.array == two.dv.array && one.dq.array == two.dq.array
+                && one.out.array == two.out.array)
     }
 
     @Test func theNormIsSummedInDouble() {
@@ -43,14 +50,18 @@ private struct RunTree {
     init(seed: UInt64) {
         var generator = SplitMix(seed: seed)
         for index in 0..<9 {
-            let length = [1, 5, 40, 150][Int(generator.next() % 4)], parent = index < 2 ? nil : runs[Int(generator.next() % UInt64(runs.count))]
-            runs.append(AttentionRun(tokens: tokens..<tokens + length, prefix: parent.map { $0.prefix + [$0.tokens] } ?? []))
+            let length = [1, 5, 40, 150][Int(generator.next() % 4)],
+                parent = index < 2 ? nil : runs[Int(generator.next() % UInt64(runs.count))]
+            runs.append(
+                AttentionRun(tokens: tokens..<tokens + length, prefix: parent.map { $0.prefix + [$0.tokens] } ?? []))
             tokens += length
         }
     }
 
     /// Tokens that each token may see, itself last.
-    var paths: [[Int]] { runs.flatMap { run in run.tokens.map { run.prefix.flatMap { Array($0) } + Array(run.tokens.lowerBound...$0) } } }
+    var paths: [[Int]] {
+        runs.flatMap { run in run.tokens.map { run.prefix.flatMap { Array($0) } + Array(run.tokens.lowerBound...$0) } }
+    }
 }
 
 private struct AttentionProblem {
@@ -64,19 +75,26 @@ private struct AttentionProblem {
     init(tokens: Int, _ shape: AttentionShape, seed: UInt64) {
         var generator = SplitMix(seed: seed + 50)
         func random(_ heads: Int) -> Buffer {
-            Buffer((0..<tokens * heads * shape.headWidth).map { _ in 4 * Float(generator.next() >> 40) / Float(1 << 24) - 2 })
+            Buffer(
+                (0..<tokens * heads * shape.headWidth).map { _ in 4 * Float(generator.next() >> 40) / Float(1 << 24) - 2
+                })
         }
         (self.shape, self.tokens) = (shape, tokens)
-        (q, k, v, dout) = (random(shape.queryHeads), random(shape.keyValueHeads), random(shape.keyValueHeads), random(shape.queryHeads))
+        (q, k, v, dout) = (
+            random(shape.queryHeads), random(shape.keyValueHeads), random(shape.keyValueHeads), random(shape.queryHeads)
+        )
     }
 
     func solve(_ runs: [AttentionRun], threads: Int) -> (out: Buffer, dq: Buffer, dk: Buffer, dv: Buffer) {
         let compute = Compute(threads: threads), out = Buffer(q.count), lse = Buffer(tokens * shape.queryHeads)
         let dq = Buffer(q.count), dk = Buffer(k.count), dv = Buffer(v.count)
         func rows(_ buffer: Buffer) -> Matrix { buffer.matrix(rows: tokens) }
-        attentionForward(q: rows(q), k: rows(k), v: rows(v), runs: runs, shape: shape, into: rows(out), logSumExp: lse.matrix(rows: shape.queryHeads), compute)
+        attentionForward(
+            q: rows(q), k: rows(k), v: rows(v), runs: runs, shape: shape, into: rows(out),
+            logSumExp: lse.matrix(rows: shape.queryHeads), compute)
         attentionBackward(
-            dout: rows(dout), out: rows(out), q: rows(q), k: rows(k), v: rows(v), logSumExp: lse.matrix(rows: shape.queryHeads), runs: runs, shape: shape, dq: rows(dq),
+            dout: rows(dout), out: rows(out), q: rows(q), k: rows(k), v: rows(v),
+            logSumExp: lse.matrix(rows: shape.queryHeads), runs: runs, shape: shape, dq: rows(dq),
             dk: rows(dk), dv: rows(dv), compute)
         return (out, dq, dk, dv)
     }
@@ -104,9 +122,13 @@ private struct SlowAttention {
 
     private mutating func add(_ token: Int, _ head: Int, _ seen: [Int]) {
         let shape = problem.shape, width = shape.headWidth, group = shape.queryHeads / shape.keyValueHeads
-        let own = (token * shape.queryHeads + head) * width, keys = seen.map { ($0 * shape.keyValueHeads + head / group) * width }
-        func dot(_ a: Buffer, _ i: Int, _ b: Buffer, _ j: Int) -> Double { (0..<width).reduce(0) { $0 + Double(a.pointer[i + $1]) * Double(b.pointer[j + $1]) } }
-        let scale = 1 / Double(width).squareRoot(), scores = keys.map { scale * dot(problem.q, own, problem.k, $0) }, top = scores.max() ?? 0
+        let own = (token * shape.queryHeads + head) * width,
+            keys = seen.map { ($0 * shape.keyValueHeads + head / group) * width }
+        func dot(_ a: Buffer, _ i: Int, _ b: Buffer, _ j: Int) -> Double {
+            (0..<width).reduce(0) { $0 + Double(a.pointer[i + $1]) * Double(b.pointer[j + $1]) }
+        }
+        let scale = 1 / Double(width).squareRoot(), scores = keys.map { scale * dot(problem.q, own, problem.k, $0) },
+            top = scores.max() ?? 0
         let total = scores.reduce(0) { $0 + exp($1 - top) }, p = scores.map { exp($0 - top) / total }
         let dp = keys.map { dot(problem.dout, own, problem.v, $0) }, delta = zip(p, dp).reduce(0) { $0 + $1.0 * $1.1 }
         for (index, key) in keys.enumerated() {

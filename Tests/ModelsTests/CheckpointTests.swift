@@ -57,7 +57,8 @@ import Testing
         let checkpoint = try Checkpoint(directory: directory)
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 1)
         let tokens: [Int32] = [3, 8, 11, 5, 6, 2, 9, 4]
-        return try model.score([SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { $0 > 0 }, temperature: 1)])[0].logprobs
+        return try model.score([SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { $0 > 0 }, temperature: 1)]
+        )[0].logprobs
     }
 
     private func refusal(_ directory: String) -> String {
@@ -88,21 +89,24 @@ import Testing
 
     @Test func whatIsWrittenKeepsBoth() throws {
         let checkpoint = try Checkpoint(directory: fixture(ownHead)), parameters = try checkpoint.loadParameters()
-        let head = try #require(checkpoint.layout["lm_head.weight"]), embedding = try #require(checkpoint.layout["model.embed_tokens.weight"])
+        let head = try #require(checkpoint.layout["lm_head.weight"]),
+            embedding = try #require(checkpoint.layout["model.embed_tokens.weight"])
         parameters.pointer[head.range.lowerBound] = 7
         parameters.pointer[embedding.range.lowerBound] = -7
         let target = try folder.folder("saved")
         try checkpoint.save(parameters, to: target)
         #expect(try values(target, "lm_head.weight")[0] == 7)
         #expect(try values(target, "model.embed_tokens.weight")[0] == -7)
-        #expect(try values(target, "lm_head.weight").dropFirst() == values(fixture(ownHead), "lm_head.weight").dropFirst())
+        #expect(
+            try values(target, "lm_head.weight").dropFirst() == values(fixture(ownHead), "lm_head.weight").dropFirst())
     }
 
     @Test func anEqualHeadIsTiedAndBothCopiesAreWritten() throws {
         let embedding = try values(fixture(ownHead), "model.embed_tokens.weight")
         let equal = try copy(ownHead, tensors: ["lm_head.weight": embedding])
         let checkpoint = try Checkpoint(directory: equal)
-        #expect(checkpoint.architecture.tiedHead && checkpoint.layout["lm_head.weight"] == nil && checkpoint.notes.isEmpty)
+        #expect(
+            checkpoint.architecture.tiedHead && checkpoint.layout["lm_head.weight"] == nil && checkpoint.notes.isEmpty)
         let parameters = try checkpoint.loadParameters(), target = try folder.folder("saved")
         parameters.pointer[try #require(checkpoint.layout["model.embed_tokens.weight"]).range.lowerBound] = 7
         try checkpoint.save(parameters, to: target)
@@ -126,7 +130,8 @@ import Testing
         #expect(refusal(neither).contains("no tensor 'model.embed_tokens.weight'"))
         let noHead = try copy(ownHead, keys: ["tie_word_embeddings": false], tensors: ["lm_head.weight": nil])
         #expect(refusal(noHead).contains("no tensor 'lm_head.weight'") && refusal(noHead).contains("random"))
-        let headOnly = try copy(ownHead, keys: ["tie_word_embeddings": false], tensors: ["model.embed_tokens.weight": nil])
+        let headOnly = try copy(
+            ownHead, keys: ["tie_word_embeddings": false], tensors: ["model.embed_tokens.weight": nil])
         #expect(refusal(headOnly).contains("no tensor 'model.embed_tokens.weight'"))
     }
 
@@ -138,14 +143,20 @@ import Testing
         for hasShards in [false, true] {
             try JSONSerialization.data(withJSONObject: ["weight_map": map]).write(to: URL(fileURLWithPath: index))
             if hasShards {
-                for name in Set(map.values) { try Data("not safetensors".utf8).write(to: URL(fileURLWithPath: mixed + "/" + name)) }
+                for name in Set(map.values) {
+                    try Data("not safetensors".utf8).write(to: URL(fileURLWithPath: mixed + "/" + name))
+                }
             }
             let checkpoint = try Checkpoint(directory: mixed), target = try folder.folder("saved-\(hasShards)")
             let plain = try Checkpoint(directory: fixture("policy"))
             #expect(try checkpoint.loadParameters().array == plain.loadParameters().array)
-            #expect(checkpoint.notes.count == 1 && checkpoint.notes[0].contains("model-00001-of-00002.safetensors"), "\(checkpoint.notes)")
+            #expect(
+                checkpoint.notes.count == 1 && checkpoint.notes[0].contains("model-00001-of-00002.safetensors"),
+                "\(checkpoint.notes)")
             try checkpoint.save(try checkpoint.loadParameters(), to: target)
-            let written = try FileManager.default.contentsOfDirectory(atPath: target).filter { $0.contains("safetensors") }
+            let written = try FileManager.default.contentsOfDirectory(atPath: target).filter {
+                $0.contains("safetensors")
+            }
             #expect(written == ["model.safetensors"])
         }
     }
@@ -153,11 +164,14 @@ import Testing
     @Test(arguments: [
         ("../model.safetensors", "'../model.safetensors'"), ("/etc/model.safetensors", "'/etc/model.safetensors'"),
         ("a/model-1.safetensors", "'a/model-1.safetensors'"), ("..", "'..'"), ("", "''"), ("model.bin", "'model.bin'"),
-        ("gone.safetensors", "no such file"), ("real.safetensors", "tensor 'y' in real.safetensors, which doesn't hold it"),
+        ("gone.safetensors", "no such file"),
+        ("real.safetensors", "tensor 'y' in real.safetensors, which doesn't hold it"),
     ]) func anIndexIsHeldAgainstItsFiles(_ name: String, _ message: String) throws {
         let place = try copy("policy")
         try FileManager.default.moveItem(atPath: place + "/model.safetensors", toPath: place + "/real.safetensors")
-        let data = try JSONSerialization.data(withJSONObject: ["weight_map": ["model.norm.weight": "real.safetensors", "y": name]])
+        let data = try JSONSerialization.data(withJSONObject: [
+            "weight_map": ["model.norm.weight": "real.safetensors", "y": name]
+        ])
         try data.write(to: URL(fileURLWithPath: place + "/model.safetensors.index.json"))
         #expect(refusal(place).contains(message), "\(refusal(place))")
     }
@@ -166,11 +180,14 @@ import Testing
         var norm = try values(fixture(ownHead), "model.norm.weight")
         norm[5] = value
         let place = try copy(ownHead, tensors: ["model.norm.weight": norm])
-        #expect(refusal(place).contains("tensor 'model.norm.weight'") && refusal(place).contains("at element 5"), "\(refusal(place))")
+        #expect(
+            refusal(place).contains("tensor 'model.norm.weight'") && refusal(place).contains("at element 5"),
+            "\(refusal(place))")
     }
 
     @Test func parametersThatNobodyReadsAreNotPassedOver() throws {
-        let bias = try copy(ownHead, tensors: ["model.layers.0.self_attn.o_proj.bias": [Float](repeating: 0, count: 32)])
+        let bias = try copy(
+            ownHead, tensors: ["model.layers.0.self_attn.o_proj.bias": [Float](repeating: 0, count: 32)])
         #expect(refusal(bias).contains("tensor 'model.layers.0.self_attn.o_proj.bias'"))
         let other = try copy(ownHead, as: "other", tensors: ["mtp.norm.weight": [Float](repeating: 0, count: 32)])
         #expect(try Checkpoint(directory: other).notes.contains { $0.contains("mtp.norm.weight") })
@@ -182,7 +199,8 @@ import Testing
 
     /// Sizes that no model has end in a message, not in a trap or in all of the machine's memory.
     @Test(arguments: [
-        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+        "num_key_value_heads", "head_dim",
         "max_position_embeddings",
     ]) func hostileSizesAreNamed(_ key: String) throws {
         for value in [9e18, 1e18, 1e12, 1e300, 0, -1, 1.5] as [Double] {
@@ -190,7 +208,9 @@ import Testing
             #expect(text.contains("key \(key)"), "\(key) \(value): \(text)")
         }
         // Below the bounds one by one, but not together, and not what is stored.
-        for value in [2_000_000_000, 16_777_216, 65_536] as [Int] where key != "max_position_embeddings" { #expect(try refusal(of: [key: value]) != "") }
+        for value in [2_000_000_000, 16_777_216, 65_536] as [Int] where key != "max_position_embeddings" {
+            #expect(try refusal(of: [key: value]) != "")
+        }
         let together: [String: Any?] = [
             "hidden_size": 16_777_216, "intermediate_size": 16_777_216, "num_hidden_layers": 65_536, "layer_types": nil,
         ]
@@ -198,7 +218,10 @@ import Testing
     }
 
     @Test func everyFaultFolderIsRefusedByItsKey() throws {
-        let keys = ["config-head_dim-1e18": "head_dim", "config-hidden-1e18": "hidden_size", "config-layers-1e12": "num_hidden_layers"]
+        let keys = [
+            "config-head_dim-1e18": "head_dim", "config-hidden-1e18": "hidden_size",
+            "config-layers-1e12": "num_hidden_layers",
+        ]
         for (name, key) in keys.merging(["config-vocab-9e18": "vocab_size"], uniquingKeysWith: { $1 }) {
             #expect(refusal(fixture("cases/faults/\(name)/ck")).contains("key \(key)"), "\(name)")
         }
@@ -216,15 +239,22 @@ import Testing
         #expect(try refusal(of: ["rope_scaling": ["type": "default"]]) == "")
         #expect(try refusal(of: ["rope_scaling": [String: Any](), "rope_parameters": linear]) == "")
         #expect(try refusal(of: ["rope_scaling": ["type": "linear", "factor": 2.0], "rope_parameters": linear]) == "")
-        #expect(try refusal(of: ["rope_parameters": nil, "rope_scaling": ["type": "linear", "factor": 2.0], "rope_theta": 500_000.0]) == "")
+        #expect(
+            try refusal(of: [
+                "rope_parameters": nil, "rope_scaling": ["type": "linear", "factor": 2.0], "rope_theta": 500_000.0,
+            ]) == "")
     }
 
     @Test(arguments: [
-        ("partial_rotary_factor", "0.5"), ("rope_theta", #"{"rope_parameters": {"rope_theta": 0}}"#), ("hidden_act", #""gelu""#),
-        ("quantization_config", #"{"quant_method": "fp8"}"#), ("num_experts", "8"), ("final_logit_softcapping", "30.0"), ("mlp_bias", "true"),
-        ("layer_types", #"["full_attention"]"#), ("layer_types", #"["full_attention", "full_attention", "sliding_attention"]"#),
+        ("partial_rotary_factor", "0.5"), ("rope_theta", #"{"rope_parameters": {"rope_theta": 0}}"#),
+        ("hidden_act", #""gelu""#),
+        ("quantization_config", #"{"quant_method": "fp8"}"#), ("num_experts", "8"), ("final_logit_softcapping", "30.0"),
+        ("mlp_bias", "true"),
+        ("layer_types", #"["full_attention"]"#),
+        ("layer_types", #"["full_attention", "full_attention", "sliding_attention"]"#),
         ("layer_types", #"["full_attention", "full_attention", "linear_attention"]"#), ("embedding_multiplier", "12.0"),
-        ("architectures", #"["Qwen2ForProcessRewardModel"]"#), ("rope_type", #"{"rope_parameters": {"rope_type": "longrope"}}"#),
+        ("architectures", #"["Qwen2ForProcessRewardModel"]"#),
+        ("rope_type", #"{"rope_parameters": {"rope_type": "longrope"}}"#),
         ("sliding_window", #"{"use_sliding_window": true, "sliding_window": 0}"#), ("tie_word_embeddings", #""yes""#),
     ]) func whatChangesTheComputationIsReadOrRefused(_ key: String, _ json: String) throws {
         let value = try JSONSerialization.jsonObject(with: Data(json.utf8), options: [.fragmentsAllowed])
@@ -234,9 +264,14 @@ import Testing
         #expect(text.contains("key \(key)"), "\(text)")
     }
 
-    @Test(arguments: [("num_experts", "0"), ("logits_scaling", "1.0"), ("quantization_config", "null"), ("use_qk_norm", "false"), ("attention_dropout", "0.1")])
+    @Test(arguments: [
+        ("num_experts", "0"), ("logits_scaling", "1.0"), ("quantization_config", "null"), ("use_qk_norm", "false"),
+        ("attention_dropout", "0.1"),
+    ])
     func whatChangesNothingIsAccepted(_ key: String, _ json: String) throws {
-        #expect(try refusal(of: [key: try JSONSerialization.jsonObject(with: Data(json.utf8), options: [.fragmentsAllowed])]) == "")
+        #expect(
+            try refusal(of: [key: try JSONSerialization.jsonObject(with: Data(json.utf8), options: [.fragmentsAllowed])]
+            ) == "")
     }
 
     @Test func layerTypesOfLlamaAreHeldAgainstItsLayers() throws {

@@ -28,7 +28,9 @@ private struct FamilyReference: Decodable {
 
     var queries: [SequenceQuery] {
         sequences.map { sequence in
-            SequenceQuery(tokenIDs: sequence.token_ids, wanted: sequence.token_ids.indices.map { $0 > 0 }, temperature: sequence.temperature)
+            SequenceQuery(
+                tokenIDs: sequence.token_ids, wanted: sequence.token_ids.indices.map { $0 > 0 },
+                temperature: sequence.temperature)
         }
     }
 }
@@ -37,7 +39,9 @@ let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: 
 
 @Suite struct FamilyTests {
     @Test func thereIsAFixtureForEveryFamily() throws {
-        let types = try families.map { try ModelConfiguration(directory: fixture("families/\($0)")).string("model_type") }
+        let types = try families.map {
+            try ModelConfiguration(directory: fixture("families/\($0)")).string("model_type")
+        }
         #expect(Set(types) == Set(ModelRegistry.families.map { $0.modelType }))
     }
 
@@ -51,7 +55,8 @@ let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: 
 
     @Test(arguments: families) func everyParametersGradientMatchesPyTorch(_ name: String) throws {
         let reference = try FamilyReference(name), model = try model(name), gradients = Buffer(model.layout.count)
-        try model.accumulateGradients(reference.queries, into: gradients) { _ in reference.sequences.map(\.derivatives) }
+        try model.accumulateGradients(reference.queries, into: gradients) { _ in reference.sequences.map(\.derivatives)
+        }
         #expect(Set(model.layout.parameters.map(\.name)) == Set(reference.gradients.keys))
         for parameter in model.layout.parameters {
             guard let expected = reference.gradients[parameter.name] else { continue }
@@ -60,7 +65,8 @@ let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: 
             // The same fixed direction as in make_family_fixtures.py.
             let projection = ours.enumerated().reduce(0) { $0 + $1.element * sin(1.7 * Double($1.offset) + 0.3) }
             #expect(isClose(norm, expected.norm, absolute: 1e-6, relative: 1e-4), "\(parameter.name)")
-            #expect(isClose(projection, expected.projection, absolute: 1e-6 + 1e-4 * expected.norm), "\(parameter.name)")
+            #expect(
+                isClose(projection, expected.projection, absolute: 1e-6 + 1e-4 * expected.norm), "\(parameter.name)")
         }
     }
 

@@ -20,7 +20,9 @@ private func model(_ name: String, threads: Int = 2) throws -> LanguageModel {
     return LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
 }
 
-private func generate(_ model: LanguageModel, _ requests: [GenerationRequest], stop: Set<Int32> = [], slots: Int = 8) throws -> [Continuation] {
+private func generate(_ model: LanguageModel, _ requests: [GenerationRequest], stop: Set<Int32> = [], slots: Int = 8)
+    throws -> [Continuation]
+{
     var results = [Continuation?](repeating: nil, count: requests.count)
     try Generator(model, stopTokens: stop, slots: slots).run(requests) { results[$0] = $1 }
     return results.compactMap { $0 }
@@ -28,18 +30,24 @@ private func generate(_ model: LanguageModel, _ requests: [GenerationRequest], s
 
 private let prompt: [Int32] = [17, 16, 19, 3, 8, 11, 5, 6, 11, 3, 8, 12, 15, 20, 18, 16, 19]
 
-private func requests(_ count: Int, sampling: SamplingParameters = SamplingParameters(), maxTokens: Int = 40) -> [GenerationRequest] {
+private func requests(_ count: Int, sampling: SamplingParameters = SamplingParameters(), maxTokens: Int = 40)
+    -> [GenerationRequest]
+{
     (0..<count).map { index in
         // Three prompts that share a stem, in groups.
         let tail: [Int32] = index / 4 % 3 == 0 ? [] : index / 4 % 3 == 1 ? [3, 8] : [3, 8, 11]
-        return GenerationRequest(prompt: prompt + tail, maxTokens: maxTokens - index % 5, seed: UInt64(index), sampling: sampling)
+        return GenerationRequest(
+            prompt: prompt + tail, maxTokens: maxTokens - index % 5, seed: UInt64(index), sampling: sampling)
     }
 }
 
 @Suite struct GenerationTests {
     @Test(arguments: greedy.keys.sorted()) func greedyDecodingIsTransformersTokenForToken(_ name: String) throws {
         let expected = try #require(greedy[name]), model = try model(name)
-        let asked = expected.map { GenerationRequest(prompt: $0.prompt, maxTokens: $0.tokens.count, seed: 0, sampling: SamplingParameters(temperature: 0)) }
+        let asked = expected.map {
+            GenerationRequest(
+                prompt: $0.prompt, maxTokens: $0.tokens.count, seed: 0, sampling: SamplingParameters(temperature: 0))
+        }
         #expect(try generate(model, asked).map(\.tokens) == expected.map(\.tokens))
     }
 
@@ -49,10 +57,15 @@ private func requests(_ count: Int, sampling: SamplingParameters = SamplingParam
 
     @Test(arguments: greedy.keys.sorted()) func logprobsAndEntropiesAreThoseOfAFullForward(_ name: String) throws {
         let model = try model(name), prompts = try #require(greedy[name]).map(\.prompt)
-        let asked = prompts.enumerated().map { GenerationRequest(prompt: $1, maxTokens: 30, seed: UInt64($0), sampling: SamplingParameters(temperature: 0.8)) }
+        let asked = prompts.enumerated().map {
+            GenerationRequest(
+                prompt: $1, maxTokens: 30, seed: UInt64($0), sampling: SamplingParameters(temperature: 0.8))
+        }
         let made = try generate(model, asked)
         let queries = zip(prompts, made).map { prompt, continuation in
-            SequenceQuery(tokenIDs: prompt + continuation.tokens, wanted: prompt.map { _ in false } + continuation.tokens.map { _ in true }, temperature: 0.8)
+            SequenceQuery(
+                tokenIDs: prompt + continuation.tokens,
+                wanted: prompt.map { _ in false } + continuation.tokens.map { _ in true }, temperature: 0.8)
         }
         for (index, scores) in try model.score(queries).enumerated() {
             let start = prompts[index].count
@@ -66,17 +79,25 @@ private func requests(_ count: Int, sampling: SamplingParameters = SamplingParam
         let asked = requests(24), whole = try generate(try model("policy"), asked, stop: [0], slots: 24)
         for (threads, slots) in [(1, 24), (2, 7), (1, 1), (3, 100)] {
             let other = try generate(try model("policy", threads: threads), asked, stop: [0], slots: slots)
-            #expect(other.map(\.tokens) == whole.map(\.tokens) && other.map(\.logprobs) == whole.map(\.logprobs), "\(threads) threads, \(slots) slots")
+            #expect(
+                other.map(\.tokens) == whole.map(\.tokens) && other.map(\.logprobs) == whole.map(\.logprobs),
+                "\(threads) threads, \(slots) slots")
         }
         let alone = try generate(try model("policy"), [asked[9]], stop: [0])[0]
-        #expect(alone.tokens == whole[9].tokens && alone.logprobs == whole[9].logprobs && alone.entropies == whole[9].entropies)
+        #expect(
+            alone.tokens == whole[9].tokens && alone.logprobs == whole[9].logprobs
+                && alone.entropies == whole[9].entropies)
         let reversed = try generate(try model("policy"), asked.reversed(), stop: [0], slots: 5)
         #expect(reversed.reversed().map(\.logprobs) == whole.map(\.logprobs))
     }
 
     @Test func rolloutsEndAtAStopTokenOrTheirLimit() throws {
-        for (request, continuation) in zip(requests(24, maxTokens: 30), try generate(try model("policy"), requests(24, maxTokens: 30), stop: [0])) {
-            #expect(continuation.isStopped == (continuation.tokens.last == 0) && !continuation.tokens.dropLast().contains(0))
+        for (request, continuation) in zip(
+            requests(24, maxTokens: 30), try generate(try model("policy"), requests(24, maxTokens: 30), stop: [0]))
+        {
+            #expect(
+                continuation.isStopped == (continuation.tokens.last == 0) && !continuation.tokens.dropLast().contains(0)
+            )
             #expect(continuation.isStopped || continuation.tokens.count == request.maxTokens)
         }
     }
@@ -85,7 +106,8 @@ private func requests(_ count: Int, sampling: SamplingParameters = SamplingParam
         let model = try model("policy")
         var rows: [[Float]] = [], made: Continuation?
         try Generator(model, stopTokens: [0], slots: 1).run(
-            [requests(1)[0]], onToken: { rows.append(Array(UnsafeBufferPointer(start: $1, count: 32))) }, onFinish: { made = $1 })
+            [requests(1)[0]], onToken: { rows.append(Array(UnsafeBufferPointer(start: $1, count: 32))) },
+            onFinish: { made = $1 })
         let continuation = try #require(made)
         #expect(rows.count == continuation.tokens.count)
         for (row, (token, logprob)) in zip(rows, zip(continuation.tokens, continuation.logprobs)) {
@@ -99,13 +121,18 @@ private func requests(_ count: Int, sampling: SamplingParameters = SamplingParam
     /// Probabilities of the next token after the prompt's first `length` tokens.
     private func distribution(_ model: LanguageModel, _ prompt: [Int32], temperature: Float) throws -> [Double] {
         try (0..<Int32(32)).map { token in
-            let query = SequenceQuery(tokenIDs: prompt + [token], wanted: prompt.map { _ in false } + [true], temperature: temperature)
+            let query = SequenceQuery(
+                tokenIDs: prompt + [token], wanted: prompt.map { _ in false } + [true], temperature: temperature)
             return exp(Double(try model.score([query])[0].logprobs[prompt.count]))
         }
     }
 
-    private func frequencies(_ model: LanguageModel, _ prompt: [Int32], _ sampling: SamplingParameters, draws: Int) throws -> [Double] {
-        let asked = (0..<draws).map { GenerationRequest(prompt: prompt, maxTokens: 1, seed: UInt64($0) &* 0x9e37_79b9, sampling: sampling) }
+    private func frequencies(_ model: LanguageModel, _ prompt: [Int32], _ sampling: SamplingParameters, draws: Int)
+        throws -> [Double]
+    {
+        let asked = (0..<draws).map {
+            GenerationRequest(prompt: prompt, maxTokens: 1, seed: UInt64($0) &* 0x9e37_79b9, sampling: sampling)
+        }
         var counts = [Double](repeating: 0, count: 32)
         for continuation in try generate(model, asked, slots: 512) { counts[Int(continuation.tokens[0])] += 1 }
         return counts
@@ -143,11 +170,14 @@ private func requests(_ count: Int, sampling: SamplingParameters = SamplingParam
 
     @Test func topKAndTopPLeaveTheRenormalisedHead() throws {
         let model = try model("policy"), prompt = prompt + [5, 6, 11]
-        let expected = try distribution(model, prompt, temperature: 1), order = expected.indices.sorted { expected[$0] > expected[$1] }
+        let expected = try distribution(model, prompt, temperature: 1),
+            order = expected.indices.sorted { expected[$0] > expected[$1] }
         func check(_ sampling: SamplingParameters, keeping kept: [Int]) throws {
-            let counts = try frequencies(model, prompt, sampling, draws: 10_000), mass = kept.reduce(0) { $0 + expected[$1] }
+            let counts = try frequencies(model, prompt, sampling, draws: 10_000),
+                mass = kept.reduce(0) { $0 + expected[$1] }
             #expect(counts.indices.allSatisfy { counts[$0] == 0 || kept.contains($0) })
-            let (statistic, freedom) = chiSquare(counts, expected.indices.map { kept.contains($0) ? expected[$0] / mass : 0 })
+            let (statistic, freedom) = chiSquare(
+                counts, expected.indices.map { kept.contains($0) ? expected[$0] / mass : 0 })
             #expect(deviations(statistic, freedom) < 4)
         }
         try check(SamplingParameters(topK: 2), keeping: Array(order.prefix(2)))

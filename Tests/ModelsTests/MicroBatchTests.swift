@@ -48,35 +48,53 @@ import Testing
 
     /// Where half of the group would need its prompt a second time, it is cheaper to compute some layers again.
     @Test func layersAreComputedAgainWhereCuttingCostsMore() throws {
-        let units = groups(1, of: 4, prompt: 400, completion: 20), tokens = TokenForest(units.flatMap(\.sequences)).tokenIDs.count
+        let units = groups(1, of: 4, prompt: 400, completion: 20),
+            tokens = TokenForest(units.flatMap(\.sequences)).tokenIDs.count
         let whole = memory.bytes(tokens: tokens, wanted: 80, keptLayers: architecture.layers)
-        let ample = try microBatches(units, limits(whole, units)), tight = try microBatches(units, limits(whole / 10 * 9, units))
+        let ample = try microBatches(units, limits(whole, units)),
+            tight = try microBatches(units, limits(whole / 10 * 9, units))
         #expect(ample.map(\.keptLayers) == [architecture.layers])
         #expect(tight.count == 1 && tight[0].keptLayers < architecture.layers && tight[0].keptLayers > 1)
         // Nothing shared: a cut costs less.
         let apart = groups(40, of: 1, prompt: 40, completion: 20)
-        let all = memory.bytes(tokens: TokenForest(apart.flatMap(\.sequences)).tokenIDs.count, wanted: 800, keptLayers: architecture.layers)
-        #expect(try microBatches(apart, limits(all / 10 * 9, apart)).map(\.keptLayers) == [architecture.layers, architecture.layers])
+        let all = memory.bytes(
+            tokens: TokenForest(apart.flatMap(\.sequences)).tokenIDs.count, wanted: 800, keptLayers: architecture.layers
+        )
+        #expect(
+            try microBatches(apart, limits(all / 10 * 9, apart)).map(\.keptLayers) == [
+                architecture.layers, architecture.layers,
+            ])
     }
 
     @Test(arguments: 1...8 as ClosedRange<UInt64>) func noOtherCutIsCheaper(_ seed: UInt64) throws {
-        let units = groups(3, of: 3, prompt: 40, completion: 30, seed: seed), limits = limits(3 << 20, units, tokens: 220)
+        let units = groups(3, of: 3, prompt: 40, completion: 30, seed: seed),
+            limits = limits(3 << 20, units, tokens: 220)
         let batches = try microBatches(units, limits), order = batches.flatMap(\.units)
         var best = Double.infinity
         for cuts in 0..<1 << (units.count - 1) {
             let ends = (0..<units.count).filter { $0 == units.count - 1 || cuts >> $0 & 1 == 1 }.map { $0 + 1 }
-            let sizes = zip([0] + ends, ends).map { TokenForest(order[$0..<$1].flatMap { units[$0].sequences }).tokenIDs.count }
+            let sizes = zip([0] + ends, ends).map {
+                TokenForest(order[$0..<$1].flatMap { units[$0].sequences }).tokenIDs.count
+            }
             let costs = zip(sizes, zip([0] + ends, ends)).map { size, range in
-                size > 220 && range.1 - range.0 > 1 ? Double.infinity : limits.keptLayers(tokens: size).map { limits.cost(tokens: size, keptLayers: $0) } ?? .infinity
+                size > 220 && range.1 - range.0 > 1
+                    ? Double.infinity
+                    : limits.keptLayers(tokens: size).map { limits.cost(tokens: size, keptLayers: $0) } ?? .infinity
             }
             best = min(best, costs.reduce(0, +))
         }
-        #expect(isClose(batches.reduce(0) { $0 + limits.cost(tokens: $1.tokens, keptLayers: $1.keptLayers) }, best, relative: 1e-12))
+        #expect(
+            isClose(
+                batches.reduce(0) { $0 + limits.cost(tokens: $1.tokens, keptLayers: $1.keptLayers) }, best,
+                relative: 1e-12))
     }
 
     @Test func pairsStayPairs() throws {
         let sequences: [[Int32]] = [[1, 2, 3], [1, 2, 4, 5], [1, 2, 3], [1, 2, 6]]
-        let units = [BatchUnit(sequences: [sequences[0], sequences[1]], wanted: 3), BatchUnit(sequences: [sequences[2], sequences[3]], wanted: 2)]
+        let units = [
+            BatchUnit(sequences: [sequences[0], sequences[1]], wanted: 3),
+            BatchUnit(sequences: [sequences[2], sequences[3]], wanted: 2),
+        ]
         let batches = try microBatches(units, limits(1 << 30, units))
         #expect(batches.map(\.units) == [[0, 1]] && batches[0].tokens == TokenForest(sequences).tokenIDs.count)
     }

@@ -10,7 +10,9 @@ import Testing
     private let sequences: [SequenceQuery] = [
         SequenceQuery(tokenIDs: [3, 9, 4, 11, 6, 2], wanted: [false, false, true, true, true, true], temperature: 1),
         // Shares a prefix with the first, and one token that is asked twice with another bonus.
-        SequenceQuery(tokenIDs: [3, 9, 4, 7, 5], wanted: [false, false, true, true, true], temperature: 1, bonuses: [0, 0, 1.5, -2, 0.5]),
+        SequenceQuery(
+            tokenIDs: [3, 9, 4, 7, 5], wanted: [false, false, true, true, true], temperature: 1,
+            bonuses: [0, 0, 1.5, -2, 0.5]),
     ]
 
     private func parameters(_ checkpoint: Checkpoint, shaken seed: UInt64? = nil) throws -> Buffer {
@@ -22,7 +24,9 @@ import Testing
     }
 
     private func question(_ name: String, _ checkpoint: Checkpoint) throws -> TokenQuestion {
-        func model(_ seed: UInt64) throws -> LanguageModel { LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: seed), threads: 2) }
+        func model(_ seed: UInt64) throws -> LanguageModel {
+            LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: seed), threads: 2)
+        }
         switch name {
         case "logprob": return .logprob
         case "value": return .value
@@ -34,14 +38,21 @@ import Testing
 
     /// Σ c · output with c that differ by token.
     private func loss(_ scores: [SequenceScores]) -> Double {
-        zip(scores, coefficients).reduce(0) { sum, pair in sum + zip(pair.0.outputs, pair.1).reduce(0) { $0 + Double($1.0) * Double($1.1) } }
+        zip(scores, coefficients).reduce(0) { sum, pair in
+            sum + zip(pair.0.outputs, pair.1).reduce(0) { $0 + Double($1.0) * Double($1.1) }
+        }
     }
 
     private var coefficients: [[Float]] {
-        sequences.map { sequence in sequence.wanted.indices.map { sequence.wanted[$0] ? Float(sin(Double(3 * $0 + sequence.tokenIDs.count))) + 1.2 : 0 } }
+        sequences.map { sequence in
+            sequence.wanted.indices.map {
+                sequence.wanted[$0] ? Float(sin(Double(3 * $0 + sequence.tokenIDs.count))) + 1.2 : 0
+            }
+        }
     }
 
-    @Test(arguments: ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"]) func theGradientEqualsCentralDifferences(_ name: String) throws {
+    @Test(arguments: ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"])
+    func theGradientEqualsCentralDifferences(_ name: String) throws {
         let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel)
         let question = try question(name, try Checkpoint(directory: fixture("policy")))
         let start = try parameters(checkpoint, shaken: 1), gradient = Buffer(start.count)
@@ -51,33 +62,47 @@ import Testing
         #expect(areSame(scores, plain))
 
         // Along the gradient itself, where the derivative is its length.
-        let length = sqrt((0..<gradient.count).reduce(0.0) { $0 + Double(gradient.pointer[$1]) * Double(gradient.pointer[$1]) })
+        let length = sqrt(
+            (0..<gradient.count).reduce(0.0) { $0 + Double(gradient.pointer[$1]) * Double(gradient.pointer[$1]) })
         func along(_ step: Double) throws -> Double {
             let moved = Buffer(uninitialized: start.count)
-            for i in 0..<start.count { moved.pointer[i] = Float(Double(start.pointer[i]) + step * Double(gradient.pointer[i]) / length) }
-            return loss(try LanguageModel(checkpoint.architecture, parameters: moved, threads: 2).score(sequences, question))
+            for i in 0..<start.count {
+                moved.pointer[i] = Float(Double(start.pointer[i]) + step * Double(gradient.pointer[i]) / length)
+            }
+            return loss(
+                try LanguageModel(checkpoint.architecture, parameters: moved, threads: 2).score(sequences, question))
         }
         // A change of the loss of .1 either way: far above float32's noise, and small against the curvature.
         let step = min(2e-3, 0.1 / length), slope = (try along(step) - along(-step)) / (2 * step)
-        #expect(length > 0 && isClose(slope, length, absolute: 0, relative: 2e-3), "\(name): \(slope) against \(length)")
+        #expect(
+            length > 0 && isClose(slope, length, absolute: 0, relative: 2e-3), "\(name): \(slope) against \(length)")
     }
 
     /// But for last bits: tests run side by side and share OpenBLAS's thread count, on which these depend.
     private func areSame(_ some: [SequenceScores], _ others: [SequenceScores]) -> Bool {
-        some.count == others.count && zip(some, others).allSatisfy { firstDifference($0.outputs, $1.outputs, absolute: 1e-5) == nil }
+        some.count == others.count
+            && zip(some, others).allSatisfy { firstDifference($0.outputs, $1.outputs, absolute: 1e-5) == nil }
     }
 
-    @Test(arguments: ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"]) func theMemoryOfAPassIsWhatWasForeseen(_ name: String) throws {
-        let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel), a = checkpoint.architecture
-        let foreseen: TrainingMemory.Question = ["logprob": .logprob, "towards Q": .divergence([a, a]), "towards a bonus": .divergence([a])][name] ?? .scalar
+    @Test(arguments: ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"])
+    func theMemoryOfAPassIsWhatWasForeseen(_ name: String) throws {
+        let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel),
+            a = checkpoint.architecture
+        let foreseen: TrainingMemory.Question =
+            ["logprob": .logprob, "towards Q": .divergence([a, a]), "towards a bonus": .divergence([a])][name]
+            ?? .scalar
         let model = LanguageModel(a, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
         let question = try question(name, try Checkpoint(directory: fixture("policy")))
         let memory = TrainingMemory(a, question: foreseen, headRows: headChunkRows(vocabulary: a.vocabulary))
         let forest = TokenForest(sequences)
-        let floats = memory.bytes(tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: 7, keptLayers: 2) / 4
-        let space = Workspace(capacity: floats), scoring = Workspace(capacity: floats), gradient = Buffer(model.layout.count), plain = Buffer(model.layout.count)
+        let floats =
+            memory.bytes(tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: 7, keptLayers: 2) / 4
+        let space = Workspace(capacity: floats), scoring = Workspace(capacity: floats),
+            gradient = Buffer(model.layout.count), plain = Buffer(model.layout.count)
         try model.accumulateGradients(sequences, into: plain, question) { _ in coefficients }
-        try model.accumulateGradients(sequences, into: gradient, question, memory: PassMemory(keptLayers: 2, space: space)) { _ in coefficients }
+        try model.accumulateGradients(
+            sequences, into: gradient, question, memory: PassMemory(keptLayers: 2, space: space)
+        ) { _ in coefficients }
         #expect(space.peak == floats)
         // As in `areSame`: another test may have changed OpenBLAS's thread count in between.
         #expect(relativeDistance(gradient.array, plain.array) < 1e-5)
@@ -96,7 +121,8 @@ import Testing
         try source.save(buffer, to: folder.folder("critic"))
         let saved = try Checkpoint(directory: folder("critic"), as: .critic)
         #expect(!saved.hasFreshValueHead && saved.layout.parameters.map(\.name) == source.layout.parameters.map(\.name))
-        let values = try LanguageModel(saved.architecture, parameters: try saved.loadParameters(), threads: 1).score(sequences, .value)
+        let values = try LanguageModel(saved.architecture, parameters: try saved.loadParameters(), threads: 1).score(
+            sequences, .value)
         #expect(values[0].outputs == [0, 0, 0.5, 0.5, 0.5, 0.5])
         #expect(throws: FormatError.self) { _ = try Checkpoint(directory: folder("critic")) }
     }
@@ -104,8 +130,11 @@ import Testing
     @Test func comparingWithItselfGivesNoDivergence() throws {
         let checkpoint = try Checkpoint(directory: fixture("policy"))
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 2)
-        let other = LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 2), threads: 2)
-        for row in try model.compare(sequences, reference: model, q: nil) { #expect(row.kl.allSatisfy { abs($0) < 1e-6 }) }
+        let other = LanguageModel(
+            checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 2), threads: 2)
+        for row in try model.compare(sequences, reference: model, q: nil) {
+            #expect(row.kl.allSatisfy { abs($0) < 1e-6 })
+        }
         let compared = try model.compare(sequences, reference: other, q: other)
         #expect(areSame(compared.map(\.policy), try model.score(sequences)))
         #expect(areSame(compared.map(\.reference), try other.score(sequences)))
@@ -116,13 +145,16 @@ import Testing
 
     @Test func adaptersHaveTheGradientOfTheirProduct() throws {
         let checkpoint = try Checkpoint(directory: fixture("policy"))
-        let model = LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
+        let model = LanguageModel(
+            checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
         let before = try model.score(sequences)
         let training = LowRankTraining(model, rank: 3, alpha: 6, targets: ["q_proj", "down_proj"], seed: 4)
         #expect(training.layout.parameters.count == 2 * 2 * checkpoint.architecture.layers)
         // B is 0 at first: the model is what it was, and only B has a gradient.
         let first = Buffer(training.layout.count)
-        let during = try model.accumulateGradients(sequences, units: [1, 1], into: training.gradients(into: first)) { part, _ in Array(coefficients[part]) }
+        let during = try model.accumulateGradients(sequences, units: [1, 1], into: training.gradients(into: first)) {
+            part, _ in Array(coefficients[part])
+        }
         #expect(areSame(during, before))
         for parameter in training.layout.parameters {
             let isZero = parameter.range.allSatisfy { first.pointer[$0] == 0 }
@@ -130,22 +162,37 @@ import Testing
         }
 
         var generator = SplitMix(seed: 8)
-        for i in 0..<training.parameters.count { training.parameters.pointer[i] = 0.1 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
+        for i in 0..<training.parameters.count {
+            training.parameters.pointer[i] = 0.1 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5)
+        }
         training.settle()
         let own = Buffer(training.layout.count), full = Buffer(model.layout.count)
-        try model.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in coefficients }
+        try model.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in coefficients
+        }
         try model.accumulateGradients(sequences, into: full) { _ in coefficients }
         // dA = s Bᵀ dW, dB = s dW Aᵀ with s = alpha / rank.
-        for (a, b) in zip(training.layout.parameters, training.layout.parameters.dropFirst()) where a.name.hasSuffix("lora_A.weight") {
-            let name = a.name.replacingOccurrences(of: "base_model.model.", with: "").replacingOccurrences(of: ".lora_A", with: "")
+        for (a, b) in zip(training.layout.parameters, training.layout.parameters.dropFirst())
+        where a.name.hasSuffix("lora_A.weight") {
+            let name = a.name.replacingOccurrences(of: "base_model.model.", with: "").replacingOccurrences(
+                of: ".lora_A", with: "")
             let weight = try #require(model.layout[name]), (rows, columns) = (weight.shape[0], weight.shape[1])
-            func value(_ buffer: Buffer, _ range: Range<Int>, _ index: Int) -> Double { Double(buffer.pointer[range.lowerBound + index]) }
+            func value(_ buffer: Buffer, _ range: Range<Int>, _ index: Int) -> Double {
+                Double(buffer.pointer[range.lowerBound + index])
+            }
             for (r, i) in [(0, 0), (2, columns - 1)] {
-                let expected = (0..<rows).reduce(0.0) { $0 + 2 * value(training.parameters, b.range, $1 * 3 + r) * value(full, weight.range, $1 * columns + i) }
-                #expect(isClose(value(own, a.range, r * columns + i), expected, absolute: 1e-4, relative: 1e-4), "\(a.name)")
+                let expected = (0..<rows).reduce(0.0) {
+                    $0 + 2 * value(training.parameters, b.range, $1 * 3 + r)
+                        * value(full, weight.range, $1 * columns + i)
+                }
+                #expect(
+                    isClose(value(own, a.range, r * columns + i), expected, absolute: 1e-4, relative: 1e-4), "\(a.name)"
+                )
             }
             for (o, r) in [(0, 1), (rows - 1, 2)] {
-                let expected = (0..<columns).reduce(0.0) { $0 + 2 * value(full, weight.range, o * columns + $1) * value(training.parameters, a.range, r * columns + $1) }
+                let expected = (0..<columns).reduce(0.0) {
+                    $0 + 2 * value(full, weight.range, o * columns + $1)
+                        * value(training.parameters, a.range, r * columns + $1)
+                }
                 #expect(isClose(value(own, b.range, o * 3 + r), expected, absolute: 1e-4, relative: 1e-4), "\(b.name)")
             }
         }

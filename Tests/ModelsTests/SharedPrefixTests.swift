@@ -6,8 +6,8 @@ import TestSupport
 import Testing
 
 @Suite struct SharedPrefixTests {
-    /// Sequences that grow from common stems: prefixes of every length are shared, some sequences end inside others, some are
-    /// the same.
+    /// Sequences that grow from common stems: prefixes of every length are shared, some sequences end inside others,
+    /// some are the same.
     private func family(of count: Int, seed: UInt64) -> [SequenceQuery] {
         var generator = SplitMix(seed: seed), sequences: [[Int32]] = [[3, 1, 4]]
         while sequences.count < count {
@@ -16,16 +16,23 @@ import Testing
             sequences.append(Array(parent.prefix(kept)) + (0..<added).map { _ in Int32(generator.next() % 32) })
         }
         return sequences.enumerated().map { index, tokens in
-            SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { $0 > 1 }, temperature: index % 3 == 0 ? 0.8 : 1)
+            SequenceQuery(
+                tokenIDs: tokens, wanted: tokens.indices.map { $0 > 1 }, temperature: index % 3 == 0 ? 0.8 : 1)
         }
     }
 
-    private func gradients(_ model: LanguageModel, _ batches: [[SequenceQuery]]) throws -> (scores: [[Float]], gradients: [Float]) {
+    private func gradients(_ model: LanguageModel, _ batches: [[SequenceQuery]]) throws -> (
+        scores: [[Float]], gradients: [Float]
+    ) {
         let buffer = Buffer(model.layout.count)
         var scores: [[Float]] = []
         for batch in batches {
             let batchScores = try model.accumulateGradients(batch, into: buffer) { _ in
-                batch.map { query in query.tokenIDs.indices.map { query.wanted[$0] ? Float(sin(Double($0) + Double(query.tokenIDs.count))) : 0 } }
+                batch.map { query in
+                    query.tokenIDs.indices.map {
+                        query.wanted[$0] ? Float(sin(Double($0) + Double(query.tokenIDs.count))) : 0
+                    }
+                }
             }
             scores += batchScores.map(\.logprobs)
         }
@@ -40,7 +47,9 @@ import Testing
     @Test(arguments: [1, 2, 3] as [UInt64]) func aForestHasTheGradientsOfItsSequencesOneByOne(_ seed: UInt64) throws {
         let model = try model(threads: 2), queries = family(of: 12, seed: seed)
         let together = try gradients(model, [queries]), apart = try gradients(model, queries.map { [$0] })
-        for (one, other) in zip(together.scores, apart.scores) { #expect(firstDifference(one, other, absolute: 1e-5) == nil) }
+        for (one, other) in zip(together.scores, apart.scores) {
+            #expect(firstDifference(one, other, absolute: 1e-5) == nil)
+        }
         // Sums in another order, in float32: a few units in the last place of the largest terms.
         #expect(relativeDistance(together.gradients, apart.gradients) < 1e-5)
     }
@@ -64,7 +73,9 @@ import Testing
         func query(_ tokens: [Int32], wanted: [Int]) -> SequenceQuery {
             SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { wanted.contains($0) }, temperature: 1)
         }
-        let forest = TokenForest([query([1, 2, 3, 4], wanted: [2]), query([1, 2, 5, 6], wanted: [2, 3]), query([9, 9], wanted: [])])
+        let forest = TokenForest([
+            query([1, 2, 3, 4], wanted: [2]), query([1, 2, 5, 6], wanted: [2, 3]), query([9, 9], wanted: []),
+        ])
         // Computed: 1, 2, 5. The state of 2 says both 3 and 5, that of 5 says 6.
         #expect(forest.tokenIDs == [1, 2, 5])
         #expect(forest.outlets.count == 2 && !forest.outlets.isAll)
@@ -72,7 +83,8 @@ import Testing
     }
 
     @Test func chosenRowsGoThereAndBack() {
-        let x = Buffer([0, 1, 10, 11, 20, 21, 30, 31]), compact = Buffer(4), back = Buffer([Float](repeating: 7, count: 8))
+        let x = Buffer([0, 1, 10, 11, 20, 21, 30, 31]), compact = Buffer(4),
+            back = Buffer([Float](repeating: 7, count: 8))
         let some = ChosenRows([1, 3], of: 4), all = ChosenRows([0, 1, 2, 3], of: 4)
         withExtendedLifetime((x, compact, back)) {
             some.scatter(some.gather(x.matrix(rows: 4), into: compact.matrix(rows: 2)), into: back.matrix(rows: 4))

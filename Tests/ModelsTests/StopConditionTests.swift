@@ -23,9 +23,12 @@ import Testing
             // Whatever the pieces' length, the string ends in the first piece that has its last byte.
             for length in 1...cut.utf8.count {
                 let bytes = Array(cut.utf8)
-                let pieces = stride(from: 0, to: bytes.count, by: length).map { Array(bytes[$0..<min(bytes.count, $0 + length)]) }
+                let pieces = stride(from: 0, to: bytes.count, by: length).map {
+                    Array(bytes[$0..<min(bytes.count, $0 + length)])
+                }
                 let found = try #require(stop(["\n\nQ:"], pieces))
-                #expect(found.before == "Answer: 7" && found.pieces == (13 + length - 1) / length, "pieces of \(length)")
+                #expect(
+                    found.before == "Answer: 7" && found.pieces == (13 + length - 1) / length, "pieces of \(length)")
             }
         }
         #expect(stop(["\n\nQ:"], pieces("Answer", ": 7\n", "\nQ", " :")) == nil)
@@ -36,7 +39,8 @@ import Testing
         let found = try #require(stop(["😀"], bytes.map { [$0] }))
         #expect(found.pieces == 5 && found.before == "a")
         // The first three bytes of it are no such character, nor is another that ends alike.
-        #expect(stop(["😀"], [Array(bytes[0..<4]), Array("x".utf8)]) == nil && stop(["é"], [[0xe3, 0xa9, 0xa9]]) == nil)
+        #expect(
+            stop(["😀"], [Array(bytes[0..<4]), Array("x".utf8)]) == nil && stop(["é"], [[0xe3, 0xa9, 0xa9]]) == nil)
     }
 
     @Test func equalityIsThatOfCodePoints() {

@@ -6,8 +6,8 @@ import Tensors
 import TestSupport
 import Testing
 
-/// A tree's gradients are those of its sequences one by one: for every family, every parameter or adapters alone, objectives of tokens and of
-/// whole sequences, with activations kept and computed again.
+/// A tree's gradients are those of its sequences one by one: for every family, every parameter or adapters alone,
+/// objectives of tokens and of whole sequences, with activations kept and computed again.
 @Suite struct TreeGradientTests {
     struct Case: CustomTestStringConvertible, Sendable {
         let model: TinyModel
@@ -17,14 +17,19 @@ import Testing
     }
 
     static let cases = TinyModel.all.flatMap { model in
-        [false, true].flatMap { adapters in ["ppo_clip", "gspo"].map { Case(model: model, adapters: adapters, objective: $0) } }
+        [false, true].flatMap { adapters in
+            ["ppo_clip", "gspo"].map { Case(model: model, adapters: adapters, objective: $0) }
+        }
     }
 
     @Test(arguments: cases) func aTreesGradientIsThatOfItsSequencesOneByOne(_ given: Case) throws {
         let training = try given.model.training(adapters: given.adapters)
         for seed in 1...4 as ClosedRange<UInt64> {
-            let tree = RandomTree(seed: seed, vocabulary: training.model.architecture.vocabulary, objective: given.objective)
-            let apart = try tree.sequences.indices.reduce(into: Buffer(training.layout.count)) { try tree.addGradients(of: [$1], training, into: $0) }
+            let tree = RandomTree(
+                seed: seed, vocabulary: training.model.architecture.vocabulary, objective: given.objective)
+            let apart = try tree.sequences.indices.reduce(into: Buffer(training.layout.count)) {
+                try tree.addGradients(of: [$1], training, into: $0)
+            }
             let together = Buffer(training.layout.count)
             try tree.addGradients(of: Array(tree.sequences.indices), training, into: together)
             #expect(apart.array.contains { $0 != 0 })
@@ -36,11 +41,16 @@ import Testing
     @Test(arguments: cases) func tokensThatNothingReadsChangeNoGradient(_ given: Case) throws {
         let training = try given.model.training(adapters: given.adapters)
         for seed in 6...8 as ClosedRange<UInt64> {
-            let tree = RandomTree(seed: seed, vocabulary: training.model.architecture.vocabulary, objective: given.objective), pruned = tree.pruned
+            let
+                tree = RandomTree(
+                    seed: seed, vocabulary: training.model.architecture.vocabulary, objective: given.objective),
+                pruned = tree.pruned
             let whole = Buffer(training.layout.count), part = Buffer(training.layout.count)
             try tree.addGradients(of: Array(tree.sequences.indices), training, into: whole)
             try pruned.addGradients(of: Array(tree.sequences.indices), training, into: part)
-            #expect(TokenForest(pruned.sequences.map(\.context)).tokenIDs.count < TokenForest(tree.sequences.map(\.tokenIDs)).tokenIDs.count)
+            #expect(
+                TokenForest(pruned.sequences.map(\.context)).tokenIDs.count
+                    < TokenForest(tree.sequences.map(\.tokenIDs)).tokenIDs.count)
             #expect(whole.array.contains { $0 != 0 })
             #expect(relativeDistance(part.array, whole.array) < 1e-5, "seed \(seed)")
         }
@@ -48,14 +58,17 @@ import Testing
 
     @Test(arguments: cases) func whatIsComputedAgainHasTheSameBytes(_ given: Case) throws {
         let training = try given.model.training(adapters: given.adapters), a = training.model.architecture
-        let tree = RandomTree(seed: 5, vocabulary: a.vocabulary, objective: given.objective), all = Array(tree.sequences.indices)
+        let tree = RandomTree(seed: 5, vocabulary: a.vocabulary, objective: given.objective),
+            all = Array(tree.sequences.indices)
         let kept = Buffer(training.layout.count), forest = TokenForest(tree.sequences)
         try tree.addGradients(of: all, training, into: kept)
         for layers in 1..<a.layers {
-            let again = Buffer(training.layout.count), memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
+            let again = Buffer(training.layout.count),
+                memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
             // Space for what is foreseen and no more; what is there from before must not matter.
             let bytes = memory.bytes(
-                tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: tree.distinctQueries, keptLayers: layers)
+                tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: tree.distinctQueries,
+                keptLayers: layers)
             let foreseen = bytes / 4, space = Workspace(capacity: foreseen)
             let garbage = space.scoped { space.take(foreseen) }
             for i in 0..<foreseen { garbage.pointer[i] = .nan }
@@ -92,7 +105,8 @@ struct TinyModel: Sendable {
             let checkpoint = try Checkpoint(directory: fixtureFolder)
             return LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 2)
         }
-        let architecture = try ModelRegistry.architecture(try ModelConfiguration(json: Data(configuration.utf8), path: name))
+        let architecture = try ModelRegistry.architecture(
+            try ModelConfiguration(json: Data(configuration.utf8), path: name))
         let parameters = Buffer(ParameterLayout(architecture).count)
         fill(parameters, seed: 9, size: 0.4)
         return LanguageModel(architecture, parameters: parameters, threads: 2)
@@ -111,14 +125,17 @@ private func fill(_ buffer: Buffer, seed: UInt64, size: Float) {
     for i in 0..<buffer.count { buffer.pointer[i] = size * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
 }
 
-/// Sequences that grow from each other at random places, so that prefixes of every length are shared, some sequences end inside others and
-/// some stand twice; each with its own mask, temperature, advantages and weights, also on tokens that it shares.
+/// Sequences that grow from each other at random places, so that prefixes of every length are shared, some sequences
+/// end inside others and some stand twice; each with its own mask, temperature, advantages and weights, also on tokens
+/// that it shares.
 private struct RandomTree {
     let sequences: [SequenceQuery]
     private let inputs: [SequenceInputs]
     private let objective: any Objective
 
-    private init(_ sequences: [SequenceQuery], like other: RandomTree) { (self.sequences, inputs, objective) = (sequences, other.inputs, other.objective) }
+    private init(_ sequences: [SequenceQuery], like other: RandomTree) {
+        (self.sequences, inputs, objective) = (sequences, other.inputs, other.objective)
+    }
 
     /// Asking only for what the objective reads, with other tokens behind the last of it.
     var pruned: RandomTree {
@@ -141,13 +158,16 @@ private struct RandomTree {
         }
         tokens.append(tokens[5])
         sequences = tokens.enumerated().map { index, tokens in
-            SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { $0 > 0 && uniform() < 0.7 }, temperature: index % 3 == 0 ? 0.8 : 1)
+            SequenceQuery(
+                tokenIDs: tokens, wanted: tokens.indices.map { $0 > 0 && uniform() < 0.7 },
+                temperature: index % 3 == 0 ? 0.8 : 1)
         }
         inputs = sequences.map { sequence in
             let count = sequence.tokenIDs.count
             // Log-probabilities of a uniform policy give ratios on either side of the clip.
             return SequenceInputs(
-                logprobs: [], oldLogprobs: (0..<count).map { _ in -log(Float(vocabulary)) + uniform() - 0.5 }, advantages: (0..<count).map { _ in 2 * uniform() - 1 },
+                logprobs: [], oldLogprobs: (0..<count).map { _ in -log(Float(vocabulary)) + uniform() - 0.5 },
+                advantages: (0..<count).map { _ in 2 * uniform() - 1 },
                 weights: (0..<count).map { _ in uniform() < 0.2 ? 0 : uniform() }, mask: sequence.wanted)
         }
         objective = ObjectiveRegistry.all.first { $0.name == name }.map { $0.init() } ?? PPOClip()
@@ -155,12 +175,19 @@ private struct RandomTree {
 
     /// Wanted (token, temperature) pairs, each once.
     var distinctQueries: Int {
-        Set(sequences.flatMap { s in s.wanted.indices.filter { s.wanted[$0] }.map { "\(s.temperature) \(s.tokenIDs[...$0])" } }).count
+        Set(
+            sequences.flatMap { s in
+                s.wanted.indices.filter { s.wanted[$0] }.map { "\(s.temperature) \(s.tokenIDs[...$0])" }
+            }
+        ).count
     }
 
-    func addGradients(of members: [Int], _ training: any Training, into buffer: Buffer, _ memory: PassMemory = PassMemory()) throws {
+    func addGradients(
+        of members: [Int], _ training: any Training, into buffer: Buffer, _ memory: PassMemory = PassMemory()
+    ) throws {
         try training.model.accumulateGradients(
-            members.map { sequences[$0] }, units: members.map { _ in 1 }, into: training.gradients(into: buffer), memory: memory
+            members.map { sequences[$0] }, units: members.map { _ in 1 }, into: training.gradients(into: buffer),
+            memory: memory
         ) { part, scores in
             zip(part, scores).map { place, scores in
                 var input = inputs[members[place]], gradient = [Float](repeating: 0, count: scores.outputs.count)

@@ -8,13 +8,16 @@ import Testing
     /// Ratios on both sides of every clip, both signs of advantage, masked tokens in between.
     private func sequence(seed: UInt64, length: Int = 24) -> SequenceInputs {
         var generator = SplitMix(seed: seed)
-        func uniform(_ low: Double, _ high: Double) -> Float { Float(low + (high - low) * Double(generator.next() >> 11) / Double(1 << 53)) }
+        func uniform(_ low: Double, _ high: Double) -> Float {
+            Float(low + (high - low) * Double(generator.next() >> 11) / Double(1 << 53))
+        }
         let mask = (0..<length).map { $0 > 2 && $0 % 7 != 0 }
         func perToken(_ make: () -> Float) -> [Float] { mask.map { $0 ? make() : 0 } }
         let old = perToken { uniform(-3, -0.1) }
         let current = zip(old, mask).map { old, trained in trained ? old + uniform(-1.2, 1.2) : 0 }
         var inputs = SequenceInputs(
-            logprobs: current, oldLogprobs: old, advantages: perToken { uniform(-2, 2) }, weights: perToken { uniform(0, 0.2) }, mask: mask,
+            logprobs: current, oldLogprobs: old, advantages: perToken { uniform(-2, 2) },
+            weights: perToken { uniform(0, 0.2) }, mask: mask,
             referenceLogprobs: perToken { uniform(-3, -0.1) })
         inputs.returns = perToken { uniform(-4, 2) }
         inputs.oldValues = perToken { uniform(-4, 2) }
@@ -38,7 +41,8 @@ import Testing
         return (result.loss, result.gradients[0])
     }
 
-    /// GSPO's and CISPO's derivatives are straight-through, so plain differences measure something else: they have tests of their own.
+    /// GSPO's and CISPO's derivatives are straight-through, so plain differences measure something else: they have
+    /// tests of their own.
     private func objectives() -> [any Objective] {
         var dual = PPOClip(), sharper = EntropyControlledPreference()
         (dual.clipHigh, dual.clipDual) = (0.28, 3)
@@ -58,14 +62,17 @@ import Testing
                     let slope = (evaluate(objective, unit: above).loss - evaluate(objective, unit: below).loss) / 0x1p-8
                     guard !isNearKink(objective, sequence, t) else { continue }
                     // Second-order error of the difference.
-                    #expect(isClose(Double(gradients[member][t]), slope, absolute: 2e-5), "\(type(of: objective)) at \(t)")
+                    #expect(
+                        isClose(Double(gradients[member][t]), slope, absolute: 2e-5), "\(type(of: objective)) at \(t)")
                 }
             }
         }
     }
 
     /// Of a sequence in which every third token carries no weight.
-    @Test(arguments: ObjectiveRegistry.all.map { $0.name }) func whatAnObjectiveDoesNotReadHasNoInfluence(_ name: String) throws {
+    @Test(arguments: ObjectiveRegistry.all.map { $0.name }) func whatAnObjectiveDoesNotReadHasNoInfluence(
+        _ name: String
+    ) throws {
         let objective = try #require(ObjectiveRegistry.all.first { $0.name == name }).init()
         let whole = unit(objective, seed: 5).map { sequence in
             var sequence = sequence
@@ -82,11 +89,12 @@ import Testing
         let (all, read) = (evaluate(objective, unit: whole), evaluate(objective, unit: part))
         #expect(all.loss == read.loss && all.gradients == read.gradients)
         let isOfTokens = !objective.isPerSequence && !(objective is GSPO)
-        #expect(part.contains { $0.mask.count { $0 } < $0.mask.indices.count { t in t > 2 && t % 7 != 0 } } == isOfTokens)
+        #expect(
+            part.contains { $0.mask.count { $0 } < $0.mask.indices.count { t in t > 2 && t % 7 != 0 } } == isOfTokens)
     }
 
-    /// Where a bound lies within the difference's step: ratios at a clip, values at the clip around the old one or where both
-    /// errors are as large, log-probabilities equal to the old one.
+    /// Where a bound lies within the difference's step: ratios at a clip, values at the clip around the old one or
+    /// where both errors are as large, log-probabilities equal to the old one.
     private func isNearKink(_ objective: any Objective, _ sequence: SequenceInputs, _ t: Int) -> Bool {
         guard objective.output == .value else {
             let ratio = exp(Double(sequence.outputs[t] - sequence.oldLogprobs[t]))
@@ -94,7 +102,8 @@ import Testing
         }
         guard let old = sequence.oldValues?[t], let target = sequence.returns?[t] else { return false }
         let value = sequence.outputs[t], clipped = min(max(value, old - 0.5), old + 0.5)
-        return abs(abs(value - old) - 0.5) < 0.01 || clipped != value && abs(abs(value - target) - abs(clipped - target)) < 0.01
+        return abs(abs(value - old) - 0.5) < 0.01
+            || clipped != value && abs(abs(value - target) - abs(clipped - target)) < 0.01
     }
 
     @Test func everyMemberIsListedOnce() {
@@ -105,43 +114,58 @@ import Testing
     @Test func cispoClipsTheRatioAndKeepsEveryGradient() {
         // r = 2 at A = 1: weighed by 1.28 although a clipped surrogate would stand still; r = .5 has no lower bound.
         let inputs = SequenceInputs(
-            logprobs: [0, -1, -2], oldLogprobs: [0, -1 - Float(log(2.0)), -2 + Float(log(2.0))], advantages: [0, 1, -1], weights: [0, 0.5, 0.5],
+            logprobs: [0, -1, -2], oldLogprobs: [0, -1 - Float(log(2.0)), -2 + Float(log(2.0))],
+            advantages: [0, 1, -1], weights: [0, 0.5, 0.5],
             mask: [false, true, true])
         let result = evaluate(CISPO(), inputs)
         #expect(isClose(result.loss, -0.5 * 1.28 * -1 + 0.5 * 0.5 * -2, absolute: 1e-6))
-        #expect(isClose(Double(result.gradient[1]), -0.64, absolute: 1e-6) && isClose(Double(result.gradient[2]), 0.25, absolute: 1e-6))
+        #expect(
+            isClose(Double(result.gradient[1]), -0.64, absolute: 1e-6)
+                && isClose(Double(result.gradient[2]), 0.25, absolute: 1e-6))
     }
 
     @Test func preferencesAreTheWorkedNumbers() {
         func sequence(_ logprob: Float, _ reference: Float) -> SequenceInputs {
             SequenceInputs(
-                logprobs: [0, logprob], oldLogprobs: [0, 0], advantages: [0, 1], weights: [0, 0.5], mask: [false, true], referenceLogprobs: [0, reference])
+                logprobs: [0, logprob], oldLogprobs: [0, 0], advantages: [0, 1], weights: [0, 0.5],
+                mask: [false, true], referenceLogprobs: [0, reference])
         }
-        for (alpha, loss, slope) in [(1.0, 0.554355, -0.042556), (0.9, 0.571573, -0.039183), (0.8, 0.589185, -0.035618), (1.2, 0.521090, -0.048735)] {
+        for (alpha, loss, slope) in [
+            (1.0, 0.554355, -0.042556), (0.9, 0.571573, -0.039183), (0.8, 0.589185, -0.035618),
+            (1.2, 0.521090, -0.048735),
+        ] {
             var objective = EntropyControlledPreference()
             objective.alpha = alpha
             let result = evaluate(objective, unit: [sequence(-10, -12), sequence(-14, -13)])
             #expect(isClose(result.loss, loss, absolute: 1e-6))
-            #expect(isClose(Double(result.gradients[0][1]), slope, absolute: 1e-6) && isClose(Double(result.gradients[1][1]), -slope, absolute: 1e-6))
+            #expect(
+                isClose(Double(result.gradients[0][1]), slope, absolute: 1e-6)
+                    && isClose(Double(result.gradients[1][1]), -slope, absolute: 1e-6))
         }
         let same = evaluate(EntropyControlledPreference(), unit: [sequence(-10, -12), sequence(-10, -12)])
         #expect(isClose(same.loss, log(2), absolute: 1e-12) && same.gradients[0][1] + same.gradients[1][1] == 0)
         // Far apart: softplus(800) is 800, not infinity.
-        #expect(isClose(evaluate(EntropyControlledPreference(), unit: [sequence(-8000, 0), sequence(0, 0)]).loss, 800, absolute: 1e-3))
+        #expect(
+            isClose(
+                evaluate(EntropyControlledPreference(), unit: [sequence(-8000, 0), sequence(0, 0)]).loss, 800,
+                absolute: 1e-3))
     }
 
     @Test func implicitRewardsAreTrainedOnOutcomes() {
         // q1 = 2, -1, .5 and correct; q2 = -1, -2 and wrong: cross-entropies .656350 and .620957.
         func loss(_ q: [Float], _ reward: Double) -> (Double, Float) {
             var inputs = SequenceInputs(
-                logprobs: q, oldLogprobs: q.map { _ in 0 }, advantages: q, weights: q.map { _ in 0.5 }, mask: q.map { _ in true }, referenceLogprobs: q.map { _ in 0 })
+                logprobs: q, oldLogprobs: q.map { _ in 0 }, advantages: q, weights: q.map { _ in 0.5 },
+                mask: q.map { _ in true }, referenceLogprobs: q.map { _ in 0 })
             inputs.reward = reward
             let result = evaluate(ProcessRewardCrossEntropy(), inputs)
             return (result.loss, result.gradient[0])
         }
         let first = loss([2, -1, 0.5], 1), second = loss([-1, -2], 0)
         #expect(isClose(first.0, 0.5 * 0.656350, absolute: 1e-6) && isClose(second.0, 0.5 * 0.620957, absolute: 1e-6))
-        #expect(isClose(Double(first.1), 0.5 * 0.05 * (0.518741 - 1), absolute: 1e-6) && isClose(Double(second.1), 0.5 * 0.05 * 0.462570, absolute: 1e-6))
+        #expect(
+            isClose(Double(first.1), 0.5 * 0.05 * (0.518741 - 1), absolute: 1e-6)
+                && isClose(Double(second.1), 0.5 * 0.05 * 0.462570, absolute: 1e-6))
         #expect(isClose(loss([0, 0], 1).0, 0.5 * log(2), absolute: 1e-12))
     }
 
@@ -150,17 +174,22 @@ import Testing
         inputs.marks = nil
         var selection = KLCov()
         selection.ratio = 0.1
-        let marks = try #require(selection.marks([inputs], seed: 0))[0], trained = inputs.mask.indices.filter { inputs.mask[$0] }
+        let marks = try #require(selection.marks([inputs], seed: 0))[0],
+            trained = inputs.mask.indices.filter { inputs.mask[$0] }
         let count = Double(trained.count), meanA = trained.reduce(0) { $0 + Double(inputs.advantages[$1]) } / count
         let meanL = trained.reduce(0) { $0 + Double(inputs.logprobs[$1]) } / count
-        let covariance = trained.map { ($0, (Double(inputs.advantages[$0]) - meanA) * (Double(inputs.logprobs[$0]) - meanL)) }.sorted { $0.1 > $1.1 }
+        let covariance = trained.map {
+            ($0, (Double(inputs.advantages[$0]) - meanA) * (Double(inputs.logprobs[$0]) - meanL))
+        }.sorted { $0.1 > $1.1 }
         #expect(Set(covariance.prefix(Int(0.1 * count)).map(\.0)) == Set(marks.indices.filter { marks[$0] }))
         // Clip-Cov takes its share from between the bounds, and what it takes has no gradient.
         var clip = ClipCov()
         (clip.ratio, clip.covarianceLow, clip.covarianceHigh) = (0.1, 0.05, 5)
         let out = try #require(clip.marks([inputs], seed: 3))[0]
         let chosen = out.indices.filter { out[$0] }
-        #expect(chosen.count == Int(0.1 * count) && chosen.allSatisfy { t in covariance.contains { $0.0 == t && $0.1 > 0.05 && $0.1 < 5 } })
+        #expect(
+            chosen.count == Int(0.1 * count)
+                && chosen.allSatisfy { t in covariance.contains { $0.0 == t && $0.1 > 0.05 && $0.1 < 5 } })
         inputs.marks = out
         let gradient = evaluate(clip, inputs).gradient
         #expect(chosen.allSatisfy { gradient[$0] == 0 })
@@ -169,7 +198,8 @@ import Testing
 
     @Test func valuesAreClippedAroundTheOldOnes() {
         func loss(_ value: Float, _ old: Float, _ target: Float) -> (Double, Float) {
-            var inputs = SequenceInputs(logprobs: [value], oldLogprobs: [0], advantages: [0], weights: [1], mask: [true])
+            var inputs = SequenceInputs(
+                logprobs: [value], oldLogprobs: [0], advantages: [0], weights: [1], mask: [true])
             (inputs.returns, inputs.oldValues) = ([target], [old])
             let result = evaluate(ValueLoss(), inputs)
             return (result.loss, result.gradient[0])
@@ -191,7 +221,8 @@ import Testing
     @Test func gspoSharesOneRatioAndPassesItsSizeToEveryToken() {
         // Log-ratios .2, -.1, .05 → s = exp(.05) = 1.051271, clipped to 1.0004 for A > 0 and unclipped for A < 0.
         var inputs = SequenceInputs(
-            logprobs: [0, -0.8, -1.1, -0.95], oldLogprobs: [0, -1, -1, -1], advantages: [0, 1, 1, 1], weights: [0, 0.1, 0.1, 0.1],
+            logprobs: [0, -0.8, -1.1, -0.95], oldLogprobs: [0, -1, -1, -1], advantages: [0, 1, 1, 1],
+            weights: [0, 0.1, 0.1, 0.1],
             mask: [false, true, true, true])
         let positive = evaluate(GSPO(), inputs)
         #expect(isClose(positive.loss, -0.3 * 1.0004, absolute: 1e-6))
@@ -234,7 +265,9 @@ import Testing
             objective.clipDual = dual
             return evaluate(
                 objective,
-                SequenceInputs(logprobs: [0, Float(log(ratio))], oldLogprobs: [0, 0], advantages: [0, advantage], weights: [0, 1], mask: [false, true])
+                SequenceInputs(
+                    logprobs: [0, Float(log(ratio))], oldLogprobs: [0, 0], advantages: [0, advantage], weights: [0, 1],
+                    mask: [false, true])
             ).loss
         }
         #expect(isClose(loss(1, 1.5), -1.28, absolute: 1e-6))
@@ -249,11 +282,15 @@ import Testing
     @Test func theHighEntropyLossIsThePapersWorkedExample() {
         // Two rows, token 2 of each kept: min(1.5, 1.28) and min(-.6, -.8), over 2 kept tokens: -(1.28 - .8) / 2.
         func row(_ advantage: Float, _ ratio: Double) -> SequenceInputs {
-            SequenceInputs(logprobs: [0, Float(log(ratio))], oldLogprobs: [0, 0], advantages: [0, advantage], weights: [0, 0.5], mask: [false, true])
+            SequenceInputs(
+                logprobs: [0, Float(log(ratio))], oldLogprobs: [0, 0], advantages: [0, advantage], weights: [0, 0.5],
+                mask: [false, true])
         }
         var objective = PPOClip()
         objective.clipHigh = 0.28
-        #expect(isClose(evaluate(objective, row(1, 1.5)).loss + evaluate(objective, row(-1, 0.6)).loss, -0.24, absolute: 1e-6))
+        #expect(
+            isClose(
+                evaluate(objective, row(1, 1.5)).loss + evaluate(objective, row(-1, 0.6)).loss, -0.24, absolute: 1e-6))
     }
 
     @Test(arguments: KLEstimatorRegistry.all.indices) func klDerivativesEqualCentralDifferences(_ index: Int) {
@@ -267,7 +304,9 @@ import Testing
     }
 
     @Test func klValuesAreTheWorkedNumbers() {
-        for (p, reference, k1, k2, k3) in [(0.5, 0.4, 0.223144, 0.024897, 0.023144), (0.2, 0.3, -0.405465, 0.082201, 0.094535)] {
+        for (p, reference, k1, k2, k3) in [
+            (0.5, 0.4, 0.223144, 0.024897, 0.023144), (0.2, 0.3, -0.405465, 0.082201, 0.094535),
+        ] {
             let d = log(p) - log(reference)
             #expect(isClose(K1.evaluate(d).value, k1, absolute: 1e-6))
             #expect(isClose(K2.evaluate(d).value, k2, absolute: 1e-6))

@@ -9,10 +9,13 @@ import Testing
         (settings.lr, settings.weightDecay, settings.eps) = (1e-2, weightDecay, 1e-6)
         let count = 37
         var p = (0..<count).map { Float(sin(Double($0))) }, m = [Float](repeating: 0, count: count), v = m
-        var (pd, md, vd) = (p.map { Double($0) }, [Double](repeating: 0, count: count), [Double](repeating: 0, count: count))
+        var (pd, md, vd) = (
+            p.map { Double($0) }, [Double](repeating: 0, count: count), [Double](repeating: 0, count: count)
+        )
         for step in 1...10 {
             let g = (0..<count).map { Float(cos(Double($0 * step))) }
-            settings.update(parameters: &p, gradients: g, expAvg: &m, expAvgSq: &v, count: count, step: step, gradientScale: 0.5)
+            settings.update(
+                parameters: &p, gradients: g, expAvg: &m, expAvgSq: &v, count: count, step: step, gradientScale: 0.5)
             for i in 0..<count {
                 let gradient = 0.5 * Double(g[i])
                 pd[i] *= 1 - 1e-2 * weightDecay

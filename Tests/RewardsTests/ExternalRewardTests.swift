@@ -25,7 +25,10 @@ import Testing
 
     private func reward(_ command: String, seconds: Double = 30) throws -> (ExternalReward, TemporaryDirectory) {
         let folder = try TemporaryDirectory()
-        return (ExternalReward(ExternalReward.Settings(command: command, workers: 2, seconds: seconds, log: folder("log"))), folder)
+        return (
+            ExternalReward(ExternalReward.Settings(command: command, workers: 2, seconds: seconds, log: folder("log"))),
+            folder
+        )
     }
 
     private func input(_ response: String) -> RewardInput { RewardInput(completion: response, referenceAnswer: "42") }
@@ -56,7 +59,8 @@ import Testing
     }
 
     @Test func aLongRequestAndALongAnswerPassThePipes() throws {
-        let (reward, folder) = try reward(#"while read -r line; do echo "$line" | sed 's/"prompt".*/"score":1}/'; done"#)
+        let (reward, folder) = try reward(
+            #"while read -r line; do echo "$line" | sed 's/"prompt".*/"score":1}/'; done"#)
         defer { withExtendedLifetime(folder) { reward.close() } }
         var long = input("right")
         long.dataSource = String(repeating: "x", count: 300_000)
@@ -74,7 +78,8 @@ import Testing
 
     @Test func aWorkerMaySayItsVersionFirst() throws {
         let (reward, folder) = try reward(
-            #"echo '{"protocol":"crux-reward","version":1}'; while read -r line; do echo "$line" | sed 's/"prompt".*/"score":0.25}/'; done"#)
+            #"echo '{"protocol":"crux-reward","version":1}'; while read -r line; do echo "$line" | sed 's/"prompt".*/"score":0.25}/'; done"#
+        )
         defer { withExtendedLifetime(folder) { reward.close() } }
         let outcome = try reward.judge(input("right"))
         // .25 says nothing of right or wrong.

@@ -88,8 +88,8 @@ import Testing
         #expect(verdict("\\boxed{\(answer)}", reference) == "correct")
     }
 
-    /// Lengths and nestings that took minutes. In a release build each takes a millisecond or so; the limit leaves room for
-    /// a build without optimisation on a busy machine.
+    /// Lengths and nestings that took minutes. In a release build each takes a millisecond or so; the limit leaves room
+    /// for a build without optimisation on a busy machine.
     @Test func longTextsTakeNoTime() {
         let fractions =
             "\\boxed{" + String(repeating: "\\frac{1}{", count: 3_000) + "2" + String(repeating: "}", count: 3_000)

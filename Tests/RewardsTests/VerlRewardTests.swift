@@ -3,7 +3,8 @@ import Rewards
 import TestSupport
 import Testing
 
-/// The rewards that claim to score as verl does, against what verl said of 800 answers (conformance/make_reward_fixture.py).
+/// The rewards that claim to score as verl does, against what verl said of 800 answers
+/// (conformance/make_reward_fixture.py).
 @Suite struct VerlRewardTests {
     private struct Case: Decodable {
         let text: String
@@ -25,7 +26,8 @@ import Testing
             let outcome = reward.judge(RewardInput(completion: one.text, referenceAnswer: one.truth))
             #expect(
                 outcome.reward == expected(one),
-                "\(type(of: reward)): \(one.text.suffix(80).debugDescription) against \(one.truth.debugDescription), found \(outcome.extracted.debugDescription)")
+                "\(type(of: reward)): \(one.text.suffix(80).debugDescription) against \(one.truth.debugDescription), found \(outcome.extracted.debugDescription)"
+            )
         }
     }
 

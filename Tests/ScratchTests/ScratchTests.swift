@@ -5,24 +5,32 @@ import Testing
 /// Lists that grow with a dump: what is read is what was written, whether they lie in memory or in a file.
 @Suite struct ScratchTests {
     private static let folder = FileManager.default.temporaryDirectory.path
-    static let spaces = [ScratchSpace.memory, ScratchSpace(folder: folder)] + [64, 1].map { ScratchSpace(folder: folder, mostInMemory: $0) }
+    static let spaces =
+        [ScratchSpace.memory, ScratchSpace(folder: folder)]
+        + [64, 1].map { ScratchSpace(folder: folder, mostInMemory: $0) }
 
     private struct Element: BitwiseCopyable, Equatable, Sendable {
         var number: Int32
         var share: Double
         var isOdd: Bool?
 
-        init(_ index: Int) { (number, share, isOdd) = (Int32(index), Double(index) / 7, index % 5 == 0 ? nil : index % 2 == 1) }
+        init(_ index: Int) {
+            (number, share, isOdd) = (Int32(index), Double(index) / 7, index % 5 == 0 ? nil : index % 2 == 1)
+        }
     }
 
-    @Test(arguments: spaces.indices, [0, 1, 2, 63, 64, 65, 1000, 20_000]) func whatIsWrittenIsRead(_ space: Int, _ count: Int) throws {
+    @Test(arguments: spaces.indices, [0, 1, 2, 63, 64, 65, 1000, 20_000]) func whatIsWrittenIsRead(
+        _ space: Int, _ count: Int
+    ) throws {
         let space = Self.spaces[space], expected = (0..<count).map { Element($0) }
         var writer = ScratchWriter<Element>(space), wholesale = ScratchWriter<Element>(space)
         for element in expected { try writer.append(element) }
         try expected.withUnsafeBufferPointer { try wholesale.append(contentsOf: $0) }
         #expect(writer.count == count && wholesale.count == count)
         // Also before it is complete.
-        for range in [0..<count, count / 3..<count, 0..<count / 2, count..<count] { #expect(try writer.read(range) == Array(expected[range])) }
+        for range in [0..<count, count / 3..<count, 0..<count / 2, count..<count] {
+            #expect(try writer.read(range) == Array(expected[range]))
+        }
         for list in [try writer.finish(), try wholesale.finish()] {
             #expect(list.count == count && list.elementsEqual(expected))
             space.leave(after: 1 << 20)
@@ -37,7 +45,9 @@ import Testing
         for index in stride(from: 29_999, through: 0, by: -7) { table[index] = Int64(index * index) }
         space.leave(after: 1 << 20)
         table.withMutableElements(100..<200) { $0[3] = -1 }
-        for index in 0..<30_000 { #expect(table[index] == (index == 103 ? -1 : (29_999 - index) % 7 == 0 ? Int64(index * index) : 0)) }
+        for index in 0..<30_000 {
+            #expect(table[index] == (index == 103 ? -1 : (29_999 - index) % 7 == 0 ? Int64(index * index) : 0))
+        }
     }
 
     @Test(arguments: spaces.indices) func passesSeeEachOnceAndInOrder(_ space: Int) throws {
@@ -50,11 +60,14 @@ import Testing
         #expect(stretches == (7..<19_000).map { Float($0) })
     }
 
-    @Test(arguments: spaces.indices, 1...3 as ClosedRange<UInt64>) func namesAreNumberedAsTheyFirstCome(_ space: Int, _ seed: UInt64) throws {
+    @Test(arguments: spaces.indices, 1...3 as ClosedRange<UInt64>) func namesAreNumberedAsTheyFirstCome(
+        _ space: Int, _ seed: UInt64
+    ) throws {
         var book = try NameBook(Self.spaces[space]), known: [String: Int32] = [:], order: [String] = [], state = seed
         for _ in 0..<5000 {
             state = state &* 6364136223846793005 &+ 1442695040888963407
-            let number = Int(state >> 40) % 1500, name = number == 0 ? "" : String(repeating: "näme", count: number % 4) + "\(number)"
+            let number = Int(state >> 40) % 1500,
+                name = number == 0 ? "" : String(repeating: "näme", count: number % 4) + "\(number)"
             if known[name] == nil {
                 known[name] = Int32(order.count)
                 order.append(name)

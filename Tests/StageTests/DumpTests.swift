@@ -28,10 +28,13 @@ import Tokenizer
 
     private static let prompt: [Int32] = [17, 16, 19, 3, 11, 3, 12, 15, 20, 18, 16, 19]  // "Q: 2+2=?\nA: "
     private static let promptJSON = "[\(prompt.map { "\($0)" }.joined(separator: ","))]"
-    private static func mask(_ prompt: Int, _ completion: Int) -> [Bool] { (0..<prompt + completion).map { $0 >= prompt } }
+    private static func mask(_ prompt: Int, _ completion: Int) -> [Bool] {
+        (0..<prompt + completion).map { $0 >= prompt }
+    }
 
     static let samples: [Sample] = [
-        // A chat batch of vLLM with n = 2, return_token_ids and top_logprobs 2. Of the second choice's tokens one is not among the two best.
+        // A chat batch of vLLM with n = 2, return_token_ids and top_logprobs 2. Of the second choice's tokens one is
+        // not among the two best.
         Sample(
             dialect: "openai",
             lines: [
@@ -43,14 +46,19 @@ import Tokenizer
                     + #"{"token":"token_id:6","logprob":-3,"bytes":null,"top_logprobs":[{"token":"token_id:6","logprob":-3,"bytes":null},{"token":"token_id:5","logprob":-0.25,"bytes":null},{"token":"token_id:7","logprob":-2,"bytes":null}]},"#
                     + #"{"token":"token_id:13","logprob":-0.75,"bytes":null,"top_logprobs":[{"token":"token_id:0","logprob":-0.7,"bytes":null},{"token":"token_id:13","logprob":-0.75,"bytes":null}]}]},"#
                     + #""finish_reason":"length","stop_reason":null,"token_ids":[6,13]}],"usage":{"prompt_tokens":12,"total_tokens":16,"completion_tokens":4},"prompt_token_ids":"#
-                    + promptJSON + #"}},"error":null,"reference_answer":"4","data_source":"openai/gsm8k","temperature":0.5}"#,
-                // Completions: prompt_token_ids in the choice, log-probabilities by text, of which no top-k can be made.
+                    + promptJSON
+                    + #"}},"error":null,"reference_answer":"4","data_source":"openai/gsm8k","temperature":0.5}"#,
+                // Completions: prompt_token_ids in the choice, log-probabilities by text, of which no top-k can be
+                // made.
                 #"{"id":"vllm-2","custom_id":"sum-2","response":{"status_code":200,"request_id":"r","body":{"id":"cmpl-2","object":"text_completion","choices":[{"index":0,"text":"4","#
                     + #""logprobs":{"text_offset":[0,1],"token_logprobs":[-0.25,-0.5],"tokens":["4","<|endoftext|>"],"top_logprobs":[{"4":-0.25},{"<|endoftext|>":-0.5}]},"finish_reason":"stop","#
-                    + #""token_ids":[5,0],"prompt_token_ids":"# + promptJSON + #"}]}},"error":null,"group_id":"mine","reward":1}"#,
+                    + #""token_ids":[5,0],"prompt_token_ids":"# + promptJSON
+                    + #"}]}},"error":null,"group_id":"mine","reward":1}"#,
             ],
-            ids: ["sum-1-0", "sum-1-1", "sum-2"], groups: ["sum-1", "sum-1", "mine"], tokens: [prompt + [5, 0], prompt + [6, 13], prompt + [5, 0]],
-            masks: [mask(12, 2), mask(12, 2), mask(12, 2)], logprobs: [[-0.25, -0.5], [-3, -0.75], [-0.25, -0.5]], rewards: [nil, nil, 1],
+            ids: ["sum-1-0", "sum-1-1", "sum-2"], groups: ["sum-1", "sum-1", "mine"],
+            tokens: [prompt + [5, 0], prompt + [6, 13], prompt + [5, 0]],
+            masks: [mask(12, 2), mask(12, 2), mask(12, 2)], logprobs: [[-0.25, -0.5], [-3, -0.75], [-0.25, -0.5]],
+            rewards: [nil, nil, 1],
             evidence: ["topk", "topk", "none"]
         ) { row in
             row.rolloutID == "sum-2"
@@ -69,11 +77,14 @@ import Tokenizer
                     + #"[0,1,2,3,4,5],"loss_mask":[false,false,true,false,true,true],"advantages":[0,0,-0.5,0,-0.5,-0.5],"inference_logprobs":[0,0,-1.5,-9,-0.25,-0.125],"#
                     + #""trainer_logprobs":[0,0,0,0,0,0],"entropy":[0,0,0,0,0,0],"rewards":[null,null,null,null,null,null]}"#,
             ],
-            ids: ["step-7-rank-0-0", "step-7-rank-0-1"], groups: Array(repeating: "step-7-" + prefixDigest([17, 16]).prefix(16), count: 2),
-            tokens: [[17, 16, 5, 0], [17, 16, 6, 20, 5, 0]], masks: [mask(2, 2), [false, false, true, false, true, true]],
+            ids: ["step-7-rank-0-0", "step-7-rank-0-1"],
+            groups: Array(repeating: "step-7-" + prefixDigest([17, 16]).prefix(16), count: 2),
+            tokens: [[17, 16, 5, 0], [17, 16, 6, 20, 5, 0]],
+            masks: [mask(2, 2), [false, false, true, false, true, true]],
             logprobs: [[-0.25, -0.5], [-1.5, 0, -0.25, -0.125]], rewards: [1, nil], evidence: ["none", "none"]
         ) { $0.dataSource == "sums" && $0.policyVersion == "7" },
-        // With logprob_start_len 0 and top_logprobs_num 1; the second as a driver writes it that keeps the request's input_ids.
+        // With logprob_start_len 0 and top_logprobs_num 1; the second as a driver writes it that keeps the request's
+        // input_ids.
         Sample(
             dialect: "sglang",
             lines: [
@@ -82,9 +93,15 @@ import Tokenizer
                     + #""output_top_logprobs":[[[-0.25,5,null]],[[-0.4,13,null]]]}}"#,
                 #"{"input_ids":[17,16],"text":"44","output_ids":[5,5],"meta_info":{"id":"a-2","finish_reason":{"type":"length","length":2},"prompt_tokens":2,"completion_tokens":2},"reference_answer":4}"#,
             ],
-            ids: ["a-1", "a-2"], groups: Array(repeating: "prompt-" + prefixDigest([17, 16]).prefix(16), count: 2), tokens: [[17, 16, 5, 0], [17, 16, 5, 5]],
-            masks: [mask(2, 2), mask(2, 2)], logprobs: [[-0.25, -0.5], nil], rewards: [nil, nil], evidence: ["topk", "none"]
-        ) { $0.rolloutID == "a-1" ? $0.policyVersion == "v3" && $0.finishReason == "stop" : $0.referenceAnswer == "4" && $0.finishReason == "length" },
+            ids: ["a-1", "a-2"], groups: Array(repeating: "prompt-" + prefixDigest([17, 16]).prefix(16), count: 2),
+            tokens: [[17, 16, 5, 0], [17, 16, 5, 5]],
+            masks: [mask(2, 2), mask(2, 2)], logprobs: [[-0.25, -0.5], nil], rewards: [nil, nil],
+            evidence: ["topk", "none"]
+        ) {
+            $0.rolloutID == "a-1"
+                ? $0.policyVersion == "v3" && $0.finishReason == "stop"
+                : $0.referenceAnswer == "4" && $0.finishReason == "length"
+        },
         Sample(
             dialect: "verl",
             lines: [
@@ -93,12 +110,14 @@ import Tokenizer
                 #"{"input": "Q: 2+2=?\nA: ", "output": "5.", "gts": ["4", "four"], "score": "-0.5", "step": 3, "pred": "5"}"#,
             ],
             arguments: ["--tokenizer", fixture("policy")], ids: ["step-3-17_1_0", "x-1"],
-            groups: ["step-3-17", "step-3-" + SHA256Digest.of("Q: 2+2=?\nA: ").prefix(16)], tokens: [prompt + [5], prompt + [6, 13]], masks: [mask(12, 1), mask(12, 2)],
+            groups: ["step-3-17", "step-3-" + SHA256Digest.of("Q: 2+2=?\nA: ").prefix(16)],
+            tokens: [prompt + [5], prompt + [6, 13]], masks: [mask(12, 1), mask(12, 2)],
             logprobs: [nil, nil], rewards: [1, -0.5], evidence: ["none", "none"]
         ) { row in
             row.prompt == "Q: 2+2=?\nA: " && row.policyVersion == "3"
                 && (row.completion == "4"
-                    ? row.sampleIndex == 1 && row.referenceAnswer == "4" && row.extras == #"{"acc":"true","retokenised":"true"}"#
+                    ? row.sampleIndex == 1 && row.referenceAnswer == "4"
+                        && row.extras == #"{"acc":"true","retokenised":"true"}"#
                     : row.referenceAnswer == #"["4","four"]"# && row.extras == #"{"pred":"5","retokenised":"true"}"#)
         },
     ]
@@ -112,8 +131,12 @@ import Tokenizer
         try ingest.run(["--input", input, "--output", folder(name)] + more)
     }
 
-    private func rows(_ name: String) throws -> [RolloutRow] { try ArrowTableReader(path: folder(name) + "/rollouts-00000.arrow", table: Tables.rollouts).rows() }
-    private func rejected(_ name: String) throws -> [RejectedRow] { try ArrowTableReader(path: folder(name) + "/rejected.arrow", table: Tables.rejected).rows() }
+    private func rows(_ name: String) throws -> [RolloutRow] {
+        try ArrowTableReader(path: folder(name) + "/rollouts-00000.arrow", table: Tables.rollouts).rows()
+    }
+    private func rejected(_ name: String) throws -> [RejectedRow] {
+        try ArrowTableReader(path: folder(name) + "/rejected.arrow", table: Tables.rejected).rows()
+    }
 
     @Test func everyDialectHasASample() {
         #expect(DumpDialects.names == DumpDialects.names.sorted() && Self.samples.map(\.dialect) == DumpDialects.names)
@@ -127,7 +150,10 @@ import Tokenizer
         #expect(rows.map(\.rolloutID) == sample.ids && rows.map(\.groupID) == sample.groups)
         #expect(rows.map(\.tokenIDs) == sample.tokens && rows.map(\.lossMask) == sample.masks)
         for (row, logprobs) in zip(rows, sample.logprobs) {
-            #expect(row.rolloutLogprobs == logprobs.map { [Float](repeating: 0, count: row.tokenIDs.count - $0.count) + $0 }, "\(row.rolloutID)")
+            #expect(
+                row.rolloutLogprobs
+                    == logprobs.map { [Float](repeating: 0, count: row.tokenIDs.count - $0.count) + $0 },
+                "\(row.rolloutID)")
         }
         #expect(rows.map(\.givenReward) == sample.rewards && rows.map(\.evidence) == sample.evidence)
         for row in rows { #expect(sample.check(row), "\(row)") }
@@ -143,7 +169,8 @@ import Tokenizer
 
     /// Behind good lines, each bad one costs itself alone.
     @Test(arguments: samples) func aCutOffDumpLosesItsLastLine(_ sample: Sample) throws {
-        let last = try #require(sample.lines.last), input = try write(sample.lines.dropLast() + ["not json", String(last.dropLast(9))], end: "")
+        let last = try #require(sample.lines.last),
+            input = try write(sample.lines.dropLast() + ["not json", String(last.dropLast(9))], end: "")
         #expect(try run(input, to: "out", sample.arguments).status == 0)
         let rejected = try rejected("out")
         #expect(rejected.map(\.reason) == ["damaged_line", "cut_off_line"])
@@ -160,7 +187,9 @@ import Tokenizer
     }
 
     /// Of the given probabilities and one more that makes them whole.
-    private func entropy(_ known: [Double]) -> Double { -(known + [1 - known.reduce(0, +)]).reduce(0) { $0 + $1 * log($1) } }
+    private func entropy(_ known: [Double]) -> Double {
+        -(known + [1 - known.reduce(0, +)]).reduce(0) { $0 + $1 * log($1) }
+    }
 
     @Test func theBestLogProbabilitiesBoundTheEntropy() throws {
         // Raw log-probabilities say nothing exact of another temperature.
@@ -199,7 +228,10 @@ import Tokenizer
     @Test func howManyOfTheEntriesAreTheBest() throws {
         func width(_ rows: [[Int]], sampled: [Int]) throws -> Int {
             let top = rows.map { row in row.enumerated().map { [-Double($0 + 1), $1, NSNull()] as [Any] } }
-            let meta: [String: Any] = ["id": "a", "output_token_logprobs": sampled.map { [-9, $0, NSNull()] as [Any] }, "output_top_logprobs": top]
+            let meta: [String: Any] = [
+                "id": "a", "output_token_logprobs": sampled.map { [-9, $0, NSNull()] as [Any] },
+                "output_top_logprobs": top,
+            ]
             let line = try JSONSerialization.data(withJSONObject: ["text": "", "meta_info": meta])
             guard case .rollouts(let rollouts) = DumpDialects.decode(line) else { return -1 }
             return rollouts[0].best?.width(sampled: sampled.map { Int32($0) }) ?? 0
@@ -225,29 +257,59 @@ import Tokenizer
     private static let policy = ["--tokenizer", fixture("policy")]
 
     static let faults: [Fault] = [
-        Fault(reason: "engine_error", line: #"{"custom_id":"a","response":{"status_code":500,"body":null},"error":{"message":"out of memory"}}"#),
-        Fault(reason: "engine_error", line: #"{"text":"","meta_info":{"id":"a","finish_reason":{"type":"abort","message":"stopped"}}}"#),
-        Fault(reason: "length_mismatch", line: #"{"schema_version":1,"step":1,"rank":0,"token_ids":[1,2],"loss_mask":[false]}"#),
-        Fault(reason: "unknown_dialect", line: #"{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":[1]}}"#),
-        Fault(reason: "unknown_dialect", line: #"{"prompt":"a","answer":"b"}"#),
-        Fault(reason: "no_prompt", line: #"{"custom_id":"a","choices":[{"index":0,"text":"4","token_ids":[5,0],"finish_reason":"stop"}]}"#),
-        Fault(reason: "no_token_ids", line: #"{"custom_id":"a","prompt_token_ids":[1],"choices":[{"index":0,"text":"4","finish_reason":"stop"}]}"#),
-        Fault(reason: "no_token_ids", line: #"{"input":"Q: ","output":"4","gts":"4","score":1,"step":1}"#),
-        Fault(reason: "empty_continuation", line: #"{"input":"Q: ","output":"","gts":"4","score":1,"step":1}"#, arguments: policy),
         Fault(
-            reason: "retokenisation_drift",
-            line: #"{"custom_id":"a","prompt":"Q: ","choices":[{"index":0,"text":"42","finish_reason":"length"}],"usage":{"completion_tokens":1}}"#, arguments: policy),
+            reason: "engine_error",
+            line: #"{"custom_id":"a","response":{"status_code":500,"body":null},"error":{"message":"out of memory"}}"#),
         Fault(
-            reason: "invalid_logprob",
-            line: #"{"custom_id":"a","prompt":[1],"choices":[{"index":0,"text":"4","token_ids":[5],"logprobs":{"tokens":["4"],"token_logprobs":[-9999.0]}}]}"#),
+            reason: "engine_error",
+            line: #"{"text":"","meta_info":{"id":"a","finish_reason":{"type":"abort","message":"stopped"}}}"#),
         Fault(
             reason: "length_mismatch",
-            line: #"{"custom_id":"a","prompt":[1],"choices":[{"index":0,"text":"4","token_ids":[5,0],"logprobs":{"tokens":["4"],"token_logprobs":[-1]}}]}"#),
-        Fault(reason: "invalid_logprob", line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[false,true],"inference_logprobs":[0,null]}"#),
-        Fault(reason: "no_trainable_token", line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[false,false],"inference_logprobs":[0,0]}"#),
-        Fault(reason: "first_token_trainable", line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[true,true],"inference_logprobs":[0,0]}"#),
-        Fault(reason: "invalid_token_id", line: #"{"input_ids":[1],"text":"","output_ids":[-4],"meta_info":{"id":"a"}}"#),
-        Fault(reason: "duplicate_rollout_id", line: #"{"input_ids":[17,16],"text":"4","output_ids":[5,0],"meta_info":{"id":"good"}}"#),
+            line: #"{"schema_version":1,"step":1,"rank":0,"token_ids":[1,2],"loss_mask":[false]}"#),
+        Fault(
+            reason: "unknown_dialect",
+            line: #"{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":[1]}}"#),
+        Fault(reason: "unknown_dialect", line: #"{"prompt":"a","answer":"b"}"#),
+        Fault(
+            reason: "no_prompt",
+            line: #"{"custom_id":"a","choices":[{"index":0,"text":"4","token_ids":[5,0],"finish_reason":"stop"}]}"#),
+        Fault(
+            reason: "no_token_ids",
+            line: #"{"custom_id":"a","prompt_token_ids":[1],"choices":[{"index":0,"text":"4","finish_reason":"stop"}]}"#
+        ),
+        Fault(reason: "no_token_ids", line: #"{"input":"Q: ","output":"4","gts":"4","score":1,"step":1}"#),
+        Fault(
+            reason: "empty_continuation", line: #"{"input":"Q: ","output":"","gts":"4","score":1,"step":1}"#,
+            arguments: policy),
+        Fault(
+            reason: "retokenisation_drift",
+            line:
+                #"{"custom_id":"a","prompt":"Q: ","choices":[{"index":0,"text":"42","finish_reason":"length"}],"usage":{"completion_tokens":1}}"#,
+            arguments: policy),
+        Fault(
+            reason: "invalid_logprob",
+            line:
+                #"{"custom_id":"a","prompt":[1],"choices":[{"index":0,"text":"4","token_ids":[5],"logprobs":{"tokens":["4"],"token_logprobs":[-9999.0]}}]}"#
+        ),
+        Fault(
+            reason: "length_mismatch",
+            line:
+                #"{"custom_id":"a","prompt":[1],"choices":[{"index":0,"text":"4","token_ids":[5,0],"logprobs":{"tokens":["4"],"token_logprobs":[-1]}}]}"#
+        ),
+        Fault(
+            reason: "invalid_logprob",
+            line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[false,true],"inference_logprobs":[0,null]}"#),
+        Fault(
+            reason: "no_trainable_token",
+            line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[false,false],"inference_logprobs":[0,0]}"#),
+        Fault(
+            reason: "first_token_trainable",
+            line: #"{"schema_version":1,"token_ids":[1,2],"loss_mask":[true,true],"inference_logprobs":[0,0]}"#),
+        Fault(
+            reason: "invalid_token_id", line: #"{"input_ids":[1],"text":"","output_ids":[-4],"meta_info":{"id":"a"}}"#),
+        Fault(
+            reason: "duplicate_rollout_id",
+            line: #"{"input_ids":[17,16],"text":"4","output_ids":[5,0],"meta_info":{"id":"good"}}"#),
     ]
 
     @Test(arguments: faults) func aLineThatBreaksARuleIsRejectedAlone(_ fault: Fault) throws {
@@ -256,12 +318,15 @@ import Tokenizer
         #expect(result.status == 0, "\(result.errors)")
         #expect(try rows("out").map(\.rolloutID) == ["good"])
         let rejected = try rejected("out")
-        #expect(rejected.map(\.reason) == [fault.reason] && rejected[0].frameIndex == 1 && rejected[0].shard == "x.jsonl", "\(rejected)")
+        #expect(
+            rejected.map(\.reason) == [fault.reason] && rejected[0].frameIndex == 1 && rejected[0].shard == "x.jsonl",
+            "\(rejected)")
     }
 
     /// An engine counts the token that stopped it but leaves it out of the text.
     @Test func textIsTokenisedAgainWithTheTokenThatStoppedIt() throws {
-        let line = #"{"custom_id":"a","prompt":"Q: ","choices":[{"index":0,"text":"42","finish_reason":"stop"}],"usage":{"completion_tokens":3}}"#
+        let line =
+            #"{"custom_id":"a","prompt":"Q: ","choices":[{"index":0,"text":"42","finish_reason":"stop"}],"usage":{"completion_tokens":3}}"#
         #expect(try run(try write([line]), to: "out", Self.policy).status == 0)
         #expect(try rows("out").map(\.tokenIDs) == [[17, 16, 19, 5, 3, 0]])
         #expect(try rows("out").map(\.lossMask) == [Self.mask(3, 3)])
@@ -275,14 +340,21 @@ import Tokenizer
         let arguments = ["--input", dump, "--input", folder("again.txt")] + Self.policy
         let one = try ingest.run(arguments + ["--output", folder("one"), "--threads", "1"])
         #expect(one.status == 0, "\(one.errors)")
-        #expect((one.summary["counts"] as? [String: Int])?["rollouts"] == 9 && (one.summary["counts"] as? [String: Int])?["rejected_duplicate_rollout_id"] == 3)
+        #expect(
+            (one.summary["counts"] as? [String: Int])?["rollouts"] == 9
+                && (one.summary["counts"] as? [String: Int])?["rejected_duplicate_rollout_id"] == 3)
         #expect(try rejected("one").map { Int($0.frameIndex) } == [0, 0, 1])
-        for rank in [2, 0, 1] { _ = try ingest.run(arguments + ["--output", folder("tasks"), "--threads", "2", "--tasks", "3", "--rank", "\(rank)"]) }
+        for rank in [2, 0, 1] {
+            _ = try ingest.run(
+                arguments + ["--output", folder("tasks"), "--threads", "2", "--tasks", "3", "--rank", "\(rank)"])
+        }
         #expect(try contents(of: folder("tasks")) == contents(of: folder("one")))
     }
 
     @Test func samplingSettingsOfTheDumpAreThoseOfTheFlags() throws {
-        #expect(try run(try write(Self.samples[0].lines), to: "out", ["--temperature", "0.7", "--top-p", "0.9"]).status == 0)
+        #expect(
+            try run(try write(Self.samples[0].lines), to: "out", ["--temperature", "0.7", "--top-p", "0.9"]).status == 0
+        )
         #expect(try rows("out").map(\.temperature) == [0.5, 0.5, 0.7] && rows("out").allSatisfy { $0.topP == 0.9 })
         #expect(try run(folder("x.jsonl"), to: "no", ["--temperature", "0"]).status == 2)
         #expect(try run(folder("x.jsonl"), to: "no", ["--format", "verl", "--jobs", "jobs"]).status == 2)

@@ -7,7 +7,8 @@ import Testing
 @Suite(.serialized) struct EvidenceTests {
     private static let width = 128
 
-    /// The fixture policy with its layers silenced: nothing is added to the embedding, so that the final hidden states are known.
+    /// The fixture policy with its layers silenced: nothing is added to the embedding, so that the final hidden states
+    /// are known.
     private func silentPolicy(_ folder: TemporaryDirectory) throws -> (path: String, hidden: (Int32) -> [Float]) {
         let path = folder("policy")
         try FileManager.default.copyItem(atPath: fixture("policy"), toPath: path)
@@ -22,7 +23,8 @@ import Testing
             }
         }
         let embedding = values("model.embed_tokens.weight"), norm = values("model.norm.weight")
-        for tensor in file.header.tensors where tensor.name.hasSuffix("o_proj.weight") || tensor.name.hasSuffix("down_proj.weight") {
+        for tensor in file.header.tensors
+        where tensor.name.hasSuffix("o_proj.weight") || tensor.name.hasSuffix("down_proj.weight") {
             for index in tensor.begin..<tensor.end { bytes[start + index] = 0 }
         }
         try writeBytes(bytes, to: path + "/model.safetensors")
@@ -38,7 +40,8 @@ import Testing
 
     private func rollouts(_ count: Int) -> [TinyRollout] {
         (0..<count).map { index in
-            TinyRollout(id: "r-\(index)", group: "g-\(index / 2)", prompt: 2, completion: 3 + 200 * (index % 3)).changed {
+            TinyRollout(id: "r-\(index)", group: "g-\(index / 2)", prompt: 2, completion: 3 + 200 * (index % 3)).changed
+            {
                 $0.removeLogits()
                 $0.frame.metadata["reward"] = index % 2 == 0 ? "1" : "0"
                 $0.frame.metadata["temperature"] = index == 1 ? "0.7" : "1.0"
@@ -46,7 +49,9 @@ import Testing
         }
     }
 
-    private func hiddenBlob(_ rollout: TinyRollout, _ hidden: (Int32) -> [Float], width: Int = Self.width) throws -> [UInt8] {
+    private func hiddenBlob(_ rollout: TinyRollout, _ hidden: (Int32) -> [Float], width: Int = Self.width) throws
+        -> [UInt8]
+    {
         var frame = rollout.frame
         let places = frame.lossMask.indices.filter { frame.lossMask[$0] }
         frame.hiddenStates = LogitsInfo(dtype: .f32, rows: places.count, vocabulary: width)
@@ -60,34 +65,50 @@ import Testing
 
     @Test func hiddenStatesSayWhatTheWholeModelSays() throws {
         let pipeline = try Pipeline(), (policy, hidden) = try silentPolicy(pipeline.folder), rollouts = rollouts(6)
-        for (name, blobs) in [("tokens", try rollouts.map { try $0.blob() }), ("hidden", try rollouts.map { try hiddenBlob($0, hidden) })] {
+        for (name, blobs) in [
+            ("tokens", try rollouts.map { try $0.blob() }), ("hidden", try rollouts.map { try hiddenBlob($0, hidden) }),
+        ] {
             try writeShard(blobs: blobs, to: try pipeline.folder.folder("dump-" + name) + "/a.rollouts.zst")
             try pipeline.ingest([pipeline.folder("dump-" + name)], to: "ingest-" + name)
-            try pipeline.score(["--reward", "given", "--checkpoint", policy], from: "ingest-" + name, to: "score-" + name)
+            try pipeline.score(
+                ["--reward", "given", "--checkpoint", policy], from: "ingest-" + name, to: "score-" + name)
         }
         let whole = try scores(pipeline, "score-tokens"), head = try scores(pipeline, "score-hidden")
-        #expect(whole.map(\.evidence) == rollouts.map { _ in "checkpoint" } && head.map(\.evidence) == rollouts.map { _ in "hidden" })
+        #expect(
+            whole.map(\.evidence) == rollouts.map { _ in "checkpoint" }
+                && head.map(\.evidence) == rollouts.map { _ in "hidden" })
         for (a, b) in zip(head, whole) {
             #expect(firstDifference(try #require(a.entropy), try #require(b.entropy), absolute: 1e-5) == nil)
             #expect(firstDifference(try #require(a.oldLogprobs), try #require(b.oldLogprobs), absolute: 1e-5) == nil)
         }
-        #expect(try ArrowTableReader(path: pipeline.folder("score-hidden/scores-00000.arrow"), table: Tables.scores).metadata["crux.evidence"] == "hidden")
+        #expect(
+            try ArrowTableReader(path: pipeline.folder("score-hidden/scores-00000.arrow"), table: Tables.scores)
+                .metadata["crux.evidence"] == "hidden")
     }
 
     @Test func hiddenStatesNeedTheirHead() throws {
         let pipeline = try Pipeline(), (policy, hidden) = try silentPolicy(pipeline.folder)
-        try writeShard(blobs: try rollouts(2).map { try hiddenBlob($0, hidden) }, to: try pipeline.folder.folder("dump") + "/a.rollouts.zst")
-        try writeShard(blobs: try rollouts(2).map { try hiddenBlob($0, hidden, width: 64) }, to: try pipeline.folder.folder("narrow") + "/a.rollouts.zst")
+        try writeShard(
+            blobs: try rollouts(2).map { try hiddenBlob($0, hidden) },
+            to: try pipeline.folder.folder("dump") + "/a.rollouts.zst")
+        try writeShard(
+            blobs: try rollouts(2).map { try hiddenBlob($0, hidden, width: 64) },
+            to: try pipeline.folder.folder("narrow") + "/a.rollouts.zst")
         try pipeline.ingest([pipeline.folder("dump")], to: "ingest")
         try pipeline.ingest([pipeline.folder("narrow")], to: "ingest-narrow")
         func run(_ input: String, _ more: [String]) throws -> Executable.Result {
             try Executable("crux-score").run(
-                ["--quiet", "--reward", "given", "--input", pipeline.folder(input), "--output", pipeline.folder("out"), "--overwrite"] + more)
+                [
+                    "--quiet", "--reward", "given", "--input", pipeline.folder(input), "--output",
+                    pipeline.folder("out"), "--overwrite",
+                ] + more)
         }
         let headless = try run("ingest", [])
         #expect(headless.status == 3 && headless.errors.contains("--checkpoint"), "\(headless.errors)")
         let narrow = try run("ingest-narrow", ["--checkpoint", policy])
-        #expect(narrow.status == 3 && narrow.errors.contains("width 64") && narrow.errors.contains("128"), "\(narrow.errors)")
+        #expect(
+            narrow.status == 3 && narrow.errors.contains("width 64") && narrow.errors.contains("128"),
+            "\(narrow.errors)")
     }
 
     // MARK: best log-probabilities
@@ -105,19 +126,24 @@ import Testing
         }
     }
 
-    private func scored(_ rollouts: [TinyRollout], _ more: [String] = []) throws -> (rows: [ScoreRow], counts: [String: Int]) {
+    private func scored(_ rollouts: [TinyRollout], _ more: [String] = []) throws -> (
+        rows: [ScoreRow], counts: [String: Int]
+    ) {
         let pipeline = try Pipeline()
         try writeShard(rollouts, to: try pipeline.folder.folder("dump") + "/a.rollouts.zst")
         try pipeline.ingest([pipeline.folder("dump")], to: "ingest")
         try pipeline.score(["--reward", "given"] + more)
-        let manifest = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: pipeline.folder("score/manifest.json")))) as? [String: Any]
+        let manifest =
+            try JSONSerialization.jsonObject(
+                with: Data(contentsOf: URL(fileURLWithPath: pipeline.folder("score/manifest.json")))) as? [String: Any]
         return (try scores(pipeline, "score"), manifest?["counts"] as? [String: Int] ?? [:])
     }
 
     @Test func aSampledTokenOutsideTheBestNarrowsTheInterval() throws {
         let rollout = TinyRollout().changed { $0.removeLogits() }
         let (rows, counts) = try scored([
-            topK(rollout, ["vocab_size": "8"]), topK(TinyRollout(id: "r-1").changed { $0.removeLogits() }, ["vocab_size": "8", "top_p": "0.9"]),
+            topK(rollout, ["vocab_size": "8"]),
+            topK(TinyRollout(id: "r-1").changed { $0.removeLogits() }, ["vocab_size": "8", "top_p": "0.9"]),
         ])
         #expect(counts["evidence_topk"] == 2 && rows.map(\.evidence) == ["topk", "topk"])
         // Tokens 2, 3 and 4 of the completion are none of the two best.
@@ -168,7 +194,8 @@ import Testing
         for position in 2...6 where position != 4 {
             for column in [\ScoreRow.entropy, \.entropyLow, \.entropyHigh] {
                 let (found, expected) = (rows[1][keyPath: column]?[position], rows[0][keyPath: column]?[position])
-                #expect(isClose(Double(found ?? 0), Double(expected ?? 1), absolute: 1e-5), "\(name), position \(position)")
+                #expect(
+                    isClose(Double(found ?? 0), Double(expected ?? 1), absolute: 1e-5), "\(name), position \(position)")
             }
         }
         // All that is known of it; and it is no fork.
@@ -228,12 +255,16 @@ import Testing
     }
 
     @Test func anotherTemperatureHasNoIntervalUnlessACheckpointSays() throws {
-        let warm = topK(TinyRollout().changed { $0.removeLogits() }, ["temperature": "0.7"]), processed = topK(warm, ["logits_kind": "processed", "rollout_id": "r-1"])
+        let warm = topK(TinyRollout().changed { $0.removeLogits() }, ["temperature": "0.7"]),
+            processed = topK(warm, ["logits_kind": "processed", "rollout_id": "r-1"])
         let cut = topK(warm, ["logits_kind": "processed", "top_k": "20", "rollout_id": "r-2"])
         let (rows, counts) = try scored([warm, processed, cut])
-        #expect(rows.map(\.evidence) == ["none", "topk", "none"] && rows.map { $0.entropy == nil } == [true, false, true])
+        #expect(
+            rows.map(\.evidence) == ["none", "topk", "none"] && rows.map { $0.entropy == nil } == [true, false, true])
         #expect(counts["evidence_none"] == 2)
         let (exact, _) = try scored([warm, processed], ["--checkpoint", fixture("policy")])
-        #expect(exact.map(\.evidence) == ["checkpoint", "checkpoint"] && exact.allSatisfy { $0.entropy != nil && $0.entropyLow == nil })
+        #expect(
+            exact.map(\.evidence) == ["checkpoint", "checkpoint"]
+                && exact.allSatisfy { $0.entropy != nil && $0.entropyLow == nil })
     }
 }

@@ -12,7 +12,9 @@ struct JobChain {
     let set: [String]
 
     static let fr3e = ["expansion.anchors=2", "expansion.replicates=3"]
-    static let vineppo = ["expansion.step_separators=['. ']", "expansion.minimum_step_characters=1", "expansion.replicates=2"]
+    static let vineppo = [
+        "expansion.step_separators=['. ']", "expansion.minimum_step_characters=1", "expansion.replicates=2",
+    ]
     static let serial = ["expansion.inducer='#### '", "expansion.thought_end='####'", "expansion.exits=2"]
 
     /// Flags of both scorings: of the dump and of the jobs' results.
@@ -31,26 +33,41 @@ struct JobChain {
 
     func planJobs(to name: String = "expansion", _ more: [String] = []) throws {
         try require(
-            "crux-plan", ["--input", folder("ingest"), "--scores", folder("score"), "--output", folder(name), "--tokenizer", fixture("policy")] + settings + more)
+            "crux-plan",
+            [
+                "--input", folder("ingest"), "--scores", folder("score"), "--output", folder(name), "--tokenizer",
+                fixture("policy"),
+            ] + settings + more)
     }
 
     func rollout(_ more: [String] = []) throws {
         try require(
-            "crux-rollout", ["--checkpoint", fixture("policy"), "--jobs", folder("expansion/jobs"), "--output", folder("results"), "--batch", "256", "--logits"] + more)
+            "crux-rollout",
+            [
+                "--checkpoint", fixture("policy"), "--jobs", folder("expansion/jobs"), "--output", folder("results"),
+                "--batch", "256", "--logits",
+            ] + more)
     }
 
     func join(_ input: [String]? = nil, to name: String = "joined", _ more: [String] = []) throws -> Executable.Result {
         try Executable("crux-ingest").run(
-            ["--quiet", "--input"] + (input ?? [folder("results")]) + ["--jobs", folder("expansion/jobs"), "--output", folder(name)] + more)
+            ["--quiet", "--input"] + (input ?? [folder("results")]) + [
+                "--jobs", folder("expansion/jobs"), "--output", folder(name),
+            ] + more)
     }
 
     func score(_ name: String = "joined", to output: String = "scored") throws {
         try require("crux-score", ["--input", folder(name), "--output", folder(output)] + scoring)
     }
 
-    func planResults(_ name: String = "joined", _ scores: String = "scored", to output: String = "plan") throws -> Executable.Result {
+    func planResults(_ name: String = "joined", _ scores: String = "scored", to output: String = "plan") throws
+        -> Executable.Result
+    {
         try Executable("crux-plan").run(
-            ["--quiet", "--input", folder(name), "--scores", folder(scores), "--jobs", folder("expansion/jobs"), "--output", folder(output)] + settings)
+            [
+                "--quiet", "--input", folder(name), "--scores", folder(scores), "--jobs", folder("expansion/jobs"),
+                "--output", folder(output),
+            ] + settings)
     }
 
     func require(_ name: String, _ arguments: [String]) throws {
@@ -70,18 +87,31 @@ struct JobChain {
 
     var jobs: [JobRow] { get throws { try JobDirectory(folder("expansion/jobs")).jobs() } }
     var bases: [BaseRow] { get throws { try JobDirectory(folder("expansion/jobs")).bases() } }
-    var joined: [RolloutRow] { get throws { try ArrowTableReader(path: folder("joined/rollouts-00000.arrow"), table: Tables.rollouts).rows() } }
-    var scored: [ScoreRow] { get throws { try ArrowTableReader(path: folder("scored/scores-00000.arrow"), table: Tables.scores).rows() } }
-    var planned: [PlanRow] { get throws { try ArrowTableReader(path: folder("plan/plan.arrow"), table: Tables.plan).rows() } }
+    var joined: [RolloutRow] {
+        get throws { try ArrowTableReader(path: folder("joined/rollouts-00000.arrow"), table: Tables.rollouts).rows() }
+    }
+    var scored: [ScoreRow] {
+        get throws { try ArrowTableReader(path: folder("scored/scores-00000.arrow"), table: Tables.scores).rows() }
+    }
+    var planned: [PlanRow] {
+        get throws { try ArrowTableReader(path: folder("plan/plan.arrow"), table: Tables.plan).rows() }
+    }
 }
 
 @Suite struct ExpansionStageTests {
     @Test func fr3eFromBasesToTrainedContinuations() throws {
         let chain = try JobChain("fr3e", JobChain.fr3e)
         try chain.wholeWay()
-        let jobs = try chain.jobs, bases = Dictionary(uniqueKeysWithValues: try chain.bases.map { ($0.rollout.rolloutID, $0) })
-        #expect(Set(jobs.map(\.customID)).count == jobs.count && Set(jobs.map(\.jobID)).count == jobs.count && Set(jobs.map(\.seed)).count > jobs.count / 2)
-        #expect(jobs.allSatisfy { $0.customID.count <= 64 && $0.customID.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) } })
+        let jobs = try chain.jobs,
+            bases = Dictionary(uniqueKeysWithValues: try chain.bases.map { ($0.rollout.rolloutID, $0) })
+        #expect(
+            Set(jobs.map(\.customID)).count == jobs.count && Set(jobs.map(\.jobID)).count == jobs.count
+                && Set(jobs.map(\.seed)).count > jobs.count / 2)
+        #expect(
+            jobs.allSatisfy {
+                $0.customID.count <= 64
+                    && $0.customID.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) }
+            })
         try checkAnchors(jobs, bases)
         try checkRows(chain, jobs, bases)
         try checkAdvantages(chain, jobs)
@@ -93,9 +123,13 @@ struct JobChain {
     private func checkAnchors(_ jobs: [JobRow], _ bases: [String: BaseRow]) throws {
         for job in jobs {
             let base = try #require(bases[job.baseRolloutID]), entropy = try #require(base.entropy)
-            #expect(Array(base.rollout.tokenIDs.prefix(Int(job.prefixLength))).withUnsafeBytes { SHA256Digest.of($0) } == job.prefixSHA256)
+            #expect(
+                Array(base.rollout.tokenIDs.prefix(Int(job.prefixLength))).withUnsafeBytes { SHA256Digest.of($0) }
+                    == job.prefixSHA256)
             let start = try #require(base.rollout.lossMask.firstIndex(of: true)), position = Int(job.anchorPosition)
-            #expect(job.prefixLength == job.anchorPosition && base.statePositions[Int(job.stateIndex)] == job.anchorPosition)
+            #expect(
+                job.prefixLength == job.anchorPosition && base.statePositions[Int(job.stateIndex)] == job.anchorPosition
+            )
             guard job.stateIndex > 0 else {
                 #expect(position == start && job.anchorEntropy == nil)
                 continue
@@ -103,8 +137,13 @@ struct JobChain {
             #expect(job.anchorEntropy == entropy[position])
             let chosen = Set(base.statePositions.dropFirst().map { Int($0) }), text = base.rollout.completion
             // Tokens are single characters here: the answer's own lie behind the last "#### ".
-            let answer = text.range(of: "#### ", options: .backwards).map { start + text.distance(from: text.startIndex, to: $0.upperBound) } ?? Int.max
-            for t in start + 1..<base.rollout.tokenIDs.count - 1 where t < answer && !chosen.contains(t) { #expect(entropy[t] <= entropy[position]) }
+            let answer =
+                text.range(of: "#### ", options: .backwards).map {
+                    start + text.distance(from: text.startIndex, to: $0.upperBound)
+                } ?? Int.max
+            for t in start + 1..<base.rollout.tokenIDs.count - 1 where t < answer && !chosen.contains(t) {
+                #expect(entropy[t] <= entropy[position])
+            }
         }
     }
 
@@ -115,9 +154,12 @@ struct JobChain {
             let base = try #require(bases[job.baseRolloutID]), length = Int(job.prefixLength)
             #expect(Array(row.tokenIDs.prefix(length)) == Array(base.rollout.tokenIDs.prefix(length)))
             #expect(row.lossMask == row.tokenIDs.indices.map { $0 >= length })
-            #expect(row.groupID == base.rollout.groupID && row.referenceAnswer == base.rollout.referenceAnswer && row.prompt == base.rollout.prompt)
+            #expect(
+                row.groupID == base.rollout.groupID && row.referenceAnswer == base.rollout.referenceAnswer
+                    && row.prompt == base.rollout.prompt)
             // The reward sees the whole response, prefix included.
-            #expect(row.completion == tokenizer.decode(row.tokenIDs[(base.rollout.lossMask.firstIndex(of: true) ?? 0)...]))
+            #expect(
+                row.completion == tokenizer.decode(row.tokenIDs[(base.rollout.lossMask.firstIndex(of: true) ?? 0)...]))
         }
     }
 
@@ -126,7 +168,10 @@ struct JobChain {
         let scores = Dictionary(uniqueKeysWithValues: try chain.scored.map { ($0.rolloutID, Double($0.reward ?? -1)) }),
             jobByID = Dictionary(uniqueKeysWithValues: jobs.map { ($0.customID, $0) })
         var rewards: [String: [Int32: [Double]]] = [:]
-        for job in jobs { rewards[job.baseRolloutID, default: [:]][job.stateIndex, default: []].append(try #require(scores[job.customID])) }
+        for job in jobs {
+            rewards[job.baseRolloutID, default: [:]][job.stateIndex, default: []].append(
+                try #require(scores[job.customID]))
+        }
         let rows = try chain.planned
         #expect(!rows.isEmpty)
         for row in rows {
@@ -135,18 +180,26 @@ struct JobChain {
             let delta = job.stateIndex == 0 ? 1 - value(0) : value(job.stateIndex) - value(job.stateIndex - 1)
             let expected = exp(-delta) * (scores[job.customID]! - value(job.stateIndex))
             #expect(row.groupID == "\(job.baseRolloutID)/\(job.stateIndex)")
-            for t in row.tokenIDs.indices { #expect(isClose(Double(row.advantages[t]), t >= Int(job.prefixLength) ? expected : 0, absolute: 1e-6)) }
+            for t in row.tokenIDs.indices {
+                #expect(isClose(Double(row.advantages[t]), t >= Int(job.prefixLength) ? expected : 0, absolute: 1e-6))
+            }
         }
         let kept = Set(rows.map(\.rolloutID))
-        for job in jobs where Set(rewards[job.baseRolloutID]![job.stateIndex]!).count > 1 { #expect(kept.contains(job.customID)) }
-        #expect(rows.allSatisfy { row in Set(rewards[jobByID[row.rolloutID]!.baseRolloutID]![jobByID[row.rolloutID]!.stateIndex]!).count > 1 })
+        for job in jobs where Set(rewards[job.baseRolloutID]![job.stateIndex]!).count > 1 {
+            #expect(kept.contains(job.customID))
+        }
+        #expect(
+            rows.allSatisfy { row in
+                Set(rewards[jobByID[row.rolloutID]!.baseRolloutID]![jobByID[row.rolloutID]!.stateIndex]!).count > 1
+            })
     }
 
     @Test func vineppoTrainsTheBasesByTheValuesOfTheirSteps() throws {
         // Without whitening the checksum shows: a rollout's step advantages sum to R - V(S_0).
         let chain = try JobChain("vineppo", JobChain.vineppo + ["expansion.whiten=false"])
         try chain.wholeWay()
-        let jobs = try chain.jobs, bases = try chain.bases, rows = Dictionary(uniqueKeysWithValues: try chain.planned.map { ($0.rolloutID, $0) })
+        let jobs = try chain.jobs, bases = try chain.bases,
+            rows = Dictionary(uniqueKeysWithValues: try chain.planned.map { ($0.rolloutID, $0) })
         #expect(rows.count == bases.count)
         let scores = Dictionary(uniqueKeysWithValues: try chain.scored.map { ($0.rolloutID, Double($0.reward ?? -1)) })
         var values: [String: [Double]] = [:]
@@ -155,14 +208,18 @@ struct JobChain {
         #expect(values.values.allSatisfy { $0.count == 2 })
         for base in bases {
             let row = try #require(rows[base.rollout.rolloutID])
-            let v = base.statePositions.map { position in mean(values[prefixDigest(base.rollout.tokenIDs[..<Int(position)])] ?? []) }
+            let v = base.statePositions.map { position in
+                mean(values[prefixDigest(base.rollout.tokenIDs[..<Int(position)])] ?? [])
+            }
             let steps = base.statePositions.map { Double(row.advantages[Int($0)]) }
             #expect(isClose(steps.reduce(0, +), Double(base.reward ?? -1) - v[0], absolute: 1e-5))
             #expect(row.lossMask == base.rollout.lossMask && row.advantages.last.map { Double($0) } == steps.last)
         }
         let whitened = try JobChain("vineppo", JobChain.vineppo)
         try whitened.wholeWay()
-        let advantages = try whitened.planned.flatMap { row in row.lossMask.indices.filter { row.lossMask[$0] }.map { Double(row.advantages[$0]) } }
+        let advantages = try whitened.planned.flatMap { row in
+            row.lossMask.indices.filter { row.lossMask[$0] }.map { Double(row.advantages[$0]) }
+        }
         #expect(abs(mean(advantages)) < 1e-6 && isClose(mean(advantages.map { $0 * $0 }), 1, absolute: 1e-3))
     }
 
@@ -182,7 +239,8 @@ struct JobChain {
         #expect(rows.count == jobs.count + bases.count)
         for row in rows {
             guard let job = jobs[row.rolloutID] else { continue }
-            let base = try #require(bases[job.baseRolloutID]), cut = Int(job.anchorPosition), end = Int(job.prefixLength)
+            let base = try #require(bases[job.baseRolloutID]), cut = Int(job.anchorPosition),
+                end = Int(job.prefixLength)
             #expect(Array(row.tokenIDs[cut..<end]) == inducer && job.injectedTokenIDs == inducer)
             let start = try #require(base.rollout.lossMask.firstIndex(of: true))
             #expect(row.lossMask == row.tokenIDs.indices.map { $0 >= start && !(cut..<end).contains($0) })
@@ -193,7 +251,9 @@ struct JobChain {
         let groups = Dictionary(grouping: rows, by: \.groupID)
         #expect(groups.count == bases.count)
         for group in groups.values {
-            let advantages = group.map { row in row.lossMask.firstIndex(of: true).map { Double(row.advantages[$0]) } ?? 0 }
+            let advantages = group.map { row in
+                row.lossMask.firstIndex(of: true).map { Double(row.advantages[$0]) } ?? 0
+            }
             #expect(isClose(advantages.reduce(0, +), 0, absolute: 1e-6))
         }
     }
@@ -202,7 +262,8 @@ struct JobChain {
     @Test func withoutACheckpointNoStalenessIsSaid() throws {
         let chain = try JobChain("s-grpo", JobChain.serial)
         try chain.wholeWay()
-        let again = try chain.planResults(to: "again"), summary = try #require(again.summary["summary"] as? [String: Any])
+        let again = try chain.planResults(to: "again"),
+            summary = try #require(again.summary["summary"] as? [String: Any])
         #expect(summary["staleness_max"] as? Double == nil, "\(again.output)")
     }
 
@@ -222,12 +283,16 @@ struct JobChain {
             }
             try checkKill(
                 "jobs-\(delay)",
-                ["--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output", chain.folder("jobs-\(delay)"), "--tokenizer", fixture("policy")]
+                [
+                    "--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output",
+                    chain.folder("jobs-\(delay)"), "--tokenizer", fixture("policy"),
+                ]
                     + settings, whole)
             try checkKill(
                 "plan-\(delay)",
                 [
-                    "--input", chain.folder("joined"), "--scores", chain.folder("scored"), "--jobs", chain.folder("expansion/jobs"), "--output",
+                    "--input", chain.folder("joined"), "--scores", chain.folder("scored"), "--jobs",
+                    chain.folder("expansion/jobs"), "--output",
                     chain.folder("plan-\(delay)"),
                 ] + settings,
                 plan)
@@ -236,18 +301,26 @@ struct JobChain {
 
     @Test func whatIsMissingIsNamedWithTheFlagThatSuppliesIt() throws {
         let chain = try JobChain("vineppo", [])
-        let arguments = ["--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output", chain.folder("out"), "--recipe"]
+        let arguments = [
+            "--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output", chain.folder("out"),
+            "--recipe",
+        ]
         let noTokenizer = try Executable("crux-plan").run(arguments + [chain.recipe])
         #expect(noTokenizer.status == 2 && noTokenizer.errors.contains("--tokenizer"))
-        let noExpansion = try Executable("crux-plan").run(arguments + [repositoryRoot + "/recipes/grpo.yaml", "--jobs", chain.folder("ingest")])
+        let noExpansion = try Executable("crux-plan").run(
+            arguments + [repositoryRoot + "/recipes/grpo.yaml", "--jobs", chain.folder("ingest")])
         #expect(noExpansion.status == 2 && noExpansion.errors.contains("expansion"))
         let noJobs = try Executable("crux-plan").run(arguments + [chain.recipe, "--jobs", chain.folder("ingest")])
         #expect(noJobs.status != 0 && noJobs.errors.contains("jobs.arrow"), "\(noJobs.errors)")
-        let chat = try Executable("crux-plan").run(arguments + [repositoryRoot + "/recipes/fr3e.yaml", "--engine", "chat"])
+        let chat = try Executable("crux-plan").run(
+            arguments + [repositoryRoot + "/recipes/fr3e.yaml", "--engine", "chat"])
         #expect(chat.status == 2 && chat.errors.contains("--tokenizer"))
-        let paragraphs = try Executable("crux-plan").run(arguments + [repositoryRoot + "/recipes/fr3e.yaml", "--set", "expansion.anchor_score=blank_lines"])
+        let paragraphs = try Executable("crux-plan").run(
+            arguments + [repositoryRoot + "/recipes/fr3e.yaml", "--set", "expansion.anchor_score=blank_lines"])
         #expect(paragraphs.status == 2 && paragraphs.errors.contains("--tokenizer"))
-        let lines = try Executable("crux-ingest").run(["--input", fixture("prompts-heldout.jsonl"), "--output", chain.folder("lines")])
+        let lines = try Executable("crux-ingest").run([
+            "--input", fixture("prompts-heldout.jsonl"), "--output", chain.folder("lines"),
+        ])
         #expect(lines.status == 3 && lines.errors.contains("unknown_dialect"))
     }
 }

@@ -27,7 +27,9 @@ import Testing
         try JSONDecoder().decode(T.self, from: try Data(contentsOf: URL(fileURLWithPath: fixture("expected/" + name))))
     }
 
-    @Test(arguments: ["dapo-top20", "grpo", "grpo-entropy-shaped", "raft"]) func aWholeRunMatchesPyTorch(_ recipe: String) throws {
+    @Test(arguments: ["dapo-top20", "grpo", "grpo-entropy-shaped", "raft"]) func aWholeRunMatchesPyTorch(
+        _ recipe: String
+    ) throws {
         let run = try Pipeline()
         try run.ingest()
         try run.score()
@@ -40,7 +42,9 @@ import Testing
     }
 
     private func scores(_ run: Pipeline) throws -> [ScoreRow] {
-        try (0..<3).flatMap { try ArrowTableReader(path: run.folder("score/scores-0000\($0).arrow"), table: Tables.scores).rows() }
+        try (0..<3).flatMap {
+            try ArrowTableReader(path: run.folder("score/scores-0000\($0).arrow"), table: Tables.scores).rows()
+        }
     }
 
     private func checkScores(_ run: Pipeline) throws {
@@ -59,7 +63,8 @@ import Testing
         for (row, reference) in zip(rows, reference) {
             #expect(row.step == reference.step)
             #expect(firstDifference(row.advantages.map { Double($0) }, reference.advantages, absolute: 1e-6) == nil)
-            #expect(firstDifference(row.tokenWeights.map { Double($0) }, reference.token_weights, absolute: 1e-6) == nil)
+            #expect(
+                firstDifference(row.tokenWeights.map { Double($0) }, reference.token_weights, absolute: 1e-6) == nil)
             #expect(String(row.entropyMask.map { $0 ? "1" : "0" }) == reference.entropy_mask)
         }
     }
@@ -72,18 +77,22 @@ import Testing
             #expect(abs(row.loss - reference.loss) <= max(1e-6, 1e-4 * abs(reference.loss)), "step \(row.step)")
             #expect(isClose(row.gradNorm, reference.grad_norm, relative: 1e-3), "step \(row.step)")
             // A token on a bound may fall to either side: two of a thousand.
-            #expect(isClose(row.clipFractionLow + row.clipFractionHigh, reference.clip_fraction, absolute: 2e-3), "step \(row.step)")
+            #expect(
+                isClose(row.clipFractionLow + row.clipFractionHigh, reference.clip_fraction, absolute: 2e-3),
+                "step \(row.step)")
         }
     }
 
     private func checkState(_ run: Pipeline) throws {
         let state = try SafetensorsFile(path: run.folder("update/optimizer-000006/optimizer.safetensors"))
         let moments = try SafetensorsFile(path: fixture("expected/dapo-top20/exp_avg.safetensors"))
-        let after = try SafetensorsFile(path: fixture("expected/dapo-top20/model.safetensors")), before = try SafetensorsFile(path: fixture("policy/model.safetensors"))
+        let after = try SafetensorsFile(path: fixture("expected/dapo-top20/model.safetensors")),
+            before = try SafetensorsFile(path: fixture("policy/model.safetensors"))
         var change = 0.0, difference = 0.0
         for tensor in moments.header.tensors {
             let expected = floats(moments, tensor.name)
-            #expect(distance(floats(state, "exp_avg." + tensor.name), expected) < 1e-3 * length(expected), "\(tensor.name)")
+            #expect(
+                distance(floats(state, "exp_avg." + tensor.name), expected) < 1e-3 * length(expected), "\(tensor.name)")
             let target = floats(after, tensor.name)
             change += pow(distance(target, bfloats(before, tensor.name)), 2)
             difference += pow(distance(floats(state, "master." + tensor.name), target), 2)
@@ -99,10 +108,14 @@ import Testing
 
     private func bfloats(_ file: SafetensorsFile, _ name: String) -> [Double] {
         guard let tensor = file.header[name] else { return [] }
-        return withExtendedLifetime(file) { file.bytes(of: tensor).bindMemory(to: UInt16.self).map { Double(Float(bitPattern: UInt32($0) << 16)) } }
+        return withExtendedLifetime(file) {
+            file.bytes(of: tensor).bindMemory(to: UInt16.self).map { Double(Float(bitPattern: UInt32($0) << 16)) }
+        }
     }
 
     private func length(_ values: [Double]) -> Double { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
 
-    private func distance(_ a: [Double], _ b: [Double]) -> Double { a.count == b.count ? length(zip(a, b).map { $0 - $1 }) : .infinity }
+    private func distance(_ a: [Double], _ b: [Double]) -> Double {
+        a.count == b.count ? length(zip(a, b).map { $0 - $1 }) : .infinity
+    }
 }

@@ -34,7 +34,8 @@ let ingest = Executable("crux-ingest")
         #expect(result.output.split(separator: "\n").count == 1)
         let first = try #require(try rows().first)
         #expect(first.rolloutID == "add-21-0000-00" && first.groupID == "add-21-0000" && first.sampleIndex == 0)
-        #expect(first.prompt == "Q: 27+45+27=?\nA: " && first.referenceAnswer == "99" && first.dataSource == "openai/gsm8k")
+        #expect(
+            first.prompt == "Q: 27+45+27=?\nA: " && first.referenceAnswer == "99" && first.dataSource == "openai/gsm8k")
         #expect(first.finishReason == "stop" && first.temperature == 1 && first.topP == 1 && first.evidence == "logits")
         #expect(first.tokenIDs.count == 46 && first.lossMask.count { $0 } == 29 && first.rolloutLogprobs?.count == 46)
         #expect(first.extras == #"{"logits_kind":"raw"}"#)
@@ -51,7 +52,8 @@ let ingest = Executable("crux-ingest")
 
     @Test func copiedLogitsOutliveTheDump() throws {
         let dump = try folder.folder("dump")
-        try FileManager.default.copyItem(atPath: fixture("dump/rollouts-00000.rollouts.zst"), toPath: dump + "/a.rollouts.zst")
+        try FileManager.default.copyItem(
+            atPath: fixture("dump/rollouts-00000.rollouts.zst"), toPath: dump + "/a.rollouts.zst")
         #expect(try ingest.run(["--input", dump, "--output", output, "--logits", "copy"]).status == 0)
         try FileManager.default.removeItem(atPath: dump)
         for row in try rows() {
@@ -67,7 +69,8 @@ let ingest = Executable("crux-ingest")
 
     private func rolloutID(at row: RolloutRow, in path: String) throws -> String? {
         let file = try MappedFile(path: path)
-        let frame = UnsafeRawBufferPointer(rebasing: file.bytes[Int(row.logitsOffset)..<Int(row.logitsOffset + row.logitsLength)])
+        let frame = UnsafeRawBufferPointer(
+            rebasing: file.bytes[Int(row.logitsOffset)..<Int(row.logitsOffset + row.logitsLength)])
         return try withExtendedLifetime(file) {
             let stream = try FrameStream(frame, file: path, place: "")
             return try RolloutFrameReader.read(stream, file: path, place: "", logitsRow: nil).metadata["rollout_id"]
@@ -88,14 +91,17 @@ let ingest = Executable("crux-ingest")
         let expected = try contents(of: output)
         #expect(try ingestFixture(into: folder("two"), ["--threads", "2"]).status == 0)
         #expect(try contents(of: folder("two")) == expected)
-        for rank in [2, 0, 1] { #expect(try ingestFixture(into: folder("tasks"), ["--tasks", "3", "--rank", "\(rank)"]).status == 0) }
+        for rank in [2, 0, 1] {
+            #expect(try ingestFixture(into: folder("tasks"), ["--tasks", "3", "--rank", "\(rank)"]).status == 0)
+        }
         #expect(try contents(of: folder("tasks")) == expected)
     }
 
     @Test func tasksTakeTheirRankFromTheScheduler() throws {
         for rank in ["4", "5", "6"] {
             let environment = ["SLURM_ARRAY_TASK_ID": rank, "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "4"]
-            let result = try ingest.run(["--input", fixture("dump"), "--output", output, "--tasks", "auto"], environment: environment)
+            let result = try ingest.run(
+                ["--input", fixture("dump"), "--output", output, "--tasks", "auto"], environment: environment)
             #expect(result.status == 0)
             #expect((result.summary["waiting_for_other_tasks"] as? Bool ?? false) == (rank != "6"))
         }
@@ -104,7 +110,8 @@ let ingest = Executable("crux-ingest")
 
     @Test func aBatchScriptOutsideOfAStepRunsAlone() throws {
         let environment = ["SLURM_PROCID": "0", "SLURM_NTASKS": "8"]
-        let result = try ingest.run(["--input", fixture("dump"), "--output", output, "--tasks", "auto"], environment: environment)
+        let result = try ingest.run(
+            ["--input", fixture("dump"), "--output", output, "--tasks", "auto"], environment: environment)
         #expect((result.summary["counts"] as? [String: Int])?["rollouts"] == 192)
     }
 
@@ -124,12 +131,15 @@ let ingest = Executable("crux-ingest")
         #expect(try contents(of: output) == before)
     }
 
-    /// Killed at many moments and run again, the result is that of an undisturbed run. The shard is made large enough for the
-    /// moments to fall into different phases; none of them needs to hit anything particular for the test to hold.
+    /// Killed at many moments and run again, the result is that of an undisturbed run. The shard is made large enough
+    /// for the moments to fall into different phases; none of them needs to hit anything particular for the test to
+    /// hold.
     @Test func killedAndRunAgainGivesTheSameBytes() throws {
         let dump = try folder.folder("dump")
         for shard in 0..<4 {
-            try writeShard((0..<300).map { TinyRollout(id: "r-\(shard * 250 + $0)", completion: 400) }, to: dump + "/s\(shard).rollouts.zst")
+            try writeShard(
+                (0..<300).map { TinyRollout(id: "r-\(shard * 250 + $0)", completion: 400) },
+                to: dump + "/s\(shard).rollouts.zst")
         }
         let arguments = ["--input", dump, "--logits", "copy", "--output"]
         #expect(try ingest.run(arguments + [output]).status == 0)
@@ -150,12 +160,16 @@ let ingest = Executable("crux-ingest")
     @Test func aSignalEndsInExitCode75OrAFinishedDirectory() throws {
         let dump = try folder.folder("dump")
         for shard in 0..<4 {
-            try writeShard((0..<300).map { TinyRollout(id: "r-\(shard)-\($0)", completion: 400) }, to: dump + "/s\(shard).rollouts.zst")
+            try writeShard(
+                (0..<300).map { TinyRollout(id: "r-\(shard)-\($0)", completion: 400) },
+                to: dump + "/s\(shard).rollouts.zst")
         }
         for signal in [SIGTERM, SIGINT, SIGUSR1, SIGHUP] {
             let running = try ingest.start(["--input", dump, "--output", folder("s\(signal)")])
             // Not before the handlers are there: the directory appears later than they.
-            while running.isRunning, !FileManager.default.fileExists(atPath: folder("s\(signal)")) { Thread.sleep(forTimeInterval: 0.001) }
+            while running.isRunning, !FileManager.default.fileExists(atPath: folder("s\(signal)")) {
+                Thread.sleep(forTimeInterval: 0.001)
+            }
             running.signal(signal)
             let result = running.wait()
             #expect(result.status == 75 || result.status == 0)
@@ -209,8 +223,12 @@ let ingest = Executable("crux-ingest")
             $0.frame.logits = LogitsInfo(dtype: .f32, rows: 2, vocabulary: TinyRollout.vocabulary)
             $0.logits.removeLast(TinyRollout.vocabulary)
         },
-        Fault("wrong_dtype", "integer logits") { $0.frame.logits = LogitsInfo(dtype: .i32, rows: 3, vocabulary: TinyRollout.vocabulary) },
-        Fault("wrong_shape", "more logits rows than tokens") { $0.frame.logits = LogitsInfo(dtype: .f32, rows: 24, vocabulary: 1) },
+        Fault("wrong_dtype", "integer logits") {
+            $0.frame.logits = LogitsInfo(dtype: .i32, rows: 3, vocabulary: TinyRollout.vocabulary)
+        },
+        Fault("wrong_shape", "more logits rows than tokens") {
+            $0.frame.logits = LogitsInfo(dtype: .f32, rows: 24, vocabulary: 1)
+        },
         Fault("token_out_of_vocabulary", "in the completion") { $0.frame.tokenIDs[4] = Int32(TinyRollout.vocabulary) },
         Fault("token_out_of_vocabulary", "in the prompt") { $0.frame.tokenIDs[0] = 100 },
         Fault("invalid_token_id", "negative") { $0.frame.tokenIDs[1] = -1 },
@@ -265,12 +283,17 @@ let ingest = Executable("crux-ingest")
     }
 
     @Test func rolloutWithoutIDIsRejected() throws {
-        try expectRejected("missing_metadata", try TinyRollout().changed { $0.frame.metadata["rollout_id"] = nil }.blob(), id: nil)
+        try expectRejected(
+            "missing_metadata", try TinyRollout().changed { $0.frame.metadata["rollout_id"] = nil }.blob(), id: nil)
     }
 
-    @Test func idTwiceInAShardKeepsTheFirst() throws { try expectRejected("duplicate_rollout_id", try TinyRollout(id: "a").blob(), id: "a") }
+    @Test func idTwiceInAShardKeepsTheFirst() throws {
+        try expectRejected("duplicate_rollout_id", try TinyRollout(id: "a").blob(), id: "a")
+    }
 
-    @Test func blobThatIsNoSafetensorsIsRejected() throws { try expectRejected("invalid_safetensors", [UInt8](repeating: 65, count: 300), id: nil) }
+    @Test func blobThatIsNoSafetensorsIsRejected() throws {
+        try expectRejected("invalid_safetensors", [UInt8](repeating: 65, count: 300), id: nil)
+    }
 
     @Test func blobLongerThanDeclaredIsRejected() throws {
         try expectRejected("blob_longer_than_declared", try TinyRollout(id: "bad").blob() + [0])
@@ -318,9 +341,9 @@ let ingest = Executable("crux-ingest")
         #expect(try rejected().map(\.reason) == ["truncated_frame"])
     }
 
-    /// From every one of these beginnings a walk by block headers leads through all that follows, to no end: three bytes of
-    /// zero are the header of an empty block that is not the last. Without a limit of what is read in vain, this takes
-    /// minutes for megabytes and hours for more.
+    /// From every one of these beginnings a walk by block headers leads through all that follows, to no end: three
+    /// bytes of zero are the header of an empty block that is not the last. Without a limit of what is read in vain,
+    /// this takes minutes for megabytes and hours for more.
     @Test func beginningsWithoutAnEndCostBoundedTime() throws {
         let path = folder("x.rollouts.zst"), beginning: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0, 0x58, 0, 0, 0]
         try writeShard([TinyRollout(id: "good")], to: path)
@@ -335,13 +358,16 @@ let ingest = Executable("crux-ingest")
 
     @Test func theFirstShardKeepsAnIDThatSeveralHave() throws {
         try writeShard([TinyRollout(id: "a"), TinyRollout(id: "b")], to: folder("0.rollouts.zst"))
-        try writeShard([TinyRollout(id: "c"), TinyRollout(id: "a"), TinyRollout(id: "d")], to: folder("1.rollouts.zst"))
+        try writeShard(
+            [TinyRollout(id: "c"), TinyRollout(id: "a"), TinyRollout(id: "d")], to: folder("1.rollouts.zst"))
         let arguments = ["--input", folder("0.rollouts.zst"), folder("1.rollouts.zst"), "--output"]
         let result = try ingest.run(arguments + [output])
         #expect(result.status == 0)
         #expect(try rows(0).map(\.rolloutID) == ["a", "b"] && rows(1).map(\.rolloutID) == ["c", "d"])
         let rejection = try #require(try rejected().first)
-        #expect(rejection.reason == "duplicate_rollout_id" && rejection.frameIndex == 1 && rejection.shard == "1.rollouts.zst")
+        #expect(
+            rejection.reason == "duplicate_rollout_id" && rejection.frameIndex == 1
+                && rejection.shard == "1.rollouts.zst")
         #expect(rejection.frameOffset == Int64(try frameOffsets(of: folder("1.rollouts.zst"))[1]))
         // 3 trainable tokens in each of the four that stay.
         #expect((result.summary["counts"] as? [String: Int])?["trainable_tokens"] == 12)
@@ -383,7 +409,9 @@ let ingest = Executable("crux-ingest")
 
     // MARK: runs that are refused
 
-    private func expectRefused(_ status: Int32, _ arguments: [String], _ words: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {
+    private func expectRefused(
+        _ status: Int32, _ arguments: [String], _ words: String..., sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
         let result = try ingest.run(arguments)
         #expect(result.status == status, "\(result.errors)", sourceLocation: sourceLocation)
         for word in words { #expect(result.errors.contains(word), "\(result.errors)", sourceLocation: sourceLocation) }
@@ -392,7 +420,8 @@ let ingest = Executable("crux-ingest")
 
     @Test func usageErrorsExitWith2() throws {
         try expectRefused(2, ["--output", output], "--input")
-        try expectRefused(2, ["--input", "x", "--output", output, "--format", "parquet"], "parquet", "shards", "prime_rl")
+        try expectRefused(
+            2, ["--input", "x", "--output", output, "--format", "parquet"], "parquet", "shards", "prime_rl")
         try expectRefused(2, ["--input", "x", "--output", output, "--logits", "keep"], "reference")
         try expectRefused(2, ["--input", "x", "--output", output, "--tasks", "2"], "--rank")
         try expectRefused(2, ["--input", "x", "--output", output, "--tasks", "2", "--rank", "2"], "--rank")
@@ -404,17 +433,21 @@ let ingest = Executable("crux-ingest")
         }
     }
 
-    @Test func emptyFolderIsInvalidInput() throws { try expectRefused(3, ["--input", try folder.folder("empty"), "--output", output], "rollouts.zst") }
+    @Test func emptyFolderIsInvalidInput() throws {
+        try expectRefused(3, ["--input", try folder.folder("empty"), "--output", output], "rollouts.zst")
+    }
 
     @Test func dumpWithoutAnyRolloutIsInvalidInput() throws {
         try writeBytes([], to: folder("x.rollouts.zst"))
         try expectRefused(3, ["--input", folder("x.rollouts.zst"), "--output", output], "no valid rollout")
         try writeShard([TinyRollout().changed { $0.logits[0] = .nan }], to: folder("y.rollouts.zst"))
-        try expectRefused(3, ["--input", folder("y.rollouts.zst"), "--output", folder("out2")], "no valid rollout", "nan_logits")
+        try expectRefused(
+            3, ["--input", folder("y.rollouts.zst"), "--output", folder("out2")], "no valid rollout", "nan_logits")
     }
 
     @Test func tooManyRejectedIsInvalidInput() throws {
-        try writeShard([TinyRollout(id: "a"), TinyRollout(id: "a"), TinyRollout(id: "a")], to: folder("x.rollouts.zst"))
+        try writeShard(
+            [TinyRollout(id: "a"), TinyRollout(id: "a"), TinyRollout(id: "a")], to: folder("x.rollouts.zst"))
         let arguments = ["--input", folder("x.rollouts.zst"), "--output", output, "--max-rejected"]
         try expectRefused(3, arguments + ["1"], "2 rejected", "duplicate_rollout_id")
         #expect(try ingest.run(arguments + ["2"]).status == 0)
@@ -446,29 +479,38 @@ let ingest = Executable("crux-ingest")
         let result = try ingest.run(arguments)
         #expect(result.status == 0, "\(result.errors)")
         #expect(try rejected().map(\.reason) == ["no_frame", "empty_shard", "empty_shard", "truncated_frame"])
-        #expect(try rejected().map(\.shard) == ["1.rollouts.zst", "2.rollouts.zst", "3.rollouts.zst", "4.rollouts.zst"])
+        #expect(
+            try rejected().map(\.shard) == ["1.rollouts.zst", "2.rollouts.zst", "3.rollouts.zst", "4.rollouts.zst"])
         #expect(result.errors.contains("no_frame") && result.errors.contains("22 bytes"), "\(result.errors)")
         #expect(try ingest.run(arguments).summary["already_done"] as? Bool == true)
         #expect(try Executable("crux-score").run(["--input", output, "--output", folder("score")]).status == 0)
-        for rank in [1, 0] { _ = try ingest.run(["--input", dump, "--output", folder("tasks"), "--tasks", "2", "--rank", "\(rank)"]) }
+        for rank in [1, 0] {
+            _ = try ingest.run(["--input", dump, "--output", folder("tasks"), "--tasks", "2", "--rank", "\(rank)"])
+        }
         #expect(try contents(of: folder("tasks")) == contents(of: output))
     }
 
     @Test func emptyFilesOfLinesAreMentioned() throws {
         try writeBytes(Array("\n \n".utf8), to: folder("0.jsonl"))
-        try writeBytes(Array(#"{"input_ids":[1],"text":"4","output_ids":[5],"meta_info":{"id":"good"}}"#.utf8) + [0x0a], to: folder("1.jsonl"))
+        try writeBytes(
+            Array(#"{"input_ids":[1],"text":"4","output_ids":[5],"meta_info":{"id":"good"}}"#.utf8) + [0x0a],
+            to: folder("1.jsonl"))
         #expect(try ingest.run(["--input", folder("0.jsonl"), folder("1.jsonl"), "--output", output]).status == 0)
         #expect(try rejected().map(\.reason) == ["empty_shard"] && rejected()[0].detail.contains("3 bytes"))
     }
 
     @Test func aShardCopiedAgainIsRejectedWhole() throws {
         let dump = try folder.folder("dump")
-        for name in ["a", "b"] { try writeShard([TinyRollout(id: "1"), TinyRollout(id: "2")], to: dump + "/\(name).rollouts.zst") }
+        for name in ["a", "b"] {
+            try writeShard([TinyRollout(id: "1"), TinyRollout(id: "2")], to: dump + "/\(name).rollouts.zst")
+        }
         for mode in ["reference", "copy"] {
             let result = try ingest.run(["--input", dump, "--output", folder(mode), "--logits", mode])
             #expect(result.status == 0, "\(result.errors)")
             let counts = result.summary["counts"] as? [String: Int]
-            #expect(counts?["rollouts"] == 2 && counts?["rejected_duplicate_rollout_id"] == 2 && counts?["trainable_tokens"] == 6)
+            #expect(
+                counts?["rollouts"] == 2 && counts?["rejected_duplicate_rollout_id"] == 2
+                    && counts?["trainable_tokens"] == 6)
             #expect(result.errors.contains("b.rollouts.zst: nothing of it is taken, 2 rejected"), "\(result.errors)")
             #expect(result.errors.contains("again after a.rollouts.zst"), "\(result.errors)")
             let score = try Executable("crux-score").run(["--input", folder(mode), "--output", folder(mode + "-score")])
@@ -486,7 +528,8 @@ let ingest = Executable("crux-ingest")
         try expectRefused(3, arguments, "no *.rollouts.zst")
         for name in ["x", "y"] { try writeShard([TinyRollout(id: name)], to: late + "/\(name).rollouts.zst") }
         let result = try ingest.run(arguments)
-        #expect(result.status == 0 && (result.summary["counts"] as? [String: Int])?["rollouts"] == 3, "\(result.errors)")
+        #expect(
+            result.status == 0 && (result.summary["counts"] as? [String: Int])?["rollouts"] == 3, "\(result.errors)")
     }
 
     /// What is written there would be input the next time.
@@ -501,11 +544,15 @@ let ingest = Executable("crux-ingest")
         }
         #expect(try contents(of: dump) == before)
         let lines = try folder.folder("lines")
-        try writeBytes(Array(#"{"input_ids":[1],"text":"4","output_ids":[5],"meta_info":{"id":"good"}}"#.utf8), to: lines + "/x.jsonl")
+        try writeBytes(
+            Array(#"{"input_ids":[1],"text":"4","output_ids":[5],"meta_info":{"id":"good"}}"#.utf8),
+            to: lines + "/x.jsonl")
         #expect(try ingest.run(["--input", lines, "--output", lines]).status == 2)
     }
 
-    @Test func noReadableShardIsInvalidInput() throws { try expectRefused(3, ["--input", folder("missing"), "--output", output], "missing") }
+    @Test func noReadableShardIsInvalidInput() throws {
+        try expectRefused(3, ["--input", folder("missing"), "--output", output], "missing")
+    }
 
     @Test func anotherConfigurationExitsWith5AndOverwriteHelps() throws {
         #expect(try ingestFixture(into: output).status == 0)
@@ -546,5 +593,7 @@ let ingest = Executable("crux-ingest")
         for line in lines { #expect((try? JSONSerialization.jsonObject(with: Data(line.utf8))) is [String: Any]) }
     }
 
-    @Test func quietRunSaysNothingOnStderr() throws { #expect(try ingestFixture(into: output, ["--quiet"]).errors.isEmpty) }
+    @Test func quietRunSaysNothingOnStderr() throws {
+        #expect(try ingestFixture(into: output, ["--quiet"]).errors.isEmpty)
+    }
 }

@@ -16,7 +16,9 @@ import Tokenizer
         try chain.planJobs()
         jobs = try chain.jobs
         var requests: [EngineRequest] = []
-        try forEachLine(of: chain.folder("expansion/jobs/jobs-00000.jsonl")) { requests.append(try #require(EngineDialects.decodeRequest($1))) }
+        try forEachLine(of: chain.folder("expansion/jobs/jobs-00000.jsonl")) {
+            requests.append(try #require(EngineDialects.decodeRequest($1)))
+        }
         self.requests = requests
         tokenizer = try Tokenizer(path: fixture("policy"))
     }
@@ -29,10 +31,13 @@ import Tokenizer
         var choice: [String: Any] = [
             "index": 0, "text": tokenizer.decode(tokens), "finish_reason": "stop", "token_ids": tokens.map { Int($0) },
             "prompt_token_ids": requests[index].prefix.map { Int($0) },
-            "logprobs": ["token_logprobs": [-0.5, -0.25, -1, -0.125], "tokens": tokens.map { "token_id:\($0)" }] as [String: Any],
+            "logprobs": ["token_logprobs": [-0.5, -0.25, -1, -0.125], "tokens": tokens.map { "token_id:\($0)" }]
+                as [String: Any],
         ]
         edit(&choice)
-        let body: [String: Any] = ["id": "x", "object": "text_completion", "choices": [choice], "usage": ["completion_tokens": tokens.count]]
+        let body: [String: Any] = [
+            "id": "x", "object": "text_completion", "choices": [choice], "usage": ["completion_tokens": tokens.count],
+        ]
         return [
             "id": "r-\(index)", "custom_id": requests[index].customID, "error": NSNull(),
             "response": ["status_code": 200, "request_id": "q", "body": body] as [String: Any],
@@ -40,10 +45,15 @@ import Tokenizer
     }
 
     private func failure(_ index: Int) -> [String: Any] {
-        ["id": "r", "custom_id": requests[index].customID, "response": ["status_code": 500, "body": NSNull()] as [String: Any], "error": ["message": "out of memory"]]
+        [
+            "id": "r", "custom_id": requests[index].customID,
+            "response": ["status_code": 500, "body": NSNull()] as [String: Any], "error": ["message": "out of memory"],
+        ]
     }
 
-    private func line(_ object: [String: Any]) throws -> String { String(decoding: try JSONSerialization.data(withJSONObject: object), as: UTF8.self) }
+    private func line(_ object: [String: Any]) throws -> String {
+        String(decoding: try JSONSerialization.data(withJSONObject: object), as: UTF8.self)
+    }
 
     private func write(_ lines: [String], to name: String = "results.jsonl", end: String = "\n") throws -> String {
         try (lines.joined(separator: "\n") + end).write(toFile: chain.folder(name), atomically: true, encoding: .utf8)
@@ -56,21 +66,31 @@ import Tokenizer
 
     private func missing(_ name: String = "joined") throws -> [String] {
         var ids: [String] = []
-        try forEachLine(of: chain.folder(name + "/missing.jsonl")) { ids.append(EngineDialects.decodeRequest($1)?.customID ?? "?") }
+        try forEachLine(of: chain.folder(name + "/missing.jsonl")) {
+            ids.append(EngineDialects.decodeRequest($1)?.customID ?? "?")
+        }
         return ids
     }
 
-    private func counts(_ result: Executable.Result) -> [String: Int] { result.summary["counts"] as? [String: Int] ?? [:] }
+    private func counts(_ result: Executable.Result) -> [String: Int] {
+        result.summary["counts"] as? [String: Int] ?? [:]
+    }
 
     @Test func wholeResultsInOrder() throws {
         let result = try chain.join([try write(try requests.indices.map { try line(completions($0)) })])
         #expect(result.status == 0, "\(result.errors)")
-        #expect(counts(result)["rollouts"] == jobs.count && counts(result)["missing"] == 0 && counts(result)["rejected"] == 0)
+        #expect(
+            counts(result)["rollouts"] == jobs.count && counts(result)["missing"] == 0
+                && counts(result)["rejected"] == 0)
         for (index, row) in try chain.joined.enumerated() {
             let length = Int(jobs[index].prefixLength)
-            #expect(row.tokenIDs == requests[index].prefix + continuation(index) && row.lossMask == row.tokenIDs.indices.map { $0 >= length })
+            #expect(
+                row.tokenIDs == requests[index].prefix + continuation(index)
+                    && row.lossMask == row.tokenIDs.indices.map { $0 >= length })
             #expect(row.rolloutLogprobs == [Float](repeating: 0, count: length) + [-0.5, -0.25, -1, -0.125])
-            #expect(row.jobID == jobs[index].jobID && row.rolloutID == jobs[index].customID && row.finishReason == "stop" && row.evidence == "none")
+            #expect(
+                row.jobID == jobs[index].jobID && row.rolloutID == jobs[index].customID && row.finishReason == "stop"
+                    && row.evidence == "none")
             #expect(row.completion == (jobs[index].completionPrefix ?? "") + tokenizer.decode(continuation(index)))
         }
     }
@@ -79,11 +99,17 @@ import Tokenizer
     @Test func everyDisorderAtOnce() throws {
         var shuffled = Array(requests.indices), random = SplitMix(seed: 3)
         shuffled.shuffle(using: &random)
-        let wrongPrefix = shuffled[0], failed = shuffled[1], lost = shuffled[2], cut = shuffled[3], doubled = shuffled[4], failedFirst = shuffled[5]
+        let wrongPrefix = shuffled[0], failed = shuffled[1], lost = shuffled[2], cut = shuffled[3],
+            doubled = shuffled[4], failedFirst = shuffled[5]
         var lines: [String] = []
         for index in shuffled where ![lost, cut].contains(index) {
             switch index {
-            case wrongPrefix: lines.append(try line(completions(index) { $0["prompt_token_ids"] = [1] + requests[index].prefix.dropFirst().map { Int($0) } }))
+            case wrongPrefix:
+                lines.append(
+                    try line(
+                        completions(index) {
+                            $0["prompt_token_ids"] = [1] + requests[index].prefix.dropFirst().map { Int($0) }
+                        }))
             case failed: lines.append(try line(failure(index)))
             case failedFirst: lines += [try line(failure(index)), try line(completions(index))]
             default: lines.append(try line(completions(index)))
@@ -91,19 +117,28 @@ import Tokenizer
         }
         lines.insert(try line(completions(doubled) { $0["token_ids"] = [1, 1, 1, 1] }), at: lines.count)
         lines.insert("not json", at: 3)
-        lines.insert(#"{"custom_id": "somebody-else", "response": {"status_code": 200, "body": {"choices": [{"text": "1", "token_ids": [1]}]}}}"#, at: 5)
+        lines.insert(
+            #"{"custom_id": "somebody-else", "response": {"status_code": 200, "body": {"choices": [{"text": "1", "token_ids": [1]}]}}}"#,
+            at: 5)
         let half = lines.count / 2, tail = try line(completions(cut))
-        let first = try write(Array(lines[..<half]), to: "a.jsonl"), second = try write(lines[half...] + [String(tail.prefix(tail.count / 2))], to: "b.jsonl", end: "")
+        let first = try write(Array(lines[..<half]), to: "a.jsonl"),
+            second = try write(lines[half...] + [String(tail.prefix(tail.count / 2))], to: "b.jsonl", end: "")
         let result = try chain.join([first, second])
         #expect(result.status == 0, "\(result.errors)")
         let counts = counts(result), bad = [wrongPrefix, failed, lost, cut]
         #expect(counts["rollouts"] == jobs.count - 4 && counts["missing"] == 4 && counts["jobs"] == jobs.count)
-        #expect(counts["rejected_duplicate_result"] == 1 && counts["rejected_engine_error"] == 2 && counts["rejected_prefix_mismatch"] == 1)
-        #expect(counts["rejected_unknown_job"] == 1 && counts["rejected_damaged_line"] == 1 && counts["rejected_cut_off_line"] == 1 && counts["rejected"] == 7)
+        #expect(
+            counts["rejected_duplicate_result"] == 1 && counts["rejected_engine_error"] == 2
+                && counts["rejected_prefix_mismatch"] == 1)
+        #expect(
+            counts["rejected_unknown_job"] == 1 && counts["rejected_damaged_line"] == 1
+                && counts["rejected_cut_off_line"] == 1 && counts["rejected"] == 7)
         // What to submit again: the plan's own lines, in its order.
         #expect(try missing() == bad.sorted().map { requests[$0].customID })
         let whole = try String(contentsOfFile: chain.folder("expansion/jobs/jobs-00000.jsonl"), encoding: .utf8)
-        for text in try String(contentsOfFile: chain.folder("joined/missing.jsonl"), encoding: .utf8).split(separator: "\n") { #expect(whole.contains(text)) }
+        for text in try String(contentsOfFile: chain.folder("joined/missing.jsonl"), encoding: .utf8).split(
+            separator: "\n")
+        { #expect(whole.contains(text)) }
         let rows = try chain.joined, good = requests.indices.filter { !bad.contains($0) }
         #expect(rows.map(\.tokenIDs) == good.map { requests[$0].prefix + continuation($0) })
         #expect(Set(rows.map(\.rolloutID)).count == rows.count)
@@ -129,7 +164,12 @@ import Tokenizer
         let result = try chain.join([first, second])
         #expect(counts(result)["rollouts"] == jobs.count && counts(result)["rejected_duplicate_result"] == 1)
         // Our own sampler runs the missing lines as they are, and its shards join the engine's results.
-        try chain.require("crux-rollout", ["--checkpoint", fixture("policy"), "--jobs", chain.folder("partial/missing.jsonl"), "--output", chain.folder("resampled")])
+        try chain.require(
+            "crux-rollout",
+            [
+                "--checkpoint", fixture("policy"), "--jobs", chain.folder("partial/missing.jsonl"), "--output",
+                chain.folder("resampled"),
+            ])
         let mixed = try chain.join([first, chain.folder("resampled")], to: "mixed")
         #expect(counts(mixed)["rollouts"] == jobs.count && counts(mixed)["rejected"] == 0, "\(mixed.errors)")
     }
@@ -143,7 +183,9 @@ import Tokenizer
         bytes.removeLast(10)
         _ = FileManager.default.createFile(atPath: chain.folder("odd.rollouts.zst"), contents: Data(bytes))
         let result = try chain.join([chain.folder("odd.rollouts.zst")])
-        #expect(result.status == 0 && counts(result)["rollouts"] == jobs.count && counts(result)["missing"] == 0, "\(result.errors)")
+        #expect(
+            result.status == 0 && counts(result)["rollouts"] == jobs.count && counts(result)["missing"] == 0,
+            "\(result.errors)")
         let rows = try chain.joined
         #expect(rows.map { $0.jobID } == jobs.map { $0.jobID })
         try chain.score()
@@ -164,7 +206,9 @@ import Tokenizer
         right.frame.rolloutLogprobs = nil
         try writeShard([wrong, right], to: chain.folder("s.rollouts.zst"))
         let result = try chain.join([chain.folder("s.rollouts.zst")])
-        #expect(counts(result)["rollouts"] == 1 && counts(result)["rejected_prefix_mismatch"] == 1 && counts(result)["missing"] == jobs.count - 1, "\(result.errors)")
+        #expect(
+            counts(result)["rollouts"] == 1 && counts(result)["rejected_prefix_mismatch"] == 1
+                && counts(result)["missing"] == jobs.count - 1, "\(result.errors)")
         #expect(try chain.joined.first?.rolloutID == "own-id")
     }
 
@@ -177,7 +221,9 @@ import Tokenizer
                     let tokens = continuation(index)
                     $0["logprobs"] = [
                         "token_logprobs": [-0.5, -0.25, -1, -0.125], "tokens": tokens.map { "token_id:\($0)" },
-                        "top_logprobs": zip(tokens, [-0.5, -0.25, -1, -0.125]).map { ["token_id:\($0)": $1, "token_id:31": -2.5] },
+                        "top_logprobs": zip(tokens, [-0.5, -0.25, -1, -0.125]).map {
+                            ["token_id:\($0)": $1, "token_id:31": -2.5]
+                        },
                     ]
                 })
         }
@@ -185,7 +231,9 @@ import Tokenizer
             let result = try chain.join([try write(lines)], to: "joined\(number)", ["--logits", mode])
             #expect(result.status == 0 && counts(result)["rollouts"] == jobs.count, "\(result.errors)")
             try chain.score("joined\(number)", to: "scored\(number)")
-            let scores = try ArrowTableReader(path: chain.folder("scored\(number)/scores-00000.arrow"), table: Tables.scores).rows()
+            let scores = try ArrowTableReader(
+                path: chain.folder("scored\(number)/scores-00000.arrow"), table: Tables.scores
+            ).rows()
             for (index, score) in scores.enumerated() {
                 let low = try #require(score.entropyLow), start = requests[index].prefix.count
                 #expect(low[start] > 0 && low[start] < score.entropyHigh![start] && low[start - 1] == 0)
@@ -196,18 +244,24 @@ import Tokenizer
             try line(
                 completions(index) {
                     $0["logprobs"] = [
-                        "token_logprobs": [-1, -1, -1, -1], "tokens": ["a", "b", "c", "d"], "top_logprobs": [["a": -1], ["b": -1], ["c": -1], ["d": -1]],
+                        "token_logprobs": [-1, -1, -1, -1], "tokens": ["a", "b", "c", "d"],
+                        "top_logprobs": [["a": -1], ["b": -1], ["c": -1], ["d": -1]],
                     ]
                 })
         }
         let result = try Executable("crux-ingest").run(
             ["--input", try write(text), "--jobs", chain.folder("expansion/jobs"), "--output", chain.folder("text")])
-        #expect(counts(result)["remark_top_logprobs_as_text"] == jobs.count && result.errors.contains("return_tokens_as_token_ids"), "\(result.errors)")
+        #expect(
+            counts(result)["remark_top_logprobs_as_text"] == jobs.count
+                && result.errors.contains("return_tokens_as_token_ids"), "\(result.errors)")
     }
 
     /// What an engine gave up counts as missing, and is submitted again.
     @Test(arguments: ["abort", "error", "cancelled"]) func aJobThatWasGivenUpIsMissing(_ end: String) throws {
-        let lines = try [line(completions(0) { $0["finish_reason"] = end }), line(completions(1)), line(completions(2) { $0["token_ids"] = [1.5, 2] })]
+        let lines = try [
+            line(completions(0) { $0["finish_reason"] = end }), line(completions(1)),
+            line(completions(2) { $0["token_ids"] = [1.5, 2] }),
+        ]
         let result = try chain.join([try write(lines)])
         #expect(counts(result)["rollouts"] == 1 && counts(result)["missing"] == jobs.count - 1, "\(result.errors)")
         #expect(counts(result)["rejected_engine_error"] == 1 && counts(result)["rejected_invalid_token_id"] == 1)
@@ -224,7 +278,9 @@ import Tokenizer
                 })
         ]
         #expect(try chain.join([try write(lines)]).status == 0)
-        #expect(try chain.joined[0].tokenIDs == requests[0].prefix + continuation(0) && chain.joined[0].rolloutLogprobs?.suffix(4) == [-0.5, -0.25, -1, -0.125])
+        #expect(
+            try chain.joined[0].tokenIDs == requests[0].prefix + continuation(0)
+                && chain.joined[0].rolloutLogprobs?.suffix(4) == [-0.5, -0.25, -1, -0.125])
     }
 
     @Test func emptyFilesOfResultsAreMentioned() throws {
@@ -240,18 +296,23 @@ import Tokenizer
             let object = try #require(try JSONSerialization.jsonObject(with: text) as? [String: Any])
             let request = try #require(SGLangGenerate.request(object))
             let index = lines.count, tokens = continuation(index)
-            #expect(request.customID == requests[index].customID && request.prefix == requests[index].prefix && request.seed == requests[index].seed)
+            #expect(
+                request.customID == requests[index].customID && request.prefix == requests[index].prefix
+                    && request.seed == requests[index].seed)
             lines.append(
                 try line([
                     "text": "x", "output_ids": tokens.map { Int($0) },
                     "meta_info": [
-                        "id": request.customID, "finish_reason": ["type": "stop", "matched": 0] as [String: Any], "completion_tokens": 4,
+                        "id": request.customID, "finish_reason": ["type": "stop", "matched": 0] as [String: Any],
+                        "completion_tokens": 4,
                         "output_token_logprobs": tokens.map { [-0.5, Int($0), NSNull()] as [Any] },
                     ] as [String: Any],
                 ]))
         }
         let result = try chain.join([try write(lines)])
-        #expect(result.status == 0 && counts(result)["rollouts"] == jobs.count && counts(result)["rejected"] == 0, "\(result.errors)")
+        #expect(
+            result.status == 0 && counts(result)["rollouts"] == jobs.count && counts(result)["rejected"] == 0,
+            "\(result.errors)")
         #expect(try chain.joined[3].tokenIDs == requests[3].prefix + continuation(3))
         #expect(try chain.joined[3].rolloutLogprobs?.suffix(4) == [-0.5, -0.5, -0.5, -0.5])
     }
@@ -263,17 +324,29 @@ import Tokenizer
             let object = try JSONSerialization.jsonObject(with: text) as? [String: Any]
             bodies.append(try #require(object?["body"] as? [String: Any]))
         }
-        let index = try #require(jobs.firstIndex { $0.stateIndex > 0 }), messages = try #require(bodies[index]["messages"] as? [[String: String]])
-        #expect(messages.map { $0["role"] } == ["user", "assistant"] && messages[1]["content"] == jobs[index].completionPrefix)
-        #expect(bodies[index]["continue_final_message"] as? Bool == true && bodies[index]["add_generation_prompt"] as? Bool == false)
+        let index = try #require(jobs.firstIndex { $0.stateIndex > 0 }),
+            messages = try #require(bodies[index]["messages"] as? [[String: String]])
+        #expect(
+            messages.map { $0["role"] } == ["user", "assistant"]
+                && messages[1]["content"] == jobs[index].completionPrefix)
+        #expect(
+            bodies[index]["continue_final_message"] as? Bool == true
+                && bodies[index]["add_generation_prompt"] as? Bool == false)
         func chat(_ index: Int, prefix: [Int32]) throws -> String {
             let entries = continuation(index).map { ["token": "token_id:\($0)", "logprob": -0.5] as [String: Any] }
-            let choice: [String: Any] = ["message": ["role": "assistant", "content": "x"], "finish_reason": "stop", "logprobs": ["content": entries]]
+            let choice: [String: Any] = [
+                "message": ["role": "assistant", "content": "x"], "finish_reason": "stop",
+                "logprobs": ["content": entries],
+            ]
             let body: [String: Any] = ["choices": [choice], "prompt_token_ids": prefix.map { Int($0) }]
-            return try line(["custom_id": requests[index].customID, "response": ["status_code": 200, "body": body] as [String: Any]])
+            return try line([
+                "custom_id": requests[index].customID, "response": ["status_code": 200, "body": body] as [String: Any],
+            ])
         }
         let drifted = Array(requests[index].prefix.dropLast()) + [1, 1]
-        let result = try chain.join([try write([try chat(0, prefix: requests[0].prefix), try chat(index, prefix: drifted)])])
+        let result = try chain.join([
+            try write([try chat(0, prefix: requests[0].prefix), try chat(index, prefix: drifted)])
+        ])
         #expect(counts(result)["rollouts"] == 1 && counts(result)["rejected_prefix_mismatch"] == 1)
         #expect(try chain.joined[0].tokenIDs == requests[0].prefix + continuation(0))
         #expect(try rejected()[0].detail.contains("position \(drifted.count - 2)"))
@@ -284,7 +357,10 @@ import Tokenizer
             let choice: [String: Any] = ["text": "7.", "finish_reason": "stop"]
             return try line([
                 "custom_id": requests[index].customID,
-                "response": ["status_code": 200, "body": ["choices": [choice], "usage": ["completion_tokens": count]] as [String: Any]] as [String: Any],
+                "response": [
+                    "status_code": 200,
+                    "body": ["choices": [choice], "usage": ["completion_tokens": count]] as [String: Any],
+                ] as [String: Any],
             ])
         }
         // Two characters and the end; an engine that sampled five tokens made other ones.
@@ -307,7 +383,8 @@ import Tokenizer
     @Test func nothingUsableIsAnErrorThatSaysWhy() throws {
         let result = try chain.join([try write([try line(failure(0))])])
         #expect(result.status == 3 && result.errors.contains("out of memory"))
-        let limit = try chain.join([try write([try line(failure(0)), try line(completions(1))])], to: "limited", ["--max-rejected", "0"])
+        let limit = try chain.join(
+            [try write([try line(failure(0)), try line(completions(1))])], to: "limited", ["--max-rejected", "0"])
         #expect(limit.status == 3 && limit.errors.contains("--max-rejected 0"))
     }
 }
@@ -327,12 +404,17 @@ import Tokenizer
         #expect(EngineDialects.names == EngineDialects.names.sorted())
         for dialect in EngineDialects.all {
             let text = try EngineDialects.encode(request(), as: dialect)
-            #expect(text.hasSuffix("}\n") && text.contains("a-1") && text.contains("0.7") && text.contains("0.95"), "\(dialect.name)")
+            #expect(
+                text.hasSuffix("}\n") && text.contains("a-1") && text.contains("0.7") && text.contains("0.95"),
+                "\(dialect.name)")
             for field in [
-                "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "stop", "stop_token_ids",
+                "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+                "stop", "stop_token_ids",
                 "seed",
             ] {
-                #expect(text.contains("\"\(field)\"") || text.contains("_\(field)\""), "\(dialect.name) leaves out \(field)")
+                #expect(
+                    text.contains("\"\(field)\"") || text.contains("_\(field)\""), "\(dialect.name) leaves out \(field)"
+                )
             }
             guard !dialect.sendsText else { continue }
             var back = try #require(EngineDialects.decodeRequest(Data(text.utf8)))
@@ -344,6 +426,8 @@ import Tokenizer
     @Test func topKOffIsWhatEnginesCallOff() throws {
         var request = request()
         request.topK = 0
-        for dialect in EngineDialects.all { #expect(try EngineDialects.encode(request, as: dialect).contains("\"top_k\":-1"), "\(dialect.name)") }
+        for dialect in EngineDialects.all {
+            #expect(try EngineDialects.encode(request, as: dialect).contains("\"top_k\":-1"), "\(dialect.name)")
+        }
     }
 }

@@ -29,7 +29,13 @@ import Testing
         try run.score()
         let recipe = fixture("recipes/dapo-top20.yaml")
         try checkKills(
-            "crux-plan", { ["--quiet", "--input", run.folder("ingest"), "--scores", run.folder("score"), "--recipe", recipe, "--output", $0] }, run.folder)
+            "crux-plan",
+            {
+                [
+                    "--quiet", "--input", run.folder("ingest"), "--scores", run.folder("score"), "--recipe", recipe,
+                    "--output", $0,
+                ]
+            }, run.folder)
     }
 
     @Test func updateGoesOnAfterAKillAndNoStepStandsWithoutItsOptimizer() throws {
@@ -41,13 +47,16 @@ import Testing
         let expected = try contents(of: run.folder("whole")).filter { $0.key != "metrics.arrow" }
         // Spread over the run's own length, however fast the machine is.
         for part in 1...9 {
-            let name = "killed-\(part)", process = try Executable("crux-update").start(run.updateArguments(to: name) + ["--save-every", "1"])
+            let name = "killed-\(part)",
+                process = try Executable("crux-update").start(run.updateArguments(to: name) + ["--save-every", "1"])
             usleep(useconds_t(whole * Double(part) / 10))
             process.signal(SIGKILL)
             _ = process.wait()
             try checkStandingSteps(run.folder(name), expected, "part \(part)")
             try run.update(to: name, ["--save-every", "1"])
-            #expect(try contents(of: run.folder(name)).filter { $0.key != "metrics.arrow" } == expected, "killed at \(part)/10")
+            #expect(
+                try contents(of: run.folder(name)).filter { $0.key != "metrics.arrow" } == expected,
+                "killed at \(part)/10")
         }
     }
 
@@ -70,8 +79,12 @@ import Testing
     private func checkStandingSteps(_ update: String, _ expected: [String: Data], _ comment: Comment) throws {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: update)) ?? []
         for name in names where name.wholeMatch(of: /(step|optimizer)-\d{6}/) != nil {
-            for (file, data) in try contents(of: update + "/" + name) { #expect(expected[name + "/" + file] == data, comment) }
-            if name.hasPrefix("step-") { #expect(names.contains(name.replacingOccurrences(of: "step-", with: "optimizer-")), comment) }
+            for (file, data) in try contents(of: update + "/" + name) {
+                #expect(expected[name + "/" + file] == data, comment)
+            }
+            if name.hasPrefix("step-") {
+                #expect(names.contains(name.replacingOccurrences(of: "step-", with: "optimizer-")), comment)
+            }
         }
     }
 
@@ -86,7 +99,8 @@ import Testing
         let run = try Pipeline()
         try run.ingest()
         func score(_ output: String, _ more: [String]) throws {
-            let result = try Executable("crux-score").run(["--quiet", "--input", run.folder("ingest"), "--output", run.folder(output)] + more)
+            let result = try Executable("crux-score").run(
+                ["--quiet", "--input", run.folder("ingest"), "--output", run.folder(output)] + more)
             #expect(result.status == 0, "\(result.errors)")
         }
         try score("one", ["--threads", "1"])

@@ -103,7 +103,8 @@ import Testing
         let run = try Pipeline()
         try run.ingest()
         try run.score()
-        // The same ids and lengths, another policy's log-probabilities: made by rewriting one metadata value in each frame.
+        // The same ids and lengths, another policy's log-probabilities: made by rewriting one metadata value in each
+        // frame.
         try run.ingest([fixture("dump")], to: "other", ["--logits", "drop"])
         for stale in ["other"] {
             let result = try run.runPlan(fixture("recipes/dapo-top20.yaml"), to: "p", input: stale)

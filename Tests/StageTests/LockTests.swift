@@ -101,8 +101,8 @@ import Testing
         #expect(try contents(of: output) == whole)
     }
 
-    /// What two equal runs could leave: a directory that counts as finished, with an empty file of which the manifest has the
-    /// digest. It is made again.
+    /// What two equal runs could leave: a directory that counts as finished, with an empty file of which the manifest
+    /// has the digest. It is made again.
     @Test func aFinishedDirectoryWithAnEmptyFileIsMadeAgain() throws {
         let whole = try whole()
         try FileManager.default.copyItem(atPath: fixture("cases/faults/concurrent-0"), toPath: folder("damaged"))

@@ -4,11 +4,18 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Logits from dump to scores: whole and split, copied, in little memory, with what may be asked for beside the entropy.
+/// Logits from dump to scores: whole and split, copied, in little memory, with what may be asked for beside the
+/// entropy.
 @Suite struct LogitsStageTests {
     private func scores(_ run: Pipeline, _ name: String = "score") throws -> [ScoreRow] {
-        let files = try FileManager.default.contentsOfDirectory(atPath: run.folder(name)).filter { $0.hasSuffix(".arrow") }.sorted()
-        return try files.flatMap { try ArrowTableReader(path: run.folder(name) + "/" + $0, table: Tables.scores.adding([Tables.sumPSquared] + Tables.topK)).rows() }
+        let files = try FileManager.default.contentsOfDirectory(atPath: run.folder(name)).filter {
+            $0.hasSuffix(".arrow")
+        }.sorted()
+        return try files.flatMap {
+            try ArrowTableReader(
+                path: run.folder(name) + "/" + $0, table: Tables.scores.adding([Tables.sumPSquared] + Tables.topK)
+            ).rows()
+        }
     }
 
     /// A shard of rollouts with the given type of logits, whole or split.
@@ -17,10 +24,15 @@ import Testing
         for index in 0..<6 {
             var rollout = TinyRollout(id: "r-\(index)", completion: 3 + 20 * (index % 3))
             guard let logits = rollout.frame.logits else { continue }
-            rollout.frame.logits = LogitsInfo(dtype: dtype, rows: logits.rows, vocabulary: logits.vocabulary, isSplit: split)
+            rollout.frame.logits = LogitsInfo(
+                dtype: dtype, rows: logits.rows, vocabulary: logits.vocabulary, isSplit: split)
             var half = [UInt16](repeating: 0, count: rollout.logits.count)
             let values = rollout.logits.enumerated().map { $1 + Float(($0 + index) % 7) * 0.37 }
-            if dtype == .bf16 { crux_f32_to_bf16(values, &half, half.count) } else { crux_f32_to_f16(values, &half, half.count) }
+            if dtype == .bf16 {
+                crux_f32_to_bf16(values, &half, half.count)
+            } else {
+                crux_f32_to_f16(values, &half, half.count)
+            }
             try writer.append(rollout.frame, logits: half.withUnsafeBytes { Array($0) })
         }
         try writer.finish()
@@ -38,7 +50,10 @@ import Testing
         try run.score()
         let expected = try scores(run)
         #expect(expected.count == 6 && expected.allSatisfy { $0.entropy?.contains { $0 > 0.1 } == true })
-        for (ingest, flags) in [("ingest-split", []), ("ingest-split", ["--memory", "1M"]), ("ingest-copy", []), ("ingest-little", ["--threads", "1"])] {
+        for (ingest, flags) in [
+            ("ingest-split", []), ("ingest-split", ["--memory", "1M"]), ("ingest-copy", []),
+            ("ingest-little", ["--threads", "1"]),
+        ] {
             try run.score(flags + ["--overwrite"], from: ingest, to: "other")
             #expect(try scores(run, "other") == expected, "\(ingest) \(flags)")
         }
@@ -59,13 +74,16 @@ import Testing
         #expect(try contents(of: run.folder("ingest")) == expected)
     }
 
-    /// Nothing of a dump whose logits were copied but their storage changes: kills while copying leave a run that goes on.
+    /// Nothing of a dump whose logits were copied but their storage changes: kills while copying leave a run that goes
+    /// on.
     @Test func copyingGoesOnAfterAKill() throws {
         let run = try Pipeline()
         try run.ingest(fixture("dump"), ["--logits", "copy"])
         let whole = try contents(of: run.folder("ingest"))
         for delay in [5, 15, 25, 40, 60] {
-            let arguments = ["--quiet", "--input", fixture("dump"), "--output", run.folder("killed-\(delay)"), "--logits", "copy"]
+            let arguments = [
+                "--quiet", "--input", fixture("dump"), "--output", run.folder("killed-\(delay)"), "--logits", "copy",
+            ]
             let process = try Executable("crux-ingest").start(arguments)
             usleep(useconds_t(delay * 1000))
             process.signal(SIGKILL)
@@ -79,10 +97,13 @@ import Testing
         let run = try Pipeline()
         try run.ingest()
         try run.score()
-        #expect(try scores(run).allSatisfy { $0.sumPSquared == nil && $0.topkTokenIDs == nil && $0.topkLogprobs == nil })
+        #expect(
+            try scores(run).allSatisfy { $0.sumPSquared == nil && $0.topkTokenIDs == nil && $0.topkLogprobs == nil })
         try run.score(["--top-k", "3", "--sum-p-squared"], to: "more")
         var more = try scores(run, "more")
-        for index in more.indices { (more[index].sumPSquared, more[index].topkTokenIDs, more[index].topkLogprobs) = (nil, nil, nil) }
+        for index in more.indices {
+            (more[index].sumPSquared, more[index].topkTokenIDs, more[index].topkLogprobs) = (nil, nil, nil)
+        }
         #expect(try more == scores(run))
     }
 
@@ -100,16 +121,24 @@ import Testing
         let row = try #require(try scores(run).first), p = 1 / (1 + exp(-1.0))
         #expect(row.topkTokenIDs == [0, 0, 0, 0, 0, 0, 1, 0, -1, 0, -1, -1])
         let logprobs = row.topkLogprobs?.map { Double($0) } ?? []
-        #expect(logprobs.count == 12 && isClose(logprobs[6], log(p), absolute: 1e-6) && isClose(logprobs[7], log(1 - p), absolute: 1e-6))
+        #expect(
+            logprobs.count == 12 && isClose(logprobs[6], log(p), absolute: 1e-6)
+                && isClose(logprobs[7], log(1 - p), absolute: 1e-6))
         #expect(logprobs.count == 12 && logprobs[8] == -.infinity && logprobs[9] == 0 && logprobs[10] == -.infinity)
-        #expect(firstDifference((row.sumPSquared ?? []).map { Double($0) }, [0, 0, p * p + (1 - p) * (1 - p), 1], absolute: 1e-6) == nil)
+        #expect(
+            firstDifference(
+                (row.sumPSquared ?? []).map { Double($0) }, [0, 0, p * p + (1 - p) * (1 - p), 1], absolute: 1e-6) == nil
+        )
     }
 
     @Test func flagsThatMakeNoSenseAreRefused() throws {
         let run = try Pipeline()
         try run.ingest()
         for flags in [["--top-k", "-1"], ["--top-k", "100000"], ["--memory", "0"], ["--memory", "much"]] {
-            #expect(try Executable("crux-score").run(["--input", run.folder("ingest"), "--output", run.folder("score")] + flags).status == 2, "\(flags)")
+            #expect(
+                try Executable("crux-score").run(
+                    ["--input", run.folder("ingest"), "--output", run.folder("score")] + flags
+                ).status == 2, "\(flags)")
         }
     }
 }

@@ -8,12 +8,18 @@ import Testing
 
     init() throws { folder = try TemporaryDirectory() }
 
-    private func arguments(_ output: String, recipe: String, iterations: Int, _ more: [String] = []) throws -> [String] {
-        let heldout = try String(contentsOfFile: fixture("prompts-heldout.jsonl"), encoding: .utf8).split(separator: "\n").prefix(16).joined(separator: "\n") + "\n"
+    private func arguments(_ output: String, recipe: String, iterations: Int, _ more: [String] = []) throws -> [String]
+    {
+        let heldout =
+            try String(contentsOfFile: fixture("prompts-heldout.jsonl"), encoding: .utf8).split(separator: "\n").prefix(
+                16
+            ).joined(separator: "\n") + "\n"
         try heldout.write(toFile: folder("heldout.jsonl"), atomically: true, encoding: .utf8)
         return [
-            "--quiet", "--recipe", repositoryRoot + "/recipes/\(recipe).yaml", "--checkpoint", fixture("policy"), "--prompts", fixture("prompts-train.jsonl"),
-            "--heldout", folder("heldout.jsonl"), "--output", folder(output), "--iterations", "\(iterations)", "--prompts-per-iteration", "6", "--group-size", "4",
+            "--quiet", "--recipe", repositoryRoot + "/recipes/\(recipe).yaml", "--checkpoint", fixture("policy"),
+            "--prompts", fixture("prompts-train.jsonl"),
+            "--heldout", folder("heldout.jsonl"), "--output", folder(output), "--iterations", "\(iterations)",
+            "--prompts-per-iteration", "6", "--group-size", "4",
             "--max-tokens", "60", "--batch", "64", "--eval-every", "2", "--threads", "1", "--set", "optimizer.lr=1e-4",
         ] + more
     }
@@ -31,24 +37,36 @@ import Testing
         }
     }
 
-    private func rows(_ output: String) throws -> [LoopRow] { try ArrowTableReader(path: folder(output + "/metrics.arrow"), table: Tables.loop).rows() }
+    private func rows(_ output: String) throws -> [LoopRow] {
+        try ArrowTableReader(path: folder(output + "/metrics.arrow"), table: Tables.loop).rows()
+    }
 
     @Test func everyIterationLearnsFromTheOneBefore() throws {
         let result = try run(try arguments("loop", recipe: "grpo", iterations: 3))
         let rows = try rows("loop")
         #expect(rows.map(\.iteration) == [0, 1, 2, 3])
         #expect(rows.map { $0.heldoutAccuracy != nil } == [true, false, true, true])
-        #expect(rows.dropFirst().allSatisfy { $0.prompts == 6 && $0.rollouts == 24 && $0.sampledTokens > 24 && $0.rewardMean != nil && $0.entropy != nil })
+        #expect(
+            rows.dropFirst().allSatisfy {
+                $0.prompts == 6 && $0.rollouts == 24 && $0.sampledTokens > 24 && $0.rewardMean != nil
+                    && $0.entropy != nil
+            })
         // The optimizer's steps count on, and each iteration samples from the checkpoint before it.
         #expect((result.summary["checkpoint"] as? String)?.hasSuffix("iteration-0003/update/step-000003") == true)
-        let prompts = try (1...3).map { try String(contentsOfFile: folder("loop/iteration-000\($0)/prompts.jsonl"), encoding: .utf8) }
+        let prompts = try (1...3).map {
+            try String(contentsOfFile: folder("loop/iteration-000\($0)/prompts.jsonl"), encoding: .utf8)
+        }
         let training = try String(contentsOfFile: fixture("prompts-train.jsonl"), encoding: .utf8)
         #expect(training.hasPrefix(prompts.joined()))
         let versions = try (1...3).map {
-            try ArrowTableReader(path: folder("loop/iteration-000\($0)/ingest/rollouts-00000.arrow"), table: Tables.rollouts).rows()[0].policyVersion
+            try ArrowTableReader(
+                path: folder("loop/iteration-000\($0)/ingest/rollouts-00000.arrow"), table: Tables.rollouts
+            ).rows()[0].policyVersion
         }
         #expect(versions == ["0", "1", "2"])
-        #expect(FileManager.default.fileExists(atPath: folder("loop/curves.svg")) && FileManager.default.fileExists(atPath: folder("loop/metrics.csv")))
+        #expect(
+            FileManager.default.fileExists(atPath: folder("loop/curves.svg"))
+                && FileManager.default.fileExists(atPath: folder("loop/metrics.csv")))
     }
 
     /// The next update starts with the masters, not with what was sampled from: its first ratios are 1.
@@ -70,8 +88,12 @@ import Testing
 
     @Test(arguments: [[], ["--prune"]]) func aLoopGoesOnWhereThereIsNothingToLearnFrom(_ more: [String]) throws {
         let nothing = ["--set", "filter.min_accuracy=1", "--set", "filter.degenerate_groups=drop"]
-        let result = try Executable("crux-loop").run(try arguments("idle", recipe: "grpo", iterations: 2, nothing + more).filter { $0 != "--quiet" })
-        #expect(result.status == 0 && result.errors.contains("iteration 2 goes on without an update: nothing to learn from"), "\(result.errors)")
+        let result = try Executable("crux-loop").run(
+            try arguments("idle", recipe: "grpo", iterations: 2, nothing + more).filter { $0 != "--quiet" })
+        #expect(
+            result.status == 0
+                && result.errors.contains("iteration 2 goes on without an update: nothing to learn from"),
+            "\(result.errors)")
         #expect(result.summary["checkpoint"] as? String == fixture("policy"))
         #expect(try rows("idle").dropFirst().allSatisfy { $0.optimizerSteps == 0 && $0.rollouts == 24 })
     }
@@ -103,7 +125,8 @@ import Testing
     }
 
     @Test func updatesStayWithinTheMemoryGiven() throws {
-        let result = try Executable("crux-loop").run(try arguments("loop", recipe: "grpo", iterations: 1, ["--memory", "1M"]))
+        let result = try Executable("crux-loop").run(
+            try arguments("loop", recipe: "grpo", iterations: 1, ["--memory", "1M"]))
         #expect(result.status != 0 && result.errors.contains("--memory: found a budget of 1 MiB"), "\(result.errors)")
     }
 
@@ -123,7 +146,8 @@ import Testing
         let adapters = "trainable={type: lora, rank: 2, merged: true}"
         let result = try run(try arguments("loop", recipe: "grpo", iterations: 2, ["--set", adapters]))
         let manifest = try String(contentsOfFile: folder("loop/manifest.json"), encoding: .utf8)
-        #expect((result.summary["checkpoint"] as? String)?.hasSuffix("iteration-0002/update/step-000002/merged") == true)
+        #expect(
+            (result.summary["checkpoint"] as? String)?.hasSuffix("iteration-0002/update/step-000002/merged") == true)
         #expect(manifest.contains("\"iteration-0002/update/step-000002/merged/model.safetensors\""))
     }
 
@@ -148,23 +172,41 @@ import Testing
         #expect(others.isEmpty, "\(others)")
     }
 
-    @Test(arguments: [("ppo", "ppo-critic", "critic"), ("prime", "prime-reward-model", "process-reward"), ("etpo", "etpo-q", "q-network")])
+    @Test(arguments: [
+        ("ppo", "ppo-critic", "critic"), ("prime", "prime-reward-model", "process-reward"),
+        ("etpo", "etpo-q", "q-network"),
+    ])
     func companionsLearnBesideThePolicy(_ recipe: String, _ companion: String, _ folderName: String) throws {
         let more = ["--companion", repository("recipes/\(companion).yaml"), "--companion-set", "optimizer.lr=1e-3"]
-        let filter = recipe == "prime" ? ["--set", "filter.min_accuracy=null", "--set", "filter.max_accuracy=null"] : []
+        let filter =
+            recipe == "prime" ? ["--set", "filter.min_accuracy=null", "--set", "filter.max_accuracy=null"] : []
         _ = try run(try arguments("loop", recipe: recipe, iterations: 2, more + filter))
         // The second update goes on from the first, and the second scoring saw what the first had made.
-        let metrics = try (1...2).map { try ArrowTableReader(path: folder("loop/iteration-000\($0)/\(folderName)/metrics.arrow"), table: Tables.metrics).rows() }
+        let metrics = try (1...2).map {
+            try ArrowTableReader(
+                path: folder("loop/iteration-000\($0)/\(folderName)/metrics.arrow"), table: Tables.metrics
+            ).rows()
+        }
         #expect(metrics.map { $0.map(\.step) } == [[1], [2]] && metrics.joined().allSatisfy { $0.gradNorm > 0 })
-        let scores = try (1...2).map { try ArrowTableReader(path: folder("loop/iteration-000\($0)/score/scores-00000.arrow"), table: Tables.scores).rows() }
+        let scores = try (1...2).map {
+            try ArrowTableReader(path: folder("loop/iteration-000\($0)/score/scores-00000.arrow"), table: Tables.scores)
+                .rows()
+        }
         if recipe == "ppo" {
-            #expect(scores[0].allSatisfy { $0.values?.allSatisfy { $0 == 0 } == true } && scores[1].contains { $0.values?.contains { $0 != 0 } == true })
+            #expect(
+                scores[0].allSatisfy { $0.values?.allSatisfy { $0 == 0 } == true }
+                    && scores[1].contains { $0.values?.contains { $0 != 0 } == true })
         }
         if recipe == "prime" {
             #expect(
-                scores[0].allSatisfy { $0.processLogprobs == $0.processReferenceLogprobs } && scores[1].contains { $0.processLogprobs != $0.processReferenceLogprobs })
+                scores[0].allSatisfy { $0.processLogprobs == $0.processReferenceLogprobs }
+                    && scores[1].contains { $0.processLogprobs != $0.processReferenceLogprobs })
         }
-        if recipe == "etpo" { #expect(FileManager.default.fileExists(atPath: folder("loop/iteration-0002/q-network/target/model.safetensors"))) }
+        if recipe == "etpo" {
+            #expect(
+                FileManager.default.fileExists(atPath: folder("loop/iteration-0002/q-network/target/model.safetensors"))
+            )
+        }
         // Whoever forgets it is told before any work.
         let alone = try Executable("crux-loop").run(try arguments("alone", recipe: recipe, iterations: 1))
         #expect(alone.status == 2 && alone.errors.contains("--companion recipes/\(companion).yaml"), "\(alone.errors)")
@@ -174,21 +216,32 @@ import Testing
         _ = try run(try arguments("budget", recipe: "grpo", iterations: 4, ["--tokens", "1600"]))
         let rows = try rows("budget")
         #expect(rows[1].prompts == 6)
-        for row in rows.dropFirst(2) { #expect(abs(Double(row.sampledTokens) / 1600 - 1) < 0.3, "\(row.sampledTokens)") }
+        for row in rows.dropFirst(2) {
+            #expect(abs(Double(row.sampledTokens) / 1600 - 1) < 0.3, "\(row.sampledTokens)")
+        }
     }
 
     @Test func aFailingStageSpeaksForItself() throws {
-        let result = try Executable("crux-loop").run(try arguments("bad", recipe: "grpo", iterations: 1, ["--set", "optimizer.lr=-1"]))
+        let result = try Executable("crux-loop").run(
+            try arguments("bad", recipe: "grpo", iterations: 1, ["--set", "optimizer.lr=-1"]))
         #expect(result.status == 3 && result.errors.contains("optimizer.lr is -1"))
-        let vine = try Executable("crux-loop").run(try arguments("bad2", recipe: "grpo", iterations: 1, ["--reward", "nonsense"]))
-        #expect(vine.status == 2 && vine.errors.contains("crux-score") && vine.errors.contains("nonsense"), "\(vine.errors)")
+        let vine = try Executable("crux-loop").run(
+            try arguments("bad2", recipe: "grpo", iterations: 1, ["--reward", "nonsense"]))
+        #expect(
+            vine.status == 2 && vine.errors.contains("crux-score") && vine.errors.contains("nonsense"), "\(vine.errors)"
+        )
         let report = try Executable("crux-report").run(["--loops", "a=\(folder("bad"))", "--output", folder("table")])
         #expect(report.status == 3 && report.errors.contains("crux-loop"))
     }
 
     @Test func reportPutsLoopsSideBySide() throws {
-        for seed in ["1", "2"] { _ = try run(try arguments("s\(seed)", recipe: "grpo", iterations: 1, ["--seed", seed])) }
-        let result = try Executable("crux-report").run(["--loops", "grpo=\(folder("s1"))", "grpo=\(folder("s2"))", "--output", folder("table"), "--title", "two seeds"])
+        for seed in ["1", "2"] {
+            _ = try run(try arguments("s\(seed)", recipe: "grpo", iterations: 1, ["--seed", seed]))
+        }
+        let result = try Executable("crux-report").run([
+            "--loops", "grpo=\(folder("s1"))", "grpo=\(folder("s2"))", "--output", folder("table"), "--title",
+            "two seeds",
+        ])
         #expect(result.status == 0, "\(result.errors)")
         let table = try String(contentsOfFile: folder("table.md"), encoding: .utf8)
         #expect(table.split(separator: "\n").count == 3 && table.contains("| grpo | 2 |"))

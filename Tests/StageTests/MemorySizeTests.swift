@@ -4,11 +4,14 @@ import TestSupport
 import Testing
 
 @Suite struct MemorySizeTests {
-    @Test(arguments: [("8G", 8 << 30), ("512M", 512 << 20), ("1.5g", 3 << 29), ("64K", 64 << 10)]) func sizesAreReadAsPeopleWriteThem(_ text: String, _ bytes: Int) {
+    @Test(arguments: [("8G", 8 << 30), ("512M", 512 << 20), ("1.5g", 3 << 29), ("64K", 64 << 10)])
+    func sizesAreReadAsPeopleWriteThem(_ text: String, _ bytes: Int) {
         #expect(MemorySize(argument: text) == MemorySize(bytes: bytes))
     }
 
-    @Test(arguments: ["8", "G", "-1G", "0M", "8 GB", "nanG", "1e30G", ""]) func whatIsNoSizeIsRefused(_ text: String) { #expect(MemorySize(argument: text) == nil) }
+    @Test(arguments: ["8", "G", "-1G", "0M", "8 GB", "nanG", "1e30G", ""]) func whatIsNoSizeIsRefused(_ text: String) {
+        #expect(MemorySize(argument: text) == nil)
+    }
 
     @Test func thePeakIsReadHoweverLongItIs() {
         #expect(ProcessMemory.peak(status: "Name:\tx\nVmHWM:\t 9543210 kB\nVmRSS:\t 1 kB\n") == 9_543_210 << 10)

@@ -5,7 +5,8 @@ import Testing
 
 /// Whose part of the work a process does, and with how many threads.
 @Suite struct SharingTests {
-    private func share(_ environment: [String: String], _ tasks: TaskCount? = .auto, _ rank: Int? = nil) throws -> [Int] {
+    private func share(_ environment: [String: String], _ tasks: TaskCount? = .auto, _ rank: Int? = nil) throws -> [Int]
+    {
         let share = try TaskShare(tasks: tasks, rank: rank, environment: environment)
         return [share.rank, share.tasks]
     }

@@ -10,10 +10,13 @@ import Testing
     init() throws { (calls, folder) = (try FailingCalls(), try TemporaryDirectory()) }
 
     private func ingest(_ environment: [String: String] = [:], _ more: [String] = []) throws -> Executable.Result {
-        try Executable("crux-ingest").run(["--quiet", "--input", fixture("dump"), "--output", folder("ingest")] + more, environment: environment)
+        try Executable("crux-ingest").run(
+            ["--quiet", "--input", fixture("dump"), "--output", folder("ingest")] + more, environment: environment)
     }
 
-    private func isFinished(_ name: String) -> Bool { FileManager.default.fileExists(atPath: folder(name) + "/manifest.json") }
+    private func isFinished(_ name: String) -> Bool {
+        FileManager.default.fileExists(atPath: folder(name) + "/manifest.json")
+    }
 
     /// What is told, and by which call and error it came about.
     struct Fault: Sendable, CustomTestStringConvertible {
@@ -27,17 +30,30 @@ import Testing
 
     static let faults = [
         // Two of three shards seen: a listing's error is not its end.
-        Fault(call: "readdir", error: EIO, first: 4, path: "fixtures/dump/", words: ["fixtures/dump", "list the folder", "Input/output error"]),
-        Fault(call: "open", error: EIO, path: "rollouts-00001.rollouts.zst", words: ["rollouts-00001", "Input/output error"]),
-        Fault(call: "open", error: EMFILE, path: "rollouts-00001.rollouts.zst", words: ["Too many open files", "ulimit -n"]),
-        Fault(call: "mmap", error: ENOMEM, path: "rollouts-00001.rollouts.zst", words: ["map it", "Cannot allocate memory"]),
+        Fault(
+            call: "readdir", error: EIO, first: 4, path: "fixtures/dump/",
+            words: ["fixtures/dump", "list the folder", "Input/output error"]),
+        Fault(
+            call: "open", error: EIO, path: "rollouts-00001.rollouts.zst",
+            words: ["rollouts-00001", "Input/output error"]),
+        Fault(
+            call: "open", error: EMFILE, path: "rollouts-00001.rollouts.zst",
+            words: ["Too many open files", "ulimit -n"]),
+        Fault(
+            call: "mmap", error: ENOMEM, path: "rollouts-00001.rollouts.zst",
+            words: ["map it", "Cannot allocate memory"]),
         Fault(call: "open", error: ENOSPC, path: "rollouts-00002.arrow", words: ["create the file", "No space left"]),
-        Fault(call: "write", error: EIO, path: "rollouts-00001.arrow", words: ["write the file", "Input/output error"]),
+        Fault(
+            call: "write", error: EIO, path: "rollouts-00001.arrow", words: ["write the file", "Input/output error"]),
         Fault(call: "fsync", error: EIO, path: "rollouts-00001.arrow", words: ["to disk", "Input/output error"]),
-        Fault(call: "rename", error: EIO, path: "rollouts-00001.arrow", words: ["rename the finished file", "Input/output error"]),
+        Fault(
+            call: "rename", error: EIO, path: "rollouts-00001.arrow",
+            words: ["rename the finished file", "Input/output error"]),
         Fault(call: "rename", error: ENOSPC, path: "manifest.json", words: ["manifest.json", "No space left"]),
         // Of folders: their names have a slash at the end.
-        Fault(call: "fsync", error: EIO, first: 2, path: "/ingest/", words: ["name of the finished file", "Input/output error"]),
+        Fault(
+            call: "fsync", error: EIO, first: 2, path: "/ingest/",
+            words: ["name of the finished file", "Input/output error"]),
         Fault(call: "mkdir", error: EROFS, path: "ingest", words: ["create the folder", "Read-only file system"]),
     ]
 
@@ -53,12 +69,16 @@ import Testing
         let next = try ingest()
         try #require(next.status == 0, "\(next.errors)")
         let undisturbed = try TemporaryDirectory()
-        let other = try Executable("crux-ingest").run(["--quiet", "--input", fixture("dump"), "--output", undisturbed("ingest")])
+        let other = try Executable("crux-ingest").run([
+            "--quiet", "--input", fixture("dump"), "--output", undisturbed("ingest"),
+        ])
         try #require(other.status == 0, "\(other.errors)")
         #expect(try contents(of: folder("ingest")) == contents(of: undisturbed("ingest")))
     }
 
-    @Test(arguments: ["open", "read", "write", "fsync", "flock", "rename"]) func interruptedCallsAreMadeAgain(_ call: String) throws {
+    @Test(arguments: ["open", "read", "write", "fsync", "flock", "rename"]) func interruptedCallsAreMadeAgain(
+        _ call: String
+    ) throws {
         // Such a call there is: where it fails, the run does.
         let failed = try ingest(calls.environment(call, EIO, count: 2, path: "/ingest"))
         #expect(failed.status == 4 && failed.errors.contains("Input/output error"), "\(failed.errors)")
@@ -81,32 +101,39 @@ import Testing
         #expect(try ingest(calls.environment("fsync", EINVAL, path: "/ingest/")).status == 0)
     }
 
-    /// A manifest that can't be read is no missing one: an unfinished directory would be made anew, with another configuration perhaps.
+    /// A manifest that can't be read is no missing one: an unfinished directory would be made anew, with another
+    /// configuration perhaps.
     @Test(arguments: ["open", "read"]) func aManifestThatCannotBeReadIsNotTakenForMissing(_ call: String) throws {
         try #require(try ingest().status == 0)
         let before = try contents(of: folder("ingest"))
         for arguments in [["--logits", "drop"], ["--overwrite", "--logits", "drop"]] {
             let refused = try ingest(calls.environment(call, EIO, path: "manifest.json"), arguments)
-            #expect(refused.status == 4 && refused.errors.contains("manifest.json") && refused.errors.contains("Input/output error"), "\(refused.errors)")
+            #expect(
+                refused.status == 4 && refused.errors.contains("manifest.json")
+                    && refused.errors.contains("Input/output error"), "\(refused.errors)")
             #expect(try contents(of: folder("ingest")) == before)
         }
     }
 
-    /// What is listed elsewhere: the checkpoint's files on the way into a saved step, and the steps of an update that goes on.
+    /// What is listed elsewhere: the checkpoint's files on the way into a saved step, and the steps of an update that
+    /// goes on.
     @Test func listingsOfCheckpointsAndStepsEndInTheirErrorToo() throws {
         let run = try Pipeline()
         try run.ingest()
         try run.score()
         try run.plan(repository("recipes/grpo.yaml"))
         let saving = try Executable("crux-update").run(
-            run.updateArguments(checkpoint: fixture("policy")), environment: calls.environment("readdir", EIO, first: 3, path: "fixtures/policy/"))
+            run.updateArguments(checkpoint: fixture("policy")),
+            environment: calls.environment("readdir", EIO, first: 3, path: "fixtures/policy/"))
         #expect(saving.status == 4 && saving.errors.contains("list the folder"), "\(saving.errors)")
         #expect(!FileManager.default.fileExists(atPath: run.folder("update/manifest.json")))
-        let going = try Executable("crux-update").run(run.updateArguments(), environment: calls.environment("readdir", EIO, first: 1, path: "/update/"))
+        let going = try Executable("crux-update").run(
+            run.updateArguments(), environment: calls.environment("readdir", EIO, first: 1, path: "/update/"))
         #expect(going.status == 4 && going.errors.contains("list the folder"), "\(going.errors)")
         try run.update()
         let resumed = try Executable("crux-update").run(
-            run.updateArguments(to: "more") + ["--resume-from", run.folder("update")], environment: calls.environment("readdir", EIO, first: 1, path: "/update/"))
+            run.updateArguments(to: "more") + ["--resume-from", run.folder("update")],
+            environment: calls.environment("readdir", EIO, first: 1, path: "/update/"))
         #expect(resumed.status == 4 && resumed.errors.contains("list the folder"), "\(resumed.errors)")
     }
 }

@@ -27,7 +27,9 @@ import Testing
         try once.update(to: "first")
         try once.update(to: "second", ["--resume-from", once.folder("first")])
         for part in ["step", "optimizer"] {
-            #expect(try contents(of: run.folder("both/\(part)-000012")) == contents(of: once.folder("second/\(part)-000012")))
+            #expect(
+                try contents(of: run.folder("both/\(part)-000012"))
+                    == contents(of: once.folder("second/\(part)-000012")))
         }
     }
 
@@ -38,9 +40,16 @@ import Testing
         let plain = try FileManager.default.contentsOfDirectory(atPath: fixture("policy")).sorted()
         let manifest = try String(contentsOfFile: run.folder("update/manifest.json"), encoding: .utf8)
         for step in ["000004", "000006"] {
-            #expect(try FileManager.default.contentsOfDirectory(atPath: run.folder("update/step-" + step)).sorted() == plain)
-            #expect(try FileManager.default.contentsOfDirectory(atPath: run.folder("update/optimizer-" + step)) == ["optimizer.safetensors"])
-            #expect(manifest.contains("\"step-\(step)/model.safetensors\"") && manifest.contains("\"optimizer-\(step)/optimizer.safetensors\""))
+            #expect(
+                try FileManager.default.contentsOfDirectory(atPath: run.folder("update/step-" + step)).sorted() == plain
+            )
+            #expect(
+                try FileManager.default.contentsOfDirectory(atPath: run.folder("update/optimizer-" + step)) == [
+                    "optimizer.safetensors"
+                ])
+            #expect(
+                manifest.contains("\"step-\(step)/model.safetensors\"")
+                    && manifest.contains("\"optimizer-\(step)/optimizer.safetensors\""))
         }
     }
 
@@ -48,12 +57,14 @@ import Testing
     private func makeOld(_ update: String) throws {
         for name in try FileManager.default.contentsOfDirectory(atPath: update) where name.hasPrefix("optimizer-") {
             let step = update + "/step-" + name.dropFirst(10)
-            try FileManager.default.moveItem(atPath: "\(update)/\(name)/optimizer.safetensors", toPath: step + "/optimizer.safetensors")
+            try FileManager.default.moveItem(
+                atPath: "\(update)/\(name)/optimizer.safetensors", toPath: step + "/optimizer.safetensors")
             try FileManager.default.removeItem(atPath: "\(update)/\(name)")
         }
         let manifest = update + "/manifest.json"
         guard let text = try? String(contentsOfFile: manifest, encoding: .utf8) else { return }
-        try text.replacingOccurrences(of: "\"optimizer-", with: "\"step-").write(toFile: manifest, atomically: true, encoding: .utf8)
+        try text.replacingOccurrences(of: "\"optimizer-", with: "\"step-").write(
+            toFile: manifest, atomically: true, encoding: .utf8)
     }
 
     @Test func directoriesOfEarlierVersionsAreGoneOnFrom() throws {
@@ -64,7 +75,9 @@ import Testing
         try makeOld(run.folder("first"))
         try FileManager.default.removeItem(atPath: run.folder("second"))
         try run.update(to: "second", ["--resume-from", run.folder("first")])
-        #expect(try files(run.folder("second")).filter { $0.key != "manifest.json" } == second.filter { $0.key != "manifest.json" })
+        #expect(
+            try files(run.folder("second")).filter { $0.key != "manifest.json" }
+                == second.filter { $0.key != "manifest.json" })
         #expect(try contents(of: run.folder("second/optimizer-000012")).count == 1)
     }
 
@@ -72,7 +85,9 @@ import Testing
         let run = try planned()
         try run.update(to: "whole", ["--save-every", "1"])
         let process = try Executable("crux-update").start(run.updateArguments(to: "killed") + ["--save-every", "1"])
-        while process.isRunning, !FileManager.default.fileExists(atPath: run.folder("killed/step-000003")) { usleep(500) }
+        while process.isRunning, !FileManager.default.fileExists(atPath: run.folder("killed/step-000003")) {
+            usleep(500)
+        }
         process.signal(SIGKILL)
         _ = process.wait()
         try makeOld(run.folder("killed"))
@@ -86,8 +101,11 @@ import Testing
         try FileManager.default.removeItem(atPath: run.folder("first/optimizer-000006"))
         // Not from step 3 instead, without a word.
         let refused = try run.runUpdate(to: "second", ["--resume-from", run.folder("first")])
-        #expect(refused.status == 3 && refused.errors.contains("optimizer-000006/optimizer.safetensors"), "\(refused.errors)")
-        try FileManager.default.moveItem(atPath: run.folder("first/optimizer-000003"), toPath: run.folder("first/optimizer-000006"))
+        #expect(
+            refused.status == 3 && refused.errors.contains("optimizer-000006/optimizer.safetensors"),
+            "\(refused.errors)")
+        try FileManager.default.moveItem(
+            atPath: run.folder("first/optimizer-000003"), toPath: run.folder("first/optimizer-000006"))
         let mixed = try run.runUpdate(to: "second", ["--resume-from", run.folder("first"), "--no-verify"])
         #expect(mixed.status == 3 && mixed.errors.contains("found step 3, expected step 6"), "\(mixed.errors)")
     }
@@ -96,7 +114,9 @@ import Testing
         let run = try planned()
         try run.update(to: "update", ["--save-every", "1"])
         try run.update(to: "update", ["--overwrite"])
-        let names = try FileManager.default.contentsOfDirectory(atPath: run.folder("update")).filter { $0.contains("-0") }
+        let names = try FileManager.default.contentsOfDirectory(atPath: run.folder("update")).filter {
+            $0.contains("-0")
+        }
         #expect(names.sorted() == ["optimizer-000006", "step-000006"])
     }
 
@@ -104,7 +124,9 @@ import Testing
         let run = try planned()
         try run.update(to: "undisturbed", ["--save-every", "1"])
         let process = try Executable("crux-update").start(run.updateArguments(to: "killed") + ["--save-every", "1"])
-        while process.isRunning, !FileManager.default.fileExists(atPath: run.folder("killed/step-000002")) { usleep(500) }
+        while process.isRunning, !FileManager.default.fileExists(atPath: run.folder("killed/step-000002")) {
+            usleep(500)
+        }
         process.signal(SIGKILL)
         _ = process.wait()
         try run.update(to: "killed", ["--save-every", "1"])
@@ -121,7 +143,9 @@ import Testing
 
     // MARK: memory
 
-    private func memory(_ result: Executable.Result) throws -> [String: Int] { try #require(result.summary["memory"] as? [String: Int], "\(result.errors)") }
+    private func memory(_ result: Executable.Result) throws -> [String: Int] {
+        try #require(result.summary["memory"] as? [String: Int], "\(result.errors)")
+    }
 
     @Test func layersThatAreComputedAgainLeaveTheSameBytes() throws {
         let run = try planned(), single = ["--micro-batch-tokens", "1"]
@@ -134,10 +158,12 @@ import Testing
 
     @Test func aBudgetCutsMicroBatchesAndIsKept() throws {
         let run = try planned(edit: { $0.replacingOccurrences(of: "lr: 1.0e-3", with: "lr: 1.0e-6") })
-        let ample = try memory(run.runUpdate(to: "ample")), tight = try memory(run.runUpdate(to: "tight", ["--memory", "60M"]))
+        let ample = try memory(run.runUpdate(to: "ample")),
+            tight = try memory(run.runUpdate(to: "tight", ["--memory", "60M"]))
         #expect(try #require(tight["micro_batches"]) > 2 * #require(ample["micro_batches"]))
         for figures in [ample, tight] {
-            let peak = try Double(#require(figures["peak_bytes"])), foreseen = try Double(#require(figures["foreseen_bytes"]))
+            let peak = try Double(#require(figures["peak_bytes"])),
+                foreseen = try Double(#require(figures["foreseen_bytes"]))
             #expect(try foreseen <= Double(#require(figures["budget_bytes"])))
             // The program itself, some 40 MiB, is most of it here, and not the same on every system.
             #expect(peak < 1.1 * foreseen + Double(16 << 20) && peak > 0.7 * foreseen, "\(figures)")
@@ -155,23 +181,28 @@ import Testing
     @Test func aBudgetThatCannotBeMetSaysWhatIsNeededAndWhy() throws {
         let run = try planned(), refused = try run.runUpdate(["--memory", "20M"])
         #expect(refused.status == 2)
-        for word in ["--memory", "20 MiB", "expected at least", "weights", "gradients", "moments", "longest sequence", "lora"] {
+        for word in [
+            "--memory", "20 MiB", "expected at least", "weights", "gradients", "moments", "longest sequence", "lora",
+        ] {
             #expect(refused.errors.contains(word), "\(refused.errors)")
         }
         // What it asks for is enough.
-        let number = try #require(refused.errors.firstMatch(of: /at least (\d+) MiB/)), needed = try #require(Int(number.1))
+        let number = try #require(refused.errors.firstMatch(of: /at least (\d+) MiB/)),
+            needed = try #require(Int(number.1))
         #expect(try run.runUpdate(["--memory", "\(needed + 1)M"]).status == 0)
         #expect(try run.runUpdate(to: "other", ["--memory", "\(needed - 1)M"]).status == 2)
         #expect(try run.runUpdate(to: "other", ["--memory", "8"]).status == 2)
     }
 
     @Test func aTerminalSeesHowFarItIs() throws {
-        let run = try planned(), arguments = run.updateArguments(to: "seen").filter { $0 != "--quiet" } + ["--micro-batch-tokens", "64"]
+        let run = try planned(),
+            arguments = run.updateArguments(to: "seen").filter { $0 != "--quiet" } + ["--micro-batch-tokens", "64"]
         let seen = try Executable("crux-update").runOnTerminal(arguments)
         let lines = seen.split(separator: "\r").filter { $0.contains("crux-update: steps") }
         // Refreshed within a step, and ended with the last.
         #expect(lines.contains { $0.contains("steps 0/6") } && lines.contains { $0.contains("steps 6/6") }, "\(seen)")
-        #expect(lines.allSatisfy { $0.contains("loss ") && $0.contains(" tokens/s") && $0.contains(" left") }, "\(lines)")
+        #expect(
+            lines.allSatisfy { $0.contains("loss ") && $0.contains(" tokens/s") && $0.contains(" left") }, "\(lines)")
         #expect(try !Executable("crux-update").runOnTerminal(run.updateArguments(to: "quiet")).contains("steps"))
         #expect(try !run.runUpdate(to: "piped").errors.contains("tokens/s"))
     }
@@ -181,7 +212,8 @@ import Testing
         let run = try planned(edit: { $0.replacingOccurrences(of: "lr: 1.0e-3", with: "lr: 1.0e-6") })
         try run.update()
         let step = run.folder("update/step-000006"), name = "model.norm.weight"
-        let before = try halves(fixture("policy/model.safetensors"), name), after = try halves(step + "/model.safetensors", name)
+        let before = try halves(fixture("policy/model.safetensors"), name),
+            after = try halves(step + "/model.safetensors", name)
         #expect(before == after)
         let state = try run.lastState("update"), tensor = try state.tensor("master." + name)
         let masters = withExtendedLifetime(state) { Array(state.bytes(of: tensor).bindMemory(to: Float.self)) }
@@ -192,21 +224,31 @@ import Testing
     /// A bf16 tensor.
     private func halves(_ path: String, _ name: String) throws -> [Float] {
         let file = try SafetensorsFile(path: path), tensor = try file.tensor(name)
-        return withExtendedLifetime(file) { file.bytes(of: tensor).bindMemory(to: UInt16.self).map { Float(bitPattern: UInt32($0) << 16) } }
+        return withExtendedLifetime(file) {
+            file.bytes(of: tensor).bindMemory(to: UInt16.self).map { Float(bitPattern: UInt32($0) << 16) }
+        }
     }
 
     @Test func adaptersAreTrainedAloneAndGoneOnFrom() throws {
         let lora = "\ntrainable: {type: lora, rank: 4, alpha: 8, targets: [q_proj, up_proj], merged: true}\n"
-        let both = try planned(edit: { $0.replacingOccurrences(of: "epochs: 1", with: "epochs: 2").replacingOccurrences(of: "lr: 1.0e-6", with: "lr: 1.0e-3") + lora })
+        let both = try planned(edit: {
+            $0.replacingOccurrences(of: "epochs: 1", with: "epochs: 2").replacingOccurrences(
+                of: "lr: 1.0e-6", with: "lr: 1.0e-3") + lora
+        })
         try both.update(to: "both")
         let once = try planned(edit: { $0.replacingOccurrences(of: "lr: 1.0e-6", with: "lr: 1.0e-3") + lora })
         try once.update(to: "first")
         try once.update(to: "second", ["--resume-from", once.folder("first")])
         let step = both.folder("both/step-000012")
         for part in ["step", "optimizer"] {
-            #expect(try contents(of: both.folder("both/\(part)-000012")) == contents(of: once.folder("second/\(part)-000012")))
+            #expect(
+                try contents(of: both.folder("both/\(part)-000012"))
+                    == contents(of: once.folder("second/\(part)-000012")))
         }
-        #expect(try FileManager.default.contentsOfDirectory(atPath: step).sorted() == ["adapter_config.json", "adapter_model.safetensors", "merged"])
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: step).sorted() == [
+                "adapter_config.json", "adapter_model.safetensors", "merged",
+            ])
         #expect(
             try FileManager.default.contentsOfDirectory(atPath: step + "/merged").sorted()
                 == FileManager.default.contentsOfDirectory(atPath: fixture("policy")).sorted())
@@ -214,12 +256,19 @@ import Testing
         let adapters = try SafetensorsFile(path: step + "/adapter_model.safetensors"), layers = 4
         #expect(adapters.header.tensors.count == 2 * 2 * layers)
         #expect(adapters.header["base_model.model.model.layers.3.mlp.up_proj.lora_B.weight"]?.shape == [352, 4])
-        let settings = try #require(try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: step + "/adapter_config.json"))) as? [String: Any])
-        #expect(settings["peft_type"] as? String == "LORA" && settings["r"] as? Int == 4 && settings["target_modules"] as? [String] == ["q_proj", "up_proj"])
+        let settings = try #require(
+            try JSONSerialization.jsonObject(
+                with: Data(contentsOf: URL(fileURLWithPath: step + "/adapter_config.json"))) as? [String: Any])
+        #expect(
+            settings["peft_type"] as? String == "LORA" && settings["r"] as? Int == 4
+                && settings["target_modules"] as? [String] == ["q_proj", "up_proj"])
         // Merged, only what was adapted has moved.
-        let merged = try SafetensorsFile(path: step + "/merged/model.safetensors"), base = try SafetensorsFile(path: fixture("policy/model.safetensors"))
+        let merged = try SafetensorsFile(path: step + "/merged/model.safetensors"),
+            base = try SafetensorsFile(path: fixture("policy/model.safetensors"))
         for info in base.header.tensors {
-            let same = try withExtendedLifetime((merged, base)) { try Array(merged.bytes(of: merged.tensor(info.name))) == Array(base.bytes(of: base.tensor(info.name))) }
+            let same = try withExtendedLifetime((merged, base)) {
+                try Array(merged.bytes(of: merged.tensor(info.name))) == Array(base.bytes(of: base.tensor(info.name)))
+            }
             #expect(same != (info.name.contains("q_proj") || info.name.contains("up_proj")), "\(info.name)")
         }
     }
@@ -229,7 +278,8 @@ import Testing
         let folder = try run.folder.folder("small")
         // A family fixture of vocabulary 40 accepts the dump's ids below 32, so score must see the logits' width.
         let result = try Executable("crux-score").run([
-            "--quiet", "--input", run.folder("ingest"), "--output", folder + "/score", "--checkpoint", fixture("families/qwen2-tied"),
+            "--quiet", "--input", run.folder("ingest"), "--output", folder + "/score", "--checkpoint",
+            fixture("families/qwen2-tied"),
         ])
         #expect(result.status == 3)
         #expect(result.errors.contains("32") && result.errors.contains("40"))
@@ -271,7 +321,8 @@ import Testing
 
     @Test func anUnknownRecipeKeyIsNamedWithTheKnownOnes() throws {
         let run = try planned()
-        try "name: x\nobjective: {type: ppo_clip, clip_hgih: 0.3}\n".write(toFile: run.folder("bad.yaml"), atomically: true, encoding: .utf8)
+        try "name: x\nobjective: {type: ppo_clip, clip_hgih: 0.3}\n".write(
+            toFile: run.folder("bad.yaml"), atomically: true, encoding: .utf8)
         let result = try run.runPlan(run.folder("bad.yaml"), to: "bad")
         #expect(result.status == 3)
         #expect(result.errors.contains("clip_hgih") && result.errors.contains("clip_high"))

@@ -1,5 +1,5 @@
-/// Whether `actual` lies within `absolute` plus `relative` times the size of `expected`. Equal infinities are close, NaN is
-/// close to nothing. A relative tolerance of 1 or more would accept anything and is refused.
+/// Whether `actual` lies within `absolute` plus `relative` times the size of `expected`. Equal infinities are close,
+/// NaN is close to nothing. A relative tolerance of 1 or more would accept anything and is refused.
 package func isClose(_ actual: Double, _ expected: Double, absolute: Double = 0, relative: Double = 0) -> Bool {
     precondition((0..<1).contains(relative) && absolute >= 0, "a tolerance that accepts anything tests nothing")
     return actual == expected || abs(actual - expected) <= absolute + relative * abs(expected)
@@ -9,8 +9,8 @@ package func isClose(_ actual: Float, _ expected: Float, absolute: Double = 0, r
     isClose(Double(actual), Double(expected), absolute: absolute, relative: relative)
 }
 
-/// The first place where two arrays differ by more than the tolerance, as a sentence; nil when they are close throughout.
-/// Use as `#expect(firstDifference(a, b, absolute: 1e-6) == nil)`: the sentence then shows in the failure.
+/// The first place where two arrays differ by more than the tolerance, as a sentence; nil when they are close
+/// throughout. Use as `#expect(firstDifference(a, b, absolute: 1e-6) == nil)`: the sentence then shows in the failure.
 package func firstDifference<Value: BinaryFloatingPoint>(
     _ actual: [Value], _ expected: [Value], absolute: Double = 0, relative: Double = 0
 ) -> String? {
@@ -25,6 +25,8 @@ package func firstDifference<Value: BinaryFloatingPoint>(
 /// ||actual - expected|| / ||expected||, in the Euclidean norm; infinite where the counts differ.
 package func relativeDistance(_ actual: [Float], _ expected: [Float]) -> Double {
     guard actual.count == expected.count else { return .infinity }
-    let distance = zip(actual, expected).reduce(0.0) { $0 + (Double($1.0) - Double($1.1)) * (Double($1.0) - Double($1.1)) }
+    let distance = zip(actual, expected).reduce(0.0) {
+        $0 + (Double($1.0) - Double($1.1)) * (Double($1.0) - Double($1.1))
+    }
     return (distance / expected.reduce(1e-300) { $0 + Double($1) * Double($1) }).squareRoot()
 }

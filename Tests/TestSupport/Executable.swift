@@ -22,16 +22,22 @@ package struct Executable: Sendable {
 
     /// The test bundle lies beside the executables.
     private static let productsFolder: String = {
-        let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let bundle =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         let beside = (bundle as NSString).deletingLastPathComponent
-        return FileManager.default.fileExists(atPath: beside + "/crux-ingest") ? beside : repositoryRoot + "/.build/release"
+        return FileManager.default.fileExists(atPath: beside + "/crux-ingest")
+            ? beside : repositoryRoot + "/.build/release"
     }()
 
     /// Variables of schedulers that must not leak into a test from where it runs.
-    private static let schedulerPrefixes = ["SLURM_", "OMPI_", "PMI_", "PMIX_", "MV2_", "JOB_COMPLETION", "OMP_", "OPENBLAS_"]
+    private static let schedulerPrefixes = [
+        "SLURM_", "OMPI_", "PMI_", "PMIX_", "MV2_", "JOB_COMPLETION", "OMP_", "OPENBLAS_",
+    ]
 
     /// Runs to the end. `fileSizeLimit`: as `ulimit -f` takes it, in blocks of 512 bytes.
-    package func run(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws -> Result {
+    package func run(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws
+        -> Result
+    {
         let started = try start(arguments, environment: environment, fileSizeLimit: fileSizeLimit)
         return started.wait()
     }
@@ -41,7 +47,9 @@ package struct Executable: Sendable {
         // As posix_openpt, unlockpt and ptsname do, which Swift's Glibc doesn't show: TIOCSPTLCK, TIOCGPTN.
         let terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY)
         var lock: Int32 = 0, number: Int32 = 0
-        guard terminal >= 0, ioctl(terminal, 0x4004_5431, &lock) == 0, ioctl(terminal, 0x8004_5430, &number) == 0 else { throw CocoaError(.fileReadUnknown) }
+        guard terminal >= 0, ioctl(terminal, 0x4004_5431, &lock) == 0, ioctl(terminal, 0x8004_5430, &number) == 0 else {
+            throw CocoaError(.fileReadUnknown)
+        }
         defer { close(terminal) }
         let own = open("/dev/pts/\(number)", O_RDWR | O_NOCTTY), nowhere = open("/dev/null", O_RDWR)
         defer { close(nowhere) }
@@ -59,7 +67,9 @@ package struct Executable: Sendable {
         return String(decoding: said, as: UTF8.self)
     }
 
-    package func start(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws -> Running {
+    package func start(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws
+        -> Running
+    {
         let inherited = ProcessInfo.processInfo.environment.filter { variable in
             !Self.schedulerPrefixes.contains { variable.key.hasPrefix($0) }
         }

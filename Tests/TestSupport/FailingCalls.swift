@@ -1,7 +1,7 @@
 import Foundation
 
-/// Makes calls of the system fail in an executable, one way at a time: a library that stands before libc's own. Compiled once, by the
-/// C compiler that Swift comes with.
+/// Makes calls of the system fail in an executable, one way at a time: a library that stands before libc's own.
+/// Compiled once, by the C compiler that Swift comes with.
 package struct FailingCalls: Sendable {
     private let library: String
     private let folder: TemporaryDirectory
@@ -16,10 +16,16 @@ package struct FailingCalls: Sendable {
         guard compiled.status == 0 else { throw CocoaError(.executableLoad) }
     }
 
-    /// What an executable's environment must be so that `call` fails with an error number: from its `first` time on (from 0), `count` times.
-    /// `path`: only where the file's path has this in it, or ends with it where it is a folder's, with a slash at its end.
-    package func environment(_ call: String, _ error: Int32, first: Int = 0, count: Int = 1 << 30, path: String = "") -> [String: String] {
-        ["LD_PRELOAD": library, "FAILING_CALL": call, "FAILING_ERROR": "\(error)", "FAILING_FIRST": "\(first)", "FAILING_COUNT": "\(count)", "FAILING_PATH": path]
+    /// What an executable's environment must be so that `call` fails with an error number: from its `first` time on
+    /// (from 0), `count` times. `path`: only where the file's path has this in it, or ends with it where it is a
+    /// folder's, with a slash at its end.
+    package func environment(_ call: String, _ error: Int32, first: Int = 0, count: Int = 1 << 30, path: String = "")
+        -> [String: String]
+    {
+        [
+            "LD_PRELOAD": library, "FAILING_CALL": call, "FAILING_ERROR": "\(error)", "FAILING_FIRST": "\(first)",
+            "FAILING_COUNT": "\(count)", "FAILING_PATH": path,
+        ]
     }
 
     /// Descriptors are looked up in /proc for their paths; a folder's has a slash at its end here.

@@ -3,8 +3,8 @@ import Foundation
 
 /// A child process that has stdin, stdout and stderr as they are given, and no other file of ours.
 ///
-/// Foundation's `Process` learns of an end by a socket that the child inherits, and with it whatever the child starts and every
-/// other child that is started meanwhile: a wait then lasts until the last of them has ended.
+/// Foundation's `Process` learns of an end by a socket that the child inherits, and with it whatever the child starts
+/// and every other child that is started meanwhile: a wait then lasts until the last of them has ended.
 final class Spawned: @unchecked Sendable {
     let identifier: pid_t
     private let mutex = NSLock()
@@ -42,7 +42,9 @@ final class Spawned: @unchecked Sendable {
         defer { (words + variables).forEach { free($0) } }
         var child = pid_t()
         let status = posix_spawn(&child, path, &actions, &attributes, &words, &variables)
-        guard status == 0 else { throw Failure(description: "\(path): can't be started: \(String(cString: strerror(status)))") }
+        guard status == 0 else {
+            throw Failure(description: "\(path): can't be started: \(String(cString: strerror(status)))")
+        }
         identifier = child
     }
 

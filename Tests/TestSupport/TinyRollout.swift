@@ -10,7 +10,9 @@ package struct TinyRollout {
     /// `prompt` tokens outside the mask, then `completion` tokens inside.
     package init(id: String = "r-0", group: String = "g-0", prompt: Int = 2, completion: Int = 3) {
         let length = prompt + completion
-        frame.metadata = ["rollout_id": id, "group_id": group, "sample_index": "0", "finish_reason": "stop", "temperature": "1.0"]
+        frame.metadata = [
+            "rollout_id": id, "group_id": group, "sample_index": "0", "finish_reason": "stop", "temperature": "1.0",
+        ]
         frame.tokenIDs = (0..<length).map { Int32($0 % Self.vocabulary) }
         frame.lossMask = (0..<length).map { $0 >= prompt }
         frame.rolloutLogprobs = frame.lossMask.map { $0 ? -0.5 : 0 }

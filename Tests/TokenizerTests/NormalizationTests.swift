@@ -57,13 +57,16 @@ import Tokenizer
         #expect(wrong == 0, "of \(lines.count * 20)")
     }
 
-    /// Part 1 of the file also says: what it doesn't list is left alone by every form. Hangul syllables follow from arithmetic.
+    /// Part 1 of the file also says: what it doesn't list is left alone by every form. Hangul syllables follow from
+    /// arithmetic.
     @Test func everyOtherCharacterStaysAsItIs() throws {
         let listed = Set(try lines().filter { $0.source.count == 1 }.map { $0.source[0] })
         for value in UInt32(0)...0x10ffff where !listed.contains(value) && !(0xac00...0xd7a3).contains(value) {
             guard let scalar = Unicode.Scalar(value) else { continue }
             let text = String(scalar)
-            let changed = NormalizationForm.allCases.filter { !$0.apply(text).unicodeScalars.elementsEqual(text.unicodeScalars) }
+            let changed = NormalizationForm.allCases.filter {
+                !$0.apply(text).unicodeScalars.elementsEqual(text.unicodeScalars)
+            }
             #expect(changed.isEmpty, "U+\(String(value, radix: 16))")
         }
     }
@@ -74,7 +77,9 @@ import Tokenizer
             let parts = [0x1100 + index / 588, 0x1161 + index % 588 / 28] + (tail > 0 ? [0x11a7 + tail] : [])
             #expect(scalars(NormalizationForm.nfd.apply(text([value]))) == parts)
             #expect(scalars(NormalizationForm.nfc.apply(text(parts))) == [value])
-            #expect(scalars(NormalizationForm.nfkd.apply(text([value]))) == parts && scalars(NormalizationForm.nfkc.apply(text(parts))) == [value])
+            #expect(
+                scalars(NormalizationForm.nfkd.apply(text([value]))) == parts
+                    && scalars(NormalizationForm.nfkc.apply(text(parts))) == [value])
         }
     }
 }

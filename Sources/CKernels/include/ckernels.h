@@ -20,7 +20,8 @@ typedef enum {
     CRUX_ROW_EMPTY = 3          // every logit is -inf: no token was possible
 } crux_row_status;
 
-// One row of logits, n elements of `dtype`. The two bytes of a 16-bit element may lie apart: then `values` are the high ones.
+// One row of logits, n elements of `dtype`. The two bytes of a 16-bit element may lie apart: then `values` are the high
+// ones.
 typedef struct {
     const void *values;
     const uint8_t *low;     // NULL where elements are whole
@@ -35,7 +36,8 @@ typedef struct {
     double logprob;         // of the sampled token; -inf where its logit is -inf
     double maximum;
     double sum_p_squared;   // where CRUX_COLLISION is wanted: the probability that two draws are the same token
-    // Where CRUX_NOISE is wanted, upper bounds of what storing z with unit roundoff u (2^-8 bf16, 2^-11 f16, 2^-24 f32) can have moved:
+    // Where CRUX_NOISE is wanted, upper bounds of what storing z with unit roundoff u (2^-8 bf16, 2^-11 f16, 2^-24 f32)
+    // can have moved:
     double entropy_noise;   // u * sum p |z| (|log p| + H)
     double logprob_noise;   // u * (|z_sampled| + sum p |z|)
     crux_row_status status;
@@ -51,8 +53,8 @@ typedef struct {
 // What costs time of its own.
 enum { CRUX_NOISE = 1, CRUX_COLLISION = 2 };
 
-// One pass over memory. `sampled` must lie in 0..<n; `wanted` are flags as above; `top` may be null. On a bad row only the status
-// says something. Errors against double: entropy 5e-6, where it is below 0.1 1e-6.
+// One pass over memory. `sampled` must lie in 0..<n; `wanted` are flags as above; `top` may be null. On a bad row only
+// the status says something. Errors against double: entropy 5e-6, where it is below 0.1 1e-6.
 void crux_logit_row(
     const crux_logits *row, float inverse_temperature, int32_t sampled, unsigned wanted, crux_top_k *top, crux_row_stats *out);
 
@@ -110,13 +112,15 @@ float crux_dot(const float *a, const float *b, size_t n);
 void crux_add(float *y, const float *x, size_t n);    // y += x
 double crux_squared_norm(const float *x, size_t n);
 
-/// Over the vocabulary, with π = softmax(policy · inverse_temperature): KL(π || softmax(reference · inverse_temperature)) and, where
-/// `q` is not null, Σ π q. Reference log-probabilities of -inf count as -30 here and below; returns how many π reaches.
+/// Over the vocabulary, with π = softmax(policy · inverse_temperature): KL(π || softmax(reference ·
+/// inverse_temperature)) and, where `q` is not null, Σ π q. Reference log-probabilities of -inf count as -30 here and
+/// below; returns how many π reaches.
 size_t crux_joint_row(const float *policy, const float *reference, const float *q, size_t n, float inverse_temperature, double *kl,
                       double *expected_q);
 
-/// KL(π || π*), π* ∝ softmax(reference · inverse_temperature) · exp(q · inverse_beta), with `bonus` added to the log-odds of `token`.
-/// A `derivative` by it that is not 0 turns `policy` into the derivative by its logits. `reference` is overwritten; `q` may be null.
+/// KL(π || π*), π* ∝ softmax(reference · inverse_temperature) · exp(q · inverse_beta), with `bonus` added to the
+/// log-odds of `token`. A `derivative` by it that is not 0 turns `policy` into the derivative by its logits.
+/// `reference` is overwritten; `q` may be null.
 double crux_target_row(float *policy, float *reference, const float *q, size_t n, float inverse_temperature, float inverse_beta, int32_t token,
                        float bonus, float derivative);
 
@@ -138,10 +142,12 @@ void crux_attention_scores(const float *q, const float *keys, size_t stride, siz
 void crux_attention_mix(const float *p, const float *values, size_t stride, size_t count, size_t width, float *out);
 // The first of the largest elements.
 int32_t crux_argmax(const float *x, size_t n);
-// The token where the cumulative probability of softmax(inverse_temperature * logits), in token order, first exceeds u in [0, 1).
+// The token where the cumulative probability of softmax(inverse_temperature * logits), in token order, first exceeds u
+// in [0, 1).
 int32_t crux_sample_row(const float *logits, size_t n, float inverse_temperature, float log_sum_exp, double u);
 
-// Cells of the number line: edges that none of is NaN, ascending, and the values from one to the next. What lies in some cells is kept.
+// Cells of the number line: edges that none of is NaN, ascending, and the values from one to the next. What lies in
+// some cells is kept.
 #define CRUX_MOST_EDGES 32
 #define CRUX_CELL_LANES 16
 typedef struct {
@@ -153,13 +159,13 @@ typedef struct {
 } crux_cells;
 // Edges to go by, and nothing counted yet.
 void crux_begin_cells(crux_cells *cells, const float *edges, size_t count, uint32_t turns);
-// Adds n values to the counts; `gathered` gets those of the cells that are kept, in their order, and has room for n + 16. Returns how many.
-// The parts hold 2^31 values: a caller of more adds them up in between.
+// Adds n values to the counts; `gathered` gets those of the cells that are kept, in their order, and has room for n +
+// 16. Returns how many. The parts hold 2^31 values: a caller of more adds them up in between.
 size_t crux_count_cells(const float *values, size_t n, crux_cells *cells, float *gathered);
 uint64_t crux_cells_at_least(const crux_cells *cells, size_t edge);
 
-// One AdamW step with decoupled weight decay, in the order of torch.optim.AdamW. All constants are computed in double and
-// rounded once: 1 - 0.999f, say, is wrong in its fifth digit.
+// One AdamW step with decoupled weight decay, in the order of torch.optim.AdamW. All constants are computed in double
+// and rounded once: 1 - 0.999f, say, is wrong in its fifth digit.
 typedef struct {
     float decay;               // 1 - learning_rate * weight_decay
     float step_size;           // learning_rate / (1 - beta1^step)
