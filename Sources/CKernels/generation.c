@@ -1,38 +1,18 @@
-// Compiles generation_body.inc for each instruction set; tiles are as large as its registers allow.
-#include "choose.h"
-#include <math.h>
-#include <string.h>
+// Products of few rows, and attention over a cache: what generation needs.
+#ifndef NAME
+#include "instruction_sets.h"
 
 // 16 lanes on every instruction set, so that all of them add in the same order.
 typedef float crux_lanes __attribute__((vector_size(64)));
 
 #define CRUX_TILE_ROWS_MAX 8
 
-#define NAME(x) plain_##x
-#define TILE_ROWS 1
-#include "generation_body.inc"
-#undef NAME
-#undef TILE_ROWS
+#define BODY "generation.c"
+#include "each_instruction_set.inc"
 
-#if defined(__x86_64__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2"))), apply_to = function)
-#define NAME(x) avx2_##x
-#define TILE_ROWS 2
-#include "generation_body.inc"
-#undef NAME
-#undef TILE_ROWS
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi,bmi2"))), apply_to = function)
-#define NAME(x) avx512_##x
-#define TILE_ROWS 8
-#include "generation_body.inc"
-#undef NAME
-#undef TILE_ROWS
-#pragma clang attribute pop
-#endif
-
-size_t crux_packed_count(size_t outputs, size_t inputs) { return (outputs + CRUX_PANEL - 1) / CRUX_PANEL * CRUX_PANEL * inputs; }
+size_t crux_packed_count(size_t outputs, size_t inputs) {
+    return (outputs + CRUX_PANEL - 1) / CRUX_PANEL * CRUX_PANEL * inputs;
+}
 
 void crux_pack(const float *w, size_t outputs, size_t inputs, float *packed) {
     for (size_t o = 0; o < outputs; o += CRUX_PANEL)
@@ -41,11 +21,13 @@ void crux_pack(const float *w, size_t outputs, size_t inputs, float *packed) {
                 packed[o * inputs + k * CRUX_PANEL + i] = o + i < outputs ? w[(o + i) * inputs + k] : 0;
 }
 
-void crux_packed_rows(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs, size_t inputs, float *y, size_t y_stride) {
+void crux_packed_rows(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs, size_t inputs,
+    float *y, size_t y_stride) {
     CHOOSE(packed_rows(x, rows, x_stride, packed, outputs, inputs, y, y_stride))
 }
 
-void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores) {
+void crux_attention_scores(
+    const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores) {
     CHOOSE(attention_scores(q, keys, stride, count, width, scores))
 }
 
@@ -53,9 +35,116 @@ void crux_attention_mix(const float *p, const float *values, size_t stride, size
     CHOOSE(attention_mix(p, values, stride, count, width, out))
 }
 
-int32_t crux_argmax(const float *x, size_t n) {
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
-    return (int32_t)best;
+#else
+
+// Rows of a tile: as many as the registers allow.
+#define TILE_ROWS (LANES == 16 ? 8 : LANES == 8 ? 2 : 1)
+
+// A sum over n elements runs in 16 lanes whatever the instruction set's width and whatever else is computed beside it:
+// a token's numbers never depend on which other tokens stand in its batch.
+
+static inline crux_lanes NAME(load)(const float *p) { crux_lanes v; memcpy(&v, p, sizeof v); return v; }
+
+static inline crux_lanes NAME(load_tail)(const float *p, size_t count) {
+    crux_lanes v = {0};
+    memcpy(&v, p, count * sizeof(float));
+    return v;
 }
+
+static inline float NAME(total)(crux_lanes v) {
+    typedef float eight __attribute__((vector_size(32)));
+    typedef float four __attribute__((vector_size(16)));
+    const eight a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7)
+                    + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    const four b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+    return (b[0] + b[2]) + (b[1] + b[3]);
+}
+
+// y[r][o] = sum_k x[r][k] panel[k][o] for a tile of `rows` rows (a compile-time constant at every call) and one panel
+// of CRUX_PANEL outputs, of which `outputs` are wanted. Every sum runs over k in order, alone in its lane. `ahead`
+// moves by `pace` floats a step and is fetched into the cache: this tile's share of the next panel.
+static inline __attribute__((always_inline)) void NAME(tile)(const int rows, const float *x, size_t x_stride,
+    const float *panel, size_t inputs, size_t outputs, float *y, size_t y_stride, const float *ahead, size_t pace) {
+    crux_lanes low[CRUX_TILE_ROWS_MAX], high[CRUX_TILE_ROWS_MAX];
+    for (int r = 0; r < rows; r++) low[r] = high[r] = (crux_lanes){0};
+    for (size_t k = 0; k < inputs; k++) {
+        const crux_lanes first = NAME(load)(panel + k * CRUX_PANEL), second = NAME(load)(panel + k * CRUX_PANEL + 16);
+        __builtin_prefetch(ahead + k * pace, 0, 2);
+        for (int r = 0; r < rows; r++) {
+            const float value = x[r * x_stride + k];
+            low[r] += value * first;
+            high[r] += value * second;
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        float out[CRUX_PANEL];
+        memcpy(out, &low[r], sizeof low[r]);
+        memcpy(out + 16, &high[r], sizeof high[r]);
+        memcpy(y + r * y_stride, out, outputs * sizeof(float));
+    }
+}
+
+// Panels outermost: each is read from memory once, whatever the number of rows.
+static void NAME(packed_rows)(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs,
+    size_t inputs, float *y, size_t y_stride) {
+    for (size_t o = 0; o < outputs; o += CRUX_PANEL) {
+        const float *panel = packed + o * inputs;
+        const size_t wanted = outputs - o < CRUX_PANEL ? outputs - o : CRUX_PANEL;
+        // One block of rows streams the panel from memory; where there are more, they fetch the next one meanwhile,
+        // each a part.
+        const size_t blocks = (rows + TILE_ROWS - 1) / TILE_ROWS,
+                     pace = blocks > 1 && o + CRUX_PANEL < outputs ? CRUX_PANEL / blocks : 0;
+        const float *ahead = pace > 0 ? panel + CRUX_PANEL * inputs : panel;
+        size_t r = 0;
+        for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
+            NAME(tile)(TILE_ROWS, x + r * x_stride, x_stride, panel, inputs, wanted, y + r * y_stride + o, y_stride,
+                ahead, pace);
+            ahead += pace * inputs;
+        }
+        const float *rest = x + r * x_stride;
+        float *out = y + r * y_stride + o;
+        switch (rows - r) {
+        case 7: NAME(tile)(7, rest, x_stride, panel, inputs, wanted, out, y_stride, ahead, pace); break;
+        case 6: NAME(tile)(6, rest, x_stride, panel, inputs, wanted, out, y_stride, ahead, pace); break;
+        case 5: NAME(tile)(5, rest, x_stride, panel, inputs, wanted, out, y_stride, ahead, pace); break;
+        case 4: NAME(tile)(4, rest, x_stride, panel, inputs, wanted, out, y_stride, ahead, pace); break;
+        case 3: NAME(tile)(3, rest, x_stride, panel, inputs, wanted, out, y_stride, ahead, pace); break;
+        case 2: NAME(tile)(2, rest, x_stride, panel, inputs, wanted, out, y_stride, ahead, pace); break;
+        case 1: NAME(tile)(1, rest, x_stride, panel, inputs, wanted, out, y_stride, ahead, pace); break;
+        }
+    }
+}
+
+static void NAME(attention_scores)(
+    const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores) {
+    for (size_t t = 0; t < count; t++) {
+        const float *key = keys + t * stride;
+        crux_lanes sum = {0};
+        size_t k = 0;
+        for (; k + 16 <= width; k += 16) sum += NAME(load)(q + k) * NAME(load)(key + k);
+        if (k < width) sum += NAME(load_tail)(q + k, width - k) * NAME(load_tail)(key + k, width - k);
+        scores[t] = NAME(total)(sum);
+    }
+}
+
+static void NAME(attention_mix)(
+    const float *p, const float *values, size_t stride, size_t count, size_t width, float *out) {
+    size_t k = 0;
+    for (; k + 64 <= width; k += 64) {
+        crux_lanes sum[4];
+        for (int j = 0; j < 4; j++) sum[j] = NAME(load)(out + k + 16 * j);
+        for (size_t t = 0; t < count; t++)
+            for (int j = 0; j < 4; j++) sum[j] += p[t] * NAME(load)(values + t * stride + k + 16 * j);
+        for (int j = 0; j < 4; j++) memcpy(out + k + 16 * j, &sum[j], sizeof sum[j]);
+    }
+    for (; k + 16 <= width; k += 16) {
+        crux_lanes sum = NAME(load)(out + k);
+        for (size_t t = 0; t < count; t++) sum += p[t] * NAME(load)(values + t * stride + k);
+        memcpy(out + k, &sum, sizeof sum);
+    }
+    for (; k < width; k++)
+        for (size_t t = 0; t < count; t++) out[k] += p[t] * values[t * stride + k];
+}
+
+#undef TILE_ROWS
+#endif

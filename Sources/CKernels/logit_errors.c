@@ -1,8 +1,6 @@
-// What storing a row of logits in few bits can be expected to have moved. Compiles logit_errors_body.inc for each
-// instruction set.
-#include "choose.h"
-#include <math.h>
-#include <string.h>
+// What storing a row of logits in few bits can be expected to have moved.
+#ifndef NAME
+#include "instruction_sets.h"
 
 // What a row's sums are relative to.
 typedef struct {
@@ -14,30 +12,8 @@ typedef struct {
 
 enum { CRUX_ERROR_BLOCK = 512 };
 
-#define NAME(x) plain_##x
-#define LANES 4
-#include "logit_errors_body.inc"
-#undef NAME
-#undef LANES
-
-#if defined(__x86_64__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi,bmi2"))), apply_to = function)
-#define NAME(x) avx2_##x
-#define LANES 8
-#include "logit_errors_body.inc"
-#undef NAME
-#undef LANES
-#pragma clang attribute pop
-
-#pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2"))), apply_to = function)
-#define NAME(x) avx512_##x
-#define LANES 16
-#include "logit_errors_body.inc"
-#undef NAME
-#undef LANES
-#pragma clang attribute pop
-#endif
+#define BODY "logit_errors.c"
+#include "each_instruction_set.inc"
 
 static void sum_errors(const float *z, size_t n, const crux_error_origin *origin, double sums[2], uint32_t *bits) {
     CHOOSE(sum_errors(z, n, origin, sums, bits))
@@ -95,3 +71,50 @@ crux_row_error crux_logit_row_error(
     return (crux_row_error){
         factor * sqrt(sums[1] + entropy * entropy), factor * sqrt(sums[0] + logprob * logprob), type};
 }
+
+#else
+
+typedef float NAME(floats) __attribute__((ext_vector_type(LANES)));
+typedef uint32_t NAME(words) __attribute__((ext_vector_type(LANES)));
+
+// Sums over some elements, filled up with -inf to whole vectors, of d^2 and of (d (log p + H))^2, d being p times the
+// power of two below |z|; and which bits any of them has.
+static void NAME(sum_errors)(
+    const float *z, size_t n, const crux_error_origin *origin, double sums[2], uint32_t *bits) {
+    const NAME(floats) zero = {0}, center = zero + origin->center, scale = zero + origin->scale;
+    const NAME(floats) entropy = zero + origin->entropy, lowest = zero - 40.0f;
+    const NAME(floats) magic = zero + 12582912.0f;      // 1.5 * 2^23: adding it rounds to a whole number
+    const NAME(words) none = {0}, exponent = none + 0x7f800000u;
+    const NAME(words) smallest = none + origin->smallest, largest = none + 0x5d800000u;
+    NAME(floats) errors = zero, entropies = zero;
+    NAME(words) seen = none;
+    for (size_t i = 0; i < n; i += LANES) {
+        NAME(floats) v;
+        memcpy(&v, z + i, sizeof v);
+        seen |= (NAME(words))v;
+        NAME(floats) t = (v - center) * scale;
+        // What is less likely than 2^-40 moves nothing; -inf is among it, and has no ulp.
+        const NAME(words) counts = (NAME(words))(t > lowest);
+        t = t > lowest ? t : lowest;
+        const NAME(floats) r = t + magic, f = t - (r - magic);
+        NAME(floats) p = f * 1.326472731e-3f + 9.671512991e-3f;
+        p = p * f + 5.550733581e-2f;
+        p = p * f + 2.402224243e-1f;
+        p = p * f + 6.931470037e-1f;
+        p = p * f + 1.0f;
+        p = (NAME(floats))(((NAME(words))p + ((NAME(words))r << 23)) & counts);
+        NAME(words) power = (NAME(words))v & exponent;
+        power = power > smallest ? power : smallest;
+        power = power < largest ? power : largest;
+        const NAME(floats) d = p * (NAME(floats))power, w = d * (t * (float)M_LN2 + entropy);
+        errors += d * d;
+        entropies += w * w;
+    }
+    for (int j = 0; j < LANES; j++) {
+        sums[0] += errors[j];
+        sums[1] += entropies[j];
+        *bits |= seen[j];
+    }
+}
+
+#endif

@@ -1,10 +1,19 @@
-// Everything that one row of logits says, in one pass over memory. Compiles logits_body.inc for each instruction set.
-#include "choose.h"
-#include <math.h>
-#include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+// Everything that one row of logits says, in one pass over memory.
+//
+// With z the logits, T the temperature, m the largest, t = (z - m) / T <= 0 and e = exp(t), let
+//
+//     S = sum e      W = sum e t      Q = sum e^2      A = sum e |z / T|      B = sum e |z / T| t
+//
+// Then p = e / S and log p = t - log S, and so
+//
+//     log-sum-exp      m / T + log S
+//     entropy          -sum p log p = log S - W / S
+//     log-probability  t_sampled - log S
+//     sum of p^2       Q / S^2
+//     noise            of the entropy u (A / S (log S + H) - B / S), of the log-probability u (|z_sampled / T| + A / S)
+//
+// A new largest logit m' moves sums by d = (m - m') / T: S' = e^d S, W' = e^d (W + d S), and A, B alike.
+#include "instruction_sets.h"
 
 // Sums over a row, with t = (z - the largest) / T in units of ln 2 and e = 2^t: of e, of e t, of e |z / T| (in units of
 // ln 2 as well), of e |z / T| t, and of e^2.
@@ -27,7 +36,8 @@ static inline float crux_widen_bf16(uint16_t half) {
 // One element, for where no vector of them is at hand.
 static inline float crux_logit(const crux_logits *row, size_t i) {
     if (row->dtype == CRUX_F32) return ((const float *)row->values)[i];
-    const uint16_t half = row->low == NULL ? ((const uint16_t *)row->values)[i] : (uint16_t)(((const uint8_t *)row->values)[i] << 8 | row->low[i]);
+    const uint16_t half = row->low == NULL ? ((const uint16_t *)row->values)[i]
+                                           : (uint16_t)(((const uint8_t *)row->values)[i] << 8 | row->low[i]);
     if (row->dtype == CRUX_BF16) return crux_widen_bf16(half);
     float value;
     crux_f16_to_f32(&half, &value, 1);
@@ -35,12 +45,16 @@ static inline float crux_logit(const crux_logits *row, size_t i) {
 }
 
 static crux_row_status crux_status(unsigned seen) {
-    return seen & CRUX_SAW_NAN ? CRUX_ROW_NAN
-        : seen & CRUX_SAW_POSITIVE_INFINITY ? CRUX_ROW_POSITIVE_INFINITY : seen & CRUX_SAW_FINITE ? CRUX_ROW_OK : CRUX_ROW_EMPTY;
+    return seen & CRUX_SAW_NAN                 ? CRUX_ROW_NAN
+           : seen & CRUX_SAW_POSITIVE_INFINITY ? CRUX_ROW_POSITIVE_INFINITY
+           : seen & CRUX_SAW_FINITE            ? CRUX_ROW_OK
+                                               : CRUX_ROW_EMPTY;
 }
 
 // The smallest of the k best so far; a later element has to be above it.
-static float crux_top_k_threshold(const crux_top_k *top) { return top->count < top->k ? -INFINITY : top->logprobs[top->k - 1]; }
+static float crux_top_k_threshold(const crux_top_k *top) {
+    return top->count < top->k ? -INFINITY : top->logprobs[top->k - 1];
+}
 
 // Keeps the k largest in falling order, of equal ones the first. Elements must come in the row's order.
 static void crux_top_k_offer(crux_top_k *top, float value, size_t id) {
@@ -54,48 +68,11 @@ static void crux_top_k_offer(crux_top_k *top, float value, size_t id) {
     top->ids[place] = (int32_t)id;
 }
 
-// Plain: whatever the compiler's base instruction set is (SSE2 on x86-64, NEON on arm64).
-#define NAME(x) plain_##x
-#define LANES 4
-#define UNROLL 4
-#define GROUPS 32
-#define EXPONENTIALS "logits_exponentials.inc"
-#include "logits_body.inc"
-#undef NAME
-#undef LANES
-#undef UNROLL
-#undef GROUPS
+#define BODY "logits_body.inc"
+#include "each_instruction_set.inc"
 
-#if defined(__x86_64__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi,bmi2"))), apply_to = function)
-#define NAME(x) avx2_##x
-#define LANES 8
-#define UNROLL 4
-#define GROUPS 32
-#include "logits_body.inc"
-#undef NAME
-#undef LANES
-#undef UNROLL
-#undef GROUPS
-#undef EXPONENTIALS
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2"))), apply_to = function)
-#define NAME(x) avx512_##x
-#define LANES 16
-#define UNROLL 4
-#define GROUPS 32
-#define EXPONENTIALS "logits_exponentials_avx512.inc"
-#define PIPELINE "logits_pipeline_avx512.inc"
-#include "logits_body.inc"
-#undef NAME
-#undef LANES
-#undef UNROLL
-#undef GROUPS
-#pragma clang attribute pop
-#endif
-
-static crux_row_status moments(const crux_logits *row, float scale, unsigned wanted, crux_top_k *top, crux_moments *out) {
+static crux_row_status moments(
+    const crux_logits *row, float scale, unsigned wanted, crux_top_k *top, crux_moments *out) {
     CHOOSE(moments(row, scale, wanted, top, out))
 }
 
@@ -107,7 +84,8 @@ static double roundoff(crux_dtype dtype) { return dtype == CRUX_BF16 ? 0x1p-8 : 
 
 // What the sums say, from units of ln 2 to nats. Differences to the largest logit are taken before anything is
 // multiplied by the temperature: of two numbers of the size of the logits the digits would be lost.
-static void finish(const crux_logits *row, const crux_moments *moments, float inverse_temperature, int32_t sampled, crux_row_stats *out) {
+static void finish(const crux_logits *row, const crux_moments *moments, float inverse_temperature, int32_t sampled,
+    crux_row_stats *out) {
     const double *sums = moments->sums, s = sums[CRUX_S], log_s = log(s), magnitude = sums[CRUX_A] / s * M_LN2;
     const double z = crux_logit(row, (size_t)sampled), maximum = moments->maximum, u = roundoff(row->dtype);
     out->status = CRUX_ROW_OK;
@@ -122,11 +100,12 @@ static void finish(const crux_logits *row, const crux_moments *moments, float in
 }
 
 static void name_top_k(crux_top_k *top, double inverse_temperature, const crux_row_stats *stats) {
-    for (size_t j = 0; j < top->count; j++) top->logprobs[j] = (float)(top->logprobs[j] * inverse_temperature - stats->log_sum_exp);
+    for (size_t j = 0; j < top->count; j++)
+        top->logprobs[j] = (float)(top->logprobs[j] * inverse_temperature - stats->log_sum_exp);
 }
 
-void crux_logit_row(
-    const crux_logits *row, float inverse_temperature, int32_t sampled, unsigned wanted, crux_top_k *top, crux_row_stats *out) {
+void crux_logit_row(const crux_logits *row, float inverse_temperature, int32_t sampled, unsigned wanted,
+    crux_top_k *top, crux_row_stats *out) {
     const float scale = (float)((double)inverse_temperature * M_LOG2E);
     crux_moments sums;
     if (top != NULL) top->count = 0;

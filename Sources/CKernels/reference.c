@@ -6,7 +6,8 @@
 
 static float element(const crux_logits *row, size_t i) {
     if (row->dtype == CRUX_F32) return ((const float *)row->values)[i];
-    const uint16_t half = row->low == NULL ? ((const uint16_t *)row->values)[i] : (uint16_t)(((const uint8_t *)row->values)[i] << 8 | row->low[i]);
+    const uint16_t half = row->low == NULL ? ((const uint16_t *)row->values)[i]
+                                           : (uint16_t)(((const uint8_t *)row->values)[i] << 8 | row->low[i]);
     float value = 0;
     if (row->dtype == CRUX_BF16) crux_bf16_to_f32(&half, &value, 1);
     else crux_f16_to_f32(&half, &value, 1);
@@ -36,7 +37,8 @@ static void reference_top_k(const crux_logits *row, float inverse_temperature, d
     }
 }
 
-void crux_logit_row_reference(const crux_logits *row, float inverse_temperature, int32_t sampled, crux_top_k *top, crux_row_stats *out) {
+void crux_logit_row_reference(
+    const crux_logits *row, float inverse_temperature, int32_t sampled, crux_top_k *top, crux_row_stats *out) {
     *out = (crux_row_stats){NAN, NAN, NAN, NAN, NAN, NAN, NAN, CRUX_ROW_OK};
     double maximum = -INFINITY;
     int positive = 0;
@@ -110,7 +112,7 @@ void crux_f32_to_f16(const float *x, uint16_t *y, size_t n) {
         const uint32_t magnitude = b & 0x7fffffffu;
         if (magnitude > 0x7f800000u) { y[i] = (uint16_t)(sign | 0x7e00u); continue; }
         if (magnitude >= 0x477ff000u) { y[i] = (uint16_t)(sign | 0x7c00u); continue; }         // rounds beyond 65,504
-        if (magnitude < 0x38800000u) {                                                          // subnormal: a multiple of 2^-24
+        if (magnitude < 0x38800000u) {    // subnormal: a multiple of 2^-24
             float v;
             memcpy(&v, &magnitude, 4);
             y[i] = (uint16_t)(sign | (uint16_t)lrintf(v * 16777216.0f));

@@ -55,11 +55,12 @@ enum { CRUX_NOISE = 1, CRUX_COLLISION = 2 };
 
 // One pass over memory. `sampled` must lie in 0..<n; `wanted` are flags as above; `top` may be null. On a bad row only
 // the status says something. Errors against double: entropy 5e-6, where it is below 0.1 1e-6.
-void crux_logit_row(
-    const crux_logits *row, float inverse_temperature, int32_t sampled, unsigned wanted, crux_top_k *top, crux_row_stats *out);
+void crux_logit_row(const crux_logits *row, float inverse_temperature, int32_t sampled, unsigned wanted,
+    crux_top_k *top, crux_row_stats *out);
 
 // The slow obvious version in scalar double, everything wanted: kept as the check for the fast one.
-void crux_logit_row_reference(const crux_logits *row, float inverse_temperature, int32_t sampled, crux_top_k *top, crux_row_stats *out);
+void crux_logit_row_reference(
+    const crux_logits *row, float inverse_temperature, int32_t sampled, crux_top_k *top, crux_row_stats *out);
 
 // What rounding the row to the type that it is stored in is expected to have moved: root mean squares in nats, for
 // errors of the logits that are independent and even over an ulp, s = ulp(z) / sqrt(12) each. Logits that were rounded
@@ -95,7 +96,8 @@ void crux_split_bytes(const void *x, uint8_t *high, uint8_t *low, size_t n);
 // y = weight * x * rstd, rstd = 1 / sqrt(mean(x^2) + epsilon); returns rstd.
 float crux_rmsnorm_forward(const float *x, const float *weight, float *y, size_t n, float epsilon);
 // dx += and dweight +=.
-void crux_rmsnorm_backward(const float *dy, const float *x, const float *weight, float rstd, float *dx, float *dweight, size_t n);
+void crux_rmsnorm_backward(
+    const float *dy, const float *x, const float *weight, float rstd, float *dx, float *dweight, size_t n);
 
 // y = silu(gate) * up; the backward half may write over its inputs.
 void crux_swiglu_forward(const float *gate, const float *up, float *y, size_t n);
@@ -115,20 +117,21 @@ double crux_squared_norm(const float *x, size_t n);
 /// Over the vocabulary, with π = softmax(policy · inverse_temperature): KL(π || softmax(reference ·
 /// inverse_temperature)) and, where `q` is not null, Σ π q. Reference log-probabilities of -inf count as -30 here and
 /// below; returns how many π reaches.
-size_t crux_joint_row(const float *policy, const float *reference, const float *q, size_t n, float inverse_temperature, double *kl,
-                      double *expected_q);
+size_t crux_joint_row(const float *policy, const float *reference, const float *q, size_t n, float inverse_temperature,
+    double *kl, double *expected_q);
 
 /// KL(π || π*), π* ∝ softmax(reference · inverse_temperature) · exp(q · inverse_beta), with `bonus` added to the
 /// log-odds of `token`. A `derivative` by it that is not 0 turns `policy` into the derivative by its logits.
 /// `reference` is overwritten; `q` may be null.
-double crux_target_row(float *policy, float *reference, const float *q, size_t n, float inverse_temperature, float inverse_beta, int32_t token,
-                       float bonus, float derivative);
+double crux_target_row(float *policy, float *reference, const float *q, size_t n, float inverse_temperature,
+    float inverse_beta, int32_t token, float bonus, float derivative);
 
 // Of softmax(inverse_temperature * logits): log-probability of `target`, entropy, log-sum-exp.
 void crux_log_softmax_stats(const float *logits, size_t n, float inverse_temperature, int32_t target,
                             float *logprob, float *entropy, float *log_sum_exp);
 // logits -> dlogprob * (1[v = target] - p_v) * inverse_temperature in place.
-void crux_head_backward_row(float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob);
+void crux_head_backward_row(
+    float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob);
 
 // Generation. Each result depends on its own row alone, never on how many rows are computed together.
 // y[r][o] = x[r] . w[o]: x [rows, inputs] and y [rows, outputs] with strides; w [outputs, inputs] packed into panels of
@@ -136,7 +139,8 @@ void crux_head_backward_row(float *logits, size_t n, float inverse_temperature, 
 #define CRUX_PANEL 32
 size_t crux_packed_count(size_t outputs, size_t inputs);
 void crux_pack(const float *w, size_t outputs, size_t inputs, float *packed);
-void crux_packed_rows(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs, size_t inputs, float *y, size_t y_stride);
+void crux_packed_rows(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs, size_t inputs,
+    float *y, size_t y_stride);
 // scores[t] = q . keys[t], and out += sum p[t] values[t], over `count` keys of `width` floats, `stride` apart.
 void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores);
 void crux_attention_mix(const float *p, const float *values, size_t stride, size_t count, size_t width, float *out);
@@ -174,10 +178,16 @@ typedef struct {
     float epsilon;
     float gradient_scale;      // multiplies gradients first
 } crux_adamw_settings;
-void crux_adamw(float *parameter, const float *gradient, float *exp_avg, float *exp_avg_sq, size_t n, const crux_adamw_settings *settings);
+void crux_adamw(float *parameter, const float *gradient, float *exp_avg, float *exp_avg_sq, size_t n,
+    const crux_adamw_settings *settings);
 
-// Instruction sets, widest last. The widest that the processor has is chosen at the first call; tests set others.
-typedef enum { CRUX_PLAIN = 0, CRUX_AVX2 = 1, CRUX_AVX512 = 2 } crux_instruction_set;
+// Instruction sets, widest last. The last that the processor has is chosen at the start; tests set others.
+typedef enum {
+    CRUX_PLAIN = 0,
+    CRUX_AVX2 = 1,
+    CRUX_AVX512 = 2,
+    CRUX_ZEN4 = 3           // AVX-512, with the logit kernel's operations in the order that Zen 4 is fastest in
+} crux_instruction_set;
 crux_instruction_set crux_best_instruction_set(void);
 crux_instruction_set crux_current_instruction_set(void);
 void crux_set_instruction_set(crux_instruction_set set);
