@@ -271,32 +271,23 @@ struct JobChain {
         let chain = try JobChain("fr3e", JobChain.fr3e)
         try chain.wholeWay()
         let whole = try contents(of: chain.folder("expansion")), plan = try contents(of: chain.folder("plan"))
-        for delay in [2, 8, 15, 25] {
-            let settings = ["--recipe", chain.recipe] + chain.set.flatMap { ["--set", $0] }
-            func checkKill(_ name: String, _ arguments: [String], _ expected: [String: Data]) throws {
-                let process = try Executable("crux-plan").start(arguments)
-                usleep(useconds_t(delay * 1000))
-                process.signal(SIGKILL)
-                _ = process.wait()
-                #expect(try Executable("crux-plan").run(arguments).status == 0)
-                #expect(try contents(of: chain.folder(name)) == expected, "\(name) killed after \(delay) ms")
-            }
-            try checkKill(
-                "jobs-\(delay)",
+        let settings = ["--recipe", chain.recipe] + chain.set.flatMap { ["--set", $0] }, sweep = try KillSweep()
+        try sweep.expectSameBytes(
+            "crux-plan",
+            {
                 [
-                    "--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output",
-                    chain.folder("jobs-\(delay)"), "--tokenizer", fixture("policy"),
-                ]
-                    + settings, whole)
-            try checkKill(
-                "plan-\(delay)",
+                    "--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output", $0,
+                    "--tokenizer", fixture("policy"),
+                ] + settings
+            }, in: try TemporaryDirectory(), whole)
+        try sweep.expectSameBytes(
+            "crux-plan",
+            {
                 [
                     "--input", chain.folder("joined"), "--scores", chain.folder("scored"), "--jobs",
-                    chain.folder("expansion/jobs"), "--output",
-                    chain.folder("plan-\(delay)"),
-                ] + settings,
-                plan)
-        }
+                    chain.folder("expansion/jobs"), "--output", $0,
+                ] + settings
+            }, in: try TemporaryDirectory(), plan)
     }
 
     @Test func whatIsMissingIsNamedWithTheFlagThatSuppliesIt() throws {

@@ -80,17 +80,9 @@ import Testing
         let run = try Pipeline()
         try run.ingest(fixture("dump"), ["--logits", "copy"])
         let whole = try contents(of: run.folder("ingest"))
-        for delay in [5, 15, 25, 40, 60] {
-            let arguments = [
-                "--quiet", "--input", fixture("dump"), "--output", run.folder("killed-\(delay)"), "--logits", "copy",
-            ]
-            let process = try Executable("crux-ingest").start(arguments)
-            usleep(useconds_t(delay * 1000))
-            process.signal(SIGKILL)
-            _ = process.wait()
-            #expect(try Executable("crux-ingest").run(arguments).status == 0)
-            #expect(try contents(of: run.folder("killed-\(delay)")) == whole, "killed after \(delay) ms")
-        }
+        try KillSweep().expectSameBytes(
+            "crux-ingest", { ["--quiet", "--input", fixture("dump"), "--output", $0, "--logits", "copy"] },
+            in: run.folder, whole)
     }
 
     @Test func whatIsNotAskedForIsNotThere() throws {

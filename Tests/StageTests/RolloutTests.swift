@@ -53,14 +53,8 @@ private let rollout = Executable("crux-rollout")
     @Test func aKilledRunGoesOnToTheSameBytes() throws {
         _ = try run("whole", ["--logits"])
         let whole = try contents(of: folder("whole"))
-        for delay in [1, 10, 20, 30, 45, 60, 80, 110] {
-            let process = try rollout.start(try arguments("killed-\(delay)", ["--logits"]))
-            usleep(useconds_t(delay * 1000))
-            process.signal(SIGKILL)
-            _ = process.wait()
-            _ = try run("killed-\(delay)", ["--logits"])
-            #expect(try contents(of: folder("killed-\(delay)")) == whole, "killed after \(delay) ms")
-        }
+        try KillSweep().expectSameBytes(
+            "crux-rollout", { try arguments(($0 as NSString).lastPathComponent, ["--logits"]) }, in: folder, whole)
     }
 
     @Test func ingestAndScoreTakeTheShardsWhole() throws {

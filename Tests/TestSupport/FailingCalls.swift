@@ -28,6 +28,11 @@ package struct FailingCalls: Sendable {
         ]
     }
 
+    /// So that an executable is killed instead of making `call` for the `time`-th time (from 0) on a path with `path` in it.
+    package func killing(at call: String, time: Int, path: String) -> [String: String] {
+        environment(call, 0, first: time, count: 1, path: path)
+    }
+
     /// Descriptors are looked up in /proc for their paths; a folder's has a slash at its end here.
     private static let source = #"""
         #define _GNU_SOURCE
@@ -36,6 +41,7 @@ package struct FailingCalls: Sendable {
         #include <errno.h>
         #include <fcntl.h>
         #include <limits.h>
+        #include <signal.h>
         #include <stdarg.h>
         #include <stdatomic.h>
         #include <stdio.h>
@@ -57,7 +63,9 @@ package struct FailingCalls: Sendable {
             else if (strstr(path, part) == NULL) return 0;
             const long number = atomic_fetch_add(&calls, 1), first = atol(getenv("FAILING_FIRST"));
             if (number < first || number - first >= atol(getenv("FAILING_COUNT"))) return 0;
-            errno = atoi(getenv("FAILING_ERROR"));
+            const int error = atoi(getenv("FAILING_ERROR"));
+            if (error == 0) kill(getpid(), SIGKILL);
+            errno = error;
             return 1;
         }
 
