@@ -6,7 +6,7 @@
 #   make loop         train the fixture policy over many iterations, each from new rollouts: RECIPE=recipes/….yaml ITERATIONS=20
 #                     (SET="optimizer.lr=7e-5 …" changes keys of the recipe, LOOP_FLAGS="--group-size 4 …" the loop's own;
 #                     CHECKPOINT=, PROMPTS=, HELDOUT=, RUN= as they are named; interrupted, it goes on where it stopped)
-#   make table        the learning table of docs/: every recipe, three seeds (hours; goes on where it stopped)
+#   make table        the learning table of experiments/: every recipe, three seeds (hours; goes on where it stopped)
 #   make test         set up, build and run all tests: needs Swift and Debian packages, nothing else
 #   make stress       200 pairs of equal runs at once, 50 starts of 2, 3 and 7 tasks together (PAIRS=, STARTS=)
 #   make build        set up and leave the executables in .build/release/
@@ -63,7 +63,7 @@ loop: build
 	  --output $(RUN)/loop/$(NAME) $(LOOP_FLAGS) $(addprefix --set ,$(SET))
 
 table: build
-	docs/learning-table.sh
+	experiments/learning-table.sh
 
 # Release, because numeric code in debug is fifty times slower.
 test: setup

@@ -26,6 +26,7 @@ let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let package = Package(
     name: "crux",
     products: [
+        .executable(name: "crux", targets: ["Crux"]),
         .executable(name: "crux-ingest", targets: ["Ingest"]),
         .executable(name: "crux-score", targets: ["Score"]),
         .executable(name: "crux-plan", targets: ["Plan"]),
@@ -75,6 +76,7 @@ let package = Package(
         library("StageSupport", ["Formats", "Scratch", "CSystem", argumentParser, logging]),
 
         // stages
+        .executableTarget(name: "Crux"),
         stage("Ingest", ["CKernels", "Tokenizer"]),
         stage("Score", ["Credit", "Rewards", "Models", "Tensors", "CKernels"]),
         stage("Plan", ["Credit", "Objectives", "Optimizers", "Recipes", "Rewards", "Tokenizer"]),

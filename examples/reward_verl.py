@@ -1,6 +1,6 @@
 """A judge for crux-score --reward-command: a reward function written for verl, compute_score(data_source, solution_str, ground_truth, extra_info).
 
-    crux-score … --reward-command "python docs/reward_verl.py FILE.py [FUNCTION]"
+    crux-score … --reward-command "python examples/reward_verl.py FILE.py [FUNCTION]"
 """
 import importlib.util
 import json

@@ -1,6 +1,6 @@
 """A judge for crux-score --reward-command: Math-Verify (pip install math-verify), one process per worker, no threads, no alarms of ours.
 
-    crux-score … --reward numeric --reward-command "python docs/reward_math_verify.py"
+    crux-score … --reward numeric --reward-command "python examples/reward_math_verify.py"
 """
 import json
 import sys

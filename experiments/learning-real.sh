@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real model learns: SmolLM2-135M-Instruct on word problems of real/make_problems.py, from its own rollouts, every
-# parameter trained; then docs/learning-real.md and .svg. Interrupted, it goes on where it stopped.
-#   make .venv-real/installed build && docs/learning-real.sh    (OUT=run/real/loop  ITERATIONS=24  RECIPE=grpo  LR=1e-5)
+# parameter trained; then experiments/learning-real.md and .svg. Interrupted, it goes on where it stopped.
+#   make .venv-real/installed build && experiments/learning-real.sh    (OUT=run/real/loop  ITERATIONS=24  RECIPE=grpo  LR=1e-5)
 # The checkpoint is stored in float32, because bfloat16 can't carry single steps of this size.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,5 +15,5 @@ ITERATIONS=${ITERATIONS:-24} RECIPE=${RECIPE:-grpo} LR=${LR:-1e-5}
   --max-tokens 24 --stop $'\n' --batch 128 --threads 2 --prune \
   --heldout run/real/problems/heldout.jsonl --eval-every 4 --heldout-samples 4 --heldout-greedy \
   --set optimizer.lr="$LR" --set optimizer.warmup_steps=2
-"$BIN/crux-report" --loops "$RECIPE=$OUT" --output docs/learning-real \
+"$BIN/crux-report" --loops "$RECIPE=$OUT" --output experiments/learning-real \
   --title "SmolLM2-135M-Instruct on word problems, $RECIPE"

@@ -2,7 +2,7 @@
 """Runs Crux's re-expansion jobs, or any batch of requests, on an OpenAI-compatible server (vLLM, …) or on SGLang. Standard library only.
 
     vllm serve policy/ --served-model-name policy --max-logprobs 20 --port 8000 &
-    python docs/run_jobs.py --jobs run/plan/jobs --server http://localhost:8000 --output results.jsonl
+    python examples/run_jobs.py --jobs run/plan/jobs --server http://localhost:8000 --output results.jsonl
     crux-ingest --input results.jsonl --jobs run/plan/jobs --output run2/ingest
 
 Each line is sent as crux-plan wrote it: `crux-plan --engine openai` (token ids to /v1/completions), `chat` (text to

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Samples rollouts and writes them as a shard with full-vocabulary logits, the two bytes of each logit apart.
 
-    python docs/write_shard.py --engine transformers --model policy/ --prompts prompts.jsonl --output dump/rollouts-00000.rollouts.zst
-    python docs/write_shard.py --engine vllm         --model policy/ --prompts prompts.jsonl --output dump/rollouts-00000.rollouts.zst
+    python examples/write_shard.py --engine transformers --model policy/ --prompts prompts.jsonl --output dump/rollouts-00000.rollouts.zst
+    python examples/write_shard.py --engine vllm         --model policy/ --prompts prompts.jsonl --output dump/rollouts-00000.rollouts.zst
     crux-ingest --input dump --output run/ingest
 
 Needs torch, safetensors, zstandard and the engine. Prompts are JSON lines: group_id, prompt, and what a reward needs (reference_answer,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The learning table: every recipe on the tiny policy of the fixtures, the same number of sampled tokens per iteration, the
-# same optimizer, three seeds; then docs/learning-table.md and .svg. Interrupted, it goes on where it stopped.
-#   make table            (OUT=run/table  ITERATIONS=400  SEEDS="1 2 3"  JOBS=2  RECIPES="grpo dapo …"  REPORT=docs/learning-table
+# same optimizer, three seeds; then experiments/learning-table.md and .svg. Interrupted, it goes on where it stopped.
+#   make table            (OUT=run/table  ITERATIONS=400  SEEDS="1 2 3"  JOBS=2  RECIPES="grpo dapo …"  REPORT=experiments/learning-table
 #                          MORE="--set optimizer.lr=1e-4 …", laid over everything)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,4 +43,4 @@ for seed in $SEEDS; do for recipe in $RECIPES; do echo "$recipe $seed"; done; do
 
 loops=()
 for seed in $SEEDS; do for recipe in $RECIPES; do loops+=("$recipe=$OUT/$recipe-$seed"); done; done
-"$BIN/crux-report" --loops "${loops[@]}" --output "${REPORT:-docs/learning-table}" --title "${#loops[@]} loops from the fixture policy, 16,000 sampled tokens per iteration"
+"$BIN/crux-report" --loops "${loops[@]}" --output "${REPORT:-experiments/learning-table}" --title "${#loops[@]} loops from the fixture policy, 16,000 sampled tokens per iteration"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The best recipe to the end, three seeds, in four legs that go on from one another: 600 iterations with a learning rate that falls in a
 # line, 200 from there with one that starts anew, lower, then twice 100 without the shaping, which keeps the policy uncertain. Then
-# docs/learning-best.md and .svg. Interrupted, it goes on where it stopped.
-#   docs/learning-best.sh            (OUT=run/best  SEEDS="1 2 3"  JOBS=2  RECIPE=grpo-entropy-shaped)
+# experiments/learning-best.md and .svg. Interrupted, it goes on where it stopped.
+#   experiments/learning-best.sh            (OUT=run/best  SEEDS="1 2 3"  JOBS=2  RECIPE=grpo-entropy-shaped)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=${BIN:-.build/release} OUT=${OUT:-run/best} SEEDS=${SEEDS:-1 2 3} JOBS=${JOBS:-2} RECIPE=${RECIPE:-grpo-entropy-shaped}
@@ -31,4 +31,4 @@ printf '%s\n' $SEEDS | xargs -P "$JOBS" -I{} bash -euo pipefail -c 'legs {}'
 
 loops=()
 for seed in $SEEDS; do loops+=("$RECIPE=$OUT/first-$seed+$OUT/second-$seed+$OUT/third-$seed+$OUT/fourth-$seed"); done
-"$BIN/crux-report" --loops "${loops[@]}" --output docs/learning-best --title "$RECIPE to the end, 16,000 sampled tokens per iteration"
+"$BIN/crux-report" --loops "${loops[@]}" --output experiments/learning-best --title "$RECIPE to the end, 16,000 sampled tokens per iteration"
