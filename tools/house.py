@@ -9,8 +9,9 @@ How it counts. Code is Swift under Sources/, without tests; comments and texts a
 A function runs from the line of its `func`, `init`, `subscript` or `deinit` to the closing brace. File A needs file B of the
 same room where it names a type or a free function that is declared at B's top level (extensions declare nothing), and a
 circle is a set of files each of which needs every other, directly or through others. An addition to a registry touches the
-files of Sources/ in which a member's type is named: its own, the registry, and whoever else knows it. A column touches the
-files of Formats with its name in a text or its property's declaration; a kernel the files of CKernels with its name.
+files of Sources/ in which a member's type is named: its own, the registry, and whoever else knows it. A column (of those
+that one table alone has) touches the files of Formats with its name in a text or its property's declaration; a kernel the
+files of CKernels with its name. Registries that were renamed stand under their new name.
 """
 import collections
 import pathlib
@@ -25,6 +26,7 @@ TOP_LEVEL = re.compile(
     r"(?:struct|class|enum|protocol|actor|typealias|func)\s+(\w+)", re.MULTILINE)
 FUNCTION = re.compile(r"(?<![\w.`])(?:func\s+[^\s(<]+|init[?!]?\s*[(<]|subscript\s*[(<]|deinit\s*\{)")
 REGISTRY = re.compile(r"static let \w+: \[(?:any )?(\w+)(?:\.Type)?\] = \[((?:\s*\w+(?:\.self|\(\)),?)+)\s*\]")
+RENAMED = {"TokenSelection": "MaskRule"}
 
 
 def blanked(text):
@@ -90,7 +92,7 @@ def percentile(values, share):
 
 
 def spread(counts):
-    return f"{statistics.median_high(counts)}, at most {max(counts)}" if counts else "–"
+    return f"{statistics.median_high(counts)}, {max(counts)}" if counts else "–"
 
 
 def additions(swift, sources, details):
@@ -102,13 +104,14 @@ def additions(swift, sources, details):
             names = re.findall(r"(\w+)(?:\.self|\(\))", members)
             if len(names) < 2: continue
             homes = {name: [other for other in words if name in words[other]] for name in names}
+            kind = RENAMED.get(kind, kind)
             touched[kind] = [len(homes[name]) for name in names]
             details += [f"{kind} {name}: {', '.join(o.name for o in homes[name])}" for name in names if len(homes[name]) > 2]
-    texts = {path: path.read_text() for path in swift if "Formats" in path.parts}
-    columns = {}
-    for text in texts.values():
-        for name, path in re.findall(r'\.(?:utf8|bool|u?int\d+|float\d+|list\w+)\(\s*"(\w+)",\s*\\\.([\w.]+)', text):
-            columns[name] = path.split(".")[-1]
+    texts = {path: path.read_text() for path in swift if {"Formats", "Arrow"} & set(path.parts)}
+    listed = [found for text in texts.values()
+              for found in re.findall(r'\.(?:utf8|bool|u?int\d+|float\d+|list\w+)\(\s*"(\w+)",\s*\\\.([\w.]+)', text)]
+    often = collections.Counter(name for name, _ in listed)
+    columns = {name: path.split(".")[-1] for name, path in listed if often[name] == 1}
     touched["a column"] = [
         sum(f'"{name}"' in text or re.search(rf"\bvar {prop}\b", text) is not None for text in texts.values())
         for name, prop in columns.items()]
@@ -144,7 +147,8 @@ def measure(checkout):
     }
     rows["largest circle"] = "{} files, {}".format(*rows["largest circle"]) if rows["largest circle"][0] else "none"
     for kind, counts in sorted(touched.items(), key=lambda item: (item[0][0].islower(), item[0])):
-        rows[f"files that {kind if kind[0].islower() else 'a member of ' + kind} touches: median, most"] = spread(counts).replace("at most ", "")
+        subject = kind if kind[0].islower() else "one more " + kind
+        rows[f"files that {subject} touches: median, most"] = spread(counts)
     for room, files in sorted(rooms.items()):
         rows[f"room {room}: files, circles"] = f"{len(files)}, {len(found[room])}"
     return rows, details
