@@ -19,7 +19,7 @@
 #   make docs         print docs/files.md anew from the tables' code
 #   make reference    DocC archives of the rooms below the stages, in .build/reference/
 #   make house        measure the code: lengths, circles of files, places to touch (beside another checkout: HOUSE=/path)
-#   make lint         check the code's form with swift-format
+#   make lint         check the code's form with swift-format, and the arrows between rooms (python3)
 #   make setup        install the Debian packages that are missing
 #   make clean        remove what was built and run
 
@@ -34,6 +34,8 @@ ITERATIONS ?= 20
 SET        ?= optimizer.lr=7e-5 optimizer.warmup_steps=40 optimizer.weight_decay=0 schedule.groups_per_step=15
 LOOP_FLAGS ?= --prompts-per-iteration 60 --group-size 8 --max-tokens 72 --batch 512 --eval-every 5
 SWIFT      ?= swift
+# Every arrow that the code takes is one that Package.swift declares.
+CHECKED    := --explicit-target-dependency-import-check error
 BIN        := .build/release
 PACKAGES   := libopenblas-dev libzstd-dev libssl-dev pkg-config
 PYTHON     ?= python3
@@ -58,7 +60,7 @@ setup:
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 
 build: setup
-	$(SWIFT) build -c release
+	$(SWIFT) build -c release $(CHECKED)
 
 install: build
 	tools/install.sh $(BIN) $(DESTDIR)$(PREFIX)
@@ -97,7 +99,7 @@ table: build
 
 # Release, because numeric code in debug is fifty times slower.
 test: setup
-	$(SWIFT) build -c release --build-tests
+	$(SWIFT) build -c release --build-tests $(CHECKED)
 	$(SWIFT) test -c release --skip-build
 
 stress: build
@@ -123,6 +125,7 @@ real: build .venv-real/installed
 	touch $@
 
 lint:
+	SWIFT=$(SWIFT) conformance/arrows.sh
 	$(SWIFT) format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
 
 clean:

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Arrow
+import Files
 import Formats
 import Foundation
 import LearningCurves

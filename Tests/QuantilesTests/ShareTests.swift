@@ -1,4 +1,5 @@
 import Credit
+import Quantiles
 import TestSupport
 import Testing
 

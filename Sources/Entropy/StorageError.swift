@@ -1,43 +1,44 @@
 import CKernels
-import Formats
 import Foundation
 
 /// How far rounding stored logits to their type has moved what they say, in nats: at most, of every token, and as is to
 /// be expected, of rows that are drawn for the slower look.
-struct StorageError: Codable, Sendable {
+package struct StorageError: Codable, Sendable {
     /// Bounds.
-    private(set) var tokens = 0
+    package private(set) var tokens = 0
     private var entropyBoundSum = 0.0
-    private(set) var entropyBoundMax = 0.0
+    package private(set) var entropyBoundMax = 0.0
     private var logprobBoundSum = 0.0
-    private(set) var logprobBoundMax = 0.0
+    package private(set) var logprobBoundMax = 0.0
     /// Expected squares of errors, each row drawn as often as it stands for others; and the squares of those.
     private var entropySquares = 0.0
     private var logprobSquares = 0.0
     private var logprobFourths = 0.0
     /// Rollouts by the type that their logits were rounded to.
-    private(set) var types: [String: Int] = [:]
+    package private(set) var types: [String: Int] = [:]
+
+    package init() {}
 
     /// `precision`: what the narrowest type that holds the logits makes of a bound of the type that they are stored in.
-    mutating func add(_ stats: crux_row_stats, precision: Double) {
+    package mutating func add(_ row: LogitsMeasure, precision: Double) {
         tokens += 1
-        entropyBoundSum += stats.entropy_noise * precision
-        entropyBoundMax = max(entropyBoundMax, stats.entropy_noise * precision)
-        logprobBoundSum += stats.logprob_noise * precision
-        logprobBoundMax = max(logprobBoundMax, stats.logprob_noise * precision)
+        entropyBoundSum += row.stats.entropy_noise * precision
+        entropyBoundMax = max(entropyBoundMax, row.stats.entropy_noise * precision)
+        logprobBoundSum += row.stats.logprob_noise * precision
+        logprobBoundMax = max(logprobBoundMax, row.stats.logprob_noise * precision)
     }
 
     /// A drawn row that stands for `weight` rows.
-    mutating func add(_ error: crux_row_error, weight: Double) {
+    package mutating func add(_ error: ExpectedStorageError, weight: Double) {
         let square = error.logprob * error.logprob
         entropySquares += weight * error.entropy * error.entropy
         logprobSquares += weight * square
         logprobFourths += weight * square * square
     }
 
-    mutating func add(type: String) { types[type, default: 0] += 1 }
+    package mutating func add(type: String) { types[type, default: 0] += 1 }
 
-    static func += (sum: inout StorageError, next: StorageError) {
+    package static func += (sum: inout StorageError, next: StorageError) {
         sum.tokens += next.tokens
         sum.entropyBoundSum += next.entropyBoundSum
         sum.entropyBoundMax = max(sum.entropyBoundMax, next.entropyBoundMax)
@@ -51,24 +52,26 @@ struct StorageError: Codable, Sendable {
 
     private func mean(_ sum: Double) -> Double { sum / Double(max(1, tokens)) }
 
-    var entropyBoundMean: Double { mean(entropyBoundSum) }
-    var logprobBoundMean: Double { mean(logprobBoundSum) }
+    package var entropyBoundMean: Double { mean(entropyBoundSum) }
+    package var logprobBoundMean: Double { mean(logprobBoundSum) }
     /// Root mean square over tokens.
-    var expectedEntropyError: Double { mean(entropySquares).squareRoot() }
-    var expectedLogprobError: Double { mean(logprobSquares).squareRoot() }
+    package var expectedEntropyError: Double { mean(entropySquares).squareRoot() }
+    package var expectedLogprobError: Double { mean(logprobSquares).squareRoot() }
     /// Of one token, on average.
-    var logprobVariance: ErrorVariance {
+    package var logprobVariance: ErrorVariance {
         ErrorVariance(square: mean(logprobSquares), fourth: mean(logprobFourths))
     }
 }
 
 /// Expected square of an error, and the mean over tokens of its square: what the mean of squares can deviate by follows
 /// from it.
-struct ErrorVariance: Sendable {
-    var square = 0.0
-    var fourth = 0.0
+package struct ErrorVariance: Sendable {
+    package var square = 0.0
+    package var fourth = 0.0
 
-    static func + (a: ErrorVariance, b: ErrorVariance) -> ErrorVariance {
+    package init(square: Double = 0, fourth: Double = 0) { (self.square, self.fourth) = (square, fourth) }
+
+    package static func + (a: ErrorVariance, b: ErrorVariance) -> ErrorVariance {
         ErrorVariance(square: a.square + b.square, fourth: a.fourth + b.fourth)
     }
 }
@@ -76,28 +79,24 @@ struct ErrorVariance: Sendable {
 /// Which rows of a rollout's logits are drawn for the look at their expected error, which takes longer than all else:
 /// the first ones, and of the others up to an eighth, the more the less sure they are. The draw follows from the
 /// rollout's id alone.
-struct RowDraw {
+package struct RowDraw: Sendable {
     private var place: Double
 
-    static let always = 16
+    package static let always = 16
     private static let most = 1.0 / 8, least = 1.0 / 64
 
-    init(rolloutID: String) {
+    /// `digest`: of the rollout's id, in hex.
+    package init(digest: String) {
         // 52 bits of the digest: a number from 0 to below 1.
-        place = Double(UInt64(SHA256Digest.of(rolloutID).prefix(13), radix: 16) ?? 0) * 0x1p-52
+        place = Double(UInt64(digest.prefix(13), radix: 16) ?? 0) * 0x1p-52
     }
 
     /// How many rows this one stands for; nil where it isn't drawn.
-    mutating func weight(_ row: Int, _ stats: crux_row_stats) -> Double? {
+    package mutating func weight(_ row: Int, _ measure: LogitsMeasure) -> Double? {
         guard row >= Self.always else { return 1 }
-        let unsureness = min(1, stats.entropy) + (1 - exp(stats.logprob)),
+        let unsureness = min(1, measure.entropy) + (1 - exp(measure.logprob)),
             chance = min(Self.most, max(Self.least, unsureness / 16)), next = place + chance
         defer { place = next - next.rounded(.down) }
         return next >= 1 ? 1 / chance : nil
     }
-}
-
-extension crux_dtype {
-    /// As shards call it.
-    var name: String { self == CRUX_BF16 ? "bf16" : self == CRUX_F16 ? "f16" : "f32" }
 }

@@ -1,4 +1,5 @@
 import CZstd
+import Files
 
 /// Rows on their way into one record batch. Batches are cut by a fixed rule, so that a file's bytes depend on its rows
 /// alone; several may be made at once and written in order.

@@ -4,7 +4,7 @@ package struct RowFault: Equatable, Sendable {
     package let found: String
     package let expected: String
 
-    init(_ column: String, _ found: String, _ expected: String) {
+    package init(_ column: String, _ found: String, _ expected: String) {
         (self.column, self.found, self.expected) = (column, found, expected)
     }
 }
@@ -17,7 +17,7 @@ package struct RowRule<Row>: Sendable {
     let fault: @Sendable (Row) -> RowFault?
 
     /// One that looks at one column, its own.
-    init(_ column: String, _ fault: @escaping @Sendable (_ row: Row, _ column: String) -> RowFault?) {
+    package init(_ column: String, _ fault: @escaping @Sendable (_ row: Row, _ column: String) -> RowFault?) {
         columns = [column]
         self.fault = { fault($0, column) }
     }
@@ -26,18 +26,18 @@ package struct RowRule<Row>: Sendable {
         (self.columns, self.fault) = (columns, fault)
     }
 
-    static func named(_ column: String, _ name: @escaping @Sendable (Row) -> String) -> RowRule {
+    package static func named(_ column: String, _ name: @escaping @Sendable (Row) -> String) -> RowRule {
         RowRule(column) { name($0).isEmpty ? RowFault($1, "an empty name", "one that tells rows apart") : nil }
     }
 
-    static func finite(_ column: String, _ value: @escaping @Sendable (Row) -> Float?) -> RowRule {
+    package static func finite(_ column: String, _ value: @escaping @Sendable (Row) -> Float?) -> RowRule {
         RowRule(column) { row, column in
             guard let value = value(row), !value.isFinite else { return nil }
             return RowFault(column, "\(value)", "a finite number")
         }
     }
 
-    static func positive(_ column: String, _ value: @escaping @Sendable (Row) -> Float) -> RowRule {
+    package static func positive(_ column: String, _ value: @escaping @Sendable (Row) -> Float) -> RowRule {
         RowRule(column) { row, column in
             let value = value(row)
             return value > 0 && value.isFinite ? nil : RowFault(column, "\(value)", "a number above 0")
@@ -45,7 +45,7 @@ package struct RowRule<Row>: Sendable {
     }
 
     /// A whole number from `least` on.
-    static func atLeast<Value: FixedWidthInteger & Sendable>(
+    package static func atLeast<Value: FixedWidthInteger & Sendable>(
         _ least: Value, _ column: String, _ value: @escaping @Sendable (Row) -> Value?
     ) -> RowRule {
         RowRule(column) { row, column in
@@ -55,7 +55,7 @@ package struct RowRule<Row>: Sendable {
     }
 
     /// At least one token, ids from 0 on. Whether a model or logits know them is for who has those.
-    static func tokens(_ column: String, _ tokens: @escaping @Sendable (Row) -> [Int32]) -> RowRule {
+    package static func tokens(_ column: String, _ tokens: @escaping @Sendable (Row) -> [Int32]) -> RowRule {
         RowRule(column) { row, column in
             let tokens = tokens(row)
             guard !tokens.isEmpty else { return RowFault(column, "no tokens", "at least one") }
@@ -64,7 +64,7 @@ package struct RowRule<Row>: Sendable {
     }
 
     /// Token ids from 0 on, if any.
-    static func ids(_ column: String, _ ids: @escaping @Sendable (Row) -> [Int32]) -> RowRule {
+    package static func ids(_ column: String, _ ids: @escaping @Sendable (Row) -> [Int32]) -> RowRule {
         RowRule(column) { Self.negative(ids($0), $1) }
     }
 
@@ -76,7 +76,7 @@ package struct RowRule<Row>: Sendable {
     }
 
     /// The first token is never trainable, because no distribution produced it.
-    static func mask(_ column: String, _ mask: @escaping @Sendable (Row) -> [Bool]) -> RowRule {
+    package static func mask(_ column: String, _ mask: @escaping @Sendable (Row) -> [Bool]) -> RowRule {
         RowRule(column) { row, column in
             let mask = mask(row)
             guard let first = mask.first else { return RowFault(column, "no entries", "one for each token") }
@@ -84,12 +84,12 @@ package struct RowRule<Row>: Sendable {
         }
     }
 
-    static func trainable(_ column: String, _ mask: @escaping @Sendable (Row) -> [Bool]) -> RowRule {
+    package static func trainable(_ column: String, _ mask: @escaping @Sendable (Row) -> [Bool]) -> RowRule {
         RowRule(column) { mask($0).contains(true) ? nil : RowFault($1, "no trainable token", "at least one") }
     }
 
     /// As many entries in a column, where it has any value, as there are tokens.
-    static func perToken(
+    package static func perToken(
         _ column: String, of tokens: String, _ length: @escaping @Sendable (Row) -> Int,
         _ count: @escaping @Sendable (Row) -> Int?
     ) -> RowRule {
@@ -99,11 +99,11 @@ package struct RowRule<Row>: Sendable {
         }
     }
 
-    static func perToken(_ column: String, _ count: Int, _ length: Int) -> RowFault? {
+    package static func perToken(_ column: String, _ count: Int, _ length: Int) -> RowFault? {
         count == length ? nil : RowFault(column, "\(count) entries in \(column)", "\(length), one per token")
     }
 
-    static func allFinite(_ column: String, _ values: @escaping @Sendable (Row) -> [Float]?) -> RowRule {
+    package static func allFinite(_ column: String, _ values: @escaping @Sendable (Row) -> [Float]?) -> RowRule {
         RowRule(column) { row, column in
             guard let values = values(row), !values.withUnsafeBufferPointer(\.areFinite),
                 let place = values.firstIndex(where: { !$0.isFinite })
@@ -112,7 +112,7 @@ package struct RowRule<Row>: Sendable {
         }
     }
 
-    static func noNaN(_ column: String, _ values: @escaping @Sendable (Row) -> [Float]?) -> RowRule {
+    package static func noNaN(_ column: String, _ values: @escaping @Sendable (Row) -> [Float]?) -> RowRule {
         RowRule(column) { row, column in
             guard let values = values(row), !values.withUnsafeBufferPointer(\.areFinite),
                 let place = values.firstIndex(where: \.isNaN)
@@ -121,16 +121,8 @@ package struct RowRule<Row>: Sendable {
         }
     }
 
-    static func grade(_ column: String, _ grade: @escaping @Sendable (Row) -> String?) -> RowRule {
-        RowRule(column) { row, column in
-            guard let grade = grade(row), EvidenceGrade(rawValue: grade) == nil else { return nil }
-            return RowFault(
-                column, "'\(grade)'", "one of " + EvidenceGrade.allCases.map(\.rawValue).joined(separator: ", "))
-        }
-    }
-
     /// Any other.
-    static func rule(_ column: String, _ fault: @escaping @Sendable (_ row: Row, _ column: String) -> RowFault?)
+    package static func rule(_ column: String, _ fault: @escaping @Sendable (_ row: Row, _ column: String) -> RowFault?)
         -> RowRule
     { RowRule(column, fault) }
 }

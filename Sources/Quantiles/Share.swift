@@ -64,7 +64,7 @@ package struct Share: Equatable, Sendable {
     }
 
     /// ⌈share · count⌉, at least 1.
-    func exactCount(of count: Int) -> Int {
+    package func exactCount(of count: Int) -> Int {
         let (whole, rest) = part(of: count)
         return min(count, max(1, whole + (rest > 0 ? 1 : 0)))
     }

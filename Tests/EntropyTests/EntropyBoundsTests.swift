@@ -1,4 +1,5 @@
 import Credit
+import Entropy
 import Foundation
 import TestSupport
 import Testing

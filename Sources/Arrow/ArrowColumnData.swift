@@ -1,7 +1,7 @@
 import Foundation
 
 /// A column of one batch while it is being built: values back to back, lists by their lengths.
-struct ColumnBuilder {
+package struct ColumnBuilder {
     private(set) var rows = 0
     private var validity: [UInt8] = []
     private(set) var nulls = 0
@@ -26,40 +26,38 @@ struct ColumnBuilder {
         bitCount += 1
     }
 
-    mutating func append<T: FixedWidthInteger>(_ value: T?) {
-        mark(value != nil)
-        withUnsafeBytes(of: (value ?? 0).littleEndian) { bytes.append(contentsOf: $0) }
+    private mutating func append(word value: some FixedWidthInteger, isNull: Bool) {
+        mark(!isNull)
+        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
     }
 
-    mutating func append(_ value: Float?) {
-        mark(value != nil)
-        withUnsafeBytes(of: (value ?? 0).bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
-    }
+    package mutating func append(_ value: Int32?) { append(word: value ?? 0, isNull: value == nil) }
+    package mutating func append(_ value: Int64?) { append(word: value ?? 0, isNull: value == nil) }
+    package mutating func append(_ value: Float?) { append(word: (value ?? 0).bitPattern, isNull: value == nil) }
+    package mutating func append(_ value: Double?) { append(word: (value ?? 0).bitPattern, isNull: value == nil) }
 
-    mutating func append(_ value: Double?) {
-        mark(value != nil)
-        withUnsafeBytes(of: (value ?? 0).bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
-    }
-
-    mutating func append(_ value: Bool?) {
+    package mutating func append(_ value: Bool?) {
         mark(value != nil)
         appendBit(value ?? false)
     }
 
-    mutating func append(_ value: String?) {
+    package mutating func append(_ value: String?) {
         mark(value != nil)
         bytes.append(contentsOf: (value ?? "").utf8)
         offsets.append(Int32(bytes.count))
     }
 
-    mutating func append<T>(list: [T]?) where T: BitwiseCopyable {
+    package mutating func append(list: [Int32]?) { append(words: list) }
+    package mutating func append(list: [Float]?) { append(words: list) }
+
+    private mutating func append(words list: [some BitwiseCopyable]?) {
         mark(list != nil)
         list?.withUnsafeBytes { bytes.append(contentsOf: $0) }
         childRows += list?.count ?? 0
         offsets.append(Int32(childRows))
     }
 
-    mutating func append(bits list: [Bool]?) {
+    package mutating func append(bits list: [Bool]?) {
         mark(list != nil)
         if let list { appendBits(list) }
         childRows += list?.count ?? 0
@@ -107,7 +105,7 @@ struct ColumnBuilder {
 }
 
 /// A column of one batch as it was read: checked buffers, values handed out by row.
-struct ColumnData {
+package struct ColumnData {
     let rows: Int
     let validity: ArrowBuffer
     let offsets: ArrowBuffer
@@ -116,21 +114,21 @@ struct ColumnData {
 
     func isNull(_ row: Int) -> Bool { validity.count > 0 && !validity.bit(row) }
 
-    func value<T: BitwiseCopyable>(_ row: Int, as type: T.Type) -> T? { isNull(row) ? nil : values.load(row, as: type) }
-
-    func bool(_ row: Int) -> Bool? { isNull(row) ? nil : values.bit(row) }
+    package func int32(_ row: Int) -> Int32? { isNull(row) ? nil : values.load(row, as: Int32.self) }
+    package func int64(_ row: Int) -> Int64? { isNull(row) ? nil : values.load(row, as: Int64.self) }
+    package func float32(_ row: Int) -> Float? { isNull(row) ? nil : values.load(row, as: Float.self) }
+    package func float64(_ row: Int) -> Double? { isNull(row) ? nil : values.load(row, as: Double.self) }
+    package func bool(_ row: Int) -> Bool? { isNull(row) ? nil : values.bit(row) }
 
     func range(_ row: Int) -> Range<Int> {
         Int(offsets.load(row, as: Int32.self))..<Int(offsets.load(row + 1, as: Int32.self))
     }
 
-    func string(_ row: Int) -> String? { isNull(row) ? nil : values.text(range(row)) }
+    package func string(_ row: Int) -> String? { isNull(row) ? nil : values.text(range(row)) }
 
-    func list<T: BitwiseCopyable>(_ row: Int, of type: T.Type) -> [T]? {
-        isNull(row) ? nil : values.array(range(row), of: type)
-    }
-
-    func bools(_ row: Int) -> [Bool]? { isNull(row) ? nil : values.bools(range(row)) }
+    package func int32s(_ row: Int) -> [Int32]? { isNull(row) ? nil : values.array(range(row), of: Int32.self) }
+    package func float32s(_ row: Int) -> [Float]? { isNull(row) ? nil : values.array(range(row), of: Float.self) }
+    package func bools(_ row: Int) -> [Bool]? { isNull(row) ? nil : values.bools(range(row)) }
 }
 
 /// A body buffer: a stretch of the mapped file, or what zstd made of one. Whoever holds it keeps the file mapped.

@@ -11,29 +11,29 @@ package struct OrderStatistic: Equatable, Sendable {
 
 /// The ranks, from 0, that a quantile lies between, and the quantile itself by linear interpolation (torch's and
 /// NumPy's default).
-struct QuantilePlace {
+package struct QuantilePlace {
     /// How far beyond the lower rank, as a part of the way to the next one.
     private let rest: Double
-    let ranks: [Int]
+    package let ranks: [Int]
 
-    init(_ q: Share, of count: Int) {
+    package init(_ q: Share, of count: Int) {
         let (lower, rest) = q.part(of: count - 1)
         self.rest = rest
         ranks = lower + 1 < count ? [lower, lower + 1] : [lower]
     }
 
-    func value(_ statistics: some Collection<OrderStatistic>) -> Double {
+    package func value(_ statistics: some Collection<OrderStatistic>) -> Double {
         let values = statistics.map { Double($0.value) }
         return values.count == 1 ? values[0] : values[0] + (values[1] - values[0]) * rest
     }
 
     /// The smallest of the values that are not below the quantile, whatever its interpolation is rounded to.
-    func leastAbove(_ statistics: [OrderStatistic]) -> Float {
+    package func leastAbove(_ statistics: [OrderStatistic]) -> Float {
         rest > 0 && statistics.count > 1 ? statistics[1].value : statistics[0].value
     }
 
     /// The largest of those that are not above it.
-    func mostBelow(_ statistics: [OrderStatistic]) -> Float { statistics[0].value }
+    package func mostBelow(_ statistics: [OrderStatistic]) -> Float { statistics[0].value }
 }
 
 /// Values that compete with each other: how many there are, and which ranks among them are wanted, ascending.
@@ -45,7 +45,7 @@ package struct Population: Sendable {
 }
 
 /// Exact order statistics of a population in memory: by sorting where it is small, by counting where it is not.
-func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic] {
+package func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic] {
     guard values.count > 1 << 12 else {
         let sorted = SortedFloats(values)
         return ranks.map { sorted.statistic($0) }

@@ -38,7 +38,7 @@ package final class MappedFile: @unchecked Sendable {
     private static let mappedAtOnce = 1 << 16
 
     /// Where in the file a stretch of memory was mapped from; nil where it wasn't.
-    func offset(of memory: UnsafeRawBufferPointer) -> Int? {
+    package func offset(of memory: UnsafeRawBufferPointer) -> Int? {
         guard let base = bytes.baseAddress, let start = memory.baseAddress, start >= base, memory.count <= bytes.count,
             start - base <= bytes.count - memory.count
         else {
