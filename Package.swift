@@ -1,14 +1,15 @@
 // swift-tools-version:6.1
 import PackageDescription
 
-// One line per room; the arrows (dependencies) point down only, and stages never import each other.
+// One line per room; the arrows (dependencies) point down only, and stages never import each other. Each room names
+// every room that it imports: conformance/arrows.sh holds the two against each other.
 
 func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(name: name, dependencies: dependencies)
 }
 
 func stage(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(name: name, dependencies: ["StageSupport", "Formats", "Scratch"] + dependencies)
+    .executableTarget(name: name, dependencies: ["StageSupport", "Formats", "Files", argumentParser] + dependencies)
 }
 
 func tests(_ room: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -26,6 +27,7 @@ let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let package = Package(
     name: "crux",
     products: [
+        .executable(name: "crux", targets: ["Crux"]),
         .executable(name: "crux-ingest", targets: ["Ingest"]),
         .executable(name: "crux-score", targets: ["Score"]),
         .executable(name: "crux-plan", targets: ["Plan"]),
@@ -53,53 +55,80 @@ let package = Package(
         library("CKernels"),
         library("Randomness"),
         library("Scratch", ["CSystem"]),
-        library("Formats", ["Scratch", "CSystem", "CZstd", "CCrypto", "CKernels"]),
+        library("Files", ["Scratch", "CSystem", "CCrypto"]),
+
+        // tables and numbers, of whatever
+        library("Arrow", ["Files", "Scratch", "CZstd"]),
+        library("Quantiles", ["Scratch", "Randomness", "CKernels"]),
 
         // kernels
         library("Optimizers", ["CKernels"]),
         library("Tensors", ["COpenBLAS", "CKernels"]),
 
         // domain
-        library("Credit", ["Randomness", "CKernels", "Scratch"]),
+        library("Formats", ["Arrow", "Files", "Scratch", "CZstd", "CKernels"]),
+        library("Entropy", ["Quantiles", "CKernels"]),
+        library("Credit", ["Entropy", "Quantiles", "Randomness", "Scratch"]),
         library("Objectives"),
         library("Rewards"),
-        library("Models", ["Tensors", "Formats", "CKernels", "Randomness"]),
-        library("Tokenizer", ["Formats"]),
+        library("Models", ["Tensors", "Formats", "Files", "CKernels", "Randomness"]),
+        library("Tokenizer", ["Formats", "Files"]),
 
         // meaning
-        library("Recipes", ["Credit", "Objectives", "Optimizers", yams]),
+        library("Recipes", ["Credit", "Objectives", "Optimizers", "Files", yams]),
 
         library("LearningCurves", ["Formats"]),
 
         // run
-        library("StageSupport", ["Formats", "Scratch", "CSystem", argumentParser, logging]),
+        library("StageSupport", ["Formats", "Arrow", "Files", "Scratch", "CSystem", argumentParser, logging]),
 
         // stages
-        stage("Ingest", ["CKernels", "Tokenizer"]),
-        stage("Score", ["Credit", "Rewards", "Models", "Tensors", "CKernels"]),
-        stage("Plan", ["Credit", "Objectives", "Optimizers", "Recipes", "Rewards", "Tokenizer"]),
-        stage("Update", ["Objectives", "Optimizers", "Models", "Recipes", "Randomness"]),
-        .executableTarget(name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport"]),
-        stage("Rollout", ["Models", "Tokenizer", "CKernels"]),
-        stage("Loop", ["LearningCurves", "Recipes", "Credit", "Objectives"]),
-        stage("Report", ["LearningCurves", "Credit", "Tokenizer"]),
+        .executableTarget(name: "Crux"),
+        stage("Ingest", ["Arrow", "Scratch", "Tokenizer"]),
+        stage("Score", ["Arrow", "Entropy", "Rewards", "Models", "Tensors"]),
         stage(
-            "Bench", ["CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers", "Randomness"]),
+            "Plan",
+            ["Arrow", "Credit", "Objectives", "Optimizers", "Quantiles", "Recipes", "Rewards", "Scratch", "Tokenizer"]),
+        stage(
+            "Update",
+            [
+                "Arrow", "Credit", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness", "Recipes",
+                "Scratch",
+                "Tensors",
+            ]),
+        .executableTarget(
+            name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
+        stage("Rollout", ["Models", "Scratch", "Tokenizer"]),
+        stage("Loop", ["Arrow", "LearningCurves", "Recipes", "Credit", "Objectives"]),
+        stage("Report", ["Arrow", "Entropy", "LearningCurves", "Credit", "Scratch", "Tokenizer"]),
+        stage(
+            "Bench",
+            [
+                "Arrow", "CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers", "Randomness",
+            ]),
 
         // tests
         .target(name: "TestSupport", dependencies: ["Formats", "CSystem"], path: "Tests/TestSupport"),
         tests("Scratch", ["Scratch"]),
-        tests("Formats", ["Formats", "Scratch", "StageSupport", "CZstd"]),
-        tests("Credit", ["Credit", "Randomness", "Recipes", "Scratch", "StageSupport"]),
+        tests("Files", ["Files", "Scratch"]),
+        tests("Arrow", ["Arrow", "Files", "Formats"]),
+        tests("Formats", ["Formats", "Arrow", "Files", "Scratch", "StageSupport"]),
+        tests("Quantiles", ["Quantiles", "Credit", "Scratch", "StageSupport"]),
+        tests("Entropy", ["Entropy", "Credit"]),
+        tests("Credit", ["Credit", "Entropy", "Quantiles", "Randomness", "Recipes", "Scratch"]),
         tests("Objectives", ["Objectives"]),
         tests("Rewards", ["Rewards"]),
         tests("Optimizers", ["Optimizers"]),
         tests("Kernels", ["CKernels"]),
-        tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Randomness"]),
-        tests("Tokenizer", ["Tokenizer", "Formats"]),
+        tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Files"]),
+        tests("Tokenizer", ["Tokenizer", "Files"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests(
-            "Stage", ["CKernels", "StageSupport", "Formats", "Models", "Tokenizer", "Recipes", "Credit", "Objectives"]),
+            "Stage",
+            [
+                "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
+                "Credit", "Objectives",
+            ]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]
 )

@@ -1,4 +1,4 @@
-"""docs/run_jobs.py against a server that is slow, fails and gets its client killed: no result waits for another, none is lost, nothing is
+"""examples/run_jobs.py against a server that is slow, fails and gets its client killed: no result waits for another, none is lost, nothing is
 asked for twice. Standard library only."""
 import http.server, json, os, signal, subprocess, sys, tempfile, threading, time
 

@@ -23,5 +23,5 @@ for meta, tensors in rows(shard):
     mask = tensors["loss_mask"].bool()
     worst = max(worst, (torch.tensor(entropies[meta["rollout_id"]], dtype=torch.float64)[mask] - expected).abs().max().item())
 good = worst < 5e-6 and counts["rejected"] == 0 and counts["rollouts"] == len(entropies)
-print(f"{'ok  ' if good else 'FAIL'} {len(entropies)} rollouts written by docs/write_shard.py, entropies within {worst:.1e} of float64 (limit 5e-6), {counts['rejected']} rejected")
+print(f"{'ok  ' if good else 'FAIL'} {len(entropies)} rollouts written by examples/write_shard.py, entropies within {worst:.1e} of float64 (limit 5e-6), {counts['rejected']} rejected")
 sys.exit(not good)

@@ -1,4 +1,4 @@
-"""Holds docs/train_elsewhere.py against crux-update: every recipe of recipes/, and settings that no recipe has, by the
+"""Holds examples/train_elsewhere.py against crux-update: every recipe of recipes/, and settings that no recipe has, by the
 loss and the gradient norm of each step of two epochs. A recipe that the script refuses by name counts as held.
 
     check_train_elsewhere.py BIN_DIR WORK_DIR [NAME…]     (names: only these cases)
@@ -74,7 +74,7 @@ def train_elsewhere(name, *arguments):
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 try:
                     sys.argv = ["train_elsewhere.py", *arguments]
-                    runpy.run_path("docs/train_elsewhere.py", run_name="__main__")
+                    runpy.run_path("examples/train_elsewhere.py", run_name="__main__")
                     status = 0
                 except SystemExit as stop:
                     print(stop.code, file=err)

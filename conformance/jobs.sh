@@ -11,11 +11,11 @@ for _ in $(seq 120); do "$python" -c "import socket; socket.create_connection(('
 for engine in openai sglang chat; do
   recipe=(--recipe recipes/fr3e.yaml --set expansion.anchors=1 --set expansion.replicates=2)
   "$bin/crux-plan" --quiet --input "$work/ingest" --scores "$work/score" "${recipe[@]}" --tokenizer fixtures/policy --engine $engine --output "$work/$engine/jobs" > /dev/null
-  "$python" docs/run_jobs.py --jobs "$work/$engine/jobs/jobs" --server http://127.0.0.1:$port --output "$work/$engine.jsonl" --concurrency 4 --retries 0 > /dev/null || [ $? = 1 ]
+  "$python" examples/run_jobs.py --jobs "$work/$engine/jobs/jobs" --server http://127.0.0.1:$port --output "$work/$engine.jsonl" --concurrency 4 --retries 0 > /dev/null || [ $? = 1 ]
   "$bin/crux-ingest" --quiet --input "$work/$engine.jsonl" --jobs "$work/$engine/jobs/jobs" --output "$work/$engine/partial" > "$work/$engine/partial.json"
   grep -q '"rejected_engine_error"' "$work/$engine/partial.json" || { echo "FAIL $engine: the server's failures did not show"; exit 1; }
   # What failed is submitted once more, from the file that the join wrote.
-  "$python" docs/run_jobs.py --jobs "$work/$engine/partial/missing.jsonl" --server http://127.0.0.1:$port --output "$work/$engine.jsonl" --retries 3 > /dev/null
+  "$python" examples/run_jobs.py --jobs "$work/$engine/partial/missing.jsonl" --server http://127.0.0.1:$port --output "$work/$engine.jsonl" --retries 3 > /dev/null
   "$bin/crux-ingest" --quiet --input "$work/$engine.jsonl" --jobs "$work/$engine/jobs/jobs" --output "$work/$engine/joined" > "$work/$engine/joined.json"
   grep -q '"missing":0' "$work/$engine/joined.json" || { echo "FAIL $engine: results are missing"; cat "$work/$engine/joined.json"; exit 1; }
   # Our own forward pass agrees with the engine's log-probabilities.

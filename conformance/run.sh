@@ -50,7 +50,7 @@ try "$python" conformance/check_tokenizer.py "$bin" fixtures "$work/tokenizers"
 try "$python" conformance/check_generation.py "$bin" fixtures/policy fixtures/prompts-heldout.jsonl "$work/generation"
 for dtype in bfloat16 float16; do
   shard=$work/written-$dtype.rollouts.zst
-  "$python" docs/write_shard.py --engine transformers --model fixtures/policy --prompts fixtures/prompts-heldout.jsonl --limit 4 --group-size 4 --max-tokens 48 \
+  "$python" examples/write_shard.py --engine transformers --model fixtures/policy --prompts fixtures/prompts-heldout.jsonl --limit 4 --group-size 4 --max-tokens 48 \
     --temperature 0.9 --dtype $dtype --output "$shard" 2> /dev/null
   "$bin/crux-ingest" --quiet --input "$shard" --output "$work/written-$dtype/ingest" > /dev/null
   "$bin/crux-score" --quiet --input "$work/written-$dtype/ingest" --output "$work/written-$dtype/score" > /dev/null

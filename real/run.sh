@@ -63,7 +63,7 @@ serve() {
 # ask REQUESTS RESULTS: every line must come home.
 ask() {
   local began=$SECONDS
-  "$python" docs/run_jobs.py --jobs "$1" --server "http://127.0.0.1:$port" --output "$run/$2.jsonl" > "$run/$2.log" ||
+  "$python" examples/run_jobs.py --jobs "$1" --server "http://127.0.0.1:$port" --output "$run/$2.jsonl" > "$run/$2.log" ||
     fail "$2: $(tail -n 1 "$run/$2.log")"
   say "$2: $(figure --results "$run/$2.jsonl" --seconds $((SECONDS - began)))"
 }

@@ -1,4 +1,3 @@
-import CKernels
 import Formats
 import Foundation
 
@@ -25,22 +24,20 @@ struct Rejection: Error {
 
 /// Looks at every logits row as it streams by and remembers the first that no softmax can be taken of.
 struct LogitsCheck {
-    private var firstBad: (row: Int, status: crux_row_status)?
+    private var firstBad: (row: Int, fault: LogitsFault)?
 
     mutating func see(_ row: LogitsRow) {
-        guard firstBad == nil else { return }
-        var logits = row.kernelRow
-        let status = crux_scan_logits(&logits)
-        if status != CRUX_ROW_OK { firstBad = (row.index, status) }
+        guard firstBad == nil, let fault = row.fault else { return }
+        firstBad = (row.index, fault)
     }
 
     func requireFinite(rolloutID: String) throws {
-        guard let (row, status) = firstBad else { return }
+        guard let (row, fault) = firstBad else { return }
         let (reason, found) =
-            switch status {
-            case CRUX_ROW_NAN: ("nan_logits", "NaN")
-            case CRUX_ROW_POSITIVE_INFINITY: ("infinite_logits", "+inf")
-            default: ("empty_logits", "nothing but -inf")
+            switch fault {
+            case .notANumber: ("nan_logits", "NaN")
+            case .positiveInfinity: ("infinite_logits", "+inf")
+            case .empty: ("empty_logits", "nothing but -inf")
             }
         throw Rejection(
             rolloutID, reason, found: "\(found) in logits row \(row)",

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Formats
 
 /// What becomes of a rollout whose log-probabilities are none.
 enum InvalidLogprobs: String, ExpressibleByArgument, CaseIterable {

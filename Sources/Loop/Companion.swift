@@ -1,5 +1,4 @@
 import Credit
-import Formats
 import Objectives
 import Recipes
 import StageSupport

@@ -1,6 +1,6 @@
+import Files
 import Formats
 import Foundation
-import Scratch
 import StageSupport
 
 /// `iteration-0007/`: the stage directories of one iteration, and its record when it is through.

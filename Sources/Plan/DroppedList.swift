@@ -1,6 +1,5 @@
 import Credit
 import Formats
-import Scratch
 
 /// Rows that are left out of a plan, in the order of its `dropped.arrow`.
 protocol DroppedList {

@@ -1,6 +1,7 @@
+import Arrow
 import Credit
-import Formats
 import Foundation
+import Quantiles
 import Scratch
 import StageSupport
 

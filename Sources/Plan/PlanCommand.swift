@@ -1,5 +1,6 @@
 import ArgumentParser
 import Credit
+import Files
 import Formats
 import Foundation
 import Recipes

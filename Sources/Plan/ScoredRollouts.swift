@@ -1,8 +1,10 @@
+import Arrow
 import Credit
+import Files
 import Formats
 import Foundation
-import Scratch
 import Recipes
+import Scratch
 import StageSupport
 
 /// A rollout with its scores, or as much of both as was read.

@@ -1,5 +1,4 @@
 import Credit
-import Formats
 import Foundation
 import Recipes
 import Scratch

@@ -1,5 +1,4 @@
 import Credit
-import Formats
 import StageSupport
 
 /// Whether the scores' `old_logprobs` are the trainer's own, so that they can be held against the sampler's.

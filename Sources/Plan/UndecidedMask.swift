@@ -1,5 +1,6 @@
 import Credit
 import Foundation
+import Quantiles
 
 /// Too many tokens of which a mask can't say whether it keeps them, because their entropies are intervals that reach
 /// over its threshold.

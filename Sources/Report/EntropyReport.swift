@@ -1,4 +1,7 @@
+import Arrow
 import Credit
+import Entropy
+import Files
 import Formats
 import Foundation
 import Scratch

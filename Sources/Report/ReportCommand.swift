@@ -1,4 +1,6 @@
 import ArgumentParser
+import Arrow
+import Files
 import Formats
 import Foundation
 import LearningCurves
@@ -7,7 +9,14 @@ import Tokenizer
 
 @main
 enum ReportMain {
-    static func main() { ReportCommand.runMain() }
+    static func main() {
+        // Asks for nothing else, so it can't wait for --output.
+        if CommandLine.arguments.dropFirst() == ["--files"] {
+            print(FileListing.text)
+            exit(0)
+        }
+        ReportCommand.runMain()
+    }
 }
 
 /// Loops side by side: a table and a picture. Or the entropies of a scored dump: figures and token tables.
@@ -48,9 +57,13 @@ struct ReportCommand: StageCommand {
     @Option(help: "Title of the picture.")
     var title = "Learning curves"
 
+    @Flag(help: "Print every table and column of a run's files, as docs/files.md has them, and stop. Goes alone.")
+    var files = false
+
     @OptionGroup var options: StageOptions
 
     func validate() throws {
+        guard !files else { throw ValidationError("--files goes alone: crux-report --files") }
         guard loops.isEmpty != (scores == nil) else { throw ValidationError("Give --loops, or --scores with --input.") }
         guard (scores == nil) == (input == nil) else { throw ValidationError("--scores and --input go together.") }
     }

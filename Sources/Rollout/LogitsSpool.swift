@@ -1,4 +1,3 @@
-import CKernels
 import Formats
 import Scratch
 
@@ -38,8 +37,7 @@ final class LogitsSpool {
         guard dtype != .f32 else {
             return try file.append(UnsafeRawBufferPointer(start: row, count: rowBytes(dtype)))
         }
-        var half = [UInt16](repeating: 0, count: vocabulary)
-        if dtype == .bf16 { crux_f32_to_bf16(row, &half, vocabulary) } else { crux_f32_to_f16(row, &half, vocabulary) }
+        let half = HalfPrecision.narrow(row, count: vocabulary, to: dtype)
         try half.withUnsafeBytes { try file.append($0) }
     }
 
@@ -48,11 +46,10 @@ final class LogitsSpool {
         let bytes = try read(rollout), old = rows[rollout]
         types[rollout] = .bf16
         rows[rollout] = []
-        var values = [Float](repeating: 0, count: vocabulary)
         for index in old.indices {
-            bytes.withUnsafeBytes { raw in
+            let values = bytes.withUnsafeBytes { raw in
                 let row = raw.baseAddress! + index * rowBytes(.f16)
-                crux_f16_to_f32(row.assumingMemoryBound(to: UInt16.self), &values, vocabulary)
+                return HalfPrecision.widen(f16: row.assumingMemoryBound(to: UInt16.self), count: vocabulary)
             }
             rows[rollout].append(file.count)
             try append(values, as: .bf16)

@@ -1,4 +1,4 @@
-import Credit
+import Entropy
 import Formats
 import Foundation
 import Models

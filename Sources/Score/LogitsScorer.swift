@@ -1,4 +1,6 @@
-import CKernels
+import Arrow
+import Entropy
+import Files
 import Formats
 import Foundation
 import StageSupport
@@ -97,12 +99,12 @@ struct LogitsScorer: Sendable {
         scores.values = masked(frame.values, row)
         scores.referenceLogprobs = masked(frame.referenceLogprobs, row)
         if row.evidence == EvidenceGrade.topk.rawValue {
-            fill(&scores, TopKBounds(frame, row, checkpoint: checkpoint?.vocabulary))
+            fill(&scores, TopKScores(frame, row, checkpoint: checkpoint?.vocabulary))
         }
         return scores
     }
 
-    private func fill(_ scores: inout FrameScores, _ bounds: TopKBounds) {
+    private func fill(_ scores: inout FrameScores, _ bounds: TopKScores) {
         scores.isOtherTemperature = !bounds.areOfThePolicy
         guard bounds.areOfThePolicy else { return }
         scores.assumesVocabulary = bounds.assumesVocabulary
@@ -172,8 +174,8 @@ private struct LogitsScan {
     private let row: RolloutRow
     /// Token positions of the masked-in tokens: logits row k belongs to the k-th.
     private let positions: [Int]
-    private let inverseTemperature: Float
     private let wanted: DistributionColumns
+    private let meter: LogitsMeter
     private var draw: RowDraw
     /// Of the bounds, where logits were rounded to a narrower type before they were stored.
     private var precision = 1.0
@@ -181,8 +183,9 @@ private struct LogitsScan {
     init(_ row: RolloutRow, _ wanted: DistributionColumns) {
         (self.row, self.wanted) = (row, wanted)
         positions = row.lossMask.indices.filter { row.lossMask[$0] }
-        inverseTemperature = Self.isProcessed(row) ? 1 : 1 / row.temperature
-        draw = RowDraw(rolloutID: row.rolloutID)
+        meter = LogitsMeter(
+            inverseTemperature: Self.isProcessed(row) ? 1 : 1 / row.temperature, sumPSquared: wanted.sumPSquared)
+        draw = RowDraw(digest: SHA256Digest.of(row.rolloutID))
     }
 
     /// `processed` logits have been divided by the temperature already.
@@ -196,29 +199,26 @@ private struct LogitsScan {
             try scorer.check(logits.info, row, file, place)
             makeRoom()
         }
-        let position = positions[logits.index]
-        var stats = crux_row_stats()
-        score(logits.kernelRow, position, &stats)
-        guard stats.status == CRUX_ROW_OK else { return scores.invalid = "invalid_logits" }
+        let position = positions[logits.index], measure = measure(logits, position)
+        guard measure.isValid else { return scores.invalid = "invalid_logits" }
         // Of probability 0, so nobody can have sampled it from this distribution.
-        guard Float(stats.logprob).isFinite else { return scores.invalid = "invalid_sampled_token" }
-        scores.entropy?[position] = Float(stats.entropy)
-        scores.logprobs?[position] = Float(stats.logprob)
-        scores.sumPSquared?[position] = Float(stats.sum_p_squared)
-        addStorageError(logits, position, &stats)
+        guard Float(measure.logprob).isFinite else { return scores.invalid = "invalid_sampled_token" }
+        scores.entropy?[position] = Float(measure.entropy)
+        scores.logprobs?[position] = Float(measure.logprob)
+        scores.sumPSquared?[position] = Float(measure.sumPSquared)
+        addStorageError(logits, position, measure)
     }
 
-    private mutating func addStorageError(_ logits: LogitsRow, _ position: Int, _ stats: inout crux_row_stats) {
-        if let weight = draw.weight(logits.index, stats) {
-            var row = logits.kernelRow
-            let error = crux_logit_row_error(&row, inverseTemperature, self.row.tokenIDs[position], &stats)
+    private mutating func addStorageError(_ logits: LogitsRow, _ position: Int, _ measure: LogitsMeasure) {
+        if let weight = draw.weight(logits.index, measure) {
+            let error = meter.storageError(logits.kernelRow, sampled: row.tokenIDs[position], measure)
             if logits.index == 0 {
-                precision = crux_ulp_share(error.dtype) / crux_ulp_share(logits.info.kernelType)
-                scores.storage.add(type: error.dtype.name)
+                precision = error.precision
+                scores.storage.add(type: error.type)
             }
             scores.storage.add(error, weight: weight)
         }
-        scores.storage.add(stats, precision: precision)
+        scores.storage.add(measure, precision: precision)
     }
 
     private mutating func makeRoom() {
@@ -230,23 +230,13 @@ private struct LogitsScan {
         scores.topkLogprobs = [Float](repeating: 0, count: count * wanted.topK)
     }
 
-    private mutating func score(_ logits: crux_logits, _ position: Int, _ stats: inout crux_row_stats) {
-        let sums = CRUX_NOISE | (wanted.sumPSquared ? CRUX_COLLISION : 0)
-        var logits = logits
-        guard wanted.topK > 0 else {
-            return crux_logit_row(&logits, inverseTemperature, row.tokenIDs[position], UInt32(sums), nil, &stats)
-        }
-        // Where fewer tokens are possible, the rest stays what no token is.
-        var ids = [Int32](repeating: -1, count: wanted.topK),
-            logprobs = [Float](repeating: -.infinity, count: wanted.topK)
-        ids.withUnsafeMutableBufferPointer { ids in
-            logprobs.withUnsafeMutableBufferPointer { logprobs in
-                var top = crux_top_k(k: wanted.topK, count: 0, ids: ids.baseAddress, logprobs: logprobs.baseAddress)
-                crux_logit_row(&logits, inverseTemperature, row.tokenIDs[position], UInt32(sums), &top, &stats)
-            }
-        }
+    private mutating func measure(_ logits: LogitsRow, _ position: Int) -> LogitsMeasure {
+        let token = row.tokenIDs[position]
+        guard wanted.topK > 0 else { return meter.measure(logits.kernelRow, sampled: token) }
+        let (measure, best) = meter.measure(logits.kernelRow, sampled: token, topK: wanted.topK)
         let place = position * wanted.topK..<(position + 1) * wanted.topK
-        scores.topkTokenIDs?.replaceSubrange(place, with: ids)
-        scores.topkLogprobs?.replaceSubrange(place, with: logprobs)
+        scores.topkTokenIDs?.replaceSubrange(place, with: best.ids)
+        scores.topkLogprobs?.replaceSubrange(place, with: best.logprobs)
+        return measure
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Arrow
 import Formats
 import Foundation
 import Models

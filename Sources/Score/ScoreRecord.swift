@@ -1,3 +1,4 @@
+import Entropy
 import Formats
 import Foundation
 import Models

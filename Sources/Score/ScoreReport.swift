@@ -1,3 +1,4 @@
+import Entropy
 import Foundation
 
 /// What score tells about a dump: verdicts, entropy, what storing it has moved, and whether the sources agree.

@@ -1,6 +1,5 @@
-import Formats
+import Files
 import Foundation
-import Scratch
 
 /// Says for a run's life that somebody is at work in a directory. A run of one task has it alone; tasks that share the
 /// work have it together, and each its own rank. Files: `.lock`, for tasks also `.lock-RANK-of-TASKS`, and `.lock-turn`

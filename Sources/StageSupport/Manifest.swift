@@ -1,4 +1,4 @@
-import Formats
+import Files
 import Foundation
 
 /// The last file that a stage writes: without it a directory is unfinished. It says what went in, what came out and

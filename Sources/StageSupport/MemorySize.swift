@@ -15,6 +15,9 @@ package struct MemorySize: ExpressibleByArgument, Equatable, Sendable {
         bytes = Int(number * Double(scale))
     }
 
+    /// In `--help`, as it would be written.
+    package var defaultValueDescription: String { "\(bytes >> 20)M" }
+
     private static let scales = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
 
     /// `3.2 GiB`

@@ -1,6 +1,5 @@
-import Formats
+import Files
 import Foundation
-import Scratch
 
 /// A file or folder that a run reads.
 package struct InputPlace: Sendable {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CSystem
+import Files
 import Formats
 import Foundation
 import Scratch

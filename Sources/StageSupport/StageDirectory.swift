@@ -1,6 +1,5 @@
-import Formats
+import Files
 import Foundation
-import Scratch
 
 /// A stage's output directory: finished, half-way, or of another configuration.
 package struct StageDirectory: Sendable {

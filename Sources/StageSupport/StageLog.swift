@@ -1,7 +1,6 @@
-import Formats
+import Files
 import Foundation
 import Logging
-import Scratch
 
 /// Plain lines for people, JSON lines for machines, on stderr. In JSON a message's numbers and names are fields of
 /// their own.

@@ -1,4 +1,4 @@
-import Formats
+import Files
 import Foundation
 
 /// A saved step of an update directory: `step-000007/`, a plain Hugging Face folder, and beside it `optimizer-000007/`,

@@ -1,4 +1,3 @@
-import Formats
 import Foundation
 
 /// What a stage is about to make, and from what. Everything that could be wrong about that is found before anything is

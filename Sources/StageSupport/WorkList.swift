@@ -1,4 +1,4 @@
-import Formats
+import Files
 import Foundation
 
 /// Pieces of work, one output file each (a shard, mostly), which remember that they are finished: a rerun skips them,

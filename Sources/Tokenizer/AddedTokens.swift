@@ -1,4 +1,4 @@
-import Formats
+import Files
 import Foundation
 
 /// A token that stands outside BPE: <|endoftext|>, <think>, …

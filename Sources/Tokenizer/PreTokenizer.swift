@@ -1,4 +1,3 @@
-import Formats
 import Foundation
 
 /// Cuts text into the pieces within which BPE merges.

@@ -1,7 +1,9 @@
+import Files
 import Formats
 import Models
 import Objectives
 import Optimizers
+import Quantiles
 import Recipes
 import StageSupport
 import Tensors

@@ -1,8 +1,8 @@
+import Files
 import Formats
 import Foundation
 import Models
 import Optimizers
-import Scratch
 import StageSupport
 import Tensors
 

@@ -1,5 +1,6 @@
 import Credit
 import Foundation
+import Quantiles
 import TestSupport
 import Testing
 

@@ -1,4 +1,5 @@
 import Credit
+import Entropy
 import TestSupport
 import Testing
 

@@ -1,3 +1,4 @@
+import Arrow
 import Formats
 import TestSupport
 import Testing

@@ -1,3 +1,4 @@
+import Arrow
 import Formats
 import Foundation
 import TestSupport

@@ -1,4 +1,5 @@
-import Credit
+import Arrow
+import Files
 import Formats
 import Foundation
 import TestSupport

@@ -1,3 +1,5 @@
+import Arrow
+import Files
 import Formats
 import Foundation
 import StageSupport

@@ -1,4 +1,6 @@
+import Arrow
 import Credit
+import Files
 import Formats
 import Foundation
 import TestSupport

@@ -1,6 +1,9 @@
+import Arrow
 import Credit
+import Files
 import Formats
 import Foundation
+import Quantiles
 import Recipes
 import TestSupport
 import Testing

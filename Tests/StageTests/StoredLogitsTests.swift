@@ -1,3 +1,4 @@
+import Arrow
 import CKernels
 import Formats
 import Foundation

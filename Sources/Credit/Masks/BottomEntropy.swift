@@ -1,3 +1,5 @@
+import Quantiles
+
 /// The share ρ of tokens with the lowest entropy: H ≤ τ with τ the ρ-quantile. The papers' control: with ρ = 0.8 it is
 /// what top 0.2 leaves out.
 package enum BottomEntropy: TokenSelection {

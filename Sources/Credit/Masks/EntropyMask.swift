@@ -1,3 +1,4 @@
+import Quantiles
 import Randomness
 
 /// Keeps a share of each scope's tokens: those of highest entropy (`top`), of lowest (`bottom`), or any (`random`).

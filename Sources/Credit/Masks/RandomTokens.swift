@@ -1,3 +1,4 @@
+import Quantiles
 import Randomness
 
 /// A share ρ of tokens drawn at random whatever their entropy: the control for "fewer tokens". Exactly max(1, ⌈ρn⌉),

@@ -1,3 +1,5 @@
+import Quantiles
+
 /// Which of a scope's tokens a mask keeps. A newcomer: one type, one line in the registry, a key in `EntropyMask`.
 package protocol TokenSelection: Sendable {
     /// The recipe's key, whose value is the share of tokens kept.

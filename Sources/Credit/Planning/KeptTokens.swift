@@ -1,3 +1,4 @@
+import Quantiles
 import Scratch
 
 /// The kept rows' trainable tokens, gone over in pieces on all threads: for whatever is to be known of many tokens and

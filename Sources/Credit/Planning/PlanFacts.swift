@@ -1,3 +1,4 @@
+import Quantiles
 import Scratch
 
 /// What a plan must know of all its rollouts at once. No tokens: about thirty bytes for a rollout, and each group's
@@ -153,24 +154,6 @@ package struct Groups: Sendable {
     package subscript(group: Int) -> [Int32] {
         let range = Int(starts[group])..<Int(starts[group + 1])
         return indices.map { Array($0[range]) } ?? range.map { Int32($0) }
-    }
-}
-
-/// Some of a row's numbers at trainable tokens, side by side, and where they are to go.
-package struct ValuePick: Sendable {
-    package var row: Int
-    package var values: Range<Int>
-    package var target: Int
-
-    package init(row: Int, values: Range<Int>, target: Int) {
-        (self.row, self.values, self.target) = (row, values, target)
-    }
-
-    /// From all numbers of the row.
-    func copy(_ all: UnsafeBufferPointer<Float>, into target: UnsafeMutablePointer<Float>) {
-        for (index, place) in values.clamped(to: 0..<all.count).enumerated() {
-            target[self.target + index] = all[place]
-        }
     }
 }
 

@@ -1,3 +1,4 @@
+import Quantiles
 import Scratch
 
 /// A plan in which everything is settled that spans rows: who is kept, in which step, where entropies are cut, what

@@ -1,5 +1,4 @@
 import Foundation
-import Scratch
 
 /// A rollout as a line of another program's dump tells it; what the line does not say is nil or empty.
 package struct DumpedRollout: Sendable {

@@ -1,5 +1,4 @@
 import Foundation
-import Scratch
 
 /// A line of JSON as other programs write it. Beyond the standard it takes what Python's `json` writes and reads: NaN,
 /// Infinity and

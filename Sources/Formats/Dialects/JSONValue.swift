@@ -1,5 +1,4 @@
 import Foundation
-import Scratch
 
 /// A value of a JSON text, with numbers as they were written.
 package enum JSONValue: Sendable {

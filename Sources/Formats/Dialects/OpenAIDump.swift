@@ -1,4 +1,4 @@
-/// Output lines of an OpenAI batch, as `vllm run-batch`, docs/run_jobs.py and others write them: completions and chat,
+/// Output lines of an OpenAI batch, as `vllm run-batch`, examples/run_jobs.py and others write them: completions and chat,
 /// `n` choices or one, one prompt or several; bare responses, too.
 package enum OpenAIDump: DumpDialect {
     package static let name = "openai"

@@ -1,3 +1,5 @@
+import Files
+
 /// verl's `trainer.rollout_data_dir` and `validation_data_dir`: `input`, `output`, `gts`, `score`, `step`, what the
 /// reward function added, in newer versions `uid`. Text without special tokens, so neither the sampled ids nor the
 /// end-of-sequence token can be had back: what is tokenised again is close to what was sampled, not the same.

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// One tensor of a safetensors header. `begin` and `end` are byte offsets within the data area.

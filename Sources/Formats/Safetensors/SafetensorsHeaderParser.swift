@@ -1,3 +1,5 @@
+import Files
+
 /// Reads the JSON of a safetensors header byte by byte. A general JSON reader would not do: it lets the last of two
 /// equal keys win in silence, and the format forbids them. The grammar has fixed depth, so hostile nesting cannot
 /// exhaust the stack.

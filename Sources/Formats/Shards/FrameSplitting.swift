@@ -1,5 +1,6 @@
 import CKernels
 import CZstd
+import Files
 import Scratch
 
 /// Writes a rollout's frame again with the two bytes of its 16-bit logits apart, everything else as it was. Memory: a

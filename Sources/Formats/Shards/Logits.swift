@@ -46,11 +46,30 @@ package struct LogitsRow {
             values: values, low: low?.assumingMemoryBound(to: UInt8.self), n: info.vocabulary, dtype: info.kernelType)
     }
 
+    /// Why no softmax can be taken of the row; nil where one can.
+    package var fault: LogitsFault? {
+        var logits = kernelRow
+        return switch crux_scan_logits(&logits) {
+        case CRUX_ROW_OK: nil
+        case CRUX_ROW_NAN: .notANumber
+        case CRUX_ROW_POSITIVE_INFINITY: .positiveInfinity
+        default: .empty
+        }
+    }
+
     /// The row's bytes; not of split rows.
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: values, count: info.rowBytes) }
 
     /// Sees each row, once, in order.
     package typealias Consumer = (LogitsRow) throws -> Void
+}
+
+/// What a row of logits may be that is none.
+package enum LogitsFault: Sendable {
+    case notANumber
+    case positiveInfinity
+    /// -inf throughout: no token was possible.
+    case empty
 }
 
 /// Memory for planes of split logits, shared by the frames that are decoded at the same time and handed on from one to

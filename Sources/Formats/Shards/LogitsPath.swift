@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Where a rollout's logits lie, as the column `logits_path` says it.
@@ -33,24 +34,4 @@ package enum LogitsPath {
                 above.map { $0 + "/" + parts[start...].joined(separator: "/") }
             }
     }
-}
-
-/// The absolute path that a name leads to: links resolved as far as there is something, the rest as it is written.
-package func resolvedPath(_ path: String) -> String {
-    let absolute = path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
-    var current = "/"
-    for part in absolute.split(separator: "/") where part != "." {
-        if part == ".." {
-            current = (current as NSString).deletingLastPathComponent
-            continue
-        }
-        let next = (current == "/" ? "" : current) + "/" + part
-        if let real = realpath(next, nil) {
-            current = String(cString: real)
-            free(real)
-        } else {
-            current = next
-        }
-    }
-    return current
 }

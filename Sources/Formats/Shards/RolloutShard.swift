@@ -1,4 +1,5 @@
 import CZstd
+import Files
 import Foundation
 
 /// Where a compressed frame lies in its shard.

@@ -1,5 +1,6 @@
 import CKernels
 import CZstd
+import Files
 import Foundation
 import Scratch
 

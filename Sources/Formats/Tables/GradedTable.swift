@@ -1,3 +1,6 @@
+import Arrow
+import Files
+
 /// A table whose metadata tells the evidence grades of all its rows.
 package struct GradedTable<Row> {
     package typealias Metadata = (_ grades: Set<String>) -> [String: String]

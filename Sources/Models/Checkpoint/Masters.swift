@@ -1,3 +1,4 @@
+import Files
 import Formats
 
 /// Float32 weights that an optimizer keeps of a checkpoint in 16 bits.

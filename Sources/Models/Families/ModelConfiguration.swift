@@ -1,5 +1,6 @@
-import Foundation
+import Files
 import Formats
+import Foundation
 
 /// A checkpoint's `config.json`, read key by key so that every wrong or missing value names its key.
 package struct ModelConfiguration: @unchecked Sendable {

@@ -1,5 +1,6 @@
-import Foundation
+import Files
 import Formats
+import Foundation
 import Tensors
 
 /// How a checkpoint stretches rotary positions beyond its training length. Every kind gives inverse frequencies [D/2]

@@ -1,0 +1,21 @@
+import Foundation
+
+/// The absolute path that a name leads to: links resolved as far as there is something, the rest as it is written.
+package func resolvedPath(_ path: String) -> String {
+    let absolute = path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+    var current = "/"
+    for part in absolute.split(separator: "/") where part != "." {
+        if part == ".." {
+            current = (current as NSString).deletingLastPathComponent
+            continue
+        }
+        let next = (current == "/" ? "" : current) + "/" + part
+        if let real = realpath(next, nil) {
+            current = String(cString: real)
+            free(real)
+        } else {
+            current = next
+        }
+    }
+    return current
+}

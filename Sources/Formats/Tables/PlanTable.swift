@@ -1,0 +1,107 @@
+import Arrow
+
+/// One rollout to learn from. `klWeights` is filled only when a KL term is on: the aggregation weights without the
+/// entropy mask, because the mask acts on the policy gradient alone.
+package struct PlanRow: Equatable, Sendable {
+    package var rolloutID = ""
+    package var groupID = ""
+    package var tokenIDs: [Int32] = []
+    package var lossMask: [Bool] = []
+    package var advantages: [Float] = []
+    package var entropyMask: [Bool] = []
+    package var tokenWeights: [Float] = []
+    package var oldLogprobs: [Float] = []
+    package var referenceLogprobs: [Float]?
+    package var klWeights: [Float]?
+    /// What a critic or Q network is to learn, and the critic's values now.
+    package var returns: [Float]?
+    package var values: [Float]?
+    /// Chosen and rejected response carry the same number, chosen first.
+    package var pair: Int32?
+    package var temperature: Float = 1
+    package var step: Int32 = 0
+    package var reward: Float = 0
+    /// What the rollout's entropies came from.
+    package var evidence: String?
+    package init() {}
+}
+
+extension Tables {
+    package static let plan = Table<PlanRow>(
+        name: "plan",
+        documentation: """
+            One rollout to learn from, with everything the update needs of it: tokens, advantages, weights and old \
+            log-probabilities.
+            """,
+        columns: [
+            .utf8("rollout_id", \.rolloutID, "name of the rollout"),
+            .utf8("group_id", \.groupID, "name of its group"),
+            .listInt32(
+                "token_ids", \.tokenIDs,
+                "prompt and response, token by token; every list of one entry per token has this length"),
+            .listBool("loss_mask", \.lossMask, "per token: it was sampled by the policy"),
+            .listFloat32("advantages", \.advantages, "per token: advantage, 0 outside the loss mask"),
+            .listBool("entropy_mask", \.entropyMask, "per token: the policy gradient is taken of it"),
+            .listFloat32(
+                "token_weights", \.tokenWeights,
+                "per token: factor of its loss; a step's loss is the sum over tokens of factor times loss"),
+            .listFloat32(
+                "old_logprobs", \.oldLogprobs,
+                "per token, nats: log-probability under the policy that sampled it, 0 outside the loss mask"),
+            .listFloat32(
+                "reference_logprobs", \.referenceLogprobs,
+                "per token, nats: log-probability under the reference model; null where nothing compares with one"),
+            .int32("step", \.step, "number of the optimizer step, from 0, that the row belongs to"),
+            .float32("reward", \.reward, "the rollout's reward, shaped as the recipe asks"),
+            .float32("temperature", \.temperature, "of sampling: logits are divided by it before the softmax"),
+            .listFloat32(
+                "kl_weights", \.klWeights,
+                "per token: factor of its KL term, which the entropy mask does not touch; null without a KL term"),
+            .listFloat32("returns", \.returns, "per token: what a critic or Q network is to learn; null without one"),
+            .listFloat32(
+                "values", \.values, "per token: the critic's value when the rollout was scored; null without a critic"),
+            .int32(
+                "pair", \.pair,
+                """
+                number of a preference pair, shared by its two rows, the chosen one first; null where the recipe makes \
+                no pairs
+                """),
+            .utf8(
+                "evidence", \.evidence,
+                "what the rollout's entropies came from: \(EvidenceGrade.list); null in tables of earlier versions"),
+        ],
+        make: { PlanRow() }, weight: { $0.tokenIDs.count }, writer: "crux-plan",
+        nameOf: { "rollout '\($0.rolloutID)'" }, rules: rules)
+
+    /// What every reader holds a row to.
+    private static let rules: [RowRule<PlanRow>] = [
+        .named("rollout_id") { $0.rolloutID },
+        .tokens("token_ids") { $0.tokenIDs },
+        perToken("loss_mask") { $0.lossMask.count },
+        .mask("loss_mask") { $0.lossMask },
+        perToken("advantages") { $0.advantages.count },
+        perToken("entropy_mask") { $0.entropyMask.count },
+        perToken("token_weights") { $0.tokenWeights.count },
+        perToken("old_logprobs") { $0.oldLogprobs.count },
+        perToken("reference_logprobs") { $0.referenceLogprobs?.count },
+        perToken("kl_weights") { $0.klWeights?.count },
+        perToken("returns") { $0.returns?.count },
+        perToken("values") { $0.values?.count },
+        .allFinite("advantages") { $0.advantages },
+        .allFinite("token_weights") { $0.tokenWeights },
+        .allFinite("old_logprobs") { $0.oldLogprobs },
+        .allFinite("kl_weights") { $0.klWeights },
+        .allFinite("returns") { $0.returns },
+        .noNaN("reference_logprobs") { $0.referenceLogprobs },
+        .noNaN("values") { $0.values },
+        .positive("temperature") { $0.temperature },
+        .atLeast(0, "step") { $0.step },
+        .atLeast(0, "pair") { $0.pair },
+        .finite("reward") { $0.reward },
+        .grade("evidence") { $0.evidence },
+    ]
+
+    private static func perToken(_ column: String, _ count: @escaping @Sendable (PlanRow) -> Int?) -> RowRule<PlanRow> {
+        .perToken(column, of: "token_ids", { $0.tokenIDs.count }, count)
+    }
+}

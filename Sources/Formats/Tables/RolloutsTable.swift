@@ -1,0 +1,99 @@
+import Arrow
+
+/// One rollout as `ingest` leaves it.
+package struct RolloutRow: Equatable, Sendable {
+    package var rolloutID = ""
+    package var groupID = ""
+    package var sampleIndex: Int32 = 0
+    package var policyVersion = ""
+    package var prompt = ""
+    package var completion = ""
+    package var referenceAnswer = ""
+    package var dataSource = ""
+    package var finishReason = ""
+    package var temperature: Float = 1
+    package var topP: Float = 1
+    package var tokenIDs: [Int32] = []
+    package var lossMask: [Bool] = []
+    package var rolloutLogprobs: [Float]?
+    package var evidence = EvidenceGrade.none.rawValue
+    package var logitsPath = ""
+    package var logitsOffset: Int64 = 0
+    package var logitsLength: Int64 = 0
+    package var givenReward: Float?
+    package var jobID: String?
+    package var extras = "{}"
+    package init() {}
+}
+
+extension Tables {
+    package static let rollouts = Table<RolloutRow>(
+        name: "rollouts",
+        documentation: "One rollout of a dump, as crux-ingest read it; scores and plans refer to it by rollout_id.",
+        columns: [
+            .utf8("rollout_id", \.rolloutID, "name of the rollout, unique in the directory"),
+            .utf8("group_id", \.groupID, "name of the group it is compared in: rollouts of one prompt"),
+            .int32("sample_index", \.sampleIndex, "number of the rollout in its group, from 0"),
+            .utf8(
+                "policy_version", \.policyVersion,
+                "name of the weights that sampled it; empty where the dump does not say"),
+            .utf8("prompt", \.prompt, "text of the prompt; empty where only its ids are known"),
+            .utf8("completion", \.completion, "text of the response; empty where only its ids are known"),
+            .utf8(
+                "reference_answer", \.referenceAnswer,
+                "what rewards compare the response with; empty where there is none"),
+            .utf8(
+                "data_source", \.dataSource,
+                "name of the data set, which `--reward auto` goes by; empty where there is none"),
+            .utf8(
+                "finish_reason", \.finishReason,
+                "why sampling ended, in the engine's word, such as stop or length; empty where the dump does not say"),
+            .float32("temperature", \.temperature, "of sampling; 1 where the dump does not say"),
+            .float32("top_p", \.topP, "of sampling; 1 where the dump does not say"),
+            .listInt32(
+                "token_ids", \.tokenIDs,
+                "prompt and response, token by token: L of them; every list of one entry per token has this length"),
+            .listBool(
+                "loss_mask", \.lossMask,
+                "per token: it was sampled by the policy and may be learned from; never the first token"),
+            .listFloat32(
+                "rollout_logprobs", \.rolloutLogprobs,
+                """
+                per token, nats: log-probability the sampler gave the token, 0 outside the loss mask; null where \
+                unknown
+                """),
+            .utf8("evidence", \.evidence, "how well the distributions are known: \(EvidenceGrade.list)"),
+            .utf8(
+                "logits_path", \.logitsPath,
+                """
+                shard that holds the rollout's distributions, seen from the ingest directory; empty where there are \
+                none
+                """),
+            .int64("logits_offset", \.logitsOffset, "bytes: where the rollout's frame begins in that shard"),
+            .int64("logits_length", \.logitsLength, "bytes: how long the frame is"),
+            .float32("given_reward", \.givenReward, "reward that the dump states; null where it states none"),
+            .utf8("job_id", \.jobID, "job of an expansion that the rollout continues; null for all others"),
+            .utf8("extras", \.extras, "JSON object of strings: all metadata that has no column of its own"),
+        ],
+        make: { RolloutRow() }, weight: { $0.tokenIDs.count }, writer: "crux-ingest",
+        nameOf: { "rollout '\($0.rolloutID)'" },
+        rules: rules)
+
+    /// What every reader holds a row to.
+    private static let rules: [RowRule<RolloutRow>] = [
+        .named("rollout_id") { $0.rolloutID },
+        .named("group_id") { $0.groupID },
+        .tokens("token_ids") { $0.tokenIDs },
+        .perToken("loss_mask", of: "token_ids", { $0.tokenIDs.count }) { $0.lossMask.count },
+        .mask("loss_mask") { $0.lossMask },
+        .trainable("loss_mask") { $0.lossMask },
+        .perToken("rollout_logprobs", of: "token_ids", { $0.tokenIDs.count }) { $0.rolloutLogprobs?.count },
+        .allFinite("rollout_logprobs") { $0.rolloutLogprobs },
+        .positive("temperature") { $0.temperature },
+        .topP { $0.topP },
+        .grade("evidence") { $0.evidence },
+        .atLeast(0, "logits_offset") { $0.logitsOffset },
+        .atLeast(0, "logits_length") { $0.logitsLength },
+        .finite("given_reward") { $0.givenReward },
+    ]
+}

@@ -1,0 +1,66 @@
+import Entropy
+import Formats
+import Foundation
+
+/// Fills in the entropy intervals of a rollout that was dumped with its k best log-probabilities; the entropy itself is
+/// their middle.
+struct TopKScores {
+    private let frame: RolloutFrame
+    private let row: RolloutRow
+    private let bounds: TopKBounds
+
+    /// `checkpoint`: vocabulary of the checkpoint that scores beside, if any. Producers may state `vocab_size` in the
+    /// metadata.
+    init(_ frame: RolloutFrame, _ row: RolloutRow, checkpoint: Int?) {
+        (self.frame, self.row) = (frame, row)
+        let stated = frame.metadata["vocab_size"].flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+        bounds = TopKBounds(
+            vocabulary: stated ?? checkpoint, logprobs: frame.topkLogprobs ?? [], sampled: Self.sampled(frame, row))
+    }
+
+    /// Whether the vocabulary is a guess.
+    var assumesVocabulary: Bool { bounds.assumesVocabulary }
+
+    /// Whether the log-probabilities are those of the distribution that entropies are taken of. Raw ones are before the
+    /// temperature, and what entropy is at another temperature doesn't follow from some of them; processed ones must
+    /// not have been cut off.
+    var areOfThePolicy: Bool {
+        frame.metadata["logits_kind"] == "processed" ? Self.isWhole(frame, row) : row.temperature == 1
+    }
+
+    /// Whether the sampler drew from the whole distribution, so that `rollout_logprobs` are of it too.
+    private static func isWhole(_ frame: RolloutFrame, _ row: RolloutRow) -> Bool {
+        row.topP == 1 && (frame.metadata["top_k"].flatMap { Int($0) } ?? 0) <= 0
+    }
+
+    /// The sampler's own log-probabilities where they are of the same distribution.
+    private static func sampled(_ frame: RolloutFrame, _ row: RolloutRow) -> [Float] {
+        guard isWhole(frame, row), let logprobs = frame.rolloutLogprobs else { return [] }
+        return frame.lossMask.indices.filter { frame.lossMask[$0] }.map { logprobs[$0] }
+    }
+
+    /// A token whose best log-probabilities are at fault has the interval from 0 to ln V, and for its entropy 0:
+    /// nothing that is not known is taken for a fork. A rollout of which that is so throughout has no entropies.
+    func fill(_ scores: inout FrameScores) {
+        guard let logprobs = frame.topkLogprobs, let ids = frame.topkTokenIDs, frame.topk > 0 else { return }
+        let own = Self.isWhole(frame, row) ? frame.rolloutLogprobs : nil
+        var low = [Float](repeating: 0, count: frame.tokenIDs.count), high = low, middle = low, start = 0, known = 0
+        for position in frame.lossMask.indices where frame.lossMask[position] {
+            let entries = start..<start + frame.topk
+            start = entries.upperBound
+            do {
+                let interval = try bounds.interval(
+                    ids[entries], logprobs[entries], sampled: own.map { (frame.tokenIDs[position], $0[position]) })
+                (low[position], high[position]) = (Float(interval.low), Float(interval.high))
+                middle[position] = Float((interval.low + interval.high) / 2)
+                known += 1
+            } catch let fault {
+                scores.topKFaults.append((position, fault))
+                high[position] = Float(log(Double(bounds.vocabulary)))
+            }
+        }
+        scores.topK = frame.topk
+        guard known > 0 else { return }
+        (scores.entropy, scores.entropyLow, scores.entropyHigh) = (middle, low, high)
+    }
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Holds what each room imports against what Package.swift lets it: an arrow that the code takes is declared, and one that
+# is declared is taken. (SwiftPM's own check, --explicit-target-dependency-import-check, passes over a room that is
+# reached through another.) make lint runs it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+${SWIFT:-swift} package describe --type json | python3 -c '
+import json, os, re, sys
+
+rooms = json.load(sys.stdin)["targets"]
+names = {room["name"] for room in rooms} | {"ArgumentParser", "Logging", "Yams"}
+imported = re.compile(r"^(?:@\w+ )?(?:\w+ )?import (\w+)", re.M)
+wrong = 0
+for room in rooms:
+    taken = set()
+    for path, _, files in os.walk(room["path"]):
+        for file in files:
+            if file.endswith(".swift"):
+                taken |= set(imported.findall(open(os.path.join(path, file), encoding="utf-8").read()))
+    taken &= names
+    declared = set(room.get("target_dependencies", [])) | set(room.get("product_dependencies", []))
+    for other in sorted(taken - declared):
+        print(room["name"], "imports", other + ", which Package.swift does not say")
+    for other in sorted(declared - taken):
+        print("Package.swift lets", room["name"], "import", other + ", which it does not")
+    wrong += len(taken ^ declared)
+sys.exit(1 if wrong else 0)
+'
