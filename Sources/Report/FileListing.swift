@@ -23,7 +23,7 @@ enum FileListing {
 
     private static func section(_ table: TableDescription) -> String {
         let columns = table.columns.map { column in
-            "| `\(column.name)` | \(column.type.replacing("<", with: "&lt;")) | \(column.isNullable ? "yes" : "no") "
+            "| `\(column.name)` | `\(column.type)` | \(column.isNullable ? "yes" : "no") "
                 + "| \(column.isOptional ? "(when asked for) " : "")\(cell(column.documentation)) |"
         }
         return """
