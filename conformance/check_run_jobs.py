@@ -2,7 +2,7 @@
 asked for twice. Standard library only."""
 import http.server, json, os, signal, subprocess, sys, tempfile, threading, time
 
-RUN_JOBS = os.path.join(os.path.dirname(__file__), "..", "docs", "run_jobs.py")
+RUN_JOBS = os.path.join(os.path.dirname(__file__), "..", "examples", "run_jobs.py")
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -2,22 +2,26 @@
 # Runs the archive of `make dist` in a Debian that has nothing but itself: debootstrap's smallest variant, no Swift, no
 # libraries of ours, an empty environment, no network. The dump in fixtures/ goes through all stages there.
 #   tools/check_dist.sh ARCHIVE [SUITE] [MIRROR]        # root; SUITE bookworm, MIRROR http://deb.debian.org/debian
+# ROOTFS=FOLDER takes a copy of a folder that debootstrap has made before.
 set -euo pipefail
 archive=$(realpath "$1") suite=${2:-bookworm} mirror=${3:-http://deb.debian.org/debian}
 cd "$(dirname "$0")/.."
-command -v debootstrap > /dev/null || { echo "debootstrap: not found; apt-get install debootstrap" >&2; exit 2; }
+[ -n "${ROOTFS:-}" ] || command -v debootstrap > /dev/null || { echo "debootstrap: not found; apt-get install debootstrap" >&2; exit 2; }
 
 root=$(mktemp -d -t crux-dist.XXXXXX)
-trap 'rm -rf "$root"' EXIT
-debootstrap --variant=minbase "$suite" "$root" "$mirror" > "$root.log" 2>&1 || { tail -n 20 "$root.log" >&2; exit 1; }
-rm -f "$root.log"
+trap 'rm -rf "$root" "$root.log"' EXIT
+if [ -n "${ROOTFS:-}" ]; then cp -a "$ROOTFS/." "$root/"
+else debootstrap --variant=minbase "$suite" "$root" "$mirror" > "$root.log" 2>&1 || { tail -n 20 "$root.log" >&2; exit 1; }
+fi
 mkdir "$root/opt/crux" "$root/work"
 tar -xzf "$archive" -C "$root/opt/crux" --strip-components=1
 cp -R fixtures/dump fixtures/policy "$root/work/"
 
-inside() { unshare --net --mount-proc --pid --fork chroot "$root" /usr/bin/env -i /bin/sh -ec "$1"; }
-# /proc is mounted within the namespace; crux finds its neighbours by it.
-run() { inside "mount -t proc proc /proc; cd /work; PATH=/opt/crux/bin:/usr/bin:/bin; $1"; }
+# /proc is mounted within the namespace: Swift takes a program's arguments from there, crux its neighbours.
+run() {
+  unshare --net --mount-proc --pid --fork chroot "$root" /usr/bin/env -i \
+    /bin/sh -ec "mount -t proc proc /proc; cd /work; export PATH=/opt/crux/bin:/usr/bin:/bin; $1"
+}
 
 run '! command -v swift; for each in /opt/crux/bin/*; do ldd "$each" | sed "s/ (0x.*//" | grep -v vdso; done | sort | uniq -c'
 run 'for each in ingest score plan update rollout loop report; do crux $each --version > /dev/null; done; crux --help | head -n 1'

@@ -3,12 +3,27 @@ import Formats
 /// docs/files.md: every file of a run and every column of its tables, from the tables as they are.
 enum FileListing {
     static var text: String {
-        ([introduction] + Tables.all.map(section)).joined(separator: "\n")
+        ([introduction] + Tables.all.map(section) + [remarks]).joined(separator: "\n")
+    }
+
+    /// What crux-ingest counts of rollouts that it kept.
+    private static var remarks: String {
+        let rows = RolloutRemark.allCases.map { "| `remark_\($0.rawValue)` | they \(cell($0.sentence)) |" }
+        return """
+            ## Counts of rollouts that were kept
+
+            In `ingest/manifest.json`, among its counts: of rollouts that JSON lines told of and that were kept without
+            something, or taken on trust.
+
+            | count | what holds of these rollouts |
+            |---|---|
+            \(rows.joined(separator: "\n"))
+            """
     }
 
     private static func section(_ table: TableDescription) -> String {
         let columns = table.columns.map { column in
-            "| `\(column.name)` | \(column.type.replacing("<", with: "&lt;")) | \(column.isNullable ? "yes" : "no") "
+            "| `\(column.name)` | `\(column.type)` | \(column.isNullable ? "yes" : "no") "
                 + "| \(column.isOptional ? "(when asked for) " : "")\(cell(column.documentation)) |"
         }
         return """
