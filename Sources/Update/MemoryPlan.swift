@@ -80,7 +80,7 @@ struct MemoryPlan {
 
     private static func adapters(_ run: PlannedRun) -> (trained: Int, frozen: Int)? {
         run.recipe.trainable.adapters.map {
-            LowRankTraining.sizes(ParameterLayout(run.architecture), $0.rank, $0.targets)
+            LowRankTraining.sizes(run.architecture, $0.rank, $0.targets)
         }
     }
 
@@ -101,7 +101,9 @@ struct MemoryPlan {
     /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries
     /// and one head's keys, values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
-        (24 << 20) + run.threads * productBytes(run) + 4
+        // Capped logits are kept row by row until their derivatives have passed the cap.
+        let cappedRow = run.architecture.scales.logitCap == nil ? 0 : run.architecture.vocabulary
+        return (24 << 20) + run.threads * (productBytes(run) + 4 * cappedRow) + 4
             * attentionScratchFloats(
                 keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
     }

@@ -76,7 +76,7 @@ package struct Checkpoint: Sendable {
 
     /// A tied embedding may be stored as the head alone.
     private func storedName(_ name: String) -> String {
-        let isHeadAlone = architecture.tiedHead && name == DecoderWeights.embeddingName && places[name] == nil
+        let isHeadAlone = architecture.tiedHead && name == architecture.embeddingName && places[name] == nil
         return isHeadAlone ? DecoderWeights.ownHeadName : name
     }
 
@@ -292,7 +292,7 @@ package struct Checkpoint: Sendable {
     private func trained(_ name: String) -> ParameterLayout.Parameter? {
         if let parameter = layout[name] { return parameter }
         guard architecture.tiedHead, name == DecoderWeights.ownHeadName else { return nil }
-        return layout[DecoderWeights.embeddingName]
+        return layout[architecture.embeddingName]
     }
 
     /// Endings of weights in other formats: copying them would leave stale weights beside the new ones.

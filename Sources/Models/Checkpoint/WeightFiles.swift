@@ -48,7 +48,7 @@ struct WeightFiles {
     /// stored.
     func settleHead(of architecture: inout DecoderArchitecture) throws -> [String] {
         guard architecture.tiedHead, let head = tensor(DecoderWeights.ownHeadName) else { return [] }
-        guard let embedding = tensor(DecoderWeights.embeddingName) else {
+        guard let embedding = tensor(architecture.embeddingName) else {
             return ["\(directory): the embedding is tied to lm_head.weight, which alone is stored"]
         }
         if try equal(head, embedding) { return [] }
@@ -115,10 +115,12 @@ struct WeightFiles {
     }
 
     private func isInLayer(_ name: String, _ architecture: DecoderArchitecture) -> Bool {
-        guard name.hasPrefix("model.layers."), name.hasSuffix(".weight") || name.hasSuffix(".bias") else {
+        guard name.hasPrefix(architecture.layersPrefix), name.hasSuffix(".weight") || name.hasSuffix(".bias") else {
             return false
         }
-        return name.dropFirst(13).split(separator: ".").first.flatMap { Int($0) }.map { $0 < architecture.layers }
+        return name.dropFirst(architecture.layersPrefix.count).split(separator: ".").first.flatMap { Int($0) }.map {
+            $0 < architecture.layers
+        }
             ?? false
     }
 }

@@ -5,11 +5,13 @@ package final class HeadModel: Sendable {
     package let width: Int
     package let vocabulary: Int
     private let weight: Buffer
+    private let head: LogitHead
     private let compute: Compute
 
     package init(_ checkpoint: Checkpoint, masters: Masters? = nil, threads: Int) throws {
         (width, vocabulary) = (checkpoint.architecture.hidden, checkpoint.architecture.vocabulary)
         weight = try checkpoint.loadHead(masters)
+        head = checkpoint.architecture.logitHead(weight.matrix(rows: vocabulary))
         compute = Compute(threads: threads)
     }
 
@@ -17,6 +19,6 @@ package final class HeadModel: Sendable {
     /// at a time.
     package func answers(_ hidden: Matrix, targets: [Int32], temperature: Float) -> [HeadAnswer] {
         let queries = targets.enumerated().map { HeadQuery(row: $0, target: $1, inverseTemperature: 1 / temperature) }
-        return headForward(hidden, weight: weight.matrix(rows: vocabulary), queries: queries, compute)
+        return headForward(hidden, head, queries: queries, compute)
     }
 }

@@ -54,6 +54,8 @@ package final class LanguageModel: Sendable {
     /// All parameters, laid out as `layout`.
     package let parameters: Buffer
     let weights: DecoderWeights
+    /// What a language model's head computes; a critic has another.
+    var head: LogitHead { architecture.logitHead(weights.head) }
     let compute: Compute
     package var threads: Int { compute.threads }
 
@@ -67,6 +69,14 @@ package final class LanguageModel: Sendable {
         compute = Compute(threads: threads, clock: clock)
     }
 
+    /// A parameter by its name, which must be one of the layout.
+    func matrix(_ name: String) -> Matrix {
+        guard let parameter = layout[name] else { preconditionFailure("no parameter \(name)") }
+        let columns = parameter.shape.last ?? 1
+        return Matrix(
+            parameters.pointer + parameter.range.lowerBound, rows: parameter.range.count / columns, columns: columns)
+    }
+
     /// Scores of all sequences; nothing is kept for a backward pass.
     package func score(
         _ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob, in space: any FloatSpace = Heap()
@@ -74,9 +84,9 @@ package final class LanguageModel: Sendable {
         try space.scoped {
             let batch = try SequenceBatch(sequences, self), asked = batch.questions(sequences.indices)
             let hidden = forward(batch.decoder, in: space),
-                head = try question.head(of: self, batch.decoder.forest, PassMemory(space: space))
+                head = try question.head(of: self, batch.forest, PassMemory(space: space))
             return withExtendedLifetime(hidden) {
-                asked.scores(head.forward(hidden.matrix(rows: batch.decoder.forest.outlets.count), asked.queries))
+                asked.scores(head.forward(hidden.matrix(rows: batch.forest.outlets.count), asked.queries))
             }
         }
     }
@@ -86,9 +96,9 @@ package final class LanguageModel: Sendable {
     package func compare(_ sequences: [SequenceQuery], reference: LanguageModel, q: LanguageModel?) throws
         -> [ComparedScores]
     {
-        let batch = try SequenceBatch(sequences, self), own = try frozen(batch.decoder.forest),
+        let batch = try SequenceBatch(sequences, self), own = try frozen(batch.forest),
             asked = batch.questions(sequences.indices)
-        let other = try reference.frozen(batch.decoder.forest), critic = try q?.frozen(batch.decoder.forest)
+        let other = try reference.frozen(batch.forest), critic = try q?.frozen(batch.forest)
         return withExtendedLifetime((own, other, critic)) {
             let answers = jointForward(
                 own.head, reference: other.head, q: critic?.head, queries: asked.queries, compute)
@@ -105,7 +115,7 @@ package final class LanguageModel: Sendable {
     }
 
     func frozen(_ forest: TokenForest, in space: any FloatSpace = Heap()) throws -> FrozenModel {
-        FrozenModel(hidden: forward(try decoderBatch(forest), in: space), self)
+        FrozenModel(hidden: forward(try DecoderBatch(architecture, forest, compute), in: space), self)
     }
 
     /// The same with the gradient of every parameter, laid out as `layout`, and with one look at all sequences.
@@ -132,12 +142,13 @@ package final class LanguageModel: Sendable {
         derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         try memory.space.scoped {
-            let batch = try SequenceBatch(sequences, self), forest = batch.decoder.forest
+            let batch = try SequenceBatch(sequences, self), forest = batch.forest
             let arrays = TrainingArrays(
                 architecture, tokens: batch.decoder.tokens, outlets: forest.outlets.count, memory)
-            let hidden = forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
+            weights.forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
+            let hidden = arrays.final.output
             let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, question, memory, derivatives)
-            backward(batch.decoder, arrays, g)
+            weights.backward(batch.decoder, arrays, g)
             return scores
         }
     }
@@ -148,7 +159,7 @@ package final class LanguageModel: Sendable {
         _ question: TokenQuestion, _ memory: PassMemory,
         _ derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        let rows = batch.decoder.forest.outlets.count, head = try question.head(of: self, batch.decoder.forest, memory)
+        let rows = batch.forest.outlets.count, head = try question.head(of: self, batch.forest, memory)
         var scores: [SequenceScores] = []
         for part in batch.parts(units: units, limit: memory.headRows(vocabulary: weights.head.rows)) {
             let asked = batch.questions(part)
@@ -163,72 +174,29 @@ package final class LanguageModel: Sendable {
     }
 
     /// Final-norm output [S, C] of the forest's outlets; nothing is kept.
-    private func forward(_ batch: DecoderBatch, in space: any FloatSpace) -> Buffer {
-        let outlets = batch.forest.outlets.count, final = FinalNorm(architecture, tokens: outlets, in: space)
+    private func forward(_ batch: DecoderBatch<ForestKeys>, in space: any FloatSpace) -> Buffer {
+        let outlets = batch.outlets.count, final = FinalNorm(architecture, tokens: outlets, in: space)
         space.scoped {
             let arrays = PassingArrays(architecture, tokens: batch.tokens, outlets: outlets, in: space)
-            forward(batch, arrays.layers, final, product: arrays.product)
+            weights.forward(batch, arrays.layers, final, product: arrays.product)
         }
         return final.output
-    }
-
-    /// Final-norm output [S, C].
-    @discardableResult
-    private func forward(_ batch: DecoderBatch, _ layers: KeptLayers, _ final: FinalNorm, product: Buffer) -> Buffer {
-        let t = batch.tokens, outlets = batch.forest.outlets.count
-        func input(_ layer: Int) -> Matrix {
-            layer == architecture.layers ? final.input.matrix(rows: outlets) : layers.input(of: layer).matrix(rows: t)
-        }
-        embeddingForward(batch.forest.tokenIDs, weight: weights.embedding, into: input(0))
-        for (index, layer) in weights.layers.enumerated() {
-            layerForward(
-                layer, layers[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
-        }
-        rmsNormForward(
-            final.input.matrix(rows: outlets), weight: weights.finalNorm, epsilon: architecture.normEpsilon,
-            into: final.output.matrix(rows: outlets),
-            rstd: final.rstd.pointer, compute)
-        return final.output
-    }
-
-    /// From `arrays.dhidden` down to the embedding.
-    private func backward(_ batch: DecoderBatch, _ arrays: TrainingArrays, _ g: DecoderGradients) {
-        let dresidual = arrays.dresidual.matrix(rows: batch.tokens), final = arrays.final
-        let outlets = batch.forest.outlets.count, dresult = arrays.dresult.matrix(rows: outlets)
-        rmsNormBackward(
-            arrays.dhidden.matrix(rows: outlets), x: final.input.matrix(rows: outlets), weight: weights.finalNorm,
-            rstd: final.rstd.pointer, into: dresult,
-            dweight: g.finalNorm, compute)
-        for index in weights.layers.indices.reversed() {
-            let layer = weights.layers[index], saved = arrays.layers[index]
-            if !arrays.layers.isKept(index) { layerActivations(layer, saved, layer: index, batch) }
-            let isLast = index == weights.layers.count - 1
-            layerBackward(
-                layer, gradients: g.layers[index], saved, layer: index, dresult: isLast ? dresult : dresidual,
-                into: dresidual, arrays.scratch, batch)
-        }
-        guard let dembedding = g.embedding else { return }
-        embeddingBackward(
-            dresidual, tokenIDs: batch.forest.tokenIDs, padding: architecture.paddingToken, dweight: dembedding)
-    }
-
-    fileprivate func decoderBatch(_ forest: TokenForest) throws -> DecoderBatch {
-        let rotary = try architecture.rotary.table(headWidth: architecture.headWidth, positions: forest.longestSequence)
-        return DecoderBatch(architecture: architecture, forest: forest, rotary: rotary, compute: compute)
     }
 }
 
 /// Sequences, as far as they must be computed, laid out as a forest.
 private struct SequenceBatch {
-    let decoder: DecoderBatch
+    let forest: TokenForest
+    let decoder: DecoderBatch<ForestKeys>
     private let sequences: [SequenceQuery]
 
     init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
         self.sequences = sequences
-        decoder = try model.decoderBatch(TokenForest(sequences))
+        forest = TokenForest(sequences)
+        decoder = try DecoderBatch(model.architecture, forest, model.compute)
     }
 
-    func questions(_ part: Range<Int>) -> HeadQuestions { HeadQuestions(sequences, part, decoder.forest) }
+    func questions(_ part: Range<Int>) -> HeadQuestions { HeadQuestions(sequences, part, forest) }
 
     /// Neighbouring units together while what they want stays below `limit` tokens.
     func parts(units: [Int], limit: Int) -> [Range<Int>] {

@@ -32,7 +32,7 @@ final class FrozenModel: Sendable {
     init(hidden: Buffer, _ model: LanguageModel) { (self.hidden, self.model) = (hidden, model) }
 
     var head: FrozenHead {
-        FrozenHead(hidden: hidden.matrix(rows: hidden.count / model.architecture.hidden), weight: model.weights.head)
+        FrozenHead(hidden: hidden.matrix(rows: hidden.count / model.architecture.hidden), head: model.head)
     }
 }
 
@@ -71,12 +71,12 @@ extension TokenQuestion {
     /// `forest`: the batch's tokens, for the models beside.
     func head(of model: LanguageModel, _ forest: TokenForest, _ memory: PassMemory) throws -> any TokenHead {
         switch self {
-        case .logprob: LogprobHead(weights: model.weights, compute: model.compute, memory: memory)
+        case .logprob: LogprobHead(head: model.head, compute: model.compute, memory: memory)
         case .value: ValueHead(weights: model.weights)
-        case .tokenLogit: TokenLogitHead(weights: model.weights)
+        case .tokenLogit: TokenLogitHead(head: model.head)
         case .divergence(let target):
             DivergenceHead(
-                weights: model.weights, compute: model.compute,
+                head: model.head, compute: model.compute,
                 reference: try target.reference.frozen(forest, in: memory.space),
                 q: try target.q?.frozen(forest, in: memory.space), beta: target.beta, space: memory.space)
         }
@@ -84,12 +84,12 @@ extension TokenQuestion {
 }
 
 fileprivate struct LogprobHead: TokenHead {
-    let weights: DecoderWeights
+    let head: LogitHead
     let compute: Compute
     let memory: PassMemory
 
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
-        headForward(hidden, weight: weights.head, queries: queries, compute, in: memory.space)
+        headForward(hidden, head, queries: queries, compute, in: memory.space)
     }
 
     func backward(
@@ -97,7 +97,7 @@ fileprivate struct LogprobHead: TokenHead {
         gradients: DecoderGradients
     ) {
         headBackward(
-            hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden,
+            hidden, head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden,
             dweight: gradients.head, compute,
             in: memory.space)
     }
@@ -108,13 +108,13 @@ extension LogprobHead {
         _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
-        guard queries.count <= memory.headRows(vocabulary: weights.head.rows) else {
+        guard queries.count <= memory.headRows(vocabulary: head.vocabulary) else {
             // One sequence longer than a chunk: its logits are computed twice, piece by piece.
             return try learnInTwoHalves(
                 hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
         }
         try headLearn(
-            hidden, weight: weights.head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute,
+            hidden, head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute,
             in: memory.space, derivatives: derivatives)
     }
 }
@@ -137,10 +137,10 @@ private struct ValueHead: TokenHead {
 }
 
 private struct TokenLogitHead: TokenHead {
-    let weights: DecoderWeights
+    let head: LogitHead
 
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
-        tokenLogitForward(hidden, weight: weights.head, queries: queries)
+        tokenLogitForward(hidden, head, queries: queries)
     }
 
     func backward(
@@ -148,13 +148,13 @@ private struct TokenLogitHead: TokenHead {
         gradients: DecoderGradients
     ) {
         tokenLogitBackward(
-            hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden,
+            hidden, head, queries: queries, answers: answers, derivatives: derivatives, dhidden: dhidden,
             dweight: gradients.head)
     }
 }
 
 private struct DivergenceHead: TokenHead {
-    let weights: DecoderWeights
+    let head: LogitHead
     let compute: Compute
     let reference: FrozenModel
     let q: FrozenModel?
@@ -164,7 +164,7 @@ private struct DivergenceHead: TokenHead {
     private var target: SoftTarget { SoftTarget(reference: reference.head, q: q?.head, inverseBeta: 1 / beta) }
 
     func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
-        softTargetForward(hidden, weight: weights.head, target: target, queries: queries, compute, in: space)
+        softTargetForward(FrozenHead(hidden: hidden, head: head), target: target, queries: queries, compute, in: space)
     }
 
     func backward(
@@ -172,8 +172,8 @@ private struct DivergenceHead: TokenHead {
         gradients: DecoderGradients
     ) {
         softTargetBackward(
-            hidden, weight: weights.head, target: target, queries: queries, derivatives: derivatives, dhidden: dhidden,
-            dweight: gradients.head, compute,
+            FrozenHead(hidden: hidden, head: head), target: target, queries: queries, derivatives: derivatives,
+            dhidden: dhidden, dweight: gradients.head, compute,
             in: space)
     }
 }
