@@ -2,7 +2,7 @@ import CKernels
 
 /// One log-probability asked of the head: that of `target` under the distribution which `row` of the hidden states
 /// predicts, at a temperature.
-package struct HeadQuery: Sendable {
+package struct HeadRequest: Sendable {
     package let row: Int
     package let target: Int32
     package let inverseTemperature: Float
@@ -38,7 +38,7 @@ func chunks(_ count: Int, vocabulary: Int) -> [Range<Int>] {
     }
 }
 
-func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadQuery>, into buffer: Buffer) -> Matrix {
+func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadRequest>, into buffer: Buffer) -> Matrix {
     let gathered = Matrix(buffer.pointer, rows: queries.count, columns: hidden.columns)
     for (i, query) in queries.enumerated() {
         gathered.row(i).update(from: hidden.row(query.row), count: hidden.columns)
@@ -51,7 +51,7 @@ package struct HeadArrays {
     let rows: Buffer
     let logits: Buffer
 
-    package init(queries: Int, width: Int, vocabulary: Int, in space: any FloatSpace) {
+    package init(queries: Int, width: Int, vocabulary: Int, in space: any Allocator) {
         rows = space.take(queries * width)
         logits = space.take(queries * vocabulary)
     }
@@ -59,7 +59,8 @@ package struct HeadArrays {
 
 /// Log-probability and entropy for each query. hidden [T, C] (after the final norm), the head's weight [V, C].
 package func headForward(
-    _ hidden: Matrix, _ head: LogitHead, queries: [HeadQuery], _ compute: Compute, in space: any FloatSpace = Heap()
+    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], _ compute: Compute,
+    in space: any Allocator = HeapAllocator()
 ) -> [HeadAnswer] {
     var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
     let ranges = chunks(queries.count, vocabulary: head.vocabulary), widest = ranges.first?.count ?? 0
@@ -79,7 +80,7 @@ package func headForward(
 
 /// Logits `z` [Q, V] of some queries → what they say.
 private func answer(
-    _ queries: ArraySlice<HeadQuery>, _ z: Matrix, _ out: UnsafeMutableBufferPointer<HeadAnswer>, _ compute: Compute
+    _ queries: ArraySlice<HeadRequest>, _ z: Matrix, _ out: UnsafeMutableBufferPointer<HeadAnswer>, _ compute: Compute
 ) {
     compute.timed(.softmax) {
         compute.forEach(queries.count) { i in
@@ -95,7 +96,7 @@ private func answer(
 
 /// Logits `z` [Q, V] → dL/d(what the head's product gave) in their place.
 private func logitGradients(
-    _ head: LogitHead, _ z: Matrix, _ queries: [HeadQuery], logSumExp: (Int) -> Float, dlogprob: (Int) -> Float,
+    _ head: LogitHead, _ z: Matrix, _ queries: [HeadRequest], logSumExp: (Int) -> Float, dlogprob: (Int) -> Float,
     _ compute: Compute
 ) {
     compute.timed(.softmax) {
@@ -111,8 +112,8 @@ private func logitGradients(
 /// Both halves with the logits computed once, [queries, V] in memory meanwhile: for as many queries as a chunk holds
 /// (`headChunkRows`). `derivatives`: from the answers to dL/dlogprob of each.
 package func headLearn(
-    _ hidden: Matrix, _ head: LogitHead, queries: [HeadQuery], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
-    in space: any FloatSpace = Heap(),
+    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
+    in space: any Allocator = HeapAllocator(),
     derivatives: ([HeadAnswer]) throws -> [Float]
 ) rethrows {
     try space.scoped {
@@ -149,10 +150,10 @@ package func headChunkRows(vocabulary: Int) -> Int { max(64, (128 << 20) / max(1
 /// From dL/dlogprob of each query: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed
 /// once more, chunk by chunk.
 package func headBackward(
-    _ hidden: Matrix, _ head: LogitHead, queries: [HeadQuery], answers: [HeadAnswer], dlogprobs: [Float],
+    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], answers: [HeadAnswer], dlogprobs: [Float],
     dhidden: Matrix,
     dweight: Matrix?,
-    _ compute: Compute, in space: any FloatSpace = Heap()
+    _ compute: Compute, in space: any Allocator = HeapAllocator()
 ) {
     let live = queries.indices.filter { dlogprobs[$0] != 0 }
     let ranges = chunks(live.count, vocabulary: head.vocabulary), widest = ranges.first?.count ?? 0

@@ -9,7 +9,7 @@ package struct FrozenHead: Sendable {
 }
 
 /// Log-probability and entropy for each query under a model that stands still.
-package func headForward(_ frozen: FrozenHead, queries: [HeadQuery], _ compute: Compute) -> [HeadAnswer] {
+package func headForward(_ frozen: FrozenHead, queries: [HeadRequest], _ compute: Compute) -> [HeadAnswer] {
     headForward(frozen.hidden, frozen.head, queries: queries, compute)
 }
 
@@ -35,8 +35,8 @@ private struct LogitChunk {
     private let arrays: [HeadArrays]
 
     init(
-        _ policy: FrozenHead, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadQuery>,
-        _ compute: Compute, in space: any FloatSpace
+        _ policy: FrozenHead, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadRequest>,
+        _ compute: Compute, in space: any Allocator
     ) {
         let heads = [policy, reference] + (q.map { [$0] } ?? [])
         arrays = heads.map {
@@ -56,8 +56,8 @@ private struct LogitChunk {
 
 /// Runs `body` on the logits of each chunk of queries in turn.
 private func forEachChunk(
-    _ policy: FrozenHead, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: [HeadQuery], _ compute: Compute,
-    in space: any FloatSpace,
+    _ policy: FrozenHead, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: [HeadRequest], _ compute: Compute,
+    in space: any Allocator,
     _ body: (LogitChunk, Range<Int>) -> Void
 ) {
     for range in chunks(queries.count, vocabulary: 3 * policy.head.vocabulary) {
@@ -70,8 +70,8 @@ private func forEachChunk(
 
 /// KL(π || π*) for each query.
 package func softTargetForward(
-    _ policy: FrozenHead, target: SoftTarget, queries: [HeadQuery], _ compute: Compute,
-    in space: any FloatSpace = Heap()
+    _ policy: FrozenHead, target: SoftTarget, queries: [HeadRequest], _ compute: Compute,
+    in space: any Allocator = HeapAllocator()
 ) -> [HeadAnswer] {
     var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
@@ -91,7 +91,8 @@ package func softTargetForward(
     return answers
 }
 
-private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadQuery, _ target: SoftTarget, derivative: Float) -> Double {
+private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadRequest, _ target: SoftTarget, derivative: Float) -> Double
+{
     crux_target_row(
         chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) }, chunk.policy.columns,
         query.inverseTemperature, target.inverseBeta,
@@ -100,9 +101,9 @@ private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadQuery, _ target: So
 
 /// From dL/dKL of each query: dhidden[row] += and dweight +=; nothing flows into the frozen models.
 package func softTargetBackward(
-    _ policy: FrozenHead, target: SoftTarget, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix,
+    _ policy: FrozenHead, target: SoftTarget, queries: [HeadRequest], derivatives: [Float], dhidden: Matrix,
     dweight: Matrix?, _ compute: Compute,
-    in space: any FloatSpace = Heap()
+    in space: any Allocator = HeapAllocator()
 ) {
     let live = queries.indices.filter { derivatives[$0] != 0 }, asked = live.map { queries[$0] }
     forEachChunk(policy, target.reference, target.q, asked, compute, in: space) { chunk, range in
@@ -130,8 +131,8 @@ package struct JointAnswer: Sendable {
 
 /// KL(π || reference) and Σ π Q for each query.
 package func jointForward(
-    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute,
-    in space: any FloatSpace = Heap()
+    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadRequest], _ compute: Compute,
+    in space: any Allocator = HeapAllocator()
 ) -> [JointAnswer] {
     var answers = [JointAnswer](repeating: JointAnswer(), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in

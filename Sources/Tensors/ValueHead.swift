@@ -2,7 +2,7 @@ import CKernels
 
 /// A scalar for each query: weight · hidden[row] + bias, the critic's value of the state that predicts the query's
 /// token. hidden [T, C] (after the final norm), weight [1, C], bias [1] or nil.
-package func valueHeadForward(_ hidden: Matrix, weight: Matrix, bias: Matrix?, queries: [HeadQuery]) -> [HeadAnswer] {
+package func valueHeadForward(_ hidden: Matrix, weight: Matrix, bias: Matrix?, queries: [HeadRequest]) -> [HeadAnswer] {
     hidden.check(hidden.rows, weight.columns, "what a value head reads")
     return queries.map { query in
         var answer = HeadAnswer()
@@ -13,7 +13,7 @@ package func valueHeadForward(_ hidden: Matrix, weight: Matrix, bias: Matrix?, q
 
 /// From dL/dvalue of each query: dhidden[row] +=, dweight +=, dbias +=.
 package func valueHeadBackward(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix, dweight: Matrix?,
+    _ hidden: Matrix, weight: Matrix, queries: [HeadRequest], derivatives: [Float], dhidden: Matrix, dweight: Matrix?,
     dbias: Matrix?
 ) {
     for (query, derivative) in zip(queries, derivatives) where derivative != 0 {
@@ -24,7 +24,7 @@ package func valueHeadBackward(
 }
 
 /// The logit of each query's token: Q(s, w) of a Q network. hidden [T, C], the head's weight [V, C].
-package func tokenLogitForward(_ hidden: Matrix, _ head: LogitHead, queries: [HeadQuery]) -> [HeadAnswer] {
+package func tokenLogitForward(_ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest]) -> [HeadAnswer] {
     queries.map { query in
         var answer = HeadAnswer()
         answer.output = crux_dot(hidden.row(query.row), head.weight.row(Int(query.target)), hidden.columns)
@@ -36,7 +36,7 @@ package func tokenLogitForward(_ hidden: Matrix, _ head: LogitHead, queries: [He
 /// From dL/dlogit of each query: dhidden[row] += and the token's row of dweight +=. `answers`: what the forward half
 /// said.
 package func tokenLogitBackward(
-    _ hidden: Matrix, _ head: LogitHead, queries: [HeadQuery], answers: [HeadAnswer], derivatives: [Float],
+    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], answers: [HeadAnswer], derivatives: [Float],
     dhidden: Matrix, dweight: Matrix?
 ) {
     for (index, query) in queries.enumerated() where derivatives[index] != 0 {

@@ -61,7 +61,7 @@ struct MemoryPlan {
     var predictedBytes: Int { standing.bytes + moments.beside(passBytes) }
 
     /// The largest pass's arrays, once for all passes.
-    func workspace() -> Workspace { Workspace(capacity: passBytes / 4) }
+    func arena() -> Arena { Arena(capacity: passBytes / 4) }
 
     /// How the logits are cut: as many rows as fit in a quarter of what is left, beside a pass over the longest
     /// sequence.
@@ -213,7 +213,7 @@ struct PlannedRun {
         let asked =
             isOpen
             ? nil
-            : AskedTokens(
+            : EvaluatedTokens(
                 rows.map { SequenceInputs($0, outputs: []) }, recipe, architecture, seed: askedSeed(rows, seed))
         let queries = rows.indices.map {
             SequenceQuery(tokenIDs: rows[$0].tokenIDs, wanted: asked?.wanted($0) ?? rows[$0].lossMask, temperature: 1)

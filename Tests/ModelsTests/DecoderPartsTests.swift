@@ -158,9 +158,10 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         for layers in 1...a.layers {
             let foreseen =
                 memory.bytes(
-                    tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: wanted, keptLayers: layers)
+                    tokens: forest.tokenIDs.count, outputPositions: forest.outputPositions.count, wanted: wanted,
+                    keptLayers: layers)
                 / 4
-            let space = Workspace(capacity: foreseen), again = Buffer(model.layout.count)
+            let space = Arena(capacity: foreseen), again = Buffer(model.layout.count)
             let garbage = space.scoped { space.take(foreseen) }
             for i in 0..<foreseen { garbage.pointer[i] = .nan }
             try model.accumulateGradients(
@@ -256,7 +257,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         let compute = Compute(threads: 1), hidden = Buffer([1, 2]), weight = Buffer([1, 0, 0, 1, 3, -1])
         let head = LogitHead(weight: weight.matrix(rows: 3), scale: 0.5, cap: 1.5)
         let answer = headForward(
-            hidden.matrix(rows: 1), head, queries: [HeadQuery(row: 0, target: 2, inverseTemperature: 2)], compute)[0]
+            hidden.matrix(rows: 1), head, queries: [HeadRequest(row: 0, target: 2, inverseTemperature: 2)], compute)[0]
         let z = [1, 2, 1].map { 2 * 1.5 * tanh(0.5 * $0 / 1.5) }, total = z.reduce(0) { $0 + exp($1) }
         #expect(isClose(Double(answer.output), z[2] - log(total), absolute: 1e-6))
     }

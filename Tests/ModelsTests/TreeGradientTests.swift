@@ -67,9 +67,10 @@ import Testing
                 memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
             // Space for what is foreseen and no more; what is there from before must not matter.
             let bytes = memory.bytes(
-                tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: tree.distinctQueries,
+                tokens: forest.tokenIDs.count, outputPositions: forest.outputPositions.count,
+                wanted: tree.distinctQueries,
                 keptLayers: layers)
-            let foreseen = bytes / 4, space = Workspace(capacity: foreseen)
+            let foreseen = bytes / 4, space = Arena(capacity: foreseen)
             let garbage = space.scoped { space.take(foreseen) }
             for i in 0..<foreseen { garbage.pointer[i] = .nan }
             try tree.addGradients(of: all, training, into: again, PassMemory(keptLayers: layers, space: space))

@@ -40,7 +40,7 @@ package struct Checkpoint: Sendable {
         if architecture.valueHead == nil { notes += try weights.settleHead(of: &architecture) }
         self.architecture = architecture
         layout = ParameterLayout(architecture)
-        notes += try weights.strangers(layout, architecture)
+        notes += try weights.unknownTensors(layout, architecture)
         self.notes = notes
         try layout.parameters.filter { !isFresh($0.name) }.forEach(check)
     }

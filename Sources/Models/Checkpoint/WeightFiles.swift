@@ -93,11 +93,11 @@ struct WeightFiles {
         return values(a) == values(b)
     }
 
-    // MARK: strangers
+    // MARK: unknown tensors
 
     /// Tensors that the model has no place for. A weight or bias within one of its layers is refused: it would be left
     /// out of the computation in silence. Others are passed through, and said.
-    func strangers(_ layout: ParameterLayout, _ architecture: DecoderArchitecture) throws -> [String] {
+    func unknownTensors(_ layout: ParameterLayout, _ architecture: DecoderArchitecture) throws -> [String] {
         let unknown = places.keys.filter {
             layout[$0] == nil && $0 != DecoderWeights.ownHeadName && !$0.hasSuffix("rotary_emb.inv_freq")
         }.sorted()

@@ -23,13 +23,13 @@ struct DecodingPass {
     /// Writes each row's keys and values into its block and returns the final norm's output, [R, C]. A row may see rows
     /// before it in the same pass: parents and earlier tokens come first.
     func hidden(_ rows: [DecodingRow]) -> Buffer {
-        let a = model.architecture, space = Heap()
+        let a = model.architecture, space = HeapAllocator()
         let batch = DecoderBatch(
             architecture: a, tokenIDs: rows.map(\.token), positions: rows.map { Int32($0.position) },
-            outlets: ChosenRows(allOf: rows.count), rotaries: rotaries, keys: CachedKeys(rows: rows),
+            outputPositions: RowSubset(allOf: rows.count), rotaries: rotaries, keys: CachedKeys(rows: rows),
             compute: model.compute)
         let final = FinalNorm(a, tokens: rows.count, in: space),
-            arrays = PassingArrays(a, tokens: rows.count, outlets: rows.count, in: space)
+            arrays = PassingArrays(a, tokens: rows.count, outputPositions: rows.count, in: space)
         weights.forward(batch, arrays.layers, final, product: arrays.product)
         return final.output
     }

@@ -130,7 +130,7 @@ struct AttentionActivations {
     private(set) var end: JoinActivations
 
     /// The forward pass writes every one of them whole.
-    init(_ a: DecoderArchitecture, tokens: Int, resultRows: Int, input: Buffer, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, tokens: Int, resultRows: Int, input: Buffer, in space: any Allocator) {
         func columns(_ count: Int) -> Buffer { space.take(tokens * count) }
         let hasNorm = a.norms.beforeAttention != nil
         self.input = input

@@ -8,7 +8,7 @@ struct LayerActivations {
     private(set) var feedForward: FeedForwardActivations
 
     /// `tokens`: T; `resultRows`: S, of those that the layer's result is wanted of.
-    init(_ a: DecoderArchitecture, tokens: Int, resultRows: Int, input: Buffer, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, tokens: Int, resultRows: Int, input: Buffer, in space: any Allocator) {
         attention = AttentionActivations(a, tokens: tokens, resultRows: resultRows, input: input, in: space)
         feedForward = FeedForwardActivations(a, rows: resultRows, in: space)
     }
@@ -42,7 +42,7 @@ struct LayerScratch {
     let doutput: Buffer
     let dscaled: Buffer
 
-    init(_ a: DecoderArchitecture, tokens: Int, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, tokens: Int, in space: any Allocator) {
         func columns(_ count: Int) -> Buffer { space.take(tokens * count) }
         feedForward = columns(a.feedForward)
         dnormed = columns(a.hidden)
@@ -104,9 +104,9 @@ extension DecoderWeights {
     func forward<Keys>(
         _ batch: DecoderBatch<Keys>, _ kept: KeptLayers, _ final: FinalNorm, product: Buffer
     ) {
-        let a = batch.architecture, t = batch.tokens, outlets = batch.outlets.count
+        let a = batch.architecture, t = batch.tokens, outputPositions = batch.outputPositions.count
         func input(_ layer: Int) -> Matrix {
-            layer == a.layers ? final.input.matrix(rows: outlets) : kept.input(of: layer).matrix(rows: t)
+            layer == a.layers ? final.input.matrix(rows: outputPositions) : kept.input(of: layer).matrix(rows: t)
         }
         embeddingForward(batch.tokenIDs, weight: embedding, scale: a.scales.embedding, into: input(0))
         for (index, layer) in layers.enumerated() {
@@ -114,16 +114,16 @@ extension DecoderWeights {
                 kept[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
         }
         rmsNormForward(
-            final.input.matrix(rows: outlets), finalNorm, into: final.output.matrix(rows: outlets),
+            final.input.matrix(rows: outputPositions), finalNorm, into: final.output.matrix(rows: outputPositions),
             rstd: final.rstd.pointer, batch.compute)
     }
 
     /// From `arrays.dhidden` [S, C] down to the embedding; gradients +=.
     func backward(_ batch: DecoderBatch<ForestKeys>, _ arrays: TrainingArrays, _ g: DecoderGradients) {
         let a = batch.architecture, dresidual = arrays.dresidual.matrix(rows: batch.tokens), final = arrays.final
-        let outlets = batch.outlets.count, dresult = arrays.dresult.matrix(rows: outlets)
+        let outputPositions = batch.outputPositions.count, dresult = arrays.dresult.matrix(rows: outputPositions)
         rmsNormBackward(
-            arrays.dhidden.matrix(rows: outlets), x: final.input.matrix(rows: outlets), finalNorm,
+            arrays.dhidden.matrix(rows: outputPositions), x: final.input.matrix(rows: outputPositions), finalNorm,
             rstd: final.rstd.pointer, into: dresult, dweight: g.finalNorm, batch.compute)
         for index in layers.indices.reversed() {
             let saved = arrays.layers[index], isLast = index == layers.count - 1

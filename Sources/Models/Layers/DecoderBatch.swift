@@ -9,7 +9,7 @@ struct DecoderBatch<Keys: AttendedKeys> {
     /// [T], place in the sequence, from 0.
     let positions: [Int32]
     /// The tokens whose final states are read.
-    let outlets: ChosenRows
+    let outputPositions: RowSubset
     /// One for each of the architecture's rotary embeddings.
     let rotaries: [RotaryTable]
     let keys: Keys
@@ -19,8 +19,8 @@ struct DecoderBatch<Keys: AttendedKeys> {
     var tokens: Int { tokenIDs.count }
 
     /// The tokens that a layer's result is wanted of.
-    func results(ofLayer layer: Int) -> ChosenRows {
-        layer == architecture.layers - 1 ? outlets : ChosenRows(allOf: tokens)
+    func results(ofLayer layer: Int) -> RowSubset {
+        layer == architecture.layers - 1 ? outputPositions : RowSubset(allOf: tokens)
     }
 
     /// nil where positions play no part.
@@ -51,7 +51,8 @@ struct ForestKeys: AttendedKeys {
 extension DecoderBatch<ForestKeys> {
     init(_ architecture: DecoderArchitecture, _ forest: TokenForest, _ compute: Compute) throws {
         self.init(
-            architecture: architecture, tokenIDs: forest.tokenIDs, positions: forest.positions, outlets: forest.outlets,
+            architecture: architecture, tokenIDs: forest.tokenIDs, positions: forest.positions,
+            outputPositions: forest.outputPositions,
             rotaries: try architecture.rotaryTables(positions: forest.longestSequence),
             keys: ForestKeys(runs: forest.runs), compute: compute)
     }

@@ -84,7 +84,7 @@ struct FeedForwardActivations {
     private let hasNorm: Bool
 
     /// The forward pass writes every one of them whole.
-    init(_ a: DecoderArchitecture, rows: Int, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, rows: Int, in space: any Allocator) {
         func columns(_ count: Int) -> Buffer { space.take(rows * count) }
         self.rows = rows
         hasNorm = a.norms.beforeFeedForward != nil

@@ -18,7 +18,7 @@ package final class HeadModel: Sendable {
     /// `hidden` [n, C]: what the final norm gives out, one row for each of `targets`. Logits exist for a chunk of rows
     /// at a time.
     package func answers(_ hidden: Matrix, targets: [Int32], temperature: Float) -> [HeadAnswer] {
-        let queries = targets.enumerated().map { HeadQuery(row: $0, target: $1, inverseTemperature: 1 / temperature) }
+        let queries = targets.enumerated().map { HeadRequest(row: $0, target: $1, inverseTemperature: 1 / temperature) }
         return headForward(hidden, head, queries: queries, compute)
     }
 }

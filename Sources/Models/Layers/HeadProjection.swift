@@ -11,7 +11,7 @@ struct HeadActivations {
     /// Elements that are normed together: D, or heads·D.
     private let width: Int
 
-    init(_ a: DecoderArchitecture, tokens: Int, heads: Int, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, tokens: Int, heads: Int, in space: any Allocator) {
         let columns = heads * a.headWidth
         width = a.queryKeyNorm == .perHead ? a.headWidth : columns
         rotated = space.take(tokens * columns)

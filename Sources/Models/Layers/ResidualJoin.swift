@@ -50,7 +50,7 @@ struct JoinActivations {
     let output: Buffer
     let rstd: Buffer
 
-    init(_ a: DecoderArchitecture, norm: String?, rows: Int, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, norm: String?, rows: Int, in space: any Allocator) {
         let isPlain = norm == nil && a.scales.residual == 1
         output = isPlain ? Buffer(uninitialized: 0) : space.take(rows * a.hidden)
         rstd = norm == nil ? Buffer(uninitialized: 0) : space.take(rows)

@@ -29,7 +29,7 @@ extension SequenceQuery {
 package struct SequenceScores: Sendable {
     /// Log-probabilities, or what else was asked for.
     package var outputs: [Float]
-    /// 0 where the question doesn't need the whole distribution.
+    /// 0 where the output doesn't need the whole distribution.
     package var entropy: [Float]
 
     package var logprobs: [Float] { outputs }
@@ -79,14 +79,14 @@ package final class LanguageModel: Sendable {
 
     /// Scores of all sequences; nothing is kept for a backward pass.
     package func score(
-        _ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob, in space: any FloatSpace = Heap()
+        _ sequences: [SequenceQuery], _ kind: ModelOutputKind = .logprob, in space: any Allocator = HeapAllocator()
     ) throws -> [SequenceScores] {
         try space.scoped {
-            let batch = try SequenceBatch(sequences, self), asked = batch.questions(sequences.indices)
+            let batch = try SequenceBatch(sequences, self), asked = batch.requests(sequences.indices)
             let hidden = forward(batch.decoder, in: space),
-                head = try question.head(of: self, batch.forest, PassMemory(space: space))
+                head = try kind.head(of: self, batch.forest, PassMemory(space: space))
             return withExtendedLifetime(hidden) {
-                asked.scores(head.forward(hidden.matrix(rows: batch.forest.outlets.count), asked.queries))
+                asked.scores(head.forward(hidden.matrix(rows: batch.forest.outputPositions.count), asked.queries))
             }
         }
     }
@@ -97,7 +97,7 @@ package final class LanguageModel: Sendable {
         -> [ComparedScores]
     {
         let batch = try SequenceBatch(sequences, self), own = try frozen(batch.forest),
-            asked = batch.questions(sequences.indices)
+            asked = batch.requests(sequences.indices)
         let other = try reference.frozen(batch.forest), critic = try q?.frozen(batch.forest)
         return withExtendedLifetime((own, other, critic)) {
             let answers = jointForward(
@@ -114,19 +114,19 @@ package final class LanguageModel: Sendable {
         }
     }
 
-    func frozen(_ forest: TokenForest, in space: any FloatSpace = Heap()) throws -> FrozenModel {
+    func frozen(_ forest: TokenForest, in space: any Allocator = HeapAllocator()) throws -> FrozenModel {
         FrozenModel(hidden: forward(try DecoderBatch(architecture, forest, compute), in: space), self)
     }
 
     /// The same with the gradient of every parameter, laid out as `layout`, and with one look at all sequences.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob,
+        _ sequences: [SequenceQuery], into gradients: Buffer, _ kind: ModelOutputKind = .logprob,
         memory: PassMemory = PassMemory(),
         derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         let all = DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients))
-        return try accumulateGradients(sequences, units: [sequences.count], into: all, question, memory: memory) {
+        return try accumulateGradients(sequences, units: [sequences.count], into: all, kind, memory: memory) {
             _, scores in try derivatives(scores)
         }
     }
@@ -137,17 +137,17 @@ package final class LanguageModel: Sendable {
     /// at a time as fit in a chunk of logits.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ question: TokenQuestion = .logprob,
+        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ kind: ModelOutputKind = .logprob,
         memory: PassMemory = PassMemory(),
         derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         try memory.space.scoped {
             let batch = try SequenceBatch(sequences, self), forest = batch.forest
             let arrays = TrainingArrays(
-                architecture, tokens: batch.decoder.tokens, outlets: forest.outlets.count, memory)
+                architecture, tokens: batch.decoder.tokens, outputPositions: forest.outputPositions.count, memory)
             weights.forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
             let hidden = arrays.final.output
-            let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, question, memory, derivatives)
+            let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, kind, memory, derivatives)
             weights.backward(batch.decoder, arrays, g)
             return scores
         }
@@ -156,13 +156,13 @@ package final class LanguageModel: Sendable {
     /// The head's forward and backward half, part by part: derivatives by its hidden states land in `arrays.dhidden`.
     private func learnHead(
         _ batch: SequenceBatch, units: [Int], hidden: Buffer, _ arrays: TrainingArrays, _ g: DecoderGradients,
-        _ question: TokenQuestion, _ memory: PassMemory,
+        _ kind: ModelOutputKind, _ memory: PassMemory,
         _ derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        let rows = batch.forest.outlets.count, head = try question.head(of: self, batch.forest, memory)
+        let rows = batch.forest.outputPositions.count, head = try kind.head(of: self, batch.forest, memory)
         var scores: [SequenceScores] = []
         for part in batch.parts(units: units, limit: memory.headRows(vocabulary: weights.head.rows)) {
-            let asked = batch.questions(part)
+            let asked = batch.requests(part)
             try head.learn(
                 hidden.matrix(rows: rows), asked.queries, dhidden: arrays.dhidden.matrix(rows: rows), gradients: g
             ) { answers in
@@ -173,11 +173,12 @@ package final class LanguageModel: Sendable {
         return scores
     }
 
-    /// Final-norm output [S, C] of the forest's outlets; nothing is kept.
-    private func forward(_ batch: DecoderBatch<ForestKeys>, in space: any FloatSpace) -> Buffer {
-        let outlets = batch.outlets.count, final = FinalNorm(architecture, tokens: outlets, in: space)
+    /// Final-norm output [S, C] of the forest's outputPositions; nothing is kept.
+    private func forward(_ batch: DecoderBatch<ForestKeys>, in space: any Allocator) -> Buffer {
+        let outputPositions = batch.outputPositions.count,
+            final = FinalNorm(architecture, tokens: outputPositions, in: space)
         space.scoped {
-            let arrays = PassingArrays(architecture, tokens: batch.tokens, outlets: outlets, in: space)
+            let arrays = PassingArrays(architecture, tokens: batch.tokens, outputPositions: outputPositions, in: space)
             weights.forward(batch, arrays.layers, final, product: arrays.product)
         }
         return final.output
@@ -196,7 +197,7 @@ private struct SequenceBatch {
         decoder = try DecoderBatch(model.architecture, forest, model.compute)
     }
 
-    func questions(_ part: Range<Int>) -> HeadQuestions { HeadQuestions(sequences, part, forest) }
+    func requests(_ part: Range<Int>) -> HeadRequests { HeadRequests(sequences, part, forest) }
 
     /// Neighbouring units together while what they want stays below `limit` tokens.
     func parts(units: [Int], limit: Int) -> [Range<Int>] {
@@ -216,8 +217,8 @@ private struct SequenceBatch {
 }
 
 /// What some of a forest's sequences ask of the head: one query per distinct (place, token, temperature, bonus).
-private struct HeadQuestions {
-    private(set) var queries: [HeadQuery] = []
+private struct HeadRequests {
+    private(set) var queries: [HeadRequest] = []
     /// Per sequence, the wanted positions with the index of their query.
     private var asked: [[(position: Int, query: Int)]] = []
     private let lengths: [Int]
@@ -233,7 +234,7 @@ private struct HeadQuestions {
     init(_ sequences: [SequenceQuery], _ part: Range<Int>, _ forest: TokenForest) {
         lengths = sequences[part].map(\.tokenIDs.count)
         var known: [Key: Int] = [:]
-        let places = forest.outlets.places
+        let places = forest.outputPositions.places
         for index in part {
             let tokens = forest.tokens(of: index), sequence = sequences[index]
             asked.append(
@@ -252,7 +253,7 @@ private struct HeadQuestions {
         if let index = known[key] { return index }
         known[key] = queries.count
         queries.append(
-            HeadQuery(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
+            HeadRequest(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
         return queries.count - 1
     }
 

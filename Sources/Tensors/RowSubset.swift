@@ -1,6 +1,6 @@
 /// Some of the rows of [T, ·] matrices, in their order, or all of them. What is computed for the chosen rows alone lies
 /// in compact matrices, [S, ·]; where all rows are chosen the two are the same, and nothing is copied.
-package struct ChosenRows: Sendable {
+package struct RowSubset: Sendable {
     /// S
     package let count: Int
     /// T

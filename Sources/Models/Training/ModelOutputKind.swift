@@ -1,7 +1,7 @@
 import Tensors
 
 /// What a model is asked about each wanted token.
-package enum TokenQuestion: Sendable {
+package enum ModelOutputKind: Sendable {
     /// log-probability of the token, with the entropy of the distribution it was drawn from
     case logprob
     /// a critic's value of the state before the token
@@ -36,30 +36,30 @@ final class FrozenModel: Sendable {
     }
 }
 
-/// From final hidden states to answers, and from derivatives by the answers back. One type per question.
+/// From final hidden states to answers, and from derivatives by the answers back. One type per kind.
 protocol TokenHead {
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer]
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer]
     /// dhidden +=, gradients +=.
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients)
     /// Forward, `derivatives`, backward; a head that can saves itself the second computation of what both need.
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws
 }
 
 extension TokenHead {
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         try learnInTwoHalves(hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
     }
 
     func learnInTwoHalves(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         let answers = forward(hidden, queries)
@@ -67,7 +67,7 @@ extension TokenHead {
     }
 }
 
-extension TokenQuestion {
+extension ModelOutputKind {
     /// `forest`: the batch's tokens, for the models beside.
     func head(of model: LanguageModel, _ forest: TokenForest, _ memory: PassMemory) throws -> any TokenHead {
         switch self {
@@ -88,12 +88,12 @@ fileprivate struct LogprobHead: TokenHead {
     let compute: Compute
     let memory: PassMemory
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
         headForward(hidden, head, queries: queries, compute, in: memory.space)
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         headBackward(
@@ -105,7 +105,7 @@ fileprivate struct LogprobHead: TokenHead {
 
 extension LogprobHead {
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         guard queries.count <= memory.headRows(vocabulary: head.vocabulary) else {
@@ -122,12 +122,12 @@ extension LogprobHead {
 private struct ValueHead: TokenHead {
     let weights: DecoderWeights
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
         valueHeadForward(hidden, weight: weights.head, bias: weights.headBias, queries: queries)
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         valueHeadBackward(
@@ -139,12 +139,12 @@ private struct ValueHead: TokenHead {
 private struct TokenLogitHead: TokenHead {
     let head: LogitHead
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
         tokenLogitForward(hidden, head, queries: queries)
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         tokenLogitBackward(
@@ -159,16 +159,16 @@ private struct DivergenceHead: TokenHead {
     let reference: FrozenModel
     let q: FrozenModel?
     let beta: Float
-    let space: any FloatSpace
+    let space: any Allocator
 
     private var target: SoftTarget { SoftTarget(reference: reference.head, q: q?.head, inverseBeta: 1 / beta) }
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
         softTargetForward(FrozenHead(hidden: hidden, head: head), target: target, queries: queries, compute, in: space)
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         softTargetBackward(
