@@ -1,6 +1,6 @@
 """Make the small checkpoints of fixtures/families and what PyTorch says about them.
 
-usage: make_family_fixtures.py OUT_DIR
+usage: make_family_fixtures.py OUT_DIR [CASE…]
 
 For each case: a random tiny checkpoint written by transformers (single or sharded, bf16 or f32, tied or not) and
 `reference.json`: token sequences, which positions carry a derivative, the float64 log-probabilities and entropies of
@@ -13,10 +13,19 @@ import os
 import sys
 
 import torch
-from transformers import (LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers import (Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, MinistralConfig, MinistralForCausalLM, MistralConfig,
+                          MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 SIZE = dict(vocab_size=40, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64,
             bos_token_id=None, eos_token_id=0, pad_token_id=0)
+
+
+def gemma3_of_transformers_4(config):
+    """The keys that a file of transformers 4 has in rope_parameters' and layer_types' place."""
+    del config["rope_parameters"], config["layer_types"]
+    config |= dict(rope_theta=500000.0, rope_local_base_freq=5000.0, rope_scaling=dict(rope_type="linear", factor=2.0), sliding_window_pattern=2)
+
+
 CASES = {
     "llama-untied": (LlamaForCausalLM, LlamaConfig(**SIZE, num_key_value_heads=2, tie_word_embeddings=False, rms_norm_eps=1e-5, rope_parameters=dict(
         rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)), torch.float32, None),
@@ -26,6 +35,17 @@ CASES = {
         rope_type="yarn", rope_theta=1000000.0, factor=4.0, original_max_position_embeddings=16)), torch.bfloat16, None),
     "qwen2-untied-sharded": (Qwen2ForCausalLM, Qwen2Config(**SIZE, num_key_value_heads=4, tie_word_embeddings=False, use_sliding_window=True, sliding_window=5,
         max_window_layers=1, rope_parameters=dict(rope_type="default", rope_theta=10000.0)), torch.float32, "20KB"),
+    "mistral-untied-window": (MistralForCausalLM, MistralConfig(**SIZE, num_key_value_heads=2, head_dim=10, sliding_window=5, tie_word_embeddings=False,
+        rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), torch.bfloat16, None),
+    "ministral-tied-by-layer": (MinistralForCausalLM, MinistralConfig(**SIZE, num_key_value_heads=1, head_dim=6, sliding_window=4, tie_word_embeddings=True,
+        layer_types=["full_attention", "sliding_attention"], rope_parameters=dict(rope_type="default", rope_theta=10000.0)), torch.float32, None),
+    "gemma3-tied": (Gemma3ForCausalLM, Gemma3TextConfig(**SIZE | dict(num_hidden_layers=3), num_key_value_heads=2, head_dim=10, sliding_window=5,
+        query_pre_attn_scalar=20, layer_types=["sliding_attention", "sliding_attention", "full_attention"], rope_parameters=dict(
+            sliding_attention=dict(rope_type="default", rope_theta=10000.0), full_attention=dict(rope_type="linear", rope_theta=1000000.0, factor=8.0))),
+        torch.bfloat16, None),
+    "gemma3-capped-sharded": (Gemma3ForCausalLM, Gemma3TextConfig(**SIZE, num_key_value_heads=1, head_dim=8, sliding_window=4, query_pre_attn_scalar=6,
+        layer_types=["full_attention", "sliding_attention"], final_logit_softcapping=1.5, attention_bias=True, tie_word_embeddings=False), torch.float32,
+        "20KB", gemma3_of_transformers_4),
     "qwen3-untied": (Qwen3ForCausalLM, Qwen3Config(**SIZE, num_key_value_heads=2, head_dim=10, tie_word_embeddings=False, attention_bias=True,
         rope_parameters=dict(rope_type="default", rope_theta=10000.0)), torch.float16, None),
 }
@@ -58,8 +78,10 @@ def reference(model, vocab):
 
 
 def main():
-    out = sys.argv[1]
-    for name, (kind, config, dtype, shard) in CASES.items():
+    out, *wanted = sys.argv[1:]
+    for name, (kind, config, dtype, shard, *rewrite) in CASES.items():
+        if wanted and name not in wanted:
+            continue
         torch.manual_seed(11)
         model = kind(config)
         with torch.no_grad():
@@ -69,6 +91,10 @@ def main():
         path = f"{out}/{name}"
         os.makedirs(path, exist_ok=True)
         model.save_pretrained(path, **({"max_shard_size": shard} if shard else {}))
+        for change in rewrite:
+            keys = json.load(open(f"{path}/config.json"))
+            change(keys)
+            json.dump(keys, open(f"{path}/config.json", "w"), indent=2)
         model = kind.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").to(torch.float64).train()
         json.dump(reference(model, config.vocab_size), open(f"{path}/reference.json", "w"))
         print(name, sorted(os.listdir(path)))

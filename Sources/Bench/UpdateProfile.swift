@@ -99,14 +99,15 @@ struct LinearProduct {
     var operations: Double { 6 * Double(rows) * Double(outputs) * Double(inputs) * Double(count) }
 
     /// Of a decoder: every token goes through every layer, but for what of the last one stands above its attention.
-    /// That only `outlets` need.
-    static func all(_ a: DecoderArchitecture, tokens: Int, outlets: Int) -> [LinearProduct] {
+    /// That only `outputPositions` need.
+    static func all(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int) -> [LinearProduct] {
         let below = [(a.queryColumns, a.hidden, 1), (a.keyValueColumns, a.hidden, 2)]
         let above = [(a.hidden, a.queryColumns, 1), (a.feedForward, a.hidden, 2), (a.hidden, a.feedForward, 1)]
         func products(_ shapes: [(Int, Int, Int)], _ rows: Int, _ layers: Int) -> [LinearProduct] {
             shapes.map { LinearProduct(rows: rows, outputs: $0.0, inputs: $0.1, count: $0.2 * layers) }
         }
-        return products(below, tokens, a.layers) + products(above, tokens, a.layers - 1) + products(above, outlets, 1)
+        return products(below, tokens, a.layers) + products(above, tokens, a.layers - 1)
+            + products(above, outputPositions, 1)
     }
 }
 
@@ -122,7 +123,7 @@ struct BatchWork {
 
     init(_ batch: UpdateCase, _ a: DecoderArchitecture) {
         let forest = TokenForest(batch.queries)
-        products = LinearProduct.all(a, tokens: forest.tokenIDs.count, outlets: forest.outlets.count)
+        products = LinearProduct.all(a, tokens: forest.tokenIDs.count, outputPositions: forest.outputPositions.count)
         asked = batch.rows.reduce(0) { $0 + $1.tokenWeights.count { $0 != 0 } }
         linear = products.reduce(0) { $0 + $1.operations }
         head = 6 * Double(a.headMultiplications) * Double(asked)

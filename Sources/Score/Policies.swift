@@ -163,7 +163,7 @@ final class Policy: @unchecked Sendable {
     private static let batchTokens = 4096
 
     /// Answers for every trainable token of every row, in row order.
-    func score(_ rows: [RolloutRow], _ question: TokenQuestion = .logprob) throws -> [SequenceScores] {
+    func score(_ rows: [RolloutRow], _ question: ModelOutputKind = .logprob) throws -> [SequenceScores] {
         guard !rows.isEmpty else { return [] }
         let model = try model()
         return try batches(rows).flatMap { try model.score($0, question) }

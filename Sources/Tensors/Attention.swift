@@ -26,15 +26,59 @@ package struct AttentionShape: Sendable {
     package let headWidth: Int
     /// A token sees at most this many keys, itself included (sliding-window layers); nil is no limit.
     package let window: Int?
+    /// Multiplies scores.
+    package let scale: Float
+    /// Scores z, scaled already, become cap · tanh(z / cap); nil is no cap.
+    package let cap: Float?
 
-    package init(queryHeads: Int, keyValueHeads: Int, headWidth: Int, window: Int? = nil) {
+    /// `scale`: nil is 1/√D.
+    package init(
+        queryHeads: Int, keyValueHeads: Int, headWidth: Int, window: Int? = nil, scale: Float? = nil, cap: Float? = nil
+    ) {
+        precondition(
+            keyValueHeads > 0 && queryHeads % keyValueHeads == 0,
+            "\(queryHeads) query heads read \(keyValueHeads) key/value heads")
         self.queryHeads = queryHeads
         self.keyValueHeads = keyValueHeads
         self.headWidth = headWidth
         self.window = window
+        self.scale = scale ?? 1 / Float(headWidth).squareRoot()
+        self.cap = cap
     }
 
-    var scale: Float { 1 / Float(headWidth).squareRoot() }
+    /// Raw scores of one query → probabilities in place; returns the log-sum-exp of what the softmax saw.
+    @discardableResult
+    package func softmax(_ scores: UnsafeMutablePointer<Float>, count: Int) -> Float {
+        guard let cap else { return crux_softmax_row(scores, count, scale) }
+        crux_cap(scores, count, scale, cap)
+        return crux_softmax_row(scores, count, 1)
+    }
+
+    /// Raw scores → probabilities, dprobabilities → derivatives by the raw scores, both in place. `delta`: Σ p dp.
+    func softmaxBackward(
+        _ scores: UnsafeMutablePointer<Float>, _ dp: UnsafeMutablePointer<Float>, count: Int, lse: Float, delta: Float
+    ) {
+        if let cap { return crux_capped_softmax_backward(scores, dp, count, scale, cap, lse, delta) }
+        crux_softmax_row_from_lse(scores, count, scale, lse)
+        crux_softmax_row_backward(scores, dp, count, scale, delta)
+    }
+
+    /// Traps unless q is [T, H·D] and k and v are [T, K·D].
+    fileprivate func check(_ q: Matrix, _ k: Matrix, _ v: Matrix) {
+        q.check(k.rows, queryHeads * headWidth, "the queries")
+        k.check(k.rows, keyValueHeads * headWidth, "the keys")
+        v.check(like: k, "the values")
+    }
+
+    fileprivate func check(_ runs: [AttentionRun], logSumExp: Matrix, tokens: Int) {
+        logSumExp.check(queryHeads, tokens, "the log-sum-exps")
+        for run in runs {
+            precondition(
+                run.tokens.upperBound <= tokens && run.prefix.allSatisfy { $0.upperBound <= tokens },
+                "a run of tokens \(run.tokens) of \(tokens)")
+        }
+    }
+
     var queriesPerKeyValueHead: Int { queryHeads / keyValueHeads }
     func queryColumns(_ head: Int) -> Range<Int> { head * headWidth..<(head + 1) * headWidth }
 }
@@ -63,12 +107,15 @@ package func attentionScratchFloats(keys: Int, shape: AttentionShape, threads: I
         * keys * width
 }
 
-/// out = softmax(scale · q · kᵀ over the visible keys) · v. q, out [T, H·D]; k, v [T, K·D] (q and k rotated already);
+/// out = softmax(scale · q · kᵀ, capped where the shape says so, over the visible keys) · v. q, out [T, H·D]; k, v [T, K·D] (q and k rotated already);
 /// logSumExp [H, T] is kept for the backward half, which rebuilds the probabilities from it.
 package func attentionForward(
     q: Matrix, k: Matrix, v: Matrix, runs: [AttentionRun], shape: AttentionShape, into out: Matrix, logSumExp: Matrix,
     _ compute: Compute
 ) {
+    shape.check(q, k, v)
+    shape.check(runs, logSumExp: logSumExp, tokens: q.rows)
+    out.check(like: q, "attention's result")
     compute.timed(.attention) {
         compute.forEach(runs.count * shape.keyValueHeads) { task in
             let run = runs[task / shape.keyValueHeads], keyValueHead = task % shape.keyValueHeads
@@ -79,7 +126,7 @@ package func attentionForward(
                 multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
                 chunk.forEachRow(keyValueHead) { row, head, i in
                     logSumExp.row(head)[chunk.queries.lowerBound + i] = chunk.softmax(
-                        p.row(row), query: i, scale: shape.scale)
+                        p.row(row), query: i)
                 }
                 // The queries' own rows are free now.
                 multiply(p, path.values[rows: chunk.keys], into: queries)
@@ -97,6 +144,11 @@ package func attentionBackward(
     shape: AttentionShape,
     dq: Matrix, dk: Matrix, dv: Matrix, _ compute: Compute
 ) {
+    shape.check(q, k, v)
+    shape.check(dq, dk, dv)
+    shape.check(runs, logSumExp: logSumExp, tokens: q.rows)
+    dout.check(like: q, "the gradient of attention's result")
+    out.check(like: q, "attention's result")
     let pass = AttentionBackward(dout: dout, out: out, q: q, k: k, v: v, logSumExp: logSumExp, shape: shape, dq: dq)
     compute.timed(.attention) {
         for start in stride(from: 0, to: runs.count, by: runsPerWave) {
@@ -140,7 +192,7 @@ private struct AttentionBackward: Sendable {
             chunk.forEachRow(keyValueHead) { row, head, i in
                 let token = chunk.queries.lowerBound + i, lse = logSumExp.row(head)[token]
                 let delta = crux_dot(douts.row(row), out.row(token) + head * shape.headWidth, shape.headWidth)
-                chunk.softmaxBackward(p.row(row), ds.row(row), query: i, scale: shape.scale, lse: lse, delta: delta)
+                chunk.softmaxBackward(p.row(row), ds.row(row), query: i, lse: lse, delta: delta)
             }
             transposedMultiply(p, douts, into: gradients.values[rows: chunk.keys], keep: 1)
             transposedMultiply(ds, queries, into: gradients.keys[rows: chunk.keys], keep: 1)
@@ -217,22 +269,21 @@ private struct QueryChunk {
     }
 
     /// Scores → probabilities in place, 0 where unseen; returns the log-sum-exp.
-    func softmax(_ row: UnsafeMutablePointer<Float>, query i: Int, scale: Float) -> Float {
+    func softmax(_ row: UnsafeMutablePointer<Float>, query i: Int) -> Float {
         let seen = visible(i)
         clear(row, outside: seen)
-        return crux_softmax_row(row + seen.lowerBound, seen.count, scale)
+        return shape.softmax(row + seen.lowerBound, count: seen.count)
     }
 
     /// Scores → probabilities in `row`, dprobabilities → dscores in `drow`, 0 where unseen.
     func softmaxBackward(
-        _ row: UnsafeMutablePointer<Float>, _ drow: UnsafeMutablePointer<Float>, query i: Int, scale: Float, lse: Float,
-        delta: Float
+        _ row: UnsafeMutablePointer<Float>, _ drow: UnsafeMutablePointer<Float>, query i: Int, lse: Float, delta: Float
     ) {
         let seen = visible(i)
         clear(row, outside: seen)
         clear(drow, outside: seen)
-        crux_softmax_row_from_lse(row + seen.lowerBound, seen.count, scale, lse)
-        crux_softmax_row_backward(row + seen.lowerBound, drow + seen.lowerBound, seen.count, scale, delta)
+        shape.softmaxBackward(
+            row + seen.lowerBound, drow + seen.lowerBound, count: seen.count, lse: lse, delta: delta)
     }
 
     private func clear(_ row: UnsafeMutablePointer<Float>, outside seen: Range<Int>) {

@@ -68,7 +68,8 @@ package final class Buffer: @unchecked Sendable {
 
     /// The whole buffer seen as [rows, count / rows].
     package func matrix(rows: Int) -> Matrix {
-        Matrix(pointer, rows: rows, columns: rows == 0 ? 0 : count / rows)
+        precondition(rows == 0 || count % rows == 0, "\(count) floats as a matrix of \(rows) rows")
+        return Matrix(pointer, rows: rows, columns: rows == 0 ? 0 : count / rows)
     }
 
     package var array: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
@@ -92,11 +93,13 @@ package struct Matrix: @unchecked Sendable {
 
     /// Rows `range` of this view.
     package subscript(rows range: Range<Int>) -> Matrix {
-        Matrix(base + range.lowerBound * stride, rows: range.count, columns: columns, stride: stride)
+        precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
+        return Matrix(base + range.lowerBound * stride, rows: range.count, columns: columns, stride: stride)
     }
 
     /// Columns `range` of this view, all rows: one attention head of [T, H·D], for example.
     package subscript(columns range: Range<Int>) -> Matrix {
-        Matrix(base + range.lowerBound, rows: rows, columns: range.count, stride: stride)
+        precondition(range.lowerBound >= 0 && range.upperBound <= columns, "columns \(range) of \(columns)")
+        return Matrix(base + range.lowerBound, rows: rows, columns: range.count, stride: stride)
     }
 }

@@ -69,6 +69,8 @@ extension Compute {
 /// result = scale · a · bᵀ + keep · result, with a [M, N], b [O, N], result [M, O]: a linear layer's forward pass.
 package func multiplyTransposed(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
     guard a.rows > 0, b.rows > 0 else { return }
+    b.check(b.rows, a.columns, "the second factor")
+    result.check(a.rows, b.rows, "a product")
     cblas_sgemm(
         CblasRowMajor, CblasNoTrans, CblasTrans, blasint(a.rows), blasint(b.rows), blasint(a.columns),
         scale, a.base, blasint(a.stride), b.base, blasint(b.stride), keep, result.base, blasint(result.stride))
@@ -77,6 +79,8 @@ package func multiplyTransposed(_ a: Matrix, _ b: Matrix, into result: Matrix, s
 /// result = scale · a · b + keep · result, with a [M, N], b [N, O], result [M, O].
 package func multiply(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
     guard a.rows > 0, b.columns > 0 else { return }
+    b.check(a.columns, b.columns, "the second factor")
+    result.check(a.rows, b.columns, "a product")
     cblas_sgemm(
         CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(a.rows), blasint(b.columns), blasint(a.columns),
         scale, a.base, blasint(a.stride), b.base, blasint(b.stride), keep, result.base, blasint(result.stride))
@@ -85,6 +89,8 @@ package func multiply(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Floa
 /// result = scale · aᵀ · b + keep · result, with a [N, M], b [N, O], result [M, O]: a weight gradient.
 package func transposedMultiply(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
     guard a.columns > 0, b.columns > 0 else { return }
+    b.check(a.rows, b.columns, "the second factor")
+    result.check(a.columns, b.columns, "a product")
     cblas_sgemm(
         CblasRowMajor, CblasTrans, CblasNoTrans, blasint(a.columns), blasint(b.columns), blasint(a.rows),
         scale, a.base, blasint(a.stride), b.base, blasint(b.stride), keep, result.base, blasint(result.stride))

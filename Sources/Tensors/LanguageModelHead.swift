@@ -2,7 +2,7 @@ import CKernels
 
 /// One log-probability asked of the head: that of `target` under the distribution which `row` of the hidden states
 /// predicts, at a temperature.
-package struct HeadQuery: Sendable {
+package struct HeadRequest: Sendable {
     package let row: Int
     package let target: Int32
     package let inverseTemperature: Float
@@ -38,7 +38,7 @@ func chunks(_ count: Int, vocabulary: Int) -> [Range<Int>] {
     }
 }
 
-func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadQuery>, into buffer: Buffer) -> Matrix {
+func gather(_ hidden: Matrix, _ queries: ArraySlice<HeadRequest>, into buffer: Buffer) -> Matrix {
     let gathered = Matrix(buffer.pointer, rows: queries.count, columns: hidden.columns)
     for (i, query) in queries.enumerated() {
         gathered.row(i).update(from: hidden.row(query.row), count: hidden.columns)
@@ -51,25 +51,26 @@ package struct HeadArrays {
     let rows: Buffer
     let logits: Buffer
 
-    package init(queries: Int, width: Int, vocabulary: Int, in space: any FloatSpace) {
+    package init(queries: Int, width: Int, vocabulary: Int, in space: any Allocator) {
         rows = space.take(queries * width)
         logits = space.take(queries * vocabulary)
     }
 }
 
-/// Log-probability and entropy for each query. hidden [T, C] (after the final norm), weight [V, C].
+/// Log-probability and entropy for each query. hidden [T, C] (after the final norm), the head's weight [V, C].
 package func headForward(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], _ compute: Compute, in space: any FloatSpace = Heap()
+    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], _ compute: Compute,
+    in space: any Allocator = HeapAllocator()
 ) -> [HeadAnswer] {
     var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
-    let ranges = chunks(queries.count, vocabulary: weight.rows), widest = ranges.first?.count ?? 0
+    let ranges = chunks(queries.count, vocabulary: head.vocabulary), widest = ranges.first?.count ?? 0
     space.scoped {
-        let arrays = HeadArrays(queries: widest, width: hidden.columns, vocabulary: weight.rows, in: space)
+        let arrays = HeadArrays(queries: widest, width: hidden.columns, vocabulary: head.vocabulary, in: space)
         answers.withUnsafeMutableBufferPointer { answers in
             for range in ranges {
                 let x = gather(hidden, queries[range], into: arrays.rows)
-                let z = Matrix(arrays.logits.pointer, rows: range.count, columns: weight.rows)
-                compute.timed(.headProduct) { multiplyTransposed(x, weight, into: z) }
+                let z = Matrix(arrays.logits.pointer, rows: range.count, columns: head.vocabulary)
+                head.logits(x, into: z, compute)
                 answer(queries[range], z, UnsafeMutableBufferPointer(rebasing: answers[range]), compute)
             }
         }
@@ -79,7 +80,7 @@ package func headForward(
 
 /// Logits `z` [Q, V] of some queries → what they say.
 private func answer(
-    _ queries: ArraySlice<HeadQuery>, _ z: Matrix, _ out: UnsafeMutableBufferPointer<HeadAnswer>, _ compute: Compute
+    _ queries: ArraySlice<HeadRequest>, _ z: Matrix, _ out: UnsafeMutableBufferPointer<HeadAnswer>, _ compute: Compute
 ) {
     compute.timed(.softmax) {
         compute.forEach(queries.count) { i in
@@ -93,39 +94,34 @@ private func answer(
     }
 }
 
-/// Logits `z` [Q, V] → dL/dlogits in their place.
+/// Logits `z` [Q, V] → dL/d(what the head's product gave) in their place.
 private func logitGradients(
-    _ z: Matrix, _ queries: [HeadQuery], logSumExp: (Int) -> Float, dlogprob: (Int) -> Float, _ compute: Compute
+    _ head: LogitHead, _ z: Matrix, _ queries: [HeadRequest], logSumExp: (Int) -> Float, dlogprob: (Int) -> Float,
+    _ compute: Compute
 ) {
     compute.timed(.softmax) {
         compute.forEach(queries.count) { i in
-            crux_head_backward_row(
-                z.row(i), z.columns, queries[i].inverseTemperature, logSumExp(i), queries[i].target, dlogprob(i))
+            head.backward(z.row(i)) {
+                crux_head_backward_row(
+                    z.row(i), z.columns, queries[i].inverseTemperature, logSumExp(i), queries[i].target, dlogprob(i))
+            }
         }
-    }
-}
-
-/// From dL/dlogits `dz` [Q, V] and the queries' hidden states `x` [Q, C]: dweight +=, and x becomes its own gradient.
-private func headProducts(_ dz: Matrix, _ x: Matrix, weight: Matrix, dweight: Matrix?, _ compute: Compute) {
-    compute.timed(.headProduct) {
-        if let dweight { transposedMultiply(dz, x, into: dweight, keep: 1) }
-        multiply(dz, weight, into: x)
     }
 }
 
 /// Both halves with the logits computed once, [queries, V] in memory meanwhile: for as many queries as a chunk holds
 /// (`headChunkRows`). `derivatives`: from the answers to dL/dlogprob of each.
 package func headLearn(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
-    in space: any FloatSpace = Heap(),
+    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
+    in space: any Allocator = HeapAllocator(),
     derivatives: ([HeadAnswer]) throws -> [Float]
 ) rethrows {
     try space.scoped {
-        let arrays = HeadArrays(queries: queries.count, width: hidden.columns, vocabulary: weight.rows, in: space)
+        let arrays = HeadArrays(queries: queries.count, width: hidden.columns, vocabulary: head.vocabulary, in: space)
         defer { withExtendedLifetime(arrays) {} }
         let x = gather(hidden, queries[...], into: arrays.rows),
-            z = Matrix(arrays.logits.pointer, rows: queries.count, columns: weight.rows)
-        compute.timed(.headProduct) { multiplyTransposed(x, weight, into: z) }
+            z = Matrix(arrays.logits.pointer, rows: queries.count, columns: head.vocabulary)
+        head.logits(x, into: z, compute)
         var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
         answers.withUnsafeMutableBufferPointer { answer(queries[...], z, $0, compute) }
         let dlogprobs = try derivatives(answers)
@@ -138,9 +134,10 @@ package func headLearn(
         let dz = Matrix(z.base, rows: live.count, columns: z.columns),
             kept = Matrix(x.base, rows: live.count, columns: x.columns)
         logitGradients(
-            dz, live.map { queries[$0] }, logSumExp: { answers[live[$0]].logSumExp }, dlogprob: { dlogprobs[live[$0]] },
+            head, dz, live.map { queries[$0] }, logSumExp: { answers[live[$0]].logSumExp },
+            dlogprob: { dlogprobs[live[$0]] },
             compute)
-        headProducts(dz, kept, weight: weight, dweight: dweight, compute)
+        head.products(dz, kept, dweight: dweight, compute)
         for (place, index) in live.enumerated() {
             crux_add(dhidden.row(queries[index].row), kept.row(place), hidden.columns)
         }
@@ -153,23 +150,24 @@ package func headChunkRows(vocabulary: Int) -> Int { max(64, (128 << 20) / max(1
 /// From dL/dlogprob of each query: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed
 /// once more, chunk by chunk.
 package func headBackward(
-    _ hidden: Matrix, weight: Matrix, queries: [HeadQuery], answers: [HeadAnswer], dlogprobs: [Float], dhidden: Matrix,
+    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], answers: [HeadAnswer], dlogprobs: [Float],
+    dhidden: Matrix,
     dweight: Matrix?,
-    _ compute: Compute, in space: any FloatSpace = Heap()
+    _ compute: Compute, in space: any Allocator = HeapAllocator()
 ) {
     let live = queries.indices.filter { dlogprobs[$0] != 0 }
-    let ranges = chunks(live.count, vocabulary: weight.rows), widest = ranges.first?.count ?? 0
+    let ranges = chunks(live.count, vocabulary: head.vocabulary), widest = ranges.first?.count ?? 0
     space.scoped {
-        let arrays = HeadArrays(queries: widest, width: hidden.columns, vocabulary: weight.rows, in: space)
+        let arrays = HeadArrays(queries: widest, width: hidden.columns, vocabulary: head.vocabulary, in: space)
         for range in ranges {
             let indices = live[range], asked = indices.map { queries[$0] }
             let x = gather(hidden, asked[...], into: arrays.rows),
-                z = Matrix(arrays.logits.pointer, rows: range.count, columns: weight.rows)
-            compute.timed(.headProduct) { multiplyTransposed(x, weight, into: z) }
+                z = Matrix(arrays.logits.pointer, rows: range.count, columns: head.vocabulary)
+            head.logits(x, into: z, compute)
             logitGradients(
-                z, asked, logSumExp: { answers[indices[range.lowerBound + $0]].logSumExp },
+                head, z, asked, logSumExp: { answers[indices[range.lowerBound + $0]].logSumExp },
                 dlogprob: { dlogprobs[indices[range.lowerBound + $0]] }, compute)
-            headProducts(z, x, weight: weight, dweight: dweight, compute)
+            head.products(z, x, dweight: dweight, compute)
             for (i, query) in asked.enumerated() { crux_add(dhidden.row(query.row), x.row(i), hidden.columns) }
         }
     }

@@ -5,10 +5,39 @@ import CKernels
 package struct LinearWeights: Sendable {
     package let weight: Matrix
     package let bias: Matrix?
+    /// A copy of both for a few rows at a time; nil where products go through OpenBLAS.
+    private let panels: PackedLinear?
 
-    package init(weight: Matrix, bias: Matrix? = nil) {
-        self.weight = weight
-        self.bias = bias
+    package init(weight: Matrix, bias: Matrix? = nil) { self.init(weight, bias, nil) }
+
+    private init(_ weight: Matrix, _ bias: Matrix?, _ panels: PackedLinear?) {
+        bias?.check(1, weight.rows, "a linear layer's bias")
+        (self.weight, self.bias, self.panels) = (weight, bias, panels)
+    }
+
+    /// The same layer for generation: its forward pass gives each row the same bytes however many rows there are. Not
+    /// to be trained any further.
+    package func packed(_ compute: Compute) -> LinearWeights {
+        LinearWeights(weight, bias, PackedLinear(weight, bias: bias, compute))
+    }
+
+    /// Some of its outputs: one layer of several that are stored as one.
+    package subscript(rows range: Range<Int>) -> LinearWeights {
+        LinearWeights(weight: weight[rows: range], bias: bias?[columns: range])
+    }
+
+    fileprivate func check(inputs x: Matrix, outputs y: Matrix) {
+        x.check(y.rows, weight.columns, "a linear layer's input")
+        y.check(x.rows, weight.rows, "a linear layer's output")
+    }
+
+    fileprivate func packedForward(_ x: Matrix, adding residual: Matrix?, into y: Matrix, _ compute: Compute) -> Bool {
+        guard let panels else { return false }
+        precondition(residual?.base != y.base, "a packed layer's result in the place of what it is added to")
+        panels.forward(x, into: y, compute)
+        guard let residual else { return true }
+        for row in 0..<y.rows { crux_add(y.row(row), residual.row(row), y.columns) }
+        return true
     }
 }
 
@@ -16,7 +45,10 @@ package struct LinearWeights: Sendable {
 package func linearForward(
     _ x: Matrix, _ weights: LinearWeights, adding residual: Matrix? = nil, into y: Matrix, _ compute: Compute
 ) {
+    weights.check(inputs: x, outputs: y)
+    residual?.check(like: y, "what a linear layer's output is added to")
     compute.timed(.linear) {
+        if weights.packedForward(x, adding: residual, into: y, compute) { return }
         guard residual != nil || weights.bias != nil else { return multiplyTransposed(x, weights.weight, into: y) }
         // A product adds to what is there for the price of clearing it.
         compute.forEachBlock(rows: y.rows) { _, rows in
@@ -90,6 +122,7 @@ package func linearBackward(
     _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradient: any LinearGradient, into dx: Matrix?, keep: Float = 0,
     _ compute: Compute
 ) {
+    weights.check(inputs: x, outputs: dy)
     compute.timed(.linear) {
         if let dx { multiply(dy, weights.weight, into: dx, keep: keep) }
         gradient.accumulate(dy, x: x)

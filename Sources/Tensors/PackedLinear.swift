@@ -8,10 +8,6 @@ package struct PackedLinear: Sendable {
     private let panels: Buffer
     private let bias: Matrix?
 
-    package init(_ weights: LinearWeights, _ compute: Compute) {
-        self.init(weights.weight, bias: weights.bias, compute)
-    }
-
     /// `weight` [O, I].
     package init(_ weight: Matrix, bias: Matrix? = nil, _ compute: Compute) {
         (outputs, inputs) = (weight.rows, weight.columns)
@@ -29,6 +25,8 @@ package struct PackedLinear: Sendable {
 
     /// y = x · weightᵀ + bias: x [R, I] → y [R, O]. Unlike `linearForward` each row's result is the same whatever R is.
     package func forward(_ x: Matrix, into y: Matrix, _ compute: Compute) {
+        x.check(y.rows, inputs, "a packed layer's input")
+        y.check(x.rows, outputs, "a packed layer's output")
         guard x.rows > 0 else { return }
         // Starting threads costs about as much as a hundred thousand multiplications.
         let isSmall = x.rows * outputs * inputs < 1 << 18

@@ -1,18 +1,37 @@
 import Foundation
 
-/// Cosines and sines of rotary position embedding for positions below `positions`, half-split layout (Hugging Face's
-/// `rotate_half`): element i pairs with i + D/2, not with its neighbour.
+/// Which elements of a head a rotation takes for a pair.
+package enum RotaryPairs: Sendable {
+    /// i and i + R/2, R being the rotated width (Hugging Face's `rotate_half`).
+    case halves
+    /// 2i and 2i + 1.
+    case neighbours
+}
+
+/// Cosines and sines of rotary position embedding for positions below `positions`. The first R elements of a head are
+/// rotated, the others are left alone.
 package final class RotaryTable: Sendable {
     private let cosines: Buffer
     private let sines: Buffer
     private let half: Int
+    private let headWidth: Int
+    private let pairs: RotaryPairs
+    private let positions: Int
 
     /// - Parameters:
-    ///   - inverseFrequencies: [D/2], radians per position.
+    ///   - inverseFrequencies: [R/2], radians per position.
     ///   - attentionFactor: multiplies cosines and sines (YaRN's temperature; 1 elsewhere).
     ///   - positions: how many positions, from 0, are made ready.
-    package init(inverseFrequencies: [Float], attentionFactor: Float, positions: Int) {
+    ///   - headWidth: D, at least R; nil is R.
+    package init(
+        inverseFrequencies: [Float], attentionFactor: Float, positions: Int, headWidth: Int? = nil,
+        pairs: RotaryPairs = .halves
+    ) {
         half = inverseFrequencies.count
+        self.headWidth = headWidth ?? 2 * half
+        self.pairs = pairs
+        self.positions = positions
+        precondition(2 * half <= self.headWidth, "\(2 * half) rotated elements of a head of \(self.headWidth)")
         cosines = Buffer(positions * half)
         sines = Buffer(positions * half)
         for position in 0..<positions {
@@ -38,12 +57,17 @@ package final class RotaryTable: Sendable {
     }
 
     private func rotate(_ x: Matrix, _ positions: [Int32], sign: Float, _ compute: Compute) {
+        precondition(
+            x.rows == positions.count && (x.rows == 0 || x.columns % headWidth == 0),
+            "[\(x.rows), \(x.columns)] is rotated by \(positions.count) positions and heads of \(headWidth)")
+        precondition(
+            positions.allSatisfy { $0 >= 0 && $0 < self.positions }, "a position outside of 0..<\(self.positions)")
         compute.timed(.rotary) {
             compute.forEachBlock(rows: x.rows) { _, rows in
                 for row in rows {
                     let angle = Int(positions[row]) * half
-                    for head in 0..<x.columns / (2 * half) {
-                        rotateHead(x.row(row) + head * 2 * half, cosines.pointer + angle, sines.pointer + angle, sign)
+                    for head in 0..<x.columns / headWidth {
+                        rotateHead(x.row(row) + head * headWidth, cosines.pointer + angle, sines.pointer + angle, sign)
                     }
                 }
             }
@@ -55,10 +79,22 @@ package final class RotaryTable: Sendable {
         _ x: UnsafeMutablePointer<Float>, _ cosine: UnsafeMutablePointer<Float>, _ sine: UnsafeMutablePointer<Float>,
         _ sign: Float
     ) {
+        guard pairs == .halves else { return rotateNeighbours(x, cosine, sine, sign) }
         for i in 0..<half {
             let first = x[i], second = x[i + half], s = sign * sine[i]
             x[i] = first * cosine[i] - second * s
             x[i + half] = second * cosine[i] + first * s
+        }
+    }
+
+    private func rotateNeighbours(
+        _ x: UnsafeMutablePointer<Float>, _ cosine: UnsafeMutablePointer<Float>, _ sine: UnsafeMutablePointer<Float>,
+        _ sign: Float
+    ) {
+        for i in 0..<half {
+            let first = x[2 * i], second = x[2 * i + 1], s = sign * sine[i]
+            x[2 * i] = first * cosine[i] - second * s
+            x[2 * i + 1] = second * cosine[i] + first * s
         }
     }
 }

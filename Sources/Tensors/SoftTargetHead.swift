@@ -3,14 +3,14 @@ import CKernels
 /// A model that stands still: its final hidden states of a batch's tokens, [T, C'], and its head, [V, C'].
 package struct FrozenHead: Sendable {
     let hidden: Matrix
-    let weight: Matrix
+    let head: LogitHead
 
-    package init(hidden: Matrix, weight: Matrix) { (self.hidden, self.weight) = (hidden, weight) }
+    package init(hidden: Matrix, head: LogitHead) { (self.hidden, self.head) = (hidden, head) }
 }
 
 /// Log-probability and entropy for each query under a model that stands still.
-package func headForward(_ frozen: FrozenHead, queries: [HeadQuery], _ compute: Compute) -> [HeadAnswer] {
-    headForward(frozen.hidden, weight: frozen.weight, queries: queries, compute)
+package func headForward(_ frozen: FrozenHead, queries: [HeadRequest], _ compute: Compute) -> [HeadAnswer] {
+    headForward(frozen.hidden, frozen.head, queries: queries, compute)
 }
 
 /// What a query's distribution is drawn towards: π* ∝ softmax(reference / T) · exp(Q / β + bonus).
@@ -35,19 +35,19 @@ private struct LogitChunk {
     private let arrays: [HeadArrays]
 
     init(
-        _ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadQuery>,
-        in space: any FloatSpace
+        _ policy: FrozenHead, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadRequest>,
+        _ compute: Compute, in space: any Allocator
     ) {
-        let heads = [FrozenHead(hidden: hidden, weight: weight), reference] + (q.map { [$0] } ?? [])
+        let heads = [policy, reference] + (q.map { [$0] } ?? [])
         arrays = heads.map {
-            HeadArrays(queries: queries.count, width: $0.hidden.columns, vocabulary: $0.weight.rows, in: space)
+            HeadArrays(queries: queries.count, width: $0.hidden.columns, vocabulary: $0.head.vocabulary, in: space)
         }
-        let logits = zip(heads, arrays).map { head, arrays in
-            let z = Matrix(arrays.logits.pointer, rows: queries.count, columns: head.weight.rows)
-            multiplyTransposed(gather(head.hidden, queries, into: arrays.rows), head.weight, into: z)
+        let logits = zip(heads, arrays).map { model, arrays in
+            let z = Matrix(arrays.logits.pointer, rows: queries.count, columns: model.head.vocabulary)
+            model.head.logits(gather(model.hidden, queries, into: arrays.rows), into: z, compute)
             return z
         }
-        (policy, self.reference, self.q) = (logits[0], logits[1], q == nil ? nil : logits[2])
+        (self.policy, self.reference, self.q) = (logits[0], logits[1], q == nil ? nil : logits[2])
     }
 
     /// The policy's hidden states of the queries, [Q, C].
@@ -56,13 +56,13 @@ private struct LogitChunk {
 
 /// Runs `body` on the logits of each chunk of queries in turn.
 private func forEachChunk(
-    _ hidden: Matrix, _ weight: Matrix, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: [HeadQuery],
-    in space: any FloatSpace,
+    _ policy: FrozenHead, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: [HeadRequest], _ compute: Compute,
+    in space: any Allocator,
     _ body: (LogitChunk, Range<Int>) -> Void
 ) {
-    for range in chunks(queries.count, vocabulary: 3 * weight.rows) {
+    for range in chunks(queries.count, vocabulary: 3 * policy.head.vocabulary) {
         space.scoped {
-            let chunk = LogitChunk(hidden, weight, reference, q, queries[range], in: space)
+            let chunk = LogitChunk(policy, reference, q, queries[range], compute, in: space)
             withExtendedLifetime(chunk) { body(chunk, range) }
         }
     }
@@ -70,18 +70,18 @@ private func forEachChunk(
 
 /// KL(π || π*) for each query.
 package func softTargetForward(
-    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], _ compute: Compute,
-    in space: any FloatSpace = Heap()
+    _ policy: FrozenHead, target: SoftTarget, queries: [HeadRequest], _ compute: Compute,
+    in space: any Allocator = HeapAllocator()
 ) -> [HeadAnswer] {
     var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
-        forEachChunk(hidden, weight, target.reference, target.q, queries, in: space) { chunk, range in
+        forEachChunk(policy, target.reference, target.q, queries, compute, in: space) { chunk, range in
             let out = UnsafeMutableBufferPointer(rebasing: answers[range])
             compute.forEach(range.count) { i in
                 let query = queries[range.lowerBound + i]
                 var answer = HeadAnswer()
                 crux_log_softmax_stats(
-                    chunk.policy.row(i), weight.rows, query.inverseTemperature, query.target, &answer.output,
+                    chunk.policy.row(i), chunk.policy.columns, query.inverseTemperature, query.target, &answer.output,
                     &answer.entropy, &answer.logSumExp)
                 answer.output = Float(row(chunk, i, query, target, derivative: 0))
                 out[i] = answer
@@ -91,7 +91,8 @@ package func softTargetForward(
     return answers
 }
 
-private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadQuery, _ target: SoftTarget, derivative: Float) -> Double {
+private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadRequest, _ target: SoftTarget, derivative: Float) -> Double
+{
     crux_target_row(
         chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) }, chunk.policy.columns,
         query.inverseTemperature, target.inverseBeta,
@@ -100,19 +101,21 @@ private func row(_ chunk: LogitChunk, _ i: Int, _ query: HeadQuery, _ target: So
 
 /// From dL/dKL of each query: dhidden[row] += and dweight +=; nothing flows into the frozen models.
 package func softTargetBackward(
-    _ hidden: Matrix, weight: Matrix, target: SoftTarget, queries: [HeadQuery], derivatives: [Float], dhidden: Matrix,
+    _ policy: FrozenHead, target: SoftTarget, queries: [HeadRequest], derivatives: [Float], dhidden: Matrix,
     dweight: Matrix?, _ compute: Compute,
-    in space: any FloatSpace = Heap()
+    in space: any Allocator = HeapAllocator()
 ) {
     let live = queries.indices.filter { derivatives[$0] != 0 }, asked = live.map { queries[$0] }
-    forEachChunk(hidden, weight, target.reference, target.q, asked, in: space) { chunk, range in
+    forEachChunk(policy, target.reference, target.q, asked, compute, in: space) { chunk, range in
         compute.forEach(range.count) { i in
-            _ = row(chunk, i, asked[range.lowerBound + i], target, derivative: derivatives[live[range.lowerBound + i]])
+            policy.head.backward(chunk.policy.row(i)) {
+                let derivative = derivatives[live[range.lowerBound + i]]
+                _ = row(chunk, i, asked[range.lowerBound + i], target, derivative: derivative)
+            }
         }
         let x = chunk.rows.matrix(rows: range.count)
-        if let dweight { transposedMultiply(chunk.policy, x, into: dweight, keep: 1) }
-        multiply(chunk.policy, weight, into: x)
-        for (i, query) in asked[range].enumerated() { crux_add(dhidden.row(query.row), x.row(i), hidden.columns) }
+        policy.head.products(chunk.policy, x, dweight: dweight, compute)
+        for (i, query) in asked[range].enumerated() { crux_add(dhidden.row(query.row), x.row(i), x.columns) }
     }
 }
 
@@ -128,18 +131,18 @@ package struct JointAnswer: Sendable {
 
 /// KL(π || reference) and Σ π Q for each query.
 package func jointForward(
-    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadQuery], _ compute: Compute,
-    in space: any FloatSpace = Heap()
+    _ policy: FrozenHead, reference: FrozenHead, q: FrozenHead?, queries: [HeadRequest], _ compute: Compute,
+    in space: any Allocator = HeapAllocator()
 ) -> [JointAnswer] {
     var answers = [JointAnswer](repeating: JointAnswer(), count: queries.count)
     answers.withUnsafeMutableBufferPointer { answers in
-        forEachChunk(policy.hidden, policy.weight, reference, q, queries, in: space) { chunk, range in
+        forEachChunk(policy, reference, q, queries, compute, in: space) { chunk, range in
             let out = UnsafeMutableBufferPointer(rebasing: answers[range])
             compute.forEach(range.count) { i in
                 var kl = 0.0, expectedQ = 0.0
                 let excluded = crux_joint_row(
                     chunk.policy.row(i), chunk.reference.row(i), chunk.q.map { UnsafePointer($0.row(i)) },
-                    policy.weight.rows,
+                    policy.head.vocabulary,
                     queries[range.lowerBound + i].inverseTemperature, &kl, &expectedQ)
                 out[i] = JointAnswer(kl: Float(kl), expectedQ: Float(expectedQ), excluded: excluded)
             }

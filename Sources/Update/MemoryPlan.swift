@@ -63,7 +63,7 @@ struct MemoryPlan {
     var predictedBytes: Int { standing.bytes + moments.beside(passBytes) }
 
     /// The largest pass's arrays, once for all passes.
-    func workspace() -> Workspace { Workspace(capacity: passBytes / 4) }
+    func arena() -> Arena { Arena(capacity: passBytes / 4) }
 
     /// How the logits are cut: as many rows as fit in a quarter of what is left, beside a pass over the longest
     /// sequence.
@@ -82,7 +82,7 @@ struct MemoryPlan {
 
     private static func adapters(_ run: PlannedRun) -> (trained: Int, frozen: Int)? {
         run.recipe.trainable.adapters.map {
-            LowRankTraining.sizes(ParameterLayout(run.architecture), $0.rank, $0.targets)
+            LowRankTraining.sizes(run.architecture, $0.rank, $0.targets)
         }
     }
 
@@ -103,7 +103,9 @@ struct MemoryPlan {
     /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries
     /// and one head's keys, values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
-        (24 << 20) + run.threads * productBytes(run) + 4
+        // Capped logits are kept row by row until their derivatives have passed the cap.
+        let cappedRow = run.architecture.scales.logitCap == nil ? 0 : run.architecture.vocabulary
+        return (24 << 20) + run.threads * (productBytes(run) + 4 * cappedRow) + 4
             * attentionScratchFloats(
                 keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
     }
@@ -213,7 +215,7 @@ struct PlannedRun {
         let asked =
             isOpen
             ? nil
-            : AskedTokens(
+            : EvaluatedTokens(
                 rows.map { SequenceInputs($0, outputs: []) }, recipe, architecture, seed: askedSeed(rows, seed))
         let queries = rows.indices.map {
             SequenceQuery(tokenIDs: rows[$0].tokenIDs, wanted: asked?.wanted($0) ?? rows[$0].lossMask, temperature: 1)

@@ -12,10 +12,10 @@ struct OptimizerStep {
     let training: any Training
     let recipe: Recipe
     let gradients: Buffer
-    let question: TokenQuestion
+    let question: ModelOutputKind
     let seed: UInt64
     let headRows: Int
-    let space: any FloatSpace
+    let space: any Allocator
 
     private var model: LanguageModel { training.model }
 
@@ -31,7 +31,7 @@ struct OptimizerStep {
         compute.zero(gradients)
         var totals = StepTotals()
         let units = rowUnits(rows), preview = try self.preview(rows, units, batches, state)
-        let asked = AskedTokens(
+        let asked = EvaluatedTokens(
             rows.indices.map { preview.inputs(rows[$0], at: $0) }, recipe, model.architecture,
             seed: askedSeed(rows, seed))
         for batch in batches {
@@ -98,7 +98,7 @@ struct OptimizerStep {
     }
 
     private func accumulate(
-        _ batch: MicroBatch, _ units: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ asked: AskedTokens,
+        _ batch: MicroBatch, _ units: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ asked: EvaluatedTokens,
         _ totals: inout StepTotals
     ) throws {
         let own = batch.units.map { units[$0] }, unitAt = Self.unitsByStart(own)
@@ -130,7 +130,7 @@ struct OptimizerStep {
     }
 
     private func derivatives(
-        _ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ asked: AskedTokens,
+        _ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ asked: EvaluatedTokens,
         _ totals: inout StepTotals
     ) -> [[Float]] {
         let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }

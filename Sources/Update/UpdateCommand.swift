@@ -127,10 +127,10 @@ struct UpdateCommand: StageCommand {
     private func checkLineage(_ earlier: String, _ manifest: Manifest) throws {
         let weights = manifest.inputs.filter { $0.path.hasPrefix("checkpoint/") && $0.path.hasSuffix(".safetensors") }
         let known = try Manifest.finished(earlier, stage: "update")
-        guard let stranger = weights.first(where: { !Lineage.knows(known, $0.sha256 ?? "") }) else { return }
+        guard let unknown = weights.first(where: { !Lineage.knows(known, $0.sha256 ?? "") }) else { return }
         throw StageError(
             .invalidInput,
-            "\(checkpoint): found \(stranger.path.dropFirst("checkpoint/".count)) that \(earlier) was neither made from nor has written, "
+            "\(checkpoint): found \(unknown.path.dropFirst("checkpoint/".count)) that \(earlier) was neither made from nor has written, "
                 + "expected the checkpoint of that update. Give --checkpoint \(try SavedStep.last(in: earlier).path), or the one it began with."
         )
     }
@@ -184,7 +184,7 @@ struct UpdateCommand: StageCommand {
         return models
     }
 
-    private func question(_ recipe: Recipe, _ beside: [Checkpoint], _ context: StageContext) throws -> TokenQuestion {
+    private func question(_ recipe: Recipe, _ beside: [Checkpoint], _ context: StageContext) throws -> ModelOutputKind {
         switch recipe.objective.output {
         case .logprob: return .logprob
         case .value: return .value

@@ -17,7 +17,7 @@ struct UpdateRun {
     let memory: MemoryPlan
     let resume: SavedStep?
     let saveEvery: Int?
-    let question: TokenQuestion
+    let question: ModelOutputKind
     let weights: WeightType
     let context: StageContext
 
@@ -45,7 +45,7 @@ struct UpdateRun {
         let step = OptimizerStep(
             training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question,
             seed: context.options.seed,
-            headRows: memory.headRows, space: memory.workspace())
+            headRows: memory.headRows, space: memory.arena())
         let progress = StepProgress(context, total: total, done: done)
         var metrics: [MetricsRow] = []
         for part in (min(done, total)..<total).lazy.map({ $0 % rows.stepCount }) {

@@ -54,6 +54,41 @@ import Testing
         }
     }
 
+    @Test(arguments: lengths) func gegluAndItsBackwardHalf(_ n: Int) {
+        var numbers = Numbers(n + 7)
+        let gate = numbers.row(n, 6), up = numbers.row(n), dy = numbers.row(n)
+        var y = [Float](repeating: 0, count: n), dgate = y, dup = y
+        crux_geglu_forward(gate, up, &y, n)
+        crux_geglu_backward(dy, gate, up, &dgate, &dup, n)
+        let root = sqrt(2 / Double.pi)
+        for i in 0..<n {
+            let (g, u, d) = (Double(gate[i]), Double(up[i]), Double(dy[i]))
+            let t = tanh(root * (g + 0.044715 * g * g * g)), gelu = 0.5 * g * (1 + t)
+            let slope = 0.5 * (1 + t) + 0.5 * g * (1 - t * t) * root * (1 + 3 * 0.044715 * g * g)
+            #expect(isClose(Double(y[i]), gelu * u, absolute: 4e-6))
+            #expect(isClose(Double(dgate[i]), d * u * slope, absolute: 8e-6))
+            #expect(isClose(Double(dup[i]), d * gelu, absolute: 4e-6))
+        }
+    }
+
+    @Test(arguments: lengths) func softCapsAndTheirBackwardHalves(_ n: Int) {
+        var numbers = Numbers(n + 8)
+        let x = numbers.row(n, 9), d0 = numbers.row(n)
+        var y = x, d = d0, scores = x, dp = d0
+        crux_cap(&y, n, 0.5, 2)
+        crux_cap_backward(y, &d, n, 0.5, 2)
+        let z = x.map { 2 * tanh(0.5 * Double($0) / 2) }, slopes = z.map { 0.5 * (1 - pow($0 / 2, 2)) }
+        let lse = log(z.reduce(0) { $0 + exp($1) }), p = z.map { exp($0 - lse) }
+        let delta = zip(p, d0).reduce(0) { $0 + $1.0 * Double($1.1) }
+        crux_capped_softmax_backward(&scores, &dp, n, 0.5, 2, Float(lse), Float(delta))
+        for i in 0..<n {
+            #expect(isClose(Double(y[i]), z[i], absolute: 5e-7, relative: 5e-7))
+            #expect(isClose(Double(d[i]), slopes[i] * Double(d0[i]), absolute: 1e-6))
+            #expect(isClose(Double(scores[i]), p[i], absolute: 1e-6))
+            #expect(isClose(Double(dp[i]), slopes[i] * p[i] * (Double(d0[i]) - delta), absolute: 1e-6))
+        }
+    }
+
     @Test(arguments: lengths) func softmaxAndItsBackwardHalf(_ n: Int) {
         var numbers = Numbers(n + 2)
         let scores = numbers.row(n, 30), dp0 = numbers.row(n)

@@ -274,6 +274,36 @@ import Testing
             ) == "")
     }
 
+    private static let gemma = "families/gemma3-tied", mistral = "families/mistral-untied-window"
+
+    @Test(arguments: [
+        (gemma, "attn_logit_softcapping", "50.0"), (gemma, "use_bidirectional_attention", "true"),
+        (gemma, "hidden_activation", #""gelu""#), (gemma, "query_pre_attn_scalar", "0"),
+        (gemma, "final_logit_softcapping", "-1"), (gemma, "rope_scaling", #"{"rope_type": "linear", "factor": 2.0}"#),
+        (gemma, "rope_parameters", #"{"rope_type": "linear", "factor": 2.0}"#), (gemma, "residual_multiplier", "0.5"),
+        (gemma, "layer_types", #"["full_attention", "full_attention", "chunked_attention"]"#),
+        (mistral, "layer_types", #"["full_attention", "sliding_attention"]"#), (mistral, "attention_bias", "true"),
+        (mistral, "query_pre_attn_scalar", "24"), (mistral, "sliding_window", "0"),
+    ]) func whatNewFamiliesDoNotComputeIsRefused(_ source: String, _ key: String, _ json: String) throws {
+        let value = try JSONSerialization.jsonObject(with: Data(json.utf8), options: [.fragmentsAllowed])
+        let text = refusal(try copy(source, keys: [key: value]))
+        #expect(text.contains("key \(key)"), "\(text)")
+    }
+
+    /// The class's default counts where a key is missing, and not where it is null.
+    @Test func aMissingKeyIsTheClasssDefaultAndNullIsNone() throws {
+        func windows(_ keys: [String: Any?]) throws -> [Int?] {
+            try Checkpoint(directory: copy(Self.mistral, keys: keys)).architecture.attention.map(\.window)
+        }
+        #expect(try windows([:]) == [5, 5])
+        #expect(try windows(["sliding_window": nil]) == [4096, 4096])
+        #expect(try windows(["sliding_window": NSNull()]) == [nil, nil])
+        let gemma = try Checkpoint(directory: copy(Self.gemma, keys: ["pad_token_id": nil])).architecture
+        #expect(gemma.paddingToken == 0)
+        let none = try Checkpoint(directory: copy(Self.gemma, keys: ["pad_token_id": NSNull()])).architecture
+        #expect(none.paddingToken == nil)
+    }
+
     @Test func layerTypesOfLlamaAreHeldAgainstItsLayers() throws {
         let sliding = ["sliding_attention", "full_attention", "full_attention"]
         let text = refusal(try copy("families/llama-untied", keys: ["layer_types": sliding]))

@@ -23,7 +23,7 @@ import Testing
         return buffer
     }
 
-    private func question(_ name: String, _ checkpoint: Checkpoint) throws -> TokenQuestion {
+    private func question(_ name: String, _ checkpoint: Checkpoint) throws -> ModelOutputKind {
         func model(_ seed: UInt64) throws -> LanguageModel {
             LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: seed), threads: 2)
         }
@@ -96,8 +96,10 @@ import Testing
         let memory = TrainingMemory(a, question: foreseen, headRows: headChunkRows(vocabulary: a.vocabulary))
         let forest = TokenForest(sequences)
         let floats =
-            memory.bytes(tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: 7, keptLayers: 2) / 4
-        let space = Workspace(capacity: floats), scoring = Workspace(capacity: floats),
+            memory.bytes(
+                tokens: forest.tokenIDs.count, outputPositions: forest.outputPositions.count, wanted: 7, keptLayers: 2)
+            / 4
+        let space = Arena(capacity: floats), scoring = Arena(capacity: floats),
             gradient = Buffer(model.layout.count), plain = Buffer(model.layout.count)
         try model.accumulateGradients(sequences, into: plain, question) { _ in coefficients }
         try model.accumulateGradients(

@@ -77,14 +77,14 @@ import Testing
         ])
         // Computed: 1, 2, 5. The state of 2 says both 3 and 5, that of 5 says 6.
         #expect(forest.tokenIDs == [1, 2, 5])
-        #expect(forest.outlets.count == 2 && !forest.outlets.isAll)
-        #expect(forest.outlets.places[1] == 0 && forest.outlets.places[2] == 1)
+        #expect(forest.outputPositions.count == 2 && !forest.outputPositions.isAll)
+        #expect(forest.outputPositions.places[1] == 0 && forest.outputPositions.places[2] == 1)
     }
 
     @Test func chosenRowsGoThereAndBack() {
         let x = Buffer([0, 1, 10, 11, 20, 21, 30, 31]), compact = Buffer(4),
             back = Buffer([Float](repeating: 7, count: 8))
-        let some = ChosenRows([1, 3], of: 4), all = ChosenRows([0, 1, 2, 3], of: 4)
+        let some = RowSubset([1, 3], of: 4), all = RowSubset([0, 1, 2, 3], of: 4)
         withExtendedLifetime((x, compact, back)) {
             some.scatter(some.gather(x.matrix(rows: 4), into: compact.matrix(rows: 2)), into: back.matrix(rows: 4))
             #expect(compact.array == [10, 11, 30, 31] && back.array == [0, 0, 10, 11, 0, 0, 30, 31])

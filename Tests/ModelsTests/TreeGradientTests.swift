@@ -66,9 +66,10 @@ import Testing
                 memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
             // Space for what is foreseen and no more; what is there from before must not matter.
             let bytes = memory.bytes(
-                tokens: forest.tokenIDs.count, outlets: forest.outlets.count, wanted: tree.distinctQueries,
+                tokens: forest.tokenIDs.count, outputPositions: forest.outputPositions.count,
+                wanted: tree.distinctQueries,
                 keptLayers: layers)
-            let foreseen = bytes / 4, space = Workspace(capacity: foreseen)
+            let foreseen = bytes / 4, space = Arena(capacity: foreseen)
             let garbage = space.scoped { space.take(foreseen) }
             for i in 0..<foreseen { garbage.pointer[i] = .nan }
             try tree.addGradients(of: all, training, into: again, PassMemory(keptLayers: layers, space: space))
@@ -86,7 +87,7 @@ struct TinyModel: Sendable {
 
     static let all =
         families.map { TinyModel(name: $0, fixtureFolder: fixture("families/\($0)")) }
-        + ModelRegistry.families.map { TinyModel(name: $0.modelType, fixtureFolder: nil) }
+        + ModelRegistry.modelTypes.map { TinyModel(name: $0, fixtureFolder: nil) }
 
     func training(adapters: Bool) throws -> any Training {
         let model = try model()
@@ -105,21 +106,23 @@ struct TinyModel: Sendable {
             return LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 2)
         }
         let architecture = try ModelRegistry.architecture(
-            try ModelConfiguration(json: Data(configuration.utf8), path: name))
+            try ModelConfiguration(json: Data(tinyConfiguration(name).utf8), path: name))
         let parameters = Buffer(ParameterLayout(architecture).count)
         fill(parameters, seed: 9, size: 0.4)
         return LanguageModel(architecture, parameters: parameters, threads: 2)
     }
-
-    private var configuration: String {
-        """
-        {"model_type": "\(name)", "vocab_size": 37, "hidden_size": 20, "intermediate_size": 28, "num_hidden_layers": 4, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "head_dim": 6, "tie_word_embeddings": false, "use_sliding_window": true, "sliding_window": 5, "max_window_layers": 2}
-        """
-    }
 }
 
-private func fill(_ buffer: Buffer, seed: UInt64, size: Float) {
+/// A configuration of any family that is small, with windows where the family has them.
+func tinyConfiguration(_ modelType: String) -> String {
+    """
+    {"model_type": "\(modelType)", "vocab_size": 37, "hidden_size": 20, "intermediate_size": 28, "num_hidden_layers": 4,
+     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "tie_word_embeddings": false,
+     "use_sliding_window": true, "sliding_window": 5, "max_window_layers": 2, "sliding_window_pattern": 2}
+    """
+}
+
+func fill(_ buffer: Buffer, seed: UInt64, size: Float) {
     var generator = SplitMix(seed: seed)
     for i in 0..<buffer.count { buffer.pointer[i] = size * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
 }

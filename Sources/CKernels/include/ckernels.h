@@ -103,6 +103,19 @@ void crux_rmsnorm_backward(
 void crux_swiglu_forward(const float *gate, const float *up, float *y, size_t n);
 void crux_swiglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
 
+// The same with gelu in its tanh form (PyTorch's approximate="tanh") in silu's place.
+void crux_geglu_forward(const float *gate, const float *up, float *y, size_t n);
+void crux_geglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
+
+// Soft cap, in place: x -> cap * tanh(scale * x / cap).
+void crux_cap(float *x, size_t n, float scale, float cap);
+// Its backward half, from what it gave out: d *= scale * (1 - (y / cap)^2).
+void crux_cap_backward(const float *y, float *d, size_t n, float scale, float cap);
+// Of softmax over capped scores, from the raw scores and dp: scores -> p, dp -> dscores. Both in place; delta = sum(p *
+// dp).
+void crux_capped_softmax_backward(
+    float *scores, float *dp, size_t n, float scale, float cap, float log_sum_exp, float delta);
+
 // scores -> softmax(scale * scores) in place; returns the log-sum-exp of the scaled scores.
 float crux_softmax_row(float *scores, size_t n, float scale);
 // scores -> exp(scale * scores - log_sum_exp) in place.

@@ -41,7 +41,7 @@ package struct Checkpoint: Sendable {
         if architecture.valueHead == nil { notes += try weights.settleHead(of: &architecture) }
         self.architecture = architecture
         layout = ParameterLayout(architecture)
-        notes += try weights.strangers(layout, architecture)
+        notes += try weights.unknownTensors(layout, architecture)
         self.notes = notes
         try layout.parameters.filter { !isFresh($0.name) }.forEach(check)
     }
@@ -77,7 +77,7 @@ package struct Checkpoint: Sendable {
 
     /// A tied embedding may be stored as the head alone.
     private func storedName(_ name: String) -> String {
-        let isHeadAlone = architecture.tiedHead && name == DecoderWeights.embeddingName && places[name] == nil
+        let isHeadAlone = architecture.tiedHead && name == architecture.embeddingName && places[name] == nil
         return isHeadAlone ? DecoderWeights.ownHeadName : name
     }
 
@@ -293,7 +293,7 @@ package struct Checkpoint: Sendable {
     private func trained(_ name: String) -> ParameterLayout.Parameter? {
         if let parameter = layout[name] { return parameter }
         guard architecture.tiedHead, name == DecoderWeights.ownHeadName else { return nil }
-        return layout[DecoderWeights.embeddingName]
+        return layout[architecture.embeddingName]
     }
 
     /// Endings of weights in other formats: copying them would leave stale weights beside the new ones.

@@ -28,29 +28,28 @@ package struct ParameterLayout: Sendable {
 /// whether that records a layout or hands out views.
 package struct DecoderWeights: Sendable {
     package let embedding: Matrix
-    package let layers: [LayerWeights]
-    package let finalNorm: Matrix
+    package private(set) var layers: [LayerWeights]
+    let finalNorm: RMSNorm
     /// [V, C], the embedding itself where the head is tied; of a critic [1, C].
     package let head: Matrix
     /// [1], of a critic only.
     package let headBias: Matrix?
 
-    static let valueWeight = "score.weight", valueBias = "score.bias"
-    static let embeddingName = "model.embed_tokens.weight", ownHeadName = "lm_head.weight"
+    static let valueWeight = "score.weight", valueBias = "score.bias", ownHeadName = "lm_head.weight"
 
     /// Where a language model's head lies.
     static func headName(_ architecture: DecoderArchitecture) -> String {
-        architecture.tiedHead ? embeddingName : ownHeadName
+        architecture.tiedHead ? architecture.embeddingName : ownHeadName
     }
 
     typealias Parameter = (_ name: String, _ shape: [Int]) -> Matrix
 
     init(_ architecture: DecoderArchitecture, _ parameter: Parameter) {
-        embedding = parameter(Self.embeddingName, [architecture.vocabulary, architecture.hidden])
+        embedding = parameter(architecture.embeddingName, [architecture.vocabulary, architecture.hidden])
         layers = (0..<architecture.layers).map { index in
-            LayerWeights(architecture) { parameter("model.layers.\(index)." + $0, $1) }
+            LayerWeights(architecture) { parameter(architecture.layerPrefix(index) + $0, $1) }
         }
-        finalNorm = parameter("model.norm.weight", [architecture.hidden])
+        finalNorm = architecture.norm(parameter(architecture.prefix + "norm.weight", [architecture.hidden]))
         if let valueHead = architecture.valueHead {
             head = parameter(Self.valueWeight, [1, architecture.hidden])
             headBias = valueHead.hasBias ? parameter(Self.valueBias, [1]) : nil
@@ -70,6 +69,13 @@ package struct DecoderWeights: Sendable {
             return Matrix(buffer.pointer + start, rows: shape.dropLast().reduce(1, *), columns: columns)
         }
     }
+
+    /// The same weights with linear layers as generation needs them.
+    func packed(_ compute: Compute) -> DecoderWeights {
+        var packed = self
+        packed.layers = layers.map { $0.packed(compute) }
+        return packed
+    }
 }
 
 extension ParameterLayout {
@@ -79,42 +85,56 @@ extension ParameterLayout {
         var layout = self
         _ = DecoderWeights(architecture) { name, shape in
             layout.add(name, shape)
-            return nowhere.matrix(rows: 1)
+            // Of the right shape, and all of it one number.
+            let columns = shape.last ?? 1
+            return Matrix(nowhere.pointer, rows: shape.dropLast().reduce(1, *), columns: columns, stride: 0)
         }
         self = layout
     }
 }
 
+/// A layer's parameters: those of its attention, then those of its feed-forward half.
 package struct LayerWeights: Sendable {
-    let inputNorm: Matrix
-    let query: LinearWeights
-    let key: LinearWeights
-    let value: LinearWeights
-    let output: LinearWeights
-    /// [D] each, Qwen3 only.
-    let queryNorm: Matrix?
-    let keyNorm: Matrix?
-    let feedForwardNorm: Matrix
-    let gate: LinearWeights
-    let up: LinearWeights
-    let down: LinearWeights
+    let attention: AttentionBlock
+    let feedForward: FeedForwardBlock
 
     init(_ a: DecoderArchitecture, _ parameter: DecoderWeights.Parameter) {
-        func linear(_ name: String, _ outputs: Int, _ inputs: Int, bias: Bool) -> LinearWeights {
-            LinearWeights(
-                weight: parameter(name + ".weight", [outputs, inputs]),
-                bias: bias ? parameter(name + ".bias", [outputs]) : nil)
+        var stored: [String: LinearWeights] = [:]
+        // Fused layers share a tensor, which is asked for once.
+        func linear(_ slot: LinearSlot) -> LinearWeights {
+            let name = a.projections[slot], rows = a.rows(slot)
+            let whole =
+                stored[name]
+                ?? LinearWeights(
+                    weight: parameter(name + ".weight", [rows.all, a.shape(slot).inputs]),
+                    bias: a.biases.has(slot) ? parameter(name + ".bias", [rows.all]) : nil)
+            stored[name] = whole
+            return rows.own.count == rows.all ? whole : whole[rows: rows.own]
         }
-        inputNorm = parameter("input_layernorm.weight", [a.hidden])
-        query = linear("self_attn.q_proj", a.queryColumns, a.hidden, bias: a.queryKeyValueBias)
-        key = linear("self_attn.k_proj", a.keyValueColumns, a.hidden, bias: a.queryKeyValueBias)
-        value = linear("self_attn.v_proj", a.keyValueColumns, a.hidden, bias: a.queryKeyValueBias)
-        output = linear("self_attn.o_proj", a.hidden, a.queryColumns, bias: a.outputBias)
-        queryNorm = a.queryKeyNorm ? parameter("self_attn.q_norm.weight", [a.headWidth]) : nil
-        keyNorm = a.queryKeyNorm ? parameter("self_attn.k_norm.weight", [a.headWidth]) : nil
-        feedForwardNorm = parameter("post_attention_layernorm.weight", [a.hidden])
-        gate = linear("mlp.gate_proj", a.feedForward, a.hidden, bias: a.feedForwardBias)
-        up = linear("mlp.up_proj", a.feedForward, a.hidden, bias: a.feedForwardBias)
-        down = linear("mlp.down_proj", a.hidden, a.feedForward, bias: a.feedForwardBias)
+        func norm(_ name: String?, _ width: Int) -> RMSNorm? {
+            name.map { a.norm(parameter($0 + ".weight", [width])) }
+        }
+        attention = AttentionBlock(a, linear: linear, norm: norm)
+        feedForward = FeedForwardBlock(a, linear: linear, norm: norm)
+    }
+
+    private init(_ attention: AttentionBlock, _ feedForward: FeedForwardBlock) {
+        (self.attention, self.feedForward) = (attention, feedForward)
+    }
+
+    subscript(slot: LinearSlot) -> LinearWeights {
+        switch slot {
+        case .query: attention.query
+        case .key: attention.key
+        case .value: attention.value
+        case .output: attention.output
+        case .gate: feedForward.gate
+        case .up: feedForward.up
+        case .down: feedForward.down
+        }
+    }
+
+    fileprivate func packed(_ compute: Compute) -> LayerWeights {
+        LayerWeights(attention.packed(compute), feedForward.packed(compute))
     }
 }

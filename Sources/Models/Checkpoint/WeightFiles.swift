@@ -49,7 +49,7 @@ struct WeightFiles {
     /// stored.
     func settleHead(of architecture: inout DecoderArchitecture) throws -> [String] {
         guard architecture.tiedHead, let head = tensor(DecoderWeights.ownHeadName) else { return [] }
-        guard let embedding = tensor(DecoderWeights.embeddingName) else {
+        guard let embedding = tensor(architecture.embeddingName) else {
             return ["\(directory): the embedding is tied to lm_head.weight, which alone is stored"]
         }
         if try equal(head, embedding) { return [] }
@@ -94,11 +94,11 @@ struct WeightFiles {
         return values(a) == values(b)
     }
 
-    // MARK: strangers
+    // MARK: unknown tensors
 
     /// Tensors that the model has no place for. A weight or bias within one of its layers is refused: it would be left
     /// out of the computation in silence. Others are passed through, and said.
-    func strangers(_ layout: ParameterLayout, _ architecture: DecoderArchitecture) throws -> [String] {
+    func unknownTensors(_ layout: ParameterLayout, _ architecture: DecoderArchitecture) throws -> [String] {
         let unknown = places.keys.filter {
             layout[$0] == nil && $0 != DecoderWeights.ownHeadName && !$0.hasSuffix("rotary_emb.inv_freq")
         }.sorted()
@@ -116,10 +116,12 @@ struct WeightFiles {
     }
 
     private func isInLayer(_ name: String, _ architecture: DecoderArchitecture) -> Bool {
-        guard name.hasPrefix("model.layers."), name.hasSuffix(".weight") || name.hasSuffix(".bias") else {
+        guard name.hasPrefix(architecture.layersPrefix), name.hasSuffix(".weight") || name.hasSuffix(".bias") else {
             return false
         }
-        return name.dropFirst(13).split(separator: ".").first.flatMap { Int($0) }.map { $0 < architecture.layers }
+        return name.dropFirst(architecture.layersPrefix.count).split(separator: ".").first.flatMap { Int($0) }.map {
+            $0 < architecture.layers
+        }
             ?? false
     }
 }

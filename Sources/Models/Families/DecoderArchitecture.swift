@@ -1,8 +1,8 @@
 import Formats
 import Tensors
 
-/// The numbers and choices that tell one decoder-only transformer from another: pre-norm blocks of grouped-query
-/// attention and SwiGLU, rotary positions, RMS norms.
+/// What tells one decoder-only transformer from another, as values that its family states: sizes, and the parts of
+/// DecoderParts.swift. The layers read nothing else.
 package struct DecoderArchitecture: Sendable {
     package var vocabulary: Int
     package var hidden: Int
@@ -11,42 +11,71 @@ package struct DecoderArchitecture: Sendable {
     package var queryHeads: Int
     package var keyValueHeads: Int
     package var headWidth: Int
-    package var normEpsilon: Float
-    package var rotary: RotaryScaling
     package var maxPositions: Int
     /// The head reuses the embedding: one parameter, two gradients summed.
     package var tiedHead: Bool
     /// Its embedding gets no gradient as an input, as in transformers (`padding_idx`); a tied head still reaches it.
     package var paddingToken: Int32?
-    package var queryKeyValueBias = false
-    package var outputBias = false
-    package var feedForwardBias = false
-    package var queryKeyNorm = false
     /// A critic: one number per token in place of a distribution.
     package var valueHead: ValueHeadShape?
-    /// Per layer, the number of keys a token sees; nil is all.
-    package var windows: [Int?]
 
-    /// What all families read alike; a family then sets what is its own.
-    package init(_ configuration: ModelConfiguration) throws {
+    package var normEpsilon: Float
+    /// Added to every norm's stored weight.
+    package var normOffset: Float = 0
+    package var norms = NormPlacement.before
+    package var queryKeyNorm = QueryKeyNorm.none
+    package var activation = GatedActivation.silu
+    package var biases = Biases()
+    package var projections = ProjectionNames()
+    package var scales = Scales()
+    /// One for each layer.
+    package var attention: [LayerAttention]
+    package var rotaries: [RotaryEmbedding]
+    /// Of the names of all parameters but the head's.
+    package var prefix = "model."
+
+    /// What a family's configuration class takes a missing key for.
+    struct Defaults {
+        /// nil: as many as query heads.
+        var keyValueHeads: Int?
+        /// nil: hidden size / heads.
+        var headWidth: Int?
+        var maxPositions = 2048
+        var tiedHead = false
+        var paddingToken: Int?
+    }
+
+    /// What all families read alike; a family then sets what is its own. `rotaries`: nil is one for all layers.
+    init(
+        _ configuration: ModelConfiguration, _ defaults: Defaults = Defaults(),
+        rotaries: ((_ maxPositions: Int) throws -> [RotaryScaling])? = nil
+    ) throws {
         vocabulary = try configuration.size("vocab_size")
         hidden = try configuration.size("hidden_size", limit: SizeLimits.width)
         feedForward = try configuration.size("intermediate_size", limit: SizeLimits.width)
         layers = try configuration.size("num_hidden_layers", limit: SizeLimits.layers)
         queryHeads = try configuration.size("num_attention_heads", limit: SizeLimits.heads)
-        keyValueHeads = try configuration.size("num_key_value_heads", default: queryHeads, limit: SizeLimits.heads)
-        headWidth = try configuration.size("head_dim", default: hidden / queryHeads, limit: SizeLimits.width)
+        let keyValueHeads = configuration.isMissing("num_key_value_heads") ? defaults.keyValueHeads : nil
+        self.keyValueHeads = try configuration.size(
+            "num_key_value_heads", default: keyValueHeads ?? queryHeads, limit: SizeLimits.heads)
+        headWidth = try configuration.size(
+            "head_dim", default: defaults.headWidth ?? hidden / queryHeads, limit: SizeLimits.width)
         normEpsilon = Float(try configuration.double("rms_norm_eps", default: 1e-6))
-        maxPositions = try configuration.size("max_position_embeddings", default: 2048)
-        tiedHead = try configuration.bool("tie_word_embeddings", default: false)
-        paddingToken = try Self.paddingToken(configuration, vocabulary: vocabulary)
-        rotary = try RotaryScaling(configuration, maxPositions: maxPositions)
-        windows = [Int?](repeating: nil, count: layers)
+        maxPositions = try configuration.size("max_position_embeddings", default: defaults.maxPositions)
+        tiedHead = try configuration.bool("tie_word_embeddings", default: defaults.tiedHead)
+        paddingToken = try Self.paddingToken(configuration, defaults, vocabulary: vocabulary)
+        let scalings =
+            try rotaries?(maxPositions) ?? [RotaryScaling(configuration, maxPositions: maxPositions)]
+        self.rotaries = scalings.map { RotaryEmbedding($0) }
+        attention = [LayerAttention](repeating: LayerAttention(), count: layers)
         valueHead = try ValueHeadShape(configuration)
     }
 
     /// Negative ids count from the end of the vocabulary, as in torch.
-    private static func paddingToken(_ configuration: ModelConfiguration, vocabulary: Int) throws -> Int32? {
+    private static func paddingToken(_ configuration: ModelConfiguration, _ defaults: Defaults, vocabulary: Int) throws
+        -> Int32?
+    {
+        if configuration.isMissing("pad_token_id") { return defaults.paddingToken.map { Int32(clamping: $0) } }
         guard configuration.has("pad_token_id") else { return nil }
         let id = try configuration.int("pad_token_id")
         return Int32(clamping: id < 0 ? id + vocabulary : id)
@@ -59,13 +88,10 @@ package struct DecoderArchitecture: Sendable {
         static let parameters = 1 << 48
     }
 
-    func validate(_ configuration: ModelConfiguration) throws {
+    /// `ownKeys`: those of `foreignKeys` that the family reads.
+    func validate(_ configuration: ModelConfiguration, ownKeys: Set<String>) throws {
         try checkParameterCount(configuration)
-        try Self.refuseUnknown(configuration)
-        let activation = try configuration.string("hidden_act", default: "silu")
-        guard activation == "silu" else {
-            throw configuration.error("hidden_act", found: "'\(activation)'", expected: "silu")
-        }
+        try Self.refuseUnknown(configuration, but: ownKeys)
         guard queryHeads % keyValueHeads == 0 else {
             throw configuration.error(
                 "num_key_value_heads", found: "\(keyValueHeads)",
@@ -94,22 +120,23 @@ package struct DecoderArchitecture: Sendable {
         }
     }
 
-    /// Keys of other models that change what is computed. No family here reads them, so a file that has them means
+    /// Keys that change what is computed in some models. Where a family doesn't read them, a file that has them means
     /// something else.
     private static let foreignKeys = [
         "attention_chunk_size", "attention_multiplier", "attention_out_bias", "attn_logit_softcapping", "clip_qkv",
         "embedding_multiplier",
         "final_logit_softcapping", "logit_scale", "logits_scaling", "n_routed_experts", "no_rope_layers", "num_experts",
-        "num_local_experts", "qk_layernorm", "query_pre_attn_scalar", "residual_multiplier", "use_qk_norm",
+        "num_local_experts", "qk_layernorm", "query_pre_attn_scalar", "residual_multiplier",
+        "use_bidirectional_attention", "use_qk_norm",
     ]
 
-    private static func refuseUnknown(_ configuration: ModelConfiguration) throws {
+    private static func refuseUnknown(_ configuration: ModelConfiguration, but ownKeys: Set<String>) throws {
         if configuration.has("quantization_config") {
             throw configuration.error(
                 "quantization_config", found: configuration.spelled("quantization_config"), expected: "none",
                 remedy: "Quantised checkpoints can't be trained; use the original weights.")
         }
-        if let key = foreignKeys.first(where: configuration.isActive) {
+        if let key = foreignKeys.first(where: { !ownKeys.contains($0) && configuration.isActive($0) }) {
             throw configuration.error(
                 key, found: configuration.spelled(key),
                 expected: "none: model_type \(try configuration.string("model_type")) doesn't have it",
@@ -124,8 +151,48 @@ package struct DecoderArchitecture: Sendable {
     }
 
     package func attention(layer: Int) -> AttentionShape {
-        AttentionShape(
-            queryHeads: queryHeads, keyValueHeads: keyValueHeads, headWidth: headWidth, window: windows[layer])
+        let own = attention[layer]
+        return AttentionShape(
+            queryHeads: queryHeads, keyValueHeads: keyValueHeads, headWidth: headWidth, window: own.window,
+            scale: own.scale, cap: own.cap)
+    }
+
+    /// For sequences of at most `positions` tokens, one for each of `rotaries`.
+    func rotaryTables(positions: Int) throws -> [RotaryTable] {
+        try rotaries.map { try $0.table(headWidth: headWidth, positions: positions) }
+    }
+
+    func norm(_ weight: Matrix) -> RMSNorm { RMSNorm(weight: weight, epsilon: normEpsilon, offset: normOffset) }
+
+    /// The logits that a head's weight [V, C] gives.
+    func logitHead(_ weight: Matrix) -> LogitHead {
+        LogitHead(weight: weight, scale: scales.logits, cap: scales.logitCap)
+    }
+
+    var embeddingName: String { prefix + "embed_tokens.weight" }
+    func layerPrefix(_ layer: Int) -> String { layersPrefix + "\(layer)." }
+    var layersPrefix: String { prefix + "layers." }
+
+    /// [O, I] of a linear layer, as if it were stored alone.
+    func shape(_ slot: LinearSlot) -> (outputs: Int, inputs: Int) {
+        switch slot {
+        case .query: (queryColumns, hidden)
+        case .key, .value: (keyValueColumns, hidden)
+        case .output: (hidden, queryColumns)
+        case .gate, .up: (feedForward, hidden)
+        case .down: (hidden, feedForward)
+        }
+    }
+
+    /// The rows of its stored tensor that a linear layer has, and how many the tensor has.
+    func rows(_ slot: LinearSlot) -> (own: Range<Int>, all: Int) {
+        var own = 0..<0, end = 0
+        for other in projections.slots(of: projections[slot]) {
+            let outputs = shape(other).outputs
+            if other == slot { own = end..<end + outputs }
+            end += outputs
+        }
+        return (own, end)
     }
 
     /// Multiplications for one token in the layers' matrix products, and in a head of one number per vocabulary entry;
@@ -155,6 +222,18 @@ package struct ValueHeadShape: Equatable, Sendable {
     }
 }
 
+/// The activation that a configuration names; others are refused.
+func activation(
+    _ configuration: ModelConfiguration, _ key: String = "hidden_act", default name: String = "silu"
+) throws -> GatedActivation {
+    let known: [String: GatedActivation] = name == "silu" ? ["silu": .silu] : [name: .geluTanh]
+    let found = try configuration.string(key, default: name)
+    guard let activation = known[found] else {
+        throw configuration.error(key, found: "'\(found)'", expected: name)
+    }
+    return activation
+}
+
 /// A switch that a family's layers don't have.
 func refuseActive(_ key: String, _ configuration: ModelConfiguration) throws {
     guard try configuration.bool(key, default: false) else { return }
@@ -164,14 +243,14 @@ func refuseActive(_ key: String, _ configuration: ModelConfiguration) throws {
 
 /// Qwen's per-layer windows: `layer_types` where given, else layers from `max_window_layers` on; only with
 /// `use_sliding_window`.
-func slidingWindows(_ configuration: ModelConfiguration, layers: Int) throws -> [Int?] {
+func slidingWindows(_ configuration: ModelConfiguration, layers: Int) throws -> [LayerAttention] {
     let isOn = try configuration.bool("use_sliding_window", default: false) && configuration.has("sliding_window")
     let given = try layerTypes(configuration, layers: layers, hasWindow: isOn)
-    guard isOn else { return [Int?](repeating: nil, count: layers) }
+    guard isOn else { return [LayerAttention](repeating: LayerAttention(), count: layers) }
     let window = try configuration.size("sliding_window")
     let first = try configuration.int("max_window_layers", default: 28)
     let types = given ?? (0..<layers).map { $0 >= first ? "sliding_attention" : "full_attention" }
-    return types.map { $0 == "sliding_attention" ? window : nil }
+    return types.map { LayerAttention(window: $0 == "sliding_attention" ? window : nil) }
 }
 
 /// `layer_types`, of known kinds and one for each layer; nil where it isn't given. Kinds that need a window are refused

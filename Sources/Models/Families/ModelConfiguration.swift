@@ -34,6 +34,9 @@ package struct ModelConfiguration: @unchecked Sendable {
     /// True where the key is present and not null.
     package func has(_ key: String) -> Bool { values[key].map { !($0 is NSNull) } ?? false }
 
+    /// True where the key isn't there at all: a class's default then counts, which null switches off.
+    func isMissing(_ key: String) -> Bool { values[key] == nil }
+
     package func string(_ key: String) throws -> String { try value(key, "a string") { $0 as? String } }
     package func string(_ key: String, default fallback: String) throws -> String {
         has(key) ? try string(key) : fallback

@@ -1,29 +1,38 @@
 import Formats
 
-/// A family of models: how a `config.json` of its kind becomes the architecture that the shared decoder runs.
+/// A family of models: how a `config.json` of its kind becomes the description that the shared decoder runs.
 package protocol ModelFamily: Sendable {
-    /// The `model_type` of config.json.
-    static var modelType: String { get }
+    /// The `model_type` of config.json; several where they mean the same.
+    static var modelTypes: [String] { get }
+    /// Keys that it reads and that other families refuse.
+    static var ownKeys: Set<String> { get }
     static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture
+}
+
+extension ModelFamily {
+    package static var ownKeys: Set<String> { [] }
 }
 
 package enum ModelRegistry {
     /// Sorted by name. A newcomer: one file, one line here, one fixture.
     package static let families: [any ModelFamily.Type] = [
+        Gemma3.self,
         Llama.self,
+        Mistral.self,
         Qwen2.self,
         Qwen3.self,
     ]
 
+    package static var modelTypes: [String] { families.flatMap { $0.modelTypes } }
+
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         let name = try configuration.string("model_type")
-        guard let family = families.first(where: { $0.modelType == name }) else {
+        guard let family = families.first(where: { $0.modelTypes.contains(name) }) else {
             throw configuration.error(
-                "model_type", found: "'\(name)'",
-                expected: "one of \(families.map { $0.modelType }.joined(separator: ", "))")
+                "model_type", found: "'\(name)'", expected: "one of \(modelTypes.joined(separator: ", "))")
         }
         let architecture = try family.architecture(configuration)
-        try architecture.validate(configuration)
+        try architecture.validate(configuration, ownKeys: family.ownKeys)
         return architecture
     }
 }

@@ -13,6 +13,24 @@ package struct RotaryScaling: Sendable {
     package init(_ configuration: ModelConfiguration, maxPositions: Int) throws {
         let fallback = try configuration.double("rope_theta", default: 10_000)
         let section = try Self.section(configuration, defaultBase: fallback)
+        try section.map { try Self.refuseLayerTypes($0, in: configuration) }
+        try self.init(section, in: configuration, defaultBase: fallback, maxPositions: maxPositions)
+    }
+
+    /// Of the layers of one type: its part of `rope_parameters` (transformers 5), or `baseKey` and, for layers that see
+    /// all, `rope_scaling` (before). `base`: where the file has none.
+    init(
+        _ configuration: ModelConfiguration, of layerType: String, baseKey: String, _ base: Double, maxPositions: Int
+    ) throws {
+        let fallback = try configuration.double(baseKey, default: base)
+        let section = try Self.section(configuration, of: layerType)
+        try self.init(section, in: configuration, defaultBase: fallback, maxPositions: maxPositions)
+    }
+
+    private init(
+        _ section: ModelConfiguration?, in configuration: ModelConfiguration, defaultBase fallback: Double,
+        maxPositions: Int
+    ) throws {
         base = try section?.double("rope_theta", default: fallback) ?? fallback
         guard base > 0, base.isFinite else {
             throw (section ?? configuration).error("rope_theta", found: "\(base)", expected: "a number above 0")
@@ -40,17 +58,47 @@ package struct RotaryScaling: Sendable {
         return new
     }
 
+    /// The part of `rope_parameters` that is a layer type's, else `rope_scaling`, which only layers that see all have.
+    private static func section(_ configuration: ModelConfiguration, of layerType: String) throws
+        -> ModelConfiguration?
+    {
+        let isFull = layerType == "full_attention"
+        let old = configuration.isActive("rope_scaling") ? try configuration.section("rope_scaling") : nil
+        guard configuration.isActive("rope_parameters"), let new = try configuration.section("rope_parameters") else {
+            try old.map { try refuseLayerTypes($0, in: configuration) }
+            return isFull ? old : nil
+        }
+        guard old == nil else {
+            throw configuration.error(
+                "rope_scaling", found: "\(configuration.spelled("rope_scaling")) beside rope_parameters",
+                expected: "one of the two", remedy: "Keep the one that the model was trained with.")
+        }
+        guard !new.sections.isEmpty else {
+            throw configuration.error(
+                "rope_parameters", found: configuration.spelled("rope_parameters"),
+                expected: "parameters for each of full_attention and sliding_attention")
+        }
+        guard let own = try new.section(layerType) else { return nil }
+        // transformers reads it beside the layer types' parameters and passes over it within.
+        guard !own.has("truncate") else {
+            throw own.error("truncate", found: own.spelled("truncate"), expected: "none in a layer type's parameters")
+        }
+        return own
+    }
+
+    private static func refuseLayerTypes(_ section: ModelConfiguration, in configuration: ModelConfiguration) throws {
+        guard let layerType = section.sections.first else { return }
+        throw section.error(
+            layerType, found: "parameters of its own", expected: "one rope_parameters for all layers",
+            remedy: "model_type \(try configuration.string("model_type")) has no positions by layer type.")
+    }
+
     private static func refusePartial(_ configuration: ModelConfiguration) throws {
         let factor = try configuration.double("partial_rotary_factor", default: 1)
         guard factor == 1 else { throw configuration.error("partial_rotary_factor", found: "\(factor)", expected: "1") }
     }
 
     private static func check(_ section: ModelConfiguration, in configuration: ModelConfiguration) throws {
-        if let layerType = section.sections.first {
-            throw section.error(
-                layerType, found: "parameters of its own", expected: "one rope_parameters for all layers",
-                remedy: "model_type \(try configuration.string("model_type")) has no positions by layer type.")
-        }
         let key = "original_max_position_embeddings",
             type = try section.string("rope_type", default: try section.string("type", default: ""))
         guard configuration.has(key), type == "yarn" || type == "llama3" else { return }
@@ -62,12 +110,12 @@ package struct RotaryScaling: Sendable {
         }
     }
 
-    package func table(headWidth: Int, positions: Int) throws -> RotaryTable {
+    /// `width`: rotated elements of a head of `headWidth`.
+    func table(width: Int, headWidth: Int, pairs: RotaryPairs, positions: Int) throws -> RotaryTable {
         try kind.check(positions: positions)
-        let plain = plainFrequencies(headWidth)
         return RotaryTable(
-            inverseFrequencies: kind.scale(plain, base: base), attentionFactor: kind.attentionFactor,
-            positions: positions)
+            inverseFrequencies: kind.scale(plainFrequencies(width), base: base), attentionFactor: kind.attentionFactor,
+            positions: positions, headWidth: headWidth, pairs: pairs)
     }
 
     private func plainFrequencies(_ width: Int) -> [Float] {

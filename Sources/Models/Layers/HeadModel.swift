@@ -5,18 +5,20 @@ package final class HeadModel: Sendable {
     package let width: Int
     package let vocabulary: Int
     private let weight: Buffer
+    private let head: LogitHead
     private let compute: Compute
 
     package init(_ checkpoint: Checkpoint, masters: Masters? = nil, threads: Int) throws {
         (width, vocabulary) = (checkpoint.architecture.hidden, checkpoint.architecture.vocabulary)
         weight = try checkpoint.loadHead(masters)
+        head = checkpoint.architecture.logitHead(weight.matrix(rows: vocabulary))
         compute = Compute(threads: threads)
     }
 
     /// `hidden` [n, C]: what the final norm gives out, one row for each of `targets`. Logits exist for a chunk of rows
     /// at a time.
     package func answers(_ hidden: Matrix, targets: [Int32], temperature: Float) -> [HeadAnswer] {
-        let queries = targets.enumerated().map { HeadQuery(row: $0, target: $1, inverseTemperature: 1 / temperature) }
-        return headForward(hidden, weight: weight.matrix(rows: vocabulary), queries: queries, compute)
+        let queries = targets.enumerated().map { HeadRequest(row: $0, target: $1, inverseTemperature: 1 / temperature) }
+        return headForward(hidden, head, queries: queries, compute)
     }
 }

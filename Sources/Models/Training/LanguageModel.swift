@@ -29,7 +29,7 @@ extension SequenceQuery {
 package struct SequenceScores: Sendable {
     /// Log-probabilities, or what else was asked for.
     package var outputs: [Float]
-    /// 0 where the question doesn't need the whole distribution.
+    /// 0 where the output doesn't need the whole distribution.
     package var entropy: [Float]
 
     package var logprobs: [Float] { outputs }
@@ -54,6 +54,8 @@ package final class LanguageModel: Sendable {
     /// All parameters, laid out as `layout`.
     package let parameters: Buffer
     let weights: DecoderWeights
+    /// What a language model's head computes; a critic has another.
+    var head: LogitHead { architecture.logitHead(weights.head) }
     let compute: Compute
     package var threads: Int { compute.threads }
 
@@ -67,16 +69,24 @@ package final class LanguageModel: Sendable {
         compute = Compute(threads: threads, clock: clock)
     }
 
+    /// A parameter by its name, which must be one of the layout.
+    func matrix(_ name: String) -> Matrix {
+        guard let parameter = layout[name] else { preconditionFailure("no parameter \(name)") }
+        let columns = parameter.shape.last ?? 1
+        return Matrix(
+            parameters.pointer + parameter.range.lowerBound, rows: parameter.range.count / columns, columns: columns)
+    }
+
     /// Scores of all sequences; nothing is kept for a backward pass.
     package func score(
-        _ sequences: [SequenceQuery], _ question: TokenQuestion = .logprob, in space: any FloatSpace = Heap()
+        _ sequences: [SequenceQuery], _ kind: ModelOutputKind = .logprob, in space: any Allocator = HeapAllocator()
     ) throws -> [SequenceScores] {
         try space.scoped {
-            let batch = try SequenceBatch(sequences, self), asked = batch.questions(sequences.indices)
+            let batch = try SequenceBatch(sequences, self), asked = batch.requests(sequences.indices)
             let hidden = forward(batch.decoder, in: space),
-                head = try question.head(of: self, batch.decoder.forest, PassMemory(space: space))
+                head = try kind.head(of: self, batch.forest, PassMemory(space: space))
             return withExtendedLifetime(hidden) {
-                asked.scores(head.forward(hidden.matrix(rows: batch.decoder.forest.outlets.count), asked.queries))
+                asked.scores(head.forward(hidden.matrix(rows: batch.forest.outputPositions.count), asked.queries))
             }
         }
     }
@@ -86,9 +96,9 @@ package final class LanguageModel: Sendable {
     package func compare(_ sequences: [SequenceQuery], reference: LanguageModel, q: LanguageModel?) throws
         -> [ComparedScores]
     {
-        let batch = try SequenceBatch(sequences, self), own = try frozen(batch.decoder.forest),
-            asked = batch.questions(sequences.indices)
-        let other = try reference.frozen(batch.decoder.forest), critic = try q?.frozen(batch.decoder.forest)
+        let batch = try SequenceBatch(sequences, self), own = try frozen(batch.forest),
+            asked = batch.requests(sequences.indices)
+        let other = try reference.frozen(batch.forest), critic = try q?.frozen(batch.forest)
         return withExtendedLifetime((own, other, critic)) {
             let answers = jointForward(
                 own.head, reference: other.head, q: critic?.head, queries: asked.queries, compute)
@@ -104,19 +114,19 @@ package final class LanguageModel: Sendable {
         }
     }
 
-    func frozen(_ forest: TokenForest, in space: any FloatSpace = Heap()) throws -> FrozenModel {
-        FrozenModel(hidden: forward(try decoderBatch(forest), in: space), self)
+    func frozen(_ forest: TokenForest, in space: any Allocator = HeapAllocator()) throws -> FrozenModel {
+        FrozenModel(hidden: forward(try DecoderBatch(architecture, forest, compute), in: space), self)
     }
 
     /// The same with the gradient of every parameter, laid out as `layout`, and with one look at all sequences.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], into gradients: Buffer, _ question: TokenQuestion = .logprob,
+        _ sequences: [SequenceQuery], into gradients: Buffer, _ kind: ModelOutputKind = .logprob,
         memory: PassMemory = PassMemory(),
         derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         let all = DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients))
-        return try accumulateGradients(sequences, units: [sequences.count], into: all, question, memory: memory) {
+        return try accumulateGradients(sequences, units: [sequences.count], into: all, kind, memory: memory) {
             _, scores in try derivatives(scores)
         }
     }
@@ -127,17 +137,18 @@ package final class LanguageModel: Sendable {
     /// at a time as fit in a chunk of logits.
     @discardableResult
     package func accumulateGradients(
-        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ question: TokenQuestion = .logprob,
+        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ kind: ModelOutputKind = .logprob,
         memory: PassMemory = PassMemory(),
         derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
         try memory.space.scoped {
-            let batch = try SequenceBatch(sequences, self), forest = batch.decoder.forest
+            let batch = try SequenceBatch(sequences, self), forest = batch.forest
             let arrays = TrainingArrays(
-                architecture, tokens: batch.decoder.tokens, outlets: forest.outlets.count, memory)
-            let hidden = forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
-            let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, question, memory, derivatives)
-            backward(batch.decoder, arrays, g)
+                architecture, tokens: batch.decoder.tokens, outputPositions: forest.outputPositions.count, memory)
+            weights.forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
+            let hidden = arrays.final.output
+            let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, kind, memory, derivatives)
+            weights.backward(batch.decoder, arrays, g)
             return scores
         }
     }
@@ -145,13 +156,13 @@ package final class LanguageModel: Sendable {
     /// The head's forward and backward half, part by part: derivatives by its hidden states land in `arrays.dhidden`.
     private func learnHead(
         _ batch: SequenceBatch, units: [Int], hidden: Buffer, _ arrays: TrainingArrays, _ g: DecoderGradients,
-        _ question: TokenQuestion, _ memory: PassMemory,
+        _ kind: ModelOutputKind, _ memory: PassMemory,
         _ derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        let rows = batch.decoder.forest.outlets.count, head = try question.head(of: self, batch.decoder.forest, memory)
+        let rows = batch.forest.outputPositions.count, head = try kind.head(of: self, batch.forest, memory)
         var scores: [SequenceScores] = []
         for part in batch.parts(units: units, limit: memory.headRows(vocabulary: weights.head.rows)) {
-            let asked = batch.questions(part)
+            let asked = batch.requests(part)
             try head.learn(
                 hidden.matrix(rows: rows), asked.queries, dhidden: arrays.dhidden.matrix(rows: rows), gradients: g
             ) { answers in
@@ -162,73 +173,31 @@ package final class LanguageModel: Sendable {
         return scores
     }
 
-    /// Final-norm output [S, C] of the forest's outlets; nothing is kept.
-    private func forward(_ batch: DecoderBatch, in space: any FloatSpace) -> Buffer {
-        let outlets = batch.forest.outlets.count, final = FinalNorm(architecture, tokens: outlets, in: space)
+    /// Final-norm output [S, C] of the forest's outputPositions; nothing is kept.
+    private func forward(_ batch: DecoderBatch<ForestKeys>, in space: any Allocator) -> Buffer {
+        let outputPositions = batch.outputPositions.count,
+            final = FinalNorm(architecture, tokens: outputPositions, in: space)
         space.scoped {
-            let arrays = PassingArrays(architecture, tokens: batch.tokens, outlets: outlets, in: space)
-            forward(batch, arrays.layers, final, product: arrays.product)
+            let arrays = PassingArrays(architecture, tokens: batch.tokens, outputPositions: outputPositions, in: space)
+            weights.forward(batch, arrays.layers, final, product: arrays.product)
         }
         return final.output
-    }
-
-    /// Final-norm output [S, C].
-    @discardableResult
-    private func forward(_ batch: DecoderBatch, _ layers: KeptLayers, _ final: FinalNorm, product: Buffer) -> Buffer {
-        let t = batch.tokens, outlets = batch.forest.outlets.count
-        func input(_ layer: Int) -> Matrix {
-            layer == architecture.layers ? final.input.matrix(rows: outlets) : layers.input(of: layer).matrix(rows: t)
-        }
-        embeddingForward(batch.forest.tokenIDs, weight: weights.embedding, into: input(0))
-        for (index, layer) in weights.layers.enumerated() {
-            layerForward(
-                layer, layers[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
-        }
-        rmsNormForward(
-            final.input.matrix(rows: outlets), weight: weights.finalNorm, epsilon: architecture.normEpsilon,
-            into: final.output.matrix(rows: outlets),
-            rstd: final.rstd.pointer, compute)
-        return final.output
-    }
-
-    /// From `arrays.dhidden` down to the embedding.
-    private func backward(_ batch: DecoderBatch, _ arrays: TrainingArrays, _ g: DecoderGradients) {
-        let dresidual = arrays.dresidual.matrix(rows: batch.tokens), final = arrays.final
-        let outlets = batch.forest.outlets.count, dresult = arrays.dresult.matrix(rows: outlets)
-        rmsNormBackward(
-            arrays.dhidden.matrix(rows: outlets), x: final.input.matrix(rows: outlets), weight: weights.finalNorm,
-            rstd: final.rstd.pointer, into: dresult,
-            dweight: g.finalNorm, compute)
-        for index in weights.layers.indices.reversed() {
-            let layer = weights.layers[index], saved = arrays.layers[index]
-            if !arrays.layers.isKept(index) { layerActivations(layer, saved, layer: index, batch) }
-            let isLast = index == weights.layers.count - 1
-            layerBackward(
-                layer, gradients: g.layers[index], saved, layer: index, dresult: isLast ? dresult : dresidual,
-                into: dresidual, arrays.scratch, batch)
-        }
-        guard let dembedding = g.embedding else { return }
-        embeddingBackward(
-            dresidual, tokenIDs: batch.forest.tokenIDs, padding: architecture.paddingToken, dweight: dembedding)
-    }
-
-    fileprivate func decoderBatch(_ forest: TokenForest) throws -> DecoderBatch {
-        let rotary = try architecture.rotary.table(headWidth: architecture.headWidth, positions: forest.longestSequence)
-        return DecoderBatch(architecture: architecture, forest: forest, rotary: rotary, compute: compute)
     }
 }
 
 /// Sequences, as far as they must be computed, laid out as a forest.
 private struct SequenceBatch {
-    let decoder: DecoderBatch
+    let forest: TokenForest
+    let decoder: DecoderBatch<ForestKeys>
     private let sequences: [SequenceQuery]
 
     init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
         self.sequences = sequences
-        decoder = try model.decoderBatch(TokenForest(sequences))
+        forest = TokenForest(sequences)
+        decoder = try DecoderBatch(model.architecture, forest, model.compute)
     }
 
-    func questions(_ part: Range<Int>) -> HeadQuestions { HeadQuestions(sequences, part, decoder.forest) }
+    func requests(_ part: Range<Int>) -> HeadRequests { HeadRequests(sequences, part, forest) }
 
     /// Neighbouring units together while what they want stays below `limit` tokens.
     func parts(units: [Int], limit: Int) -> [Range<Int>] {
@@ -248,8 +217,8 @@ private struct SequenceBatch {
 }
 
 /// What some of a forest's sequences ask of the head: one query per distinct (place, token, temperature, bonus).
-private struct HeadQuestions {
-    private(set) var queries: [HeadQuery] = []
+private struct HeadRequests {
+    private(set) var queries: [HeadRequest] = []
     /// Per sequence, the wanted positions with the index of their query.
     private var asked: [[(position: Int, query: Int)]] = []
     private let lengths: [Int]
@@ -265,7 +234,7 @@ private struct HeadQuestions {
     init(_ sequences: [SequenceQuery], _ part: Range<Int>, _ forest: TokenForest) {
         lengths = sequences[part].map(\.tokenIDs.count)
         var known: [Key: Int] = [:]
-        let places = forest.outlets.places
+        let places = forest.outputPositions.places
         for index in part {
             let tokens = forest.tokens(of: index), sequence = sequences[index]
             asked.append(
@@ -284,7 +253,7 @@ private struct HeadQuestions {
         if let index = known[key] { return index }
         known[key] = queries.count
         queries.append(
-            HeadQuery(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
+            HeadRequest(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
         return queries.count - 1
     }
 

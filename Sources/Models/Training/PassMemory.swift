@@ -8,9 +8,9 @@ package struct PassMemory {
     package var keptLayers: Int?
     /// Tokens whose logits exist at a time.
     package var headRows: Int?
-    package var space: any FloatSpace
+    package var space: any Allocator
 
-    package init(keptLayers: Int? = nil, headRows: Int? = nil, space: any FloatSpace = Heap()) {
+    package init(keptLayers: Int? = nil, headRows: Int? = nil, space: any Allocator = HeapAllocator()) {
         (self.keptLayers, self.headRows, self.space) = (keptLayers, headRows, space)
     }
 
@@ -27,14 +27,15 @@ struct TrainingArrays {
     let dresidual: Buffer
     let scratch: LayerScratch
 
-    /// `tokens`: T, of the forest; `outlets`: S, those that the head reads.
-    init(_ a: DecoderArchitecture, tokens: Int, outlets: Int, _ memory: PassMemory) {
+    /// `tokens`: T, of the forest; `outputPositions`: S, those that the head reads.
+    init(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int, _ memory: PassMemory) {
         let space = memory.space
-        layers = KeptLayers(a, tokens: tokens, outlets: outlets, kept: memory.keptLayers ?? a.layers, in: space)
-        final = FinalNorm(a, tokens: outlets, in: space)
-        dhidden = space.zeroed(outlets * a.hidden)
+        layers = KeptLayers(
+            a, tokens: tokens, outputPositions: outputPositions, kept: memory.keptLayers ?? a.layers, in: space)
+        final = FinalNorm(a, tokens: outputPositions, in: space)
+        dhidden = space.zeroed(outputPositions * a.hidden)
         dresidual = space.zeroed(tokens * a.hidden)
-        dresult = outlets < tokens ? space.zeroed(outlets * a.hidden) : dresidual
+        dresult = outputPositions < tokens ? space.zeroed(outputPositions * a.hidden) : dresidual
         scratch = LayerScratch(a, tokens: tokens, in: space)
     }
 }
@@ -44,8 +45,8 @@ struct PassingArrays {
     let layers: KeptLayers
     let product: Buffer
 
-    init(_ a: DecoderArchitecture, tokens: Int, outlets: Int, in space: any FloatSpace) {
-        layers = KeptLayers(passing: a, tokens: tokens, outlets: outlets, in: space)
+    init(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int, in space: any Allocator) {
+        layers = KeptLayers(passing: a, tokens: tokens, outputPositions: outputPositions, in: space)
         product = space.take(tokens * a.feedForward)
     }
 }
@@ -59,34 +60,36 @@ struct KeptLayers {
     /// What the last layer goes on with, [S, H·D]; empty where that is all tokens.
     private let attended: Buffer
     /// S
-    private let outlets: Int
+    private let outputPositions: Int
 
-    init(_ a: DecoderArchitecture, tokens: Int, outlets: Int, kept: Int, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int, kept: Int, in space: any Allocator) {
         let inputs = (0..<a.layers).map { _ in space.take(tokens * a.hidden) }, first = a.layers - max(1, kept)
         self.inputs = inputs
-        self.outlets = outlets
-        attended = Self.attended(a, tokens, outlets, in: space)
+        self.outputPositions = outputPositions
+        attended = Self.attended(a, tokens, outputPositions, in: space)
         // The last layer's may be small, unless the layers below take turns in them.
         arrays = (max(0, first)..<a.layers).map { layer in
             let isSmall = layer == a.layers - 1 && (layer > first || layer == 0)
             return LayerActivations(
-                a, tokens: tokens, resultRows: isSmall ? outlets : tokens, input: inputs[layer], in: space)
+                a, tokens: tokens, resultRows: isSmall ? outputPositions : tokens, input: inputs[layer], in: space)
         }
     }
 
     /// Where nothing flows back: every layer in the same arrays.
-    init(passing a: DecoderArchitecture, tokens: Int, outlets: Int, in space: any FloatSpace) {
+    init(passing a: DecoderArchitecture, tokens: Int, outputPositions: Int, in space: any Allocator) {
         let input = space.take(tokens * a.hidden)
         inputs = [Buffer](repeating: input, count: a.layers)
-        self.outlets = outlets
-        attended = Self.attended(a, tokens, outlets, in: space)
+        self.outputPositions = outputPositions
+        attended = Self.attended(a, tokens, outputPositions, in: space)
         arrays = [LayerActivations(a, tokens: tokens, resultRows: tokens, input: input, in: space)]
     }
 
-    private static func attended(_ a: DecoderArchitecture, _ tokens: Int, _ outlets: Int, in space: any FloatSpace)
+    private static func attended(
+        _ a: DecoderArchitecture, _ tokens: Int, _ outputPositions: Int, in space: any Allocator
+    )
         -> Buffer
     {
-        space.take(outlets < tokens ? outlets * a.queryColumns : 0)
+        space.take(outputPositions < tokens ? outputPositions * a.queryColumns : 0)
     }
 
     private var firstKept: Int { inputs.count - arrays.count }
@@ -97,7 +100,7 @@ struct KeptLayers {
         guard layer == inputs.count - 1 else {
             return isKept(layer) ? arrays[layer - firstKept] : arrays[0].reading(inputs[layer])
         }
-        return arrays[arrays.count - 1].ending(inRows: outlets, attended: attended)
+        return arrays[arrays.count - 1].ending(inRows: outputPositions, attended: attended)
     }
 }
 
@@ -107,7 +110,7 @@ struct FinalNorm {
     let output: Buffer
     let rstd: Buffer
 
-    init(_ a: DecoderArchitecture, tokens: Int, in space: any FloatSpace) {
+    init(_ a: DecoderArchitecture, tokens: Int, in space: any Allocator) {
         input = space.take(tokens * a.hidden)
         output = space.take(tokens * a.hidden)
         rstd = space.take(tokens)

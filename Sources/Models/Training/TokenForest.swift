@@ -12,14 +12,14 @@ package struct TokenForest: Sendable {
     /// Per sequence, the flat ranges that make it up, in order.
     package private(set) var paths: [[Range<Int>]]
     /// The tokens whose final states are read. Above the last layer's attention nothing is computed for others.
-    package private(set) var outlets = ChosenRows(allOf: 0)
+    package private(set) var outputPositions = RowSubset(allOf: 0)
 
     package init(_ sequences: [[Int32]], sharingPrefixes: Bool = true) {
         paths = [[Range<Int>]](repeating: [], count: sequences.count)
         let members = Array(sequences.indices)
         let roots = sharingPrefixes ? Self.partition(members, at: 0, sequences) : members.map { [$0] }
         for root in roots { add(root, from: 0, prefix: [], sequences) }
-        outlets = ChosenRows(allOf: tokenIDs.count)
+        outputPositions = RowSubset(allOf: tokenIDs.count)
     }
 
     /// The sequences as far as they must be computed, read where a wanted token follows.
@@ -31,7 +31,7 @@ package struct TokenForest: Sendable {
                 isRead[token] = true
             }
         }
-        outlets = ChosenRows(isRead.indices.filter { isRead[$0] }, of: tokenIDs.count)
+        outputPositions = RowSubset(isRead.indices.filter { isRead[$0] }, of: tokenIDs.count)
     }
 
     /// Flat token indices of a sequence, [L].

@@ -39,36 +39,37 @@ package struct LowRankTraining: Training {
     private let scale: Float
     private let places: [Place]
 
-    /// One adapted linear layer.
+    /// One adapted weight; several linear layers where they are fused.
     private struct Place: Sendable {
         let layer: Int
-        let linear: LinearPlace
+        /// `self_attn.q_proj`
+        let name: String
+        /// The model's weight [O, I], and what it stands on.
+        let weight: Matrix
         let frozen: Buffer
         let a: Range<Int>
         let b: Range<Int>
     }
 
-    /// As PEFT names them.
-    static func prefix(_ layer: Int, _ linear: LinearPlace) -> String {
-        "base_model.model.model.layers.\(layer).\(linear.name)"
+    /// `q_proj` of `self_attn.q_proj`, as adapters' targets are written.
+    private static func isTarget(_ name: String, _ targets: [String]) -> Bool {
+        targets.contains(String(name.split(separator: ".").last ?? ""))
     }
 
     /// A is uniform in ±1/√I (PEFT's kaiming_uniform with a = √5), B is 0: the model begins as it was.
     package init(_ model: LanguageModel, rank: Int, alpha: Double, targets: [String], seed: UInt64) {
         var layout = ParameterLayout(), places: [Place] = []
         for layer in 0..<model.architecture.layers {
-            for linear in LinearPlace.all where targets.contains(linear.shortName) {
-                let weight = model.weights.layers[layer][keyPath: linear.weights].weight,
+            for name in model.architecture.projections.distinct where Self.isTarget(name, targets) {
+                let path = model.architecture.layerPrefix(layer) + name, weight = model.matrix(path + ".weight"),
                     frozen = Buffer(uninitialized: weight.rows * weight.columns)
                 frozen.pointer.update(from: weight.base, count: frozen.count)
-                let name = Self.prefix(layer, linear)
-                layout.add(name + ".lora_A.weight", [rank, weight.columns])
+                // As PEFT names them.
+                layout.add("base_model.model." + path + ".lora_A.weight", [rank, weight.columns])
                 let a = layout.parameters[layout.parameters.count - 1].range
-                layout.add(name + ".lora_B.weight", [weight.rows, rank])
-                places.append(
-                    Place(
-                        layer: layer, linear: linear, frozen: frozen, a: a,
-                        b: layout.parameters[layout.parameters.count - 1].range))
+                layout.add("base_model.model." + path + ".lora_B.weight", [weight.rows, rank])
+                let b = layout.parameters[layout.parameters.count - 1].range
+                places.append(Place(layer: layer, name: name, weight: weight, frozen: frozen, a: a, b: b))
             }
         }
         (self.model, self.layout, self.places) = (model, layout, places)
@@ -82,11 +83,13 @@ package struct LowRankTraining: Training {
     }
 
     /// Floats of the adapters, and of the copies kept of the weights they stand on.
-    package static func sizes(_ layout: ParameterLayout, _ rank: Int, _ targets: [String]) -> (
+    package static func sizes(_ architecture: DecoderArchitecture, _ rank: Int, _ targets: [String]) -> (
         trained: Int, frozen: Int
     ) {
-        let endings = LinearPlace.all.filter { targets.contains($0.shortName) }.map { $0.name + ".weight" }
-        let adapted = layout.parameters.filter { parameter in endings.contains { parameter.name.hasSuffix($0) } }
+        let endings = architecture.projections.distinct.filter { isTarget($0, targets) }.map { $0 + ".weight" }
+        let adapted = ParameterLayout(architecture).parameters.filter { parameter in
+            endings.contains { parameter.name.hasSuffix($0) }
+        }
         return (
             adapted.reduce(0) { $0 + rank * ($1.shape[0] + $1.shape[1]) }, adapted.reduce(0) { $0 + $1.range.count }
         )
@@ -104,8 +107,11 @@ package struct LowRankTraining: Training {
         var layers = [LayerGradients](repeating: LayerGradients(), count: model.architecture.layers)
         for place in places {
             let own = matrices(place, in: parameters), gradient = matrices(place, in: buffer)
-            layers[place.layer][keyPath: place.linear.gradient] = LowRankGradient(
-                a: own.a, b: own.b, da: gradient.a, db: gradient.b, scale: scale)
+            for slot in model.architecture.projections.slots(of: place.name) {
+                let rows = model.architecture.rows(slot).own
+                layers[place.layer][slot] = LowRankGradient(
+                    a: own.a, b: own.b[rows: rows], da: gradient.a, db: gradient.b[rows: rows], scale: scale)
+            }
         }
         return DecoderGradients(layers: layers)
     }
@@ -113,10 +119,9 @@ package struct LowRankTraining: Training {
     /// Merges anew from the frozen weights, so that no rounding adds up over steps.
     package func settle() {
         for place in places {
-            let weight = model.weights.layers[place.layer][keyPath: place.linear.weights].weight,
-                own = matrices(place, in: parameters)
-            weight.base.update(from: place.frozen.pointer, count: place.frozen.count)
-            multiply(own.b, own.a, into: weight, scale: scale, keep: 1)
+            let own = matrices(place, in: parameters)
+            place.weight.base.update(from: place.frozen.pointer, count: place.frozen.count)
+            multiply(own.b, own.a, into: place.weight, scale: scale, keep: 1)
         }
     }
 }

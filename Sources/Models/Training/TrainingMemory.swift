@@ -22,22 +22,22 @@ package struct TrainingMemory: Sendable {
     }
 
     /// Bytes of a pass over `tokens` distinct tokens that keeps `keptLayers` and asks at most `wanted` times.
-    /// `outlets`: tokens whose final states are read, where that is known; no more than are wanted.
-    package func bytes(tokens: Int, outlets: Int? = nil, wanted: Int, keptLayers: Int) -> Int {
-        if let outlets { return passBytes(tokens, outlets, wanted, keptLayers) }
+    /// `outputPositions`: tokens whose final states are read, where that is known; no more than are wanted.
+    package func bytes(tokens: Int, outputPositions: Int? = nil, wanted: Int, keptLayers: Int) -> Int {
+        if let outputPositions { return passBytes(tokens, outputPositions, wanted, keptLayers) }
         let most = passBytes(tokens, min(tokens, wanted), wanted, keptLayers)
         // What is copied where not all are read: one fewer can take more.
         return wanted < tokens || tokens < 2 ? most : max(most, passBytes(tokens, tokens - 1, wanted, keptLayers))
     }
 
-    private func passBytes(_ tokens: Int, _ outlets: Int, _ wanted: Int, _ keptLayers: Int) -> Int {
-        let tally = SpaceTally(), memory = PassMemory(keptLayers: keptLayers, headRows: headRows, space: tally)
-        _ = TrainingArrays(architecture, tokens: tokens, outlets: outlets, memory)
-        takeHead(tokens: tokens, outlets: outlets, wanted: wanted, tally)
+    private func passBytes(_ tokens: Int, _ outputPositions: Int, _ wanted: Int, _ keptLayers: Int) -> Int {
+        let tally = SizingAllocator(), memory = PassMemory(keptLayers: keptLayers, headRows: headRows, space: tally)
+        _ = TrainingArrays(architecture, tokens: tokens, outputPositions: outputPositions, memory)
+        takeHead(tokens: tokens, outputPositions: outputPositions, wanted: wanted, tally)
         return 4 * tally.peak
     }
 
-    private func takeHead(tokens: Int, outlets: Int, wanted: Int, _ tally: SpaceTally) {
+    private func takeHead(tokens: Int, outputPositions: Int, wanted: Int, _ tally: SizingAllocator) {
         let vocabulary = architecture.vocabulary
         switch question {
         case .scalar: break
@@ -46,8 +46,8 @@ package struct TrainingMemory: Sendable {
                 queries: min(wanted, headRows), width: architecture.hidden, vocabulary: vocabulary, in: tally)
         case .divergence(let others):
             for other in others {
-                _ = FinalNorm(other, tokens: outlets, in: tally)
-                tally.scoped { _ = PassingArrays(other, tokens: tokens, outlets: outlets, in: tally) }
+                _ = FinalNorm(other, tokens: outputPositions, in: tally)
+                tally.scoped { _ = PassingArrays(other, tokens: tokens, outputPositions: outputPositions, in: tally) }
             }
             let rows = min(wanted, smallChunkRows(vocabulary: 3 * vocabulary))
             for model in [architecture] + others {

@@ -7,7 +7,7 @@ import Recipes
 /// The tokens of a step that the model is asked about. Some are read by the loss and its derivatives. The other
 /// trainable tokens of the rows that are computed anyway only count in metrics: of them as many are drawn at random as
 /// metrics may cost, all where that is cheap.
-struct AskedTokens {
+struct EvaluatedTokens {
     /// Per row of the step, [L].
     private(set) var read: [[Bool]] = []
     private(set) var drawn: [[Bool]] = []

@@ -1,6 +1,6 @@
 /// Some of the rows of [T, ·] matrices, in their order, or all of them. What is computed for the chosen rows alone lies
 /// in compact matrices, [S, ·]; where all rows are chosen the two are the same, and nothing is copied.
-package struct ChosenRows: Sendable {
+package struct RowSubset: Sendable {
     /// S
     package let count: Int
     /// T
@@ -29,6 +29,8 @@ package struct ChosenRows: Sendable {
     /// The chosen rows of x [T, ·], copied to `compact` [S, ·] unless they are all.
     package func gather(_ x: Matrix, into compact: Matrix) -> Matrix {
         guard let rows else { return x }
+        x.check(total, x.columns, "what rows are chosen of")
+        compact.check(count, x.columns, "the chosen rows")
         for (place, row) in rows.enumerated() { compact.row(place).update(from: x.row(row), count: x.columns) }
         return compact
     }
@@ -37,6 +39,8 @@ package struct ChosenRows: Sendable {
     /// already.
     package func scatter(_ compact: Matrix, into x: Matrix) {
         guard let rows else { return }
+        x.check(total, x.columns, "what rows are chosen of")
+        compact.check(count, x.columns, "the chosen rows")
         for row in 0..<total { x.row(row).update(repeating: 0, count: x.columns) }
         for (place, row) in rows.enumerated() { x.row(row).update(from: compact.row(place), count: x.columns) }
     }

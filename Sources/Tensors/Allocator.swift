@@ -1,5 +1,5 @@
 /// Where a pass gets the arrays that it works in.
-package protocol FloatSpace: AnyObject {
+package protocol Allocator: AnyObject {
     /// An array whose contents are undefined.
     func take(_ count: Int) -> Buffer
     /// What `body` takes is free again when it returns.
@@ -8,7 +8,7 @@ package protocol FloatSpace: AnyObject {
     func rest()
 }
 
-extension FloatSpace {
+extension Allocator {
     package func zeroed(_ count: Int) -> Buffer {
         let buffer = take(count)
         buffer.zero()
@@ -17,7 +17,7 @@ extension FloatSpace {
 }
 
 /// Each array an allocation of its own, freed with its last reference.
-package final class Heap: FloatSpace {
+package final class HeapAllocator: Allocator {
     package init() {}
     package func take(_ count: Int) -> Buffer { Buffer(uninitialized: count) }
     package func scoped<Result>(_ body: () throws -> Result) rethrows -> Result { try body() }
@@ -26,18 +26,18 @@ package final class Heap: FloatSpace {
 
 /// One allocation, dealt out from its start: passes of different sizes use the same memory again, and none is lost to
 /// holes between arrays of other sizes, as on the heap. Arrays must not be used after their scope.
-package final class Workspace: FloatSpace {
+package final class Arena: Allocator {
     private let storage: Buffer
     private var used = 0
     /// Floats asked for at the busiest moment.
     package private(set) var peak = 0
 
-    /// `capacity`: floats, as a `SpaceTally` of the same takes says.
+    /// `capacity`: floats, as a `SizingAllocator` of the same takes says.
     package init(capacity: Int) { storage = Buffer(uninitialized: capacity) }
 
     package func take(_ count: Int) -> Buffer {
         let start = used
-        used += SpaceTally.rounded(count)
+        used += SizingAllocator.rounded(count)
         peak = max(peak, used)
         // Beyond what was foreseen the heap helps out: a promise about memory is no reason to lose the work.
         return used <= storage.count ? Buffer(part: start, count: count, of: storage) : Buffer(uninitialized: count)
@@ -50,12 +50,12 @@ package final class Workspace: FloatSpace {
     }
 }
 
-extension Workspace {
+extension Arena {
     package func rest() { storage.discard() }
 }
 
 /// Counts what is taken and gives nothing: the same code that asks for arrays says how large they are together.
-package final class SpaceTally: FloatSpace {
+package final class SizingAllocator: Allocator {
     private var used = 0
     /// Floats in use at the busiest moment.
     package private(set) var peak = 0

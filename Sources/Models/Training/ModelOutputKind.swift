@@ -1,7 +1,7 @@
 import Tensors
 
 /// What a model is asked about each wanted token.
-package enum TokenQuestion: Sendable {
+package enum ModelOutputKind: Sendable {
     /// log-probability of the token, with the entropy of the distribution it was drawn from
     case logprob
     /// a critic's value of the state before the token
@@ -32,34 +32,34 @@ final class FrozenModel: Sendable {
     init(hidden: Buffer, _ model: LanguageModel) { (self.hidden, self.model) = (hidden, model) }
 
     var head: FrozenHead {
-        FrozenHead(hidden: hidden.matrix(rows: hidden.count / model.architecture.hidden), weight: model.weights.head)
+        FrozenHead(hidden: hidden.matrix(rows: hidden.count / model.architecture.hidden), head: model.head)
     }
 }
 
-/// From final hidden states to answers, and from derivatives by the answers back. One type per question.
+/// From final hidden states to answers, and from derivatives by the answers back. One type per kind.
 protocol TokenHead {
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer]
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer]
     /// dhidden +=, gradients +=.
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients)
     /// Forward, `derivatives`, backward; a head that can saves itself the second computation of what both need.
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws
 }
 
 extension TokenHead {
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         try learnInTwoHalves(hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
     }
 
     func learnInTwoHalves(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
         let answers = forward(hidden, queries)
@@ -67,16 +67,16 @@ extension TokenHead {
     }
 }
 
-extension TokenQuestion {
+extension ModelOutputKind {
     /// `forest`: the batch's tokens, for the models beside.
     func head(of model: LanguageModel, _ forest: TokenForest, _ memory: PassMemory) throws -> any TokenHead {
         switch self {
-        case .logprob: LogprobHead(weights: model.weights, compute: model.compute, memory: memory)
+        case .logprob: LogprobHead(head: model.head, compute: model.compute, memory: memory)
         case .value: ValueHead(weights: model.weights)
-        case .tokenLogit: TokenLogitHead(weights: model.weights)
+        case .tokenLogit: TokenLogitHead(head: model.head)
         case .divergence(let target):
             DivergenceHead(
-                weights: model.weights, compute: model.compute,
+                head: model.head, compute: model.compute,
                 reference: try target.reference.frozen(forest, in: memory.space),
                 q: try target.q?.frozen(forest, in: memory.space), beta: target.beta, space: memory.space)
         }
@@ -84,20 +84,20 @@ extension TokenQuestion {
 }
 
 fileprivate struct LogprobHead: TokenHead {
-    let weights: DecoderWeights
+    let head: LogitHead
     let compute: Compute
     let memory: PassMemory
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
-        headForward(hidden, weight: weights.head, queries: queries, compute, in: memory.space)
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
+        headForward(hidden, head, queries: queries, compute, in: memory.space)
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         headBackward(
-            hidden, weight: weights.head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden,
+            hidden, head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden,
             dweight: gradients.head, compute,
             in: memory.space)
     }
@@ -105,16 +105,16 @@ fileprivate struct LogprobHead: TokenHead {
 
 extension LogprobHead {
     func learn(
-        _ hidden: Matrix, _ queries: [HeadQuery], dhidden: Matrix, gradients: DecoderGradients,
+        _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
         derivatives: ([HeadAnswer]) throws -> [Float]
     ) throws {
-        guard queries.count <= memory.headRows(vocabulary: weights.head.rows) else {
+        guard queries.count <= memory.headRows(vocabulary: head.vocabulary) else {
             // One sequence longer than a chunk: its logits are computed twice, piece by piece.
             return try learnInTwoHalves(
                 hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
         }
         try headLearn(
-            hidden, weight: weights.head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute,
+            hidden, head, queries: queries, dhidden: dhidden, dweight: gradients.head, compute,
             in: memory.space, derivatives: derivatives)
     }
 }
@@ -122,12 +122,12 @@ extension LogprobHead {
 private struct ValueHead: TokenHead {
     let weights: DecoderWeights
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
         valueHeadForward(hidden, weight: weights.head, bias: weights.headBias, queries: queries)
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         valueHeadBackward(
@@ -137,43 +137,43 @@ private struct ValueHead: TokenHead {
 }
 
 private struct TokenLogitHead: TokenHead {
-    let weights: DecoderWeights
+    let head: LogitHead
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
-        tokenLogitForward(hidden, weight: weights.head, queries: queries)
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
+        tokenLogitForward(hidden, head, queries: queries)
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         tokenLogitBackward(
-            hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden,
+            hidden, head, queries: queries, answers: answers, derivatives: derivatives, dhidden: dhidden,
             dweight: gradients.head)
     }
 }
 
 private struct DivergenceHead: TokenHead {
-    let weights: DecoderWeights
+    let head: LogitHead
     let compute: Compute
     let reference: FrozenModel
     let q: FrozenModel?
     let beta: Float
-    let space: any FloatSpace
+    let space: any Allocator
 
     private var target: SoftTarget { SoftTarget(reference: reference.head, q: q?.head, inverseBeta: 1 / beta) }
 
-    func forward(_ hidden: Matrix, _ queries: [HeadQuery]) -> [HeadAnswer] {
-        softTargetForward(hidden, weight: weights.head, target: target, queries: queries, compute, in: space)
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
+        softTargetForward(FrozenHead(hidden: hidden, head: head), target: target, queries: queries, compute, in: space)
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadQuery], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         softTargetBackward(
-            hidden, weight: weights.head, target: target, queries: queries, derivatives: derivatives, dhidden: dhidden,
-            dweight: gradients.head, compute,
+            FrozenHead(hidden: hidden, head: head), target: target, queries: queries, derivatives: derivatives,
+            dhidden: dhidden, dweight: gradients.head, compute,
             in: space)
     }
 }

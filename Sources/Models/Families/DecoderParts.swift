@@ -1,0 +1,133 @@
+import Tensors
+
+// The parts of a decoder's description, as values. A layer is x += s · after(attention(before(x))), then x += s ·
+// after(feedForward(before(x))), with `before` and `after` a norm or nothing.
+
+/// Names of a layer's norms on the stream, without `.weight`; nil is no norm in that place.
+package struct NormPlacement: Sendable {
+    package var beforeAttention: String?
+    /// On the result, before it is added to the stream.
+    package var afterAttention: String?
+    package var beforeFeedForward: String?
+    package var afterFeedForward: String?
+
+    package init(
+        beforeAttention: String? = nil, afterAttention: String? = nil, beforeFeedForward: String? = nil,
+        afterFeedForward: String? = nil
+    ) {
+        self.beforeAttention = beforeAttention
+        self.afterAttention = afterAttention
+        self.beforeFeedForward = beforeFeedForward
+        self.afterFeedForward = afterFeedForward
+    }
+
+    /// Llama, Mistral, Qwen.
+    package static let before = NormPlacement(
+        beforeAttention: "input_layernorm", beforeFeedForward: "post_attention_layernorm")
+    /// Gemma 2 and 3.
+    package static let around = NormPlacement(
+        beforeAttention: "input_layernorm", afterAttention: "post_attention_layernorm",
+        beforeFeedForward: "pre_feedforward_layernorm", afterFeedForward: "post_feedforward_layernorm")
+}
+
+/// Norms of queries and keys, after their projection and before their rotation.
+package enum QueryKeyNorm: Sendable {
+    case none
+    /// Over each head's D elements.
+    case perHead
+    /// Over all heads' elements together.
+    case wholeWidth
+}
+
+/// Which linear layers have a bias.
+package struct Biases: Sendable {
+    package var queryKeyValue = false
+    package var output = false
+    package var feedForward = false
+
+    package init() {}
+
+    /// Of one linear layer.
+    func has(_ slot: LinearSlot) -> Bool {
+        switch slot {
+        case .query, .key, .value: queryKeyValue
+        case .output: output
+        case .gate, .up, .down: feedForward
+        }
+    }
+}
+
+/// A linear layer's place in a decoder layer.
+package enum LinearSlot: Int, CaseIterable, Sendable {
+    case query, key, value, output, gate, up, down
+}
+
+/// Names of a layer's linear layers within it, without `.weight`. Those of one name are fused: one stored tensor holds
+/// their rows one after the other, in the order of the slots.
+package struct ProjectionNames: Sendable {
+    private var names: [String]
+
+    /// `fused`: names that some slots have in place of the usual ones.
+    package init(fused: [LinearSlot: String] = [:]) {
+        names = [
+            "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
+            "mlp.up_proj", "mlp.down_proj",
+        ]
+        for (slot, name) in fused { names[slot.rawValue] = name }
+    }
+
+    package subscript(slot: LinearSlot) -> String { names[slot.rawValue] }
+
+    /// Each once, in the order of the slots.
+    var distinct: [String] {
+        names.enumerated().filter { names.firstIndex(of: $0.element) == $0.offset }.map(\.element)
+    }
+
+    func slots(of name: String) -> [LinearSlot] { LinearSlot.allCases.filter { self[$0] == name } }
+}
+
+/// What one layer's attention does.
+package struct LayerAttention: Sendable {
+    /// A token sees at most this many keys, itself included; nil is all before it.
+    package var window: Int?
+    /// Multiplies scores; nil is 1/√D.
+    package var scale: Float?
+    /// Scores z become cap · tanh(z / cap); nil is no cap.
+    package var cap: Float?
+    /// Which of the decoder's rotary embeddings it uses; nil: positions play no part.
+    package var rotary: Int?
+
+    package init(window: Int? = nil, scale: Float? = nil, cap: Float? = nil, rotary: Int? = 0) {
+        (self.window, self.scale, self.cap, self.rotary) = (window, scale, cap, rotary)
+    }
+}
+
+/// How queries and keys are rotated by their position.
+package struct RotaryEmbedding: Sendable {
+    package var scaling: RotaryScaling
+    /// Elements of a head that are rotated, the first; nil is all.
+    package var width: Int?
+    package var pairs: RotaryPairs
+
+    package init(_ scaling: RotaryScaling, width: Int? = nil, pairs: RotaryPairs = .halves) {
+        (self.scaling, self.width, self.pairs) = (scaling, width, pairs)
+    }
+
+    func table(headWidth: Int, positions: Int) throws -> RotaryTable {
+        try scaling.table(width: width ?? headWidth, headWidth: headWidth, pairs: pairs, positions: positions)
+    }
+}
+
+/// Factors on what flows through a decoder, 1 where a family has none.
+package struct Scales: Sendable {
+    /// On embedded tokens.
+    package var embedding: Float = 1
+    /// On what a layer's half adds to the stream.
+    package var residual: Float = 1
+    /// On the head's products.
+    package var logits: Float = 1
+    /// Logits z, scaled already, become cap · tanh(z / cap); nil is no cap.
+    package var logitCap: Float?
+
+    package init() {}
+}

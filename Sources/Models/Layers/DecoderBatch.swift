@@ -1,0 +1,59 @@
+import Tensors
+
+/// What every layer of one pass shares. Training's passes see the keys of a forest, generation's those of a cache; the
+/// layers are the same.
+struct DecoderBatch<Keys: AttendedKeys> {
+    let architecture: DecoderArchitecture
+    /// [T]
+    let tokenIDs: [Int32]
+    /// [T], place in the sequence, from 0.
+    let positions: [Int32]
+    /// The tokens whose final states are read.
+    let outputPositions: RowSubset
+    /// One for each of the architecture's rotary embeddings.
+    let rotaries: [RotaryTable]
+    let keys: Keys
+    let compute: Compute
+
+    /// T
+    var tokens: Int { tokenIDs.count }
+
+    /// The tokens that a layer's result is wanted of.
+    func results(ofLayer layer: Int) -> RowSubset {
+        layer == architecture.layers - 1 ? outputPositions : RowSubset(allOf: tokens)
+    }
+
+    /// nil where positions play no part.
+    func rotary(ofLayer layer: Int) -> RotaryTable? { architecture.attention[layer].rotary.map { rotaries[$0] } }
+}
+
+/// The keys and values that a pass's tokens attend to.
+protocol AttendedKeys {
+    /// out = attention of q over what each token sees. q, out [T, H·D]; k, v [T, K·D] are the tokens' own, rotated
+    /// where the layer does. `logSumExp` [H, T] is for the backward half, where there is one.
+    func attend(
+        q: Matrix, k: Matrix, v: Matrix, layer: Int, _ shape: AttentionShape, into out: Matrix, logSumExp: Matrix,
+        _ compute: Compute)
+}
+
+/// Those of a forest: all tokens of a pass, each seeing its ancestors.
+struct ForestKeys: AttendedKeys {
+    let runs: [AttentionRun]
+
+    func attend(
+        q: Matrix, k: Matrix, v: Matrix, layer: Int, _ shape: AttentionShape, into out: Matrix, logSumExp: Matrix,
+        _ compute: Compute
+    ) {
+        attentionForward(q: q, k: k, v: v, runs: runs, shape: shape, into: out, logSumExp: logSumExp, compute)
+    }
+}
+
+extension DecoderBatch<ForestKeys> {
+    init(_ architecture: DecoderArchitecture, _ forest: TokenForest, _ compute: Compute) throws {
+        self.init(
+            architecture: architecture, tokenIDs: forest.tokenIDs, positions: forest.positions,
+            outputPositions: forest.outputPositions,
+            rotaries: try architecture.rotaryTables(positions: forest.longestSequence),
+            keys: ForestKeys(runs: forest.runs), compute: compute)
+    }
+}

@@ -1,0 +1,49 @@
+import Tensors
+
+/// What becomes of query or key heads between their projection and attention: a norm where the family has one, then
+/// the rotation.
+struct HeadActivations {
+    /// [T, heads·D], after norm and rotation.
+    let rotated: Buffer
+    /// [T, heads·D] before the norm, and one number for each normed row; nil without a norm.
+    let raw: Buffer?
+    let rstd: Buffer?
+    /// Elements that are normed together: D, or heads·D.
+    private let width: Int
+
+    init(_ a: DecoderArchitecture, tokens: Int, heads: Int, in space: any Allocator) {
+        let columns = heads * a.headWidth
+        width = a.queryKeyNorm == .perHead ? a.headWidth : columns
+        rotated = space.take(tokens * columns)
+        raw = a.queryKeyNorm == .none ? nil : space.take(tokens * columns)
+        rstd = a.queryKeyNorm == .none ? nil : space.take(tokens * columns / width)
+    }
+
+    /// One row for each normed one, [T·heads, D] or [T, heads·D].
+    private func normed(_ buffer: Buffer) -> Matrix { buffer.matrix(rows: buffer.count / width) }
+
+    /// x [T, C] → `rotated`.
+    func forward<Keys>(
+        _ x: Matrix, _ weights: LinearWeights, norm: RMSNorm?, layer: Int, _ batch: DecoderBatch<Keys>
+    ) {
+        linearForward(x, weights, into: (raw ?? rotated).matrix(rows: x.rows), batch.compute)
+        if let norm, let raw, let rstd {
+            rmsNormForward(normed(raw), norm, into: normed(rotated), rstd: rstd.pointer, batch.compute)
+        }
+        batch.rotary(ofLayer: layer)?.forward(
+            rotated.matrix(rows: x.rows), positions: batch.positions, batch.compute)
+    }
+
+    /// `d` [T, heads·D] goes in as the gradient of the rotated heads and comes out as that of the projection.
+    func backward<Keys>(
+        _ d: Matrix, scratch: Buffer, norm: RMSNorm?, dnorm: Matrix?, layer: Int, _ batch: DecoderBatch<Keys>
+    ) -> Matrix {
+        batch.rotary(ofLayer: layer)?.backward(d, positions: batch.positions, batch.compute)
+        guard let norm, let raw, let rstd else { return d }
+        let draw = Matrix(scratch.pointer, rows: d.rows * d.columns / width, columns: width)
+        draw.base.update(repeating: 0, count: d.rows * d.columns)
+        let dnormed = Matrix(d.base, rows: draw.rows, columns: width)
+        rmsNormBackward(dnormed, x: normed(raw), norm, rstd: rstd.pointer, into: draw, dweight: dnorm, batch.compute)
+        return Matrix(draw.base, rows: d.rows, columns: d.columns)
+    }
+}
