@@ -109,7 +109,7 @@ let package = Package(
 
         // tests
         .target(name: "TestSupport", dependencies: ["Formats", "CSystem"], path: "Tests/TestSupport"),
-        tests("Scratch", ["Scratch"]),
+        .testTarget(name: "ScratchTests", dependencies: ["Scratch"]),
         tests("Files", ["Files", "Scratch"]),
         tests("Arrow", ["Arrow", "Files", "Formats"]),
         tests("Formats", ["Formats", "Arrow", "Files", "Scratch", "StageSupport"]),
@@ -127,8 +127,8 @@ let package = Package(
             "Stage",
             [
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
-                "Credit", "Objectives",
+                "Credit",
             ]),
-        tests("LearningCurves", ["LearningCurves", "Formats"]),
+        .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]
 )
