@@ -13,6 +13,7 @@ reward or entropy is needed any more.
 """
 import argparse
 import fractions
+import hashlib
 import json
 import math
 import os
@@ -351,12 +352,27 @@ def current_scales(step, entropies):
     return [k.to(dtype) * scale for k in kept]
 
 
+def of_states(step, values):
+    """One number for all tokens behind the same prefix: computed apart they differ in last bits, and a mask would break
+    ties by chance."""
+    known_states, result = {}, []
+    for row, numbers in zip(step, values):
+        numbers, prefix = numbers.clone(), hashlib.sha256(str(row["temperature"]).encode())
+        for t, is_trained in enumerate(row["loss_mask"][1:]):
+            prefix.update(row["token_ids"][t].to_bytes(4, "little"))
+            if is_trained:
+                numbers[t] = known_states.setdefault(prefix.digest(), numbers[t])
+        result.append(numbers)
+    return result
+
+
 def preview(step, seed):
     if not is_current and kind not in MARKED:
         return [None] * len(step), [None] * len(step)
     with torch.no_grad():
         answers = [logprobs_of(row) for row in step]
-    scales = current_scales(step, [entropy for _, entropy in answers]) if is_current else [None] * len(step)
+    entropies = of_states(step, [entropy for _, entropy in answers])
+    scales = current_scales(step, entropies) if is_current else [None] * len(step)
     marks = covariance_marks(step, [lp for lp, _ in answers], seed) if kind in MARKED else [None] * len(step)
     return scales, marks
 

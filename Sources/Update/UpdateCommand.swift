@@ -184,7 +184,8 @@ struct UpdateCommand: StageCommand {
         return models
     }
 
-    private func question(_ recipe: Recipe, _ auxiliary: [Checkpoint], _ context: StageContext) throws -> ModelOutputKind
+    private func question(_ recipe: Recipe, _ auxiliary: [Checkpoint], _ context: StageContext) throws
+        -> ModelOutputKind
     {
         switch recipe.objective.output {
         case .logprob: return .logprob
