@@ -10,7 +10,6 @@ package final class RotaryTable: Sendable {
     /// - Parameters:
     ///   - inverseFrequencies: [D/2], radians per position.
     ///   - attentionFactor: multiplies cosines and sines (YaRN's temperature; 1 elsewhere).
-    ///   - positions: how many positions, from 0, are made ready.
     package init(inverseFrequencies: [Float], attentionFactor: Float, positions: Int) {
         half = inverseFrequencies.count
         cosines = Buffer(positions * half)
