@@ -131,7 +131,7 @@ package struct ColumnData {
     package func bools(_ row: Int) -> [Bool]? { isNull(row) ? nil : values.bools(range(row)) }
 }
 
-/// A body buffer: a stretch of the mapped file, or what zstd made of one. Whoever holds it keeps the file mapped.
+/// A body buffer: a chunk of the mapped file, or what zstd made of one. Whoever holds it keeps the file mapped.
 struct ArrowBuffer {
     /// Owns decompressed bytes; nil where the file is mapped.
     private let storage: Storage?

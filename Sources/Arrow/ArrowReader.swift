@@ -129,7 +129,7 @@ package final class ArrowRowCursor<Row> {
     private let rules: [RowRule<Row>]
     private var batch: (index: Int, rows: Range<Int>) = (-1, 0..<0)
     /// Rows that are read until pages are given back.
-    private var stretch = 0
+    private var chunk = 0
     private var left = 0
     private var fills: [(inout Row, Int) -> Void] = []
     private var presence: [String: ColumnData?] = [:]
@@ -167,13 +167,13 @@ package final class ArrowRowCursor<Row> {
         let next = reader.batch(holding: row)
         fills = try reader.fills(next.index)
         batch = next
-        stretch = max(1, (next.rows.count << 20) / max(1, reader.file.extent(next.index).count))
-        left = stretch
+        chunk = max(1, (next.rows.count << 20) / max(1, reader.file.extent(next.index).count))
+        left = chunk
     }
 
     private func leavePages() {
         reader.file.release(batch.index)
-        left = stretch
+        left = chunk
     }
 
     private func leave() {
@@ -227,12 +227,12 @@ package final class ArrowColumnCursor<Row> {
     package func holds(_ row: Int) -> Bool { batch.rows.contains(row) }
 
     /// Until a row of another batch is asked for.
-    package func row(_ row: Int) throws -> ArrowRowView { try stretch(around: row).row(row) }
+    package func row(_ row: Int) throws -> ArrowRowView { try chunk(around: row).row(row) }
 
     /// All rows of the batch that a row lies in, until a row of another batch is asked for.
-    package func stretch(around row: Int) throws -> ArrowStretch {
+    package func chunk(around row: Int) throws -> ArrowChunk {
         try enter(row)
-        return ArrowStretch(rows: batch.rows, columns: UnsafePointer(bare.baseAddress!))
+        return ArrowChunk(rows: batch.rows, columns: UnsafePointer(bare.baseAddress!))
     }
 
     /// Copies float32s of a row's list at these places. Pages that they alone are wanted of are not mapped for it, as
@@ -244,7 +244,7 @@ package final class ArrowColumnCursor<Row> {
     }
 
     /// Says that a list of float32s in a column has been looked at: its pages are given back with those of the lists
-    /// before it, a stretch at a time. A batch is longer than what is worth holding.
+    /// before it, a chunk at a time. A batch is longer than what is worth holding.
     package func leaveBehind(_ list: ArrowList, of column: Int) {
         let memory = list.memory(0..<list.count)
         guard let start = reader.file.offset(of: memory) else { return }
@@ -305,7 +305,7 @@ private struct BareColumn: BitwiseCopyable {
 }
 
 /// Rows of one batch, looked at where they lie.
-package struct ArrowStretch {
+package struct ArrowChunk {
     package let rows: Range<Int>
     fileprivate let columns: UnsafePointer<BareColumn?>
 
@@ -372,12 +372,12 @@ package struct ArrowList {
                 (range.lowerBound + inside.lowerBound) * size..<(range.lowerBound + inside.upperBound) * size])
     }
 
-    /// Where the trues of these numbers, from 0, of a list of booleans are: stretch after stretch.
+    /// Where the trues of these numbers, from 0, of a list of booleans are: chunk after chunk.
     package func places(ofTrues wanted: Range<Int>, _ body: (Range<Int>) throws -> Void) rethrows {
         if let run = BitPacking.onlyRun(values, range) {
             return try body((run.lowerBound + wanted.lowerBound..<run.lowerBound + wanted.upperBound).clamped(to: run))
         }
-        for stretch in BitPacking.runs(values, range, ofSetBits: wanted) { try body(stretch) }
+        for chunk in BitPacking.runs(values, range, ofSetBits: wanted) { try body(chunk) }
     }
 
     /// How many of a list of booleans are true.
@@ -553,7 +553,7 @@ struct ArrowFile: Sendable {
     /// Gives back all pages.
     func release() { file.release(0..<file.bytes.count) }
 
-    /// Gives back the pages of a stretch.
+    /// Gives back the pages of a chunk.
     func release(_ range: Range<Int>) { file.release(range) }
 
     /// Gives back the pages of a batch; whoever still looks at it reads them anew.

@@ -22,7 +22,7 @@ struct GenerationBench {
             try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
         let model = LanguageModel(
             architecture, parameters: Self.weights(ParameterLayout(architecture).count), threads: threads)
-        let peer = try python.map { try Peer(python: $0, ["bench/generate.py"]) }
+        let peer = try python.map { try Baseline(python: $0, ["bench/generate.py"]) }
         say(
             "generation, Qwen2.5-0.5B shape (24 layers, float32), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:"
         )

@@ -40,7 +40,7 @@ struct KernelBench {
     func run() throws {
         // On huge pages, as the probe of the machine's bandwidth reads them, and as NumPy lays its arrays.
         let storage = Buffer(uninitialized: Self.rows * Self.vocabulary / 2)
-        MadeUpLogits(vocabulary: Self.vocabulary).rows(Self.rows).withUnsafeBytes {
+        SyntheticLogits(vocabulary: Self.vocabulary).rows(Self.rows).withUnsafeBytes {
             UnsafeMutableRawPointer(storage.pointer).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
         }
         try withExtendedLifetime(storage) {
@@ -62,7 +62,7 @@ struct KernelBench {
                 bytesNoCopy: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), count: bytes.count,
                 deallocator: .none
             ).write(to: URL(fileURLWithPath: file))
-            return try Peer(python: python, ["bench/kernel.py", file, "\(Self.vocabulary)", "\(threads)"])
+            return try Baseline(python: python, ["bench/kernel.py", file, "\(Self.vocabulary)", "\(threads)"])
         }
         let peers = peer == nil ? [] : Self.peers
         var ours: [Double] = [], bandwidth: [Double] = [], theirs = [[Double]](repeating: [], count: peers.count),

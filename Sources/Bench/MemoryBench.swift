@@ -37,7 +37,7 @@ struct MemoryBench {
 
     /// From a dump to a plan; entropies are the checkpoint's own.
     private func plan(layers: Int, recipe: String) throws {
-        try MadeUpCheckpoint(layers: layers, dtype: .bf16).write(to: folder + "/policy")
+        try SyntheticCheckpoint(layers: layers, dtype: .bf16).write(to: folder + "/policy")
         try writeDump()
         try recipe.write(toFile: folder + "/recipe.yaml", atomically: true, encoding: .utf8)
         _ = try ChildProcess("crux-ingest", ["--input", folder + "/dump", "--output", folder + "/ingest"])

@@ -47,7 +47,7 @@ struct PlanBench {
         defer { try? FileManager.default.removeItem(atPath: root) }
         try Self.recipe.write(toFile: root + "/recipe.yaml", atomically: true, encoding: .utf8)
         let python =
-            peer ? try self.python.map { try Peer(python: $0, ["bench/plan_polars.py", root, "\(threads)"]) } : nil
+            peer ? try self.python.map { try Baseline(python: $0, ["bench/plan_polars.py", root, "\(threads)"]) } : nil
         say("plan over \(dump.tokens) tokens of \(dump.rollouts) rollouts, grpo, top 0.2 of the plan:")
         // Nobody else compares digests: that is told apart.
         let settle = try compare("settled", dump, [("as queries", "settle"), ("by columns", "columns")], python) {
@@ -62,7 +62,7 @@ struct PlanBench {
 
     /// Ours and each form of theirs, turn by turn. Returns our fastest run.
     private func compare(
-        _ name: String, _ dump: ScoreTables, _ forms: [(name: String, question: String)], _ python: Peer?,
+        _ name: String, _ dump: ScoreTables, _ forms: [(name: String, question: String)], _ python: Baseline?,
         _ run: () throws -> ChildProcess
     ) throws -> ChildProcess {
         var ours: [ChildProcess] = [], theirs = forms.map { _ in [Double]() }
@@ -205,11 +205,11 @@ private struct ScoreTables {
             logprobs[t] = -Float(bits >> 16 & 0xffff) / 65536
         }
         (rollout.rolloutID, rollout.groupID, rollout.finishReason, rollout.evidence) = (
-            id, group, "stop", EvidenceGrade.logits.rawValue
+            id, group, "stop", EntropySource.logits.rawValue
         )
         rollout.lossMask = (0..<length).map { $0 >= 100 }
         rollout.rolloutLogprobs = logprobs
-        (mark.rolloutID, mark.verdict, mark.evidence) = (id, "given", EvidenceGrade.logits.rawValue)
+        (mark.rolloutID, mark.verdict, mark.evidence) = (id, "given", EntropySource.logits.rawValue)
         mark.correct = random.next() % 5 < 2
         mark.reward = mark.correct == true ? 1 : 0
         (mark.entropy, mark.oldLogprobs) = (entropy, logprobs)

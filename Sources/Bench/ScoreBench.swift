@@ -135,7 +135,7 @@ struct ScoreBench {
     }
 
     private func makeShard(_ shard: String, seed: Int) throws {
-        let logits = MadeUpLogits(vocabulary: Self.vocabulary, seed: UInt64(seed)),
+        let logits = SyntheticLogits(vocabulary: Self.vocabulary, seed: UInt64(seed)),
             writer = try RolloutShardWriter(path: folder + "/two/\(shard).rollouts.zst")
         for index in 0..<Self.rolloutsPerShard {
             var frame = RolloutFrame()

@@ -73,7 +73,7 @@ struct StageBench {
     private func makeDump(_ path: String, rollouts: Int, length: Int, logits: Bool) throws {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         let writers = try (0..<threads).map { try RolloutShardWriter(path: path + "/rollouts-0000\($0).rollouts.zst") }
-        let source = logits ? MadeUpLogits(vocabulary: Self.vocabulary) : nil
+        let source = logits ? SyntheticLogits(vocabulary: Self.vocabulary) : nil
         for index in 0..<rollouts {
             var frame = RolloutFrame()
             frame.metadata = [

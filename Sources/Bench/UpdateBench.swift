@@ -70,7 +70,7 @@ struct UpdateBench {
     private func isGrouped(_ side: Side) -> Bool { side.name.hasPrefix("grouped") }
 
     private func rival(_ form: String, _ python: String, _ batch: UpdateCase, _ fixture: UpdateFixture) throws -> Side {
-        let peer = try Peer(
+        let peer = try Baseline(
             python: python, ["bench/update.py", fixture.plan(batch.name), fixture.checkpoint, form, "\(threads)"])
         var side = Side(name: form), peakBytes = 0
         for turn in 0..<Self.turns {

@@ -12,7 +12,7 @@ struct UpdateFixture {
 
     init(folder: String) throws {
         self.folder = folder
-        try MadeUpCheckpoint(layers: 6, dtype: .f32).write(to: checkpoint)
+        try SyntheticCheckpoint(layers: 6, dtype: .f32).write(to: checkpoint)
     }
 
     func plan(_ name: String) -> String { folder + "/plan-" + name }

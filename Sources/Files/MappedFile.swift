@@ -34,10 +34,10 @@ package final class MappedFile: @unchecked Sendable {
         madvise(UnsafeMutableRawPointer(mutating: base) + start, end - start, MADV_DONTNEED)
     }
 
-    /// Linux maps the neighbours of a page that is touched too, as far as a stretch of this size has them in memory.
+    /// Linux maps the neighbours of a page that is touched too, as far as a chunk of this size has them in memory.
     private static let mappedAtOnce = 1 << 16
 
-    /// Where in the file a stretch of memory was mapped from; nil where it wasn't.
+    /// Where in the file a chunk of memory was mapped from; nil where it wasn't.
     package func offset(of memory: UnsafeRawBufferPointer) -> Int? {
         guard let base = bytes.baseAddress, let start = memory.baseAddress, start >= base, memory.count <= bytes.count,
             start - base <= bytes.count - memory.count

@@ -229,7 +229,7 @@ struct RolloutValidation {
     /// Remembers where the frame lies if score will want anything of it.
     private func locate(_ row: inout RolloutRow) {
         let logits = frame.logits != nil && keepLogits, hidden = frame.hiddenStates != nil && keepLogits
-        row.evidence = (logits ? EvidenceGrade.logits : hidden ? .hidden : frame.topk > 0 ? .topk : .none).rawValue
+        row.evidence = (logits ? EntropySource.logits : hidden ? .hidden : frame.topk > 0 ? .topk : .none).rawValue
         guard logits || hidden || frame.topk > 0 || frame.values != nil || frame.referenceLogprobs != nil else {
             return
         }

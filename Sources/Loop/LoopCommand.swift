@@ -30,7 +30,7 @@ struct LoopCommand: StageCommand {
         help:
             "Recipe of a model that learns beside the policy (a critic, a reward model, a Q network), from the same start; may be repeated."
     )
-    var companion: [String] = []
+    var auxiliary: [String] = []
 
     @Option(help: "Change a key of the companions' recipes; may be repeated.")
     var companionSet: [String] = []
@@ -128,38 +128,38 @@ struct LoopCommand: StageCommand {
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
         let loaded = try loadRecipe(),
-            companions = try companion.map { try Companion(path: $0, overrides: companionSet) }
+            auxiliaries = try auxiliary.map { try AuxiliaryModel(path: $0, overrides: companionSet) }
         if let adapters = loaded.trainable.adapters, !adapters.merged {
             throw StageError(
                 .usage, "\(recipe) trains adapters: a loop samples from them merged; give --set trainable.merged=true")
         }
-        let missing = ModelNeeds([loaded] + companions.map(\.recipe)).missing(companions)
+        let missing = ModelNeeds([loaded] + auxiliaries.map(\.recipe)).missing(auxiliaries)
         guard missing.isEmpty else {
             throw StageError(
                 .usage,
-                "\(recipe) reads what a second model says: give \(missing.map { "--companion \($0)" }.joined(separator: " "))"
+                "\(recipe) reads what a second model says: give \(missing.map { "--auxiliary \($0)" }.joined(separator: " "))"
             )
         }
         // One task runs the stages of all iterations.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let plan = Manifest(
-            stage: Self.stage, configuration: try settings(loaded, companions), inputs: try inputFiles())
+            stage: Self.stage, configuration: try settings(loaded, auxiliaries), inputs: try inputFiles())
         let wanted = iterations, resolved = try loaded.resolvedJSON()
         let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole)
-            .explaining(try documents(resolved, companions)).finished { ($0.counts["iterations"] ?? 0) >= wanted }
+            .explaining(try documents(resolved, auxiliaries)).finished { ($0.counts["iterations"] ?? 0) >= wanted }
         if options.dryRun || options.overwrite { try checkSampling(context) }
         return try undertaking.run(context, would: ["iterations": iterations, "recipe": resolved]) { directory in
-            try LoopRun(self, loaded, companions, directory, context).run()
+            try LoopRun(self, loaded, auxiliaries, directory, context).run()
         }
     }
 
     private var places: [InputPlace] {
-        ([recipe, checkpoint, prompts] + companion + [heldout].compactMap { $0 }).map { InputPlace($0) }
+        ([recipe, checkpoint, prompts] + auxiliary + [heldout].compactMap { $0 }).map { InputPlace($0) }
     }
 
     /// By their keys in the configuration.
-    private func documents(_ resolved: String, _ companions: [Companion]) throws -> [String: String] {
-        try companions.reduce(into: ["recipe": resolved]) {
+    private func documents(_ resolved: String, _ auxiliaries: [AuxiliaryModel]) throws -> [String: String] {
+        try auxiliaries.reduce(into: ["recipe": resolved]) {
             $0["companion_" + $1.role.rawValue] = try $1.recipe.resolvedJSON()
         }
     }
@@ -178,7 +178,7 @@ struct LoopCommand: StageCommand {
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: recipe, overrides: set) }
 
     /// Everything that the numbers depend on but the number of iterations, which may grow.
-    private func settings(_ loaded: Recipe, _ companions: [Companion]) throws -> [String: String] {
+    private func settings(_ loaded: Recipe, _ auxiliaries: [AuxiliaryModel]) throws -> [String: String] {
         var settings = [
             "recipe": SHA256Digest.of(try loaded.resolvedJSON()), "prompts_per_iteration": "\(promptsPerIteration)",
             "tokens": tokens.map { "\($0)" } ?? "",
@@ -193,8 +193,8 @@ struct LoopCommand: StageCommand {
         if heldoutGreedy { settings["heldout_greedy"] = "true" }
         settings["memory"] = memory.map { "\($0.bytes)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
-        for companion in companions {
-            settings["companion_" + companion.role.rawValue] = SHA256Digest.of(try companion.recipe.resolvedJSON())
+        for auxiliary in auxiliaries {
+            settings["companion_" + auxiliary.role.rawValue] = SHA256Digest.of(try auxiliary.recipe.resolvedJSON())
         }
         return settings
     }

@@ -11,20 +11,20 @@ import StageSupport
 struct LoopRun {
     private let command: LoopCommand
     private let recipe: Recipe
-    private let companions: [Companion]
+    private let auxiliaries: [AuxiliaryModel]
     private let needs: ModelNeeds
     private let directory: StageDirectory
     private let context: StageContext
     private let stages: SiblingStages
 
     init(
-        _ command: LoopCommand, _ recipe: Recipe, _ companions: [Companion], _ directory: StageDirectory,
+        _ command: LoopCommand, _ recipe: Recipe, _ auxiliaries: [AuxiliaryModel], _ directory: StageDirectory,
         _ context: StageContext
     ) {
-        (self.command, self.recipe, self.companions, self.directory, self.context) = (
-            command, recipe, companions, directory, context
+        (self.command, self.recipe, self.auxiliaries, self.directory, self.context) = (
+            command, recipe, auxiliaries, directory, context
         )
-        needs = ModelNeeds([recipe] + companions.map(\.recipe))
+        needs = ModelNeeds([recipe] + auxiliaries.map(\.recipe))
         stages = SiblingStages(context)
     }
 
@@ -59,7 +59,7 @@ struct LoopRun {
     /// All that came before but what the next iteration starts from.
     private func prune(before iteration: Iteration) throws {
         let needed = Set(
-            try (["update"] + companions.map(\.updateName)).compactMap { try iteration.trained($0)?.number })
+            try (["update"] + auxiliaries.map(\.updateName)).compactMap { try iteration.trained($0)?.number })
         for number in 0..<max(0, iteration.number) where !needed.contains(number) {
             try Iteration(number: number, root: directory.path).prune()
         }
@@ -113,12 +113,12 @@ struct LoopRun {
         try ingestAndScore(
             iteration, "", [],
             needs.flags(
-                policy: policy, trainer: trainer, start: command.checkpoint, companions: companions, before: before))
+                policy: policy, trainer: trainer, start: command.checkpoint, auxiliaries: auxiliaries, before: before))
         try addSampled(iteration, "rollout", &row)
         try addScored(iteration, "score", &row)
         let isPlanned = try plan(iteration, policy, trainer, &row)
         // From the scores of before: the policy's advantages and the companions' targets are of one moment.
-        for companion in companions { try teach(companion, iteration) }
+        for auxiliary in auxiliaries { try teach(auxiliary, iteration) }
         guard isPlanned else { return }
         try update(iteration, policy)
         try addTrained(iteration, &row)
@@ -148,30 +148,30 @@ struct LoopRun {
         return true
     }
 
-    private func teach(_ companion: Companion, _ iteration: Iteration) throws {
+    private func teach(_ auxiliary: AuxiliaryModel, _ iteration: Iteration) throws {
         let source = [
-            "--input", iteration.path("ingest"), "--scores", iteration.path("score"), "--recipe", companion.path,
+            "--input", iteration.path("ingest"), "--scores", iteration.path("score"), "--recipe", auxiliary.path,
         ]
-        let settings = companion.overrides.flatMap { ["--set", $0] } + seed(iteration, companion.planName)
-        guard try runPlan(iteration, source + settings + ["--output", iteration.path(companion.planName)]) else {
+        let settings = auxiliary.overrides.flatMap { ["--set", $0] } + seed(iteration, auxiliary.planName)
+        guard try runPlan(iteration, source + settings + ["--output", iteration.path(auxiliary.planName)]) else {
             return
         }
-        let trained = try iteration.before.trained(companion.updateName)
-        let resume = trained.map { ["--resume-from", $0.path(companion.updateName)] } ?? []
+        let trained = try iteration.before.trained(auxiliary.updateName)
+        let resume = trained.map { ["--resume-from", $0.path(auxiliary.updateName)] } ?? []
         try stages.run(
             "crux-update",
             [
-                "--plan", iteration.path(companion.planName), "--checkpoint",
-                try companion.checkpoint(after: iteration.before, start: command.checkpoint), "--output",
-                iteration.path(companion.updateName),
+                "--plan", iteration.path(auxiliary.planName), "--checkpoint",
+                try auxiliary.checkpoint(after: iteration.before, start: command.checkpoint), "--output",
+                iteration.path(auxiliary.updateName),
             ] + resume + limits)
     }
 
     /// Models that stand still beside the policy in its update.
     private func frozen(_ iteration: Iteration) throws -> [String] {
         guard let settings = recipe.objective.boltzmann else { return [] }
-        let q = try companions.filter { settings.readsQNetwork && $0.role == .qNetwork }.flatMap {
-            ["--q-network", try $0.beside(after: iteration.before, start: command.checkpoint)]
+        let q = try auxiliaries.filter { settings.readsQNetwork && $0.role == .qNetwork }.flatMap {
+            ["--q-network", try $0.auxiliary(after: iteration.before, start: command.checkpoint)]
         }
         return ["--reference", command.checkpoint] + q
     }

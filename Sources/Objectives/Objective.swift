@@ -189,14 +189,14 @@ package enum ObjectiveRegistry {
     package static let all: [any Objective.Type] = [
         CISPO.self,
         ClipCov.self,
-        SoftPolicy.self,
-        SoftQ.self,
+        ETPOPolicy.self,
+        ETPOQ.self,
         GSPO.self,
-        EntropyControlledPreference.self,
+        HDPO.self,
         KLCov.self,
-        NegativeLogLikelihood.self,
+        NLL.self,
         PPOClip.self,
-        ProcessRewardCrossEntropy.self,
+        PRIMECrossEntropy.self,
         ValueLoss.self,
     ]
 }

@@ -15,13 +15,13 @@ extension [DroppedRow]: DroppedList {
 
 /// Rows of a dump, by those who left them out: the survey, and the plan among the survey's own.
 struct DroppedFromDump: DroppedList {
-    let survey: Survey
-    let plan: SettledPlan
+    let firstPass: FirstPass
+    let plan: CreditPlan
     let rollouts: ScoredRollouts
 
-    var count: Int { survey.dropped.count + plan.dropped.count }
+    var count: Int { firstPass.dropped.count + plan.dropped.count }
     var counts: [String: Int] {
-        survey.dropped.counts(plan.facts.space).merging(plan.dropped.counts(plan.facts.space), uniquingKeysWith: +)
+        firstPass.dropped.counts(plan.facts.space).merging(plan.dropped.counts(plan.facts.space), uniquingKeysWith: +)
     }
 
     func forEach(_ body: (DroppedRow) throws -> Void) throws {
@@ -36,9 +36,9 @@ struct DroppedFromDump: DroppedList {
 
     /// Both lists ascend.
     private func next(_ early: Int, _ late: Int) -> (row: Int32, reason: String, isEarly: Bool) {
-        let first = early < survey.dropped.count ? survey.dropped[early] : nil,
+        let first = early < firstPass.dropped.count ? firstPass.dropped[early] : nil,
             second = late < plan.dropped.count ? plan.dropped[late] : nil
-        let row = second.map { survey.eligible[Int($0.row)] }
+        let row = second.map { firstPass.eligible[Int($0.row)] }
         if let first, row.map({ first.row < $0 }) ?? true { return (first.row, first.reason, true) }
         guard let second, let row else { preconditionFailure("one of the lists goes on") }
         return (row, second.reason, false)

@@ -6,7 +6,7 @@ import Scratch
 import StageSupport
 
 /// The plan's rows as they lie in the dump's files.
-final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
+final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
     private let rollouts: ScoredRollouts
     private let needs: RowRequirements
     private let eligible: ScratchArray<Int32>
@@ -80,7 +80,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         }
     }
 
-    func glance(
+    func readUnchecked(
         _ rows: ArraySlice<Int32>, _ column: TokenColumn,
         _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
@@ -98,17 +98,17 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
         }
     }
 
-    func pick(_ picks: [ValuePick], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws {
+    func gather(_ ranges: [GatherRange], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws {
         let (reader, last) = readerWithEntropy([column])
         var next = 0
-        try reader.forEach(picks.lazy.map { [eligible] in Int(eligible[$0.row]) }) { row, copy in
+        try reader.forEach(ranges.lazy.map { [eligible] in Int(eligible[$0.row]) }) { row, copy in
             guard let mask = row.ingest.list(0) else { preconditionFailure("a mask is never null") }
-            let pick = picks[next]
+            let gather = ranges[next]
             next += 1
             guard let list = row.scores.list(0) ?? row.scores.list(last) else { return }
             if list.count != mask.count { try refuse(row.number, column) }
-            var place = pick.target
-            mask.places(ofTrues: pick.values) {
+            var place = gather.target
+            mask.places(ofTrues: gather.values) {
                 copy(list, $0, target + place)
                 place += $0.count
             }
@@ -174,7 +174,7 @@ final class DumpTokens: TokenSource, PlannedRows, @unchecked Sendable {
 
     /// Throws where a kept row has no log-probabilities that the update will read. `lacking`: rows of the plan that
     /// have none, ascending.
-    func requireLogprobs(_ kept: ScratchArray<KeptRow>, lacking: ScratchArray<Int32>) throws {
+    func requireLogprobs(_ kept: ScratchArray<PlannedRow>, lacking: ScratchArray<Int32>) throws {
         guard !lacking.isEmpty, let row = kept.first(where: { lacking.holds($0.row) })?.row else { return }
         _ = try whole.read([Int(eligible[Int(row)])]) { try needs.requireLogprobs($0) }
     }

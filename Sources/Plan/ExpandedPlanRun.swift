@@ -25,7 +25,7 @@ struct ExpandedPlanRun {
         let used = Set(credit.rows.map(\.row) + credit.dropped.map(\.row))
         credit.dropped += results.indices.filter { !used.contains($0) }.map { ($0, "values_only") }
         let overlaid = credit.overlaid(inputs)
-        let plan = try writer.recipe.credit.settle(
+        let plan = try writer.recipe.credit.buildPlan(
             credit, overlaid, InMemoryTokens(inputs: overlaid), seed: writer.context.options.seed)
         try check(plan, rows)
         let unknown = strangers.map { DroppedRow($0.rollout, "unknown_job") }
@@ -33,7 +33,7 @@ struct ExpandedPlanRun {
         let evidence = plan.kept.reduce(into: [String: Int]()) { $0[rows[Int($1.row)].evidence, default: 0] += 1 }
         return try writer.write(
             plan, RowsInMemory(rows: rows, inputs: overlaid),
-            facts: try PlanFacts(inputs, reward: writer.recipe.credit.shapedReward),
+            facts: try RolloutFacts(inputs, reward: writer.recipe.credit.shapedReward),
             dropped: invalid + unknown + dropped, evidence: evidence,
             counts: counts(table, results: results.count, credit), lines: lines(credit),
             summary: ["values": Self.means(credit.values)])
@@ -45,7 +45,7 @@ struct ExpandedPlanRun {
         return inputs.map { needs.dropReason($0, reward: writer.recipe.credit.shapedReward($0)) }
     }
 
-    private func check(_ plan: SettledPlan, _ rows: [ScoredRollout]) throws {
+    private func check(_ plan: CreditPlan, _ rows: [ScoredRollout]) throws {
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
         try plan.kept.forEach { try needs.requireLogprobs(rows[Int($0.row)]) }
         try writer.requireDecided(plan) { rows[Int($0)].score.evidenceTopK }

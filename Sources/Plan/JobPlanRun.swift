@@ -26,7 +26,7 @@ extension BaseRollout {
         }
     }
 
-    /// A base of an earlier plan, which has settled what its text says.
+    /// A base of an earlier plan, which knows what its text says.
     init(_ row: ScoredRollout, reward: Double, correct: Bool?, thoughtEnd: Int32) {
         self.init(row, reward: reward, tokenizer: nil)
         self.correct = correct
@@ -50,7 +50,7 @@ struct JobPlanRun {
     let writer: PlanWriter
 
     /// A base with its states.
-    private struct Opened {
+    private struct BaseStates {
         let row: ScoredRollout
         let base: BaseRollout
         let states: [ExpansionState]
@@ -58,11 +58,11 @@ struct JobPlanRun {
 
     func run() throws -> StageSummary {
         let all = try rollouts.rows(), rows = all.filter { $0.dropReason == nil }
-        let opened = try open(rows), longest = rows.map { $0.rollout.lossMask.count { $0 } }.max() ?? 1
-        try requireFew(opened)
+        let expanded = try open(rows), longest = rows.map { $0.rollout.lossMask.count { $0 } }.max() ?? 1
+        try requireFew(expanded)
         let limit = expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest
-        let (jobs, skipped) = try self.jobs(opened, maxTokens: limit)
-        if opened.isEmpty {
+        let (jobs, skipped) = try self.jobs(expanded, maxTokens: limit)
+        if expanded.isEmpty {
             writer.context.warn(
                 "none of \(rows.count) rollouts is one that \(type(of: expansion).name) goes back into: no jobs")
         }
@@ -76,12 +76,12 @@ struct JobPlanRun {
                 "\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)"
             )
         }
-        let files = try write(jobs, opened), states = opened.reduce(0) { $0 + $1.states.count }
+        let files = try write(jobs, expanded), states = expanded.reduce(0) { $0 + $1.states.count }
         return try writer.writeJobs(
             dropped: all.compactMap { row in row.dropReason.map { DroppedRow(row.rollout, $0) } }, files: files,
-            counts: ["rollouts": all.count, "bases": opened.count, "states": states, "jobs": jobs.count],
+            counts: ["rollouts": all.count, "bases": expanded.count, "states": states, "jobs": jobs.count],
             lines: [
-                "\(type(of: expansion).name): \(opened.count) bases, \(states) states, \(jobs.count) jobs in \(writer.directory.file("jobs"))",
+                "\(type(of: expansion).name): \(expanded.count) bases, \(states) states, \(jobs.count) jobs in \(writer.directory.file("jobs"))",
                 "run them with crux-rollout --jobs or an engine, join with crux-ingest --jobs, score, then plan again with --jobs",
             ])
     }
@@ -89,18 +89,18 @@ struct JobPlanRun {
     /// Jobs are made in memory.
     private static let mostJobs = 10_000_000
 
-    private func requireFew(_ opened: [Opened]) throws {
-        let count = opened.reduce(0) { $0 + $1.states.count } * expansion.replicates
+    private func requireFew(_ expanded: [BaseStates]) throws {
+        let count = expanded.reduce(0) { $0 + $1.states.count } * expansion.replicates
         guard count > Self.mostJobs else { return }
         throw StageError(
             .invalidInput,
-            "\(rollouts.directory): found \(opened.count) rollouts to go back into, which is up to \(count) jobs, expected at most "
+            "\(rollouts.directory): found \(expanded.count) rollouts to go back into, which is up to \(count) jobs, expected at most "
                 + "\(Self.mostJobs). Lower expansion.replicates or the number of states, or plan parts of the dump.")
     }
 
     // MARK: states
 
-    private func open(_ rows: [ScoredRollout]) throws -> [Opened] {
+    private func open(_ rows: [ScoredRollout]) throws -> [BaseStates] {
         let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
         var order: [ByteText] = [], groups: [ByteText: [ScoredRollout]] = [:]
         for row in rows {
@@ -115,7 +115,7 @@ struct JobPlanRun {
         return order.flatMap { open(group: groups[$0] ?? []) }
     }
 
-    private func open(group rows: [ScoredRollout]) -> [Opened] {
+    private func open(group rows: [ScoredRollout]) -> [BaseStates] {
         let bases = rows.map { BaseRollout($0, reward: Double($0.score.reward ?? 0), tokenizer: tokenizer) }
         return expansion.bases(among: bases).map { index in
             let seed =
@@ -123,17 +123,17 @@ struct JobPlanRun {
             let states = expansion.states(of: bases[index], seed: seed) {
                 tokenizer?.encode($0, addingSpecialTokens: false) ?? []
             }
-            return Opened(row: rows[index], base: bases[index], states: states)
+            return BaseStates(row: rows[index], base: bases[index], states: states)
         }
     }
 
     // MARK: jobs
 
     private func jobs(
-        _ opened: [Opened], maxTokens: Int
+        _ expanded: [BaseStates], maxTokens: Int
     ) throws -> (jobs: [(row: JobRow, request: EngineRequest)], skipped: Int) {
         var jobs: [(row: JobRow, request: EngineRequest)] = [], seen = Set<String>(), skipped = 0
-        for base in opened {
+        for base in expanded {
             for (index, state) in base.states.enumerated() where index < expansion.sampledStates ?? Int.max {
                 let prefix = Array(base.base.tokenIDs[..<state.position]) + state.injected,
                     digest = prefixDigest(prefix)
@@ -165,12 +165,12 @@ struct JobPlanRun {
     }
 
     private func job(
-        _ start: JobRow, _ opened: Opened, _ state: ExpansionState, _ prefix: [Int32]
+        _ start: JobRow, _ expanded: BaseStates, _ state: ExpansionState, _ prefix: [Int32]
     ) throws -> (JobRow, EngineRequest) {
         var row = start
-        row.jobID = "\(opened.base.id)/s\(row.stateIndex)/r\(row.replicate)"
-        row.baseRolloutID = opened.base.id
-        row.groupID = opened.base.groupID
+        row.jobID = "\(expanded.base.id)/s\(row.stateIndex)/r\(row.replicate)"
+        row.baseRolloutID = expanded.base.id
+        row.groupID = expanded.base.groupID
         row.anchorPosition = Int32(state.position)
         row.anchorEntropy = state.anchorEntropy
         row.injectedTokenIDs = state.injected
@@ -179,7 +179,7 @@ struct JobPlanRun {
         row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(row.replicate)"
         // 31 bits: what every engine takes as a seed.
         row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
-        return (row, try request(row, opened.row.rollout, prefix))
+        return (row, try request(row, expanded.row.rollout, prefix))
     }
 
     private func request(_ row: JobRow, _ rollout: RolloutRow, _ prefix: [Int32]) throws -> EngineRequest {
@@ -211,7 +211,9 @@ struct JobPlanRun {
 
     // MARK: files
 
-    private func write(_ jobs: [(row: JobRow, request: EngineRequest)], _ opened: [Opened]) throws -> [Manifest.File] {
+    private func write(_ jobs: [(row: JobRow, request: EngineRequest)], _ expanded: [BaseStates]) throws -> [Manifest
+        .File]
+    {
         let folder = writer.directory.file("jobs")
         try Folder.create(folder)
         let directory = writer.directory, jobsName = "jobs/" + JobDirectory.jobsName,
@@ -219,7 +221,7 @@ struct JobPlanRun {
         let metadata = directory.tableMetadata(recipeDigest: SHA256Digest.of(writer.resolved))
         var bases = try ArrowTableWriter(
             path: try directory.writing(basesName), table: Tables.bases, metadata: metadata)
-        for base in opened { try bases.append(baseRow(base)) }
+        for base in expanded { try bases.append(baseRow(base)) }
         let written = try bases.finish(), lineage = metadata.merging([JobDirectory.basesKey: written.sha256]) { $1 }
         var table = try ArrowTableWriter(path: try directory.writing(jobsName), table: Tables.jobs, metadata: lineage)
         for job in jobs { try table.append(job.row) }
@@ -227,15 +229,15 @@ struct JobPlanRun {
         return try writeLines(jobs.map(\.request)) + tables
     }
 
-    private func baseRow(_ opened: Opened) -> BaseRow {
+    private func baseRow(_ expanded: BaseStates) -> BaseRow {
         var row = BaseRow()
-        row.rollout = opened.row.rollout
-        (row.reward, row.correct) = (opened.row.score.reward, opened.row.score.correct)
+        row.rollout = expanded.row.rollout
+        (row.reward, row.correct) = (expanded.row.score.reward, expanded.row.score.correct)
         (row.entropy, row.oldLogprobs, row.referenceLogprobs) = (
-            opened.row.score.entropy, opened.row.score.oldLogprobs, opened.row.score.referenceLogprobs
+            expanded.row.score.entropy, expanded.row.score.oldLogprobs, expanded.row.score.referenceLogprobs
         )
-        row.statePositions = opened.states.map { Int32($0.position) }
-        row.thoughtEnd = expansion.thoughtEnd(of: opened.base).map(Int32.init) ?? -1
+        row.statePositions = expanded.states.map { Int32($0.position) }
+        row.thoughtEnd = expansion.thoughtEnd(of: expanded.base).map(Int32.init) ?? -1
         return row
     }
 

@@ -70,7 +70,7 @@ struct PlanCommand: StageCommand {
     )
     var list = false
 
-    @Flag(help: "Settle the plan, report it and stop: no directory, no tables. Not with an expansion.")
+    @Flag(help: "Build the plan, report it and stop: no directory, no tables. Not with an expansion.")
     var reportOnly = false
 
     @OptionGroup var options: StageOptions

@@ -14,7 +14,7 @@ struct PlanReport {
     /// `tally`: what the tokens add up to, where they were written.
     /// `trainer`: whether old_logprobs are the trainer's. `dropped`: how often each reason was given.
     init(
-        plan: SettledPlan, tally: PlanTally?, trainer: TrainerLogprobs, facts: PlanFacts, dropped: [String: Int],
+        plan: CreditPlan, tally: PlanTally?, trainer: TrainerLogprobs, facts: RolloutFacts, dropped: [String: Int],
         recipe: Recipe
     ) {
         let figures = Figures(plan, facts)
@@ -43,7 +43,7 @@ struct PlanReport {
     }
 
     /// Steps that would change nothing, or only what decay and penalties do.
-    private static func warnings(_ plan: SettledPlan, _ tally: PlanTally?, _ recipe: Recipe) -> [String] {
+    private static func warnings(_ plan: CreditPlan, _ tally: PlanTally?, _ recipe: Recipe) -> [String] {
         guard let tally, !plan.kept.isEmpty, recipe.objective.readsAdvantages else { return [] }
         guard tally.positive == 0, tally.negative == 0 else { return [] }
         return [
@@ -66,7 +66,7 @@ struct PlanReport {
     }
 
     /// `staleness`: nil where no trainer's log-probabilities are known.
-    private static func summary(_ plan: SettledPlan, _ tally: PlanTally, _ staleness: Staleness?) -> [String:
+    private static func summary(_ plan: CreditPlan, _ tally: PlanTally, _ staleness: Staleness?) -> [String:
         any Sendable]
     {
         let unknown = Dictionary(
@@ -97,14 +97,14 @@ struct PlanReport {
             + "KL \(number(staleness.kl)) per token, effective share of tokens \(number(100 * staleness.effectiveShare)) %"
     }
 
-    private static func resample(_ plan: SettledPlan, _ figures: Figures) -> String? {
+    private static func resample(_ plan: CreditPlan, _ figures: Figures) -> String? {
         guard !plan.resample.isEmpty else { return nil }
         let all = figures.mixed + figures.allCorrect + figures.allWrong + figures.unjudged
         return
             "\(plan.resample.count) of \(all) groups fall short for lack of contrast: resample.jsonl has their prompts, ready for crux-rollout --prompts"
     }
 
-    private static func thresholds(_ plan: SettledPlan, _ figures: Figures) -> String? {
+    private static func thresholds(_ plan: CreditPlan, _ figures: Figures) -> String? {
         guard let low = plan.thresholds.min(), let high = plan.thresholds.max() else { return nil }
         return "entropy thresholds: \(number(low)) to \(number(high)) over \(plan.thresholds.count) scopes, "
             + "\(figures.keptTokens) of \(figures.trainable) tokens kept (\(number(100 * figures.shareKept)) %)"
@@ -126,7 +126,7 @@ struct PlanReport {
     }
 
     private static func lines(
-        _ plan: SettledPlan, _ figures: Figures, _ tally: PlanTally?, _ staleness: Staleness?, _ counts: [String: Int]
+        _ plan: CreditPlan, _ figures: Figures, _ tally: PlanTally?, _ staleness: Staleness?, _ counts: [String: Int]
     ) -> [String] {
         let reasons = counts.filter { $0.key.hasPrefix("dropped_") }.sorted { $0.key < $1.key }.map {
             "\($0.value) \($0.key.dropFirst(8))"
@@ -180,7 +180,7 @@ private struct Figures {
     var shareKept: Double { trainable == 0 ? 0 : Double(keptTokens) / Double(trainable) }
 
     /// `facts` describe all rows that were judged, `plan.facts` what became of them.
-    init(_ plan: SettledPlan, _ facts: PlanFacts) {
+    init(_ plan: CreditPlan, _ facts: RolloutFacts) {
         var byStep: [Step] = [], sum = 0.0
         // A group has one step.
         var isSeen = [Bool](repeating: false, count: plan.groupNames.count)
@@ -199,7 +199,7 @@ private struct Figures {
         addGroups(facts)
     }
 
-    private mutating func addGroups(_ facts: PlanFacts) {
+    private mutating func addGroups(_ facts: RolloutFacts) {
         facts.space.forEach(0..<facts.groups.count) { group in
             let members = facts.groups[group].map { facts.rows[Int($0)] }
             let correct = members.count { $0.correct == true }, wrong = members.count { $0.correct == false }

@@ -14,69 +14,71 @@ struct PlanRun {
     let context: StageContext
 
     /// Everything but the rows' tokens.
-    private func settle(_ space: ScratchSpace) throws -> (survey: Survey, tokens: DumpTokens, plan: SettledPlan) {
+    private func buildPlan(_ space: ScratchSpace) throws -> (firstPass: FirstPass, tokens: DumpTokens, plan: CreditPlan)
+    {
         let needs = RowRequirements(recipe: recipe, directory: rollouts.directory)
-        let survey = try Survey(rollouts, needs, space, threads: context.threads)
-        let tokens = try DumpTokens(rollouts, needs, eligible: survey.eligible, space, threads: context.threads)
-        return (survey, tokens, try recipe.credit.settle(survey.facts, tokens, seed: context.options.seed))
+        let firstPass = try FirstPass(rollouts, needs, space, threads: context.threads)
+        let tokens = try DumpTokens(rollouts, needs, eligible: firstPass.eligible, space, threads: context.threads)
+        return (firstPass, tokens, try recipe.credit.buildPlan(firstPass.facts, tokens, seed: context.options.seed))
     }
 
     func run(_ writer: PlanWriter) throws -> StageSummary {
-        let (survey, tokens, plan) = try settle(ScratchSpace(folder: writer.directory.path))
-        try tokens.requireLogprobs(plan.kept, lacking: survey.lackingLogprobs)
-        try writer.requireDecided(plan, width: widths(survey))
-        let versions = survey.labels.versions(plan),
-            dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
+        let (firstPass, tokens, plan) = try buildPlan(ScratchSpace(folder: writer.directory.path))
+        try tokens.requireLogprobs(plan.kept, lacking: firstPass.lackingLogprobs)
+        try writer.requireDecided(plan, width: widths(firstPass))
+        let versions = firstPass.labels.versions(plan),
+            dropped = DroppedFromDump(firstPass: firstPass, plan: plan, rollouts: rollouts)
         let files =
             recipe.credit.filter.resamples
-            ? [try writer.writeResample(plan.resample.count) { try resample(plan, survey, $0) }] : []
+            ? [try writer.writeResample(plan.resample.count) { try resample(plan, firstPass, $0) }] : []
         return try writer.write(
-            plan, tokens, facts: survey.facts, dropped: dropped, evidence: survey.labels.evidence(plan), extra: files,
+            plan, tokens, facts: firstPass.facts, dropped: dropped, evidence: firstPass.labels.evidence(plan),
+            extra: files,
             lines: PolicyVersions.line(Array(versions.keys)),
             summary: ["policy_versions": versions.count])
     }
 
     /// How many best log-probabilities the intervals of a row of the plan rest on.
-    private func widths(_ survey: Survey) -> (Int32) throws -> Int32? {
+    private func widths(_ firstPass: FirstPass) -> (Int32) throws -> Int32? {
         let reader = RowReader(rollouts, columns: RowColumns(scores: ["rollout_id", "evidence_top_k"]))
-        return { row in try reader.read([Int(survey.eligible[Int(row)])]) { $0.score.evidenceTopK }[0] }
+        return { row in try reader.read([Int(firstPass.eligible[Int(row)])]) { $0.score.evidenceTopK }[0] }
     }
 
     /// What would be kept and why, without a file.
     func preview() throws -> StageSummary {
-        let (survey, _, plan) = try settle(.temporary),
-            dropped = DroppedFromDump(survey: survey, plan: plan, rollouts: rollouts)
+        let (firstPass, _, plan) = try buildPlan(.temporary),
+            dropped = DroppedFromDump(firstPass: firstPass, plan: plan, rollouts: rollouts)
         let report = PlanReport(
-            plan: plan, tally: nil, trainer: rollouts.trainer, facts: survey.facts, dropped: dropped.counts,
+            plan: plan, tally: nil, trainer: rollouts.trainer, facts: firstPass.facts, dropped: dropped.counts,
             recipe: recipe)
         report.lines.forEach(context.say)
         plan.warnings.forEach(context.warn)
-        if let undecided = try UndecidedMask(plan, recipe.credit.mask, widths(survey)) {
+        if let undecided = try UndecidedMask(plan, recipe.credit.mask, widths(firstPass)) {
             context.warn("the plan would be refused: " + undecided.refusal)
         }
         return EmptyPlan.summary(report.counts, context, ["counts": report.counts, "summary": report.summary])
     }
 
     /// The first rollout of each group that gave no contrast.
-    private func resample(_ plan: SettledPlan, _ survey: Survey, _ body: (RolloutRow) throws -> Void) throws {
+    private func resample(_ plan: CreditPlan, _ firstPass: FirstPass, _ body: (RolloutRow) throws -> Void) throws {
         let columns: Set<String> = [
             "rollout_id", "group_id", "prompt", "token_ids", "loss_mask", "reference_answer", "data_source",
         ]
-        let reader = RowReader(rollouts, columns: RowColumns(rollouts: columns)), facts = survey.facts
+        let reader = RowReader(rollouts, columns: RowColumns(rollouts: columns)), facts = firstPass.facts
         try facts.space.forEach(plan.resample.indices) { index in
             let first = facts.groups[Int(plan.resample[index])][0]
-            _ = try reader.read([Int(survey.eligible[Int(first)])]) { try body($0.rollout) }
+            _ = try reader.read([Int(firstPass.eligible[Int(first)])]) { try body($0.rollout) }
         }
     }
 }
 
 /// Where the writer gets the plan's rows from, with their tokens.
-protocol PlannedRows: Sendable {
+protocol PlanRowSource: Sendable {
     func planned(_ rows: ArraySlice<Int32>) throws -> [(ScoredRollout, CreditInput)]
 }
 
 /// Rows that are in memory.
-struct RowsInMemory: PlannedRows {
+struct RowsInMemory: PlanRowSource {
     let rows: [ScoredRollout]
     let inputs: [CreditInput]
 
@@ -96,7 +98,7 @@ struct PlanWriter {
 
     /// `facts` describe all rows that were judged. `counts`, `lines`, `summary` and `extra` files are a method's own.
     func write(
-        _ plan: SettledPlan, _ rows: any PlannedRows, facts: PlanFacts, dropped: some DroppedList,
+        _ plan: CreditPlan, _ rows: any PlanRowSource, facts: RolloutFacts, dropped: some DroppedList,
         evidence: [String: Int], extra: [Manifest.File] = [],
         counts: [String: Int] = [:], lines: [String] = [], summary: [String: any Sendable] = [:]
     ) throws -> StageSummary {
@@ -135,7 +137,7 @@ struct PlanWriter {
     /// An entropy that is only known as an interval may lie on either side of a threshold: to be counted, and not to be
     /// too many. `width`: how many best log-probabilities the intervals of a row of the plan rest on, where it is
     /// known.
-    func requireDecided(_ plan: SettledPlan, width: (Int32) throws -> Int32?) throws {
+    func requireDecided(_ plan: CreditPlan, width: (Int32) throws -> Int32?) throws {
         guard let undecided = try UndecidedMask(plan, recipe.credit.mask, width) else { return }
         throw StageError(.invalidInput, directory.path + ": " + undecided.refusal)
     }
@@ -158,7 +160,7 @@ struct PlanWriter {
     // MARK: plan.arrow
 
     /// Batches are made on several threads and written in order.
-    private func writePlan(_ plan: SettledPlan, _ rows: any PlannedRows, _ evidence: [String]) throws -> (
+    private func writePlan(_ plan: CreditPlan, _ rows: any PlanRowSource, _ evidence: [String]) throws -> (
         Manifest.File, PlanTally
     ) {
         var
@@ -178,27 +180,27 @@ struct PlanWriter {
             try table.append(batch.bytes)
             written.give(batch.bytes)
             tally.add(batch.tally)
-            plan.facts.space.leave(after: batches[index].count)
+            plan.facts.space.releasePages(after: batches[index].count)
         }
         return (Manifest.File("plan.arrow", try table.finish()), tally)
     }
 
     /// Where the file's batches begin and end: the writer's rule on lengths that are known already.
-    private func batches(_ plan: SettledPlan) -> [Range<Int>] {
-        plan.kept.stretches(plan.kept.indices, plan.facts) { ArrowBatchRule.isFull(rows: $0, weight: $1) }
+    private func batches(_ plan: CreditPlan) -> [Range<Int>] {
+        plan.kept.chunks(plan.kept.indices, plan.facts) { ArrowBatchRule.isFull(rows: $0, weight: $1) }
     }
 
     /// Rows of which a thread holds the tokens at a time, and tokens from which on it takes no other.
     private static let strideRows = 64, strideTokens = 1 << 16
 
-    private func strides(_ plan: SettledPlan, _ positions: Range<Int>) -> [Range<Int>] {
-        plan.kept.stretches(positions, plan.facts) { rows, tokens in
+    private func strides(_ plan: CreditPlan, _ positions: Range<Int>) -> [Range<Int>] {
+        plan.kept.chunks(positions, plan.facts) { rows, tokens in
             rows >= Self.strideRows || tokens >= Self.strideTokens
         }
     }
 
     private func batch(
-        _ plan: SettledPlan, _ positions: Range<Int>, _ rows: any PlannedRows,
+        _ plan: CreditPlan, _ positions: Range<Int>, _ rows: any PlanRowSource,
         _ builder: inout ArrowBatchBuilder<PlanRow>
     ) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
         var tally = PlanTally()
@@ -239,13 +241,13 @@ struct PlanWriter {
 
     /// Nothing that is no finite number leaves a plan.
     private func requireFinite(_ row: PlanRow) throws {
-        let settled = "Take smaller rewards, coefficients or values."
+        let smaller = "Take smaller rewards, coefficients or values."
         let columns: [(String, [Float]?, String)] = [
-            ("advantages", row.advantages, settled), ("token_weights", row.tokenWeights, settled),
-            ("returns", row.returns, settled),
-            ("kl_weights", row.klWeights, settled), ("old_logprobs", row.oldLogprobs, TokenColumn.oldLogprobs.remedy),
+            ("advantages", row.advantages, smaller), ("token_weights", row.tokenWeights, smaller),
+            ("returns", row.returns, smaller),
+            ("kl_weights", row.klWeights, smaller), ("old_logprobs", row.oldLogprobs, TokenColumn.oldLogprobs.remedy),
             ("reference_logprobs", row.referenceLogprobs, TokenColumn.referenceLogprobs.remedy),
-            ("values", row.values, TokenColumn.values.remedy), ("reward", [row.reward], settled),
+            ("values", row.values, TokenColumn.values.remedy), ("reward", [row.reward], smaller),
         ]
         for (name, values, remedy) in columns {
             let mask = name == "reward" ? [true] : row.lossMask

@@ -7,11 +7,11 @@ struct RowLabels: Sendable {
     fileprivate let evidence: Labels
 
     fileprivate struct Labels: Sendable {
-        let names: NameList
+        let names: InternedStrings
         /// By row; empty where there is one name.
         let numbers: ScratchArray<Int32>
 
-        func counts(_ rows: ScratchArray<KeptRow>, _ space: ScratchSpace) -> [String: Int] {
+        func counts(_ rows: ScratchArray<PlannedRow>, _ space: ScratchSpace) -> [String: Int] {
             guard names.count > 1 else { return rows.isEmpty ? [:] : [names[0]: rows.count] }
             var counts = [Int](repeating: 0, count: names.count)
             space.forEach(rows.indices) { counts[Int(numbers[Int(rows[$0].row)])] += 1 }
@@ -20,8 +20,8 @@ struct RowLabels: Sendable {
     }
 
     /// How often each occurs among kept rows.
-    func versions(_ plan: SettledPlan) -> [String: Int] { versions.counts(plan.kept, plan.facts.space) }
-    func evidence(_ plan: SettledPlan) -> [String: Int] { evidence.counts(plan.kept, plan.facts.space) }
+    func versions(_ plan: CreditPlan) -> [String: Int] { versions.counts(plan.kept, plan.facts.space) }
+    func evidence(_ plan: CreditPlan) -> [String: Int] { evidence.counts(plan.kept, plan.facts.space) }
 }
 
 struct RowLabelsWriter {
@@ -29,13 +29,13 @@ struct RowLabelsWriter {
     private var evidence: Labels
 
     private struct Labels {
-        var names: NameBook
+        var names: StringInterner
         var numbers: ScratchWriter<Int32>
         var count = 0
 
-        init(_ space: ScratchSpace) throws { (names, numbers) = (try NameBook(space), ScratchWriter(space)) }
+        init(_ space: ScratchSpace) throws { (names, numbers) = (try StringInterner(space), ScratchWriter(space)) }
 
-        mutating func add(_ part: NumberedNames) throws {
+        mutating func add(_ part: StringNumbering) throws {
             let own = try part.names.map { try names.number(of: $0) }
             if names.count > 1 {
                 while numbers.count < count { try numbers.append(0) }
@@ -51,7 +51,7 @@ struct RowLabelsWriter {
 
     init(_ space: ScratchSpace) throws { (versions, evidence) = (try Labels(space), try Labels(space)) }
 
-    mutating func add(_ part: SurveyPart) throws {
+    mutating func add(_ part: RowScan) throws {
         try versions.add(part.versions)
         try evidence.add(part.evidence)
     }

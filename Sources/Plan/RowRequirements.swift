@@ -41,17 +41,17 @@ struct RowRequirements: Sendable {
     }
 
     /// Whether a row's facts follow from its small columns and the length of its mask.
-    var readsNoTokens: Bool { surveyedColumns.isEmpty && !checksSampling }
+    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling }
 
     /// Per-token columns that decide whether a row takes part: one number that is none would spoil its whole group, or
     /// plan. (Entropies are looked at in the passes that read them.)
-    var surveyedColumns: Set<TokenColumn> {
+    var scannedColumns: Set<TokenColumn> {
         Set(creditColumns).subtracting([.entropy, .entropyLow, .entropyHigh]).union(rewardColumns)
     }
 
     /// Why a row that has all that is needed takes no part all the same. `input`: with the surveyed columns.
     func dropReason(_ input: CreditInput, reward: Double) -> String? {
-        for column in surveyedColumns.sorted(by: { $0.rawValue < $1.rawValue }) {
+        for column in scannedColumns.sorted(by: { $0.rawValue < $1.rawValue }) {
             guard let values = input.columns[column], input.mask.firstNotFinite(values) != nil else { continue }
             return "not_finite_\(column.rawValue)"
         }

@@ -47,11 +47,11 @@ struct ScoredRollouts: Sendable {
         for name in Self.tables(of: ingestManifest) {
             let scoreName = Self.scoreName(name)
             let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
-            let marks = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
-            guard rollouts.rowCount == marks.rowCount else {
-                throw Self.strangers(marks.path, "\(marks.rowCount) rows", rollouts)
+            let scoreTable = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
+            guard rollouts.rowCount == scoreTable.rowCount else {
+                throw Self.strangers(scoreTable.path, "\(scoreTable.rowCount) rows", rollouts)
             }
-            parts.append(Part(rollouts, marks, firstRow: count))
+            parts.append(Part(rollouts, scoreTable, firstRow: count))
             count += rollouts.rowCount
         }
         self.parts = parts
@@ -112,12 +112,12 @@ struct ScoredRollouts: Sendable {
         func holds(_ row: Int) -> Bool { part.map { scores?.holds(row - $0.rows.lowerBound) ?? false } ?? false }
 
         /// Rows around one that lie in one batch of either file.
-        func stretch(around row: Int) throws -> RowStretch {
+        func chunk(around row: Int) throws -> RowStretch {
             let part = enter(row), place = row - part.rows.lowerBound
             guard let ingest, let scores else { preconditionFailure("a part was entered without its cursors") }
             return RowStretch(
-                first: part.rows.lowerBound, ingest: try ingest.stretch(around: place),
-                scores: try scores.stretch(around: place))
+                first: part.rows.lowerBound, ingest: try ingest.chunk(around: place),
+                scores: try scores.chunk(around: place))
         }
 
         /// Numbers of a list of scores in the batch at hand, without mapping them.
@@ -190,11 +190,11 @@ struct ColumnViews: Hashable, Sendable {
 private struct RowStretch {
     /// Of the table, where the files begin.
     let first: Int
-    let ingest: ArrowStretch
-    let scores: ArrowStretch
+    let ingest: ArrowChunk
+    let scores: ArrowChunk
     let rows: Range<Int>
 
-    init(first: Int, ingest: ArrowStretch, scores: ArrowStretch) {
+    init(first: Int, ingest: ArrowChunk, scores: ArrowChunk) {
         (self.first, self.ingest, self.scores) = (first, ingest, scores)
         let both = ingest.rows.clamped(to: scores.rows)
         rows = both.lowerBound + first..<both.upperBound + first
@@ -248,10 +248,10 @@ struct ColumnReader: Sendable {
         guard let first = rows.first else { return }
         let cursor = cursors.take { $0.holds(first) } ?? ScoredRollouts.ColumnCursor(rollouts, columns)
         defer { cursors.give(cursor) }
-        var stretch = try cursor.stretch(around: first)
+        var chunk = try cursor.chunk(around: first)
         for row in rows {
-            if !stretch.rows.contains(row) { stretch = try cursor.stretch(around: row) }
-            try body(cursor, stretch.row(row))
+            if !chunk.rows.contains(row) { chunk = try cursor.chunk(around: row) }
+            try body(cursor, chunk.row(row))
         }
     }
 }
@@ -264,7 +264,7 @@ struct RowColumns: Sendable {
 }
 
 /// Reads rows with the same columns from any thread. Cursors are kept between calls, so that what one thread has
-/// decoded is not decoded again for its next stretch.
+/// decoded is not decoded again for its next chunk.
 struct RowReader: Sendable {
     private let rollouts: ScoredRollouts
     private let columns: RowColumns?

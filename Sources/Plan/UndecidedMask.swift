@@ -5,7 +5,7 @@ import Quantiles
 /// Too many tokens of which a mask can't say whether it keeps them, because their entropies are intervals that reach
 /// over its threshold.
 struct UndecidedMask {
-    private let plan: SettledPlan
+    private let plan: CreditPlan
     private let mask: EntropyMask
     /// Undecided and all trainable tokens by how many best log-probabilities their intervals rest on; nil: exact, or
     /// not known.
@@ -18,7 +18,7 @@ struct UndecidedMask {
     }
 
     /// nil where they are not too many. `width`: how many best log-probabilities the intervals of a row rest on.
-    init?(_ plan: SettledPlan, _ mask: EntropyMask?, _ width: (Int32) throws -> Int32?) throws {
+    init?(_ plan: CreditPlan, _ mask: EntropyMask?, _ width: (Int32) throws -> Int32?) throws {
         guard let mask, plan.trainable > 0 else { return nil }
         guard Double(plan.undecided) / Double(plan.trainable) > mask.maxUndecided else { return nil }
         var shares: [Int32?: Share] = [:]

@@ -5,7 +5,7 @@ import Objectives
 import Recipes
 import StageSupport
 
-// Settles credit, or evaluates a loss, on arrays given as JSON: one request line on stdin, one answer line on stdout.
+// Assigns credit, or evaluates a loss, on arrays given as JSON: one request line on stdin, one answer line on stdout.
 // It is the window through which conformance holds the rooms below the stages against other codebases; no stage reads
 // it.
 
@@ -131,7 +131,7 @@ struct ProbeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-probe",
         abstract:
-            "Settles credit, or evaluates a loss, on arrays: one JSON request line on stdin, one answer line on stdout.",
+            "Assigns credit, or evaluates a loss, on arrays: one JSON request line on stdin, one answer line on stdout.",
         version: cruxVersion)
 
     func run() throws {

@@ -51,7 +51,7 @@ package func orderStatistics(_ values: [Float], ranks: [Int]) -> [OrderStatistic
         return ranks.map { sorted.statistic($0) }
     }
     // As many counters as values: more would cost more than they save.
-    var radix = RadixSelection(
+    var radix = RadixSelect(
         [Population(count: values.count, ranks: ranks)], mostCounters: min(1 << 18, values.count))
     while !radix.isDone {
         let counters = radix.round.counters()
@@ -80,7 +80,7 @@ enum FloatOrder {
 /// Exact order statistics of any number of populations of any size, by counting: each round goes through all values
 /// once and fixes the next leading bits of every wanted one, as many as the counters have room for. Counts don't depend
 /// on the order of the values or on who counts them, so nor does the result.
-struct RadixSelection {
+struct RadixSelect {
     /// A wanted rank on its way: its leading bits so far, its rank among the values that share them, and how many lie
     /// below those.
     private struct Target {
@@ -279,30 +279,30 @@ final class RadixCounters: @unchecked Sendable {
 
 /// Values that stream by as often as they are asked for, in pieces: each row's at its trainable tokens.
 package protocol ValueStream: Sendable {
-    /// Rows by their number, those of a piece in one stretch.
+    /// Rows by their number, those of a piece in one chunk.
     var pieces: [Range<Int>] { get }
     /// How many values each piece has.
     var counts: [Int] { get }
     /// On any thread, in the order of the rows. Numbers last for the call alone.
     func forEachRow(of piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// The same for who looks at few of them or says himself which are no finite numbers: none is refused for that.
-    func glance(at piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
+    func readUnchecked(at piece: Int, _ body: (_ row: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
     /// Copies a few values of a piece's rows, which ascend.
-    func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws
+    func gather(_ ranges: [GatherRange], of piece: Int, into target: UnsafeMutablePointer<Float>) throws
     /// All pieces: `produce` runs on any thread, `consume` on the calling one in their order.
     func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void)
         throws
 }
 
 extension ValueStream {
-    package func glance(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
+    package func readUnchecked(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
         try forEachRow(of: piece, body)
     }
 
-    package func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws {
-        var left = picks[...]
-        try glance(at: piece) { row, values in
-            while let pick = left.first, pick.row == row { left.removeFirst(); pick.copy(values, into: target) }
+    package func gather(_ ranges: [GatherRange], of piece: Int, into target: UnsafeMutablePointer<Float>) throws {
+        var left = ranges[...]
+        try readUnchecked(at: piece) { row, values in
+            while let gather = left.first, gather.row == row { left.removeFirst(); gather.copy(values, into: target) }
         }
     }
 }
@@ -318,10 +318,10 @@ package struct StreamedRows: Sendable {
     }
 }
 
-/// Order statistics of populations whose values stream by: one large one is settled in one pass by brackets; of
-/// several, a population that lies in one piece, or is complete before too many others have begun, is settled at once,
+/// Order statistics of populations whose values stream by: one large one is found in one pass by brackets; of
+/// several, a population that lies in one piece, or is complete before too many others have begun, is found at once,
 /// in one pass; where too much would have to wait, all are counted.
-package struct StreamedSelection {
+package struct StreamingQuantiles {
     private let rows: StreamedRows
     private let populations: [Population]
     private let space: ScratchSpace
@@ -355,9 +355,9 @@ package struct StreamedSelection {
     }
 
     /// nil: another way must be gone.
-    private func bracketed(_ stream: some ValueStream, cut: [Int]) throws -> BracketSelection.Outcome? {
+    private func bracketed(_ stream: some ValueStream, cut: [Int]) throws -> BracketedSelect.Outcome? {
         guard populations.count == 1, populations[0].count >= leastBracketed else { return nil }
-        return try BracketSelection(
+        return try BracketedSelect(
             rows: rows, population: populations[0], cut: cut, mostKept: mostWaiting, space: space
         ).run(stream)
     }
@@ -374,7 +374,7 @@ package struct StreamedSelection {
     }
 
     private func count(_ stream: some ValueStream) throws -> [[OrderStatistic]] {
-        var radix = RadixSelection(populations, mostCounters: mostCounters)
+        var radix = RadixSelect(populations, mostCounters: mostCounters)
         while !radix.isDone { radix.endRound(try counters(radix.round, stream)) }
         return radix.statistics
     }
@@ -425,16 +425,16 @@ package struct StreamedSelection {
         try stream.inOrder { piece in
             try values(of: piece, stream).map { population, values in
                 extents[population].first == extents[population].last
-                    ? Part(population, settled: settle(values, population)) : Part(population, waiting: values)
+                    ? Part(population, resolved: resolve(values, population)) : Part(population, waiting: values)
             }
         } _: { piece, parts in
             for part in parts {
-                guard part.settled.isEmpty else { found[part.population] = part.settled; continue }
+                guard part.resolved.isEmpty else { found[part.population] = part.resolved; continue }
                 open[part.population, default: []] += part.waiting
                 guard extents[part.population].last == piece, let all = open.removeValue(forKey: part.population) else {
                     continue
                 }
-                found[part.population] = settle(all, part.population)
+                found[part.population] = resolve(all, part.population)
             }
         }
         return found
@@ -443,10 +443,12 @@ package struct StreamedSelection {
     /// What a piece has of a population: its statistics where that is all there is, values otherwise.
     private struct Part: Sendable {
         let population: Int
-        var settled: [OrderStatistic] = []
+        var resolved: [OrderStatistic] = []
         var waiting: [Float] = []
 
-        init(_ population: Int, settled: [OrderStatistic]) { (self.population, self.settled) = (population, settled) }
+        init(_ population: Int, resolved: [OrderStatistic]) {
+            (self.population, self.resolved) = (population, resolved)
+        }
         init(_ population: Int, waiting: [Float]) { (self.population, self.waiting) = (population, waiting) }
     }
 
@@ -457,7 +459,7 @@ package struct StreamedSelection {
         return values
     }
 
-    private func settle(_ values: [Float], _ population: Int) -> [OrderStatistic] {
+    private func resolve(_ values: [Float], _ population: Int) -> [OrderStatistic] {
         values.isEmpty ? [] : orderStatistics(values, ranks: populations[population].ranks)
     }
 }

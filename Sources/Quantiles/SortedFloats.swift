@@ -12,7 +12,7 @@ struct SortedFloats {
     private static func sort(_ keys: inout [UInt32], bits: UInt32) {
         var other = keys
         for shift in stride(from: 0, to: 32, by: Int(bits)) {
-            deal(keys, UInt32(shift), UInt32(1) << bits - 1, into: &other)
+            scatter(keys, UInt32(shift), UInt32(1) << bits - 1, into: &other)
             swap(&keys, &other)
         }
     }
@@ -27,15 +27,15 @@ struct SortedFloats {
     }
 
     /// In the order of a digit, at `shift` as wide as `mask`; equal ones stay as they were.
-    private static func deal(_ keys: [UInt32], _ shift: UInt32, _ mask: UInt32, into dealt: inout [UInt32]) {
+    private static func scatter(_ keys: [UInt32], _ shift: UInt32, _ mask: UInt32, into scattered: inout [UInt32]) {
         withUnsafeTemporaryAllocation(of: Int.self, capacity: Int(mask) + 2) { next in
             next.initialize(repeating: 0)
             for key in keys { next[Int(key >> shift & mask) + 1] += 1 }
             for digit in 1..<next.count { next[digit] += next[digit - 1] }
-            dealt.withUnsafeMutableBufferPointer { dealt in
+            scattered.withUnsafeMutableBufferPointer { scattered in
                 for key in keys {
                     let digit = Int(key >> shift & mask)
-                    dealt[next[digit]] = key
+                    scattered[next[digit]] = key
                     next[digit] += 1
                 }
             }

@@ -7,7 +7,7 @@ import Optimizers
 /// (sparse, commented), what the tool writes is JSON (complete).
 package struct Recipe: Sendable {
     package var name = ""
-    package var credit = CreditPolicy()
+    package var credit = CreditRecipe()
     package var objective: any Objective = PPOClip()
     package var kl = KLPenalty()
     package var optimizer = AdamW()
@@ -86,7 +86,7 @@ package struct Recipe: Sendable {
         readExpansion(sections, &reader)
         credit.advantage = reader.readTyped(
             credit.expansion == nil ? sections["advantage"] : nil, AdvantageRegistry.all.map { ($0.name, $0.init()) },
-            default: GroupNormalized.name, at: "advantage"
+            default: GRPO.name, at: "advantage"
         ) { $0.unread }
         _ = reader.read(
             EntropySection.self, defaults: EntropySection(), entropy, at: "entropy", ignoring: ["shaping", "mask"])
@@ -121,7 +121,7 @@ package struct Recipe: Sendable {
     /// An expansion brings its own advantages, so `advantage` can only say the same name.
     private mutating func readExpansion(_ sections: [String: RecipeNode], _ reader: inout SectionReader) {
         let names = ExpansionRegistry.all.map { $0.name }
-        let (advantage, _) = reader.typeName(sections["advantage"], default: GroupNormalized.name, at: "advantage")
+        let (advantage, _) = reader.typeName(sections["advantage"], default: GRPO.name, at: "advantage")
         guard let node = sections["expansion"], node != .null else {
             if names.contains(advantage) {
                 reader.report("advantage \(advantage) needs expansion: {type: \(advantage), …}")

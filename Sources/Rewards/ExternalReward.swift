@@ -4,7 +4,7 @@ import Foundation
 ///
 /// Request: `id`, `data_source`, `prompt`, `response`, `ground_truth`, `extra_info`. Answer: `id` and `score` (a
 /// number, or null for "not judged"), optionally `acc` (right or wrong) and `pred` (the answer as found); or `id` and
-/// `error`. Every worker process has one request at a time. One that hangs, dies or prints rubbish loses that row and
+/// `error`. Every worker process has one request at a time. One that hangs, crashes or answers with something invalid loses that row and
 /// is replaced; a command that never answers at all ends the run.
 package final class ExternalReward: @unchecked Sendable {
     package struct Settings: Sendable {
@@ -112,7 +112,7 @@ package final class ExternalReward: @unchecked Sendable {
         let extracted = answer["pred"].map { $0 is NSNull ? "" : "\($0)" } ?? ""
         if answer["score"] is NSNull { return .open("no_reward", extracted) }
         guard let score = (answer["score"] as? NSNumber)?.floatValue, score.isFinite else {
-            return .open(RewardWorker.Failure.rubbish.rawValue, extracted)
+            return .open(RewardWorker.Failure.invalid.rawValue, extracted)
         }
         let accuracy = (answer["acc"] as? NSNumber)?.doubleValue
         let correct = accuracy.map { $0 > 0.5 } ?? ([-1, 0, 1].contains(score) ? score > 0 : nil)

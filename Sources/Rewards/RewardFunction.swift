@@ -3,7 +3,7 @@ package struct RewardOutcome: Equatable, Sendable {
     package var reward: Float?
     package var correct: Bool?
     /// `correct`, `wrong`, `no_answer` (judged, nothing found: wrong), `undecided`, `no_reference`, `given`,
-    /// `no_reward`; of a command `external`, `reward_error`, `reward_timeout`, `reward_died`, `reward_rubbish`.
+    /// `no_reward`; of a command `external`, `reward_error`, `reward_timeout`, `reward_crashed`, `reward_invalid`.
     package var verdict: String
     /// The answer as it was found.
     package var extracted: String

@@ -6,8 +6,8 @@ final class RewardWorker {
     /// Why a request got no answer; raw values are verdicts.
     enum Failure: String, Error {
         case timeout = "reward_timeout"
-        case died = "reward_died"
-        case rubbish = "reward_rubbish"
+        case crashed = "reward_crashed"
+        case invalid = "reward_invalid"
     }
 
     private let child: pid_t
@@ -71,7 +71,7 @@ final class RewardWorker {
         for end in [toChild.read, fromChild.write, fromErrors.write, life.read] { close(end) }
         guard status == 0 else {
             for end in [toChild.write, fromChild.read, fromErrors.read, life.write] { close(end) }
-            throw Failure.died
+            throw Failure.crashed
         }
         (child, input, output, lifeline) = (pid, toChild.write, fromChild.read, life.write)
         errors = ErrorLog(descriptor: fromErrors.read, path: log)
@@ -92,7 +92,7 @@ final class RewardWorker {
 
     private static func pipe() throws -> (read: Int32, write: Int32) {
         var ends: [Int32] = [0, 0]
-        guard Glibc.pipe(&ends) == 0 else { throw Failure.died }
+        guard Glibc.pipe(&ends) == 0 else { throw Failure.crashed }
         for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         return (ends[0], ends[1])
     }
@@ -122,14 +122,14 @@ final class RewardWorker {
             let text = try readLine(deadline, check)
             guard text.first == UInt8(ascii: "{") else { continue }
             guard let answer = try? JSONSerialization.jsonObject(with: Data(text)) as? [String: Any] else {
-                throw Failure.rubbish
+                throw Failure.invalid
             }
             if Self.isGreeting(answer) { continue }
-            guard let answered = answer["id"].map({ "\($0)" }) else { throw Failure.rubbish }
+            guard let answered = answer["id"].map({ "\($0)" }) else { throw Failure.invalid }
             hasAnswered = true
             if answered == id { return answer }
         }
-        throw Failure.rubbish
+        throw Failure.invalid
     }
 
     /// A worker may say first which version of the protocol it speaks.
@@ -142,7 +142,7 @@ final class RewardWorker {
         while done < bytes.count {
             try wait(for: input, Int16(POLLOUT), deadline, check)
             let count = bytes.withUnsafeBytes { Glibc.write(input, $0.baseAddress! + done, bytes.count - done) }
-            if count > 0 { done += count } else if errno != EAGAIN, errno != EINTR { throw Failure.died }
+            if count > 0 { done += count } else if errno != EAGAIN, errno != EINTR { throw Failure.crashed }
         }
     }
 
@@ -157,13 +157,13 @@ final class RewardWorker {
                 return Array(pending[..<end])
             }
             searched = pending.count
-            guard pending.count <= Self.longestLine else { throw Failure.rubbish }
+            guard pending.count <= Self.longestLine else { throw Failure.invalid }
             try wait(for: output, Int16(POLLIN), deadline, check)
             var chunk = [UInt8](repeating: 0, count: 1 << 16)
             let count = read(output, &chunk, chunk.count)
             guard count > 0 else {
                 if count < 0, errno == EINTR { continue }
-                throw Failure.died
+                throw Failure.crashed
             }
             pending += chunk[..<count]
         }
@@ -180,7 +180,7 @@ final class RewardWorker {
                 pollfd(fd: errors.pollable, events: Int16(POLLIN), revents: 0),
             ]
             let ready = poll(&wanted, 2, Int32(min(left * 1000 + 1, Double(Self.interval))))
-            if ready < 0, errno != EINTR { throw Failure.died }
+            if ready < 0, errno != EINTR { throw Failure.crashed }
             guard ready > 0 else { continue }
             if wanted[1].revents != 0 { errors.drain() }
             if wanted[0].revents != 0 { return }

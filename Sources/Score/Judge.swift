@@ -32,7 +32,7 @@ struct Judge: Sendable {
     /// One outcome per row, in order.
     func judge(_ rows: [RolloutRow]) throws -> [RewardOutcome] {
         let inputs = rows.map(Self.input)
-        guard var outcomes = try function?.judge(inputs).enumerated().map({ try settled($1, rows[$0]) }) else {
+        guard var outcomes = try function?.judge(inputs).enumerated().map({ try checked($1, rows[$0]) }) else {
             return try external(inputs, rows)
         }
         guard external != nil else { return outcomes }
@@ -55,13 +55,13 @@ struct Judge: Sendable {
     }
 
     private func ask(_ external: ExternalReward, _ input: RewardInput, _ row: RolloutRow) throws -> RewardOutcome {
-        do { return try settled(try external.judge(input), row) } catch let error as ExternalReward.NeverAnswers {
+        do { return try checked(try external.judge(input), row) } catch let error as ExternalReward.NeverAnswers {
             throw StageError(.invalidInput, error.description)
         }
     }
 
     /// What a row is worth whose judge failed.
-    private func settled(_ outcome: RewardOutcome, _ row: RolloutRow) throws -> RewardOutcome {
+    private func checked(_ outcome: RewardOutcome, _ row: RolloutRow) throws -> RewardOutcome {
         guard outcome.verdict.hasPrefix("reward_") else { return outcome }
         var outcome = outcome
         switch onFailure {

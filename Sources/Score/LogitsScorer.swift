@@ -39,7 +39,7 @@ struct DistributionColumns: Sendable {
     var columns: [Column<ScoreRow>] { (sumPSquared ? [Tables.sumPSquared] : []) + (topK > 0 ? Tables.topK : []) }
 
     /// Tokens whose scores are in memory at a time: some 30 MB of them.
-    var stretchTokens: Int { (1 << 20) / (1 + topK / 4) }
+    var chunkTokens: Int { (1 << 20) / (1 + topK / 4) }
 }
 
 /// Streams a rollout's frame once, one row of logits at a time.
@@ -47,11 +47,11 @@ struct LogitsScorer: Sendable {
     /// Shards that rows point into.
     private let files: DumpFiles
     /// Vocabulary of the checkpoint that scores beside, if any: the dump's must be the same.
-    let checkpoint: Policy?
+    let checkpoint: ScoringModel?
     let wanted: DistributionColumns
     let memory: PlaneMemory
 
-    init(files: DumpFiles, checkpoint: Policy?, wanted: DistributionColumns, memory: PlaneMemory) {
+    init(files: DumpFiles, checkpoint: ScoringModel?, wanted: DistributionColumns, memory: PlaneMemory) {
         (self.files, self.checkpoint, self.wanted, self.memory) = (files, checkpoint, wanted, memory)
     }
 
@@ -74,7 +74,7 @@ struct LogitsScorer: Sendable {
         let place = "rollout '\(row.rolloutID)' at byte \(row.logitsOffset)"
         let stream = try FrameStream(try span(row, shard, place), in: shard, place: place)
         var scan = LogitsScan(row, wanted), hidden = try hiddenScan(row, shard.path, place)
-        let uses = row.evidence == EvidenceGrade.logits.rawValue
+        let uses = row.evidence == EntropySource.logits.rawValue
         let frame = try RolloutFrameReader.read(
             stream, file: shard.path, place: place, memory: memory,
             logitsRow: uses ? { try scan.see($0, self, shard.path, place) } : nil,
@@ -98,7 +98,7 @@ struct LogitsScorer: Sendable {
         var scores = hidden?.finished() ?? scan.scores
         scores.values = masked(frame.values, row)
         scores.referenceLogprobs = masked(frame.referenceLogprobs, row)
-        if row.evidence == EvidenceGrade.topk.rawValue {
+        if row.evidence == EntropySource.topk.rawValue {
             fill(&scores, TopKScores(frame, row, checkpoint: checkpoint?.vocabulary))
         }
         return scores
@@ -112,7 +112,7 @@ struct LogitsScorer: Sendable {
     }
 
     private func hiddenScan(_ row: RolloutRow, _ file: String, _ place: String) throws -> HiddenStateScan? {
-        guard row.evidence == EvidenceGrade.hidden.rawValue else { return nil }
+        guard row.evidence == EntropySource.hidden.rawValue else { return nil }
         guard let checkpoint else {
             throw StageError(
                 .invalidInput,

@@ -109,7 +109,7 @@ struct ScoreCommand: StageCommand {
             names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
         let files = DumpFiles(ingest: input, inputs: ingest.inputs)
         if options.dryRun || options.overwrite { try check(names, files) }
-        let policies = try Policies(paths, threads: context.threads)
+        let policies = try ScoringModels(paths, threads: context.threads)
         policies.fileNotes.forEach(context.warn)
         if policies.hasFreshCritic {
             context.warn(

@@ -37,17 +37,17 @@ struct ScoreRecord: Codable, Sendable {
     private(set) var firstTopKFault: String?
 
     mutating func add(
-        _ row: RolloutRow, _ mark: ScoreRow, _ frame: FrameScores, _ policy: SequenceScores?, _ source: LogprobSource?
+        _ row: RolloutRow, _ scored: ScoreRow, _ frame: FrameScores, _ policy: SequenceScores?, _ source: LogprobSource?
     ) {
         rows += 1
-        verdicts[mark.verdict, default: 0] += 1
-        if mark.isUnusable, unusable[mark.verdict] == nil { unusable[mark.verdict] = row.rolloutID }
-        if let reward = mark.reward { (rewardSum, rewarded) = (rewardSum + Double(reward), rewarded + 1) }
-        if let isCorrect = mark.correct { (correct, judged) = (correct + (isCorrect ? 1 : 0), judged + 1) }
-        rewardsWithoutVerdict += mark.reward != nil && mark.correct == nil ? 1 : 0
+        verdicts[scored.verdict, default: 0] += 1
+        if scored.isUnusable, unusable[scored.verdict] == nil { unusable[scored.verdict] = row.rolloutID }
+        if let reward = scored.reward { (rewardSum, rewarded) = (rewardSum + Double(reward), rewarded + 1) }
+        if let isCorrect = scored.correct { (correct, judged) = (correct + (isCorrect ? 1 : 0), judged + 1) }
+        rewardsWithoutVerdict += scored.reward != nil && scored.correct == nil ? 1 : 0
         storage += frame.storage
-        if mark.oldLogprobs != nil, let source { logprobs[source.rawValue, default: 0] += 1 }
-        addEvidence(row, mark, frame)
+        if scored.oldLogprobs != nil, let source { logprobs[source.rawValue, default: 0] += 1 }
+        addEvidence(row, scored, frame)
         let ownRounding = ErrorVariance(rounded: row.rolloutLogprobs, row.lossMask),
             stored = frame.storage.logprobVariance
         add(.logitsSampler, frame.logprobs, row.rolloutLogprobs, row, rounding: stored + ownRounding)
@@ -63,17 +63,17 @@ struct ScoreRecord: Codable, Sendable {
         disagreement[pair, default: Disagreement()].add(a, b, row, rounding: rounding)
     }
 
-    private mutating func addEvidence(_ row: RolloutRow, _ mark: ScoreRow, _ frame: FrameScores) {
-        grades[mark.evidence ?? EvidenceGrade.none.rawValue, default: 0] += 1
-        if let width = mark.evidenceTopK { widths[Int(width), default: 0] += 1 }
-        assumedVocabulary += frame.assumesVocabulary && mark.entropyLow != nil ? 1 : 0
-        otherTemperature += frame.isOtherTemperature && mark.entropy == nil ? 1 : 0
+    private mutating func addEvidence(_ row: RolloutRow, _ scored: ScoreRow, _ frame: FrameScores) {
+        grades[scored.evidence ?? EntropySource.none.rawValue, default: 0] += 1
+        if let width = scored.evidenceTopK { widths[Int(width), default: 0] += 1 }
+        assumedVocabulary += frame.assumesVocabulary && scored.entropyLow != nil ? 1 : 0
+        otherTemperature += frame.isOtherTemperature && scored.entropy == nil ? 1 : 0
         for (position, fault) in frame.topKFaults {
             topKFaults[fault.rawValue, default: 0] += 1
             firstTopKFault = firstTopKFault ?? "rollout '\(row.rolloutID)', position \(position): \(fault.description)"
         }
         for t in row.lossMask.indices where row.lossMask[t] {
-            guard let entropy = mark.entropy?[t] else { break }
+            guard let entropy = scored.entropy?[t] else { break }
             entropyTokens += 1
             nearZeroEntropies += entropy < 0.01 ? 1 : 0
         }

@@ -14,7 +14,7 @@ struct ScoreRun {
     let names: [String]
     let files: DumpFiles
     let judge: Judge
-    let policies: Policies
+    let policies: ScoringModels
     let wanted: DistributionColumns
     let memory: PlaneMemory
     let context: StageContext
@@ -36,26 +36,26 @@ struct ScoreRun {
         return try directory.exclusively(context) { try finish(work) }
     }
 
-    /// A stretch of its rows after the other, so that memory doesn't depend on the file's length.
+    /// A chunk of its rows after the other, so that memory doesn't depend on the file's length.
     private func scoreFile(_ name: String, output: String) throws -> (ScoreRecord, WrittenFile) {
         try manifest.verify(name, in: ingest, context.options)
         let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
         let scorer = LogitsScorer(files: files, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
         let graded = GradedTable(
             path: output, table: Tables.scores.adding(wanted.columns),
-            grade: { $0.evidence ?? EvidenceGrade.none.rawValue }
+            grade: { $0.evidence ?? EntropySource.none.rawValue }
         ) {
             directory.tableMetadata(evidence: $0.sorted())
         }
-        var record = ScoreRecord(), table = GradedTableWriter(graded), stretch: [RolloutRow] = [], tokens = 0
+        var record = ScoreRecord(), table = GradedTableWriter(graded), chunk: [RolloutRow] = [], tokens = 0
         try rollouts.forEachRow { row in
-            stretch.append(row)
+            chunk.append(row)
             tokens += row.tokenIDs.count
-            guard tokens >= wanted.stretchTokens || stretch.count >= Self.stretchRows else { return }
-            try score(stretch, scorer, &record, &table)
-            (stretch, tokens) = ([], 0)
+            guard tokens >= wanted.chunkTokens || chunk.count >= Self.stretchRows else { return }
+            try score(chunk, scorer, &record, &table)
+            (chunk, tokens) = ([], 0)
         }
-        if !stretch.isEmpty { try score(stretch, scorer, &record, &table) }
+        if !chunk.isEmpty { try score(chunk, scorer, &record, &table) }
         return (record, try table.finish())
     }
 
@@ -70,10 +70,10 @@ struct ScoreRun {
             outcomes = try judge.judge(rows)
         for (index, row) in rows.enumerated() {
             let logprobs = OldLogprobs(row, frames[index], models[index].policy)
-            let mark = score(row, frames[index], models[index], outcomes[index], logprobs)
-            record.add(row, mark, frames[index], models[index].policy, logprobs.source)
+            let scored = score(row, frames[index], models[index], outcomes[index], logprobs)
+            record.add(row, scored, frames[index], models[index].policy, logprobs.source)
             record.excludingStates += models[index].excludingStates
-            try table.append(mark)
+            try table.append(scored)
         }
     }
 
@@ -81,41 +81,42 @@ struct ScoreRun {
         _ row: RolloutRow, _ frame: FrameScores, _ models: ModelScores, _ outcome: RewardOutcome,
         _ logprobs: OldLogprobs
     ) -> ScoreRow {
-        var mark = ScoreRow()
-        mark.rolloutID = row.rolloutID
-        (mark.reward, mark.correct, mark.verdict, mark.extracted) = (
+        var scored = ScoreRow()
+        scored.rolloutID = row.rolloutID
+        (scored.reward, scored.correct, scored.verdict, scored.extracted) = (
             outcome.reward, outcome.correct, outcome.verdict, outcome.extracted
         )
-        mark.values = models.values ?? frame.values
-        mark.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
-        mark.processLogprobs = models.processLogprobs
-        mark.processReferenceLogprobs = models.processReferenceLogprobs
-        mark.referenceKL = models.referenceKL
-        mark.expectedQ = models.expectedQ
-        mark.evidence = EvidenceGrade.none.rawValue
+        scored.values = models.values ?? frame.values
+        scored.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
+        scored.processLogprobs = models.processLogprobs
+        scored.processReferenceLogprobs = models.processReferenceLogprobs
+        scored.referenceKL = models.referenceKL
+        scored.expectedQ = models.expectedQ
+        scored.evidence = EntropySource.none.rawValue
         if let invalid = frame.invalid {
-            mark.verdict = invalid
-            return mark
+            scored.verdict = invalid
+            return scored
         }
-        fillEntropy(&mark, row, frame, models.policy)
-        (mark.sumPSquared, mark.topkTokenIDs, mark.topkLogprobs) = (
+        fillEntropy(&scored, row, frame, models.policy)
+        (scored.sumPSquared, scored.topkTokenIDs, scored.topkLogprobs) = (
             frame.sumPSquared, frame.topkTokenIDs, frame.topkLogprobs
         )
-        mark.oldLogprobs = logprobs.values
-        mark.refuseNotFinite(row.lossMask)
-        return mark
+        scored.oldLogprobs = logprobs.values
+        scored.refuseNotFinite(row.lossMask)
+        return scored
     }
 
     /// Exact from the dump, exact from the checkpoint, as an interval from the dump: in this order.
-    private func fillEntropy(_ mark: inout ScoreRow, _ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?)
-    {
+    private func fillEntropy(
+        _ scored: inout ScoreRow, _ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?
+    ) {
         if frame.entropy != nil, frame.entropyLow == nil || policy == nil {
-            (mark.entropy, mark.entropyLow, mark.entropyHigh, mark.evidence) = (
+            (scored.entropy, scored.entropyLow, scored.entropyHigh, scored.evidence) = (
                 frame.entropy, frame.entropyLow, frame.entropyHigh, row.evidence
             )
-            mark.evidenceTopK = frame.entropyLow == nil ? nil : Int32(frame.topK)
+            scored.evidenceTopK = frame.entropyLow == nil ? nil : Int32(frame.topK)
         } else if let policy {
-            (mark.entropy, mark.evidence) = (policy.entropy, EvidenceGrade.checkpoint.rawValue)
+            (scored.entropy, scored.evidence) = (policy.entropy, EntropySource.checkpoint.rawValue)
         }
     }
 
@@ -154,7 +155,7 @@ struct OldLogprobs {
 
     init(_ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?) {
         // What the head says of hidden states is the checkpoint's word.
-        let head = row.evidence == EvidenceGrade.hidden.rawValue ? frame.logprobs : nil
+        let head = row.evidence == EntropySource.hidden.rawValue ? frame.logprobs : nil
         if let trainer = head ?? policy?.logprobs {
             (values, source) = (trainer, .checkpoint)
         } else if let sampler = row.rolloutLogprobs {

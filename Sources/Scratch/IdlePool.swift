@@ -1,6 +1,6 @@
 import Foundation
 
-/// Things that threads work with and leave for the next stretch of work, whoever does it: as many as were at work at a
+/// Things that threads work with and leave for the next chunk of work, whoever does it: as many as were at work at a
 /// time.
 package final class IdlePool<Value>: @unchecked Sendable {
     private let lock = NSLock()

@@ -10,7 +10,7 @@ public struct ScratchSpace: Sendable {
     let folder: String?
     /// Bytes of a list that memory is for.
     let mostInMemory: Int
-    private let mapped = MappedStretches()
+    private let mapped = MappedChunks()
 
     package init(folder: String, mostInMemory: Int = 1 << 16) {
         (self.folder, self.mostInMemory) = (folder, mostInMemory)
@@ -25,48 +25,48 @@ public struct ScratchSpace: Sendable {
 
     /// Says that so many rows of long lists have been gone over. What has been looked at, by any thread, leaves memory
     /// when it is worth it, and comes back where it is looked at again.
-    public func leave(after rows: Int) { leave(afterBytes: rows * 64) }
+    public func releasePages(after rows: Int) { releasePages(afterBytes: rows * 64) }
 
-    @usableFromInline func leave(afterBytes bytes: Int) { mapped.leave(after: bytes) }
+    @usableFromInline func releasePages(afterBytes bytes: Int) { mapped.releasePages(after: bytes) }
 
     /// Indices in their order, for a pass over long lists: what has gone by doesn't stay in memory.
     @inlinable public func forEach(_ indices: Range<Int>, _ body: (Int) throws -> Void) rethrows {
-        for start in stride(from: indices.lowerBound, to: indices.upperBound, by: stretch) {
-            let part = start..<min(start + stretch, indices.upperBound)
+        for start in stride(from: indices.lowerBound, to: indices.upperBound, by: chunk) {
+            let part = start..<min(start + chunk, indices.upperBound)
             for index in part { try body(index) }
-            leave(after: part.count)
+            releasePages(after: part.count)
         }
     }
 
     /// Elements of a list in their order, some thousands at a time.
-    @inlinable public func forEachStretch<Element>(
+    @inlinable public func forEachChunk<Element>(
         of list: ScratchArray<Element>, _ range: Range<Int>, _ body: (UnsafeBufferPointer<Element>) throws -> Void
     ) rethrows {
-        for start in stride(from: range.lowerBound, to: range.upperBound, by: stretch) {
-            let part = start..<min(start + stretch, range.upperBound)
+        for start in stride(from: range.lowerBound, to: range.upperBound, by: chunk) {
+            let part = start..<min(start + chunk, range.upperBound)
             try list.withElements(part, body)
-            leave(afterBytes: part.count * MemoryLayout<Element>.stride)
+            releasePages(afterBytes: part.count * MemoryLayout<Element>.stride)
         }
     }
 
-    @usableFromInline var stretch: Int { 1 << 12 }
+    @usableFromInline var chunk: Int { 1 << 12 }
 
-    func keep(_ stretch: UnsafeMutableRawBufferPointer) -> MappedStretch { MappedStretch(stretch, of: mapped) }
+    func keep(_ chunk: UnsafeMutableRawBufferPointer) -> MappedChunk { MappedChunk(chunk, of: mapped) }
 }
 
 /// All files of a space that are mapped.
-final class MappedStretches: @unchecked Sendable {
+final class MappedChunks: @unchecked Sendable {
     private let lock = NSLock()
     private var all: [UnsafeMutableRawPointer: Int] = [:]
     private var gone = 0
 
-    func add(_ stretch: UnsafeMutableRawBufferPointer) { lock.withLock { all[stretch.baseAddress!] = stretch.count } }
-    func remove(_ stretch: UnsafeMutableRawBufferPointer) { lock.withLock { all[stretch.baseAddress!] = nil } }
+    func add(_ chunk: UnsafeMutableRawBufferPointer) { lock.withLock { all[chunk.baseAddress!] = chunk.count } }
+    func remove(_ chunk: UnsafeMutableRawBufferPointer) { lock.withLock { all[chunk.baseAddress!] = nil } }
 
     private static let mostInMemory = 1 << 19
 
     /// Pages of a file that is shared stay in the file, changed or not.
-    func leave(after bytes: Int) {
+    func releasePages(after bytes: Int) {
         lock.withLock {
             gone += bytes
             guard gone >= Self.mostInMemory else { return }
@@ -77,17 +77,17 @@ final class MappedStretches: @unchecked Sendable {
 }
 
 /// A file of a space, mapped as long as this lives.
-final class MappedStretch {
-    private let stretch: UnsafeMutableRawBufferPointer
-    private let others: MappedStretches
+final class MappedChunk {
+    private let chunk: UnsafeMutableRawBufferPointer
+    private let others: MappedChunks
 
-    init(_ stretch: UnsafeMutableRawBufferPointer, of others: MappedStretches) {
-        (self.stretch, self.others) = (stretch, others)
-        others.add(stretch)
+    init(_ chunk: UnsafeMutableRawBufferPointer, of others: MappedChunks) {
+        (self.chunk, self.others) = (chunk, others)
+        others.add(chunk)
     }
 
     deinit {
-        others.remove(stretch)
-        munmap(stretch.baseAddress!, stretch.count)
+        others.remove(chunk)
+        munmap(chunk.baseAddress!, chunk.count)
     }
 }

@@ -36,7 +36,7 @@ extension AddedToken {
 }
 
 /// Added tokens in a text, as the tokenizers library finds them: those with `normalized: false` in the text as it is;
-/// then, in each stretch between them, normalised, the others, whose own texts are normalised as well.
+/// then, in each chunk between them, normalised, the others, whose own texts are normalised as well.
 struct AddedTokens: Sendable {
     private let raw: AddedTokenSearch
     private let normalized: AddedTokenSearch
@@ -76,8 +76,8 @@ struct AddedTokens: Sendable {
 
     func split(_ text: String) -> [Part] {
         raw.split(Array(text.utf8)).flatMap { part -> [Part] in
-            guard case .text(let stretch) = part else { return [part] }
-            return normalized.split(Array(normalizer.apply(stretch).utf8))
+            guard case .text(let chunk) = part else { return [part] }
+            return normalized.split(Array(normalizer.apply(chunk).utf8))
         }
     }
 }

@@ -96,14 +96,14 @@ struct Pattern: @unchecked Sendable {
 
     func pieces(_ text: String, _ behavior: PreTokenizer.Behavior) -> [String] {
         let string = text as NSString
-        return Self.joined(stretches(text, string), behavior).map { string.substring(with: $0) }
+        return Self.joined(chunks(text, string), behavior).map { string.substring(with: $0) }
     }
 
     /// The whole text, cut into matches and what lies between.
-    private func stretches(_ text: String, _ string: NSString) -> [(range: NSRange, isMatch: Bool)] {
-        var stretches: [(range: NSRange, isMatch: Bool)] = [], end = 0
+    private func chunks(_ text: String, _ string: NSString) -> [(range: NSRange, isMatch: Bool)] {
+        var chunks: [(range: NSRange, isMatch: Bool)] = [], end = 0
         func add(_ from: Int, _ to: Int, isMatch: Bool) {
-            if to > from { stretches.append((NSRange(location: from, length: to - from), isMatch != isInverted)) }
+            if to > from { chunks.append((NSRange(location: from, length: to - from), isMatch != isInverted)) }
         }
         for match in expression.matches(in: text, range: NSRange(location: 0, length: string.length))
         where match.range.length > 0 {
@@ -112,30 +112,30 @@ struct Pattern: @unchecked Sendable {
             add(match.range.location, end, isMatch: true)
         }
         add(end, string.length, isMatch: false)
-        return stretches
+        return chunks
     }
 
     /// Of a run of matches only the first joins what stands before it (with MergedWithNext the last what stands
     /// behind).
-    private static func joined(_ stretches: [(range: NSRange, isMatch: Bool)], _ behavior: PreTokenizer.Behavior)
+    private static func joined(_ chunks: [(range: NSRange, isMatch: Bool)], _ behavior: PreTokenizer.Behavior)
         -> [NSRange]
     {
         switch behavior {
-        case .isolated: return stretches.map(\.range)
-        case .removed: return stretches.filter { !$0.isMatch }.map(\.range)
-        case .mergedWithPrevious: return merged(stretches) { isMatch, wasMatch in isMatch && !wasMatch }
+        case .isolated: return chunks.map(\.range)
+        case .removed: return chunks.filter { !$0.isMatch }.map(\.range)
+        case .mergedWithPrevious: return merged(chunks) { isMatch, wasMatch in isMatch && !wasMatch }
         case .mergedWithNext:
-            return merged(stretches.reversed()) { isMatch, wasMatch in isMatch && !wasMatch }.reversed()
-        case .contiguous: return merged(stretches) { isMatch, wasMatch in isMatch == wasMatch }
+            return merged(chunks.reversed()) { isMatch, wasMatch in isMatch && !wasMatch }.reversed()
+        case .contiguous: return merged(chunks) { isMatch, wasMatch in isMatch == wasMatch }
         }
     }
 
-    /// `joins`: whether a stretch becomes one with its predecessor.
+    /// `joins`: whether a chunk becomes one with its predecessor.
     private static func merged(
-        _ stretches: [(range: NSRange, isMatch: Bool)], _ joins: (_ isMatch: Bool, _ wasMatch: Bool) -> Bool
+        _ chunks: [(range: NSRange, isMatch: Bool)], _ joins: (_ isMatch: Bool, _ wasMatch: Bool) -> Bool
     ) -> [NSRange] {
         var ranges: [NSRange] = [], wasMatch = false
-        for (range, isMatch) in stretches {
+        for (range, isMatch) in chunks {
             if joins(isMatch, wasMatch), let last = ranges.popLast() {
                 ranges.append(NSUnionRange(last, range))
             } else {

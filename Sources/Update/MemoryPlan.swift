@@ -93,14 +93,14 @@ struct MemoryPlan {
             Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
             Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained),
             Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * trained),
-            Share(name: "models beside", bytes: run.beside.reduce(0) { $0 + 4 * ParameterLayout($1).count }),
+            Share(name: "models beside", bytes: run.auxiliary.reduce(0) { $0 + 4 * ParameterLayout($1).count }),
             Share(name: "rows of a step", bytes: rows.stepBytes),
             Share(name: "program", bytes: programBytes(run, rows)),
         ]
         return shares.filter { $0.bytes > 0 }
     }
 
-    /// Code, libraries with their own buffers per thread, and what attention works in: scores of a stretch of queries
+    /// Code, libraries with their own buffers per thread, and what attention works in: scores of a chunk of queries
     /// and one head's keys, values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
         (24 << 20) + run.threads * productBytes(run) + 4
@@ -108,7 +108,7 @@ struct MemoryPlan {
                 keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
     }
 
-    /// What OpenBLAS packs of one matrix of a product beside it, per thread: a stretch of 320 columns at most, of as
+    /// What OpenBLAS packs of one matrix of a product beside it, per thread: a chunk of 320 columns at most, of as
     /// many rows as the widest layer has, the head, divided among the threads; no more than fits in its buffer.
     private static func productBytes(_ run: PlannedRun) -> Int {
         let a = run.architecture, widest = max(a.vocabulary, a.feedForward)
@@ -179,11 +179,11 @@ struct MemoryBudget {
 
 /// What is to be computed, as far as memory is concerned.
 struct PlannedRun {
-    let rows: PlannedRows
+    let rows: PlanReader
     let recipe: Recipe
     let architecture: DecoderArchitecture
     /// Models that stand still.
-    let beside: [DecoderArchitecture]
+    let auxiliary: [DecoderArchitecture]
     let threads: Int
     let seed: UInt64
     /// Whether the moments begin at zero.
@@ -203,7 +203,7 @@ struct PlannedRun {
         switch recipe.objective.output {
         case .logprob: .logprob
         case .value, .tokenLogit: .scalar
-        case .divergence: .divergence(beside)
+        case .divergence: .divergence(auxiliary)
         }
     }
 

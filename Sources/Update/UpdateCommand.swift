@@ -75,15 +75,15 @@ struct UpdateCommand: StageCommand {
         let source = try Checkpoint(
             directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
         try requireVocabulary(of: planned, source)
-        let beside = try companions(recipe, source)
-        ([source] + beside).flatMap(\.notes).forEach(context.warn)
+        let auxiliary = try auxiliaries(recipe, source)
+        ([source] + auxiliary).flatMap(\.notes).forEach(context.warn)
         let resume = try resumeFrom.map { try verified(SavedStep.last(in: $0), of: $0, context) }
-        let rows = try PlannedRows(path: plan + "/plan.arrow", source, recipe)
+        let rows = try PlanReader(path: plan + "/plan.arrow", source, recipe)
         try requireSteps(rows, planned, recipe, after: resume?.step ?? 0)
         let memory = try MemoryPlan(
             MemoryBudget(memory),
             PlannedRun(
-                rows: rows, recipe: recipe, architecture: source.architecture, beside: beside.map(\.architecture),
+                rows: rows, recipe: recipe, architecture: source.architecture, auxiliary: auxiliary.map(\.architecture),
                 threads: context.threads,
                 seed: context.options.seed, startsAfresh: resumeFrom == nil),
             microBatchTokens: microBatchTokens)
@@ -94,7 +94,7 @@ struct UpdateCommand: StageCommand {
             stage: Self.stage, configuration: settings(memory),
             inputs: [try Manifest.asInput(plan, stage: "plan")] + (try source.inputFiles("checkpoint"))
                 + (try resume?.inputFiles() ?? [])
-                + (try zip(["reference", "q-network"], beside).flatMap { try $1.inputFiles($0) }))
+                + (try zip(["reference", "q-network"], auxiliary).flatMap { try $1.inputFiles($0) }))
         if let resumeFrom { try checkLineage(resumeFrom, manifest) }
         let would = ["rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0]
         return try Undertaking(manifest, output: output, reads: places, options: options, share: .whole).run(
@@ -103,7 +103,7 @@ struct UpdateCommand: StageCommand {
             try UpdateRun(
                 directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume,
                 saveEvery: saveEvery,
-                question: try question(recipe, beside, context), weights: weights, context: context
+                question: try question(recipe, auxiliary, context), weights: weights, context: context
             ).run()
         }
     }
@@ -136,7 +136,7 @@ struct UpdateCommand: StageCommand {
     }
 
     /// A plan with rows, and no more steps than are counted in 32 bits.
-    private func requireSteps(_ rows: PlannedRows, _ planned: Manifest, _ recipe: Recipe, after done: Int) throws {
+    private func requireSteps(_ rows: PlanReader, _ planned: Manifest, _ recipe: Recipe, after done: Int) throws {
         guard rows.count > 0 else {
             guard planned.counts["jobs"] != nil, planned.counts["results"] == nil else {
                 throw StageError(.nothingToLearn, "\(plan): nothing to learn from: the plan has no rows")
@@ -157,7 +157,7 @@ struct UpdateCommand: StageCommand {
     }
 
     /// The frozen models that the objective's target is made of: the reference, then the Q network.
-    private func companions(_ recipe: Recipe, _ source: Checkpoint) throws -> [Checkpoint] {
+    private func auxiliaries(_ recipe: Recipe, _ source: Checkpoint) throws -> [Checkpoint] {
         let name = type(of: recipe.objective).name
         guard let settings = recipe.objective.boltzmann else {
             if let given = reference ?? qNetwork {
@@ -184,13 +184,14 @@ struct UpdateCommand: StageCommand {
         return models
     }
 
-    private func question(_ recipe: Recipe, _ beside: [Checkpoint], _ context: StageContext) throws -> TokenQuestion {
+    private func question(_ recipe: Recipe, _ auxiliary: [Checkpoint], _ context: StageContext) throws -> TokenQuestion
+    {
         switch recipe.objective.output {
         case .logprob: return .logprob
         case .value: return .value
         case .tokenLogit: return .tokenLogit
         case .divergence:
-            let models = try beside.map {
+            let models = try auxiliary.map {
                 LanguageModel($0.architecture, parameters: try $0.loadParameters(), threads: context.threads)
             }
             return .divergence(

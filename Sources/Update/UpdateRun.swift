@@ -13,7 +13,7 @@ struct UpdateRun {
     let directory: StageDirectory
     let checkpoint: Checkpoint
     let recipe: Recipe
-    let rows: PlannedRows
+    let rows: PlanReader
     let memory: MemoryPlan
     let resume: SavedStep?
     let saveEvery: Int?

@@ -7,8 +7,8 @@ import Testing
 @Suite struct AdvantageTests {
     private let rewards = [1.0, 0, 0, 1, 0]
 
-    private func grpo(_ edit: (inout GroupNormalized) -> Void) -> [Double] {
-        var estimator = GroupNormalized()
+    private func grpo(_ edit: (inout GRPO) -> Void) -> [Double] {
+        var estimator = GRPO()
         edit(&estimator)
         return estimator.advantages(rewards: rewards).map { $0 ?? .nan }
     }
@@ -23,7 +23,7 @@ import Testing
         #expect(firstDifference(grpo { $0.normalize = .none }, [0.6, -0.4, -0.4, 0.6, -0.4], absolute: 1e-12) == nil)
         #expect(
             firstDifference(
-                LeaveOneOut().advantages(rewards: rewards).compactMap { $0 }, [0.75, -0.5, -0.5, 0.75, -0.5],
+                RLOO().advantages(rewards: rewards).compactMap { $0 }, [0.75, -0.5, -0.5, 0.75, -0.5],
                 absolute: 1e-12) == nil)
     }
 
@@ -34,7 +34,7 @@ import Testing
             shaping.reward(score: 0, isCorrect: $0, length: $1)
         }
         #expect(firstDifference(shaped, [1, -1, -1.8828125, 0.5], absolute: 1e-12) == nil)
-        let advantages = GroupNormalized().advantages(rewards: shaped).compactMap { $0 }
+        let advantages = GRPO().advantages(rewards: shaped).compactMap { $0 }
         #expect(firstDifference(advantages, [1.010831, -0.491478, -1.154607, 0.635254], absolute: 1e-6) == nil)
     }
 
@@ -51,14 +51,14 @@ import Testing
 
     @Test func relativeEstimatorsGiveEqualRewardsExactlyZero() {
         // Three times 0.9 in float32 sums to noise that a division by 1e-6 would blow up to 0.0555.
-        for estimator in [GroupNormalized(), LeaveOneOut()] as [any GroupEstimator] {
+        for estimator in [GRPO(), RLOO()] as [any GroupEstimator] {
             #expect(estimator.advantages(rewards: [0.9, 0.9, 0.9]) == [0, 0, 0])
             #expect(estimator.advantages(rewards: [1]) == [0])
         }
     }
 
     @Test func addingAConstantChangesRelativeAdvantagesNot() {
-        for estimator in [GroupNormalized(), LeaveOneOut()] as [any GroupEstimator] {
+        for estimator in [GRPO(), RLOO()] as [any GroupEstimator] {
             let plain = estimator.advantages(rewards: rewards).compactMap { $0 },
                 shifted = estimator.advantages(rewards: rewards.map { $0 + 7 }).compactMap { $0 }
             #expect(firstDifference(plain, shifted, absolute: 1e-12) == nil)
@@ -132,8 +132,8 @@ import Testing
         }
     }
 
-    private var policy: CreditPolicy {
-        var policy = CreditPolicy()
+    private var policy: CreditRecipe {
+        var policy = CreditRecipe()
         policy.filter.degenerateGroups = .drop
         policy.mask = EntropyMask()
         policy.schedule.groupsPerStep = 2

@@ -93,7 +93,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
 @Suite struct TokenEstimatorTests {
     @Test func gaeIsTheWorkedExample() throws {
         let group = episodes([1], lengths: [3]) { $1.columns[.values] = column([0.5, 0.6, 0.8]) }
-        var estimator = GeneralizedAdvantage()
+        var estimator = GAE()
         let plain = try #require(estimator.credit([group])[0][0])
         #expect(firstDifference(plain.advantages, [0, 0, 0.5, 0.4, 0.2], absolute: 1e-7) == nil)
         #expect(firstDifference(plain.returns ?? [], [0, 0, 1, 1, 1], absolute: 1e-7) == nil)
@@ -105,16 +105,16 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
 
     @Test func gaeIsCarriedOverTokensOfATool() throws {
         var plain = episodes([1], lengths: [3]) { $1.columns[.values] = column([0.5, 0.6, 0.8]) }
-        let expected = try #require(GeneralizedAdvantage().credit([plain])[0][0]).advantages
+        let expected = try #require(GAE().credit([plain])[0][0]).advantages
         plain[0].mask.insert(contentsOf: [false, false], at: 3)
         plain[0].columns[.values]?.insert(contentsOf: [7, -7], at: 3)
-        let found = try #require(GeneralizedAdvantage().credit([plain])[0][0]).advantages
+        let found = try #require(GAE().credit([plain])[0][0]).advantages
         #expect(found == [0, 0, expected[2], 0, 0, expected[3], expected[4]])
     }
 
     @Test func whitenedAdvantagesAreTheWorkedNumbers() {
-        var policy = CreditPolicy()
-        policy.advantage = GeneralizedAdvantage()
+        var policy = CreditRecipe()
+        policy.advantage = GAE()
         var input = CreditInput(
             groupID: "a", reward: 1, correct: true, isTruncated: false, mask: [false, true, true, true], entropy: [])
         input.columns[.values] = [0, 0.5, 0.6, 0.8]
@@ -150,11 +150,11 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
             episode.columns[.processRewards] = column(index == 0 ? [2, -1, 0.5] : [-1, -2])
             episode.correct = index == 0
         }
-        let raw = advantages(ImplicitProcessReward(), [group])
+        let raw = advantages(PRIME(), [group])
         #expect(firstDifference(raw[0], [17.49975, -3.333167, 5.833317], absolute: 1e-4) == nil)
         #expect(firstDifference(raw[1], [-13.333167, -4.166683], absolute: 1e-4) == nil)
-        var policy = CreditPolicy()
-        policy.advantage = ImplicitProcessReward()
+        var policy = CreditRecipe()
+        policy.advantage = PRIME()
         let inputs = group.map { episode in
             var input = CreditInput(
                 groupID: "a", reward: episode.reward, correct: episode.correct, isTruncated: false, mask: episode.mask,
@@ -168,10 +168,10 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     /// Step 6 of the recipe: a penalty is taken off each token's return and nothing else.
-    @Test(arguments: ImplicitProcessReward.Variant.allCases) func primeSubtractsAPenaltyInTheReward(
-        _ variant: ImplicitProcessReward.Variant
+    @Test(arguments: PRIME.Variant.allCases) func primeSubtractsAPenaltyInTheReward(
+        _ variant: PRIME.Variant
     ) {
-        var estimator = ImplicitProcessReward()
+        var estimator = PRIME()
         (estimator.variant, estimator.gamma) = (variant, 0.9)
         let penalties = [[-0.5, -0.25, -1], [0, -2]]
         func group(_ penalised: Bool) -> [Episode] {
@@ -193,7 +193,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     @Test func primeOfThePaperTakesTheOthersMeans() {
         // r1 = β(2, -1, .5), r2 = β(-1, -2) with β scaled so that the recipe's normalised numbers come out: the paper's
         // process terms.
-        var estimator = ImplicitProcessReward()
+        var estimator = PRIME()
         (estimator.variant, estimator.beta, estimator.gamma) = (.paper, 0.05, 0)
         let group = episodes([0.5, 0.5], lengths: [3, 2]) { index, episode in
             // Last tokens have no process reward in the worked numbers.
@@ -209,13 +209,13 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         let group = episodes([1, 1], lengths: [2, 3]) {
             $1.columns[.processRewards] = [Float](repeating: 0, count: $1.mask.count)
         }
-        #expect(advantages(ImplicitProcessReward(), [group]).joined().allSatisfy { $0 == 0 })
+        #expect(advantages(PRIME(), [group]).joined().allSatisfy { $0 == 0 })
         let lonely = episodes([1], lengths: [2]) { $1.columns[.processRewards] = column([1, 1]) }
-        #expect(advantages(ImplicitProcessReward(), [lonely]).joined().allSatisfy { $0.isFinite })
+        #expect(advantages(PRIME(), [lonely]).joined().allSatisfy { $0.isFinite })
     }
 
     @Test func softAdvantagesAreTheWorkedExample() {
-        var estimator = MonteCarloSoftAdvantage()
+        var estimator = ETPOMonteCarlo()
         estimator.beta = 0.5
         let group = episodes([1, 0], lengths: [3, 2]) { index, episode in
             episode.columns[.referenceKL] = column(index == 0 ? [0.1, 0.2, 0.05] : [0.2, 0.1])
@@ -231,7 +231,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func softAdvantagesFromSampledTokensEstimateTheSameKL() {
-        var estimator = MonteCarloSoftAdvantage()
+        var estimator = ETPOMonteCarlo()
         (estimator.beta, estimator.kl) = (1, .k1)
         // Two rows, of which only the first differs from its reference, by .3 on its second token.
         let group = episodes([0.5, 0.5], lengths: [2, 2]) { index, episode in
@@ -245,7 +245,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func softBellmanTargetsAreTheNextStatesValues() throws {
-        var estimator = SoftBellmanTarget()
+        var estimator = ETPOBellman()
         estimator.beta = 0.5
         let group = episodes([2], lengths: [3]) { _, episode in
             episode.columns[.expectedQ] = column([1, 2, 3])
@@ -258,7 +258,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func trlScalesByTheWholeBatch() {
-        var estimator = GroupNormalized()
+        var estimator = GRPO()
         (estimator.normalize, estimator.epsilon) = (.batch, 1e-4)
         let groups = [episodes([1, 0], lengths: [1, 1]), episodes([1, 1], lengths: [1, 1])]
         // Rewards 1, 0, 1, 1: Bessel's deviation is .5.
@@ -297,7 +297,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func thePlanMultipliesWeightsAndShowsStaleness() {
-        var policy = CreditPolicy()
+        var policy = CreditRecipe()
         policy.advantage = RawReward()
         var input = CreditInput(groupID: "a", reward: 1, correct: true, isTruncated: false, mask: mask, entropy: [])
         input.columns = [.oldLogprobs: trainer, .rolloutLogprobs: sampler]
@@ -324,7 +324,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func correctAnswersMeetTheWrongOneOfClosestLength() {
-        var policy = CreditPolicy()
+        var policy = CreditRecipe()
         policy.pairs = PreferencePairs()
         policy.aggregation = SequenceMeanTokenSum()
         let plan = policy.assign(
@@ -340,7 +340,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func aGroupMakesAtMostItsNumberOfPairs() {
-        var policy = CreditPolicy()
+        var policy = CreditRecipe()
         policy.pairs = PreferencePairs()
         let inputs = (0..<9).map { input("a", $0 != 4, 3) }
         #expect(policy.assign(inputs, seed: 1).kept.count == 8)
@@ -360,11 +360,11 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func codeParityKeepsRejectedRowsInTheDenominator() {
-        var policy = CreditPolicy(), raft = PositiveReward()
+        var policy = CreditRecipe(), raft = PositiveReward()
         let rows = inputs([1, 1, -1, -1], lengths: [3, 3, 9, 9])
         policy.advantage = raft
         // Σ w·A·lp with lp = -1 on every token: 1.0 over the kept rows, .25 over all.
-        func loss(_ plan: CreditPlan) -> Double {
+        func loss(_ plan: InMemoryPlan) -> Double {
             plan.kept.reduce(0) { sum, row in sum + zip(row.weights, row.advantages).reduce(0) { $0 + $1.0 * $1.1 } }
         }
         #expect(isClose(loss(policy.assign(rows, seed: 0)), 1, absolute: 1e-12))
@@ -374,7 +374,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func reinforceRejIsTheWorkedExample() {
-        var policy = CreditPolicy()
+        var policy = CreditRecipe()
         policy.advantage = RawReward()
         policy.filter.degenerateGroups = .drop
         #expect(
@@ -390,7 +390,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
     }
 
     @Test func groupsOutsideTheAccuracyRangeAreDropped() {
-        var policy = CreditPolicy()
+        var policy = CreditRecipe()
         (policy.filter.minAccuracy, policy.filter.maxAccuracy) = (0.2, 0.8)
         #expect(policy.assign(inputs([1, 0, 0, 0, 0], lengths: [1, 1, 1, 1, 1]), seed: 0).dropped.isEmpty)
         let plan = policy.assign(inputs([1, 1, 1, 1, 1, 0], lengths: [1, 1, 1, 1, 1, 1]), seed: 0)
@@ -399,8 +399,8 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
 }
 
 @Suite struct CurrentMaskTests {
-    private var policy: CreditPolicy {
-        var policy = CreditPolicy(), mask = EntropyMask()
+    private var policy: CreditRecipe {
+        var policy = CreditRecipe(), mask = EntropyMask()
         (mask.top, mask.policy) = (0.5, .current)
         policy.mask = mask
         return policy

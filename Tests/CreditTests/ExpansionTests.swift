@@ -232,11 +232,11 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         }
     }
 
-    @Test(arguments: AnchorRules.names) func everyRuleGivesPlacesWithinTheResponse(_ name: String) {
+    @Test(arguments: AnchorRegistry.names) func everyRuleGivesPlacesWithinTheResponse(_ name: String) {
         var one = base(length: 9, text: ["A", "\n\n", "B", "\n\n", "C", " c", "\n\n", "D", ""])
         one.entropy = [0, 0, 9, 0.1, 0.9, 0.5, 0.9, 0.2, 0.3, 9, 7]
         one.logprobs = one.entropy.map { -$0 }
-        let rule = AnchorRules.named(MemberName(name))
+        let rule = AnchorRegistry.named(MemberName(name))
         #expect(rule.opens(one) && !rule.source.isEmpty && (rule.readsEntropy || rule.readsLogprobs || rule.readsText))
         for (count, gap) in [(0, 1), (1, 1), (3, 1), (3, 3), (20, 2)] {
             let positions = rule.positions(in: one, count: count, gap: gap, answer: 0..<0)
@@ -369,9 +369,9 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 
     /// Whatever the text, steps start at 0 and at whole characters, each behind the one before.
-    @Test(arguments: Segmentations.names) func everySegmentationStartsStepsAtCharacters(_ name: String) {
+    @Test(arguments: SegmentationRegistry.names) func everySegmentationStartsStepsAtCharacters(_ name: String) {
         var random = SplitMix64(seed: 21)
-        let segmentation = Segmentations.named(MemberName(name)).init(VinePPO())
+        let segmentation = SegmentationRegistry.named(MemberName(name)).init(VinePPO())
         #expect(segmentation.problems.isEmpty && !type(of: segmentation).source.isEmpty)
         let pieces = ["é is", "Ω. ", "x = 1\n", " $a, b$", "🙂 and so on. ", "\n\n", "Then ", #"\[ y"#, #"\] "#, ", "]
         for _ in 0..<200 {
@@ -391,7 +391,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
 
 @Suite struct SerialEarlyExitTests {
     @Test func theWorkedExample() {
-        let rewards = SerialEarlyExit.rewards(correct: [false, true, false, true, true])
+        let rewards = SGRPO.rewards(correct: [false, true, false, true, true])
         #expect(rewards == [0, 1, 0, 0.5, 0.25])
         let mean = rewards.reduce(0, +) / 5
         #expect(firstDifference(rewards.map { $0 - mean }, [-0.35, 0.65, -0.35, 0.15, -0.10], absolute: 1e-12) == nil)
@@ -400,9 +400,9 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     private let text = ["think", " more", " still", " on", "</think>", " 42", "\n", ""]
 
     private func credited(
-        _ exits: [Bool], base isCorrect: Bool, closed: Bool = true, trained: SerialEarlyExit.Trained = .thoughtAndAnswer
+        _ exits: [Bool], base isCorrect: Bool, closed: Bool = true, trained: SGRPO.Trained = .thoughtAndAnswer
     ) -> ExpansionCredit {
-        var method = SerialEarlyExit()
+        var method = SGRPO()
         method.trained = trained
         var one = base(length: 8, correct: isCorrect, text: closed ? text : text.map { $0 == "</think>" ? "" : $0 })
         one.thoughtEnd = method.thoughtEnd(of: one)
@@ -448,10 +448,10 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(credited([false, false], base: false).rows.allSatisfy { $0.advantages.allSatisfy { $0 == 0 } })
     }
 
-    @Test(arguments: SerialEarlyExit.Positions.allCases) func cutsLieInsideTheThinking(
-        _ positions: SerialEarlyExit.Positions
+    @Test(arguments: SGRPO.Positions.allCases) func cutsLieInsideTheThinking(
+        _ positions: SGRPO.Positions
     ) {
-        var method = SerialEarlyExit()
+        var method = SGRPO()
         (method.positions, method.exits, method.thoughtEnd) = (positions, 8, "END")
         for length in 1...40 {
             let words = (0..<length).map { _ in "w" } + ["END", "a", ""]
@@ -507,7 +507,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     /// with the loss.
     @Test(arguments: ExpansionRegistry.all.map { $0.name }) func aPenaltyHasTheDenominatorOfItsMethod(_ name: String) {
         let method = ExpansionRegistry.all.first { $0.name == name }!.init()
-        var policy = CreditPolicy(), credit = ExpansionCredit()
+        var policy = CreditRecipe(), credit = ExpansionCredit()
         policy.expansion = method
         let bases = [2, 6].enumerated().map { base("r\($0)", length: $1, reward: 1, truncated: true) }
         for (row, one) in bases.enumerated() {
@@ -526,7 +526,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 
     @Test func aBaseThatIsLeftOutSetsNoBaseline() {
-        let method = SerialEarlyExit()
+        let method = SGRPO()
         var one = base(length: 6, reward: 1, correct: true)
         one.thoughtEnd = 5
         let states = [ExpansionState(position: 4)],
@@ -541,7 +541,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 
     @Test func whitenedAdvantagesHaveMeanZeroAndDeviationOne() {
-        var policy = CreditPolicy()
+        var policy = CreditRecipe()
         policy.expansion = VinePPO()
         let rows = [[1.0, 2, 3], [-2, 0.5]]
         var credit = ExpansionCredit()
@@ -610,7 +610,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         let selections: [(String, WritableKeyPath<EntropyMask, Share?>)] = [
             ("top", \.top), ("bottom", \.bottom), ("random", \.random),
         ]
-        #expect(selections.map(\.0).sorted() == TokenSelectionRegistry.all.map { $0.name }.sorted())
+        #expect(selections.map(\.0).sorted() == MaskRegistry.all.map { $0.name }.sorted())
         for (name, share) in selections {
             for ties in EntropyMask.Ties.allCases {
                 #expect(

@@ -164,7 +164,7 @@ import Testing
             high = low.map { $0 + (uniform() < 0.5 ? 0 : uniform() * 0.3) }
         let middle = zip(low, high).map { ($0 + $1) / 2 }
         for (type, share) in [
-            (TopEntropy.self as any TokenSelection.Type, \EntropyMask.top), (BottomEntropy.self, \EntropyMask.bottom),
+            (TopEntropy.self as any MaskRule.Type, \EntropyMask.top), (BottomEntropy.self, \EntropyMask.bottom),
         ] {
             var mask = EntropyMask()
             mask[keyPath: share] = 0.3

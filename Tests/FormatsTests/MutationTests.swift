@@ -13,7 +13,7 @@ import Testing
 
     init() throws { folder = try TemporaryDirectory() }
 
-    /// Changes bytes: single ones, words that lengths and offsets are made of, cuts, and stretches that stand twice.
+    /// Changes bytes: single ones, words that lengths and offsets are made of, cuts, and chunks that stand twice.
     private struct Mutator {
         var random: SplitMix
         private static let words: [Int64] = [

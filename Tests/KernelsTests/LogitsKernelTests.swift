@@ -250,12 +250,12 @@ import Testing
     // MARK: impossible tokens, bad rows
 
     @Test func impossibleTokensCountForNothing() {
-        for stretch in [
+        for chunk in [
             1...1, 0...0, 0...1023, 0...4999, 1000...3000, 2...5000, 12_000...12_000, 4096...8191, 20_000...20_000,
         ] as [ClosedRange<Int>] {
-            var row = normal(stretch.upperBound > 5000 ? 20_001 : 5001, scale: 2, seed: 8)
-            row.replaceSubrange(stretch, with: repeatElement(-.infinity, count: stretch.count))
-            check("-inf at \(stretch)", row, k: 7)
+            var row = normal(chunk.upperBound > 5000 ? 20_001 : 5001, scale: 2, seed: 8)
+            row.replaceSubrange(chunk, with: repeatElement(-.infinity, count: chunk.count))
+            check("-inf at \(chunk)", row, k: 7)
         }
         var one = [Float](repeating: -.infinity, count: 3000)
         one[2999] = 30_000

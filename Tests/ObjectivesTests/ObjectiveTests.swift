@@ -44,7 +44,7 @@ import Testing
     /// GSPO's and CISPO's derivatives are straight-through, so plain differences measure something else: they have
     /// tests of their own.
     private func objectives() -> [any Objective] {
-        var dual = PPOClip(), sharper = EntropyControlledPreference()
+        var dual = PPOClip(), sharper = HDPO()
         (dual.clipHigh, dual.clipDual) = (0.28, 3)
         sharper.alpha = 0.8
         return ObjectiveRegistry.all.filter { $0 != GSPO.self && $0 != CISPO.self }.map { $0.init() } + [dual, sharper]
@@ -134,7 +134,7 @@ import Testing
             (1.0, 0.554355, -0.042556), (0.9, 0.571573, -0.039183), (0.8, 0.589185, -0.035618),
             (1.2, 0.521090, -0.048735),
         ] {
-            var objective = EntropyControlledPreference()
+            var objective = HDPO()
             objective.alpha = alpha
             let result = evaluate(objective, unit: [sequence(-10, -12), sequence(-14, -13)])
             #expect(isClose(result.loss, loss, absolute: 1e-6))
@@ -142,12 +142,12 @@ import Testing
                 isClose(Double(result.gradients[0][1]), slope, absolute: 1e-6)
                     && isClose(Double(result.gradients[1][1]), -slope, absolute: 1e-6))
         }
-        let same = evaluate(EntropyControlledPreference(), unit: [sequence(-10, -12), sequence(-10, -12)])
+        let same = evaluate(HDPO(), unit: [sequence(-10, -12), sequence(-10, -12)])
         #expect(isClose(same.loss, log(2), absolute: 1e-12) && same.gradients[0][1] + same.gradients[1][1] == 0)
         // Far apart: softplus(800) is 800, not infinity.
         #expect(
             isClose(
-                evaluate(EntropyControlledPreference(), unit: [sequence(-8000, 0), sequence(0, 0)]).loss, 800,
+                evaluate(HDPO(), unit: [sequence(-8000, 0), sequence(0, 0)]).loss, 800,
                 absolute: 1e-3))
     }
 
@@ -158,7 +158,7 @@ import Testing
                 logprobs: q, oldLogprobs: q.map { _ in 0 }, advantages: q, weights: q.map { _ in 0.5 },
                 mask: q.map { _ in true }, referenceLogprobs: q.map { _ in 0 })
             inputs.reward = reward
-            let result = evaluate(ProcessRewardCrossEntropy(), inputs)
+            let result = evaluate(PRIMECrossEntropy(), inputs)
             return (result.loss, result.gradient[0])
         }
         let first = loss([2, -1, 0.5], 1), second = loss([-1, -2], 0)
@@ -210,7 +210,7 @@ import Testing
     }
 
     @Test func huberIsLinearBeyondItsBound() {
-        var objective = SoftQ()
+        var objective = ETPOQ()
         objective.huber = 1
         var inputs = SequenceInputs(logprobs: [3], oldLogprobs: [0], advantages: [0], weights: [1], mask: [true])
         inputs.returns = [0]

@@ -67,7 +67,7 @@ import Testing
                 count: values.count, ranks: Set([0, values.count / 3, values.count / 2, values.count - 1]).sorted())
         }
         let stream = Rows(populations, parts: parts, rowsPerPiece: rowsPerPiece)
-        let selection = StreamedSelection(
+        let selection = StreamingQuantiles(
             rows: stream.known, populations: wanted, space: .memory, mostWaiting: mostWaiting,
             mostCounters: mostCounters, leastBracketed: .max)
         let found = try selection.run(stream)
@@ -139,12 +139,12 @@ import Testing
 
     /// By brackets on its own; nil where they say that another way must be gone.
     private func bracketed(_ values: [Float], parts: Int, rowsPerPiece: Int, threads: Int = 3, mostKept: Int = .max)
-        throws -> BracketSelection.Outcome?
+        throws -> BracketedSelect.Outcome?
     {
         var stream = Rows([values], parts: parts, rowsPerPiece: rowsPerPiece)
         stream.threads = threads
         let population = Population(count: values.count, ranks: ranks(values.count))
-        return try BracketSelection(
+        return try BracketedSelect(
             rows: stream.known, population: population, cut: [], mostKept: mostKept, space: Self.space
         ).run(stream)
     }
@@ -230,7 +230,7 @@ import Testing
     /// Where the sample is led astray, as by values that only stand where it doesn't look, or too much would be kept,
     /// counting takes over.
     @Test func whereBracketsMissCountingTakesOver() throws {
-        let count = 60_000, places = SpreadSample(of: count)
+        let count = 60_000, places = StratifiedSample(of: count)
         var values = [Float](repeating: 1, count: count)
         for index in 0..<count { values[index] = Float(index % 1000) / 1000 }
         for run in 0..<places.runs {
@@ -241,7 +241,7 @@ import Testing
         for values in [values, Self.large(1)[0].values] {
             let stream = Rows([values], parts: 60, rowsPerPiece: 5),
                 wanted = Population(count: values.count, ranks: ranks(values.count))
-            let selection = StreamedSelection(
+            let selection = StreamingQuantiles(
                 rows: stream.known, populations: [wanted], space: Self.space, mostWaiting: 10, leastBracketed: 1)
             #expect(try selection.run(stream)[0] == sorted(values))
         }
@@ -249,7 +249,7 @@ import Testing
 
     @Test func aSamplesRunsAscendAndStayWithin() {
         for population in [1, 2, 17, 16_383, 16_384, 16_385, 100_000, 123_456_789, 3_000_000_000] {
-            let sample = SpreadSample(of: population), step = max(1, sample.runs / 1000)
+            let sample = StratifiedSample(of: population), step = max(1, sample.runs / 1000)
             var last = -1
             for run in stride(from: 0, to: sample.runs, by: step) {
                 let place = sample.place(run)
@@ -270,11 +270,11 @@ import Testing
         var told = 0
         for (name, values) in Self.large(4) {
             for (type, share) in [
-                (TopEntropy.self as any TokenSelection.Type, 0.2 as Share), (BottomEntropy.self, 0.3),
+                (TopEntropy.self as any MaskRule.Type, 0.2 as Share), (BottomEntropy.self, 0.3),
             ] {
                 let stream = Rows([values], parts: 90, rowsPerPiece: 7)
                 let wanted = type.ranks(share, of: values.count, ties: ties)
-                let selection = StreamedSelection(
+                let selection = StreamingQuantiles(
                     rows: stream.known, populations: [Population(count: values.count, ranks: wanted)],
                     space: Self.space, leastBracketed: 1)
                 let (statistics, around) = try selection.run(stream, cut: Array(wanted.indices))
@@ -295,7 +295,7 @@ import Testing
     /// What a selector counts from a row's numbers is what it marks, also where a scope's share runs out within a row.
     @Test(arguments: [EntropyMask.Ties.quantile, .exactCount]) func aCountIsTheNumberOfMarks(_ ties: EntropyMask.Ties) {
         var generator = SplitMix(seed: 9)
-        for (index, type) in TokenSelectionRegistry.all.enumerated() {
+        for (index, type) in MaskRegistry.all.enumerated() {
             for share in [0, 0.1, 0.5, 0.97, 1] as [Share] {
                 let
                     rows = (0..<20).map { _ in

@@ -72,7 +72,7 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
     @Test func leftOutSectionsTakeTheirDefaults() throws {
         let recipe = try Recipe.load(yaml: "name: empty\naggregation: constant\n", file: "r.yaml")
         #expect(
-            recipe.credit.advantage is GroupNormalized && recipe.objective is PPOClip
+            recipe.credit.advantage is GRPO && recipe.objective is PPOClip
                 && recipe.credit.aggregation is ConstantDivisor)
         #expect(recipe.credit.mask == nil && recipe.credit.shaping == nil && !recipe.kl.isOn)
     }
@@ -86,16 +86,16 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
         let verl = try Recipe.load(
             yaml: "preset: verl\nreward: {overlong: {max_length: 10, cache_length: 4}}", file: "r.yaml")
         #expect(
-            (verl.credit.advantage as? GroupNormalized)?.groupOfOne == .raw
+            (verl.credit.advantage as? GRPO)?.groupOfOne == .raw
                 && (verl.objective as? PPOClip)?.clipDual == 3)
         #expect(verl.credit.reward.overlong?.floor == false)
         let own = try Recipe.load(
             yaml: "preset: verl\nobjective: {type: ppo_clip, clip_dual: 10}\nadvantage: rloo", file: "r.yaml")
         #expect(
-            (own.objective as? PPOClip)?.clipDual == 10 && (own.credit.advantage as? LeaveOneOut)?.groupOfOne == .raw)
+            (own.objective as? PPOClip)?.clipDual == 10 && (own.credit.advantage as? RLOO)?.groupOfOne == .raw)
         let trl = try Recipe.load(yaml: "preset: trl\nentropy: {mask: {top: 0.3}}", file: "r.yaml")
         #expect(
-            (trl.credit.advantage as? GroupNormalized)?.epsilon == 1e-4 && trl.credit.mask?.normalizer == .all
+            (trl.credit.advantage as? GRPO)?.epsilon == 1e-4 && trl.credit.mask?.normalizer == .all
                 && !trl.kl.bounded)
         // Where there is no mask, no preset makes one; an expansion has advantages of its own.
         #expect(try Recipe.load(yaml: "preset: trl", file: "r.yaml").credit.mask == nil)

@@ -45,10 +45,10 @@ import Testing
         #expect(null.reward == nil && null.correct == nil && null.verdict == "no_reward")
         #expect(try reward.judge(input("error")).verdict == "reward_error")
         #expect(try reward.judge(input("other")).reward == 0)
-        #expect(try reward.judge(input("something")).verdict == "reward_rubbish")
+        #expect(try reward.judge(input("something")).verdict == "reward_invalid")
     }
 
-    @Test(arguments: [("hang", "reward_timeout"), ("die", "reward_died"), ("rubbish", "reward_rubbish")])
+    @Test(arguments: [("hang", "reward_timeout"), ("die", "reward_crashed"), ("rubbish", "reward_invalid")])
     func aBrokenWorkerCostsOneRow(_ response: String, _ verdict: String) throws {
         let (reward, folder) = try reward(Self.judge, seconds: 2)
         defer { withExtendedLifetime(folder) { reward.close() } }
@@ -70,7 +70,7 @@ import Testing
     @Test func aCommandThatNeverAnswersEndsTheRun() throws {
         let (reward, folder) = try reward("echo no such judge >&2; exit 1")
         defer { reward.close() }
-        for _ in 0..<3 { #expect(try reward.judge(input("right")).verdict == "reward_died") }
+        for _ in 0..<3 { #expect(try reward.judge(input("right")).verdict == "reward_crashed") }
         let error = #expect(throws: ExternalReward.NeverAnswers.self) { _ = try reward.judge(input("right")) }
         #expect(error?.description.contains("no such judge") == true)
         withExtendedLifetime(folder) {}

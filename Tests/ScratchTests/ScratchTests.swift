@@ -33,7 +33,7 @@ import Testing
         }
         for list in [try writer.finish(), try wholesale.finish()] {
             #expect(list.count == count && list.elementsEqual(expected))
-            space.leave(after: 1 << 20)
+            space.releasePages(after: 1 << 20)
             #expect(list.elementsEqual(expected), "pages that were left come back")
             #expect(list.withElements(count / 2..<count) { Array($0) } == Array(expected[(count / 2)...]))
         }
@@ -43,7 +43,7 @@ import Testing
         let space = Self.spaces[space], table = try ScratchTable<Int64>(space, count: 30_000)
         #expect(table.array.allSatisfy { $0 == 0 })
         for index in stride(from: 29_999, through: 0, by: -7) { table[index] = Int64(index * index) }
-        space.leave(after: 1 << 20)
+        space.releasePages(after: 1 << 20)
         table.withMutableElements(100..<200) { $0[3] = -1 }
         for index in 0..<30_000 {
             #expect(table[index] == (index == 103 ? -1 : (29_999 - index) % 7 == 0 ? Int64(index * index) : 0))
@@ -52,18 +52,19 @@ import Testing
 
     @Test(arguments: spaces.indices) func passesSeeEachOnceAndInOrder(_ space: Int) throws {
         let space = Self.spaces[space]
-        var seen: [Int] = [], stretches: [Float] = []
+        var seen: [Int] = [], chunks: [Float] = []
         space.forEach(5..<20_005) { seen.append($0) }
         #expect(seen == Array(5..<20_005))
         let list = ScratchArray((0..<20_000).map { Float($0) })
-        space.forEachStretch(of: list, 7..<19_000) { stretches += $0 }
-        #expect(stretches == (7..<19_000).map { Float($0) })
+        space.forEachChunk(of: list, 7..<19_000) { chunks += $0 }
+        #expect(chunks == (7..<19_000).map { Float($0) })
     }
 
     @Test(arguments: spaces.indices, 1...3 as ClosedRange<UInt64>) func namesAreNumberedAsTheyFirstCome(
         _ space: Int, _ seed: UInt64
     ) throws {
-        var book = try NameBook(Self.spaces[space]), known: [String: Int32] = [:], order: [String] = [], state = seed
+        var book = try StringInterner(Self.spaces[space]), known: [String: Int32] = [:], order: [String] = [],
+            state = seed
         for _ in 0..<5000 {
             state = state &* 6364136223846793005 &+ 1442695040888963407
             let number = Int(state >> 40) % 1500,

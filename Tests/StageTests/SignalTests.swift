@@ -101,7 +101,7 @@ import Testing
         #expect([0, 75].contains(stage.wait().status))
         let endless = try Executable("crux-score").run(
             judged("head -c 100000000 /dev/zero | tr '\\0' '{'; sleep 1000", ["--reward-workers", "1", "--overwrite"]))
-        #expect(endless.status == 3 && endless.errors.contains("reward_rubbish"), "\(endless.errors)")
+        #expect(endless.status == 3 && endless.errors.contains("reward_invalid"), "\(endless.errors)")
     }
 
     // MARK: streams

@@ -120,7 +120,7 @@ package protocol AdvantageEstimator: Codable, Sendable {
     /// Whether advantages are whitened over the plan's trainable tokens afterwards.
     var whitens: Bool { get }
     /// Whether it must know a figure of the whole plan before it can credit any group.
-    var surveysPlan: Bool { get }
+    var readsWholePlan: Bool { get }
     /// Numbers of one group that this figure is made of, and the figure from the numbers of all groups in order.
     func planNumbers(_ group: [Episode]) -> [Double]
     func planScale(_ numbers: [Double]) -> Double
@@ -139,7 +139,7 @@ extension AdvantageEstimator {
     package var readsTokens: Bool { true }
     package var givesReturns: Bool { false }
     package var whitens: Bool { false }
-    package var surveysPlan: Bool { false }
+    package var readsWholePlan: Bool { false }
     package static var dropReason: String { "no_advantage" }
     package func planNumbers(_ group: [Episode]) -> [Double] { [] }
     package func planScale(_ numbers: [Double]) -> Double { 1 }
@@ -147,7 +147,7 @@ extension AdvantageEstimator {
 
     /// Credit for all groups of a plan that is in memory.
     package func credit(_ groups: [[Episode]]) -> [[EpisodeCredit?]] {
-        let scale = surveysPlan ? planScale(groups.flatMap(planNumbers)) : 1
+        let scale = readsWholePlan ? planScale(groups.flatMap(planNumbers)) : 1
         return groups.map { credit($0, planScale: scale) }
     }
 }
@@ -167,22 +167,6 @@ extension GroupEstimator {
             advantage.map { episode.spread($0) }
         }
     }
-}
-
-package enum AdvantageRegistry {
-    /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
-    package static let all: [any AdvantageEstimator.Type] = [
-        MonteCarloSoftAdvantage.self,
-        SoftBellmanTarget.self,
-        GeneralizedAdvantage.self,
-        GroupNormalized.self,
-        PositiveReward.self,
-        ImplicitProcessReward.self,
-        RawReward.self,
-        ReinforcePlusPlus.self,
-        ReinforcePlusPlusBaseline.self,
-        LeaveOneOut.self,
-    ]
 }
 
 /// What a group of a single rollout gets, where the estimator compares within the group.

@@ -207,8 +207,3 @@ extension Expansion {
             + Bounds.problems("expansion.max_tokens", maxTokens, Bounds.tokens, orNull: true)
     }
 }
-
-package enum ExpansionRegistry {
-    /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
-    package static let all: [any Expansion.Type] = [FR3E.self, SerialEarlyExit.self, VinePPO.self]
-}

@@ -23,7 +23,7 @@ package struct FR3E: Expansion {
     package var replicates = 16
     /// What makes a fork: `entropy` is the paper's description, `surprisal` its code, `blank_lines` the code's other
     /// mode.
-    package var anchorScore = MemberName<AnchorRules>(EntropyAnchors.name)
+    package var anchorScore = MemberName<AnchorRegistry>(EntropyAnchors.name)
     package var minimumGap = 1
     /// Leaves the final answer's own tokens alone (needs a tokenizer; without one it is passed over).
     package var excludeAnswer = true
@@ -33,7 +33,7 @@ package struct FR3E: Expansion {
     /// Exponent of the code's sharpening (1.5 there): ΔV_j <- sign · |ΔV_j|^a / Σ|ΔV|^a. null is off.
     package var sharpen: Double?
     /// Divides a state's advantages by their deviation (Bessel) + 1e-6.
-    package var normalize = GroupNormalized.Normalization.none
+    package var normalize = GRPO.Normalization.none
     package var maxTokens: Int?
 
     package init() {}
@@ -56,7 +56,7 @@ package struct FR3E: Expansion {
             ? ["exclude_answer": "anchor_score blank_lines never cuts within an answer"] : [:]
     }
 
-    private var rule: any AnchorRule.Type { AnchorRules.named(anchorScore) }
+    private var rule: any AnchorRule.Type { AnchorRegistry.named(anchorScore) }
 
     package var readsEntropy: Bool { rule.readsEntropy }
     package var readsLogprobs: Bool { rule.readsLogprobs }
@@ -120,7 +120,7 @@ package struct FR3E: Expansion {
     }
 
     private func advantages(_ rewards: [Double]) -> [Double] {
-        var estimator = GroupNormalized()
+        var estimator = GRPO()
         estimator.normalize = normalize
         return estimator.advantages(rewards: rewards).map { $0 ?? 0 }
     }

@@ -7,7 +7,7 @@ package struct VinePPO: Expansion {
     /// K
     package var replicates = 9
     /// What a reasoning step is: `lines`, or `math` for solutions written in LaTeX.
-    package var segmentation = MemberName<Segmentations>(LineSegmentation.name)
+    package var segmentation = MemberName<SegmentationRegistry>(LineSegmentation.name)
     /// With `lines`, a step ends behind any of these.
     package var stepSeparators = ["\n"]
     /// With `lines`, shorter pieces (in Unicode scalars) join the next one, the last piece the one before it.
@@ -27,7 +27,7 @@ package struct VinePPO: Expansion {
     }
 
     package var unread: [String: String] {
-        guard Segmentations.named(segmentation) != LineSegmentation.self else { return [:] }
+        guard SegmentationRegistry.named(segmentation) != LineSegmentation.self else { return [:] }
         return ["step_separators", "minimum_step_characters"].reduce(into: [:]) {
             $0[$1] = "segmentation \(segmentation.word) has its own rules"
         }
@@ -36,7 +36,7 @@ package struct VinePPO: Expansion {
     /// The paper's penalty is the mean over rollouts of a rollout's sum.
     package var klAggregation: (any Aggregation)? { SequenceMeanTokenSum() }
 
-    private var steps: any Segmentation { Segmentations.named(segmentation).init(self) }
+    private var steps: any Segmentation { SegmentationRegistry.named(segmentation).init(self) }
 
     package var readsText: Bool { true }
     package var judgesTruncatedWrong: Bool { true }

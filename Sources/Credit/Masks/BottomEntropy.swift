@@ -2,7 +2,7 @@ import Quantiles
 
 /// The share ρ of tokens with the lowest entropy: H ≤ τ with τ the ρ-quantile. The papers' control: with ρ = 0.8 it is
 /// what top 0.2 leaves out.
-package enum BottomEntropy: TokenSelection {
+package enum BottomEntropy: MaskRule {
     package static let name = "bottom"
     package static let source = "arXiv 2506.01939, control"
     package static let readsEntropy = true

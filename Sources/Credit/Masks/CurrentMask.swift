@@ -9,10 +9,10 @@ package struct CurrentRow: Sendable {
     }
 }
 
-extension CreditPolicy {
+extension CreditRecipe {
     /// Factors on the planned token weights of one optimizer step, [L] per row: 0 where the mask, made anew from
     /// current entropies, leaves a token out; elsewhere what the smaller denominator makes of the weight. nil where the
-    /// recipe's mask is settled in the plan.
+    /// recipe's mask is decided in the plan.
     package func currentMask(_ rows: [CurrentRow], seed: UInt64) -> [[Double]]? {
         guard let mask, mask.policy == .current else { return nil }
         var kept = rows.map(\.mask)

@@ -31,14 +31,12 @@ package struct EntropyMask: Codable, Equatable, Sendable {
     package var scope = Scope.step
     package var normalizer = Normalizer.kept
     package var ties = Ties.quantile
-    /// Whose entropies decide: those of the dump, settled in the plan, or at each optimizer step those of the policy as
+    /// Whose entropies decide: those of the dump, before training, or at each optimizer step those of the policy as
     /// it then stands.
-    package var policy = Policy.plan
+    package var policy = MaskTiming.plan
     /// Most of the plan's tokens, as a share, whose entropy is known as an interval too wide to tell on which side of
     /// the threshold it lies. Up to there the interval's middle decides.
     package var maxUndecided = 0.05
-
-    package enum Policy: String, Codable, CaseIterable, Sendable { case plan, current }
 
     package init() {}
 
@@ -53,8 +51,8 @@ package struct EntropyMask: Codable, Equatable, Sendable {
         return mask
     }
 
-    package var selection: (type: any TokenSelection.Type, share: Share) {
-        for type in TokenSelectionRegistry.all { if let share = shares[type.name] { return (type, share) } }
+    package var selection: (type: any MaskRule.Type, share: Share) {
+        for type in MaskRegistry.all { if let share = shares[type.name] { return (type, share) } }
         return (TopEntropy.self, 0.2)
     }
 
@@ -87,3 +85,6 @@ package struct EntropyMask: Codable, Equatable, Sendable {
         return (selector.marks(entropies, [Bool](repeating: true, count: entropies.count)), selector.threshold)
     }
 }
+
+/// When a mask is decided: before training, or at each optimizer step.
+package enum MaskTiming: String, Codable, CaseIterable, Sendable { case plan, current }

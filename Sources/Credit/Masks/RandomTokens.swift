@@ -3,7 +3,7 @@ import Randomness
 
 /// A share ρ of tokens drawn at random whatever their entropy: the control for "fewer tokens". Exactly max(1, ⌈ρn⌉),
 /// each set equally likely.
-package enum RandomTokens: TokenSelection {
+package enum RandomTokens: MaskRule {
     package static let name = "random"
     package static let source = "arXiv 2506.01939, control"
     package static let readsEntropy = false

@@ -2,7 +2,7 @@ import Quantiles
 
 /// The share ρ of tokens with the highest entropy: H ≥ τ with τ the (1-ρ)-quantile (arXiv 2506.01939). Of n distinct
 /// entropies that is 1 + ⌊ρ(n - 1)⌋, exactly.
-package enum TopEntropy: TokenSelection {
+package enum TopEntropy: MaskRule {
     package static let name = "top"
     package static let source = "arXiv 2506.01939"
     package static let readsEntropy = true

@@ -12,8 +12,8 @@ protocol KeptAdvantages: Sendable {
 
 /// One advantage per rollout.
 struct RewardAdvantages: KeptAdvantages {
-    let kept: ScratchArray<KeptRow>
-    let facts: PlanFacts
+    let kept: ScratchArray<PlannedRow>
+    let facts: RolloutFacts
 
     var columns: Set<TokenColumn> { [] }
 
@@ -30,8 +30,8 @@ struct RewardAdvantages: KeptAdvantages {
 struct TokenAdvantages: KeptAdvantages {
     let estimator: any AdvantageEstimator
     let filter: GroupFilter
-    let selection: Selection
-    let facts: PlanFacts
+    let selection: FilteredRollouts
+    let facts: RolloutFacts
     let source: any TokenSource
 
     var columns: Set<TokenColumn> { estimator.columns }
@@ -61,7 +61,7 @@ struct TokenAdvantages: KeptAdvantages {
 
     func forEachToken(_ body: (Double, Int) -> Void) throws {
         // What one thread has in hand.
-        let pieces = selection.kept.stretches(selection.kept.indices, facts) { _, tokens in tokens >= 1 << 18 }
+        let pieces = selection.kept.chunks(selection.kept.indices, facts) { _, tokens in tokens >= 1 << 18 }
         try source.inOrder(pieces.count) { index in
             let inputs = try source.inputs(of: selection.kept[pieces[index]].map(\.row)[...], reading: columns)
             return zip(try credits(pieces[index], inputs), inputs).flatMap { credit, input in
@@ -73,7 +73,7 @@ struct TokenAdvantages: KeptAdvantages {
     }
 }
 
-/// As an expansion settled them.
+/// As an expansion made them.
 struct CreditedAdvantages: KeptAdvantages {
     /// By position among the kept rows, [L] each.
     let rows: [[Double]]

@@ -4,14 +4,14 @@ import Scratch
 /// The kept rows' trainable tokens, gone over in pieces on all threads: for whatever is to be known of many tokens and
 /// no single one.
 struct KeptTokens: Sendable {
-    private let kept: ScratchArray<KeptRow>
+    private let kept: ScratchArray<PlannedRow>
     fileprivate let source: any TokenSource
     private let space: ScratchSpace
     private(set) var pieces: [Range<Int>] = []
     /// Tokens of each piece whose entropies are known.
     private(set) var entropies: [Int] = []
 
-    init(_ kept: ScratchArray<KeptRow>, _ facts: PlanFacts, _ source: any TokenSource) {
+    init(_ kept: ScratchArray<PlannedRow>, _ facts: RolloutFacts, _ source: any TokenSource) {
         (self.kept, self.source, space) = (kept, source, facts.space)
         cut(facts)
     }
@@ -20,7 +20,7 @@ struct KeptTokens: Sendable {
     private static let enough = 1 << 18, most = 1 << 21
 
     /// Pieces end where rows do that lie together, so that threads don't meet in one batch of a file.
-    private mutating func cut(_ facts: PlanFacts) {
+    private mutating func cut(_ facts: RolloutFacts) {
         let (kept, rows) = (kept, facts.rows)
         var start = 0, tokens = 0, entropies = 0, together: Range<Int32> = 0..<0
         facts.space.forEach(kept.indices) { position in
@@ -47,7 +47,7 @@ struct KeptTokens: Sendable {
     ) throws {
         try source.inOrder(pieces.count, produce) {
             try consume($0, $1)
-            space.leave(after: pieces[$0].count)
+            space.releasePages(after: pieces[$0].count)
         }
     }
 
@@ -90,14 +90,14 @@ struct KeptColumn: ValueStream {
         try tokens.forEachRow(of: piece, reading: [column]) { try body($0, $1[0]) }
     }
 
-    func glance(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
+    func readUnchecked(at piece: Int, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
         let first = tokens.pieces[piece].lowerBound
-        try tokens.source.glance(tokens.rows(of: piece), column) { try body(first + $0, $1) }
+        try tokens.source.readUnchecked(tokens.rows(of: piece), column) { try body(first + $0, $1) }
     }
 
-    func pick(_ picks: [ValuePick], of piece: Int, into target: UnsafeMutablePointer<Float>) throws {
-        let picks = picks.map { ValuePick(row: tokens.row($0.row), values: $0.values, target: $0.target) }
-        try tokens.source.pick(picks, column, into: target)
+    func gather(_ ranges: [GatherRange], of piece: Int, into target: UnsafeMutablePointer<Float>) throws {
+        let ranges = ranges.map { GatherRange(row: tokens.row($0.row), values: $0.values, target: $0.target) }
+        try tokens.source.gather(ranges, column, into: target)
     }
 
     func inOrder<Value: Sendable>(_ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void)

@@ -2,13 +2,13 @@ import Scratch
 
 /// Scopes of a mask: by kept row, numbered in order of first appearance, and how many tokens each has.
 struct Scopes: Sendable {
-    private let kept: ScratchArray<KeptRow>
+    private let kept: ScratchArray<PlannedRow>
     private let scope: EntropyMask.Scope
     /// By step or group, where those are the scopes; -1 where it has no kept row.
     private var numbers: [Int32] = []
     private(set) var counts: [Int] = []
 
-    init(_ scope: EntropyMask.Scope, _ kept: ScratchArray<KeptRow>, _ facts: PlanFacts) {
+    init(_ scope: EntropyMask.Scope, _ kept: ScratchArray<PlannedRow>, _ facts: RolloutFacts) {
         (self.scope, self.kept) = (scope, kept)
         facts.space.forEach(kept.indices) { add($0, Int(facts.rows[Int(kept[$0].row)].trainable)) }
     }

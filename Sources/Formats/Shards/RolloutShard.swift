@@ -13,7 +13,7 @@ package struct FrameSpan: Equatable, Sendable {
     }
 }
 
-/// What a walk over a shard finds: frames, and stretches that are none.
+/// What a walk over a shard finds: frames, and chunks that are none.
 package enum ShardEntry: Equatable, Sendable {
     case frame(FrameSpan)
     case broken(FrameSpan, reason: String)

@@ -40,7 +40,7 @@ extension Tables {
             .listFloat32(
                 "rollout_logprobs", \.rollout.rolloutLogprobs,
                 "per token, nats: log-probability the sampler gave the token; null where unknown"),
-            .utf8("evidence", \.rollout.evidence, "how well the distributions are known: \(EvidenceGrade.list)"),
+            .utf8("evidence", \.rollout.evidence, "how well the distributions are known: \(EntropySource.list)"),
             .float32("reward", \.reward, "reward of the response; null where none could be given"),
             .bool(
                 "correct", \.correct, "whether the response answers its question; null where the reward does not tell"),

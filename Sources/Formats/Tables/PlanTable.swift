@@ -68,7 +68,7 @@ extension Tables {
                 """),
             .utf8(
                 "evidence", \.evidence,
-                "what the rollout's entropies came from: \(EvidenceGrade.list); null in tables of earlier versions"),
+                "what the rollout's entropies came from: \(EntropySource.list); null in tables of earlier versions"),
         ],
         make: { PlanRow() }, weight: { $0.tokenIDs.count }, writer: "crux-plan",
         nameOf: { "rollout '\($0.rolloutID)'" }, rules: rules)

@@ -16,7 +16,7 @@ package struct RolloutRow: Equatable, Sendable {
     package var tokenIDs: [Int32] = []
     package var lossMask: [Bool] = []
     package var rolloutLogprobs: [Float]?
-    package var evidence = EvidenceGrade.none.rawValue
+    package var evidence = EntropySource.none.rawValue
     package var logitsPath = ""
     package var logitsOffset: Int64 = 0
     package var logitsLength: Int64 = 0
@@ -62,7 +62,7 @@ extension Tables {
                 per token, nats: log-probability the sampler gave the token, 0 outside the loss mask; null where \
                 unknown
                 """),
-            .utf8("evidence", \.evidence, "how well the distributions are known: \(EvidenceGrade.list)"),
+            .utf8("evidence", \.evidence, "how well the distributions are known: \(EntropySource.list)"),
             .utf8(
                 "logits_path", \.logitsPath,
                 """

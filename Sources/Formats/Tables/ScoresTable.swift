@@ -84,7 +84,7 @@ extension Tables {
                 "per token: Σ π Q of the state before the token, over the whole vocabulary; null without a Q network"),
             .utf8(
                 "evidence", \.evidence,
-                "what the entropy really came from: \(EvidenceGrade.list); null in tables of earlier versions"),
+                "what the entropy really came from: \(EntropySource.list); null in tables of earlier versions"),
             .int32(
                 "evidence_top_k", \.evidenceTopK,
                 "how many best log-probabilities per token the bounds rest on; null unless the evidence is topk"),

@@ -1,0 +1,240 @@
+import Quantiles
+import Scratch
+
+/// What a plan must know of all its rollouts at once. No tokens: about thirty bytes for a rollout, and each group's
+/// name once, kept where the space has lists that grow with a dump.
+package struct RolloutFacts: Sendable {
+    package struct Row: BitwiseCopyable, Sendable {
+        /// Number of its group, by first appearance.
+        package var group: Int32
+        /// Tokens of the rollout, and those to train on.
+        package var length: Int32
+        package var trainable: Int32
+        package var isTruncated: Bool
+        package var correct: Bool?
+        /// Whether its entropies are known, and whether only as intervals.
+        package var entropy: EntropyKnowledge
+        /// Shaped reward of the outcome, and with the rewards of single tokens added.
+        package var reward: Double
+        package var score: Double
+
+        /// Trainable tokens whose entropies are known.
+        var entropies: Int { entropy == .none ? 0 : Int(trainable) }
+
+        /// Of a row whose tokens have no rewards of their own.
+        package init(
+            length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge
+        ) {
+            (self.length, self.trainable, self.isTruncated, self.correct) = (
+                Int32(length), Int32(trainable), isTruncated, correct
+            )
+            (self.reward, score, self.entropy, group) = (reward, reward, entropy, -1)
+        }
+
+        /// `reward`: shaped. The group is numbered where the row is added.
+        package init(_ input: CreditInput, reward: Double, entropy: EntropyKnowledge) {
+            (length, trainable, isTruncated, correct) = (
+                Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct
+            )
+            (self.reward, self.entropy, group) = (reward, entropy, -1)
+            score = reward + (input.tokenRewards?.reduce(0, +) ?? 0)
+        }
+    }
+
+    package enum EntropyKnowledge: UInt8, BitwiseCopyable, Sendable { case none, exact, interval }
+
+    package let rows: ScratchArray<Row>
+    package let groupNames: InternedStrings
+    /// Members of each group, groups and members in dump order.
+    package let groups: Groups
+    package let hasIntervals: Bool
+    /// Where lists are kept that are as long as these.
+    package let space: ScratchSpace
+
+    fileprivate init(
+        _ rows: ScratchArray<Row>, _ groupNames: InternedStrings, _ groups: Groups, hasIntervals: Bool,
+        _ space: ScratchSpace
+    ) {
+        (self.rows, self.groupNames, self.groups, self.hasIntervals, self.space) = (
+            rows, groupNames, groups, hasIntervals, space
+        )
+    }
+
+    /// Of rows that are in memory. `reward`: shaped.
+    package init(_ inputs: [CreditInput], _ space: ScratchSpace = .memory, reward: (CreditInput) -> Double) throws {
+        var builder = try RolloutFactsBuilder(space)
+        for input in inputs { try builder.add(input, reward: reward(input)) }
+        self = try builder.finish()
+    }
+
+    /// The same but for rewards, where an expansion says what a row is worth.
+    func with(rewards: [(row: Int, reward: Double)]) throws -> RolloutFacts {
+        let changed = try ScratchTable<Row>(space, count: rows.count)
+        for index in rows.indices { changed[index] = rows[index] }
+        for (row, reward) in rewards { changed[row].reward = reward }
+        return RolloutFacts(changed.array, groupNames, groups, hasIntervals: hasIntervals, space)
+    }
+}
+
+/// Facts in the making, row behind row.
+package struct RolloutFactsBuilder {
+    private let space: ScratchSpace
+    private var rows: ScratchWriter<RolloutFacts.Row>
+    private var groups: StringInterner
+    private var hasIntervals = false
+
+    package init(_ space: ScratchSpace) throws {
+        (self.space, rows, groups) = (space, ScratchWriter(space), try StringInterner(space))
+    }
+
+    /// `reward`: shaped.
+    package mutating func add(_ input: CreditInput, reward: Double) throws {
+        let entropy: RolloutFacts.EntropyKnowledge =
+            input.entropy.isEmpty ? .none : input.columns[.entropyLow] == nil ? .exact : .interval
+        try add(RolloutFacts.Row(input, reward: reward, entropy: entropy), group: try groups.number(of: input.groupID))
+    }
+
+    /// Rows whose groups are numbers of these names.
+    package mutating func add(_ rows: [RolloutFacts.Row], groupNames: some Sequence<String>) throws {
+        let numbers = try groupNames.map { try groups.number(of: $0) }
+        for row in rows { try add(row, group: numbers[Int(row.group)]) }
+    }
+
+    private mutating func add(_ row: RolloutFacts.Row, group: Int32) throws {
+        var row = row
+        row.group = group
+        hasIntervals = hasIntervals || row.entropy == .interval
+        try rows.append(row)
+    }
+
+    /// All of them; no other can be added after it.
+    package mutating func finish() throws -> RolloutFacts {
+        let rows = try rows.finish(), count = groups.count
+        let members = try Groups(space, of: rows.count, in: count) { rows[$0].group }
+        return RolloutFacts(rows, try groups.finish(), members, hasIntervals: hasIntervals, space)
+    }
+}
+
+/// Indices by the number of what they belong to, each list in ascending order.
+package struct Groups: Sendable {
+    /// Where each list begins, and behind the last.
+    private let starts: ScratchArray<Int32>
+    /// nil: lists are one behind the other.
+    private let indices: ScratchArray<Int32>?
+
+    /// `number`: what each of `count` indices belongs to, below `groups`.
+    package init(_ space: ScratchSpace, of count: Int, in groups: Int, _ number: (Int) -> Int32) throws {
+        let starts = try ScratchTable<Int32>(space, count: groups + 1)
+        var last: Int32 = 0, areTogether = true
+        space.forEach(0..<count) { index in
+            let next = number(index)
+            areTogether = areTogether && next >= last
+            last = next
+            starts[Int(next) + 1] += 1
+        }
+        space.forEach(0..<groups) { starts[$0 + 1] += starts[$0] }
+        self.starts = starts.array
+        indices = areTogether ? nil : try Self.sorted(space, count, starts.array, number)
+    }
+
+    private static func sorted(
+        _ space: ScratchSpace, _ count: Int, _ starts: ScratchArray<Int32>, _ number: (Int) -> Int32
+    ) throws -> ScratchArray<Int32> {
+        let indices = try ScratchTable<Int32>(space, count: count),
+            filled = try ScratchTable<Int32>(space, count: starts.count)
+        space.forEach(0..<count) { index in
+            let group = Int(number(index))
+            indices[Int(starts[group] + filled[group])] = Int32(index)
+            filled[group] += 1
+        }
+        return indices.array
+    }
+
+    package var count: Int { starts.count - 1 }
+
+    package subscript(group: Int) -> [Int32] {
+        let range = Int(starts[group])..<Int(starts[group + 1])
+        return indices.map { Array($0[range]) } ?? range.map { Int32($0) }
+    }
+}
+
+/// Where the tokens of rollouts come from: an array, or files that no memory holds.
+package protocol TokenSource: Sendable {
+    /// These rows, with masks and the columns that are asked for; others may be missing.
+    func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) throws -> [CreditInput]
+    /// Numbers of these rows at their trainable tokens, for passes that look at every token and keep little: `body`
+    /// gets, row by row, those of each column, which last for the call alone. A bound that a row doesn't have is its
+    /// entropy; none where it has neither.
+    func trainable(
+        _ rows: ArraySlice<Int32>, _ columns: [TokenColumn],
+        _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void) throws
+    /// One column of these rows for who looks at few of its numbers or says himself which are not finite: none is
+    /// refused for that.
+    func readUnchecked(
+        _ rows: ArraySlice<Int32>, _ column: TokenColumn,
+        _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void) throws
+    /// Copies a few numbers here and there of a column; rows, of the plan, ascend.
+    func gather(_ ranges: [GatherRange], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws
+    /// Rows that are had at the price of this one: work is best shared out between others.
+    func together(with row: Int32) -> Range<Int32>
+    /// `produce` runs on any thread, `consume` on the calling one in the order of the indices.
+    func inOrder<Value: Sendable>(
+        _ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void) throws
+}
+
+/// Rows that are there already.
+package struct InMemoryTokens: TokenSource {
+    let inputs: [CreditInput]
+
+    package init(inputs: [CreditInput]) { self.inputs = inputs }
+
+    package func inputs(of rows: ArraySlice<Int32>, reading columns: Set<TokenColumn>) -> [CreditInput] {
+        rows.map { inputs[Int($0)] }
+    }
+
+    package func trainable(
+        _ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (Int, [UnsafeBufferPointer<Float>]) throws -> Void
+    ) rethrows {
+        for (place, row) in rows.enumerated() {
+            let input = inputs[Int(row)],
+                values = columns.map { maskedIn(input.columns[$0] ?? input.entropy, input.mask) }
+            try withPointers(values) { try body(place, $0) }
+        }
+    }
+
+    package func readUnchecked(
+        _ rows: ArraySlice<Int32>, _ column: TokenColumn, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void
+    ) rethrows {
+        try trainable(rows, [column]) { try body($0, $1[0]) }
+    }
+
+    package func gather(_ ranges: [GatherRange], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) {
+        for gather in ranges { trainable([Int32(gather.row)], [column]) { gather.copy($1[0], into: target) } }
+    }
+
+    package func together(with row: Int32) -> Range<Int32> { 0..<Int32(inputs.count) }
+
+    package func inOrder<Value: Sendable>(
+        _ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void
+    ) throws {
+        for index in 0..<count { try consume(index, produce(index)) }
+    }
+}
+
+/// A row's numbers at its trainable tokens; empty where it has none.
+private func maskedIn(_ values: [Float], _ mask: [Bool]) -> [Float] {
+    guard !values.isEmpty else { return [] }
+    precondition(values.count == mask.count, "a row's columns have one length")
+    return mask.indices.filter { mask[$0] }.map { values[$0] }
+}
+
+private func withPointers(_ arrays: [[Float]], _ body: ([UnsafeBufferPointer<Float>]) throws -> Void) rethrows {
+    try arrays.flatMap { $0 }.withUnsafeBufferPointer { all in
+        var start = 0
+        try body(
+            arrays.map { array in
+                defer { start += array.count }
+                return UnsafeBufferPointer(rebasing: all[start..<start + array.count])
+            })
+    }
+}

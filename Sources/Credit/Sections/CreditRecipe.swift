@@ -1,0 +1,178 @@
+/// One rollout as credit assignment sees it.
+package struct CreditInput: Sendable {
+    package var groupID: String
+    package var reward: Double
+    package var correct: Bool?
+    package var isTruncated: Bool
+    package var mask: [Bool]
+    /// [L]; needed by shaping and masks only.
+    package var entropy: [Float]
+    /// Tokens that a length penalty counts, where that is more than the trainable ones.
+    package var length: Int?
+    /// What estimators and corrections read beside, [L] each.
+    package var columns: [TokenColumn: [Float]] = [:]
+    /// Rewards of single tokens beside the outcome's, [L]; nil is none.
+    package var tokenRewards: [Double]?
+
+    package init(groupID: String, reward: Double, correct: Bool?, isTruncated: Bool, mask: [Bool], entropy: [Float]) {
+        self.groupID = groupID
+        self.reward = reward
+        self.correct = correct
+        self.isTruncated = isTruncated
+        self.mask = mask
+        self.entropy = entropy
+    }
+
+    package var trainable: Int { mask.count { $0 } }
+}
+
+/// What one kept rollout is to be trained with; arrays of length L, 0 where masked.
+package struct TokenCredit: Sendable {
+    /// Index into the inputs.
+    package let index: Int
+    /// Rollouts that were compared with each other.
+    package let groupID: String
+    package let step: Int
+    /// Tokens to train on.
+    package let mask: [Bool]
+    /// Shaped reward.
+    package let reward: Double
+    package var advantages: [Double]
+    package var entropyMask: [Bool]
+    package var weights: [Double] = []
+    /// What a critic or Q network is to learn, where the method has one.
+    package var returns: [Double]?
+    /// Rollouts that an objective sees together carry the same number.
+    package var pair: Int?
+    /// The aggregation weight of each token without the entropy mask, for the KL term.
+    package var unmaskedWeight = 0.0
+    /// How far trainer and sampler are apart, where both are known.
+    package var staleness: Staleness?
+
+    /// [L]
+    package var unmaskedWeights: [Double] { spread(unmaskedWeight, mask) }
+}
+
+/// Credit for a whole dump: kept rollouts in dump order, dropped ones with their reason.
+package struct InMemoryPlan: Sendable {
+    package var kept: [TokenCredit] = []
+    package var dropped: [(index: Int, reason: String)] = []
+    /// Per scope that was masked, its threshold (one per step with scope `step`).
+    package var thresholds: [Double] = []
+    package var warnings: [String] = []
+    /// Groups that were left out for lack of contrast: prompts to sample again.
+    package var resample: [String] = []
+    package var staleness = Staleness()
+
+    package init() {}
+}
+
+/// The part of a recipe that decides credit before training, in the order in which it acts: reward shaping → group
+/// filter → advantage → entropy shaping → entropy mask → aggregation weights.
+package struct CreditRecipe: Sendable {
+    package var reward = RewardShaping()
+    package var filter = GroupFilter()
+    package var advantage: any AdvantageEstimator = GRPO()
+    package var shaping: EntropyShaping?
+    package var mask: EntropyMask?
+    package var aggregation: any Aggregation = TokenMean()
+    package var schedule = Schedule()
+    /// Sampling again from states of the rollouts; takes the place of `advantage`.
+    package var expansion: (any Expansion)?
+    package var correction = ImportanceCorrection()
+    /// Pairs take the place of groups, for preference objectives.
+    package var pairs: PreferencePairs?
+
+    package init() {}
+
+    package var needsEntropy: Bool { shaping != nil || plannedMask?.selection.type.readsEntropy == true }
+
+    /// The mask that the plan decides; one that follows the policy is the update's.
+    var plannedMask: EntropyMask? { mask?.policy == .plan ? mask : nil }
+
+    /// Per-token numbers without which no credit can be given.
+    package var columns: Set<TokenColumn> {
+        var columns = expansion == nil && pairs == nil ? advantage.columns : []
+        if needsEntropy { columns.insert(.entropy) }
+        if correction.isOn { columns.formUnion([.oldLogprobs, .rolloutLogprobs]) }
+        return columns
+    }
+
+    package func shapedReward(_ input: CreditInput) -> Double {
+        reward.reward(score: input.reward, isCorrect: input.correct, length: input.length ?? input.trainable)
+    }
+
+    /// The plan of rows that are in memory.
+    package func assign(_ inputs: [CreditInput], seed: UInt64) -> InMemoryPlan {
+        inMemory(inputs) { try buildPlan(try RolloutFacts(inputs, reward: shapedReward), $0, seed: seed) }
+    }
+
+    /// The second plan of an expansion: rows with advantages of their own. `inputs` describe all rows; a credited row's
+    /// mask and group take the place of its input's.
+    package func assign(credited: ExpansionCredit, _ inputs: [CreditInput], seed: UInt64) -> InMemoryPlan {
+        let inputs = credited.overlaid(inputs)
+        return inMemory(inputs) { try buildPlan(credited, inputs, $0, seed: seed) }
+    }
+
+    private func inMemory(_ inputs: [CreditInput], _ build: (InMemoryTokens) throws -> CreditPlan) -> InMemoryPlan {
+        do { return try InMemoryPlan(try build(InMemoryTokens(inputs: inputs)), inputs) } catch {
+            preconditionFailure("an array can't fail to be read: \(error)")
+        }
+    }
+
+    /// The plan of rows whose tokens come from anywhere.
+    package func buildPlan(_ facts: RolloutFacts, _ source: any TokenSource, seed: UInt64) throws -> CreditPlan {
+        var rows = try RolloutFilter(recipe: self, facts: facts, source: source, seed: seed)
+        let selection = try rows.run()
+        var builder = PlanBuilder(
+            recipe: self, facts: facts, groupNames: facts.groupNames, selection: selection, source: source, seed: seed)
+        if advantage.whitens {
+            let whitening = try Whitening(builder.advantages)
+            if whitening.count == 1 {
+                builder.warnings.append("a single trainable token can't be whitened: its advantage is 0")
+            }
+            builder.whitening = whitening
+        }
+        return try builder.run()
+    }
+
+    /// The same of an expansion's rows, `inputs` with what their credit laid over them.
+    package func buildPlan(
+        _ credited: ExpansionCredit, _ inputs: [CreditInput], _ source: any TokenSource, seed: UInt64
+    )
+        throws -> CreditPlan
+    {
+        let facts = try RolloutFacts(inputs, reward: shapedReward),
+            selection = try ExpansionFilter(recipe: self, credited: credited, facts: facts, seed: seed)
+        var builder = PlanBuilder(
+            recipe: self, facts: selection.facts, groupNames: selection.groupNames, selection: selection.selection,
+            source: source, seed: seed)
+        builder.advantages = CreditedAdvantages(rows: selection.advantages, masks: selection.masks)
+        if expansion?.whitens == true { builder.whitening = try Whitening(builder.advantages) }
+        return try builder.run()
+    }
+}
+
+extension InMemoryPlan {
+    /// A plan with all its tokens.
+    init(_ plan: CreditPlan, _ inputs: [CreditInput]) throws {
+        let credits = try plan.credits(plan.kept.indices, plan.kept.map { inputs[Int($0.row)] })
+        kept = credits
+        dropped = plan.dropped.entries.map { (Int($0.row), $0.reason) }
+        thresholds = plan.thresholds
+        resample = plan.resample.map { plan.facts.groupNames[Int($0)] }
+        for credit in credits { if let part = credit.staleness { staleness.add(part) } }
+        warnings = plan.warnings + plan.closingWarnings(staleness)
+    }
+}
+
+/// Indices with equal keys together, in order of first appearance.
+func grouped<Key: Hashable>(_ rows: Range<Int>, by key: (Int) -> Key) -> [[Int]] {
+    var order: [Key] = [], members: [Key: [Int]] = [:]
+    for row in rows {
+        let key = key(row)
+        if members[key] == nil { order.append(key) }
+        members[key, default: []].append(row)
+    }
+    return order.compactMap { members[$0] }
+}
