@@ -125,7 +125,7 @@ let package = Package(
             "Stage",
             [
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
-                "Credit", "Objectives",
+                "Credit",
             ]),
         tests("LearningCurves", ["LearningCurves", "Formats"]),
     ]
