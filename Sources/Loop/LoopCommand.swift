@@ -30,7 +30,7 @@ struct LoopCommand: StageCommand {
         help:
             "Recipe of a model that learns beside the policy (a critic, a reward model, a Q network), from the same start; may be repeated."
     )
-    var auxiliary: [String] = []
+    var companion: [String] = []
 
     @Option(help: "Change a key of the companions' recipes; may be repeated.")
     var companionSet: [String] = []
@@ -128,7 +128,7 @@ struct LoopCommand: StageCommand {
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
         let loaded = try loadRecipe(),
-            auxiliaries = try auxiliary.map { try AuxiliaryModel(path: $0, overrides: companionSet) }
+            auxiliaries = try companion.map { try AuxiliaryModel(path: $0, overrides: companionSet) }
         if let adapters = loaded.trainable.adapters, !adapters.merged {
             throw StageError(
                 .usage, "\(recipe) trains adapters: a loop samples from them merged; give --set trainable.merged=true")
@@ -137,7 +137,7 @@ struct LoopCommand: StageCommand {
         guard missing.isEmpty else {
             throw StageError(
                 .usage,
-                "\(recipe) reads what a second model says: give \(missing.map { "--auxiliary \($0)" }.joined(separator: " "))"
+                "\(recipe) reads what a second model says: give \(missing.map { "--companion \($0)" }.joined(separator: " "))"
             )
         }
         // One task runs the stages of all iterations.
@@ -154,7 +154,7 @@ struct LoopCommand: StageCommand {
     }
 
     private var places: [InputPlace] {
-        ([recipe, checkpoint, prompts] + auxiliary + [heldout].compactMap { $0 }).map { InputPlace($0) }
+        ([recipe, checkpoint, prompts] + companion + [heldout].compactMap { $0 }).map { InputPlace($0) }
     }
 
     /// By their keys in the configuration.
