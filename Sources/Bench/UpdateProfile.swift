@@ -99,7 +99,7 @@ struct LinearProduct {
     var operations: Double { 6 * Double(rows) * Double(outputs) * Double(inputs) * Double(count) }
 
     /// Of a decoder: every token goes through every layer, but for what of the last one stands above its attention.
-    /// That only `outputPositions` need.
+    /// Only `outputPositions` tokens need that.
     static func all(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int) -> [LinearProduct] {
         let below = [(a.queryColumns, a.hidden, 1), (a.keyValueColumns, a.hidden, 2)]
         let above = [(a.hidden, a.queryColumns, 1), (a.feedForward, a.hidden, 2), (a.hidden, a.feedForward, 1)]

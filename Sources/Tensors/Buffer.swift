@@ -34,6 +34,9 @@ package final class Buffer: @unchecked Sendable {
         pointer = memory.assumingMemoryBound(to: Float.self)
     }
 
+    /// Of no floats: where an array isn't needed.
+    package static let none = Buffer(uninitialized: 0)
+
     private static let hugePage = 2 << 20
     private static func isLarge(_ bytes: Int) -> Bool { bytes >= 2 * hugePage }
 

@@ -123,7 +123,7 @@ struct AttentionActivations {
     let value: Buffer
     let attention: Buffer
     /// [S, H·D]: the attention's rows that go on; empty where all do.
-    private(set) var attended = Buffer(uninitialized: 0)
+    private(set) var attended = Buffer.none
     /// [H, T]
     let logSumExp: Buffer
     /// [S, ·]
@@ -134,8 +134,8 @@ struct AttentionActivations {
         func columns(_ count: Int) -> Buffer { space.take(tokens * count) }
         let hasNorm = a.norms.beforeAttention != nil
         self.input = input
-        normed = hasNorm ? columns(a.hidden) : Buffer(uninitialized: 0)
-        rstd = hasNorm ? columns(1) : Buffer(uninitialized: 0)
+        normed = hasNorm ? columns(a.hidden) : Buffer.none
+        rstd = hasNorm ? columns(1) : Buffer.none
         query = HeadActivations(a, tokens: tokens, heads: a.queryHeads, in: space)
         key = HeadActivations(a, tokens: tokens, heads: a.keyValueHeads, in: space)
         value = columns(a.keyValueColumns)

@@ -52,8 +52,8 @@ struct LayerScratch {
         dvalue = columns(a.keyValueColumns)
         dheads = columns(a.queryColumns)
         let hasEndNorm = a.norms.afterAttention != nil || a.norms.afterFeedForward != nil
-        doutput = hasEndNorm ? columns(a.hidden) : Buffer(uninitialized: 0)
-        dscaled = a.scales.residual == 1 ? Buffer(uninitialized: 0) : columns(a.hidden)
+        doutput = hasEndNorm ? columns(a.hidden) : Buffer.none
+        dscaled = a.scales.residual == 1 ? Buffer.none : columns(a.hidden)
     }
 }
 

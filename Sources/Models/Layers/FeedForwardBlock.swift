@@ -89,8 +89,8 @@ struct FeedForwardActivations {
         self.rows = rows
         hasNorm = a.norms.beforeFeedForward != nil
         middle = columns(a.hidden)
-        normed = hasNorm ? columns(a.hidden) : Buffer(uninitialized: 0)
-        rstd = hasNorm ? columns(1) : Buffer(uninitialized: 0)
+        normed = hasNorm ? columns(a.hidden) : Buffer.none
+        rstd = hasNorm ? columns(1) : Buffer.none
         gate = columns(a.feedForward)
         up = columns(a.feedForward)
         end = JoinActivations(a, norm: a.norms.afterFeedForward, rows: rows, in: space)

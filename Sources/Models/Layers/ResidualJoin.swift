@@ -52,8 +52,8 @@ struct JoinActivations {
 
     init(_ a: DecoderArchitecture, norm: String?, rows: Int, in space: any Allocator) {
         let isPlain = norm == nil && a.scales.residual == 1
-        output = isPlain ? Buffer(uninitialized: 0) : space.take(rows * a.hidden)
-        rstd = norm == nil ? Buffer(uninitialized: 0) : space.take(rows)
+        output = isPlain ? Buffer.none : space.take(rows * a.hidden)
+        rstd = norm == nil ? Buffer.none : space.take(rows)
     }
 
     private init(_ output: Buffer, _ rstd: Buffer) { (self.output, self.rstd) = (output, rstd) }

@@ -173,7 +173,7 @@ package final class LanguageModel: Sendable {
         return scores
     }
 
-    /// Final-norm output [S, C] of the forest's outputPositions; nothing is kept.
+    /// Final-norm output [S, C] of the tokens that the head reads; nothing is kept.
     private func forward(_ batch: DecoderBatch<ForestKeys>, in space: any Allocator) -> Buffer {
         let outputPositions = batch.outputPositions.count,
             final = FinalNorm(architecture, tokens: outputPositions, in: space)

@@ -27,7 +27,7 @@ struct TrainingArrays {
     let dresidual: Buffer
     let scratch: LayerScratch
 
-    /// `tokens`: T, of the forest; `outputPositions`: S, those that the head reads.
+    /// `tokens`: T, of the forest; `outputPositions`: S, how many of them the head reads.
     init(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int, _ memory: PassMemory) {
         let space = memory.space
         layers = KeptLayers(

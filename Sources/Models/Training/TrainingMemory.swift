@@ -22,7 +22,7 @@ package struct TrainingMemory: Sendable {
     }
 
     /// Bytes of a pass over `tokens` distinct tokens that keeps `keptLayers` and asks at most `wanted` times.
-    /// `outputPositions`: tokens whose final states are read, where that is known; no more than are wanted.
+    /// `outputPositions`: how many tokens' final states are read, where that is known; no more than are wanted.
     package func bytes(tokens: Int, outputPositions: Int? = nil, wanted: Int, keptLayers: Int) -> Int {
         if let outputPositions { return passBytes(tokens, outputPositions, wanted, keptLayers) }
         let most = passBytes(tokens, min(tokens, wanted), wanted, keptLayers)
