@@ -127,7 +127,7 @@ let package = Package(
             "Stage",
             [
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
-                "Credit",
+                "Credit", "Objectives", "Optimizers", "Rewards",
             ]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]

@@ -203,16 +203,6 @@ import Testing
             ).status == 0)
     }
 
-    @Test func theListNamesEveryMethod() throws {
-        let result = try Executable("crux-plan").run(["--list"])
-        for word in [
-            "etpo_mc", "reinforce_pp_baseline", "h_dpo", "clip_cov", "sequence_mean_token_sum", "vineppo", "k3+",
-            "dapo_math", "2506.01939",
-        ] {
-            #expect(result.output.contains(word), "\(word)")
-        }
-    }
-
     @Test func entropiesAreReportedAndCompared() throws {
         let pipeline = try Scored.shared.get().pipeline
         try pipeline.score(["--checkpoint", Scored.shared.get().beside], to: "score-beside")
