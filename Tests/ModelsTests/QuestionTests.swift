@@ -84,8 +84,18 @@ import Testing
             && zip(some, others).allSatisfy { firstDifference($0.outputs, $1.outputs, absolute: 1e-5) == nil }
     }
 
-    @Test(arguments: ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"])
-    func theMemoryOfAPassIsWhatWasForeseen(_ name: String) throws {
+    private static let questions = ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"]
+
+    /// A pass in memory of the foreseen size beside one in memory of its own.
+    private struct PassInMemory {
+        var foreseen = 0
+        /// Of the pass with its backward half, and of one that only scores, in floats.
+        var peak = 0, scoringPeak = 0
+        /// Between the gradients.
+        var distance = Double.infinity
+    }
+
+    private func pass(_ name: String) throws -> PassInMemory {
         let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel),
             a = checkpoint.architecture
         let foreseen: TrainingMemory.Question =
@@ -105,12 +115,29 @@ import Testing
         try model.accumulateGradients(
             sequences, into: gradient, question, memory: PassMemory(keptLayers: 2, space: space)
         ) { _ in coefficients }
-        #expect(space.peak == floats)
-        // As in `areSame`: another test may have changed OpenBLAS's thread count in between.
-        #expect(relativeDistance(gradient.array, plain.array) < 1e-5)
-        // A pass that only scores takes less.
         _ = try model.score(sequences, question, in: scoring)
-        #expect(scoring.peak < floats)
+        return PassInMemory(
+            foreseen: floats, peak: space.peak, scoringPeak: scoring.peak,
+            distance: relativeDistance(gradient.array, plain.array))
+    }
+
+    @Test(arguments: questions) func theMemoryOfAPassIsWhatWasForeseen(_ name: String) throws {
+        let pass = try pass(name)
+        #expect(pass.peak == pass.foreseen)
+        // A pass that only scores takes less.
+        #expect(pass.scoringPeak < pass.foreseen)
+    }
+
+    /// In a process of its own: other tests of this one set OpenBLAS's threads and the kernels' instruction set meanwhile.
+    @Test func aPassInForeseenMemoryHasTheSameGradient() async {
+        await #expect(processExitsWith: .success) {
+            for name in QuestionTests.questions {
+                let distance = try QuestionTests().pass(name).distance
+                #expect(distance < 1e-6, "\(name)")
+                guard distance < 1e-6 else { exit(EXIT_FAILURE) }
+            }
+            exit(EXIT_SUCCESS)
+        }
     }
 
     @Test func aFreshCriticSaysZeroAndIsSavedAsOne() throws {
@@ -141,8 +168,9 @@ import Testing
         #expect(areSame(compared.map(\.policy), try model.score(sequences)))
         #expect(areSame(compared.map(\.reference), try other.score(sequences)))
         #expect(compared[0].kl[2] > 0 && compared[0].kl[0] == 0 && compared[0].expectedQ[3] != 0)
-        // The prefix is one: so are its answers.
-        #expect(isClose(Double(compared[0].kl[2]), Double(compared[1].kl[2]), absolute: 1e-5))
+        // The prefix is one: so are its answers, but for last bits, which on some processors depend on where a row stands
+        // in a product of matrices, also with one thread.
+        #expect(isClose(compared[0].kl[2], compared[1].kl[2], absolute: 1e-6))
     }
 
     @Test func adaptersHaveTheGradientOfTheirProduct() throws {
