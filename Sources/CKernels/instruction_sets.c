@@ -19,13 +19,14 @@ crux_instruction_set crux_best_instruction_set(void) {
     return CRUX_PLAIN;
 }
 
-static crux_instruction_set chosen;
+static crux_instruction_set best;
 
-void crux_set_instruction_set(crux_instruction_set set) {
-    const crux_instruction_set best = crux_best_instruction_set();
-    chosen = set > best ? best : set;
-}
+// What this thread was told to use, and one more; 0: nothing. Others go on with the best: their numbers don't change
+// under them.
+static _Thread_local int told;
 
-crux_instruction_set crux_current_instruction_set(void) { return chosen; }
+void crux_set_instruction_set(crux_instruction_set set) { told = (set > best ? best : set) + 1; }
 
-__attribute__((constructor)) static void choose(void) { crux_set_instruction_set(crux_best_instruction_set()); }
+crux_instruction_set crux_current_instruction_set(void) { return told ? (crux_instruction_set)(told - 1) : best; }
+
+__attribute__((constructor)) static void choose(void) { best = crux_best_instruction_set(); }

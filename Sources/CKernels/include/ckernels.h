@@ -194,7 +194,8 @@ typedef struct {
 void crux_adamw(float *parameter, const float *gradient, float *exp_avg, float *exp_avg_sq, size_t n,
     const crux_adamw_settings *settings);
 
-// Instruction sets, widest last. The last that the processor has is chosen at the start; tests set others.
+// Instruction sets, widest last. The last that the processor has is chosen at the start; tests set others, each for its
+// own thread.
 typedef enum {
     CRUX_PLAIN = 0,
     CRUX_AVX2 = 1,
