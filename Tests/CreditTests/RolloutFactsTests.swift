@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Plans whose lists lie in files: the same as those of plans in memory.
-@Suite struct PlanFactsTests {
+@Suite struct RolloutFactsTests {
     private static let folder = FileManager.default.temporaryDirectory.path
 
     @Test(arguments: [[0, 0, 0, 1, 1, 2], [0, 1, 0, 2, 1, 0], [0], []] as [[Int32]]) func groupsHaveTheirMembersInOrder(
@@ -71,7 +71,7 @@ import Testing
 
     /// All that a plan says.
     private static func text(_ plan: CreditPlan, _ inputs: [CreditInput]) throws -> [String] {
-        let credits = try plan.credits(plan.kept.indices, plan.kept.map { inputs[Int($0.row)] }).map { "\($0)" }
+        let credits = plan.credits(plan.kept.indices, plan.kept.map { inputs[Int($0.row)] }).map { "\($0)" }
         let dropped = plan.dropped.entries.map { "\($0)" }
         return credits + dropped + [
             "\(plan.thresholds) \(plan.warnings) \(Array(plan.keptTokens)) \(Array(plan.resample)) \(plan.entropyQuantiles ?? []) \(plan.undecided) \(plan.trainable)"

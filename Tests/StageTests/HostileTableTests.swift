@@ -248,7 +248,7 @@ import Testing
         func contents(_ jobs: [JobRow], _ bases: [BaseRow]) throws {
             try write(jobs, Tables.jobs, to: folder("jobs.arrow"))
             try write(bases, Tables.bases, to: folder("bases.arrow"))
-            _ = try JobDirectory(folder.path).contents()
+            _ = try JobIndex(JobDirectory(folder.path))
         }
         try contents([job], [base])
         let changes: [(String, (inout JobRow, inout BaseRow) -> Void)] = [
