@@ -48,6 +48,16 @@ struct JobPlanRun {
     let dialect: any EngineDialect.Type
     let model: String
     let writer: PlanWriter
+    private let recipeDigest: String
+
+    init(
+        expansion: any Expansion, rollouts: ScoredRollouts, tokenizer: Tokenizer?, stopTokens: [Int32], stop: [String],
+        topLogprobs: Int, dialect: any EngineDialect.Type, model: String, writer: PlanWriter
+    ) {
+        (self.expansion, self.rollouts, self.tokenizer, self.writer) = (expansion, rollouts, tokenizer, writer)
+        (self.stopTokens, self.stop, self.topLogprobs) = (stopTokens, stop, topLogprobs)
+        (self.dialect, self.model, recipeDigest) = (dialect, model, SHA256Digest.of(writer.resolved))
+    }
 
     /// A rollout that is gone back into, by its row in the dump, and its states.
     private struct ExpandedRollout {
@@ -180,14 +190,13 @@ struct JobPlanRun {
                 skipped += 1
                 continue
             }
+            var row = row(open, index, state), request = try request(open.row.rollout, prefix, room)
+            (row.prefixLength, row.prefixSHA256, row.maxTokens) = (Int32(prefix.count), digest, Int32(room))
+            row.completionPrefix = tokenizer == nil ? nil : text
+            request.responsePrefix = text
             for replicate in 0..<expansion.replicates {
-                var row = JobRow()
-                (row.stateIndex, row.prefixLength, row.prefixSHA256) = (Int32(index), Int32(prefix.count), digest)
-                (row.replicate, row.maxTokens, row.completionPrefix) = (
-                    Int32(replicate), Int32(room), text.isEmpty && tokenizer == nil ? nil : text
-                )
-                let job = try job(row, open, state, prefix)
-                try body(job.0, job.1)
+                name(&row, &request, replicate)
+                try body(row, request)
             }
             jobs += expansion.replicates
         }
@@ -202,30 +211,22 @@ struct JobPlanRun {
         return String(validating: bytes, as: UTF8.self)
     }
 
-    private func job(
-        _ start: JobRow, _ expanded: OpenRollout, _ state: ExpansionState, _ prefix: [Int32]
-    ) throws -> (JobRow, EngineRequest) {
-        var row = start
-        row.jobID = "\(expanded.base.id)/s\(row.stateIndex)/r\(row.replicate)"
+    /// What all jobs of a state have in common.
+    private func row(_ expanded: OpenRollout, _ index: Int, _ state: ExpansionState) -> JobRow {
+        var row = JobRow()
         row.baseRolloutID = expanded.base.id
         row.groupID = expanded.base.groupID
+        row.stateIndex = Int32(index)
         row.anchorPosition = Int32(state.position)
         row.anchorEntropy = state.anchorEntropy
         row.injectedTokenIDs = state.injected
-        let digest = SHA256Digest.of(
-            "\(SHA256Digest.of(writer.resolved))/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
-        row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(row.replicate)"
-        // 31 bits: what every engine takes as a seed.
-        row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
-        return (row, try request(row, expanded.row.rollout, prefix))
+        return row
     }
 
-    private func request(_ row: JobRow, _ rollout: RolloutRow, _ prefix: [Int32]) throws -> EngineRequest {
+    private func request(_ rollout: RolloutRow, _ prefix: [Int32], _ room: Int) throws -> EngineRequest {
         var request = EngineRequest()
-        request.customID = row.customID
         request.prefix = prefix
-        request.maxTokens = Int(row.maxTokens)
-        request.seed = row.seed
+        request.maxTokens = room
         request.temperature = rollout.temperature
         request.topP = rollout.topP
         let asked = try stopsAsked(rollout)
@@ -234,8 +235,19 @@ struct JobPlanRun {
         request.topLogprobs = topLogprobs
         request.model = model
         request.prompt = rollout.prompt
-        request.responsePrefix = row.completionPrefix ?? ""
         return request
+    }
+
+    /// One continuation among those of its state: its names and its seed.
+    private func name(_ row: inout JobRow, _ request: inout EngineRequest, _ replicate: Int) {
+        row.replicate = Int32(replicate)
+        row.jobID = "\(row.baseRolloutID)/s\(row.stateIndex)/r\(replicate)"
+        let digest = SHA256Digest.of(
+            "\(recipeDigest)/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
+        row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(replicate)"
+        // 31 bits: what every engine takes as a seed.
+        row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
+        (request.customID, request.seed) = (row.customID, row.seed)
     }
 
     /// A continuation must stop where its base would have.
@@ -256,7 +268,7 @@ struct JobPlanRun {
         try Folder.create(writer.directory.file("jobs"))
         let directory = writer.directory, jobsName = "jobs/" + JobDirectory.jobsName,
             basesName = "jobs/" + JobDirectory.basesName
-        let metadata = directory.tableMetadata(recipeDigest: SHA256Digest.of(writer.resolved))
+        let metadata = directory.tableMetadata(recipeDigest: recipeDigest)
         let bases = try writeBases(expanded, to: try directory.writing(basesName), metadata)
         var table = try ArrowTableWriter(
             path: try directory.writing(jobsName), table: Tables.jobs,

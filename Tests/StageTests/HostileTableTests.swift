@@ -267,6 +267,11 @@ import Testing
             #expect("\(error.map { "\($0)" } ?? "")".contains(words), "\(words): \(String(describing: error))")
         }
         #expect(throws: FormatError.self) { try contents([job], [base, base]) }
+        var again = job
+        again.customID = "d"
+        #expect(throws: FormatError.self) { try contents([job, again], [base]) }
+        (again.jobID, again.customID) = ("k", "c")
+        #expect(throws: FormatError.self) { try contents([job, again], [base]) }
     }
 
     // MARK: manifests
