@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Plans whose lists lie in files: the same as those of plans in memory.
-@Suite struct PlanFactsTests {
+@Suite struct RolloutFactsTests {
     private static let folder = FileManager.default.temporaryDirectory.path
 
     @Test(arguments: [[0, 0, 0, 1, 1, 2], [0, 1, 0, 2, 1, 0], [0], []] as [[Int32]]) func groupsHaveTheirMembersInOrder(
