@@ -1,8 +1,8 @@
-"""Peer of crux-bench's plan figures: the same over the same Arrow files in polars.
+"""Baseline of crux-bench's plan figures: the same over the same Arrow files in polars.
 
 usage: plan_polars.py ROOT THREADS     (ROOT/ingest and ROOT/score)
 Prints "ready", then answers each line that it reads with "SECONDS THRESHOLD KEPT":
-settle   mean and deviation of the reward by group, the 0.8-quantile of entropies over trainable tokens, the mask (kept in memory), as queries
+queries  mean and deviation of the reward by group, the 0.8-quantile of entropies over trainable tokens, the mask (kept in memory), as queries
 columns  the same as fast as we could write it: columns laid end to end and filtered once, all of them in memory, tokens kept only counted
 whole    what "columns" does, then plan.arrow: tokens, masks, advantages, weights and old log-probabilities
 """
@@ -28,7 +28,7 @@ def groups():
     return small.group_by("group_id").agg(pl.col("reward").mean().alias("mean"), pl.col("reward").std().alias("deviation")).collect()
 
 
-def settle():
+def queries():
     statistics = groups()
     tokens = table(["loss_mask"], ["entropy"]).select(pl.col("entropy").explode(), pl.col("loss_mask").explode())
     threshold = tokens.select(pl.col("entropy").filter("loss_mask").quantile(0.8, "linear")).collect().item()
@@ -62,5 +62,5 @@ def whole():
 print("ready", flush=True)
 for line in sys.stdin:
     start = time.perf_counter()
-    _, threshold, kept = {"settle": settle, "columns": columns, "whole": whole}[line.strip()]()
+    _, threshold, kept = {"queries": queries, "columns": columns, "whole": whole}[line.strip()]()
     print(time.perf_counter() - start, threshold, kept, flush=True)

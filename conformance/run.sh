@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything against its peers: tokenizers, generation and jobs, then all stages on all families. make conformance
+# Everything against other implementations: tokenizers, generation and jobs, then all stages on all families. make conformance
 #   run.sh PYTHON BIN_DIR
 set -euo pipefail
 # Not realpath: resolving the link would step out of the virtual environment.

@@ -4,7 +4,7 @@ import CSystem
 import Foundation
 import StageSupport
 
-/// `make bench`: what each stage reaches on made-up data, beside what this machine can do at all, and what its peers
+/// `make bench`: what each stage reaches on synthetic data, beside what this machine can do at all, and what its baselines
 /// reach. Every figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
 ///     crux-bench [--python PYTHON] [--plan-tokens N] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [generation]
@@ -18,12 +18,13 @@ enum BenchMain {
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-bench",
-        abstract: "Measures what each stage reaches on made-up data, beside this machine's own limits and its peers.",
+        abstract:
+            "Measures what each stage reaches on synthetic data, beside this machine's own limits and its baselines.",
         version: cruxVersion)
 
     private static let names = ["kernel", "score", "stages", "plan", "update", "memory", "real-size", "generation"]
 
-    @Option(help: "Python with the peers installed; without it they are left out.")
+    @Option(help: "Python with the baselines installed; without it they are left out.")
     var python: String?
 
     @Option(help: "Tokens of the plan's dump.")
@@ -64,18 +65,4 @@ struct BenchCommand: ParsableCommand {
         if wants("real-size") { try MemoryBench().runRealSize() }
         if wants("generation") { try GenerationBench(machine: machine, threads: threads, python: python).run() }
     }
-}
-
-/// A line at once, also into a pipe.
-func say(_ line: String) {
-    print(line)
-    fflush(nil)
-}
-
-func text(_ value: Double) -> String { String(format: value < 10 ? "%.2f" : "%.0f", value) }
-
-func seconds(_ body: () throws -> Void) rethrows -> Double {
-    let start = DispatchTime.now().uptimeNanoseconds
-    try body()
-    return Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
 }

@@ -22,7 +22,7 @@ struct GenerationBench {
             try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
         let model = LanguageModel(
             architecture, parameters: Self.weights(ParameterLayout(architecture).count), threads: threads)
-        let peer = try python.map { try Baseline(python: $0, ["bench/generate.py"]) }
+        let baseline = try python.map { try Baseline(python: $0, ["bench/generate.py"]) }
         say(
             "generation, Qwen2.5-0.5B shape (24 layers, float32), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:"
         )
@@ -32,7 +32,9 @@ struct GenerationBench {
             for _ in 0..<Self.rounds {
                 ours.append(try rate(generator, batch, rolloutsPerPrompt: 1))
                 shared.append(try rate(generator, batch, rolloutsPerPrompt: 8))
-                if batch > 1, let peer { theirs += try peer.ask("\(batch) \(Self.prompt) \(Self.new) \(threads)") }
+                if batch > 1, let baseline {
+                    theirs += try baseline.ask("\(batch) \(Self.prompt) \(Self.new) \(threads)")
+                }
             }
             report(
                 "batch \(batch), different prompts", batch, ours.max() ?? 0, theirs.max(),

@@ -14,9 +14,9 @@ struct KernelBench {
     private static let rounds = 12
     private var elements: Double { Double(Self.rows * Self.vocabulary) }
 
-    /// What peers are called in bench/kernel.py, and how many times as long as ours they must take, at least and as a
+    /// What baselines are called in bench/kernel.py, and how many times as long as ours they must take, at least and as a
     /// goal.
-    private static let peers: [(form: String, name: String, requirement: Requirement?)] = [
+    private static let baselines: [(form: String, name: String, requirement: Requirement?)] = [
         ("eager", "PyTorch eager", Requirement(need: 25, goal: 40)),
         ("compiled", "PyTorch compiled", Requirement(need: 8, goal: 15)), ("numpy", "NumPy", nil),
     ]
@@ -57,21 +57,21 @@ struct KernelBench {
     private func compare(_ rows: Form, _ bytes: UnsafeRawBufferPointer) throws {
         let file = FileManager.default.temporaryDirectory.path + "/crux-bench-rows-\(getpid())"
         defer { unlink(file) }
-        let peer = try python.map { python in
+        let baseline = try python.map { python in
             try Data(
                 bytesNoCopy: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), count: bytes.count,
                 deallocator: .none
             ).write(to: URL(fileURLWithPath: file))
             return try Baseline(python: python, ["bench/kernel.py", file, "\(Self.vocabulary)", "\(threads)"])
         }
-        let peers = peer == nil ? [] : Self.peers
-        var ours: [Double] = [], bandwidth: [Double] = [], theirs = [[Double]](repeating: [], count: peers.count),
+        let baselines = baseline == nil ? [] : Self.baselines
+        var ours: [Double] = [], bandwidth: [Double] = [], theirs = [[Double]](repeating: [], count: baselines.count),
             entropies = theirs
         for _ in 0..<Self.rounds {
             bandwidth.append(MachineLimits.readBandwidth(threads))
             ours.append(time(rows))
-            for (index, other) in peers.enumerated() {
-                let answer = try peer?.ask(other.form) ?? []
+            for (index, other) in baselines.enumerated() {
+                let answer = try baseline?.ask(other.form) ?? []
                 theirs[index].append(answer[0])
                 entropies[index].append(answer[1])
             }
@@ -81,7 +81,7 @@ struct KernelBench {
             "  crux: \(text(elements / best / 1e9)) G logits/s, \(text(rate / 1e9)) GB/s, \(text(100 * rate / (bandwidth.max() ?? 1))) % of "
                 + "the \(text((bandwidth.max() ?? 1) / 1e9)) GB/s that the machine reads")
         let mean = meanEntropy(rows)
-        for (index, other) in peers.enumerated() {
+        for (index, other) in baselines.enumerated() {
             let time = theirs[index].min() ?? 0, verdict = other.requirement.map { " " + $0.verdict(time / best) } ?? ""
             say(
                 "  \(other.name): \(text(elements / time / 1e9)) G logits/s, \(text(time / best)) times as long\(verdict); "

@@ -54,8 +54,8 @@ struct UpdateBench {
             if ours.seconds.count < Self.turns { try step(&ours, batch, fixture) }
             if let python { rivals.append(try rival(form, python, batch, fixture)) }
         }
-        describe(ours, batch, beside: nil)
-        rivals.forEach { describe($0, batch, beside: ours) }
+        describe(ours, batch, against: nil)
+        rivals.forEach { describe($0, batch, against: ours) }
         judge(
             ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form",
             Requirement(need: batch.need, goal: batch.goal))
@@ -70,13 +70,13 @@ struct UpdateBench {
     private func isGrouped(_ side: Side) -> Bool { side.name.hasPrefix("grouped") }
 
     private func rival(_ form: String, _ python: String, _ batch: UpdateCase, _ fixture: UpdateFixture) throws -> Side {
-        let peer = try Baseline(
+        let baseline = try Baseline(
             python: python, ["bench/update.py", fixture.plan(batch.name), fixture.checkpoint, form, "\(threads)"])
         var side = Side(name: form), peakBytes = 0
         for turn in 0..<Self.turns {
-            let answer = try peer.ask()
+            let answer = try baseline.ask()
             // Of the first step: later ones have the optimizer's moments beside their activations.
-            if turn == 0 { peakBytes = peer.peakBytes }
+            if turn == 0 { peakBytes = baseline.peakBytes }
             side.add(answer[0], loss: answer[1], gradientNorm: answer[2], peakBytes: peakBytes)
         }
         return side
@@ -97,7 +97,7 @@ struct UpdateBench {
         ours.add(row.seconds, loss: row.loss, gradientNorm: row.gradNorm, peakBytes: process.peakBytes)
     }
 
-    private func describe(_ side: Side, _ batch: UpdateCase, beside ours: Side?) {
+    private func describe(_ side: Side, _ batch: UpdateCase, against ours: Side?) {
         let tokens = Double(batch.rows.reduce(0) { $0 + $1.lossMask.count { $0 } })
         let ratio = ours.map { String(format: ", crux %.2f times as fast", side.best / $0.best) } ?? ""
         let difference = ours.map {

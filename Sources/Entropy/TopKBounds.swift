@@ -51,7 +51,7 @@ package struct TopKBounds: Sendable {
         _ ids: ArraySlice<Int32>, _ logprobs: ArraySlice<Float>, sampled: (token: Int32, logprob: Float)?
     ) throws(TopKFault) -> (low: Double, high: Double) {
         let best = try BestTokens(ids, logprobs, vocabulary: assumesVocabulary ? nil : vocabulary)
-        let own = try known(sampled, beside: best)
+        let own = try known(sampled, among: best)
         guard
             let bounds = EntropyBounds.bounds(
                 best.logprobs, known: own, vocabulary: vocabulary, rounding: rounding, knownRounding: sampledRounding)
@@ -62,7 +62,7 @@ package struct TopKBounds: Sendable {
     }
 
     /// The sampled token's log-probability where it is not among the best. Where it is, it must be the same.
-    private func known(_ sampled: (token: Int32, logprob: Float)?, beside best: BestTokens) throws(TopKFault)
+    private func known(_ sampled: (token: Int32, logprob: Float)?, among best: BestTokens) throws(TopKFault)
         -> [Double]
     {
         guard let sampled, sampled.logprob.isFinite, sampled.logprob > LogprobRounding.leastLogprob else { return [] }

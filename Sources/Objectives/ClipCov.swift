@@ -25,9 +25,9 @@ package struct ClipCov: Objective {
         return clip
     }
 
-    package var marksTokens: Bool { true }
+    package var selectsTokens: Bool { true }
 
-    package func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? {
+    package func selection(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? {
         let covariance = StepCovariance(step)
         let eligible = covariance.values.indices.filter { index in
             let (row, t) = covariance.places[index]
@@ -35,7 +35,7 @@ package struct ClipCov: Objective {
                 && !isClipped(step[row], t)
         }
         let count = max(1, Int(ratio * Double(covariance.places.count)))
-        return covariance.marks(step, sample(eligible, count, seed: seed))
+        return covariance.selection(step, sample(eligible, count, seed: seed))
     }
 
     private func isClipped(_ sequence: SequenceInputs, _ t: Int) -> Bool {
@@ -57,7 +57,7 @@ package struct ClipCov: Objective {
 
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss {
         var kept = sequence
-        if let marks = sequence.marks { for t in marks.indices where marks[t] { kept.weights[t] = 0 } }
+        if let selected = sequence.selected { for t in selected.indices where selected[t] { kept.weights[t] = 0 } }
         return plain.evaluate(kept, gradient: &gradient)
     }
 }

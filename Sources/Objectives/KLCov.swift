@@ -14,13 +14,13 @@ package struct KLCov: Objective {
         ratio > 0 && ratio <= 1 && coef >= 0
             ? [] : ["ratio \(ratio), coef \(coef); expected more than 0 and at most 1, and 0 or more"]
     }
-    package var marksTokens: Bool { true }
+    package var selectsTokens: Bool { true }
 
-    package func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? {
+    package func selection(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? {
         let covariance = StepCovariance(step), count = max(1, Int(Double(covariance.values.count) * ratio))
         let largest = covariance.values.indices.sorted { (covariance.values[$0], $1) > (covariance.values[$1], $0) }
             .prefix(count)
-        return covariance.marks(step, Array(largest))
+        return covariance.selection(step, Array(largest))
     }
 
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss {
@@ -32,7 +32,7 @@ package struct KLCov: Objective {
             sum.loss += weight * surrogate
             sum.largestRatio = max(sum.largestRatio, ratio.value)
             if !ratio.isClamped { gradient[t] += Float(weight * surrogate) }
-            guard sequence.marks?[t] == true else { continue }
+            guard sequence.selected?[t] == true else { continue }
             let difference = Double(sequence.logprobs[t]) - Double(sequence.oldLogprobs[t])
             sum.loss += weight * coef * abs(difference)
             gradient[t] += Float(weight * coef * sign(ofLogRatio: difference))

@@ -28,55 +28,6 @@ package enum Measure: String, CaseIterable, Sendable {
 /// model is measured against.
 package enum Reference: String, Sendable { case policy, process }
 
-/// One sequence as an objective sees it. All arrays have length L; position t describes token t, and entries where the
-/// mask is false have no influence on anything.
-package struct SequenceInputs: Sendable {
-    /// What the model being trained says, in the objective's `output`.
-    package var outputs: [Float]
-    /// Log-probabilities under the policy that sampled.
-    package var oldLogprobs: [Float]
-    package var advantages: [Float]
-    /// Aggregation weights with the entropy mask folded in: the loss is the sum of weight · l(token).
-    package var weights: [Float]
-    /// Trainable tokens.
-    package var mask: [Bool]
-    package var referenceLogprobs: [Float]?
-    /// Aggregation weights of the KL term, which the entropy mask does not touch.
-    package var klWeights: [Float]?
-    /// What a critic or Q network is to learn.
-    package var returns: [Float]?
-    /// The critic's values when the plan was made.
-    package var oldValues: [Float]?
-    /// Shaped reward of the outcome.
-    package var reward = 0.0
-    /// Tokens singled out by `marks` over the whole step.
-    package var marks: [Bool]?
-
-    package var logprobs: [Float] {
-        get { outputs }
-        set { outputs = newValue }
-    }
-
-    package init(
-        logprobs: [Float], oldLogprobs: [Float], advantages: [Float], weights: [Float], mask: [Bool],
-        referenceLogprobs: [Float]? = nil,
-        klWeights: [Float]? = nil
-    ) {
-        outputs = logprobs
-        self.oldLogprobs = oldLogprobs
-        self.advantages = advantages
-        self.weights = weights
-        self.mask = mask
-        self.referenceLogprobs = referenceLogprobs
-        self.klWeights = klWeights
-    }
-
-    var positions: [Int] { mask.indices.filter { mask[$0] } }
-
-    /// Trainable tokens that carry weight, [L].
-    var weighted: [Bool] { mask.indices.map { mask[$0] && weights[$0] != 0 } }
-}
-
 /// π* ∝ reference · exp(Q / β), or with the bonus A / β of the sampled token in place of Q.
 package struct BoltzmannSettings: Equatable, Sendable {
     package var beta: Double
@@ -87,29 +38,6 @@ package struct BoltzmannSettings: Equatable, Sendable {
 
     package func bonus(advantage: Float) -> Float {
         readsQNetwork ? 0 : Float(min(max(Double(advantage) / beta, -Self.largestBonus), Self.largestBonus))
-    }
-}
-
-/// What an objective says about one sequence. Counts run over trainable tokens.
-package struct SequenceLoss: Equatable, Sendable {
-    package var loss = 0.0
-    /// Tokens whose clipped term is the larger one, by the bound that binds.
-    package var clippedLow = 0
-    package var clippedHigh = 0
-    package var largestRatio = 0.0
-    /// Σ of the objective's `measure`, and over how many.
-    package var measure = 0.0
-    package var measured = 0
-
-    package init() {}
-
-    package static func += (sum: inout SequenceLoss, next: SequenceLoss) {
-        sum.loss += next.loss
-        sum.clippedLow += next.clippedLow
-        sum.clippedHigh += next.clippedHigh
-        sum.largestRatio = max(sum.largestRatio, next.largestRatio)
-        sum.measure += next.measure
-        sum.measured += next.measured
     }
 }
 
@@ -150,9 +78,9 @@ package protocol Objective: Codable, Sendable {
     /// asked for others, nor are they in the mask when it is evaluated.
     func reads(_ sequence: SequenceInputs) -> [Bool]
     /// Tokens that it treats apart, chosen over the whole optimizer step from the policy as it stands; nil: none ever.
-    func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]?
-    /// Whether `marks` is to be asked.
-    var marksTokens: Bool { get }
+    func selection(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]?
+    /// Whether `selection` is to be asked.
+    var selectsTokens: Bool { get }
     /// Returns the loss and adds dL/doutput to `gradient` (length L). Arithmetic in Double.
     func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss
     /// The same for sequences that belong together: one, or two where it reads pairs.
@@ -173,8 +101,8 @@ extension Objective {
     package var isPerSequence: Bool { false }
     package var boltzmann: BoltzmannSettings? { nil }
     package var targetDecay: Double? { nil }
-    package var marksTokens: Bool { false }
-    package func marks(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? { nil }
+    package var selectsTokens: Bool { false }
+    package func selection(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? { nil }
     package func reads(_ sequence: SequenceInputs) -> [Bool] { isPerSequence ? sequence.mask : sequence.weighted }
 
     package func evaluate(unit: [SequenceInputs], gradients: inout [[Float]]) -> SequenceLoss {
@@ -183,41 +111,3 @@ extension Objective {
         return sum
     }
 }
-
-package enum ObjectiveRegistry {
-    /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
-    package static let all: [any Objective.Type] = [
-        CISPO.self,
-        ClipCov.self,
-        ETPOPolicy.self,
-        ETPOQ.self,
-        GSPO.self,
-        HDPO.self,
-        KLCov.self,
-        NLL.self,
-        PPOClip.self,
-        PRIMECrossEntropy.self,
-        ValueLoss.self,
-    ]
-}
-
-/// exp(lp - lp_old), the log-ratio kept within ±20; no derivative where the bound binds.
-struct ImportanceRatio {
-    let value: Double
-    let isClamped: Bool
-
-    init(_ logprob: Float, _ oldLogprob: Float) {
-        let difference = Double(logprob) - Double(oldLogprob)
-        isClamped = abs(difference) > 20
-        value = exp(min(max(difference, -20), 20))
-    }
-}
-
-/// The sign of a log-ratio: the derivative of its size. 0 as far as two float32 forward passes over the same weights
-/// differ, where it would be a matter of chance: before the first step a policy is where it was sampled.
-func sign(ofLogRatio difference: Double) -> Double { abs(difference) <= 1e-4 ? 0 : difference > 0 ? 1 : -1 }
-
-/// log(1 + exp(x)) without overflow.
-func softplus(_ x: Double) -> Double { max(x, 0) + log1p(exp(-abs(x))) }
-
-func sigmoid(_ x: Double) -> Double { x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)) }

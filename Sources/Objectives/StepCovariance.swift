@@ -16,9 +16,9 @@ struct StepCovariance {
         values = zip(advantages, logprobs).map { ($0 - meanA) * ($1 - meanL) }
     }
 
-    func marks(_ step: [SequenceInputs], _ chosen: [Int]) -> [[Bool]] {
-        var marks = step.map { $0.mask.map { _ in false } }
-        for index in chosen { marks[places[index].row][places[index].t] = true }
-        return marks
+    func selection(_ step: [SequenceInputs], _ chosen: [Int]) -> [[Bool]] {
+        var selected = step.map { $0.mask.map { _ in false } }
+        for index in chosen { selected[places[index].row][places[index].t] = true }
+        return selected
     }
 }

@@ -54,7 +54,7 @@ private struct Answer: Encodable {
     var rows: [Row]?
     var loss: Double?
     var gradients: [[[Float]]]?
-    var marks: [[Bool]]?
+    var selected: [[Bool]]?
     var error: String?
 }
 
@@ -93,11 +93,11 @@ private func inputs(_ sequence: Request.Sequence) -> SequenceInputs {
 
 private func loss(_ units: [[Request.Sequence]], _ recipe: Recipe, seed: UInt64) -> Answer {
     var units = units.map { $0.map(inputs) }
-    let marks = recipe.objective.marksTokens ? recipe.objective.marks(units.flatMap { $0 }, seed: seed) : nil
+    let selected = recipe.objective.selectsTokens ? recipe.objective.selection(units.flatMap { $0 }, seed: seed) : nil
     var next = 0
     for unit in units.indices {
         for member in units[unit].indices {
-            units[unit][member].marks = marks?[next]
+            units[unit][member].selected = selected?[next]
             next += 1
         }
     }
@@ -110,7 +110,7 @@ private func loss(_ units: [[Request.Sequence]], _ recipe: Recipe, seed: UInt64)
         }
         return gradients
     }
-    return Answer(loss: total, gradients: gradients, marks: marks)
+    return Answer(loss: total, gradients: gradients, selected: selected)
 }
 
 private func answer(_ line: String) -> Answer {

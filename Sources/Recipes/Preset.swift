@@ -1,4 +1,4 @@
-/// Conventions of another codebase, laid under what a recipe says itself: they only change defaults, so that a key that
+/// Conventions of another codebase, merged under what a recipe says itself: they only change defaults, so that a key that
 /// is written down always wins.
 package enum Preset {
     /// One default: in a section, where its type is this one (nil: whatever it is), only if the section is there at all
@@ -51,7 +51,7 @@ package enum Preset {
                 "preset is \(preset.description); known: \(conventions.keys.sorted().joined(separator: ", "))")
             return node
         }
-        return conventions.reduce(node) { $1.laid(under: $0) }
+        return conventions.reduce(node) { $1.merged(under: $0) }
     }
 
     fileprivate static func type(of section: RecipeNode?, named name: String) -> String? {
@@ -60,7 +60,7 @@ package enum Preset {
 }
 
 extension Preset.Convention {
-    fileprivate func laid(under node: RecipeNode) -> RecipeNode {
+    fileprivate func merged(under node: RecipeNode) -> RecipeNode {
         let existing = section.reduce(Optional(node)) { $0?[$1] }
         if ifPresent, existing == nil || existing == .null { return node }
         // An expansion brings its own advantages.

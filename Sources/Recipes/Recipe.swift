@@ -19,7 +19,7 @@ package struct Recipe: Sendable {
         "preset", "pairs", "correction",
     ]
 
-    /// `overrides`: "section.key=value" each, the value in YAML, laid over the file.
+    /// `overrides`: "section.key=value" each, the value in YAML; they win over the file.
     package static func load(path: String, overrides: [String] = []) throws -> Recipe {
         try Recipe(RecipeDocument(path: path), overrides, file: path)
     }

@@ -145,3 +145,15 @@ struct RecipeDocument {
         }
     }
 }
+
+extension RecipeNode {
+    /// This tree with the value of "a.b=value" at a.b. Throws where `text` is none such.
+    func setting(_ text: String) throws -> RecipeNode {
+        let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+        let path = (parts.first ?? "").split(separator: ".").map(String.init)
+        guard parts.count == 2, !path.isEmpty else {
+            throw RecipeError(file: "--set \(text)", problems: ["found no '=', expected section.key=value"])
+        }
+        return replacing(path[...], with: try RecipeDocument(yaml: parts[1], file: "--set \(text)").root)
+    }
+}

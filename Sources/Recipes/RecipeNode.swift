@@ -29,16 +29,7 @@ indirect enum RecipeNode: Equatable {
         return found == .null ? nil : found
     }
 
-    /// This tree with "a.b=value" laid over it. A bare word where a section is needed is its type.
-    func setting(_ text: String) throws -> RecipeNode {
-        let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-        let path = (parts.first ?? "").split(separator: ".").map(String.init)
-        guard parts.count == 2, !path.isEmpty else {
-            throw RecipeError(file: "--set \(text)", problems: ["found no '=', expected section.key=value"])
-        }
-        return replacing(path[...], with: try RecipeDocument(yaml: parts[1], file: "--set \(text)").root)
-    }
-
+    /// This tree with another value at `path`. A bare word where a section is needed is its type.
     func replacing(_ path: ArraySlice<String>, with value: RecipeNode) -> RecipeNode {
         guard let key = path.first else { return value }
         var map: [String: RecipeNode] = [:]
@@ -173,38 +164,5 @@ extension RecipeNode: Encodable {
         var intValue: Int? { nil }
         init(stringValue: String) { self.stringValue = stringValue }
         init?(intValue: Int) { nil }
-    }
-}
-
-/// Everything that is wrong with a recipe, all at once.
-package struct RecipeError: Error, Equatable, CustomStringConvertible {
-    package let file: String
-    package let problems: [String]
-    /// Where in the file keys stand, by their path.
-    private let lines: [String: Int]
-
-    init(file: String, problems: [String], lines: [String: Int] = [:]) {
-        (self.file, self.problems, self.lines) = (file, problems, lines)
-    }
-
-    private static let mostShown = 20
-
-    package var description: String {
-        let shown = problems.prefix(Self.mostShown).map { $0 + (line(of: $0).map { " (line \($0))" } ?? "") }
-        let rest = problems.count - shown.count
-        return "\(file): " + shown.joined(separator: "; ") + (rest > 0 ? "; and \(rest) more problems" : "")
-    }
-
-    /// A problem begins with the key that it is about.
-    private func line(of problem: String) -> Int? {
-        let words = problem.split { " ;:,".contains($0) }.prefix(3).map(String.init)
-        return words.lazy.compactMap { word in
-            var path = word.split(separator: ".")
-            while !path.isEmpty {
-                if let line = lines[path.joined(separator: ".")] { return line }
-                path.removeLast()
-            }
-            return nil
-        }.first
     }
 }

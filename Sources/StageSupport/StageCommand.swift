@@ -34,17 +34,6 @@ package enum MemoryHabit {
 /// Version of the tool, in every manifest and file.
 package let cruxVersion = "0.1.0"
 
-/// What a run says on stdout when it is through.
-package struct StageSummary {
-    package var status = ExitStatus.done
-    package var fields: [String: any Sendable] = [:]
-
-    package init(status: ExitStatus = .done, _ fields: [String: any Sendable]) {
-        self.status = status
-        self.fields = fields
-    }
-}
-
 extension StageCommand {
     package static var memoryHabit: MemoryHabit { .returned }
 

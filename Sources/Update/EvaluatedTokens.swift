@@ -5,14 +5,14 @@ import Randomness
 import Recipes
 
 /// The tokens of a step that the model is asked about. Some are read by the loss and its derivatives. The other
-/// trainable tokens of the rows that are computed anyway only count in metrics: of them as many are drawn at random as
+/// trainable tokens of the rows that are computed anyway only count in metrics: of them as many are sampled as
 /// metrics may cost, all where that is cheap.
 struct EvaluatedTokens {
     /// Per row of the step, [L].
     private(set) var read: [[Bool]] = []
-    private(set) var drawn: [[Bool]] = []
-    /// How many trainable tokens each drawn one stands for, itself included.
-    private(set) var standsFor = 1.0
+    private(set) var sampled: [[Bool]] = []
+    /// How many trainable tokens each sampled one counts for, itself included.
+    private(set) var inverseSamplingRate = 1.0
 
     /// The share of a step's arithmetic that goes to tokens which only metrics count.
     private static let metricsShare = 0.01
@@ -24,8 +24,8 @@ struct EvaluatedTokens {
         let others = zip(step, read).map { sequence, read in Self.others(sequence.mask, read) },
             count = others.reduce(0) { $0 + $1.count { $0 } }
         let most = min(count, Self.affordable(read, recipe.objective.output, architecture))
-        if most > 0 { standsFor = Double(count) / Double(most) }
-        drawn = Self.draw(most, of: count, others, seed: seed)
+        if most > 0 { inverseSamplingRate = Double(count) / Double(most) }
+        sampled = Self.draw(most, of: count, others, seed: seed)
     }
 
     /// Trainable tokens that nothing reads; none in rows of which nothing is read, because they are not computed.
@@ -61,7 +61,7 @@ struct EvaluatedTokens {
     }
 
     /// [L]
-    func wanted(_ row: Int) -> [Bool] { zip(read[row], drawn[row]).map { $0 || $1 } }
+    func wanted(_ row: Int) -> [Bool] { zip(read[row], sampled[row]).map { $0 || $1 } }
 }
 
 /// One draw per step of the plan, the same in every epoch and known before the first.

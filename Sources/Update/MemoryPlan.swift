@@ -198,10 +198,10 @@ struct PlannedRun {
     var mostHeadRows: Int { headChunkRows(vocabulary: architecture.vocabulary) }
 
     func passMemory(headRows: Int) -> TrainingMemory {
-        TrainingMemory(architecture, question: question, headRows: headRows)
+        TrainingMemory(architecture, head: head, headRows: headRows)
     }
 
-    private var question: TrainingMemory.Question {
+    private var head: TrainingMemory.Head {
         switch recipe.objective.output {
         case .logprob: .logprob
         case .value, .tokenLogit: .scalar

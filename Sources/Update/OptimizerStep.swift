@@ -135,18 +135,19 @@ struct OptimizerStep {
     ) -> [[Float]] {
         let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }
         let read = zip(unit, inputs).map { $1.masked(asked.read[$0]) },
-            drawn = zip(unit, inputs).map { $1.masked(asked.drawn[$0]) }
+            sampled = zip(unit, inputs).map { $1.masked(asked.sampled[$0]) }
         var gradients = unit.map { [Float](repeating: 0, count: rows[$0].tokenIDs.count) }
         totals.add(recipe.objective.evaluate(unit: read, gradients: &gradients), times: 1)
         for (position, index) in unit.enumerated() {
             totals.add(loss: recipe.kl.evaluate(read[position], gradient: &gradients[position]))
             totals.add(rows[index])
             addTokens(asked.read[index], rows[index], scores[position], times: 1, &totals)
-            addTokens(asked.drawn[index], rows[index], scores[position], times: asked.standsFor, &totals)
+            addTokens(asked.sampled[index], rows[index], scores[position], times: asked.inverseSamplingRate, &totals)
         }
         // Without weight they add to no derivative: what is clipped among them is counted.
-        if drawn.contains(where: { $0.mask.contains(true) }) {
-            totals.add(recipe.objective.evaluate(unit: drawn, gradients: &gradients), times: asked.standsFor)
+        if sampled.contains(where: { $0.mask.contains(true) }) {
+            totals.add(
+                recipe.objective.evaluate(unit: sampled, gradients: &gradients), times: asked.inverseSamplingRate)
         }
         return gradients
     }

@@ -9,14 +9,14 @@ import Recipes
 struct StepPreview {
     /// Factors on the planned weights, [L] per row; nil leaves them.
     let factors: [[Double]]?
-    let marks: [[Bool]]?
+    let selected: [[Bool]]?
 
-    static let none = StepPreview(factors: nil, marks: nil)
+    static let none = StepPreview(factors: nil, selected: nil)
 
-    private init(factors: [[Double]]?, marks: [[Bool]]?) { (self.factors, self.marks) = (factors, marks) }
+    private init(factors: [[Double]]?, selected: [[Bool]]?) { (self.factors, self.selected) = (factors, selected) }
 
     static func isNeeded(_ recipe: Recipe) -> Bool {
-        recipe.objective.marksTokens || recipe.credit.mask?.policy == .current
+        recipe.objective.selectsTokens || recipe.credit.mask?.policy == .current
     }
 
     /// `scores`: of the rows, by the policy as it stands.
@@ -24,9 +24,9 @@ struct StepPreview {
         factors = recipe.credit.currentMask(
             zip(rows, scores).map { CurrentRow(groupID: $0.groupID, mask: $0.lossMask, entropy: $1.entropy) },
             seed: seed)
-        marks =
-            recipe.objective.marksTokens
-            ? recipe.objective.marks(zip(rows, scores).map { SequenceInputs($0, outputs: $1.outputs) }, seed: seed)
+        selected =
+            recipe.objective.selectsTokens
+            ? recipe.objective.selection(zip(rows, scores).map { SequenceInputs($0, outputs: $1.outputs) }, seed: seed)
             : nil
     }
 
@@ -34,7 +34,7 @@ struct StepPreview {
     func inputs(_ row: PlanRow, at index: Int, outputs: [Float] = []) -> SequenceInputs {
         var inputs = SequenceInputs(row, outputs: outputs)
         if let factors { inputs.weights = zip(inputs.weights, factors[index]).map { Float(Double($0) * $1) } }
-        inputs.marks = marks?[index]
+        inputs.selected = selected?[index]
         return inputs
     }
 }

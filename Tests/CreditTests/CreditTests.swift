@@ -120,7 +120,7 @@ import Testing
     }
 }
 
-@Suite struct CreditPolicyTests {
+@Suite struct CreditRecipeTests {
     private func inputs(groups: Int = 5, size: Int = 4, seed: UInt64 = 3) -> [CreditInput] {
         var generator = SplitMix(seed: seed)
         return (0..<groups * size).map { index in

@@ -371,7 +371,8 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     /// Whatever the text, steps start at 0 and at whole characters, each behind the one before.
     @Test(arguments: SegmentationRegistry.names) func everySegmentationStartsStepsAtCharacters(_ name: String) {
         var random = SplitMix64(seed: 21)
-        let segmentation = SegmentationRegistry.named(MemberName(name)).init(VinePPO())
+        let segmentation = SegmentationRegistry.named(MemberName(name)).init(
+            SegmentationSettings(separators: ["\n"], minimumCharacters: 20))
         #expect(segmentation.problems.isEmpty && !type(of: segmentation).source.isEmpty)
         let pieces = ["é is", "Ω. ", "x = 1\n", " $a, b$", "🙂 and so on. ", "\n\n", "Then ", #"\[ y"#, #"\] "#, ", "]
         for _ in 0..<200 {
@@ -575,7 +576,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 }
 
-@Suite struct TokenSelectionTests {
+@Suite struct MaskRuleTests {
     private let entropies: [Float] = [0.02, 1.2, 0, 0.7, 0.01, 0.1, 2.0, 0.05, 0.3, 0.5]
 
     private func mask(_ edit: (inout EntropyMask) -> Void) -> EntropyMask {

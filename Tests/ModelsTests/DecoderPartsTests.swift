@@ -154,7 +154,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         try model.accumulateGradients(sequences, into: kept) { _ in coefficients }
         // Two of the fifteen tokens stand in both sequences.
         let forest = TokenForest(sequences), wanted = 13
-        let memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
+        let memory = TrainingMemory(a, head: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
         for layers in 1...a.layers {
             let foreseen =
                 memory.bytes(

@@ -13,7 +13,7 @@ import Testing
         return try! ModelRegistry.architecture(try! ModelConfiguration(json: Data(json.utf8), path: "test"))
     }()
 
-    private var memory: TrainingMemory { TrainingMemory(architecture, question: .logprob, headRows: 50) }
+    private var memory: TrainingMemory { TrainingMemory(architecture, head: .logprob, headRows: 50) }
 
     /// Groups that share a prompt, dealt out in turn, so that neighbours share nothing.
     private func groups(_ count: Int, of size: Int, prompt: Int, completion: Int, seed: UInt64 = 1) -> [BatchUnit] {

@@ -63,7 +63,7 @@ import Testing
         try tree.addGradients(of: all, training, into: kept)
         for layers in 1..<a.layers {
             let again = Buffer(training.layout.count),
-                memory = TrainingMemory(a, question: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
+                memory = TrainingMemory(a, head: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
             // Space for what is foreseen and no more; what is there from before must not matter.
             let bytes = memory.bytes(
                 tokens: forest.tokenIDs.count, outputPositions: forest.outputPositions.count,

@@ -22,7 +22,7 @@ import Testing
         inputs.returns = perToken { uniform(-4, 2) }
         inputs.oldValues = perToken { uniform(-4, 2) }
         inputs.reward = 1
-        inputs.marks = mask.indices.map { mask[$0] && $0 % 5 == 0 }
+        inputs.selected = mask.indices.map { mask[$0] && $0 % 5 == 0 }
         return inputs
     }
 
@@ -171,29 +171,29 @@ import Testing
 
     @Test func covarianceMarksTheTokensThatTurnThePolicyCertain() throws {
         var inputs = sequence(seed: 9, length: 40)
-        inputs.marks = nil
+        inputs.selected = nil
         var selection = KLCov()
         selection.ratio = 0.1
-        let marks = try #require(selection.marks([inputs], seed: 0))[0],
+        let selected = try #require(selection.selection([inputs], seed: 0))[0],
             trained = inputs.mask.indices.filter { inputs.mask[$0] }
         let count = Double(trained.count), meanA = trained.reduce(0) { $0 + Double(inputs.advantages[$1]) } / count
         let meanL = trained.reduce(0) { $0 + Double(inputs.logprobs[$1]) } / count
         let covariance = trained.map {
             ($0, (Double(inputs.advantages[$0]) - meanA) * (Double(inputs.logprobs[$0]) - meanL))
         }.sorted { $0.1 > $1.1 }
-        #expect(Set(covariance.prefix(Int(0.1 * count)).map(\.0)) == Set(marks.indices.filter { marks[$0] }))
+        #expect(Set(covariance.prefix(Int(0.1 * count)).map(\.0)) == Set(selected.indices.filter { selected[$0] }))
         // Clip-Cov takes its share from between the bounds, and what it takes has no gradient.
         var clip = ClipCov()
         (clip.ratio, clip.covarianceLow, clip.covarianceHigh) = (0.1, 0.05, 5)
-        let out = try #require(clip.marks([inputs], seed: 3))[0]
+        let out = try #require(clip.selection([inputs], seed: 3))[0]
         let chosen = out.indices.filter { out[$0] }
         #expect(
             chosen.count == Int(0.1 * count)
                 && chosen.allSatisfy { t in covariance.contains { $0.0 == t && $0.1 > 0.05 && $0.1 < 5 } })
-        inputs.marks = out
+        inputs.selected = out
         let gradient = evaluate(clip, inputs).gradient
         #expect(chosen.allSatisfy { gradient[$0] == 0 })
-        #expect(clip.marks([inputs], seed: 3)?[0] == out)
+        #expect(clip.selection([inputs], seed: 3)?[0] == out)
     }
 
     @Test func valuesAreClippedAroundTheOldOnes() {
@@ -247,7 +247,7 @@ import Testing
                 return dirty
             }
             #expect(evaluate(objective, unit: clean) == evaluate(objective, unit: dirty), "\(type.name)")
-            #expect(objective.marks(clean, seed: 1) == objective.marks(dirty, seed: 1), "\(type.name)")
+            #expect(objective.selection(clean, seed: 1) == objective.selection(dirty, seed: 1), "\(type.name)")
         }
     }
 

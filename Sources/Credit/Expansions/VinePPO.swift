@@ -36,7 +36,10 @@ package struct VinePPO: Expansion {
     /// The paper's penalty is the mean over rollouts of a rollout's sum.
     package var klAggregation: (any Aggregation)? { SequenceMeanTokenSum() }
 
-    private var steps: any Segmentation { SegmentationRegistry.named(segmentation).init(self) }
+    private var steps: any Segmentation {
+        let settings = SegmentationSettings(separators: stepSeparators, minimumCharacters: minimumStepCharacters)
+        return SegmentationRegistry.named(segmentation).init(settings)
+    }
 
     package var readsText: Bool { true }
     package var judgesTruncatedWrong: Bool { true }

@@ -1,6 +1,6 @@
 import Quantiles
 
-/// Which of a scope's tokens a mask keeps. A newcomer: one type, one line in the registry, a key in `EntropyMask`.
+/// Which of a scope's tokens a mask keeps. A newcomer: one file, one line in the registry, a key in `EntropyMask`.
 package protocol MaskRule: Sendable {
     /// The recipe's key, whose value is the share of tokens kept.
     static var name: String { get }

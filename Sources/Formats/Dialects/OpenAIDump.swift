@@ -121,7 +121,7 @@ private struct OpenAIResponse {
         }
         if rollout.completionIDs == nil, rollout.tokenCount == nil { rollout.tokenCount = choice.logprobs?.count }
         rollout.group = choices > 1 || prompts > 1 ? id : nil
-        rollout.take(beside: line, choice: choice.index, of: choices)
+        rollout.takeAdded(to: line, choice: choice.index, of: choices)
         if let request { rollout.take(request, prompt: number) }
         takeLists(&rollout, prompt: number, of: prompts)
         if choice.isEchoed { rollout.cutPrompt(choice) }

@@ -19,7 +19,7 @@ package enum SGLangDump: DumpDialect {
         }
         readTokens(object, meta, &rollout)
         rollout.metadata["policy_version"] = meta["weight_version"]?.text
-        rollout.take(beside: object)
+        rollout.takeAdded(to: object)
         if let request { rollout.take(request, prompt: 0) }
         rollout.tokenCount = meta["completion_tokens"]?.int
         rollout.promptTokenCount = meta["prompt_tokens"]?.int

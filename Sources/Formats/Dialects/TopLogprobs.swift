@@ -1,4 +1,4 @@
-/// Per sampled token, what an engine gave beside it: tokens with their log-probabilities, highest first, each id once.
+/// Per sampled token, the likeliest tokens that an engine gave with their log-probabilities, highest first, each id once.
 package struct TopLogprobs: Equatable, Sendable {
     package struct Entry: Equatable, Sendable {
         package var token: Int32
@@ -25,9 +25,8 @@ package struct TopLogprobs: Equatable, Sendable {
         if rows.allSatisfy(\.isEmpty) { return nil }
     }
 
-    /// One entry that is no log-probability leaves the others unordered beside it: any of them may be missing among the
-    /// best. What it
-    /// costs is this token.
+    /// One entry that is no log-probability leaves the order of the others open: any of them may be missing among the
+    /// best. What it costs is this token.
     private static func row(_ given: [Given]) -> [Entry] {
         var seen = Set<Int32>(), entries: [Entry] = []
         for (token, value) in given {
@@ -52,7 +51,7 @@ package struct TopLogprobs: Equatable, Sendable {
     }
 
     /// `width` entries of every row. Where nothing is known of a token, all that is said is that nothing is.
-    package func laidOut(width: Int) -> (tokens: [Int32], logprobs: [Float]) {
+    package func padded(to width: Int) -> (tokens: [Int32], logprobs: [Float]) {
         let rows = rows.map {
             $0.isEmpty ? (0..<Int32(width)).map { Entry(token: $0, logprob: -.infinity) } : Array($0.prefix(width))
         }

@@ -4,12 +4,12 @@ import Tensors
 /// `LanguageModel.accumulateGradients` asks its space for.
 package struct TrainingMemory: Sendable {
     package let architecture: DecoderArchitecture
-    package let question: Question
+    package let head: Head
     /// Most logits at a time.
     package let headRows: Int
 
     /// What decides the size of the head's arrays.
-    package enum Question: Sendable {
+    package enum Head: Sendable {
         case logprob
         /// One number per token: no logits at all.
         case scalar
@@ -17,8 +17,8 @@ package struct TrainingMemory: Sendable {
         case divergence([DecoderArchitecture])
     }
 
-    package init(_ architecture: DecoderArchitecture, question: Question, headRows: Int) {
-        (self.architecture, self.question, self.headRows) = (architecture, question, headRows)
+    package init(_ architecture: DecoderArchitecture, head: Head, headRows: Int) {
+        (self.architecture, self.head, self.headRows) = (architecture, head, headRows)
     }
 
     /// Bytes of a pass over `tokens` distinct tokens that keeps `keptLayers` and asks at most `wanted` times.
@@ -39,7 +39,7 @@ package struct TrainingMemory: Sendable {
 
     private func takeHead(tokens: Int, outputPositions: Int, wanted: Int, _ tally: SizingAllocator) {
         let vocabulary = architecture.vocabulary
-        switch question {
+        switch head {
         case .scalar: break
         case .logprob:
             _ = HeadArrays(

@@ -1,3 +1,4 @@
+/// Rules that recipes may name as `expansion.anchor_score`.
 package enum AnchorRegistry: NamedMembers {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any AnchorRule.Type] = [BlankLineAnchors.self, EntropyAnchors.self, SurprisalAnchors.self]

@@ -6,8 +6,8 @@ package struct LineSegmentation: Segmentation {
     private let separators: [String]
     private let minimumCharacters: Int
 
-    package init(_ method: VinePPO) {
-        (separators, minimumCharacters) = (method.stepSeparators, method.minimumStepCharacters)
+    package init(_ settings: SegmentationSettings) {
+        (separators, minimumCharacters) = (settings.separators, settings.minimumCharacters)
     }
 
     package var problems: [String] {

@@ -15,7 +15,7 @@ package struct MathSegmentation: Segmentation {
     private static let openings = ["$", "$$", #"\("#, #"\["#, "[asy]"].map { Array($0.unicodeScalars) }
 
     package init() {}
-    package init(_ method: VinePPO) {}
+    package init(_ settings: SegmentationSettings) {}
 
     package func starts(in text: [UInt8]) -> [Int] {
         let (scalars, places) = Self.decoded(text)

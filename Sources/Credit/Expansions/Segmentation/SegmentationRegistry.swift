@@ -1,3 +1,4 @@
+/// Ways to cut that recipes may name as `expansion.segmentation`.
 package enum SegmentationRegistry: NamedMembers {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any Segmentation.Type] = [LineSegmentation.self, MathSegmentation.self]

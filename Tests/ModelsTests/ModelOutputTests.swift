@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// What a model can be asked beside log-probabilities, on the fixture policy.
-@Suite struct QuestionTests {
+@Suite struct ModelOutputTests {
     private let sequences: [SequenceQuery] = [
         SequenceQuery(tokenIDs: [3, 9, 4, 11, 6, 2], wanted: [false, false, true, true, true, true], temperature: 1),
         // Shares a prefix with the first, and one token that is asked twice with another bonus.
@@ -98,12 +98,12 @@ import Testing
     private func pass(_ name: String) throws -> PassInMemory {
         let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel),
             a = checkpoint.architecture
-        let foreseen: TrainingMemory.Question =
+        let foreseen: TrainingMemory.Head =
             ["logprob": .logprob, "towards Q": .divergence([a, a]), "towards a bonus": .divergence([a])][name]
             ?? .scalar
         let model = LanguageModel(a, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
         let question = try question(name, try Checkpoint(directory: fixture("policy")))
-        let memory = TrainingMemory(a, question: foreseen, headRows: headChunkRows(vocabulary: a.vocabulary))
+        let memory = TrainingMemory(a, head: foreseen, headRows: headChunkRows(vocabulary: a.vocabulary))
         let forest = TokenForest(sequences)
         let floats =
             memory.bytes(
@@ -131,8 +131,8 @@ import Testing
     /// In a process of its own: other tests of this one set OpenBLAS's threads and the kernels' instruction set meanwhile.
     @Test func aPassInForeseenMemoryHasTheSameGradient() async {
         await #expect(processExitsWith: .success) {
-            for name in QuestionTests.questions {
-                let distance = try QuestionTests().pass(name).distance
+            for name in ModelOutputTests.questions {
+                let distance = try ModelOutputTests().pass(name).distance
                 #expect(distance < 1e-6, "\(name)")
                 guard distance < 1e-6 else { exit(EXIT_FAILURE) }
             }
