@@ -68,6 +68,7 @@ let package = Package(
         // domain
         library("Formats", ["Arrow", "Files", "Scratch", "CZstd", "CKernels"]),
         library("Entropy", ["Quantiles", "CKernels"]),
+        library("FrameMeasures", ["Entropy", "Formats", "Files", "CKernels"]),
         library("Credit", ["Entropy", "Quantiles", "Randomness", "Scratch"]),
         library("Objectives"),
         library("Rewards"),
@@ -84,8 +85,8 @@ let package = Package(
 
         // stages
         .executableTarget(name: "Crux"),
-        stage("Ingest", ["Arrow", "Scratch", "Tokenizer"]),
-        stage("Score", ["Arrow", "Entropy", "Rewards", "Models", "Tensors"]),
+        stage("Ingest", ["Arrow", "FrameMeasures", "Scratch", "Tokenizer"]),
+        stage("Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors"]),
         stage(
             "Plan",
             ["Arrow", "Credit", "Objectives", "Optimizers", "Quantiles", "Recipes", "Rewards", "Scratch", "Tokenizer"]),

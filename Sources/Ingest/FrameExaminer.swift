@@ -10,6 +10,8 @@ struct AcceptedRollout: Sendable {
     /// What score will want of it, where that lies in no shard yet, or lies there in another form than it shall have.
     var frame: (any NewFrame)?
     var remarks: Set<RolloutRemark> = []
+    /// What its logits say, where that was asked for and could be told.
+    var measure: MeasureRow?
     /// The request that asked for it.
     var request: String?
 }
@@ -28,6 +30,8 @@ struct FrameExaminer: Sendable {
     let folder: String
     let memory: PlaneMemory
     let context: StageContext
+    /// Whether logits are measured for score as they are decoded.
+    var measures = false
 
     /// Throws only when the run is interrupted: what is wrong with a frame is an outcome.
     func examine(_ shard: RolloutShard, entry index: Int) throws -> Outcome {
@@ -55,19 +59,21 @@ struct FrameExaminer: Sendable {
 
     private func accept(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> Outcome {
         let stream = try FrameStream(span, in: shard.file, place: place)
-        var check = LogitsCheck()
-        let frame = try RolloutFrameReader.read(stream, file: shard.file.path, place: place, memory: memory) {
-            check.see($0)
-        }
+        var measuring = LogitsMeasuring(isWanted: measures)
+        let frame = try RolloutFrameReader.read(
+            stream, file: shard.file.path, place: place, memory: memory, logitsRow: { measuring.see($0) },
+            beforeLogits: { measuring.begin($0) })
         var validation = RolloutValidation(
             frame, span: span, keepLogits: logits != .drop, invalidLogprobs: invalidLogprobs)
         let row = try validation.row()
-        try check.requireFinite(rolloutID: row.rolloutID)
+        try measuring.requireFinite(rolloutID: row.rolloutID)
         let copy =
             logits == .copy && FrameSplitting.applies(to: frame.logits)
             ? try SplitCopy(span, in: shard.file, place: place, folder: folder) : nil
         return .accepted(
-            AcceptedRollout(row: row, vocabulary: frame.logits?.vocabulary, frame: copy, remarks: validation.remarks))
+            AcceptedRollout(
+                row: row, vocabulary: frame.logits?.vocabulary, frame: copy, remarks: validation.remarks,
+                measure: measuring.finished(row, frame)))
     }
 
     /// Of a file that has no frame at all: it is no shard, however it is called.

@@ -78,11 +78,20 @@ struct IngestCommand: StageCommand {
     )
     var logits = LogitsMode.reference
 
+    @Flag(
+        help:
+            "Also measure every token's distribution in the pass that validates it, so that crux-score need not decode the dump again. Of shards with logits."
+    )
+    var score = false
+
     @OptionGroup var memory: MemoryOption
 
     @OptionGroup var options: StageOptions
 
     func validate() throws {
+        if score, jobs != nil {
+            throw ValidationError("--score and --jobs: results are measured by crux-score alone.")
+        }
         guard InputFormat(format) != nil else {
             throw ValidationError("--format is '\(format)'; known: auto, \(InputFormat.names).")
         }
@@ -121,7 +130,7 @@ struct IngestCommand: StageCommand {
             let open = { try source(shards[$0], labels.stem($0), reading, work: directory.workPath, context) }
             return try IngestRun(
                 directory: directory, shards: shards, logits: logits, open: open, labels: labels, requests: book,
-                context: context
+                measures: score, context: context
             ).run()
         }
         return options.dryRun && !unreadable.isEmpty ? StageSummary(status: .someShardsFailed, summary.fields) : summary
@@ -207,7 +216,7 @@ struct IngestCommand: StageCommand {
             }
             let examiner = FrameExaminer(
                 logits: logits, invalidLogprobs: invalidLogprobs, folder: work, memory: planes(context),
-                context: context)
+                context: context, measures: score)
             return try ShardSource(path, examiner)
         }
         return LineExaminer(file: try LineFile(path: path), name: name, reading: reading, context: context)
@@ -220,6 +229,7 @@ struct IngestCommand: StageCommand {
         if let topP, topP != 1 { settings["top_p"] = "\(topP)" }
         settings["logprobs_mode"] = logprobsMode?.rawValue
         if invalidLogprobs != .reject { settings["invalid_logprobs"] = invalidLogprobs.rawValue }
+        if score { settings["score"] = "measured" }
         return settings
     }
 

@@ -22,6 +22,9 @@ struct ShardRecord: Codable, Sendable {
     var offsets: [Int] = []
     /// Frames that were laid down in the output for score.
     var frames: WrittenFile?
+    /// What was measured of their logits, and of how many.
+    var measures: WrittenFile?
+    var measured: Int?
     var trainableTokens = 0
     /// Widths of the logits seen.
     var vocabularies: Set<Int> = []
@@ -42,6 +45,8 @@ struct IngestRun {
     let open: (Int) throws -> any RolloutSource
     let labels: InputLabels
     let requests: RequestBook?
+    /// Whether score's measures are taken in the same pass.
+    let measures: Bool
     let context: StageContext
 
     private static let missingName = "missing.jsonl"
@@ -50,6 +55,7 @@ struct IngestRun {
     private var inputs: [Manifest.File] { Array(directory.plan.inputs.prefix(shards.count)) }
     private var names: [String] { shards.indices.map { String(format: "rollouts-%05d.arrow", $0) } }
     private func copyName(_ index: Int) -> String { String(format: "logits-%05d.rollouts.zst", index) }
+    private func measuresName(_ index: Int) -> String { String(format: "measures-%05d.arrow", index) }
 
     func run() throws -> StageSummary {
         let work = WorkList<ShardRecord>(directory, outputs: names)
@@ -84,11 +90,14 @@ struct IngestRun {
         let frames = records.indices.compactMap { index in
             records[index].frames.map { Manifest.File(copyName(index), $0) }
         }
+        let measured = records.indices.compactMap { index in
+            records[index].measures.map { Manifest.File(measuresName(index), $0) }
+        }
         let answers = requests?.answers(records.lazy.flatMap(\.requests))
         let missing = try answers.map { [try writeMissing($0)] } ?? []
         let manifest = try directory.finish(
             inputs: records.map(\.input) + directory.plan.inputs.dropFirst(shards.count),
-            outputs: tables + frames + [rest] + missing,
+            outputs: tables + frames + measured + [rest] + missing,
             counts: counts(records, rejected).merging(counts(answers)) { $1 })
         reportFruitless(records)
         report(manifest, rejected)
@@ -138,6 +147,7 @@ struct IngestRun {
             return (record, try table.finish())
         }
         var place = try source.framePlace(try directory.writing(copyName(index)), copies: logits == .copy)
+        var measured = measures ? try measuresTable(index) : nil
         try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) {
             entry, outcomes in
             let (number, offset) = source.position(of: entry)
@@ -154,13 +164,21 @@ struct IngestRun {
                     }
                     try place.fill(&found.row, frame: found.frame)
                     try table.append(found.row)
+                    if let measure = found.measure { try measured?.append(measure) }
                     record.add(found, number: number, offset: offset, keepsRequest: requests != nil)
                 case .rejected(let rejection): record.rejections.append(rejection)
                 }
             }
         }
         record.frames = try place.finish()
+        record.measures = try measured?.finish()
         return (record, try table.finish())
+    }
+
+    private func measuresTable(_ index: Int) throws -> ArrowTableWriter<MeasureRow> {
+        try ArrowTableWriter(
+            path: try directory.writing(measuresName(index)), table: Tables.measures,
+            metadata: directory.tableMetadata(inputs: [inputs[index]]))
     }
 
     private func table(of index: Int, path: String) -> GradedTable<RolloutRow> {
@@ -276,6 +294,7 @@ struct IngestRun {
         // What later stages hold a checkpoint against.
         let vocabularies = records.reduce(into: Set<Int>()) { $0.formUnion($1.vocabularies) }
         if let vocabulary = vocabularies.first, vocabularies.count == 1 { counts["vocabulary"] = vocabulary }
+        if measures { counts["measured"] = records.reduce(0) { $0 + ($1.measured ?? 0) } }
         return counts
     }
 
@@ -285,6 +304,9 @@ struct IngestRun {
             "\(counts["rollouts"] ?? 0) rollouts, \(counts["trainable_tokens"] ?? 0) trainable tokens from \(shards.count) shards",
             counts.merging(["shards": shards.count]) { $1 })
         reportRemarks(counts, context)
+        if let measured = counts["measured"] {
+            context.say("\(measured) of them measured for crux-score, which decodes the others itself")
+        }
         reportRequests(counts)
         guard !rejected.isEmpty else { return }
         context.warn(
@@ -325,6 +347,7 @@ extension ShardRecord {
         offsets.append(offset)
         trainableTokens += found.row.lossMask.count { $0 }
         for remark in found.remarks { remarks[remark.rawValue, default: 0] += 1 }
+        if found.measure != nil { measured = (measured ?? 0) + 1 }
         if keepsRequest { requests.append(found.request ?? "") }
     }
 

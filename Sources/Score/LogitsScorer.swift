@@ -3,6 +3,7 @@ import Entropy
 import Files
 import Formats
 import Foundation
+import FrameMeasures
 import StageSupport
 
 /// What a rollout's frame says beyond the ingest row: entropies and log-probabilities from its logits (or bounds from
@@ -31,15 +32,23 @@ struct FrameScores: Sendable {
     var isOtherTemperature = false
 }
 
-/// What score is to write of full-vocabulary distributions beyond entropy and log-probability.
-struct DistributionColumns: Sendable {
-    var topK = 0
-    var sumPSquared = false
-
+extension DistributionColumns {
     var columns: [Column<ScoreRow>] { (sumPSquared ? [Tables.sumPSquared] : []) + (topK > 0 ? Tables.topK : []) }
 
     /// Tokens whose scores are in memory at a time: some 30 MB of them.
     var chunkTokens: Int { (1 << 20) / (1 + topK / 4) }
+}
+
+extension FrameScores {
+    init(_ measured: MeasuredLogits?) {
+        guard let measured else { return }
+        (entropy, logprobs, storage, invalid) = (
+            measured.entropy, measured.logprobs, measured.storage, measured.invalid
+        )
+        (sumPSquared, topkTokenIDs, topkLogprobs) = (
+            measured.sumPSquared, measured.topkTokenIDs, measured.topkLogprobs
+        )
+    }
 }
 
 /// Streams a rollout's frame once, one row of logits at a time.
@@ -50,9 +59,15 @@ struct LogitsScorer: Sendable {
     let checkpoint: ScoringModel?
     let wanted: DistributionColumns
     let memory: PlaneMemory
+    /// What ingest measured in its pass, where that is all that is wanted.
+    let measures: MeasuredFrames?
 
-    init(files: DumpFiles, checkpoint: ScoringModel?, wanted: DistributionColumns, memory: PlaneMemory) {
+    init(
+        files: DumpFiles, checkpoint: ScoringModel?, wanted: DistributionColumns, memory: PlaneMemory,
+        measures: MeasuredFrames?
+    ) {
         (self.files, self.checkpoint, self.wanted, self.memory) = (files, checkpoint, wanted, memory)
+        self.measures = measures
     }
 
     /// In the order of the rows. Long frames begin first, because nothing shortens the last one's way: a frame is one
@@ -69,15 +84,21 @@ struct LogitsScorer: Sendable {
     private static func size(_ row: RolloutRow) -> Int { Int64.bitWidth - max(0, row.logitsLength).leadingZeroBitCount }
 
     private func score(_ row: RolloutRow) throws -> FrameScores {
+        if let measures, let measure = try measures.row(row.rolloutID) { return try scores(row, measure, measures) }
         guard !row.logitsPath.isEmpty else { return FrameScores() }
         let shard = try files.file(row.logitsPath)
         let place = "rollout '\(row.rolloutID)' at byte \(row.logitsOffset)"
         let stream = try FrameStream(try span(row, shard, place), in: shard, place: place)
-        var scan = LogitsScan(row, wanted), hidden = try hiddenScan(row, shard.path, place)
+        var scan = LogitsScan(MeasuredRollout(row), wanted), hidden = try hiddenScan(row, shard.path, place)
         let uses = row.evidence == EntropySource.logits.rawValue
         let frame = try RolloutFrameReader.read(
             stream, file: shard.path, place: place, memory: memory,
-            logitsRow: uses ? { try scan.see($0, self, shard.path, place) } : nil,
+            logitsRow: uses
+                ? {
+                    if $0.index == 0 { try check($0.info, row, shard.path, place) }
+                    scan.see($0)
+                }
+                : nil,
             hiddenRow: hidden == nil
                 ? nil
                 : {
@@ -95,12 +116,30 @@ struct LogitsScorer: Sendable {
             try requireRows(
                 (frame.topkTokenIDs?.count ?? 0) / frame.topk, "best log-probabilities", row, shard.path, place)
         }
-        var scores = hidden?.finished() ?? scan.scores
+        var scores = hidden?.finished() ?? FrameScores(scan.measured)
         scores.values = masked(frame.values, row)
         scores.referenceLogprobs = masked(frame.referenceLogprobs, row)
         if row.evidence == EntropySource.topk.rawValue {
             fill(&scores, TopKScores(frame, row, checkpoint: checkpoint?.vocabulary))
         }
+        return scores
+    }
+
+    /// Without a look at the dump.
+    private func scores(_ row: RolloutRow, _ measure: MeasureRow, _ measures: MeasuredFrames) throws -> FrameScores {
+        let file = row.logitsPath, place = "rollout '\(row.rolloutID)'"
+        guard measure.entropy.count == row.tokenIDs.count else {
+            throw FormatError(
+                file: file, place: place, found: "\(measure.entropy.count) measured tokens",
+                expected: "\(row.tokenIDs.count), as its row has", remedy: "Ingest the dump again, with --overwrite.")
+        }
+        try checkVocabulary(Int(measure.vocabulary), file, place)
+        var scores = FrameScores(
+            MeasuredLogits(
+                entropy: measure.entropy, logprobs: measure.logprobs, storage: try measures.storageError(measure),
+                invalid: measure.invalid))
+        scores.values = masked(measure.values, row)
+        scores.referenceLogprobs = masked(measure.referenceLogprobs, row)
         return scores
     }
 
@@ -151,7 +190,7 @@ struct LogitsScorer: Sendable {
     func check(_ info: LogitsInfo, _ row: RolloutRow, _ file: String, _ place: String) throws {
         try requireRows(info.rows, "logits", row, file, place)
         guard let token = row.tokenIDs.first(where: { Int($0) >= info.vocabulary }) else {
-            return try checkVocabulary(info, file, place)
+            return try checkVocabulary(info.vocabulary, file, place)
         }
         throw FormatError(
             file: file, place: place,
@@ -159,84 +198,11 @@ struct LogitsScorer: Sendable {
             expected: "ids below \(info.vocabulary)", remedy: "Ingest the dump again, with --overwrite.")
     }
 
-    private func checkVocabulary(_ info: LogitsInfo, _ file: String, _ place: String) throws {
-        guard let checkpoint, checkpoint.vocabulary != info.vocabulary else { return }
+    private func checkVocabulary(_ vocabulary: Int, _ file: String, _ place: String) throws {
+        guard let checkpoint, checkpoint.vocabulary != vocabulary else { return }
         throw FormatError(
-            file: file, place: place, found: "logits over \(info.vocabulary) tokens",
+            file: file, place: place, found: "logits over \(vocabulary) tokens",
             expected: "\(checkpoint.vocabulary), the vocabulary of \(checkpoint.directory)",
             remedy: "Give the checkpoint that sampled the dump.")
-    }
-}
-
-/// Collects the numbers of a rollout's logits rows as they stream by.
-private struct LogitsScan {
-    private(set) var scores = FrameScores()
-    private let row: RolloutRow
-    /// Token positions of the masked-in tokens: logits row k belongs to the k-th.
-    private let positions: [Int]
-    private let wanted: DistributionColumns
-    private let meter: LogitsMeter
-    private var draw: RowDraw
-    /// Of the bounds, where logits were rounded to a narrower type before they were stored.
-    private var precision = 1.0
-
-    init(_ row: RolloutRow, _ wanted: DistributionColumns) {
-        (self.row, self.wanted) = (row, wanted)
-        positions = row.lossMask.indices.filter { row.lossMask[$0] }
-        meter = LogitsMeter(
-            inverseTemperature: Self.isProcessed(row) ? 1 : 1 / row.temperature, sumPSquared: wanted.sumPSquared)
-        draw = RowDraw(digest: SHA256Digest.of(row.rolloutID))
-    }
-
-    /// `processed` logits have been divided by the temperature already.
-    private static func isProcessed(_ row: RolloutRow) -> Bool {
-        let extras = try? JSONSerialization.jsonObject(with: Data(row.extras.utf8)) as? [String: Any]
-        return extras?["logits_kind"] as? String == "processed"
-    }
-
-    mutating func see(_ logits: LogitsRow, _ scorer: LogitsScorer, _ file: String, _ place: String) throws {
-        if logits.index == 0 {
-            try scorer.check(logits.info, row, file, place)
-            makeRoom()
-        }
-        let position = positions[logits.index], measure = measure(logits, position)
-        guard measure.isValid else { return scores.invalid = "invalid_logits" }
-        // Of probability 0, so nobody can have sampled it from this distribution.
-        guard Float(measure.logprob).isFinite else { return scores.invalid = "invalid_sampled_token" }
-        scores.entropy?[position] = Float(measure.entropy)
-        scores.logprobs?[position] = Float(measure.logprob)
-        scores.sumPSquared?[position] = Float(measure.sumPSquared)
-        addStorageError(logits, position, measure)
-    }
-
-    private mutating func addStorageError(_ logits: LogitsRow, _ position: Int, _ measure: LogitsMeasure) {
-        if let weight = draw.weight(logits.index, measure) {
-            let error = meter.storageError(logits.kernelRow, sampled: row.tokenIDs[position], measure)
-            if logits.index == 0 {
-                precision = error.precision
-                scores.storage.add(type: error.type)
-            }
-            scores.storage.add(error, weight: weight)
-        }
-        scores.storage.add(measure, precision: precision)
-    }
-
-    private mutating func makeRoom() {
-        let count = row.tokenIDs.count, zeros = [Float](repeating: 0, count: count)
-        (scores.entropy, scores.logprobs) = (zeros, zeros)
-        if wanted.sumPSquared { scores.sumPSquared = zeros }
-        guard wanted.topK > 0 else { return }
-        scores.topkTokenIDs = [Int32](repeating: 0, count: count * wanted.topK)
-        scores.topkLogprobs = [Float](repeating: 0, count: count * wanted.topK)
-    }
-
-    private mutating func measure(_ logits: LogitsRow, _ position: Int) -> LogitsMeasure {
-        let token = row.tokenIDs[position]
-        guard wanted.topK > 0 else { return meter.measure(logits.kernelRow, sampled: token) }
-        let (measure, best) = meter.measure(logits.kernelRow, sampled: token, topK: wanted.topK)
-        let place = position * wanted.topK..<(position + 1) * wanted.topK
-        scores.topkTokenIDs?.replaceSubrange(place, with: best.ids)
-        scores.topkLogprobs?.replaceSubrange(place, with: best.logprobs)
-        return measure
     }
 }

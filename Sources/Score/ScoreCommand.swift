@@ -2,6 +2,7 @@ import ArgumentParser
 import Arrow
 import Formats
 import Foundation
+import FrameMeasures
 import Models
 import Rewards
 import StageSupport

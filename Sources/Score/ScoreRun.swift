@@ -2,6 +2,7 @@ import Arrow
 import Files
 import Formats
 import Foundation
+import FrameMeasures
 import Models
 import Rewards
 import StageSupport
@@ -40,7 +41,8 @@ struct ScoreRun {
     private func scoreFile(_ name: String, output: String) throws -> (ScoreRecord, WrittenFile) {
         try manifest.verify(name, in: ingest, context.options)
         let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
-        let scorer = LogitsScorer(files: files, checkpoint: policies.checkpoint, wanted: wanted, memory: memory)
+        let scorer = LogitsScorer(
+            files: files, checkpoint: policies.checkpoint, wanted: wanted, memory: memory, measures: try measures(name))
         let graded = GradedTable(
             path: output, table: Tables.scores.adding(wanted.columns),
             grade: { $0.evidence ?? EntropySource.none.rawValue }
@@ -57,6 +59,16 @@ struct ScoreRun {
         }
         if !chunk.isEmpty { try score(chunk, scorer, &record, &table) }
         return (record, try table.finish())
+    }
+
+    /// What ingest measured of a file's rollouts; nil where it was not asked to, or more is wanted than it measures.
+    private func measures(_ name: String) throws -> MeasuredFrames? {
+        let measures = MeasuredFrames.name(name)
+        guard wanted == DistributionColumns(), manifest.outputs.contains(where: { $0.path == measures }) else {
+            return nil
+        }
+        try manifest.verify(measures, in: ingest, context.options)
+        return try MeasuredFrames(path: ingest + "/" + measures)
     }
 
     private static let stretchRows = 1 << 13

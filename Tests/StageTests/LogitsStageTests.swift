@@ -2,6 +2,7 @@ import Arrow
 import CKernels
 import Formats
 import Foundation
+import StageSupport
 import TestSupport
 import Testing
 
@@ -84,6 +85,79 @@ import Testing
         try KillSweep().expectSameBytes(
             "crux-ingest", { ["--quiet", "--input", fixture("dump"), "--output", $0, "--logits", "copy"] },
             in: run.folder, whole)
+    }
+
+    // MARK: one decode
+
+    /// A rollout's blob with its tensors in another order.
+    private func blob(_ rollout: TinyRollout, first names: [String]) throws -> [UInt8] {
+        let blob = try rollout.blob(), length = Int(blob[0]) | Int(blob[1]) << 8
+        let header = try SafetensorsHeader(json: Data(blob[8..<8 + length]), file: "", place: "")
+        let tensors = header.tensors.sorted {
+            (names.firstIndex(of: $0.name) ?? names.count, $0.begin)
+                < (names.firstIndex(of: $1.name) ?? names.count, $1.begin)
+        }
+        let infos = tensors.map { TensorInfo(name: $0.name, dtype: $0.dtype, shape: $0.shape) }
+        return SafetensorsHeader(laying: infos, metadata: header.metadata).encoded()
+            + tensors.flatMap { blob[8 + length + $0.begin..<8 + length + $0.end] }
+    }
+
+    /// What ingest can't tell before the logits go by it leaves to score; whoever tells, the scores are the same.
+    @Test(arguments: [
+        ([], false, 6), (["token_ids", "logits"], false, 6), (["token_ids", "logits"], true, 0),
+        (["token_ids", "loss_mask"], true, 6), (["logits"], false, 0), (["loss_mask", "logits"], false, 0),
+    ]) func measuresOfIngestGiveTheSameScores(_ first: [String], _ hasGap: Bool, _ measured: Int) throws {
+        let run = try Pipeline(), path = run.folder("x.rollouts.zst")
+        let blobs = try (0..<6).map { index in
+            var rollout = TinyRollout(id: "r-\(index)", completion: 40)
+            rollout.logits = rollout.logits.indices.map { Float((rollout.logits.count * index + $0 * 37) % 101) / 16 }
+            rollout.frame.metadata["temperature"] = index % 2 == 0 ? "1.0" : "0.7"
+            if index == 3 { rollout.frame.values = rollout.frame.tokenIDs.map { Float($0) } }
+            if hasGap { rollout.frame.lossMask.swapAt(1, 5) }
+            return try blob(rollout, first: first)
+        }
+        try writeShard(blobs: blobs, to: path)
+        try run.ingest([path], to: "ingest")
+        try run.score()
+        try run.ingest([path], to: "measured", ["--score"])
+        #expect(try Manifest.finished(run.folder("measured"), stage: "ingest").counts["measured"] == measured)
+        // What was measured needs no dump any more.
+        if measured == 6 { try FileManager.default.removeItem(atPath: path) }
+        try run.score(from: "measured", to: "again")
+        #expect(try scores(run, "again") == scores(run))
+        #expect(try scores(run).allSatisfy { $0.entropy?.contains { $0 > 0.1 } == true })
+        let reports = try ["score", "again"].map {
+            try Manifest.finished(run.folder($0), stage: "score").measures
+        }
+        #expect(reports[0] == reports[1])
+    }
+
+    /// More than ingest measures takes another look at the dump.
+    @Test func whatMeasuresLackIsDecodedAgain() throws {
+        let run = try Pipeline()
+        try run.ingest()
+        try run.ingest([fixture("dump")], to: "measured", ["--score"])
+        for flags in [[], ["--top-k", "3", "--sum-p-squared"]] {
+            try run.score(flags + ["--overwrite"])
+            try run.score(flags + ["--overwrite"], from: "measured", to: "again")
+            #expect(try scores(run, "again") == scores(run))
+        }
+        let refused = try Executable("crux-ingest").run(
+            ["--input", fixture("dump"), "--output", run.folder("x"), "--score", "--jobs", run.folder("ingest")])
+        #expect(refused.status == 2, "\(refused.errors)")
+    }
+
+    /// Measures that are none of the ingest's are refused by name.
+    @Test func measuresAreHeldAgainstTheirDigest() throws {
+        let run = try Pipeline()
+        try run.ingest([fixture("dump")], to: "ingest", ["--score"])
+        let path = run.folder("ingest/measures-00000.arrow")
+        var bytes = try readBytes(path)
+        bytes[bytes.count / 2] ^= 1
+        try writeBytes(bytes, to: path)
+        let refused = try Executable("crux-score").run(
+            ["--input", run.folder("ingest"), "--output", run.folder("score")])
+        #expect(refused.status != 0 && refused.errors.contains("measures-00000.arrow"), "\(refused.errors)")
     }
 
     @Test func whatIsNotAskedForIsNotThere() throws {

@@ -168,16 +168,17 @@ package struct RolloutFrameReader {
 
     /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory`
     /// lets it. Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow`
-    /// to let logits go by unseen. `hiddenRow` sees the rows of hidden states in the same way.
+    /// to let logits go by unseen. `hiddenRow` sees the rows of hidden states in the same way. `beforeLogits` sees what
+    /// stands before the first logits, in the frame's own order.
     package static func read(
         _ stream: FrameStream, file: String, place: String, memory: PlaneMemory = PlaneMemory(limit: 0),
-        logitsRow: LogitsRow.Consumer?,
-        hiddenRow: LogitsRow.Consumer? = nil
+        logitsRow: LogitsRow.Consumer?, hiddenRow: LogitsRow.Consumer? = nil,
+        beforeLogits: ((RolloutFrame) -> Void)? = nil
     ) throws -> RolloutFrame {
         let reader = RolloutFrameReader(stream: stream, file: file, place: place, memory: memory)
         let header = try reader.header()
         do {
-            return try reader.frame(header, logitsRow, hiddenRow)
+            return try reader.frame(header, logitsRow, hiddenRow, beforeLogits)
         } catch var error as FrameError {
             error.rolloutID = header.metadata["rollout_id"]
             throw error
@@ -204,9 +205,10 @@ package struct RolloutFrameReader {
         let hiddenStates: LogitsReading?
     }
 
-    private func frame(_ header: SafetensorsHeader, _ logitsRow: LogitsRow.Consumer?, _ hiddenRow: LogitsRow.Consumer?)
-        throws -> RolloutFrame
-    {
+    private func frame(
+        _ header: SafetensorsHeader, _ logitsRow: LogitsRow.Consumer?, _ hiddenRow: LogitsRow.Consumer?,
+        _ beforeLogits: ((RolloutFrame) -> Void)?
+    ) throws -> RolloutFrame {
         try checkSize(header)
         try checkShapes(header)
         var frame = RolloutFrame()
@@ -220,7 +222,14 @@ package struct RolloutFrameReader {
         }
         let rows = RowReadings(
             logits: reading(frame.logits, logitsRow), hiddenStates: reading(frame.hiddenStates, hiddenRow))
-        for tensor in header.tensors { try take(tensor, into: &frame, rows) }
+        var seesLogits = false
+        for tensor in header.tensors {
+            if !seesLogits, tensor.name.hasPrefix("logits") {
+                beforeLogits?(frame)
+                seesLogits = true
+            }
+            try take(tensor, into: &frame, rows)
+        }
         try stream.expectEnd()
         return frame
     }

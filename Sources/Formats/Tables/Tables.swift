@@ -10,6 +10,7 @@ package enum Tables {
     package static let all = [
         TableDescription(rollouts, files: "ingest/rollouts-%05d.arrow"),
         TableDescription(rejected, files: "ingest/rejected.arrow"),
+        TableDescription(measures, files: "ingest/measures-%05d.arrow"),
         TableDescription(scores, files: "score/scores-%05d.arrow", optional: [sumPSquared] + topK),
         TableDescription(plan, files: "plan/plan.arrow"),
         TableDescription(dropped, files: "plan/dropped.arrow"),
