@@ -70,7 +70,7 @@ let package = Package(
         library("Entropy", ["Quantiles", "CKernels"]),
         library("Credit", ["Entropy", "Quantiles", "Randomness", "Scratch"]),
         library("Objectives"),
-        library("Rewards"),
+        library("Rewards", ["Formats"]),
         library("Models", ["Tensors", "Formats", "Files", "CKernels", "Randomness"]),
         library("Tokenizer", ["Formats", "Files"]),
 

@@ -19,13 +19,13 @@ struct ResultJoin {
 
     init(index: JobIndex, reading: LineReading) { (self.index, self.reading) = (index, reading) }
 
-    private func reject(_ id: String?, _ reason: String, _ found: String, _ expected: String) -> Rejection {
+    private func reject(_ id: String?, _ reason: RejectReason, _ found: String, _ expected: String) -> Rejection {
         Rejection(id, reason, found: found, expected: expected)
     }
 
     private func job(_ id: String) throws -> Int {
         guard let job = index.index(of: id) else {
-            throw reject(id, "unknown_job", "'\(id)'", "a custom_id of the plan's jobs")
+            throw reject(id, .unknownJob, "'\(id)'", "a custom_id of the plan's jobs")
         }
         return job
     }
@@ -35,13 +35,13 @@ struct ResultJoin {
     /// A rollout of a shard whose `job_id` names a job.
     func join(_ rollout: RolloutRow) throws -> JoinedResult {
         guard let id = rollout.jobID else {
-            throw reject(rollout.rolloutID, "unknown_job", "no job_id", "the job that asked for it")
+            throw reject(rollout.rolloutID, .unknownJob, "no job_id", "the job that asked for it")
         }
         let number = try job(id), job = index.jobs[number], length = Int(job.prefixLength)
         try checkPrefix(rollout.tokenIDs, job)
         guard let first = rollout.lossMask.firstIndex(of: true), first >= length else {
             throw reject(
-                id, "prefix_trainable", "loss_mask 1 within the prefix of \(length) tokens",
+                id, .prefixTrainable, "loss_mask 1 within the prefix of \(length) tokens",
                 "1 on the continuation alone")
         }
         var row = index.row(of: job)
@@ -71,15 +71,15 @@ struct ResultJoin {
         let length = Int(job.prefixLength)
         guard tokens.count > length else {
             throw reject(
-                job.customID, "prefix_mismatch", "\(tokens.count) tokens", "the prefix of \(length) and what follows it"
+                job.customID, .prefixMismatch, "\(tokens.count) tokens", "the prefix of \(length) and what follows it"
             )
         }
         guard prefixDigest(tokens[..<length]) == job.prefixSHA256 else {
-            throw mismatch(Array(tokens[..<length]), job, "prefix_mismatch")
+            throw mismatch(Array(tokens[..<length]), job, .prefixMismatch)
         }
     }
 
-    private func mismatch(_ found: [Int32], _ job: JobRow, _ reason: String) -> Rejection {
+    private func mismatch(_ found: [Int32], _ job: JobRow, _ reason: RejectReason) -> Rejection {
         let expected = index.prefix(of: job),
             place = zip(found, expected).enumerated().first { $1.0 != $1.1 }?.offset ?? min(found.count, expected.count)
         func token(_ ids: [Int32]) -> String { ids.indices.contains(place) ? "token \(ids[place])" : "its end" }
@@ -90,13 +90,13 @@ struct ResultJoin {
 
     func join(_ result: DumpedRollout) throws -> JoinedResult {
         guard let id = result.request else {
-            throw reject(result.id, "unknown_job", "a result without a custom_id", "a custom_id of the plan's jobs")
+            throw reject(result.id, .unknownJob, "a result without a custom_id", "a custom_id of the plan's jobs")
         }
         let number = try job(id), job = index.jobs[number]
         if let ids = result.completionIDs, ids.isEmpty, result.fault == nil,
             FinishReason(result.finishReason) != .failed
         {
-            throw reject(job.customID, "empty_continuation", "no token", "at least one")
+            throw reject(job.customID, .emptyContinuation, "no token", "at least one")
         }
         let known = index.row(of: job)
         var given = result

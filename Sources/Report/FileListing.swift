@@ -35,6 +35,20 @@ enum FileListing {
             |---|---|---|---|
             \(columns.joined(separator: "\n"))
 
+            """ + table.words.map { "\n" + words($0) }.joined()
+    }
+
+    /// What the words of a column mean.
+    private static func words(_ column: ColumnWords) -> String {
+        let rows = column.meanings.map { meaning in
+            let words = meaning.words.map { "`\($0)`" }.joined(separator: ", ")
+            return "| \(words.isEmpty ? "anything else" : words) | \(cell(meaning.documentation)) |"
+        }
+        return """
+            | `\(column.column)` | what it means |
+            |---|---|
+            \(rows.joined(separator: "\n"))
+
             """
     }
 

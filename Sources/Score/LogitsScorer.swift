@@ -5,32 +5,6 @@ import Formats
 import Foundation
 import StageSupport
 
-/// What a rollout's frame says beyond the ingest row: entropies and log-probabilities from its logits (or bounds from
-/// its top-k), values, reference log-probabilities. Arrays have length L.
-struct FrameScores: Sendable {
-    var entropy: [Float]?
-    var entropyLow: [Float]?
-    var entropyHigh: [Float]?
-    var logprobs: [Float]?
-    var values: [Float]?
-    var referenceLogprobs: [Float]?
-    /// Where wanted; [L * k].
-    var sumPSquared: [Float]?
-    var topkTokenIDs: [Int32]?
-    var topkLogprobs: [Float]?
-    /// What rounding to the storage type has moved.
-    var storage = StorageError()
-    /// Why the row can't be used, as a verdict.
-    var invalid: String?
-    /// How many best log-probabilities each token has, and those tokens whose are at fault.
-    var topK = 0
-    var topKFaults: [(position: Int, fault: TopKFault)] = []
-    /// The upper bounds rest on a guess of the vocabulary's size.
-    var assumesVocabulary = false
-    /// There are best log-probabilities, but of another distribution than the policy's.
-    var isOtherTemperature = false
-}
-
 /// What score is to write of full-vocabulary distributions beyond entropy and log-probability.
 struct DistributionColumns: Sendable {
     var topK = 0
@@ -200,9 +174,9 @@ private struct LogitsScan {
             makeRoom()
         }
         let position = positions[logits.index], measure = measure(logits, position)
-        guard measure.isValid else { return scores.invalid = "invalid_logits" }
+        guard measure.isValid else { return scores.invalid = .invalidLogits }
         // Of probability 0, so nobody can have sampled it from this distribution.
-        guard Float(measure.logprob).isFinite else { return scores.invalid = "invalid_sampled_token" }
+        guard Float(measure.logprob).isFinite else { return scores.invalid = .invalidSampledToken }
         scores.entropy?[position] = Float(measure.entropy)
         scores.logprobs?[position] = Float(measure.logprob)
         scores.sumPSquared?[position] = Float(measure.sumPSquared)
