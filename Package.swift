@@ -71,7 +71,7 @@ let package = Package(
         library("FrameMeasures", ["Entropy", "Formats", "Files", "CKernels"]),
         library("Credit", ["Entropy", "Quantiles", "Randomness", "Scratch"]),
         library("Objectives"),
-        library("Rewards"),
+        library("Rewards", ["Formats"]),
         library("Models", ["Tensors", "Formats", "Files", "CKernels", "Randomness"]),
         library("Tokenizer", ["Formats", "Files"]),
 

@@ -4,8 +4,8 @@ import Foundation
 import Randomness
 import StageSupport
 
-/// Plans over many tokens of scores, beside polars on the same files, turn by turn: what the plan settles (group
-/// statistics, the exact quantile, the mask), and the whole plan with its table. Before that a tenth of the tokens, for
+/// Plans over many tokens of scores, beside polars on the same files, turn by turn: the plan without its table
+/// (group statistics, the exact quantile, the mask), and the whole plan with its table. Before that a tenth of the tokens, for
 /// what grows; after it as many in fewer rollouts.
 struct PlanBench {
     let threads: Int
@@ -19,8 +19,8 @@ struct PlanBench {
 
     func run() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        let small = try measure(tokens / 10, peer: false), large = try measure(tokens, peer: true),
-            long = try measure(tokens, longer: 10, peer: false)
+        let small = try measure(tokens / 10, baseline: false), large = try measure(tokens, baseline: true),
+            long = try measure(tokens, longer: 10, baseline: false)
         say("  \(growth(small, large)) in as many more rollouts")
         say("  \(growth(small, long)) in rollouts ten times as long")
     }
@@ -28,36 +28,41 @@ struct PlanBench {
     private func growth(_ small: Figures, _ large: Figures) -> String {
         String(
             format:
-                "%.1f times the tokens (settling takes %.1f times as long with %.2f times the memory, the whole plan %.1f times with %.2f times)",
-            Double(large.tokens) / Double(small.tokens), large.settle.seconds / small.settle.seconds,
-            Double(large.settle.peakBytes) / Double(small.settle.peakBytes), large.whole.seconds / small.whole.seconds,
+                "%.1f times the tokens (without its table it takes %.1f times as long with %.2f times the memory, the whole plan %.1f times with %.2f times)",
+            Double(large.tokens) / Double(small.tokens), large.figures.seconds / small.figures.seconds,
+            Double(large.figures.peakBytes) / Double(small.figures.peakBytes),
+            large.whole.seconds / small.whole.seconds,
             Double(large.whole.peakBytes) / Double(small.whole.peakBytes))
     }
 
     private struct Figures {
         let tokens: Int
-        let settle: ChildProcess
+        /// The plan without its table.
+        let figures: ChildProcess
         let whole: ChildProcess
     }
 
     /// `longer`: how many times as long as usual rollouts are.
-    private func measure(_ wanted: Int, longer: Int = 1, peer: Bool) throws -> Figures {
+    private func measure(_ wanted: Int, longer: Int = 1, baseline: Bool) throws -> Figures {
         let root = folder + "/\(wanted)",
             dump = try ScoreTables(root: root, tokens: wanted, longer: longer, threads: threads)
         defer { try? FileManager.default.removeItem(atPath: root) }
         try Self.recipe.write(toFile: root + "/recipe.yaml", atomically: true, encoding: .utf8)
         let python =
-            peer ? try self.python.map { try Baseline(python: $0, ["bench/plan_polars.py", root, "\(threads)"]) } : nil
+            baseline
+            ? try self.python.map { try Baseline(python: $0, ["bench/plan_polars.py", root, "\(threads)"]) } : nil
         say("plan over \(dump.tokens) tokens of \(dump.rollouts) rollouts, grpo, top 0.2 of the plan:")
         // Nobody else compares digests: that is told apart.
-        let settle = try compare("settled", dump, [("as queries", "settle"), ("by columns", "columns")], python) {
+        let figures = try compare(
+            "without its table", dump, [("as queries", "queries"), ("by columns", "columns")], python
+        ) {
             try plan(root, ["--report-only", "--no-verify"])
         }
         try reportVerification(root, dump)
         let whole = try compare("whole, table included", dump, [("by columns", "whole")], python) {
             try plan(root, ["--output", root + "/plan", "--overwrite", "--no-verify"])
         }
-        return Figures(tokens: dump.tokens, settle: settle, whole: whole)
+        return Figures(tokens: dump.tokens, figures: figures, whole: whole)
     }
 
     /// Ours and each form of theirs, turn by turn. Returns our fastest run.
@@ -93,7 +98,7 @@ struct PlanBench {
         say(
             String(
                 format:
-                    "  settled with the tables' digests compared: %.2f s, %.2f s of it for %.2f GB of tables (%.2f GB/s)",
+                    "  the same with the tables' digests compared: %.2f s, %.2f s of it for %.2f GB of tables (%.2f GB/s)",
                 Self.median(with), cost,
                 Double(dump.bytes) / 1e9, Double(dump.bytes) / 1e9 / cost))
     }
@@ -118,7 +123,7 @@ struct PlanBench {
                 peak))
     }
 
-    /// `peak`: of the peer so far.
+    /// `peak`: of the baseline so far.
     private func report(_ form: String, _ theirs: [Double], _ peak: Int, _ ours: [ChildProcess]) {
         let other = Self.median(theirs), ratio = other / Self.median(ours.map(\.seconds))
         let range = String(format: "%.2f to %.2f", theirs.min()!, theirs.max()!)
@@ -128,7 +133,7 @@ struct PlanBench {
                 MemorySize.text(peak), ratio))
     }
 
-    /// Both must have settled the same.
+    /// Both must have found the same.
     private func check(_ ours: ChildProcess, _ theirs: [Double]) throws {
         guard let summary = ours.summary["summary"] as? [String: Any],
             let counts = ours.summary["counts"] as? [String: Any]
@@ -175,26 +180,26 @@ private struct ScoreTables {
     ) {
         var random = SplitMix64(seed: UInt64(number)), tokens = 0, rollouts = 0
         let name = String(format: "%05d.arrow", number)
-        var ingest = try ArrowTableWriter(
+        var rolloutTable = try ArrowTableWriter(
             path: root + "/ingest/rollouts-" + name, table: Tables.rollouts, metadata: [:])
-        var score = try ArrowTableWriter(path: root + "/score/scores-" + name, table: Tables.scores, metadata: [:])
+        var scoreTable = try ArrowTableWriter(path: root + "/score/scores-" + name, table: Tables.scores, metadata: [:])
         while tokens < wanted || rollouts % 8 != 0 {
-            let (rollout, mark) = row(
+            let (rollout, score) = row(
                 "\(number)-\(rollouts)", group: "\(number)-\(rollouts / 8)",
                 length: longer * (300 + Int(random.next() % 1200)), &random)
-            try ingest.append(rollout)
-            try score.append(mark)
+            try rolloutTable.append(rollout)
+            try scoreTable.append(score)
             (tokens, rollouts) = (tokens + rollout.tokenIDs.count, rollouts + 1)
         }
-        try ingest.finish()
-        try score.finish()
+        try rolloutTable.finish()
+        try scoreTable.finish()
         return (tokens, rollouts)
     }
 
     private static func row(_ id: String, group: String, length: Int, _ random: inout SplitMix64) -> (
         RolloutRow, ScoreRow
     ) {
-        var rollout = RolloutRow(), mark = ScoreRow(), entropy = [Float](repeating: 0, count: length),
+        var rollout = RolloutRow(), score = ScoreRow(), entropy = [Float](repeating: 0, count: length),
             logprobs = entropy
         rollout.tokenIDs = [Int32](repeating: 0, count: length)
         for t in 0..<length {
@@ -205,14 +210,15 @@ private struct ScoreTables {
             logprobs[t] = -Float(bits >> 16 & 0xffff) / 65536
         }
         (rollout.rolloutID, rollout.groupID, rollout.finishReason, rollout.evidence) = (
-            id, group, "stop", EntropySource.logits.rawValue
+            id, group, FinishReason.finished.ownWord, EntropySource.logits.rawValue
         )
         rollout.lossMask = (0..<length).map { $0 >= 100 }
         rollout.rolloutLogprobs = logprobs
-        (mark.rolloutID, mark.verdict, mark.evidence) = (id, "given", EntropySource.logits.rawValue)
-        mark.correct = random.next() % 5 < 2
-        mark.reward = mark.correct == true ? 1 : 0
-        (mark.entropy, mark.oldLogprobs) = (entropy, logprobs)
-        return (rollout, mark)
+        (score.rolloutID, score.evidence) = (id, EntropySource.logits.rawValue)
+        score.setVerdict(.given)
+        score.correct = random.next() % 5 < 2
+        score.reward = score.correct == true ? 1 : 0
+        (score.entropy, score.oldLogprobs) = (entropy, logprobs)
+        return (rollout, score)
     }
 }

@@ -25,10 +25,10 @@ package struct MeasuredLogits: Sendable {
     package var topkLogprobs: [Float]?
     /// What rounding to the storage type has moved.
     package var storage: StorageError
-    /// Why the rollout can't be used, as a verdict.
-    package var invalid: String?
+    /// Why the rollout can't be used; nil where it can.
+    package var invalid: Verdict?
 
-    package init(entropy: [Float], logprobs: [Float], storage: StorageError = StorageError(), invalid: String? = nil) {
+    package init(entropy: [Float], logprobs: [Float], storage: StorageError = StorageError(), invalid: Verdict? = nil) {
         (self.entropy, self.logprobs, self.storage, self.invalid) = (entropy, logprobs, storage, invalid)
     }
 }
@@ -82,12 +82,12 @@ package struct LogitsScan {
         if measured == nil { measured = empty }
         let position = positions[logits.index], measure = measure(logits, position)
         guard measure.isValid else {
-            measured?.invalid = "invalid_logits"
+            measured?.invalid = .invalidLogits
             return false
         }
         // Of probability 0, so nobody can have sampled it from this distribution.
         guard Float(measure.logprob).isFinite else {
-            measured?.invalid = "invalid_sampled_token"
+            measured?.invalid = .invalidSampledToken
             return true
         }
         measured?.entropy[position] = Float(measure.entropy)

@@ -2,26 +2,6 @@ import Formats
 import Scratch
 import StageSupport
 
-/// A rollout of the input that becomes a row.
-struct AcceptedRollout: Sendable {
-    var row: RolloutRow
-    /// Width of its logits.
-    var vocabulary: Int?
-    /// What score will want of it, where that lies in no shard yet, or lies there in another form than it shall have.
-    var frame: (any NewFrame)?
-    var remarks: Set<RolloutRemark> = []
-    /// What its logits say, where that was asked for and could be told.
-    var measure: MeasureRow?
-    /// The request that asked for it.
-    var request: String?
-}
-
-/// What becomes of a rollout of the input.
-enum Outcome: Sendable {
-    case accepted(AcceptedRollout)
-    case rejected(ShardRecord.Rejection)
-}
-
 /// A shard's frames, one by one: the row that each becomes, or why it becomes none.
 struct FrameExaminer: Sendable {
     let logits: LogitsMode
@@ -37,7 +17,7 @@ struct FrameExaminer: Sendable {
     func examine(_ shard: RolloutShard, entry index: Int) throws -> Outcome {
         try context.checkInterruption()
         let span = shard.entries[index].span
-        func reject(_ id: String?, _ reason: String, _ detail: String) -> Outcome {
+        func reject(_ id: String?, _ reason: RejectReason, _ detail: String) -> Outcome {
             .rejected(.init(frameIndex: index, frameOffset: span.offset, rolloutID: id, reason: reason, detail: detail))
         }
         if case .broken(_, let reason) = shard.entries[index] {
@@ -49,12 +29,12 @@ struct FrameExaminer: Sendable {
             return try accept(shard, span, place: "frame \(index) at byte \(span.offset)")
         } catch let error as FrameError {
             return reject(
-                error.rolloutID, error.kind.rawValue, "found \(error.format.found), expected \(error.format.expected)")
+                error.rolloutID, error.reason, "found \(error.format.found), expected \(error.format.expected)")
         } catch let error as Rejection {
             return reject(error.rolloutID, error.reason, error.detail)
         } catch let error as IOError {
             throw error
-        } catch { return reject(nil, "unreadable_frame", "\(error)") }
+        } catch { return reject(nil, .unreadableFrame, "\(error)") }
     }
 
     private func accept(_ shard: RolloutShard, _ span: FrameSpan, place: String) throws -> Outcome {
@@ -77,14 +57,14 @@ struct FrameExaminer: Sendable {
     }
 
     /// Of a file that has no frame at all: it is no shard, however it is called.
-    static func lackOfFrames(_ shard: RolloutShard) -> (reason: String, detail: String)? {
+    static func lackOfFrames(_ shard: RolloutShard) -> (reason: RejectReason, detail: String)? {
         guard !shard.file.bytes.isEmpty, Array(shard.file.bytes.prefix(4)) != [0x28, 0xb5, 0x2f, 0xfd] else {
             return nil
         }
         let frames = shard.entries.contains { if case .frame = $0 { true } else { false } }
         guard !frames, !shard.entries.isEmpty else { return nil }
         return (
-            "no_frame",
+            .noFrame,
             "found no zstd frame in \(shard.file.bytes.count) bytes, expected concatenated zstd frames, one rollout each"
         )
     }

@@ -49,7 +49,7 @@ struct GroupPrompts: Codable, Sendable {
     /// Prompts of groups that it doesn't know yet.
     mutating func merge(_ other: GroupPrompts) { first.merge(other.first) { own, _ in own } }
 
-    static func rejection(_ id: String, _ number: Int, _ offset: Int, _ detail: String) -> ShardRecord.Rejection {
-        .init(frameIndex: number, frameOffset: offset, rolloutID: id, reason: "other_prompt", detail: detail)
+    static func rejection(_ id: String, _ number: Int, _ offset: Int, _ detail: String) -> EntryRejection {
+        .init(frameIndex: number, frameOffset: offset, rolloutID: id, reason: .otherPrompt, detail: detail)
     }
 }

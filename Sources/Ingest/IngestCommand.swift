@@ -7,11 +7,6 @@ import Tokenizer
 
 extension SpecialTokenRule: ExpressibleByArgument {}
 
-enum LogitsMode: String, ExpressibleByArgument, CaseIterable { case reference, copy, drop }
-
-/// Of which logits an engine takes log-probabilities: before temperature, penalties and cuts, or behind them.
-enum LogprobsMode: String, ExpressibleByArgument, CaseIterable { case raw, processed }
-
 @main
 enum IngestMain {
     static func main() { IngestCommand.runMain() }
@@ -247,85 +242,4 @@ struct IngestCommand: StageCommand {
             }
         }
     }
-}
-
-/// What `--format` says of the input.
-enum InputFormat {
-    case auto, shards
-    case dump(any DumpDialect.Type)
-    /// Of results of jobs only.
-    case results
-
-    static var names: String {
-        (["shards"] + Set(DumpDialects.names + EngineDialects.names).sorted()).joined(separator: ", ")
-    }
-
-    init?(_ name: String) {
-        switch name {
-        case "auto": self = .auto
-        case "shards": self = .shards
-        default:
-            if let dialect = DumpDialects.all.first(where: { $0.name == name }) {
-                self = .dump(dialect)
-            } else if EngineDialects.named(name) != nil {
-                self = .results
-            } else {
-                return nil
-            }
-        }
-    }
-
-    /// Dialects that the lines of a file may be in; nil where it is a shard. By its name, else by its first byte.
-    func dialects(of path: String) -> [any DumpDialect.Type]? {
-        switch self {
-        case .shards: nil
-        case .dump(let dialect): [dialect]
-        case .auto, .results: isLines(path) || startsAsObject(path) ? DumpDialects.all : nil
-        }
-    }
-
-    /// Dialects that lines may be in, whichever file they are of.
-    var lineDialects: [any DumpDialect.Type] {
-        if case .dump(let dialect) = self { [dialect] } else { DumpDialects.all }
-    }
-
-    private func startsAsObject(_ path: String) -> Bool {
-        guard let file = try? MappedFile(path: path) else { return false }
-        return withExtendedLifetime(file) { file.bytes.first { $0 > 0x20 } == UInt8(ascii: "{") }
-    }
-}
-
-func absolutePath(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
-
-/// Results or rollouts as JSON lines.
-func isLines(_ path: String) -> Bool { path.hasSuffix(".jsonl") || path.hasSuffix(".json") }
-
-/// Files as given, folders as their *.rollouts.zst, else their JSON lines, sorted by name; each file once.
-func findShards(_ inputs: [String]) throws -> [String] {
-    var found: [String] = [], seen = Set<String>()
-    for input in inputs {
-        for path in try expand(input) where seen.insert(absolutePath(path)).inserted { found.append(path) }
-    }
-    return found
-}
-
-private func expand(_ input: String) throws -> [String] {
-    // A file that is not there counts as a shard that fails when its turn comes: the others need not wait for it. A
-    // folder's files aren't
-    // known before it is there, and the output is made from a fixed list of them.
-    guard try fileExists(input) || input.hasSuffix(".rollouts.zst") || isLines(input) else {
-        throw FormatError(
-            file: input, place: "", found: "no such file or folder",
-            expected: "rollout shards, JSON lines, or a folder of them",
-            remedy: "Check --input; once it is there, run the same command again.")
-    }
-    guard try Folder.isFolder(input) else { return [input] }
-    let all = try Folder.names(input)
-    let shards = all.filter { $0.hasSuffix(".rollouts.zst") }, names = shards.isEmpty ? all.filter(isLines) : shards
-    guard !names.isEmpty else {
-        throw FormatError(
-            file: input, place: "", found: "no *.rollouts.zst and no *.jsonl",
-            expected: "at least one rollout shard or file of JSON lines", remedy: "Check --input.")
-    }
-    return names.map { input + (input.hasSuffix("/") ? "" : "/") + $0 }
 }

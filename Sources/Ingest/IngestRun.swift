@@ -5,37 +5,6 @@ import Foundation
 import Scratch
 import StageSupport
 
-/// One shard's outcome, remembered until the manifest is written.
-struct ShardRecord: Codable, Sendable {
-    struct Rejection: Codable, Sendable {
-        var frameIndex: Int
-        var frameOffset: Int
-        var rolloutID: String?
-        var reason: String
-        var detail: String
-    }
-    /// The shard as it was when this was made from it.
-    var input: Manifest.File
-    var rolloutIDs: [String] = []
-    /// For each of them, its frame's or line's number and first byte in the input.
-    var numbers: [Int] = []
-    var offsets: [Int] = []
-    /// Frames that were laid down in the output for score.
-    var frames: WrittenFile?
-    /// What was measured of their logits, and of how many.
-    var measures: WrittenFile?
-    var measured: Int?
-    var trainableTokens = 0
-    /// Widths of the logits seen.
-    var vocabularies: Set<Int> = []
-    var prompts = GroupPrompts()
-    var rejections: [Rejection] = []
-    /// Rollouts by what was left out of them or taken on trust.
-    var remarks: [String: Int] = [:]
-    /// For each rollout, the request that asked for it; empty where requests aren't known.
-    var requests: [String] = []
-}
-
 /// Runs the shards, then — whichever task comes last — finishes the directory.
 struct IngestRun {
     let directory: StageDirectory
@@ -140,7 +109,7 @@ struct IngestRun {
     private func ingestShard(_ index: Int, output: String) throws -> (ShardRecord, WrittenFile) {
         let source = try open(index)
         var record = ShardRecord(input: inputs[index]), seen = Set<ByteText>()
-        var table = GradedTableWriter(table(of: index, path: output))
+        var table = EvidenceTableWriter(table(of: index, path: output))
         if let fault = source.fault {
             record.rejections.append(
                 .init(frameIndex: 0, frameOffset: 0, rolloutID: nil, reason: fault.reason, detail: fault.detail))
@@ -181,16 +150,16 @@ struct IngestRun {
             metadata: directory.tableMetadata(inputs: [inputs[index]]))
     }
 
-    private func table(of index: Int, path: String) -> GradedTable<RolloutRow> {
-        GradedTable(path: path, table: Tables.rollouts, grade: \.evidence) {
+    private func table(of index: Int, path: String) -> EvidenceTable<RolloutRow> {
+        EvidenceTable(path: path, table: Tables.rollouts, evidenceOf: \.evidence) {
             directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted())
         }
     }
 
-    private func duplicate(_ id: String, _ number: Int, _ offset: Int, _ where_: String) -> ShardRecord.Rejection {
+    private func duplicate(_ id: String, _ number: Int, _ offset: Int, _ where_: String) -> EntryRejection {
         .init(
             frameIndex: number, frameOffset: offset, rolloutID: id,
-            reason: requests == nil ? "duplicate_rollout_id" : "duplicate_result",
+            reason: requests == nil ? .duplicateRolloutID : .duplicateResult,
             detail: "found '\(id)' \(where_)")
     }
 
@@ -235,7 +204,7 @@ struct IngestRun {
     /// Rows of a finished table to the rejected; the table as it is then.
     private func move(
         _ moved: Set<ByteText>, of index: Int, to record: inout ShardRecord,
-        _ rejection: (ByteText, Int, Int) -> ShardRecord.Rejection
+        _ rejection: (ByteText, Int, Int) -> EntryRejection
     ) throws -> Manifest.File {
         let path = directory.file(names[index]), ids = record.rolloutIDs.map(ByteText.init)
         for (row, id) in ids.enumerated() where moved.contains(id) {
@@ -253,15 +222,10 @@ struct IngestRun {
 
     private func rejectedRows(_ records: [ShardRecord]) -> [RejectedRow] {
         records.enumerated().flatMap { index, record in
-            record.rejections.map { rejection in
-                var row = RejectedRow()
-                row.shard = labels.name(index)
-                row.frameIndex = Int64(rejection.frameIndex)
-                row.frameOffset = Int64(rejection.frameOffset)
-                row.rolloutID = rejection.rolloutID
-                row.reason = rejection.reason
-                row.detail = rejection.detail
-                return row
+            record.rejections.map {
+                RejectedRow(
+                    shard: labels.name(index), frameIndex: $0.frameIndex, frameOffset: $0.frameOffset,
+                    rolloutID: $0.rolloutID, reason: $0.reason, detail: $0.detail)
             }
         }
     }
@@ -335,34 +299,5 @@ struct IngestRun {
 
     private func summary(_ manifest: Manifest) -> StageSummary {
         StageSummary(["output": directory.path, "counts": manifest.counts])
-    }
-}
-
-extension ShardRecord {
-    /// An accepted rollout's figures.
-    fileprivate mutating func add(_ found: AcceptedRollout, number: Int, offset: Int, keepsRequest: Bool) {
-        if let vocabulary = found.vocabulary { vocabularies.insert(vocabulary) }
-        rolloutIDs.append(found.row.rolloutID)
-        numbers.append(number)
-        offsets.append(offset)
-        trainableTokens += found.row.lossMask.count { $0 }
-        for remark in found.remarks { remarks[remark.rawValue, default: 0] += 1 }
-        if found.measure != nil { measured = (measured ?? 0) + 1 }
-        if keepsRequest { requests.append(found.request ?? "") }
-    }
-
-    /// The rows of these numbers alone.
-    fileprivate mutating func keep(_ rows: [Int]) {
-        (rolloutIDs, numbers, offsets) = (
-            rows.map { rolloutIDs[$0] }, rows.map { numbers[$0] }, rows.map { offsets[$0] }
-        )
-        if !requests.isEmpty { requests = rows.map { requests[$0] } }
-    }
-}
-
-/// What was left out of rollouts or taken on trust, a line for each.
-func reportRemarks(_ counts: [String: Int], _ context: StageContext) {
-    for remark in RolloutRemark.allCases {
-        if let count = counts["remark_" + remark.rawValue] { context.warn("\(count) rollouts \(remark.sentence)") }
     }
 }

@@ -106,14 +106,14 @@ struct JoinRun {
         case .unknown(let id):
             let words = String(decoding: lines.data(line).prefix(60), as: UTF8.self)
             return [
-                .failure(Rejection(id, "damaged_line", found: "'\(words)'", expected: "a result with its custom_id"))
+                .failure(Rejection(id, .damagedLine, found: "'\(words)'", expected: "a result with its custom_id"))
             ]
         }
     }
 
     private static func joined(_ result: DumpedRollout, _ join: ResultJoin) throws(Rejection) -> JoinedResult {
         do { return try join.join(result) } catch let error as Rejection { throw error } catch {
-            throw Rejection(result.request, "damaged_line", detail: "\(error)")
+            throw Rejection(result.request, .damagedLine, detail: "\(error)")
         }
     }
 
@@ -156,11 +156,9 @@ struct JoinRun {
     }
 
     private static func empty(_ name: String, bytes: Int) -> RejectedRow {
-        var row = RejectedRow()
-        (row.shard, row.reason, row.detail) = (
-            name, "empty_shard", "found no result in a file of \(bytes) bytes, expected at least one"
-        )
-        return row
+        RejectedRow(
+            shard: name, reason: .emptyShard,
+            detail: "found no result in a file of \(bytes) bytes, expected at least one")
     }
 
     private func copyName(_ index: Int) -> String { String(format: "logits-%05d.rollouts.zst", index) }
@@ -170,14 +168,14 @@ struct JoinRun {
         guard found.rows[result.job] == nil else {
             found.rejected.append(
                 rejectedRow(
-                    name, entry, result.row.rolloutID, "duplicate_result",
+                    name, entry, result.row.rolloutID, .duplicateResult,
                     "found another result of this job, expected one; the first is kept"))
             return false
         }
         guard found.ids.insert(ByteText(result.row.rolloutID)).inserted else {
             found.rejected.append(
                 rejectedRow(
-                    name, entry, result.row.rolloutID, "duplicate_rollout_id",
+                    name, entry, result.row.rolloutID, .duplicateRolloutID,
                     "found '\(result.row.rolloutID)' for another job too, expected each id once"))
             return false
         }
@@ -185,12 +183,10 @@ struct JoinRun {
     }
 
     private func rejectedRow(
-        _ name: String, _ entry: Int, _ id: String?, _ reason: String, _ detail: String, offset: Int = 0
+        _ name: String, _ entry: Int, _ id: String?, _ reason: RejectReason, _ detail: String, offset: Int = 0
     ) -> RejectedRow {
-        var row = RejectedRow()
-        (row.shard, row.frameIndex, row.frameOffset) = (name, Int64(entry), Int64(offset))
-        (row.rolloutID, row.reason, row.detail) = (id, reason, detail)
-        return row
+        RejectedRow(
+            shard: name, frameIndex: entry, frameOffset: offset, rolloutID: id, reason: reason, detail: detail)
     }
 
     // MARK: writing

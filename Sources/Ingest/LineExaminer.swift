@@ -3,54 +3,6 @@ import Formats
 import Foundation
 import StageSupport
 
-/// A file of JSON lines: where each begins and ends.
-struct LineFile: Sendable {
-    let file: MappedFile
-    /// Lines with anything in them, without their ends; their numbers from 0.
-    let lines: [(number: Int, bytes: Range<Int>)]
-    /// Whether the last line has its end; one without may be cut off.
-    let endsWhole: Bool
-
-    init(path: String) throws {
-        file = try MappedFile(path: path)
-        (lines, endsWhole) = withExtendedLifetime(file) { [bytes = file.bytes] in
-            var lines: [(Int, Range<Int>)] = [], start = 0, number = 0
-            while start < bytes.count {
-                let end = bytes[start...].firstIndex(of: 0x0a) ?? bytes.count
-                if bytes[start..<end].contains(where: { $0 > 0x20 }) { lines.append((number, start..<end)) }
-                (start, number) = (end + 1, number + 1)
-            }
-            return (lines, bytes.last == 0x0a)
-        }
-    }
-
-    func data(_ index: Int) -> Data {
-        withExtendedLifetime(file) { Data(UnsafeRawBufferPointer(rebasing: file.bytes[lines[index].bytes])) }
-    }
-
-    /// Why a line is no object: the last one may have lost its end.
-    func damage(_ index: Int, expected: String) -> (reason: String, detail: String) {
-        let words = String(decoding: data(index).prefix(60), as: UTF8.self),
-            isCutOff = index == lines.count - 1 && !endsWhole
-        let what = isCutOff ? "a last line without its end: '\(words)'" : "'\(words)'"
-        return (isCutOff ? "cut_off_line" : "damaged_line", "found \(what), expected a whole JSON object (\(expected))")
-    }
-}
-
-/// How lines of other programs are read.
-struct LineReading: Sendable {
-    /// Dialects to try.
-    let dialects: [any DumpDialect.Type]
-    let tokenizer: TextTokens?
-    /// Sampling settings of lines that don't tell theirs, as metadata.
-    let defaults: [String: String]
-    let invalidLogprobs: InvalidLogprobs
-    /// Whether the temperature among `defaults` is the user's own.
-    let isTemperatureGiven: Bool
-    /// What was asked, where that is known.
-    let requests: RequestBook?
-}
-
 /// Lines of another program's dump, one by one: the rollouts that each becomes, or why it becomes none.
 struct LineExaminer: Sendable {
     let file: LineFile
@@ -70,7 +22,7 @@ struct LineExaminer: Sendable {
             let words = String(decoding: file.data(index).prefix(60), as: UTF8.self)
             let known = reading.dialects.map { $0.name }.joined(separator: ", ")
             return [
-                reject(index, Rejection(id, "unknown_dialect", found: "'\(words)'", expected: "a line of \(known)"))
+                reject(index, Rejection(id, .unknownDialect, found: "'\(words)'", expected: "a line of \(known)"))
             ]
         case .rollouts(let found):
             let rollouts = reading.tokenizer?.withCounts(found) ?? found
@@ -92,183 +44,16 @@ struct LineExaminer: Sendable {
         do { return .accepted(try accept(rollout, id)) } catch let error as Rejection {
             return reject(index, error)
         } catch {
-            return reject(index, Rejection(id, "damaged_line", detail: "\(error)"))
+            return reject(index, Rejection(id, .damagedLine, detail: "\(error)"))
         }
     }
 
     private func accept(_ rollout: DumpedRollout, _ id: String) throws -> AcceptedRollout {
         if let requests = reading.requests, rollout.request.flatMap(requests.lookup) == nil {
             throw Rejection(
-                id, "unknown_request", found: "'\(rollout.request ?? "no custom_id")'",
+                id, .unknownRequest, found: "'\(rollout.request ?? "no custom_id")'",
                 expected: "a custom_id of --requests")
         }
         return try DumpedFrame(rollout, id: id, reading).accepted()
-    }
-}
-
-/// Lays a dumped rollout out as a shard's frame, so that the same rules hold for both.
-struct DumpedFrame {
-    private let rollout: DumpedRollout
-    private let id: String
-    private let reading: LineReading
-    private var remarks: Set<RolloutRemark>
-    private var tokenizer: TextTokens? { reading.tokenizer }
-
-    init(_ rollout: DumpedRollout, id: String, _ reading: LineReading) {
-        (self.rollout, self.id, self.reading) = (rollout, id, reading)
-        remarks = rollout.remarks
-    }
-
-    /// The row, and its frame where that has something for score.
-    func accepted() throws -> AcceptedRollout {
-        var laid = self
-        return try laid.lay()
-    }
-
-    private mutating func lay() throws -> AcceptedRollout {
-        if let fault = rollout.fault { throw Rejection(id, fault) }
-        try RolloutValidation.requireWhole(rollout.finishReason, id: id)
-        let frame = try frame()
-        var validation = RolloutValidation(
-            frame, span: FrameSpan(offset: 0, length: 1), keepLogits: false, invalidLogprobs: reading.invalidLogprobs)
-        var row = try validation.row()
-        remarks.formUnion(validation.remarks)
-        if frame.topk == 0 { row.logitsLength = 0 }
-        let bytes = frame.topk > 0 ? FrameBytes(bytes: try RolloutShardWriter.frame(frame)) : nil
-        return AcceptedRollout(row: row, frame: bytes, remarks: remarks, request: rollout.request)
-    }
-
-    private mutating func frame() throws -> RolloutFrame {
-        let prompt = try promptIDs(), completion = try completionIDs(), isRetokenised = rollout.completionIDs == nil
-        let mask = rollout.completionMask ?? completion.map { _ in true }
-        var frame = RolloutFrame()
-        frame.tokenIDs = prompt + completion
-        frame.lossMask = prompt.map { _ in false } + mask
-        frame.rolloutLogprobs = try logprobs(mask, isRetokenised: isRetokenised).map {
-            prompt.map { _ in Float(0) } + $0
-        }
-        if !isRetokenised { fillTopK(&frame, completion, mask) }
-        frame.metadata = metadata(prompt, completion, isRetokenised: isRetokenised || rollout.promptIDs == nil)
-        return frame
-    }
-
-    // MARK: tokens
-
-    private func promptIDs() throws -> [Int32] {
-        if let ids = rollout.promptIDs {
-            guard let count = rollout.promptTokenCount, count != ids.count else { return ids }
-            throw Rejection(
-                id, "token_count_mismatch", found: "\(ids.count) token ids of the prompt",
-                expected: "\(count), as many as the engine counts (prompt_tokens)")
-        }
-        guard let prompt = rollout.prompt else { throw noPrompt }
-        let text = try needTokenizer("a prompt as text alone")
-        let ids =
-            rollout.addsSpecialTokens ? text.prompt(prompt) : text.tokenizer.encode(prompt, addingSpecialTokens: false)
-        guard let count = rollout.promptTokenCount, count != ids.count else { return ids }
-        throw Rejection(
-            id, "retokenisation_drift", found: "\(ids.count) tokens from the prompt's text",
-            expected: "the \(count) that the engine was given")
-    }
-
-    private var noPrompt: Rejection {
-        guard rollout.metadata["messages"] != nil else {
-            return Rejection(
-                id, "no_prompt", found: "a completion alone",
-                expected:
-                    "the prompt's token ids (return_token_ids), a 'prompt' beside the response, or its request (--requests)"
-            )
-        }
-        return Rejection(
-            id, "no_prompt", found: "a chat's messages",
-            expected: "the token ids that a chat template made of them (return_token_ids gives prompt_token_ids)")
-    }
-
-    private mutating func completionIDs() throws -> [Int32] {
-        if let ids = rollout.completionIDs {
-            guard rollout.completionMask == nil, let count = rollout.tokenCount, count != ids.count else { return ids }
-            throw Rejection(
-                id, "token_count_mismatch", found: "\(ids.count) token ids",
-                expected: "\(count), as many as the engine counts")
-        }
-        guard !rollout.isParsed, !rollout.holdsPrompt else {
-            let what =
-                rollout.isParsed
-                ? "text that a parser took apart (reasoning, tool calls)" : "text that begins with its prompt (echo)"
-            throw Rejection(id, "no_token_ids", found: what, expected: "token ids (return_token_ids)")
-        }
-        let found = try needTokenizer("text alone").continuation(of: rollout, id: id)
-        if let remark = found.remark { remarks.insert(remark) }
-        return found.tokens
-    }
-
-    private func needTokenizer(_ found: String) throws -> TextTokens {
-        guard let tokenizer else {
-            throw Rejection(
-                id, "no_token_ids", found: found, expected: "token ids, or --tokenizer DIR to tokenise it again")
-        }
-        return tokenizer
-    }
-
-    /// Of tokens that were made of their text again only where there are as many.
-    private mutating func logprobs(_ mask: [Bool], isRetokenised: Bool) throws -> [Float]? {
-        guard let given = rollout.logprobs else { return nil }
-        guard given.count == mask.count else {
-            if isRetokenised { return nil }
-            if reading.invalidLogprobs == .reject {
-                throw Rejection(
-                    id, "length_mismatch", found: "\(given.count) log-probabilities",
-                    expected: "\(mask.count), one for each token")
-            }
-            remarks.insert(.logprobsDropped)
-            return nil
-        }
-        if reading.invalidLogprobs == .reject, let bad = SampledLogprobs.firstUnusable(given.values, mask) {
-            throw SampledLogprobs.rejection(id, "log-probability", given.spelled(bad), at: bad)
-        }
-        return zip(given.values, mask).map { $1 ? $0 : 0 }
-    }
-
-    /// The k best of every sampled token, if the engine gave them by id.
-    private mutating func fillTopK(_ frame: inout RolloutFrame, _ completion: [Int32], _ mask: [Bool]) {
-        guard let best = rollout.best else { return }
-        guard mask.allSatisfy({ $0 }), best.rows.count == completion.count else {
-            remarks.insert(.topLogprobsUnusable)
-            return
-        }
-        let width = best.width(sampled: completion)
-        guard width > 0 else { return }
-        let laid = best.laidOut(width: width)
-        (frame.topk, frame.topkTokenIDs, frame.topkLogprobs) = (width, laid.tokens, laid.logprobs)
-    }
-
-    // MARK: metadata
-
-    private mutating func metadata(_ prompt: [Int32], _ completion: [Int32], isRetokenised: Bool) -> [String: String] {
-        var metadata = reading.defaults.merging(rollout.metadata) { $1 }
-        if reading.requests != nil, !reading.isTemperatureGiven, rollout.metadata["temperature"] == nil {
-            remarks.insert(.samplingAssumed)
-        }
-        metadata["rollout_id"] = id
-        metadata["group_id"] = rollout.group ?? "prompt-" + prefixDigest(prompt).prefix(16)
-        if metadata["sample_index"] == nil { metadata["sample_index"] = "\(rollout.sampleIndex)" }
-        metadata["prompt"] =
-            rollout.prompt ?? tokenizer?.tokenizer.decode(prompt, skippingSpecialTokens: false)
-            ?? rollout.metadata["messages"]
-        metadata["completion"] = text(completion)
-        metadata["finish_reason"] = rollout.finishReason
-        metadata["stop_reason"] = rollout.stopReason.name
-        metadata["reward"] = rollout.reward.map { "\($0)" }
-        if isRetokenised { metadata["retokenised"] = "true" }
-        return metadata
-    }
-
-    /// The whole response: from its tokens where the text is not that.
-    private mutating func text(_ completion: [Int32]) -> String? {
-        guard rollout.completion == nil || rollout.isParsed || rollout.holdsPrompt else { return rollout.completion }
-        if let tokenizer { return tokenizer.tokenizer.decode(completion) }
-        guard rollout.holdsPrompt else { return rollout.completion }
-        remarks.insert(.completionUnknown)
-        return nil
     }
 }

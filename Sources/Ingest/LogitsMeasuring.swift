@@ -51,7 +51,8 @@ struct LogitsMeasuring {
         var measure = MeasureRow()
         measure.rolloutID = row.rolloutID
         measure.vocabulary = Int32(vocabulary)
-        (measure.entropy, measure.logprobs, measure.invalid) = (measured.entropy, measured.logprobs, measured.invalid)
+        (measure.entropy, measure.logprobs) = (measured.entropy, measured.logprobs)
+        measure.invalid = measured.invalid?.rawValue
         (measure.values, measure.referenceLogprobs) = (frame.values, frame.referenceLogprobs)
         measure.storage = String(decoding: storage, as: UTF8.self)
         return measure

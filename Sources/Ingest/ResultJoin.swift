@@ -19,13 +19,13 @@ struct ResultJoin {
 
     init(index: JobIndex, reading: LineReading) { (self.index, self.reading) = (index, reading) }
 
-    private func reject(_ id: String?, _ reason: String, _ found: String, _ expected: String) -> Rejection {
+    private func reject(_ id: String?, _ reason: RejectReason, _ found: String, _ expected: String) -> Rejection {
         Rejection(id, reason, found: found, expected: expected)
     }
 
     private func job(_ id: String) throws -> NamedJob {
         guard let job = try NamedJob(id, in: index) else {
-            throw reject(id, "unknown_job", "'\(id)'", "a custom_id of the plan's jobs")
+            throw reject(id, .unknownJob, "'\(id)'", "a custom_id of the plan's jobs")
         }
         return job
     }
@@ -35,13 +35,13 @@ struct ResultJoin {
     /// A rollout of a shard whose `job_id` names a job.
     func join(_ rollout: RolloutRow) throws -> JoinedResult {
         guard let id = rollout.jobID else {
-            throw reject(rollout.rolloutID, "unknown_job", "no job_id", "the job that asked for it")
+            throw reject(rollout.rolloutID, .unknownJob, "no job_id", "the job that asked for it")
         }
         let named = try job(id), length = Int(named.job.prefixLength)
         try checkPrefix(rollout.tokenIDs, named)
         guard let first = rollout.lossMask.firstIndex(of: true), first >= length else {
             throw reject(
-                id, "prefix_trainable", "loss_mask 1 within the prefix of \(length) tokens",
+                id, .prefixTrainable, "loss_mask 1 within the prefix of \(length) tokens",
                 "1 on the continuation alone")
         }
         var row = named.row
@@ -71,7 +71,7 @@ struct ResultJoin {
         let job = named.job, length = Int(job.prefixLength)
         guard tokens.count > length else {
             throw reject(
-                job.customID, "prefix_mismatch", "\(tokens.count) tokens", "the prefix of \(length) and what follows it"
+                job.customID, .prefixMismatch, "\(tokens.count) tokens", "the prefix of \(length) and what follows it"
             )
         }
         guard prefixDigest(tokens[..<length]) == job.prefixSHA256 else {
@@ -84,20 +84,20 @@ struct ResultJoin {
             place = zip(found, expected).enumerated().first { $1.0 != $1.1 }?.offset ?? min(found.count, expected.count)
         func token(_ ids: [Int32]) -> String { ids.indices.contains(place) ? "token \(ids[place])" : "its end" }
         return reject(
-            named.job.customID, "prefix_mismatch", "\(token(found)) at position \(place) of the prefix", token(expected))
+            named.job.customID, .prefixMismatch, "\(token(found)) at position \(place) of the prefix", token(expected))
     }
 
     // MARK: lines
 
     func join(_ result: DumpedRollout) throws -> JoinedResult {
         guard let id = result.request else {
-            throw reject(result.id, "unknown_job", "a result without a custom_id", "a custom_id of the plan's jobs")
+            throw reject(result.id, .unknownJob, "a result without a custom_id", "a custom_id of the plan's jobs")
         }
         let named = try job(id), job = named.job
         if let ids = result.completionIDs, ids.isEmpty, result.fault == nil,
             FinishReason(result.finishReason) != .failed
         {
-            throw reject(job.customID, "empty_continuation", "no token", "at least one")
+            throw reject(job.customID, .emptyContinuation, "no token", "at least one")
         }
         let known = named.row
         var given = result

@@ -1,50 +1,6 @@
 import Formats
 import Foundation
 
-/// A rollout that breaks a rule: a short reason to count by, a sentence to understand it by.
-struct Rejection: Error {
-    let rolloutID: String?
-    let reason: String
-    let detail: String
-
-    init(_ rolloutID: String?, _ reason: String, found: String, expected: String) {
-        self.rolloutID = rolloutID
-        self.reason = reason
-        detail = "found \(found), expected \(expected)"
-    }
-
-    init(_ rolloutID: String?, _ reason: String, detail: String) {
-        (self.rolloutID, self.reason, self.detail) = (rolloutID, reason, detail)
-    }
-
-    init(_ rolloutID: String?, _ fault: RolloutFault) {
-        self.init(rolloutID, fault.reason.rawValue, found: fault.found, expected: fault.expected)
-    }
-}
-
-/// Looks at every logits row as it streams by and remembers the first that no softmax can be taken of.
-struct LogitsCheck {
-    private var firstBad: (row: Int, fault: LogitsFault)?
-
-    mutating func see(_ row: LogitsRow) {
-        guard firstBad == nil, let fault = row.fault else { return }
-        firstBad = (row.index, fault)
-    }
-
-    func requireFinite(rolloutID: String) throws {
-        guard let (row, fault) = firstBad else { return }
-        let (reason, found) =
-            switch fault {
-            case .notANumber: ("nan_logits", "NaN")
-            case .positiveInfinity: ("infinite_logits", "+inf")
-            case .empty: ("empty_logits", "nothing but -inf")
-            }
-        throw Rejection(
-            rolloutID, reason, found: "\(found) in logits row \(row)",
-            expected: "finite logits, or -inf for impossible tokens")
-    }
-}
-
 /// The rules of the contract beyond shapes, and the row that a rollout which keeps them becomes.
 struct RolloutValidation {
     private let frame: RolloutFrame
@@ -77,7 +33,7 @@ struct RolloutValidation {
         return row
     }
 
-    private func reject(_ reason: String, _ found: String, _ expected: String) -> Rejection {
+    private func reject(_ reason: RejectReason, _ found: String, _ expected: String) -> Rejection {
         Rejection(id, reason, found: found, expected: expected)
     }
 
@@ -117,7 +73,7 @@ struct RolloutValidation {
     private func checkSampling() throws {
         let kinds = ["raw", "processed"]
         if let kind = metadata["logits_kind"], !kinds.contains(kind) {
-            throw reject("invalid_value", "logits_kind '\(kind)'", kinds.joined(separator: " or "))
+            throw reject(.invalidValue, "logits_kind '\(kind)'", kinds.joined(separator: " or "))
         }
         _ = try number("top_k", default: 0, "a whole number, 0 or -1 for all tokens") {
             Int($0).flatMap { $0 >= -1 ? $0 : nil }
@@ -127,7 +83,7 @@ struct RolloutValidation {
 
     private func required(_ key: String) throws -> String {
         guard let value = metadata[key], !value.isEmpty else {
-            throw reject("missing_metadata", "no '\(key)'", "it in every rollout")
+            throw reject(.missingMetadata, "no '\(key)'", "it in every rollout")
         }
         return value
     }
@@ -135,7 +91,7 @@ struct RolloutValidation {
     private func number<T>(_ key: String, default fallback: T, _ expected: String, _ parse: (String) -> T?) throws -> T
     {
         guard let text = metadata[key] else { return fallback }
-        guard let value = parse(text) else { throw reject("invalid_value", "\(key) '\(text)'", expected) }
+        guard let value = parse(text) else { throw reject(.invalidValue, "\(key) '\(text)'", expected) }
         return value
     }
 
@@ -150,13 +106,13 @@ struct RolloutValidation {
 
     private func checkTokens() throws {
         if let bad = frame.tokenIDs.firstIndex(where: { $0 < 0 }) {
-            throw reject("invalid_token_id", "token id \(frame.tokenIDs[bad]) at position \(bad)", "ids from 0")
+            throw reject(.invalidTokenID, "token id \(frame.tokenIDs[bad]) at position \(bad)", "ids from 0")
         }
         guard frame.trainableTokens > 0 else {
-            throw reject("no_trainable_token", "a loss_mask of zeros", "at least one trainable token")
+            throw reject(.noTrainableToken, "a loss_mask of zeros", "at least one trainable token")
         }
         guard !frame.lossMask[0] else {
-            throw reject("first_token_trainable", "loss_mask 1 on the first token", "0: no distribution produced it")
+            throw reject(.firstTokenTrainable, "loss_mask 1 on the first token", "0: no distribution produced it")
         }
     }
 
@@ -164,7 +120,7 @@ struct RolloutValidation {
     static func requireWhole(_ finishReason: String, id: String?) throws {
         guard FinishReason(finishReason) == .failed else { return }
         throw Rejection(
-            id, "engine_error", found: "finish_reason '\(finishReason)'", expected: "a rollout that its engine finished"
+            id, .engineError, found: "finish_reason '\(finishReason)'", expected: "a rollout that its engine finished"
         )
     }
 
@@ -186,7 +142,7 @@ struct RolloutValidation {
         if let values = frame.values,
             let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite })
         {
-            throw reject("invalid_value", "value \(values[bad]) at position \(bad)", "finite values")
+            throw reject(.invalidValue, "value \(values[bad]) at position \(bad)", "finite values")
         }
     }
 
@@ -195,29 +151,29 @@ struct RolloutValidation {
         if let logits = frame.logits {
             guard logits.rows == trainable else {
                 throw reject(
-                    "length_mismatch", "\(logits.rows) logits rows", "\(trainable), one for each masked-in token")
+                    .lengthMismatch, "\(logits.rows) logits rows", "\(trainable), one for each masked-in token")
             }
             if let bad = frame.tokenIDs.firstIndex(where: { Int($0) >= logits.vocabulary }) {
                 throw reject(
-                    "token_out_of_vocabulary", "token id \(frame.tokenIDs[bad]) at position \(bad)",
+                    .tokenOutOfVocabulary, "token id \(frame.tokenIDs[bad]) at position \(bad)",
                     "ids below \(logits.vocabulary), the width of the logits")
             }
         }
         if let hidden = frame.hiddenStates, hidden.rows != trainable {
             throw reject(
-                "length_mismatch", "\(hidden.rows) rows of hidden states", "\(trainable), one for each masked-in token")
+                .lengthMismatch, "\(hidden.rows) rows of hidden states", "\(trainable), one for each masked-in token")
         }
         guard let ids = frame.topkTokenIDs, let logprobs = frame.topkLogprobs else { return }
         guard ids.count == trainable * frame.topk else {
             throw reject(
-                "length_mismatch", "\(ids.count / max(1, frame.topk)) top-k rows",
+                .lengthMismatch, "\(ids.count / max(1, frame.topk)) top-k rows",
                 "\(trainable), one for each masked-in token")
         }
         if let bad = ids.firstIndex(where: { $0 < 0 }) {
-            throw reject("invalid_token_id", "top-k id \(ids[bad])", "ids from 0")
+            throw reject(.invalidTokenID, "top-k id \(ids[bad])", "ids from 0")
         }
         if let bad = logprobs.firstIndex(where: { $0.isNaN || $0 > 1e-3 }) {
-            throw reject("invalid_logprob", "top-k log-probability \(logprobs[bad])", "at most 0")
+            throw reject(.invalidLogprob, "top-k log-probability \(logprobs[bad])", "at most 0")
         }
     }
 

@@ -21,7 +21,7 @@ enum SampledLogprobs {
 
     static func rejection(_ id: String?, _ name: String, _ found: String, at place: Int) -> Rejection {
         Rejection(
-            id, "invalid_logprob", found: "\(name) \(found) at position \(place)",
+            id, .invalidLogprob, found: "\(name) \(found) at position \(place)",
             expected: "a finite logarithm of at most 0")
     }
 }

@@ -45,11 +45,11 @@ struct TextTokens: Sendable {
         var found = Continuation(tokens: tokens)
         if FinishReason(rollout.finishReason) == .finished { found = try ended(rollout, text, tokens, count, id) }
         guard !found.tokens.isEmpty else {
-            throw Rejection(id, "empty_continuation", found: "no text", expected: "at least one token")
+            throw Rejection(id, .emptyContinuation, found: "no text", expected: "at least one token")
         }
         guard let count, found.remark != .stopStringLeftOut, count != found.tokens.count else { return found }
         throw Rejection(
-            id, "retokenisation_drift", found: "\(found.tokens.count) tokens from its text",
+            id, .retokenisationDrift, found: "\(found.tokens.count) tokens from its text",
             expected: "the \(count) that the engine sampled")
     }
 
@@ -77,11 +77,11 @@ struct TextTokens: Sendable {
         let known = stopTokens.sorted().map { "\($0)" }.joined(separator: ", ")
         guard stopTokens.count > 1, count == tokens.count + 1 else {
             return Rejection(
-                id, "retokenisation_drift", found: "\(tokens.count) tokens from its text",
+                id, .retokenisationDrift, found: "\(tokens.count) tokens from its text",
                 expected: "the \(count ?? 0) that the engine sampled")
         }
         return Rejection(
-            id, "unknown_stop_token", found: "a rollout that one of the tokens \(known) stopped, and no word which",
+            id, .unknownStopToken, found: "a rollout that one of the tokens \(known) stopped, and no word which",
             expected: "token ids (return_token_ids), stop_reason or matched")
     }
 
@@ -103,7 +103,7 @@ struct TextTokens: Sendable {
         if whole.count == count { return Continuation(tokens: whole) }
         guard count >= tokens.count else {
             throw Rejection(
-                id, "retokenisation_drift", found: "\(tokens.count) tokens from its text",
+                id, .retokenisationDrift, found: "\(tokens.count) tokens from its text",
                 expected: "the \(count) that the engine sampled")
         }
         return Continuation(tokens: tokens, remark: .stopStringLeftOut)

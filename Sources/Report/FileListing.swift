@@ -1,3 +1,4 @@
+import Credit
 import Formats
 
 /// docs/files.md: every file of a run and every column of its tables, from the tables as they are.
@@ -35,6 +36,30 @@ enum FileListing {
             |---|---|---|---|
             \(columns.joined(separator: "\n"))
 
+            """ + (table.words + (table.name == Tables.dropped.name ? [dropReasons] : [])).map { "\n" + words($0) }.joined()
+    }
+
+    /// Why rollouts are left out, which `Formats` knows nothing of.
+    private static var dropReasons: ColumnWords {
+        ColumnWords(
+            "reason",
+            DropReason.all.map { reason in
+                guard case .unusable = reason else { return ([reason.name], reason.meaning) }
+                return (Verdict.allCases.filter(\.isUnusable).map(\.rawValue), reason.meaning)
+            })
+    }
+
+    /// What the words of a column mean.
+    private static func words(_ column: ColumnWords) -> String {
+        let rows = column.meanings.map { meaning in
+            let words = meaning.words.map { "`\($0)`" }.joined(separator: ", ")
+            return "| \(words.isEmpty ? "anything else" : words) | \(cell(meaning.documentation)) |"
+        }
+        return """
+            | `\(column.column)` | what it means |
+            |---|---|
+            \(rows.joined(separator: "\n"))
+
             """
     }
 
@@ -60,7 +85,7 @@ enum FileListing {
 
         | directory | files |
         |---|---|
-        | `ingest/` | `rollouts-%05d.arrow`, `rejected.arrow`; `logits-%05d.rollouts.zst` where logits are copied \
+        | `ingest/` | `rollouts-%05d.arrow`, `rejected.arrow`; `measures-%05d.arrow` with `--score`; `logits-%05d.rollouts.zst` where logits are copied \
         or best log-probabilities come from JSON lines; `missing.jsonl` after a join |
         | `score/` | `scores-%05d.arrow`, the rows of `rollouts-%05d.arrow` in the same order |
         | `plan/` | `plan.arrow`, `dropped.arrow`; `recipe.resolved.json`, the recipe with every default; \

@@ -8,7 +8,7 @@ package struct DapoMath: RewardFunction {
     package init() {}
 
     package func judge(_ input: RewardInput) -> RewardOutcome {
-        if input.referenceAnswer.isEmpty { return .open("no_reference") }
+        if input.referenceAnswer.isEmpty { return .open(.noReference) }
         let text = PythonText(input.completion).suffix(300), reference = PythonText(input.referenceAnswer)
         let answer = MinervaAnswer.normalised(MinervaAnswer.last(in: text) ?? PythonText("[INVALID]"))
         if answer == PythonText("[INVALID]"), let boxed = DapoMathStrict.boxed(text) {

@@ -6,7 +6,7 @@ package struct DapoMathStrict: RewardFunction {
     package init() {}
 
     package func judge(_ input: RewardInput) -> RewardOutcome {
-        if input.referenceAnswer.isEmpty { return .open("no_reference") }
+        if input.referenceAnswer.isEmpty { return .open(.noReference) }
         let boxed = Self.boxed(PythonText(input.completion).suffix(300))
         return Self.outcome(boxed == PythonText(input.referenceAnswer), boxed)
     }
@@ -20,6 +20,6 @@ package struct DapoMathStrict: RewardFunction {
     static func outcome(_ isCorrect: Bool, _ answer: PythonText?) -> RewardOutcome {
         RewardOutcome(
             reward: isCorrect ? 1 : -1, correct: isCorrect,
-            verdict: isCorrect ? "correct" : answer == nil ? "no_answer" : "wrong", extracted: answer?.string ?? "")
+            verdict: isCorrect ? .correct : answer == nil ? .noAnswer : .wrong, extracted: answer?.string ?? "")
     }
 }

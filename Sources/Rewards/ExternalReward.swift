@@ -69,7 +69,7 @@ package final class ExternalReward: @unchecked Sendable {
             }
         } catch let failure as RewardWorker.Failure {
             try countFailure(failure)
-            return .open(failure.rawValue)
+            return .open(failure.verdict)
         }
     }
 
@@ -92,7 +92,7 @@ package final class ExternalReward: @unchecked Sendable {
         let said = lock.withLock { lastWords }.split(separator: "\n").suffix(3).joined(separator: " / ")
         throw NeverAnswers(
             description:
-                "--reward-command '\(settings.command)': found no answer in \(limit) tries (the last: \(failure.rawValue)), expected JSON lines with id and score."
+                "--reward-command '\(settings.command)': found no answer in \(limit) tries (the last: \(failure.verdict)), expected JSON lines with id and score."
                 + (said.isEmpty ? "" : " It said: \(said)"))
     }
 
@@ -107,15 +107,15 @@ package final class ExternalReward: @unchecked Sendable {
     /// Without `acc` a verdict follows from the score only where it is one of -1, 0, 1.
     static func outcome(_ answer: [String: Any]) -> RewardOutcome {
         if answer["error"] != nil, !(answer["error"] is NSNull) {
-            return .open("reward_error", "\(answer["error"] ?? "")")
+            return .open(.rewardError, "\(answer["error"] ?? "")")
         }
         let extracted = answer["pred"].map { $0 is NSNull ? "" : "\($0)" } ?? ""
-        if answer["score"] is NSNull { return .open("no_reward", extracted) }
+        if answer["score"] is NSNull { return .open(.noReward, extracted) }
         guard let score = (answer["score"] as? NSNumber)?.floatValue, score.isFinite else {
-            return .open(RewardWorker.Failure.invalid.rawValue, extracted)
+            return .open(RewardWorker.Failure.invalid.verdict, extracted)
         }
         let accuracy = (answer["acc"] as? NSNumber)?.doubleValue
         let correct = accuracy.map { $0 > 0.5 } ?? ([-1, 0, 1].contains(score) ? score > 0 : nil)
-        return RewardOutcome(reward: score, correct: correct, verdict: "external", extracted: extracted)
+        return RewardOutcome(reward: score, correct: correct, verdict: .external, extracted: extracted)
     }
 }

@@ -15,7 +15,7 @@ package struct GSM8K: RewardFunction {
     package init(flexible: Bool) { self.flexible = flexible }
 
     package func judge(_ input: RewardInput) -> RewardOutcome {
-        if input.referenceAnswer.isEmpty { return .open("no_reference") }
+        if input.referenceAnswer.isEmpty { return .open(.noReference) }
         guard let answer = extract(Array(input.completion.unicodeScalars.suffix(Self.window))) else { return .noAnswer }
         return .judged(answer == input.referenceAnswer, answer)
     }

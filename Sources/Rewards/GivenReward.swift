@@ -6,8 +6,8 @@ package struct GivenReward: RewardFunction {
     package init() {}
 
     package func judge(_ input: RewardInput) -> RewardOutcome {
-        guard let reward = input.givenReward else { return .open("no_reward") }
+        guard let reward = input.givenReward else { return .open(.noReward) }
         let isVerdict = [-1, 0, 1].contains(reward)
-        return RewardOutcome(reward: reward, correct: isVerdict ? reward > 0 : nil, verdict: "given", extracted: "")
+        return RewardOutcome(reward: reward, correct: isVerdict ? reward > 0 : nil, verdict: .given, extracted: "")
     }
 }

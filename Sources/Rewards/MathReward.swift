@@ -7,7 +7,7 @@ package struct MathReward: RewardFunction {
     package init() {}
 
     package func judge(_ input: RewardInput) -> RewardOutcome {
-        if input.referenceAnswer.isEmpty { return .open("no_reference") }
+        if input.referenceAnswer.isEmpty { return .open(.noReference) }
         guard let boxed = Self.lastBoxed(PythonText(input.completion)), let answer = Self.content(boxed) else {
             return .noAnswer
         }

@@ -13,14 +13,14 @@ package struct NumericReward: RewardFunction {
 
     package func judge(_ input: RewardInput) -> RewardOutcome {
         let reference = AnswerText.trimmed(PythonText(input.referenceAnswer))
-        if reference.isEmpty { return .open("no_reference") }
+        if reference.isEmpty { return .open(.noReference) }
         guard let found = AnswerText.extract(PythonText(input.completion)) else { return .noAnswer }
         let answer = AnswerText.trimmed(found)
         if answer.isEmpty { return .noAnswer }
         if answer == reference { return .judged(true, answer.string) }
         guard let value = NumberText.parse(answer), let expected = NumberText.parse(reference),
             let isEqual = value.equals(expected)
-        else { return .open("undecided", answer.string) }
+        else { return .open(.undecided, answer.string) }
         return .judged(isEqual, answer.string)
     }
 }

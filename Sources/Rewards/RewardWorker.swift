@@ -1,13 +1,20 @@
+import Formats
 import Foundation
 
 /// One process of the reward command: a request line in, an answer line out, each within a deadline. Not for two
 /// threads at once.
 final class RewardWorker {
-    /// Why a request got no answer; raw values are verdicts.
-    enum Failure: String, Error {
-        case timeout = "reward_timeout"
-        case crashed = "reward_crashed"
-        case invalid = "reward_invalid"
+    /// Why a request got no answer.
+    enum Failure: Error {
+        case timeout, crashed, invalid
+
+        var verdict: Verdict {
+            switch self {
+            case .timeout: .rewardTimeout
+            case .crashed: .rewardCrashed
+            case .invalid: .rewardInvalid
+            }
+        }
     }
 
     private let child: pid_t

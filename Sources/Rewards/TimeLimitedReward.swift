@@ -16,7 +16,7 @@ package struct TimeLimitedReward: Sendable {
         var outcomes: [RewardOutcome] = []
         while outcomes.count < inputs.count {
             outcomes += Judging(function, inputs[outcomes.count...]).outcomes(patience: seconds)
-            if outcomes.count < inputs.count { outcomes.append(.open("reward_timeout")) }
+            if outcomes.count < inputs.count { outcomes.append(.open(.rewardTimeout)) }
         }
         return outcomes
     }

@@ -102,7 +102,7 @@ struct RolloutRun {
         frame.rolloutLogprobs = zeros + continuation.logprobs
         let sampling = sample.request.sampling
         frame.metadata = sample.metadata.merging([
-            "finish_reason": continuation.isStopped ? "stop" : "length",
+            "finish_reason": FinishReason(isStopped: continuation.isStopped).ownWord,
             "temperature": "\(sampling.scoringTemperature)",
             "top_p": "\(sampling.topP)", "policy_version": settings.version,
         ]) { $1 }

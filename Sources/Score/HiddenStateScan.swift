@@ -59,7 +59,7 @@ struct HiddenStateScan {
         }
         for (position, answer) in zip(part, answers) {
             guard answer.output.isFinite, answer.entropy.isFinite else {
-                return scores.invalid = "invalid_hidden_states"
+                return scores.invalid = .invalidHiddenStates
             }
             scores.entropy?[position] = answer.entropy
             scores.logprobs?[position] = answer.output

@@ -36,7 +36,7 @@ struct Judge: Sendable {
             return try external(inputs, rows)
         }
         guard external != nil else { return outcomes }
-        let open = outcomes.indices.filter { outcomes[$0].verdict == "undecided" }
+        let open = outcomes.indices.filter { outcomes[$0].verdict == .undecided }
         for (index, outcome) in zip(open, try external(open.map { inputs[$0] }, open.map { rows[$0] })) {
             outcomes[index] = outcome
         }
@@ -44,7 +44,7 @@ struct Judge: Sendable {
     }
 
     private func external(_ inputs: [RewardInput], _ rows: [RolloutRow]) throws -> [RewardOutcome] {
-        guard let external else { return inputs.map { _ in .open("no_reward") } }
+        guard let external else { return inputs.map { _ in .open(.noReward) } }
         var outcomes: [RewardOutcome] = []
         try parallelInOrder(inputs.count, threads: workers) {
             try ask(external, inputs[$0], rows[$0])
@@ -62,7 +62,7 @@ struct Judge: Sendable {
 
     /// What a row is worth whose judge failed.
     private func checked(_ outcome: RewardOutcome, _ row: RolloutRow) throws -> RewardOutcome {
-        guard outcome.verdict.hasPrefix("reward_") else { return outcome }
+        guard outcome.verdict.isRewardFailure else { return outcome }
         var outcome = outcome
         switch onFailure {
         case .null: break

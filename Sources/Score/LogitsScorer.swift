@@ -6,32 +6,6 @@ import Foundation
 import FrameMeasures
 import StageSupport
 
-/// What a rollout's frame says beyond the ingest row: entropies and log-probabilities from its logits (or bounds from
-/// its top-k), values, reference log-probabilities. Arrays have length L.
-struct FrameScores: Sendable {
-    var entropy: [Float]?
-    var entropyLow: [Float]?
-    var entropyHigh: [Float]?
-    var logprobs: [Float]?
-    var values: [Float]?
-    var referenceLogprobs: [Float]?
-    /// Where wanted; [L * k].
-    var sumPSquared: [Float]?
-    var topkTokenIDs: [Int32]?
-    var topkLogprobs: [Float]?
-    /// What rounding to the storage type has moved.
-    var storage = StorageError()
-    /// Why the row can't be used, as a verdict.
-    var invalid: String?
-    /// How many best log-probabilities each token has, and those tokens whose are at fault.
-    var topK = 0
-    var topKFaults: [(position: Int, fault: TopKFault)] = []
-    /// The upper bounds rest on a guess of the vocabulary's size.
-    var assumesVocabulary = false
-    /// There are best log-probabilities, but of another distribution than the policy's.
-    var isOtherTemperature = false
-}
-
 extension DistributionColumns {
     var columns: [Column<ScoreRow>] { (sumPSquared ? [Tables.sumPSquared] : []) + (topK > 0 ? Tables.topK : []) }
 
@@ -137,7 +111,7 @@ struct LogitsScorer: Sendable {
         var scores = FrameScores(
             MeasuredLogits(
                 entropy: measure.entropy, logprobs: measure.logprobs, storage: try measures.storageError(measure),
-                invalid: measure.invalid))
+                invalid: try measures.invalidity(measure)))
         scores.values = masked(measure.values, row)
         scores.referenceLogprobs = masked(measure.referenceLogprobs, row)
         return scores

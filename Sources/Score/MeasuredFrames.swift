@@ -38,12 +38,24 @@ struct MeasuredFrames: Sendable {
         return try cursor.row(number)
     }
 
-    /// A sum that is no sum of ours.
     func storageError(_ row: MeasureRow) throws -> StorageError {
         do { return try JSONDecoder().decode(StorageError.self, from: Data(row.storage.utf8)) } catch {
-            throw FormatError(
-                file: reader.path, place: "rollout '\(row.rolloutID)'", found: "storage_error '\(row.storage.prefix(60))'",
-                expected: "the sums that crux-ingest writes", remedy: "Ingest the dump again, with --overwrite.")
+            throw foreign(row, "storage_error '\(row.storage.prefix(60))'", "the sums that crux-ingest writes")
         }
+    }
+
+    func invalidity(_ row: MeasureRow) throws -> Verdict? {
+        try row.invalid.map { word in
+            guard let verdict = Verdict(rawValue: word), verdict.isUnusable else {
+                throw foreign(row, "invalid '\(word)'", "the verdict of a rollout that can't be used, or null")
+            }
+            return verdict
+        }
+    }
+
+    private func foreign(_ row: MeasureRow, _ found: String, _ expected: String) -> FormatError {
+        FormatError(
+            file: reader.path, place: "rollout '\(row.rolloutID)'", found: found, expected: expected,
+            remedy: "Ingest the dump again, with --overwrite.")
     }
 }

@@ -19,7 +19,7 @@ struct ScoreRecord: Codable, Sendable {
     private var disagreement: [LogprobPair: Disagreement] = [:]
     /// Rollouts by what their entropies came from, by where their log-probabilities come from, and those with intervals
     /// by how many best log-probabilities a token has.
-    private(set) var grades: [String: Int] = [:]
+    private(set) var evidence: [String: Int] = [:]
     private var logprobs: [String: Int] = [:]
     private var widths: [Int: Int] = [:]
     /// Of those known by their best log-probabilities: bounds that rest on a guessed vocabulary, and none because of
@@ -64,7 +64,7 @@ struct ScoreRecord: Codable, Sendable {
     }
 
     private mutating func addEvidence(_ row: RolloutRow, _ scored: ScoreRow, _ frame: FrameScores) {
-        grades[scored.evidence ?? EntropySource.none.rawValue, default: 0] += 1
+        evidence[scored.evidence ?? EntropySource.none.rawValue, default: 0] += 1
         if let width = scored.evidenceTopK { widths[Int(width), default: 0] += 1 }
         assumedVocabulary += frame.assumesVocabulary && scored.entropyLow != nil ? 1 : 0
         otherTemperature += frame.isOtherTemperature && scored.entropy == nil ? 1 : 0
@@ -90,7 +90,7 @@ struct ScoreRecord: Codable, Sendable {
         entropyTokens += next.entropyTokens
         nearZeroEntropies += next.nearZeroEntropies
         storage += next.storage
-        grades.merge(next.grades, uniquingKeysWith: +)
+        evidence.merge(next.evidence, uniquingKeysWith: +)
         logprobs.merge(next.logprobs, uniquingKeysWith: +)
         widths.merge(next.widths, uniquingKeysWith: +)
         assumedVocabulary += next.assumedVocabulary
@@ -118,7 +118,7 @@ struct ScoreRecord: Codable, Sendable {
         var counts = ["rollouts": rows, "entropy_tokens": entropyTokens, "correct": correct, "judged": judged]
         if rewardsWithoutVerdict > 0 { counts["rewards_without_verdict"] = rewardsWithoutVerdict }
         for (verdict, count) in verdicts { counts["verdict_\(verdict)"] = count }
-        for (grade, count) in grades { counts["evidence_\(grade)"] = count }
+        for (source, count) in evidence { counts["evidence_\(source)"] = count }
         for (width, count) in widths { counts["evidence_topk_\(width)"] = count }
         for (source, count) in logprobs { counts["old_logprobs_\(source)"] = count }
         if excludingStates > 0 { counts["reference_excludes"] = excludingStates }

@@ -46,7 +46,7 @@ struct ScoreReport {
                 + "gave text, sample again, or score with --checkpoint DIR"
         }
         return "entropy of \(record.entropyTokens) tokens, \(number(100 * share)) % below 0.01; evidence: "
-            + list(record.grades)
+            + list(record.evidence)
     }
 
     private static func storage(_ record: ScoreRecord) -> String? {

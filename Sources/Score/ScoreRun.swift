@@ -43,17 +43,17 @@ struct ScoreRun {
         let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
         let scorer = LogitsScorer(
             files: files, checkpoint: policies.checkpoint, wanted: wanted, memory: memory, measures: try measures(name))
-        let graded = GradedTable(
+        let evidenceTable = EvidenceTable(
             path: output, table: Tables.scores.adding(wanted.columns),
-            grade: { $0.evidence ?? EntropySource.none.rawValue }
+            evidenceOf: { $0.evidence ?? EntropySource.none.rawValue }
         ) {
             directory.tableMetadata(evidence: $0.sorted())
         }
-        var record = ScoreRecord(), table = GradedTableWriter(graded), chunk: [RolloutRow] = [], tokens = 0
+        var record = ScoreRecord(), table = EvidenceTableWriter(evidenceTable), chunk: [RolloutRow] = [], tokens = 0
         try rollouts.forEachRow { row in
             chunk.append(row)
             tokens += row.tokenIDs.count
-            guard tokens >= wanted.chunkTokens || chunk.count >= Self.stretchRows else { return }
+            guard tokens >= wanted.chunkTokens || chunk.count >= Self.chunkRows else { return }
             try score(chunk, scorer, &record, &table)
             (chunk, tokens) = ([], 0)
         }
@@ -71,11 +71,11 @@ struct ScoreRun {
         return try MeasuredFrames(path: ingest + "/" + measures)
     }
 
-    private static let stretchRows = 1 << 13
+    private static let chunkRows = 1 << 13
 
     private func score(
         _ rows: [RolloutRow], _ scorer: LogitsScorer, _ record: inout ScoreRecord,
-        _ table: inout GradedTableWriter<ScoreRow>
+        _ table: inout EvidenceTableWriter<ScoreRow>
     ) throws {
         try context.checkInterruption()
         let frames = try scorer.score(rows, threads: context.threads), models = try policies.score(rows),
@@ -95,9 +95,8 @@ struct ScoreRun {
     ) -> ScoreRow {
         var scored = ScoreRow()
         scored.rolloutID = row.rolloutID
-        (scored.reward, scored.correct, scored.verdict, scored.extracted) = (
-            outcome.reward, outcome.correct, outcome.verdict, outcome.extracted
-        )
+        scored.setVerdict(outcome.verdict)
+        (scored.reward, scored.correct, scored.extracted) = (outcome.reward, outcome.correct, outcome.extracted)
         scored.values = models.values ?? frame.values
         scored.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
         scored.processLogprobs = models.processLogprobs
@@ -106,7 +105,7 @@ struct ScoreRun {
         scored.expectedQ = models.expectedQ
         scored.evidence = EntropySource.none.rawValue
         if let invalid = frame.invalid {
-            scored.verdict = invalid
+            scored.setVerdict(invalid)
             return scored
         }
         fillEntropy(&scored, row, frame, models.policy)
@@ -147,33 +146,5 @@ struct ScoreRun {
         report.lines.forEach(context.say)
         report.warnings.forEach(context.warn)
         return StageSummary(["output": directory.path, "counts": manifest.counts, "report": report.fields])
-    }
-}
-
-/// Where the log-probabilities come from that an update starts from.
-enum LogprobSource: String, Codable, Sendable {
-    /// The policy that was given: the trainer's own.
-    case checkpoint
-    /// The dump's `rollout_logprobs`.
-    case sampler
-    /// The dump's logits.
-    case logits
-}
-
-/// The best that is known of the sampled tokens' log-probabilities.
-struct OldLogprobs {
-    let values: [Float]?
-    let source: LogprobSource?
-
-    init(_ row: RolloutRow, _ frame: FrameScores, _ policy: SequenceScores?) {
-        // What the head says of hidden states is the checkpoint's word.
-        let head = row.evidence == EntropySource.hidden.rawValue ? frame.logprobs : nil
-        if let trainer = head ?? policy?.logprobs {
-            (values, source) = (trainer, .checkpoint)
-        } else if let sampler = row.rolloutLogprobs {
-            (values, source) = (sampler, .sampler)
-        } else {
-            (values, source) = (frame.logprobs, frame.logprobs == nil ? nil : .logits)
-        }
     }
 }

@@ -2,25 +2,22 @@ import Formats
 
 /// Rollouts whose numbers no plan can use keep their row, with a verdict that says so: plans leave them out by it.
 extension ScoreRow {
-    static let unusablePrefix = "invalid_"
-
-    var isUnusable: Bool { verdict.hasPrefix(Self.unusablePrefix) }
+    var isUnusable: Bool { Verdict(rawValue: verdict)?.isUnusable ?? false }
 
     /// Takes out the columns that hold infinities or NaN at trainable tokens, and says so in the verdict.
     mutating func refuseNotFinite(_ mask: [Bool]) {
-        func refuse(_ column: inout [Float]?, _ name: String) {
-            guard let values = column, !Self.areFinite(values, mask) else { return }
-            column = nil
-            verdict = Self.unusablePrefix + name
+        let columns: [(WritableKeyPath<ScoreRow, [Float]?>, Verdict)] = [
+            (\.expectedQ, .invalidExpectedQ), (\.referenceKL, .invalidReferenceKL),
+            (\.processReferenceLogprobs, .invalidProcessReferenceLogprobs),
+            (\.processLogprobs, .invalidProcessLogprobs), (\.values, .invalidValues),
+            (\.referenceLogprobs, .invalidReferenceLogprobs), (\.entropy, .invalidEntropy),
+            (\.oldLogprobs, .invalidOldLogprobs),
+        ]
+        for (column, verdict) in columns {
+            guard let values = self[keyPath: column], !Self.areFinite(values, mask) else { continue }
+            self[keyPath: column] = nil
+            setVerdict(verdict)
         }
-        refuse(&expectedQ, "expected_q")
-        refuse(&referenceKL, "reference_kl")
-        refuse(&processReferenceLogprobs, "process_reference_logprobs")
-        refuse(&processLogprobs, "process_logprobs")
-        refuse(&values, "values")
-        refuse(&referenceLogprobs, "reference_logprobs")
-        refuse(&entropy, "entropy")
-        refuse(&oldLogprobs, "old_logprobs")
     }
 
     private static func areFinite(_ values: [Float], _ mask: [Bool]) -> Bool {
@@ -39,5 +36,7 @@ enum UnusableRows {
         ]
     }
 
-    private static let reasons = ["invalid_sampled_token": ": the logits give the sampled token no probability"]
+    private static let reasons = [
+        Verdict.invalidSampledToken.rawValue: ": the logits give the sampled token no probability"
+    ]
 }

@@ -93,7 +93,7 @@ struct MemoryPlan {
             Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
             Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained),
             Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * trained),
-            Share(name: "models beside", bytes: run.auxiliary.reduce(0) { $0 + 4 * ParameterLayout($1).count }),
+            Share(name: "auxiliary models", bytes: run.auxiliary.reduce(0) { $0 + 4 * ParameterLayout($1).count }),
             Share(name: "rows of a step", bytes: rows.stepBytes),
             Share(name: "program", bytes: programBytes(run, rows)),
         ]

@@ -100,9 +100,8 @@ import Testing
     @Test func tablesOfScores() throws {
         let rows = rollouts().map { rollout in
             var row = ScoreRow()
-            (row.rolloutID, row.reward, row.correct, row.verdict, row.evidence) = (
-                rollout.rolloutID, 1, true, "correct", "logits"
-            )
+            (row.rolloutID, row.reward, row.correct, row.evidence) = (rollout.rolloutID, 1, true, "logits")
+            row.setVerdict(.correct)
             row.entropy = rollout.tokenIDs.map { Float($0) / 8 }
             row.oldLogprobs = rollout.rolloutLogprobs
             return row

@@ -144,18 +144,20 @@ import Testing
         #expect(found.first?.span == FrameSpan(offset: 0, length: 21))
     }
 
-    private func kind(_ blob: [UInt8]) throws -> FrameError.Kind? {
+    private func reason(_ blob: [UInt8]) throws -> RejectReason? {
         try writeShard(blobs: [blob], to: path)
         do {
             _ = try read(RolloutShard(path: path), 0)
             return nil
-        } catch let error as FrameError { return error.kind }
+        } catch let error as FrameError { return error.reason }
     }
 
-    @Test func blobLongerThanDeclaredIsRefused() throws { #expect(try kind(TinyRollout().blob() + [0]) == .excess) }
+    @Test func blobLongerThanDeclaredIsRefused() throws {
+        #expect(try reason(TinyRollout().blob() + [0]) == .blobLongerThanDeclared)
+    }
 
     @Test func blobShorterThanDeclaredIsRefused() throws {
-        #expect(try kind(TinyRollout().blob().dropLast()) == .short)
+        #expect(try reason(TinyRollout().blob().dropLast()) == .blobShorterThanDeclared)
     }
 
     /// 64 MiB of zeros behind a blob of a few hundred bytes, in a frame that doesn't say how much it holds: decoding
@@ -168,7 +170,7 @@ import Testing
         let error = #expect(throws: FrameError.self) {
             try RolloutFrameReader.read(stream, file: "x", place: "", logitsRow: nil)
         }
-        #expect(error?.kind == .excess)
+        #expect(error?.reason == .blobLongerThanDeclared)
         #expect(error?.rolloutID == "r-0")
         #expect(stream.produced <= blob.count)
     }
@@ -179,12 +181,14 @@ import Testing
             #"{"token_ids":{"dtype":"I32","shape":[4000000],"data_offsets":[0,16000000]},"#
             + #""loss_mask":{"dtype":"U8","shape":[4000000],"data_offsets":[16000000,20000000]}}"#
         let blob = withUnsafeBytes(of: UInt64(json.utf8.count).littleEndian) { Array($0) } + Array(json.utf8)
-        #expect(try kind(blob) == .oversized)
+        #expect(try reason(blob) == .oversized)
     }
 
     @Test(arguments: [UInt64.max, 1 << 50, 100_000_001, 4096])
     func headerLengthBeyondTheBlobIsRefused(length: UInt64) throws {
-        #expect(try kind(withUnsafeBytes(of: length.littleEndian) { Array($0) } + Array("{}".utf8)) == .header)
+        #expect(
+            try reason(withUnsafeBytes(of: length.littleEndian) { Array($0) } + Array("{}".utf8)) == .invalidSafetensors
+        )
     }
 
     /// Whatever a shard is damaged into, reading it ends in frames or errors, never in a crash.
@@ -196,7 +200,7 @@ import Testing
             for _ in 0..<Int(random.next() % 4) + 1 {
                 damaged[Int(random.next() % UInt64(blob.count))] = UInt8(truncatingIfNeeded: random.next())
             }
-            _ = try kind(damaged)
+            _ = try reason(damaged)
         }
     }
 }

@@ -100,7 +100,7 @@ import Testing
 
     struct Fault: Sendable, CustomTestStringConvertible {
         let testDescription: String
-        let kind: FrameError.Kind
+        let reason: RejectReason
         let found: String
         let parts: @Sendable () -> [Part]
         var metadata: [String: String] = [:]
@@ -108,22 +108,22 @@ import Testing
 
     static let faults = [
         Fault(
-            testDescription: "no low half", kind: .missing, found: "no tensor 'logits_low'",
+            testDescription: "no low half", reason: .missingTensor, found: "no tensor 'logits_low'",
             parts: { [Part(name: "logits_high", bytes: high)] }),
         Fault(
-            testDescription: "no high half", kind: .missing, found: "no tensor 'logits_high'",
+            testDescription: "no high half", reason: .missingTensor, found: "no tensor 'logits_high'",
             parts: { [Part(name: "logits_low", bytes: low)] }),
         Fault(
-            testDescription: "both forms", kind: .shape, found: "'logits' beside",
+            testDescription: "both forms", reason: .wrongShape, found: "'logits' beside",
             parts: { pair + [Part(name: "logits", dtype: .bf16, bytes: high + low)] }),
         Fault(
-            testDescription: "halves of two bytes", kind: .dtype, found: "'logits_low' of dtype U16",
+            testDescription: "halves of two bytes", reason: .wrongDType, found: "'logits_low' of dtype U16",
             parts: { [pair[0], Part(name: "logits_low", dtype: .u16, bytes: low + low)] }),
         Fault(
-            testDescription: "unequal halves", kind: .shape, found: "logits_high [3, 11] and logits_low [3, 10]",
+            testDescription: "unequal halves", reason: .wrongShape, found: "logits_high [3, 11] and logits_low [3, 10]",
             parts: { [pair[0], Part(name: "logits_low", shape: [3, 10], bytes: Array(low.dropLast(3)))] }),
         Fault(
-            testDescription: "more rows than tokens", kind: .shape, found: "'logits_high' of shape [33, 1]",
+            testDescription: "more rows than tokens", reason: .wrongShape, found: "'logits_high' of shape [33, 1]",
             parts: {
                 [
                     Part(name: "logits_high", shape: [33, 1], bytes: high),
@@ -131,7 +131,7 @@ import Testing
                 ]
             }),
         Fault(
-            testDescription: "halves of float32", kind: .dtype, found: "logits_dtype 'f32'", parts: { pair },
+            testDescription: "halves of float32", reason: .wrongDType, found: "logits_dtype 'f32'", parts: { pair },
             metadata: ["logits_dtype": "f32"]),
     ]
     static let pair = [Part(name: "logits_high", bytes: high), Part(name: "logits_low", bytes: low)]
@@ -140,7 +140,7 @@ import Testing
         try writeShard(blobs: [blob(fault.parts(), metadata: fault.metadata)], to: path)
         let error = #expect(throws: FrameError.self) { try read(memory: 1 << 20) }
         #expect(
-            error?.kind == fault.kind && error?.format.found.contains(fault.found) == true,
+            error?.reason == fault.reason && error?.format.found.contains(fault.found) == true,
             "\(error?.description ?? "")")
     }
 

@@ -37,15 +37,17 @@ import Testing
         let (reward, folder) = try reward(Self.judge)
         defer { withExtendedLifetime(folder) { reward.close() } }
         let right = try reward.judge(input("right"))
-        #expect(right.reward == 1 && right.correct == true && right.verdict == "external" && right.extracted == "42")
+        #expect(
+            right.reward == 1 && right.correct == true && right.verdict.rawValue == "external"
+                && right.extracted == "42")
         let wrong = try reward.judge(input("wrong"))
         #expect(wrong.reward == -0.5 && wrong.correct == false)
         // Null is not zero: nobody judged it.
         let null = try reward.judge(input("null"))
-        #expect(null.reward == nil && null.correct == nil && null.verdict == "no_reward")
-        #expect(try reward.judge(input("error")).verdict == "reward_error")
+        #expect(null.reward == nil && null.correct == nil && null.verdict.rawValue == "no_reward")
+        #expect(try reward.judge(input("error")).verdict.rawValue == "reward_error")
         #expect(try reward.judge(input("other")).reward == 0)
-        #expect(try reward.judge(input("something")).verdict == "reward_invalid")
+        #expect(try reward.judge(input("something")).verdict.rawValue == "reward_invalid")
     }
 
     @Test(arguments: [("hang", "reward_timeout"), ("die", "reward_crashed"), ("rubbish", "reward_invalid")])
@@ -54,7 +56,7 @@ import Testing
         defer { withExtendedLifetime(folder) { reward.close() } }
         #expect(try reward.judge(input("right")).reward == 1)
         let broken = try reward.judge(input(response))
-        #expect(broken.reward == nil && broken.verdict == verdict)
+        #expect(broken.reward == nil && broken.verdict.rawValue == verdict)
         #expect(try reward.judge(input("right")).reward == 1)
     }
 
@@ -70,7 +72,7 @@ import Testing
     @Test func aCommandThatNeverAnswersEndsTheRun() throws {
         let (reward, folder) = try reward("echo no such judge >&2; exit 1")
         defer { reward.close() }
-        for _ in 0..<3 { #expect(try reward.judge(input("right")).verdict == "reward_crashed") }
+        for _ in 0..<3 { #expect(try reward.judge(input("right")).verdict.rawValue == "reward_crashed") }
         let error = #expect(throws: ExternalReward.NeverAnswers.self) { _ = try reward.judge(input("right")) }
         #expect(error?.description.contains("no such judge") == true)
         withExtendedLifetime(folder) {}

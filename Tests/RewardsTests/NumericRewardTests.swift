@@ -6,7 +6,7 @@ import Testing
 /// What is one number is compared exactly; what isn't is undecided, never right.
 @Suite struct NumericRewardTests {
     private func verdict(_ completion: String, _ reference: String) -> String {
-        NumericReward().judge(RewardInput(completion: completion, referenceAnswer: reference)).verdict
+        NumericReward().judge(RewardInput(completion: completion, referenceAnswer: reference)).verdict.rawValue
     }
 
     @Test(arguments: [

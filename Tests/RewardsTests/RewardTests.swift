@@ -39,7 +39,7 @@ import Testing
         ("Answer: 99999999999999999999999999999999999999999999", "1", "undecided"), ("0.333", "1/3", "wrong"),
         ("5", "", "no_reference"),
     ]) func numbersAreComparedExactly(_ completion: String, _ reference: String, _ verdict: String) {
-        #expect(judge(NumericReward(), completion, reference).verdict == verdict)
+        #expect(judge(NumericReward(), completion, reference).verdict.rawValue == verdict)
     }
 
     @Test func whatIsNotJudgedHasNoReward() {

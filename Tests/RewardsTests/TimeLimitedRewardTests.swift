@@ -11,14 +11,15 @@ import Testing
 
         func judge(_ input: RewardInput) -> RewardOutcome {
             while input.completion == "stuck" { sleep(1) }
-            return RewardOutcome.open(input.completion)
+            return RewardOutcome.open(.given, input.completion)
         }
     }
 
+    /// What `Slow` has repeated, or the verdict of a row that it never answered.
     private func verdicts(_ completions: [String], seconds: Double) -> [String] {
         TimeLimitedReward(Slow(), seconds: seconds).judge(
             completions.map { RewardInput(completion: $0, referenceAnswer: "") }
-        ).map(\.verdict)
+        ).map { $0.verdict == .given ? $0.extracted : $0.verdict.rawValue }
     }
 
     @Test func aRowThatTakesTooLongCostsThatRow() {

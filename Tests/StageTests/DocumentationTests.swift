@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import TestSupport
 import Testing
@@ -9,6 +10,30 @@ import Testing
         let page = try String(contentsOfFile: repository("docs/files.md"), encoding: .utf8)
         #expect(printed.status == 0)
         #expect(printed.output == page, "docs/files.md is not what crux-report --files prints: make docs")
+    }
+
+    struct ListedWord: Sendable, CustomTestStringConvertible {
+        let word: String
+        let documentation: String
+        var testDescription: String { word }
+
+        init(_ word: some TableWord) { (self.word, documentation) = (word.rawValue, word.documentation) }
+    }
+
+    private static let listedWords =
+        EntropySource.allCases.map { ListedWord($0) } + RejectReason.allCases.map { ListedWord($0) }
+        + Verdict.allCases.map { ListedWord($0) }
+
+    /// What stands in a column that holds one of a few words is explained beside it.
+    @Test(arguments: listedWords) func filesPageExplainsEveryWord(_ listed: ListedWord) throws {
+        let page = try String(contentsOfFile: repository("docs/files.md"), encoding: .utf8)
+        #expect(page.contains("\n| `\(listed.word)` | \(listed.documentation.replacing("|", with: "\\|")) |\n"))
+    }
+
+    @Test(arguments: FinishReason.allCases) func filesPageHasEnginesWords(_ reason: FinishReason) throws {
+        let page = try String(contentsOfFile: repository("docs/files.md"), encoding: .utf8)
+        for word in reason.words { #expect(page.contains("`\(word)`"), "\(word)") }
+        #expect(page.contains(reason.documentation))
     }
 
     @Test func makeListsEveryRule() throws {

@@ -17,7 +17,7 @@ import Testing
         var random = SplitMix(seed: seed)
         return (0..<count).map { index in
             let length = 5 + Int(random.next() % 296)
-            var rollout = RolloutRow(), mark = ScoreRow()
+            var rollout = RolloutRow(), score = ScoreRow()
             rollout.rolloutID = "r\(index)"
             rollout.groupID = "g\(random.next() % 40)"
             rollout.finishReason = random.next() % 9 == 0 ? "length" : "stop"
@@ -26,20 +26,20 @@ import Testing
             rollout.evidence = "logits"
             func column(_ value: () -> Float) -> [Float] { rollout.lossMask.map { $0 ? value() : 0 } }
             rollout.rolloutLogprobs = column { -Float(random.next() % 1000) / 500 }
-            mark.rolloutID = rollout.rolloutID
-            mark.verdict = "given"
-            mark.correct = random.next() % 2 == 0
-            mark.reward = index % 50 == 7 ? nil : mark.correct == true ? 1 : 0
-            mark.entropy = column { Float(random.next() % 64) / 32 }
-            mark.oldLogprobs = column { -Float(random.next() % 1000) / 500 }
-            mark.referenceLogprobs = column { -Float(random.next() % 1000) / 500 }
-            mark.values = column { Float(random.next() % 100) / 100 }
-            mark.processLogprobs = column { -Float(random.next() % 1000) / 500 }
-            mark.processReferenceLogprobs = column { -Float(random.next() % 1000) / 500 }
-            mark.referenceKL = column { Float(random.next() % 100) / 100 }
-            mark.expectedQ = column { Float(random.next() % 100) / 100 }
-            mark.evidence = "logits"
-            return (rollout, mark)
+            score.rolloutID = rollout.rolloutID
+            score.setVerdict(.given)
+            score.correct = random.next() % 2 == 0
+            score.reward = index % 50 == 7 ? nil : score.correct == true ? 1 : 0
+            score.entropy = column { Float(random.next() % 64) / 32 }
+            score.oldLogprobs = column { -Float(random.next() % 1000) / 500 }
+            score.referenceLogprobs = column { -Float(random.next() % 1000) / 500 }
+            score.values = column { Float(random.next() % 100) / 100 }
+            score.processLogprobs = column { -Float(random.next() % 1000) / 500 }
+            score.processReferenceLogprobs = column { -Float(random.next() % 1000) / 500 }
+            score.referenceKL = column { Float(random.next() % 100) / 100 }
+            score.expectedQ = column { Float(random.next() % 100) / 100 }
+            score.evidence = "logits"
+            return (rollout, score)
         }
     }
 
@@ -165,21 +165,21 @@ import Testing
     }
 
     private func input(_ row: (RolloutRow, ScoreRow), _ recipe: Recipe) -> CreditInput {
-        let (rollout, mark) = row
+        let (rollout, score) = row
         var input = CreditInput(
-            groupID: rollout.groupID, reward: Double(mark.reward ?? 0), correct: mark.correct,
+            groupID: rollout.groupID, reward: Double(score.reward ?? 0), correct: score.correct,
             isTruncated: rollout.finishReason == "length",
-            mask: rollout.lossMask, entropy: mark.entropy ?? [])
+            mask: rollout.lossMask, entropy: score.entropy ?? [])
         input.columns = [
-            .oldLogprobs: mark.oldLogprobs!, .rolloutLogprobs: rollout.rolloutLogprobs!,
-            .referenceLogprobs: mark.referenceLogprobs!,
+            .oldLogprobs: score.oldLogprobs!, .rolloutLogprobs: rollout.rolloutLogprobs!,
+            .referenceLogprobs: score.referenceLogprobs!,
         ]
-        input.columns[.values] = mark.values
-        input.columns[.processRewards] = zip(mark.processLogprobs!, mark.processReferenceLogprobs!).map { $0 - $1 }
-        (input.columns[.referenceKL], input.columns[.expectedQ]) = (mark.referenceKL, mark.expectedQ)
+        input.columns[.values] = score.values
+        input.columns[.processRewards] = zip(score.processLogprobs!, score.processReferenceLogprobs!).map { $0 - $1 }
+        (input.columns[.referenceKL], input.columns[.expectedQ]) = (score.referenceKL, score.expectedQ)
         if recipe.kl.isInReward {
             input.tokenRewards = recipe.kl.rewards(
-                logprobs: mark.oldLogprobs!, reference: mark.referenceLogprobs!, mask: rollout.lossMask)
+                logprobs: score.oldLogprobs!, reference: score.referenceLogprobs!, mask: rollout.lossMask)
         }
         return input
     }
@@ -254,8 +254,8 @@ import Testing
             }
             many[index].0.policyVersion = index < 900 ? "a" : index % 2 == 0 ? "b" : "c"
         }
-        let entropies = many.filter { $0.1.reward != nil }.flatMap { row, mark in
-            row.lossMask.indices.filter { row.lossMask[$0] }.map { mark.entropy![$0] }
+        let entropies = many.filter { $0.1.reward != nil }.flatMap { row, score in
+            row.lossMask.indices.filter { row.lossMask[$0] }.map { score.entropy![$0] }
         }
         try #require(entropies.count > 1 << 16)
         var outcomes = Set<String>()
@@ -311,11 +311,11 @@ import Testing
     private func intervals(_ width: Float) -> [(RolloutRow, ScoreRow)] {
         rows.enumerated().map { index, row in
             guard index % 3 == 0, let entropy = row.1.entropy else { return row }
-            var mark = row.1
-            mark.entropyLow = zip(entropy, row.0.lossMask).map { $1 ? max(0, $0 - width) : 0 }
-            mark.entropyHigh = zip(entropy, row.0.lossMask).map { $1 ? $0 + width : 0 }
-            mark.evidence = "topk"
-            return (row.0, mark)
+            var score = row.1
+            score.entropyLow = zip(entropy, row.0.lossMask).map { $1 ? max(0, $0 - width) : 0 }
+            score.entropyHigh = zip(entropy, row.0.lossMask).map { $1 ? $0 + width : 0 }
+            score.evidence = "topk"
+            return (row.0, score)
         }
     }
 
@@ -340,9 +340,9 @@ import Testing
 
     /// By sorting all bounds.
     private func undecided(_ rows: [(RolloutRow, ScoreRow)]) -> Int {
-        let bounds = rows.filter { $0.1.reward != nil }.flatMap { rollout, mark in
+        let bounds = rows.filter { $0.1.reward != nil }.flatMap { rollout, score in
             rollout.lossMask.indices.filter { rollout.lossMask[$0] }.map {
-                ((mark.entropyLow ?? mark.entropy!)[$0], (mark.entropyHigh ?? mark.entropy!)[$0])
+                ((score.entropyLow ?? score.entropy!)[$0], (score.entropyHigh ?? score.entropy!)[$0])
             }
         }
         let low = quantile(bounds.map(\.0), 0.8)!, high = quantile(bounds.map(\.1), 0.8)!

@@ -28,12 +28,12 @@ import Testing
             "--quiet", "--input", ingest, "--output", folder.path + "/score",
         ])
         #expect(result.status == 0, "\(result.errors)")
-        let marks = try ArrowTableReader(path: folder.path + "/score/scores-00000.arrow", table: Tables.scores).rows()
-        #expect(marks.count == count)
-        for (index, mark) in marks.enumerated() {
+        let scores = try ArrowTableReader(path: folder.path + "/score/scores-00000.arrow", table: Tables.scores).rows()
+        #expect(scores.count == count)
+        for (index, score) in scores.enumerated() {
             #expect(
-                mark.rolloutID == "r\(index)" && mark.reward == Float(index % 7)
-                    && mark.oldLogprobs == [0, -1, -Float(index % 11)], "row \(index)")
+                score.rolloutID == "r\(index)" && score.reward == Float(index % 7)
+                    && score.oldLogprobs == [0, -1, -Float(index % 11)], "row \(index)")
         }
     }
 }

@@ -74,7 +74,7 @@ package final class FrameStream {
         while output.pos < output.size {
             guard !ended else {
                 throw FrameError(
-                    .short, file, place, found: "a blob of \(produced + output.pos) bytes",
+                    .blobShorterThanDeclared, file, place, found: "a blob of \(produced + output.pos) bytes",
                     expected: "the \(produced + output.size) or more that it declares")
             }
             try step(&output)
@@ -103,7 +103,7 @@ package final class FrameStream {
                 try step(&output)
                 guard output.pos == 0 else {
                     throw FrameError(
-                        .excess, file, place, found: "more than \(produced) decompressed bytes",
+                        .blobLongerThanDeclared, file, place, found: "more than \(produced) decompressed bytes",
                         expected: "the length its header declares")
                 }
             }
@@ -117,44 +117,15 @@ package final class FrameStream {
         ended = code == 0
         if !ended, input.pos == input.size, (input.pos, output.pos) == before {
             throw FrameError(
-                .truncated, file, place, found: "a frame cut off in the middle", expected: "a whole zstd frame")
+                .truncatedFrame, file, place, found: "a frame cut off in the middle", expected: "a whole zstd frame")
         }
         if input.pos - released >= Self.releaseBytes { release() }
     }
 
     private func damaged(_ code: Int) -> FrameError {
         let message = String(cString: ZSTD_getErrorName(code))
-        let kind: FrameError.Kind = ZSTD_getErrorCode(code) == ZSTD_error_checksum_wrong ? .checksum : .damaged
-        return FrameError(kind, file, place, found: "a damaged frame (\(message))", expected: "a whole zstd frame")
+        let reason: RejectReason =
+            ZSTD_getErrorCode(code) == ZSTD_error_checksum_wrong ? .checksumMismatch : .damagedFrame
+        return FrameError(reason, file, place, found: "a damaged frame (\(message))", expected: "a whole zstd frame")
     }
-}
-
-/// A frame that does not decode to what it should be.
-package struct FrameError: Error, Sendable, CustomStringConvertible {
-    package enum Kind: String, Sendable {
-        case truncated = "truncated_frame"
-        case checksum = "checksum_mismatch"
-        case damaged = "damaged_frame"
-        case excess = "blob_longer_than_declared"
-        case short = "blob_shorter_than_declared"
-        case header = "invalid_safetensors"
-        case missing = "missing_tensor"
-        case dtype = "wrong_dtype"
-        case shape = "wrong_shape"
-        case length = "length_mismatch"
-        case value = "invalid_value"
-        case oversized = "oversized"
-    }
-
-    package let kind: Kind
-    package let format: FormatError
-    /// Whose frame it is, if its header could be read.
-    package internal(set) var rolloutID: String?
-
-    init(_ kind: Kind, _ file: String, _ place: String, found: String, expected: String) {
-        self.kind = kind
-        format = FormatError(file: file, place: place, found: found, expected: expected)
-    }
-
-    package var description: String { format.description }
 }

@@ -72,7 +72,7 @@ extension Tables {
         .trainable("loss_mask") { $0.rollout.lossMask },
         .positive("temperature") { $0.rollout.temperature },
         .topP { $0.rollout.topP },
-        .grade("evidence") { $0.rollout.evidence },
+        .evidence("evidence") { $0.rollout.evidence },
         .finite("reward") { $0.reward },
         perToken("entropy") { $0.entropy?.count },
         perToken("old_logprobs") { $0.oldLogprobs?.count },

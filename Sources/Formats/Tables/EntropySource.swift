@@ -1,7 +1,7 @@
 import Arrow
 
 /// How well a rollout's distributions are known; carried through every later file.
-package enum EntropySource: String, Sendable, CaseIterable {
+package enum EntropySource: String, TableWord {
     /// Full-vocabulary logits: exact entropy.
     case logits
     /// Top-k log-probabilities: entropy as a rigorous interval.
@@ -13,15 +13,22 @@ package enum EntropySource: String, Sendable, CaseIterable {
     /// Token ids alone.
     case none
 
-    /// All of them, for documentation and messages.
-    package static let list = allCases.map(\.rawValue).joined(separator: ", ")
+    package var documentation: String {
+        switch self {
+        case .logits: "logits over the whole vocabulary are in the dump: entropies are exact"
+        case .topk: "the k best log-probabilities of each token are in the dump: entropies lie between two bounds"
+        case .hidden: "final hidden states are in the dump, and a checkpoint's head is applied to them: exact"
+        case .checkpoint: "crux-score computed the distributions anew from --checkpoint: exact for that checkpoint"
+        case .none: "there are token ids alone, and no entropies: score with --checkpoint for methods that need them"
+        }
+    }
 }
 
 extension RowRule {
-    static func grade(_ column: String, _ grade: @escaping @Sendable (Row) -> String?) -> RowRule {
+    static func evidence(_ column: String, _ word: @escaping @Sendable (Row) -> String?) -> RowRule {
         RowRule(column) { row, column in
-            guard let grade = grade(row), EntropySource(rawValue: grade) == nil else { return nil }
-            return RowFault(column, "'\(grade)'", "one of " + EntropySource.list)
+            guard let word = word(row), EntropySource(rawValue: word) == nil else { return nil }
+            return RowFault(column, "'\(word)'", "one of " + EntropySource.list)
         }
     }
 

@@ -98,7 +98,7 @@ extension Tables {
         .atLeast(0, "step") { $0.step },
         .atLeast(0, "pair") { $0.pair },
         .finite("reward") { $0.reward },
-        .grade("evidence") { $0.evidence },
+        .evidence("evidence") { $0.evidence },
     ]
 
     private static func perToken(_ column: String, _ count: @escaping @Sendable (PlanRow) -> Int?) -> RowRule<PlanRow> {

@@ -47,7 +47,10 @@ extension Tables {
                 "name of the data set, which `--reward auto` goes by; empty where there is none"),
             .utf8(
                 "finish_reason", \.finishReason,
-                "why sampling ended, in the engine's word, such as stop or length; empty where the dump does not say"),
+                """
+                why sampling ended, in the engine's word, such as stop or length (known ones are below); empty where \
+                the dump does not say
+                """),
             .float32("temperature", \.temperature, "of sampling; 1 where the dump does not say"),
             .float32("top_p", \.topP, "of sampling; 1 where the dump does not say"),
             .listInt32(
@@ -91,7 +94,7 @@ extension Tables {
         .allFinite("rollout_logprobs") { $0.rolloutLogprobs },
         .positive("temperature") { $0.temperature },
         .topP { $0.topP },
-        .grade("evidence") { $0.evidence },
+        .evidence("evidence") { $0.evidence },
         .atLeast(0, "logits_offset") { $0.logitsOffset },
         .atLeast(0, "logits_length") { $0.logitsLength },
         .finite("given_reward") { $0.givenReward },

@@ -6,7 +6,8 @@ package struct ScoreRow: Equatable, Sendable {
     package var rolloutID = ""
     package var reward: Float?
     package var correct: Bool?
-    package var verdict = ""
+    /// A `Verdict`'s word; in a file of another version whatever stands there.
+    package internal(set) var verdict = ""
     package var extracted = ""
     package var entropy: [Float]?
     package var entropyLow: [Float]?
@@ -29,6 +30,9 @@ package struct ScoreRow: Equatable, Sendable {
     package var topkTokenIDs: [Int32]?
     package var topkLogprobs: [Float]?
     package init() {}
+
+    /// Says how the reward came about, or why the row can't be used.
+    package mutating func setVerdict(_ verdict: Verdict) { self.verdict = verdict.rawValue }
 }
 
 extension Tables {
@@ -43,7 +47,9 @@ extension Tables {
             .float32("reward", \.reward, "reward of the response; null where none could be given"),
             .bool(
                 "correct", \.correct, "whether the response answers its question; null where the reward does not tell"),
-            .utf8("verdict", \.verdict, "how the reward came about, in one word, or why the row can't be used"),
+            .utf8(
+                "verdict", \.verdict,
+                "how the reward came about, in one word, or why the row can't be used; the words are below"),
             .utf8("extracted", \.extracted, "the answer found in the response; empty where none was"),
             .listFloat32(
                 "entropy", \.entropy,
@@ -110,7 +116,7 @@ extension Tables {
     private static let rules: [RowRule<ScoreRow>] = [
         .named("rollout_id") { $0.rolloutID },
         .finite("reward") { $0.reward },
-        .grade("evidence") { $0.evidence },
+        .evidence("evidence") { $0.evidence },
         .rule("topk_logprobs") { row, column in
             let ids = row.topkTokenIDs?.count ?? 0, logprobs = row.topkLogprobs?.count ?? ids
             return ids == logprobs

@@ -8,10 +8,15 @@ import Arrow
 package enum Tables {
     /// In the order in which a run writes them: what documentation is printed from.
     package static let all = [
-        TableDescription(rollouts, files: "ingest/rollouts-%05d.arrow"),
-        TableDescription(rejected, files: "ingest/rejected.arrow"),
+        TableDescription(
+            rollouts, files: "ingest/rollouts-%05d.arrow",
+            words: [ColumnWords("evidence", EntropySource.self), finishReasons]),
+        TableDescription(
+            rejected, files: "ingest/rejected.arrow", words: [ColumnWords("reason", RejectReason.self)]),
         TableDescription(measures, files: "ingest/measures-%05d.arrow"),
-        TableDescription(scores, files: "score/scores-%05d.arrow", optional: [sumPSquared] + topK),
+        TableDescription(
+            scores, files: "score/scores-%05d.arrow", optional: [sumPSquared] + topK,
+            words: [ColumnWords("verdict", Verdict.self)]),
         TableDescription(plan, files: "plan/plan.arrow"),
         TableDescription(dropped, files: "plan/dropped.arrow"),
         TableDescription(jobs, files: "plan/jobs/jobs.arrow"),
@@ -19,6 +24,10 @@ package enum Tables {
         TableDescription(metrics, files: "update/metrics.arrow"),
         TableDescription(loop, files: "metrics.arrow of crux-loop"),
     ]
+
+    /// Engines' words, by what they are taken for.
+    private static let finishReasons = ColumnWords(
+        "finish_reason", FinishReason.allCases.map { ($0.words, $0.documentation) })
 }
 
 /// A table without its rows.
@@ -39,8 +48,11 @@ package struct TableDescription: Sendable {
     package let writer: String
     package let documentation: String
     package let columns: [Column]
+    /// Of the columns whose text is one of a few words.
+    package let words: [ColumnWords]
 
-    init<Row>(_ table: Table<Row>, files: String, optional: [Arrow.Column<Row>] = []) {
+    init<Row>(_ table: Table<Row>, files: String, optional: [Arrow.Column<Row>] = [], words: [ColumnWords] = []) {
+        self.words = words
         (name, self.files, writer, documentation) = (table.name, files, table.writer, table.documentation)
         let describe = { (column: Arrow.Column<Row>, isOptional: Bool) in
             Column(

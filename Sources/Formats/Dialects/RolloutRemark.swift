@@ -1,0 +1,44 @@
+/// What a rollout was kept without, or what had to be taken on trust: counted, and said in the report.
+package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
+    case brokenText = "broken_text"
+    case nestingCut = "nesting_cut"
+    case topLogprobsAsText = "top_logprobs_as_text"
+    case topLogprobsUnusable = "top_logprobs_unusable"
+    case logprobsDropped = "logprobs_dropped"
+    case rewardUnusable = "reward_unusable"
+    case finishReasonUnknown = "finish_reason_unknown"
+    case stopTokenUnknown = "stop_token_unknown"
+    case stopStringLeftOut = "stop_string_left_out"
+    case completionUnknown = "completion_unknown"
+    case samplingAssumed = "sampling_assumed"
+    case samplingShaped = "sampling_shaped"
+
+    /// Behind "N rollouts ".
+    package var sentence: String {
+        switch self {
+        case .brokenText: "have text with lone surrogates or bytes that are no UTF-8: U+FFFD stands in their place"
+        case .nestingCut:
+            "come from lines with values nested deeper than \(JSONReader.maximumDepth), which are passed over"
+        case .topLogprobsAsText:
+            "have their best log-probabilities by text, which several ids may share: no entropy evidence. "
+                + "Ask for return_tokens_as_token_ids"
+        case .topLogprobsUnusable:
+            "have best log-probabilities that are none (NaN, null, above 0, too few): no interval at those tokens"
+        case .logprobsDropped:
+            "have log-probabilities that are none, dropped as --invalid-logprobs says: score with --checkpoint"
+        case .rewardUnusable: "have a reward that is not one finite number: kept without it"
+        case .finishReasonUnknown:
+            "don't say, or not in known words, why they ended: filter.truncated takes them for whole"
+        case .stopTokenUnknown:
+            "were stopped by nobody knows what (no stop_reason, no matched, no token count): no end-of-sequence token was put behind their text"
+        case .stopStringLeftOut:
+            "were stopped by a string whose tokens are not known: they end before it. Ask for return_token_ids"
+        case .completionUnknown:
+            "have the prompt within their text (echo) and nothing that says where it ends: no completion text. Give --tokenizer"
+        case .samplingAssumed:
+            "have no temperature of their own, in the line or in its request: taken as --temperature (1 where not given)"
+        case .samplingShaped:
+            "were sampled with penalties, min_p, a bias or a grammar: their log-probabilities may not be those of softmax(logits / temperature)"
+        }
+    }
+}

@@ -1,0 +1,19 @@
+/// One rollout as a producer wrote it, without its logits.
+package struct RolloutFrame: Sendable {
+    package var metadata: [String: String] = [:]
+    package var tokenIDs: [Int32] = []
+    package var lossMask: [Bool] = []
+    package var rolloutLogprobs: [Float]?
+    package var values: [Float]?
+    package var referenceLogprobs: [Float]?
+    /// [M, topk], row by row.
+    package var topkTokenIDs: [Int32]?
+    package var topkLogprobs: [Float]?
+    package var topk = 0
+    package var logits: LogitsInfo?
+    /// Shape and type of the final hidden states, [rows, width]; its `vocabulary` is their width.
+    package var hiddenStates: LogitsInfo?
+    package init() {}
+
+    package var trainableTokens: Int { lossMask.count { $0 } }
+}

@@ -1,0 +1,37 @@
+import Files
+import Formats
+import Foundation
+
+/// A file of JSON lines: where each begins and ends.
+struct LineFile: Sendable {
+    let file: MappedFile
+    /// Lines with anything in them, without their ends; their numbers from 0.
+    let lines: [(number: Int, bytes: Range<Int>)]
+    /// Whether the last line has its end; one without may be cut off.
+    let endsWhole: Bool
+
+    init(path: String) throws {
+        file = try MappedFile(path: path)
+        (lines, endsWhole) = withExtendedLifetime(file) { [bytes = file.bytes] in
+            var lines: [(Int, Range<Int>)] = [], start = 0, number = 0
+            while start < bytes.count {
+                let end = bytes[start...].firstIndex(of: 0x0a) ?? bytes.count
+                if bytes[start..<end].contains(where: { $0 > 0x20 }) { lines.append((number, start..<end)) }
+                (start, number) = (end + 1, number + 1)
+            }
+            return (lines, bytes.last == 0x0a)
+        }
+    }
+
+    func data(_ index: Int) -> Data {
+        withExtendedLifetime(file) { Data(UnsafeRawBufferPointer(rebasing: file.bytes[lines[index].bytes])) }
+    }
+
+    /// Why a line is no object: the last one may have lost its end.
+    func damage(_ index: Int, expected: String) -> (reason: RejectReason, detail: String) {
+        let words = String(decoding: data(index).prefix(60), as: UTF8.self),
+            isCutOff = index == lines.count - 1 && !endsWhole
+        let what = isCutOff ? "a last line without its end: '\(words)'" : "'\(words)'"
+        return (isCutOff ? .cutOffLine : .damagedLine, "found \(what), expected a whole JSON object (\(expected))")
+    }
+}
