@@ -56,6 +56,7 @@ for dtype in bfloat16 float16; do
   "$bin/crux-score" --quiet --input "$work/written-$dtype/ingest" --output "$work/written-$dtype/score" > /dev/null
   try "$python" conformance/check_shard.py "$shard" "$work/written-$dtype/ingest" "$work/written-$dtype/score"
 done
+try "$python" conformance/tutorial.py "$bin"
 try "$python" conformance/check_run_jobs.py
 mkdir -p "$work/jobs"
 try conformance/jobs.sh "$python" "$bin" "$work/jobs"

@@ -46,7 +46,7 @@ struct JoinRun {
         }
         let rows = found.rows.compactMap { $0 }
         try checkAmounts(rows, found)
-        let missing = index.jobs.indices.filter { found.rows[$0] == nil }.map { index.jobs[$0] }
+        let missing = try index.jobs.indices.filter { found.rows[$0] == nil }.map { try index.job($0).customID }
         let outputs = try write(rows, found, missing: missing)
         let manifest = try directory.finish(outputs: outputs, counts: counts(rows, found, jobs: index.jobs.count))
         report(manifest, found.rejected, missing: missing.count)
@@ -60,7 +60,9 @@ struct JoinRun {
         let place = FramePlace(framesAt: try directory.writing(copyName(number)))
         var reader = (place: place, found: found)
         if lines.lines.isEmpty { reader.found.rejected.append(Self.empty(name, bytes: lines.file.bytes.count)) }
-        let dialects = join.reading.dialects, asked: RequestLookup = { [index = join.index] in index.request($0) }
+        let dialects = join.reading.dialects
+        // A job that can't be read shows when its result is joined.
+        let asked: RequestLookup = { [index = join.index] in (try? NamedJob($0, in: index))?.request }
         try parallelInOrder(
             lines.lines.count, threads: context.threads,
             produce: { line in
@@ -189,7 +191,7 @@ struct JoinRun {
 
     // MARK: writing
 
-    private func write(_ rows: [RolloutRow], _ found: Join, missing: [JobRow]) throws -> [Manifest.File] {
+    private func write(_ rows: [RolloutRow], _ found: Join, missing: [String]) throws -> [Manifest.File] {
         var outputs: [Manifest.File] = []
         for (number, start) in stride(from: 0, to: rows.count, by: Self.rowsPerTable).enumerated() {
             let part = rows[start..<min(rows.count, start + Self.rowsPerTable)],
@@ -210,8 +212,8 @@ struct JoinRun {
     }
 
     /// The jobs' own lines, byte for byte.
-    private func writeMissing(_ missing: [JobRow]) throws -> WrittenFile {
-        let wanted = Set(missing.map { ByteText($0.customID) }),
+    private func writeMissing(_ missing: [String]) throws -> WrittenFile {
+        let wanted = Set(missing.map { ByteText($0) }),
             file = try AtomicFile(try directory.writing(Self.missingName), digests: true)
         if !wanted.isEmpty {
             for path in try jobs.lineFiles() {

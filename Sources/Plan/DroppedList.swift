@@ -1,5 +1,6 @@
 import Credit
 import Formats
+import Scratch
 
 /// Rows that are left out of a plan, in the order of its `dropped.arrow`.
 protocol DroppedList {
@@ -9,39 +10,78 @@ protocol DroppedList {
     func forEach(_ body: (DroppedRow) throws -> Void) throws
 }
 
-extension [DroppedRow]: DroppedList {
-    var counts: [String: Int] { reduce(into: [:]) { $0[$1.reason, default: 0] += 1 } }
-}
-
-/// Rows of a dump, by those who left them out: the survey, and the plan among the survey's own.
+/// Rows of a dump, by those who left them out: the first pass, and the plan among the rows that it left.
 struct DroppedFromDump: DroppedList {
     let firstPass: FirstPass
-    let plan: CreditPlan
+    /// nil: a plan of jobs alone, which leaves out no other.
+    let plan: CreditPlan?
     let rollouts: ScoredRollouts
 
-    var count: Int { firstPass.dropped.count + plan.dropped.count }
+    private var space: ScratchSpace { firstPass.facts.space }
+    private var late: Int { plan?.dropped.count ?? 0 }
+
+    var count: Int { firstPass.dropped.count + late }
     var counts: [String: Int] {
-        firstPass.dropped.counts(plan.facts.space).merging(plan.dropped.counts(plan.facts.space), uniquingKeysWith: +)
+        firstPass.dropped.counts(space).merging(plan?.dropped.counts(space) ?? [:], uniquingKeysWith: +)
     }
 
     func forEach(_ body: (DroppedRow) throws -> Void) throws {
-        let reader = RowReader(rollouts, columns: RowColumns(rollouts: ["rollout_id", "group_id"]))
+        let reader = DroppedReader(rollouts)
         var (early, late) = (0, 0)
-        try plan.facts.space.forEach(0..<count) { _ in
+        try space.forEach(0..<count) { _ in
             let next = next(early, late)
             if next.isEarly { early += 1 } else { late += 1 }
-            _ = try reader.read([Int(next.row)]) { try body(DroppedRow($0.rollout, next.reason)) }
+            try body(try reader.read(next.row, next.reason))
         }
     }
 
     /// Both lists ascend.
     private func next(_ early: Int, _ late: Int) -> (row: Int32, reason: String, isEarly: Bool) {
         let first = early < firstPass.dropped.count ? firstPass.dropped[early] : nil,
-            second = late < plan.dropped.count ? plan.dropped[late] : nil
+            second = late < self.late ? plan?.dropped[late] : nil
         let row = second.map { firstPass.eligible[Int($0.row)] }
         if let first, row.map({ first.row < $0 }) ?? true { return (first.row, first.reason, true) }
         guard let second, let row else { preconditionFailure("one of the lists goes on") }
         return (row, second.reason, false)
+    }
+}
+
+/// Those of an expansion's second plan: unusable results, results of no job, then what the plan left out.
+struct DroppedFromExpansion: DroppedList {
+    let firstPass: ExpandedFirstPass
+    let plan: CreditPlan
+
+    private var ofDump: [DroppedRows] { [firstPass.unusable, firstPass.unknown] }
+
+    var count: Int { (ofDump + [plan.dropped]).reduce(0) { $0 + $1.count } }
+    var counts: [String: Int] {
+        (ofDump + [plan.dropped]).reduce(into: [:]) { $0.merge($1.counts(firstPass.facts.space), uniquingKeysWith: +) }
+    }
+
+    func forEach(_ body: (DroppedRow) throws -> Void) throws {
+        let rows = firstPass.rows, reader = DroppedReader(rows.rollouts)
+        for list in ofDump { try list.entries.forEach { try body(try reader.read($0.row, $0.reason)) } }
+        try firstPass.facts.space.forEach(0..<plan.dropped.count) { place in
+            let (number, reason) = plan.dropped[place], base = Int(number) - rows.results.count
+            let row =
+                base < 0
+                ? try reader.read(rows.results[Int(number)].row, reason)
+                : DroppedRow(try rows.index.base(base).rollout, reason)
+            try body(row)
+        }
+    }
+}
+
+/// Reads what `dropped.arrow` says of a row of the dump.
+private struct DroppedReader {
+    private let reader: RowReader
+
+    init(_ rollouts: ScoredRollouts) {
+        reader = RowReader(rollouts, columns: RowColumns(rollouts: ["rollout_id", "group_id"]))
+    }
+
+    func read(_ row: Int32, _ reason: String) throws -> DroppedRow {
+        try reader.read([Int(row)]) { DroppedRow($0.rollout, reason) }[0]
     }
 }
 

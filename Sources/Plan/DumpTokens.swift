@@ -190,9 +190,7 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
     private static func planned(_ needs: RowRequirements) -> RowColumns {
         let credit = needs.recipe.credit
         var columns = RowColumns(
-            tokens: credit.columns.union(needs.rewardColumns).union([
-                .oldLogprobs, .rolloutLogprobs, .referenceLogprobs, .values,
-            ]))
+            tokens: credit.rowColumns.union([.oldLogprobs, .rolloutLogprobs, .referenceLogprobs, .values]))
         columns.rollouts.formUnion(["group_id", "token_ids", "temperature", "evidence", "finish_reason"])
         columns.scores.formUnion(["reward", "correct", "evidence"])
         if needs.recipe.objective.reference == .process { columns.scores.insert("process_reference_logprobs") }

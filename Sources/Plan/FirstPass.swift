@@ -31,7 +31,7 @@ struct FirstPass: Sendable {
             }
             try views.forEach(batches[index]) { row in
                 guard row.ingest.hasText(of: row.scores, ScannedColumns.rolloutID) else {
-                    throw rollouts.strangers(row.number)
+                    throw rollouts.mismatchError(row.number)
                 }
                 if !part.add(row, surveyed) { try read(row.number) }
             }

@@ -48,23 +48,61 @@ struct JobPlanRun {
     let dialect: any EngineDialect.Type
     let model: String
     let writer: PlanWriter
+    private let recipeDigest: String
 
-    /// A base with its states.
-    private struct BaseStates {
+    init(
+        expansion: any Expansion, rollouts: ScoredRollouts, tokenizer: Tokenizer?, stopTokens: [Int32], stop: [String],
+        topLogprobs: Int, dialect: any EngineDialect.Type, model: String, writer: PlanWriter
+    ) {
+        (self.expansion, self.rollouts, self.tokenizer, self.writer) = (expansion, rollouts, tokenizer, writer)
+        (self.stopTokens, self.stop, self.topLogprobs) = (stopTokens, stop, topLogprobs)
+        (self.dialect, self.model, recipeDigest) = (dialect, model, SHA256Digest.of(writer.resolved))
+    }
+
+    /// A rollout that is gone back into, by its row in the dump, and its states.
+    private struct ExpandedRollout {
+        let row: Int
+        let states: [ExpansionState]
+        let thoughtEnd: Int?
+    }
+
+    /// The same with what is known of it, for as long as its jobs are made.
+    private struct OpenRollout {
         let row: ScoredRollout
         let base: BaseRollout
         let states: [ExpansionState]
     }
 
+    /// Rollouts are read twice, a group at a time to find states, then one by one to write what becomes of them: no
+    /// more than the states' places are held between.
     func run() throws -> StageSummary {
-        let all = try rollouts.rows(), rows = all.filter { $0.dropReason == nil }
-        let expanded = try open(rows), longest = rows.map { $0.rollout.lossMask.count { $0 } }.max() ?? 1
-        try requireFew(expanded)
-        let limit = expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength ?? longest
-        let (jobs, skipped) = try self.jobs(expanded, maxTokens: limit)
-        if expanded.isEmpty {
-            writer.context.warn(
-                "none of \(rows.count) rollouts is one that \(type(of: expansion).name) goes back into: no jobs")
+        let needs = RowRequirements(jobsOf: writer.recipe, directory: rollouts.directory)
+        let firstPass = try FirstPass(
+            rollouts, needs, ScratchSpace(folder: writer.directory.path), threads: writer.context.threads)
+        let expanded = try expand(firstPass, needs)
+        let (files, jobs, skipped) = try write(expanded, maxTokens: maxTokens(firstPass.facts))
+        warn(rows: firstPass.eligible.count, expanded: expanded.count, skipped: skipped)
+        let states = expanded.reduce(0) { $0 + $1.states.count }
+        return try writer.writeJobs(
+            dropped: DroppedFromDump(firstPass: firstPass, plan: nil, rollouts: rollouts), files: files,
+            counts: ["rollouts": rollouts.rowCount, "bases": expanded.count, "states": states, "jobs": jobs],
+            lines: [
+                "\(type(of: expansion).name): \(expanded.count) bases, \(states) states, \(jobs) jobs in \(writer.directory.file("jobs"))",
+                "run them with crux-rollout --jobs or an engine, join with crux-ingest --jobs, score, then plan again with --jobs",
+            ])
+    }
+
+    /// Most tokens of a response: the recipe's, else the longest of the dump.
+    private func maxTokens(_ facts: RolloutFacts) -> Int {
+        var longest: Int32 = 0
+        facts.space.forEach(facts.rows.indices) { longest = max(longest, facts.rows[$0].trainable) }
+        return expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength
+            ?? (facts.rows.isEmpty ? 1 : Int(longest))
+    }
+
+    private func warn(rows: Int, expanded: Int, skipped: Int) {
+        if expanded == 0 {
+            writer.context.warn("none of \(rows) rollouts is one that \(type(of: expansion).name) goes back into: no jobs")
         }
         if tokenizer == nil {
             writer.context.warn(
@@ -76,82 +114,91 @@ struct JobPlanRun {
                 "\(skipped) states left out: no room for a token, or a prefix that is no whole text for --engine \(dialect.name)"
             )
         }
-        let files = try write(jobs, expanded), states = expanded.reduce(0) { $0 + $1.states.count }
-        return try writer.writeJobs(
-            dropped: all.compactMap { row in row.dropReason.map { DroppedRow(row.rollout, $0) } }, files: files,
-            counts: ["rollouts": all.count, "bases": expanded.count, "states": states, "jobs": jobs.count],
-            lines: [
-                "\(type(of: expansion).name): \(expanded.count) bases, \(states) states, \(jobs.count) jobs in \(writer.directory.file("jobs"))",
-                "run them with crux-rollout --jobs or an engine, join with crux-ingest --jobs, score, then plan again with --jobs",
-            ])
-    }
-
-    /// Jobs are made in memory.
-    private static let mostJobs = 10_000_000
-
-    private func requireFew(_ expanded: [BaseStates]) throws {
-        let count = expanded.reduce(0) { $0 + $1.states.count } * expansion.replicates
-        guard count > Self.mostJobs else { return }
-        throw StageError(
-            .invalidInput,
-            "\(rollouts.directory): found \(expanded.count) rollouts to go back into, which is up to \(count) jobs, expected at most "
-                + "\(Self.mostJobs). Lower expansion.replicates or the number of states, or plan parts of the dump.")
     }
 
     // MARK: states
 
-    private func open(_ rows: [ScoredRollout]) throws -> [BaseStates] {
-        let needs = RowRequirements(recipe: writer.recipe, directory: rollouts.directory)
-        var order: [ByteText] = [], groups: [ByteText: [ScoredRollout]] = [:]
-        for row in rows {
-            if expansion.readsEntropy { try needs.require(.entropy, row, for: "expansion \(type(of: expansion).name)") }
-            if expansion.readsLogprobs {
-                try needs.require(.oldLogprobs, row, for: "expansion \(type(of: expansion).name)")
+    /// More than anybody runs: a slip of a recipe, that would fill a disk.
+    private static let mostJobs = 10_000_000
+
+    private func expand(_ firstPass: FirstPass, _ needs: RowRequirements) throws -> [ExpandedRollout] {
+        let groups = firstPass.facts.groups, reader = RowReader(rollouts, columns: nil)
+        var expanded: [ExpandedRollout] = [], states = 0
+        for group in 0..<groups.count {
+            try writer.context.checkInterruption()
+            let members = groups[group].map { Int(firstPass.eligible[Int($0)]) }
+            let rows = try reader.read(members) { row in
+                try require(row, needs)
+                return row
             }
-            let group = ByteText(row.rollout.groupID)
-            if groups[group] == nil { order.append(group) }
-            groups[group, default: []].append(row)
+            for one in expand(rows, members) {
+                expanded.append(one)
+                states += one.states.count
+            }
+            try requireFew(bases: expanded.count, states)
         }
-        return order.flatMap { open(group: groups[$0] ?? []) }
+        return expanded
     }
 
-    private func open(group rows: [ScoredRollout]) -> [BaseStates] {
-        let bases = rows.map { BaseRollout($0, reward: Double($0.score.reward ?? 0), tokenizer: tokenizer) }
+    private func require(_ row: ScoredRollout, _ needs: RowRequirements) throws {
+        let purpose = "expansion \(type(of: expansion).name)"
+        if expansion.readsEntropy { try needs.require(.entropy, row, for: purpose) }
+        if expansion.readsLogprobs { try needs.require(.oldLogprobs, row, for: purpose) }
+    }
+
+    private func requireFew(bases: Int, _ states: Int) throws {
+        let (jobs, overflows) = states.multipliedReportingOverflow(by: expansion.replicates)
+        guard overflows || jobs > Self.mostJobs else { return }
+        throw StageError(
+            .invalidInput,
+            "\(rollouts.directory): found \(bases) rollouts or more to go back into, which is more than \(overflows ? "any number of" : "\(jobs - 1)") jobs, "
+                + "expected at most \(Self.mostJobs). Lower expansion.replicates or the number of states, or plan parts of the dump."
+        )
+    }
+
+    /// Which of a group's rollouts are gone back into. `numbers`: their rows in the dump.
+    private func expand(_ rows: [ScoredRollout], _ numbers: [Int]) -> [ExpandedRollout] {
+        let bases = rows.map(base)
         return expansion.bases(among: bases).map { index in
             let seed =
                 UInt64(SHA256Digest.of("\(writer.context.options.seed)/\(bases[index].id)").prefix(16), radix: 16) ?? 0
             let states = expansion.states(of: bases[index], seed: seed) {
                 tokenizer?.encode($0, addingSpecialTokens: false) ?? []
             }
-            return BaseStates(row: rows[index], base: bases[index], states: states)
+            return ExpandedRollout(
+                row: numbers[index], states: states, thoughtEnd: expansion.thoughtEnd(of: bases[index]))
         }
+    }
+
+    private func base(_ row: ScoredRollout) -> BaseRollout {
+        BaseRollout(row, reward: Double(row.score.reward ?? 0), tokenizer: tokenizer)
     }
 
     // MARK: jobs
 
-    private func jobs(
-        _ expanded: [BaseStates], maxTokens: Int
-    ) throws -> (jobs: [(row: JobRow, request: EngineRequest)], skipped: Int) {
-        var jobs: [(row: JobRow, request: EngineRequest)] = [], seen = Set<String>(), skipped = 0
-        for base in expanded {
-            for (index, state) in base.states.enumerated() where index < expansion.sampledStates ?? Int.max {
-                let prefix = Array(base.base.tokenIDs[..<state.position]) + state.injected,
-                    digest = prefixDigest(prefix)
-                if expansion.sharesPrefixes, !seen.insert(digest).inserted { continue }
-                let room = maxTokens - (prefix.count - base.base.responseStart)
-                guard room > 0, let text = self.text(prefix, base.base) else {
-                    skipped += 1
-                    continue
-                }
-                for replicate in 0..<expansion.replicates {
-                    var row = JobRow()
-                    (row.stateIndex, row.prefixLength, row.prefixSHA256) = (Int32(index), Int32(prefix.count), digest)
-                    (row.replicate, row.maxTokens, row.completionPrefix) = (
-                        Int32(replicate), Int32(room), text.isEmpty && tokenizer == nil ? nil : text
-                    )
-                    jobs.append(try job(row, base, state, prefix))
-                }
+    /// A base's jobs, in order. `seen`: digests of prefixes that have jobs already, where bases share them.
+    private func forEachJob(
+        _ open: OpenRollout, maxTokens: Int, _ seen: inout Set<String>,
+        _ body: (JobRow, EngineRequest) throws -> Void
+    ) throws -> (jobs: Int, skipped: Int) {
+        var jobs = 0, skipped = 0
+        for (index, state) in open.states.enumerated() where index < expansion.sampledStates ?? Int.max {
+            let prefix = Array(open.base.tokenIDs[..<state.position]) + state.injected, digest = prefixDigest(prefix)
+            if expansion.sharesPrefixes, !seen.insert(digest).inserted { continue }
+            let room = maxTokens - (prefix.count - open.base.responseStart)
+            guard room > 0, let text = self.text(prefix, open.base) else {
+                skipped += 1
+                continue
             }
+            var row = row(open, index, state), request = try request(open.row.rollout, prefix, room)
+            (row.prefixLength, row.prefixSHA256, row.maxTokens) = (Int32(prefix.count), digest, Int32(room))
+            row.completionPrefix = tokenizer == nil ? nil : text
+            request.responsePrefix = text
+            for replicate in 0..<expansion.replicates {
+                name(&row, &request, replicate)
+                try body(row, request)
+            }
+            jobs += expansion.replicates
         }
         return (jobs, skipped)
     }
@@ -164,30 +211,22 @@ struct JobPlanRun {
         return String(validating: bytes, as: UTF8.self)
     }
 
-    private func job(
-        _ start: JobRow, _ expanded: BaseStates, _ state: ExpansionState, _ prefix: [Int32]
-    ) throws -> (JobRow, EngineRequest) {
-        var row = start
-        row.jobID = "\(expanded.base.id)/s\(row.stateIndex)/r\(row.replicate)"
+    /// What all jobs of a state have in common.
+    private func row(_ expanded: OpenRollout, _ index: Int, _ state: ExpansionState) -> JobRow {
+        var row = JobRow()
         row.baseRolloutID = expanded.base.id
         row.groupID = expanded.base.groupID
+        row.stateIndex = Int32(index)
         row.anchorPosition = Int32(state.position)
         row.anchorEntropy = state.anchorEntropy
         row.injectedTokenIDs = state.injected
-        let digest = SHA256Digest.of(
-            "\(SHA256Digest.of(writer.resolved))/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
-        row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(row.replicate)"
-        // 31 bits: what every engine takes as a seed.
-        row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
-        return (row, try request(row, expanded.row.rollout, prefix))
+        return row
     }
 
-    private func request(_ row: JobRow, _ rollout: RolloutRow, _ prefix: [Int32]) throws -> EngineRequest {
+    private func request(_ rollout: RolloutRow, _ prefix: [Int32], _ room: Int) throws -> EngineRequest {
         var request = EngineRequest()
-        request.customID = row.customID
         request.prefix = prefix
-        request.maxTokens = Int(row.maxTokens)
-        request.seed = row.seed
+        request.maxTokens = room
         request.temperature = rollout.temperature
         request.topP = rollout.topP
         let asked = try stopsAsked(rollout)
@@ -196,8 +235,19 @@ struct JobPlanRun {
         request.topLogprobs = topLogprobs
         request.model = model
         request.prompt = rollout.prompt
-        request.responsePrefix = row.completionPrefix ?? ""
         return request
+    }
+
+    /// One continuation among those of its state: its names and its seed.
+    private func name(_ row: inout JobRow, _ request: inout EngineRequest, _ replicate: Int) {
+        row.replicate = Int32(replicate)
+        row.jobID = "\(row.baseRolloutID)/s\(row.stateIndex)/r\(replicate)"
+        let digest = SHA256Digest.of(
+            "\(recipeDigest)/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
+        row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(replicate)"
+        // 31 bits: what every engine takes as a seed.
+        row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
+        (request.customID, request.seed) = (row.customID, row.seed)
     }
 
     /// A continuation must stop where its base would have.
@@ -211,53 +261,93 @@ struct JobPlanRun {
 
     // MARK: files
 
-    private func write(_ jobs: [(row: JobRow, request: EngineRequest)], _ expanded: [BaseStates]) throws -> [Manifest
-        .File]
-    {
-        let folder = writer.directory.file("jobs")
-        try Folder.create(folder)
+    /// The bases first: the table of jobs names their digest.
+    private func write(_ expanded: [ExpandedRollout], maxTokens: Int) throws -> (
+        files: [Manifest.File], jobs: Int, skipped: Int
+    ) {
+        try Folder.create(writer.directory.file("jobs"))
         let directory = writer.directory, jobsName = "jobs/" + JobDirectory.jobsName,
             basesName = "jobs/" + JobDirectory.basesName
-        let metadata = directory.tableMetadata(recipeDigest: SHA256Digest.of(writer.resolved))
-        var bases = try ArrowTableWriter(
-            path: try directory.writing(basesName), table: Tables.bases, metadata: metadata)
-        for base in expanded { try bases.append(baseRow(base)) }
-        let written = try bases.finish(), lineage = metadata.merging([JobDirectory.basesKey: written.sha256]) { $1 }
-        var table = try ArrowTableWriter(path: try directory.writing(jobsName), table: Tables.jobs, metadata: lineage)
-        for job in jobs { try table.append(job.row) }
-        let tables = [Manifest.File(jobsName, try table.finish()), Manifest.File(basesName, written)]
-        return try writeLines(jobs.map(\.request)) + tables
+        let metadata = directory.tableMetadata(recipeDigest: recipeDigest)
+        let bases = try writeBases(expanded, to: try directory.writing(basesName), metadata)
+        var table = try ArrowTableWriter(
+            path: try directory.writing(jobsName), table: Tables.jobs,
+            metadata: metadata.merging([JobDirectory.basesKey: bases.sha256]) { $1 })
+        var lines = try JobLines(directory, dialect), seen = Set<String>(), jobs = 0, skipped = 0
+        let reader = RowReader(rollouts, columns: nil)
+        for one in expanded {
+            try writer.context.checkInterruption()
+            let row = try reader.read([one.row]) { $0 }[0]
+            let made = try forEachJob(
+                OpenRollout(row: row, base: base(row), states: one.states), maxTokens: maxTokens, &seen
+            ) {
+                try table.append($0)
+                try lines.append($1)
+            }
+            (jobs, skipped) = (jobs + made.jobs, skipped + made.skipped)
+        }
+        let tables = [Manifest.File(jobsName, try table.finish()), Manifest.File(basesName, bases)]
+        return (try lines.finish() + tables, jobs, skipped)
     }
 
-    private func baseRow(_ expanded: BaseStates) -> BaseRow {
+    private func writeBases(_ expanded: [ExpandedRollout], to path: String, _ metadata: [String: String]) throws
+        -> WrittenFile
+    {
+        var bases = try ArrowTableWriter(path: path, table: Tables.bases, metadata: metadata)
+        let reader = RowReader(rollouts, columns: nil)
+        for one in expanded { try bases.append(try reader.read([one.row]) { baseRow($0, one) }[0]) }
+        return try bases.finish()
+    }
+
+    private func baseRow(_ source: ScoredRollout, _ expanded: ExpandedRollout) -> BaseRow {
         var row = BaseRow()
-        row.rollout = expanded.row.rollout
-        (row.reward, row.correct) = (expanded.row.score.reward, expanded.row.score.correct)
+        row.rollout = source.rollout
+        (row.reward, row.correct) = (source.score.reward, source.score.correct)
         (row.entropy, row.oldLogprobs, row.referenceLogprobs) = (
-            expanded.row.score.entropy, expanded.row.score.oldLogprobs, expanded.row.score.referenceLogprobs
+            source.score.entropy, source.score.oldLogprobs, source.score.referenceLogprobs
         )
         row.statePositions = expanded.states.map { Int32($0.position) }
-        row.thoughtEnd = expansion.thoughtEnd(of: expanded.base).map(Int32.init) ?? -1
+        row.thoughtEnd = expanded.thoughtEnd.map(Int32.init) ?? -1
         return row
     }
+}
 
-    /// At least one file, none beyond the limits of the batch format.
-    private func writeLines(_ requests: [EngineRequest]) throws -> [Manifest.File] {
-        var files: [Manifest.File] = [], lines = 0
-        func name() -> String { "jobs/" + JobDirectory.linesName(files.count) }
-        func open() throws -> AtomicFile { try AtomicFile(try writer.directory.writing(name()), digests: true) }
-        var file = try open()
-        for request in requests {
-            let line = try EngineDialects.encode(request, as: dialect)
-            if lines == JobDirectory.linesPerFile
-                || lines > 0 && file.position + line.utf8.count > JobDirectory.bytesPerFile
-            {
-                files.append(Manifest.File(name(), try file.finish(rows: lines)))
-                (file, lines) = (try open(), 0)
-            }
-            try file.write(line)
-            lines += 1
+/// Request lines: at least one file, none beyond the limits of the batch format.
+private struct JobLines {
+    private let directory: StageDirectory
+    private let dialect: any EngineDialect.Type
+    private var files: [Manifest.File] = []
+    private var file: AtomicFile
+    private var lines = 0
+
+    init(_ directory: StageDirectory, _ dialect: any EngineDialect.Type) throws {
+        (self.directory, self.dialect) = (directory, dialect)
+        file = try Self.open(directory, 0)
+    }
+
+    private static func name(_ number: Int) -> String { "jobs/" + JobDirectory.linesName(number) }
+
+    private static func open(_ directory: StageDirectory, _ number: Int) throws -> AtomicFile {
+        try AtomicFile(try directory.writing(name(number)), digests: true)
+    }
+
+    mutating func append(_ request: EngineRequest) throws {
+        let line = try EngineDialects.encode(request, as: dialect)
+        let isFull = lines > 0 && file.position + line.utf8.count > JobDirectory.bytesPerFile
+        if lines == JobDirectory.linesPerFile || isFull {
+            try close()
+            (file, lines) = (try Self.open(directory, files.count), 0)
         }
-        return files + [Manifest.File(name(), try file.finish(rows: lines))]
+        try file.write(line)
+        lines += 1
+    }
+
+    private mutating func close() throws {
+        files.append(Manifest.File(Self.name(files.count), try file.finish(rows: lines)))
+    }
+
+    mutating func finish() throws -> [Manifest.File] {
+        try close()
+        return files
     }
 }

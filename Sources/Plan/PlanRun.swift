@@ -77,16 +77,6 @@ protocol PlanRowSource: Sendable {
     func planned(_ rows: ArraySlice<Int32>) throws -> [(ScoredRollout, CreditInput)]
 }
 
-/// Rows that are in memory.
-struct RowsInMemory: PlanRowSource {
-    let rows: [ScoredRollout]
-    let inputs: [CreditInput]
-
-    func planned(_ rows: ArraySlice<Int32>) -> [(ScoredRollout, CreditInput)] {
-        rows.map { (self.rows[Int($0)], inputs[Int($0)]) }
-    }
-}
-
 /// Writes a plan's tables and says what a researcher judges it by.
 struct PlanWriter {
     let directory: StageDirectory
@@ -206,7 +196,7 @@ struct PlanWriter {
         var tally = PlanTally()
         for part in strides(plan, positions) {
             let planned = try rows.planned(part.map { plan.kept[$0].row }[...])
-            for (credit, source) in zip(try plan.credits(part, planned.map(\.1)), planned) {
+            for (credit, source) in zip(plan.credits(part, planned.map(\.1)), planned) {
                 builder.append(try planRow(credit, source.0))
                 tally.add(credit)
             }

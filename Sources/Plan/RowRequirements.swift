@@ -1,5 +1,6 @@
 import Credit
 import Formats
+import Objectives
 import Recipes
 import StageSupport
 
@@ -17,6 +18,14 @@ struct RowRequirements: Sendable {
         let columns = recipe.credit.columns
         creditColumns = columns.sorted { $0.rawValue < $1.rawValue }
         known = columns.union([.oldLogprobs, .rolloutLogprobs, .entropyLow, .entropyHigh])
+    }
+
+    /// What the first plan of an expansion asks of every row: nothing but what its method reads, which it asks for
+    /// itself. Rewards stay as they are.
+    init(jobsOf recipe: Recipe, directory: String) {
+        var bare = recipe
+        (bare.credit, bare.kl, bare.objective) = (CreditRecipe(), KLPenalty(), PPOClip())
+        self.init(recipe: bare, directory: directory)
     }
 
     /// Everything that credit and the update will read of a row, before any work starts.
@@ -50,24 +59,24 @@ struct RowRequirements: Sendable {
     }
 
     /// Why a row that has all that is needed takes no part all the same. `input`: with the surveyed columns.
-    func dropReason(_ input: CreditInput, reward: Double) -> String? {
+    func dropReason(_ input: CreditInput, reward: Double) -> DropReason? {
         for column in scannedColumns.sorted(by: { $0.rawValue < $1.rawValue }) {
             guard let values = input.columns[column], input.mask.firstNotFinite(values) != nil else { continue }
-            return "not_finite_\(column.rawValue)"
+            return .notFinite(column)
         }
         if let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs],
             recipe.credit.correction.rejects(trainer: trainer, sampler: sampler, mask: input.mask)
         {
-            return "correction"
+            return .correction
         }
         return dropReason(reward: reward)
     }
 
     /// The same of what its shaped reward alone says.
-    func dropReason(reward: Double) -> String? {
-        guard abs(reward) <= Double(Float.greatestFiniteMagnitude) else { return "not_finite_reward" }
+    func dropReason(reward: Double) -> DropReason? {
+        guard abs(reward) <= Double(Float.greatestFiniteMagnitude) else { return .notFiniteReward }
         guard let range = recipe.objective.rewardRange, !range.contains(reward) else { return nil }
-        return "reward_out_of_range"
+        return .rewardOutOfRange
     }
 
     private func purpose(_ column: TokenColumn) -> String {
@@ -130,6 +139,9 @@ struct RowRequirements: Sendable {
         if recipe.objective.reference == .process { columns.append("process_reference_logprobs") }
         return columns
     }
+
+    /// Whether a row that has been read has them.
+    func hasLogprobs(_ row: ScoredRollout) -> Bool { (try? requireLogprobs(row)) != nil }
 
     /// That a kept row has them.
     func requireLogprobs(_ row: ScoredRollout) throws {

@@ -9,7 +9,7 @@ struct RowScan: Sendable {
     private(set) var facts: [RolloutFacts.Row] = []
     /// Where in the dump those are.
     private(set) var eligible: [Int32] = []
-    private(set) var dropped: [(row: Int32, reason: String)] = []
+    private(set) var dropped: [(row: Int32, reason: DropReason)] = []
     private(set) var groups = StringNumbering()
     private(set) var versions = StringNumbering()
     private(set) var evidence = StringNumbering()
@@ -48,7 +48,8 @@ struct RowScan: Sendable {
         guard let reward, let mask = row.ingest.list(ScannedColumns.mask), columns.hasCredit(row) else { return false }
         let isTruncated = Self.isTruncated(row), correct = row.scores.bool(ScannedColumns.correct),
             trainable = mask.trueCount
-        let shaped = columns.shaping.reward(score: Double(reward), isCorrect: correct, length: trainable)
+        let shaped = columns.needs.recipe.credit.shapedReward(
+            score: Double(reward), isCorrect: correct, length: trainable)
         guard trainable > 0 else { return false }
         if let reason = columns.needs.dropReason(reward: shaped) {
             dropped.append((Int32(row.number), reason))
@@ -132,7 +133,6 @@ final class ScannedColumns: Sendable {
     private let update: [Place]
     private let exact: Place
     private let interval: Place
-    let shaping: RewardShaping
     let needs: RowRequirements
 
     /// A column that is only looked for.
@@ -161,10 +161,9 @@ final class ScannedColumns: Sendable {
         update = needs.updateColumns.map(place)
         (exact, interval) = (place(TokenColumn.entropy.rawValue), place(TokenColumn.entropyLow.rawValue))
         self.views = views
-        shaping = needs.recipe.credit.reward
     }
 
-    func dropReason(_ row: RowView, _ reward: Float?) -> String? {
+    func dropReason(_ row: RowView, _ reward: Float?) -> DropReason? {
         guard reward == nil || row.scores.hasText(ScannedColumns.verdict, startingWith: "invalid_") else { return nil }
         return ScoredRollout.dropReason(verdict: row.scores.text(ScannedColumns.verdict) ?? "", reward: reward)
     }

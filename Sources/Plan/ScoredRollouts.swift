@@ -49,7 +49,7 @@ struct ScoredRollouts: Sendable {
             let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
             let scoreTable = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
             guard rollouts.rowCount == scoreTable.rowCount else {
-                throw Self.strangers(scoreTable.path, "\(scoreTable.rowCount) rows", rollouts)
+                throw Self.mismatchError(scoreTable.path, "\(scoreTable.rowCount) rows", rollouts)
             }
             parts.append(Part(rollouts, scoreTable, firstRow: count))
             count += rollouts.rowCount
@@ -64,7 +64,7 @@ struct ScoredRollouts: Sendable {
 
     private static func scoreName(_ name: String) -> String { "scores-" + name.dropFirst("rollouts-".count) }
 
-    private static func strangers(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>)
+    private static func mismatchError(_ file: String, _ found: String, _ rollouts: ArrowTableReader<RolloutRow>)
         -> FormatError
     {
         FormatError(
@@ -74,9 +74,9 @@ struct ScoredRollouts: Sendable {
     }
 
     /// What is wrong where a row has two names.
-    func strangers(_ row: Int) -> FormatError {
+    func mismatchError(_ row: Int) -> FormatError {
         let part = part(holding: row)
-        return Self.strangers(part.scores.path, "rows", part.rollouts)
+        return Self.mismatchError(part.scores.path, "rows", part.rollouts)
     }
 
     /// Rows of each batch of the ingest files.
@@ -89,12 +89,6 @@ struct ScoredRollouts: Sendable {
     /// Where the batches of the score files begin, ascending.
     var scoreBatches: [Int] {
         parts.flatMap { part in part.scores.batches.map { $0.lowerBound + part.rows.lowerBound } }
-    }
-
-    /// All rows, for methods that go back and forth between them.
-    func rows() throws -> [ScoredRollout] {
-        let reader = RowReader(self, columns: nil)
-        return try reader.read(0..<rowCount) { $0 }
     }
 
     private func part(holding row: Int) -> Part { parts.first { $0.rows.contains(row) }! }
@@ -158,7 +152,7 @@ struct ScoredRollouts: Sendable {
             }
             var scored = ScoredRollout(rollout: try rolloutCursor.row(place), score: try scoreCursor.row(place))
             guard scored.rollout.rolloutID.isSameBytes(as: scored.score.rolloutID) else {
-                throw rollouts.strangers(row)
+                throw rollouts.mismatchError(row)
             }
             try scored.score.require(scored.rollout, file: part.scores.path)
             guard let looked = columns?.lookedFor else { return scored }
@@ -318,10 +312,10 @@ extension ScoredRollout {
     }
 
     /// Why a row can't take part; nil where it can.
-    var dropReason: String? { Self.dropReason(verdict: score.verdict, reward: score.reward) }
+    var dropReason: DropReason? { Self.dropReason(verdict: score.verdict, reward: score.reward) }
 
-    static func dropReason(verdict: String, reward: Float?) -> String? {
-        verdict.hasPrefix("invalid_") ? verdict : reward == nil ? "no_reward" : nil
+    static func dropReason(verdict: String, reward: Float?) -> DropReason? {
+        verdict.hasPrefix("invalid_") ? .unusable(verdict: verdict) : reward == nil ? .noReward : nil
     }
 
     /// Whether the sampler drew from less than the whole distribution.

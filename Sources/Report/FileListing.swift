@@ -1,3 +1,4 @@
+import Credit
 import Formats
 
 /// docs/files.md: every file of a run and every column of its tables, from the tables as they are.
@@ -26,6 +27,7 @@ enum FileListing {
             "| `\(column.name)` | `\(column.type)` | \(column.isNullable ? "yes" : "no") "
                 + "| \(column.isOptional ? "(when asked for) " : "")\(cell(column.documentation)) |"
         }
+        let listed = table.name == Tables.dropped.name ? [dropReasons] : table.words
         return """
             ## \(table.files)
 
@@ -35,8 +37,16 @@ enum FileListing {
             |---|---|---|---|
             \(columns.joined(separator: "\n"))
 
-            """ + table.words.map { "\n" + words($0) }.joined()
+            """ + listed.map { "\n" + words($0) }.joined()
     }
+
+    /// What `plan/dropped.arrow` may say. Plans take the verdict of rollouts that scores call unusable.
+    private static let dropReasons = ColumnWords(
+        "reason",
+        DropReason.all.map { reason in
+            guard case .unusable = reason else { return ([reason.name], reason.meaning) }
+            return (Verdict.allCases.filter(\.isUnusable).map(\.rawValue), reason.meaning)
+        })
 
     /// What the words of a column mean.
     private static func words(_ column: ColumnWords) -> String {

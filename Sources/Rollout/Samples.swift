@@ -248,7 +248,7 @@ struct JobFiles {
 
     func samples() throws -> [Sample] {
         try folder.map { try JobDirectory($0).requireOneMaking() }
-        let known = try folder.map { try Sidecar(JobDirectory($0)) }
+        let known = try folder.map { try JobIndex(JobDirectory($0)) }
         var samples: [Sample] = []
         for file in files {
             try forEachLine(of: file) { number, text in
@@ -264,7 +264,7 @@ struct JobFiles {
         return samples
     }
 
-    private func sample(_ wanted: EngineRequest, _ known: Sidecar?, _ file: String, _ line: Int) throws -> Sample {
+    private func sample(_ wanted: EngineRequest, _ known: JobIndex?, _ file: String, _ line: Int) throws -> Sample {
         let room = try limits.room(after: wanted.prefix, wanted: wanted.maxTokens, file: file, line: line)
         func fail(_ found: String, _ expected: String) -> FormatError {
             FormatError(file: file, place: "line \(line)", found: found, expected: expected)
@@ -283,7 +283,9 @@ struct JobFiles {
             prompt: wanted.prefix, maxTokens: room, seed: UInt64(bitPattern: wanted.seed),
             sampling: SamplingParameters(temperature: wanted.temperature, topP: wanted.topP, topK: wanted.topK),
             stop: stop)
-        let start = known?.responseStart[Array(wanted.customID.utf8)]
+        let start = known.flatMap { known in
+            known.number(of: wanted.customID).map { Int(known.jobs[$0].responseStart) }
+        }
         guard known == nil || start != nil else {
             throw FormatError(
                 file: file, place: "line \(line)",
@@ -295,20 +297,5 @@ struct JobFiles {
         metadata.merge(stop.metadata) { $1 }
         if start != nil { metadata["completion_scope"] = "response" }
         return Sample(request: request, metadata: metadata, responseStart: start ?? wanted.prefix.count)
-    }
-
-    private struct Sidecar {
-        /// By the bytes of a job's custom_id: ids that Unicode calls equivalent are two.
-        let responseStart: [[UInt8]: Int]
-
-        init(_ directory: JobDirectory) throws {
-            let (jobs, bases) = try directory.contents()
-            let starts = Dictionary(
-                bases.map { (Array($0.rollout.rolloutID.utf8), $0.rollout.lossMask.firstIndex(of: true) ?? 0) }
-            ) { first, _ in first }
-            responseStart = Dictionary(
-                jobs.map { (Array($0.customID.utf8), starts[Array($0.baseRolloutID.utf8)] ?? 0) }
-            ) { first, _ in first }
-        }
     }
 }

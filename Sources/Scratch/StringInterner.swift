@@ -21,8 +21,15 @@ package struct InternedStrings: RandomAccessCollection, Sendable {
     package var endIndex: Int { ends.count }
 
     package subscript(number: Int) -> String {
-        text.withElements((number == 0 ? 0 : ends[number - 1])..<ends[number]) { String(decoding: $0, as: UTF8.self) }
+        text.withElements(range(number)) { String(decoding: $0, as: UTF8.self) }
     }
+
+    /// Whether a number's name has these bytes.
+    fileprivate func isName(_ number: Int, _ utf8: UnsafeBufferPointer<UInt8>) -> Bool {
+        text.withElements(range(number)) { $0.elementsEqual(utf8) }
+    }
+
+    private func range(_ number: Int) -> Range<Int> { (number == 0 ? 0 : ends[number - 1])..<ends[number] }
 }
 
 /// Numbers names in the order in which they first come.
@@ -47,7 +54,7 @@ package struct StringInterner {
 
     /// A name that is new gets the next one.
     package mutating func number(of name: UnsafeRawBufferPointer) throws -> Int32 {
-        let hash = Self.hash(name)
+        let hash = StringIndex.hash(name)
         var place = self.place(hash)
         while slots[place] != 0 {
             let number = Int(slots[place] & 0xffff_ffff) - 1
@@ -61,7 +68,7 @@ package struct StringInterner {
         return Int32(count - 1)
     }
 
-    private func place(_ hash: UInt64) -> Int { Int(hash >> 32) & (slots.count - 1) }
+    private func place(_ hash: UInt64) -> Int { StringIndex.place(hash, slots.count) }
 
     private mutating func isName(_ number: Int, _ name: UnsafeRawBufferPointer) throws -> Bool {
         let range = try ends.withElements(max(0, number - 1)..<number + 1) {
@@ -81,12 +88,43 @@ package struct StringInterner {
         }
     }
 
-    private static func hash(_ name: UnsafeRawBufferPointer) -> UInt64 {
+    /// The names; no other can be added after it.
+    package mutating func finish() throws -> InternedStrings { InternedStrings(try text.finish(), try ends.finish()) }
+
+    /// The names and their numbers; no other can be added after it.
+    package mutating func finishIndex() throws -> StringIndex { StringIndex(try finish(), slots.array) }
+}
+
+/// Names by number, and numbers by name.
+package struct StringIndex: Sendable {
+    package let names: InternedStrings
+    /// As the interner left them.
+    private let slots: ScratchArray<UInt64>
+
+    fileprivate init(_ names: InternedStrings, _ slots: ScratchArray<UInt64>) { (self.names, self.slots) = (names, slots) }
+
+    package var count: Int { names.count }
+
+    /// nil for a name that isn't there.
+    package func number(of name: String) -> Int? {
+        var name = name
+        return name.withUTF8 { utf8 in
+            let hash = Self.hash(UnsafeRawBufferPointer(utf8))
+            var place = Self.place(hash, slots.count)
+            while slots[place] != 0 {
+                let number = Int(slots[place] & 0xffff_ffff) - 1
+                if slots[place] >> 32 == hash >> 32, names.isName(number, utf8) { return number }
+                place = (place + 1) & (slots.count - 1)
+            }
+            return nil
+        }
+    }
+
+    fileprivate static func place(_ hash: UInt64, _ slots: Int) -> Int { Int(hash >> 32) & (slots - 1) }
+
+    fileprivate static func hash(_ name: UnsafeRawBufferPointer) -> UInt64 {
         var hasher = Hasher()
         hasher.combine(bytes: name)
         return UInt64(bitPattern: Int64(hasher.finalize()))
     }
-
-    /// The names; no other can be added after it.
-    package mutating func finish() throws -> InternedStrings { InternedStrings(try text.finish(), try ends.finish()) }
 }

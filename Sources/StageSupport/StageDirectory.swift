@@ -37,9 +37,9 @@ package struct StageDirectory: Sendable {
             existing.tidy()
             return .done(manifest)
         }
-        try existing.requireEmptiable()
         try Folder.create(path)
         return try DirectoryLock.inTurn(path, opening.share, context) {
+            try existing.requireEmptiableOrBusy()
             let lock = try DirectoryLock.take(path, opening.share, context)
             do {
                 if !lock.isReal {
@@ -59,7 +59,7 @@ package struct StageDirectory: Sendable {
     static func check(_ path: String, for plan: Manifest, _ opening: Opening) throws -> Manifest? {
         let existing = ExistingDirectory(path: path, plan: plan, opening: opening)
         if !opening.overwrite, let manifest = try existing.finished() { return manifest }
-        try existing.requireEmptiable()
+        try existing.requireEmptiableOrBusy()
         try existing.requireSameClaim()
         try DirectoryLock.requireNobody(in: path, opening.share)
         return nil
@@ -222,6 +222,15 @@ private struct ExistingDirectory {
                 .otherConfiguration,
                 "\(path): --overwrite empties only directories that a stage made; this one is not. Choose another --output."
             )
+        }
+    }
+
+    /// The same, where others may be at work: a directory that one of them is emptying looks like nobody's for a moment, and is
+    /// theirs (75).
+    func requireEmptiableOrBusy() throws {
+        do { try requireEmptiable() } catch let refusal as StageError {
+            try DirectoryLock.requireNobody(in: path, opening.share)
+            throw refusal
         }
     }
 

@@ -100,7 +100,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     @Test func aDegenerateStateIsDroppedButItsValueCounts() {
         let rewards: [[Double]] = [[1, 0], [1, 1], [1, 0]]
         let credit = FR3E().credit(expanded(rewards))
-        #expect(credit.dropped.map(\.row) == [2, 3] && credit.dropped.allSatisfy { $0.reason == "degenerate_state" })
+        #expect(credit.dropped.map(\.row) == [2, 3] && credit.dropped.allSatisfy { $0.reason == .degenerateState })
         #expect(firstDifference(credit.factors, [exp(-0.5), exp(-0.5), exp(0.5)], absolute: 1e-12) == nil)
         var parity = FR3E()
         parity.previous = .surviving
@@ -326,7 +326,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(credit.rows[0].advantages == [0, 0, -0.25, -0.25, 0.5, 0.5, 0.5, 0.25, 0.25])
         let gap = method.credit(
             ExpandedBase(base: one, row: 5, states: states, outcomes: outcomes([[1, 0], [], [1]])))
-        #expect(gap.rows.isEmpty && gap.dropped.map(\.reason) == ["missing_value"])
+        #expect(gap.rows.isEmpty && gap.dropped.map(\.reason) == [.missingValue])
     }
 }
 

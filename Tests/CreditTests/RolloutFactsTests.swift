@@ -71,7 +71,7 @@ import Testing
 
     /// All that a plan says.
     private static func text(_ plan: CreditPlan, _ inputs: [CreditInput]) throws -> [String] {
-        let credits = try plan.credits(plan.kept.indices, plan.kept.map { inputs[Int($0.row)] }).map { "\($0)" }
+        let credits = plan.credits(plan.kept.indices, plan.kept.map { inputs[Int($0.row)] }).map { "\($0)" }
         let dropped = plan.dropped.entries.map { "\($0)" }
         return credits + dropped + [
             "\(plan.thresholds) \(plan.warnings) \(Array(plan.keptTokens)) \(Array(plan.resample)) \(plan.entropyQuantiles ?? []) \(plan.undecided) \(plan.trainable)"

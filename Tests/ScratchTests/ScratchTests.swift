@@ -76,7 +76,10 @@ import Testing
             #expect(try book.number(of: name) == known[name])
         }
         #expect(book.count == order.count)
-        #expect(try book.finish().elementsEqual(order))
+        let index = try book.finishIndex()
+        #expect(index.names.elementsEqual(order))
+        for (name, number) in known { #expect(index.number(of: name) == Int(number)) }
+        #expect(index.number(of: "a name that nobody gave") == nil)
     }
 
     @Test func aFolderThatIsNotThereIsNamed() {

@@ -61,14 +61,14 @@ struct JobChain {
         try require("crux-score", ["--input", folder(name), "--output", folder(output)] + scoring)
     }
 
-    func planResults(_ name: String = "joined", _ scores: String = "scored", to output: String = "plan") throws
-        -> Executable.Result
-    {
+    func planResults(
+        _ name: String = "joined", _ scores: String = "scored", to output: String = "plan", _ more: [String] = []
+    ) throws -> Executable.Result {
         try Executable("crux-plan").run(
             [
                 "--quiet", "--input", folder(name), "--scores", folder(scores), "--jobs", folder("expansion/jobs"),
                 "--output", folder(output),
-            ] + settings)
+            ] + settings + more)
     }
 
     func require(_ name: String, _ arguments: [String]) throws {
@@ -266,6 +266,27 @@ struct JobChain {
         let again = try chain.planResults(to: "again"),
             summary = try #require(again.summary["summary"] as? [String: Any])
         #expect(summary["staleness_max"] as? Double == nil, "\(again.output)")
+    }
+
+    /// Both plans of each method: rows are read on several threads, and written in their order.
+    @Test(arguments: [
+        ("fr3e", JobChain.fr3e), ("vineppo", JobChain.vineppo), ("s-grpo", JobChain.serial),
+    ]) func plansOfAnExpansionHaveTheSameBytesForAnyThreads(_ recipe: String, _ set: [String]) throws {
+        let chain = try JobChain(recipe, set)
+        try chain.wholeWay()
+        try chain.planJobs(to: "jobs-again", ["--threads", "1"])
+        for name in ["jobs/jobs.arrow", "jobs/bases.arrow", "jobs/jobs-00000.jsonl", "dropped.arrow"] {
+            #expect(try readBytes(chain.folder("jobs-again/" + name)) == readBytes(chain.folder("expansion/" + name)))
+        }
+        for threads in ["1", "3"] {
+            let planned = try chain.planResults(to: "plan-" + threads, ["--threads", threads])
+            try #require(planned.status == 0, "\(planned.errors)")
+            for name in ["plan.arrow", "dropped.arrow"] {
+                #expect(
+                    try readBytes(chain.folder("plan-\(threads)/\(name)")) == readBytes(chain.folder("plan/\(name)")),
+                    "\(name) with \(threads) threads")
+            }
+        }
     }
 
     @Test func plansOfAnExpansionSurviveAKill() throws {

@@ -248,7 +248,7 @@ import Testing
         func contents(_ jobs: [JobRow], _ bases: [BaseRow]) throws {
             try write(jobs, Tables.jobs, to: folder("jobs.arrow"))
             try write(bases, Tables.bases, to: folder("bases.arrow"))
-            _ = try JobDirectory(folder.path).contents()
+            _ = try JobIndex(JobDirectory(folder.path))
         }
         try contents([job], [base])
         let changes: [(String, (inout JobRow, inout BaseRow) -> Void)] = [
@@ -267,6 +267,11 @@ import Testing
             #expect("\(error.map { "\($0)" } ?? "")".contains(words), "\(words): \(String(describing: error))")
         }
         #expect(throws: FormatError.self) { try contents([job], [base, base]) }
+        var again = job
+        again.customID = "d"
+        #expect(throws: FormatError.self) { try contents([job, again], [base]) }
+        (again.jobID, again.customID) = ("k", "c")
+        #expect(throws: FormatError.self) { try contents([job, again], [base]) }
     }
 
     // MARK: manifests

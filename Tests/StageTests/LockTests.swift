@@ -88,6 +88,38 @@ import Testing
         #expect(try contents(of: output) == whole)
     }
 
+    /// Halfway through being emptied it has neither a manifest nor a claim, and files of which nobody knows whose they are.
+    private func halfEmptied(_ name: String, locked lock: String) throws -> Int32 {
+        let output = try folder.folder(name)
+        try "left".write(toFile: output + "/rollouts-00000.arrow", atomically: false, encoding: .utf8)
+        let descriptor = open(output + "/" + lock, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        #expect(descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) == 0)
+        return descriptor
+    }
+
+    @Test func aDirectoryThatIsBeingEmptiedIsSomebodysAndNotNobodys() throws {
+        let descriptor = try halfEmptied("busy", locked: ".lock")
+        defer { close(descriptor) }
+        for more in [[], ["--dry-run"]] {
+            let second = try ingest.run(arguments + ["--output", folder("busy"), "--overwrite"] + more)
+            #expect(second.status == 75 && second.errors.contains("at work"), "\(second.status): \(second.errors)")
+        }
+        #expect(try contents(of: folder("busy")).keys.sorted() == [".lock", "rollouts-00000.arrow"])
+    }
+
+    @Test func aRankWaitsForItsTurnBeforeItJudges() throws {
+        let whole = try whole(), output = folder("turn"), descriptor = try halfEmptied("turn", locked: ".lock-turn")
+        let first = try ingest.start(arguments + ["--output", output, "--overwrite", "--tasks", "2", "--rank", "0"])
+        usleep(300_000)
+        #expect(first.isRunning)
+        try FileManager.default.removeItem(atPath: output + "/rollouts-00000.arrow")
+        close(descriptor)
+        #expect(first.wait().status == 0)
+        let second = try ingest.run(arguments + ["--output", output, "--tasks", "2", "--rank", "1"])
+        #expect(second.status == 0, "\(second.errors)")
+        #expect(try contents(of: output) == whole)
+    }
+
     /// Each of them wants it emptied; what one has begun, the others go on with.
     @Test func ranksThatOverwriteTogetherEmptyItOnce() throws {
         let whole = try whole()

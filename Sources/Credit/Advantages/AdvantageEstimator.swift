@@ -128,7 +128,7 @@ package protocol AdvantageEstimator: Codable, Sendable {
     func advantages(rewards: [Double], planScale: Double) -> [Double?]
     /// Credit for one group; only rollouts that `advantages` keeps.
     func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?]
-    static var dropReason: String { get }
+    static var dropReason: DropReason { get }
 }
 
 extension AdvantageEstimator {
@@ -140,7 +140,7 @@ extension AdvantageEstimator {
     package var givesReturns: Bool { false }
     package var whitens: Bool { false }
     package var readsWholePlan: Bool { false }
-    package static var dropReason: String { "no_advantage" }
+    package static var dropReason: DropReason { .noAdvantage }
     package func planNumbers(_ group: [Episode]) -> [Double] { [] }
     package func planScale(_ numbers: [Double]) -> Double { 1 }
     package func advantages(rewards: [Double], planScale: Double) -> [Double?] { rewards.map { _ in 0 } }

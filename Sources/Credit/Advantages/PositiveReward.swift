@@ -3,7 +3,7 @@
 package struct PositiveReward: GroupEstimator {
     package static let name = "positive_reward"
     package static let source = "RAFT, arXiv 2304.06767; RAFT++, arXiv 2504.11343"
-    package static let dropReason = "not_positive"
+    package static let dropReason = DropReason.notPositive
 
     package enum Rejected: String, Codable, CaseIterable, Sendable { case drop, zero }
 

@@ -128,20 +128,13 @@ package struct CreditedRow: Equatable, Sendable {
 /// What an expansion makes of one base: rows to train on, and what it learned on the way, for the report.
 package struct ExpansionCredit: Sendable {
     package var rows: [CreditedRow] = []
-    package var dropped: [(row: Int, reason: String)] = []
+    package var dropped: [(row: Int, reason: DropReason)] = []
     /// V(S_j), nil where nothing came back.
     package var values: [Double?] = []
     /// Factors on a state's advantages, where the method has any.
     package var factors: [Double] = []
 
     package init() {}
-
-    /// Inputs of all rows with the masks and groups of credited ones.
-    package func overlaid(_ inputs: [CreditInput]) -> [CreditInput] {
-        var inputs = inputs
-        for row in rows { (inputs[row.row].mask, inputs[row.row].groupID) = (row.mask, row.groupID) }
-        return inputs
-    }
 }
 
 /// A method that goes back into rollouts and samples again from there. The conforming struct's properties are the

@@ -100,7 +100,7 @@ package struct FR3E: Expansion {
         credit.factors = factors(values: credit.values, survives: expanded.outcomes.map { !Self.isDegenerate($0) })
         for (state, outcomes) in expanded.outcomes.enumerated() {
             guard !Self.isDegenerate(outcomes) else {
-                credit.dropped += outcomes.map { ($0.row, "degenerate_state") }
+                credit.dropped += outcomes.map { ($0.row, .degenerateState) }
                 continue
             }
             for (outcome, advantage) in zip(outcomes, advantages(outcomes.map(\.reward))) {

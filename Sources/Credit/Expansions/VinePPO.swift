@@ -74,7 +74,7 @@ package struct VinePPO: Expansion {
             outcomes.isEmpty ? nil : outcomes.reduce(0) { $0 + $1.reward } / Double(outcomes.count)
         }
         guard let advantages = Self.advantages(values: credit.values, reward: base.reward) else {
-            credit.dropped.append((expanded.row, "missing_value"))
+            credit.dropped.append((expanded.row, .missingValue))
             return credit
         }
         let borders = expanded.states.map(\.position) + [base.responseEnd]

@@ -46,3 +46,14 @@ extension CreditRecipe {
         }
     }
 }
+
+/// Indices with equal keys together, in order of first appearance.
+private func grouped<Key: Hashable>(_ rows: Range<Int>, by key: (Int) -> Key) -> [[Int]] {
+    var order: [Key] = [], members: [Key: [Int]] = [:]
+    for row in rows {
+        let key = key(row)
+        if members[key] == nil { order.append(key) }
+        members[key, default: []].append(row)
+    }
+    return order.compactMap { members[$0] }
+}

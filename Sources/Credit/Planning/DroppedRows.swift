@@ -13,16 +13,6 @@ package struct DroppedRows: Sendable {
 
     fileprivate init(_ entries: ScratchArray<Entry>, _ reasons: [String]) { (list, self.reasons) = (entries, reasons) }
 
-    /// In memory.
-    init(_ dropped: [(index: Int, reason: String)]) {
-        var book = DropReasons()
-        list = ScratchArray(
-            dropped.sorted { $0.index < $1.index }.map {
-                Entry(row: Int32($0.index), reason: book.number(of: $0.reason))
-            })
-        reasons = book.reasons
-    }
-
     package var count: Int { list.count }
     package subscript(place: Int) -> (row: Int32, reason: String) {
         (list[place].row, reasons[Int(list[place].reason) - 1])
@@ -48,7 +38,9 @@ package struct DroppedRowsWriter {
     /// `append` takes numbers of these reasons too.
     init(_ space: ScratchSpace, _ reasons: DropReasons) { (entries, self.reasons) = (ScratchWriter(space), reasons) }
 
-    package mutating func append(_ row: Int32, _ reason: String) throws { try append(row, reasons.number(of: reason)) }
+    package mutating func append(_ row: Int32, _ reason: DropReason) throws {
+        try append(row, reasons.number(of: reason))
+    }
 
     mutating func append(_ row: Int32, _ reason: Int32) throws {
         try entries.append(DroppedRows.Entry(row: row, reason: reason))
@@ -61,7 +53,8 @@ package struct DroppedRowsWriter {
 struct DropReasons {
     private(set) var reasons: [String] = []
 
-    mutating func number(of reason: String) -> Int32 {
+    mutating func number(of reason: DropReason) -> Int32 {
+        let reason = reason.name
         if let known = reasons.firstIndex(of: reason) { return Int32(known + 1) }
         reasons.append(reason)
         return Int32(reasons.count)

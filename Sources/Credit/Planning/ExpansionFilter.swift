@@ -1,50 +1,85 @@
 import Scratch
 
-/// The second plan of an expansion: which of its credited rows are kept, and with what in place of the rows' own.
+/// Which of an expansion's credited rows are kept, and what is known of them then: the counterpart of `RolloutFilter`.
 struct ExpansionFilter {
-    let selection: FilteredRollouts
+    let rows: FilteredRollouts
+    /// Rewards and trainable tokens of credited rows are their credit's.
     let facts: RolloutFacts
-    let groupNames: InternedStrings
-    let advantages: [[Double]]
-    let masks: [[Bool]]
+    let advantages: TokenAdvantages
 
-    init(recipe: CreditRecipe, credited: ExpansionCredit, facts: RolloutFacts, seed: UInt64) throws {
-        var dropped = credited.dropped.map { (index: $0.row, reason: $0.reason) }
-        let groups = grouped(credited.rows.indices, by: { credited.rows[$0].groupID })
-        let live = groups.map { Self.alive($0.map { credited.rows[$0] }, recipe.filter, facts, &dropped) }.filter {
-            !$0.isEmpty
+    init(recipe: CreditRecipe, credited: CreditedRows, facts: RolloutFacts, seed: UInt64) throws {
+        let space = facts.space, groups = try Groups(space, of: credited.rows.count, in: credited.groupNames.count) {
+            credited.rows[$0].group
         }
-        let steps = recipe.schedule.steps(groups: live.count, seed: seed)
-        var rows = live.enumerated().flatMap { number, group in
-            group.map {
-                (
-                    row: $0,
-                    kept: PlannedRow(row: Int32($0.row), group: Int32(number), step: Int32(steps[number]), advantage: 0)
-                )
-            }
+        var verdicts = Verdicts(credited, facts, recipe.filter)
+        // By group: its place among those that stay; -1 where none of its rows does.
+        let places = try ScratchTable<Int32>(space, count: groups.count)
+        var live = 0
+        for group in 0..<groups.count {
+            let stays = verdicts.judge(groups[group])
+            places[group] = stays ? Int32(live) : -1
+            live += stays ? 1 : 0
+            space.releasePages(after: groups[group].count)
         }
-        rows.sort { $0.row.row < $1.row.row }
-        selection = FilteredRollouts(kept: ScratchArray(rows.map(\.kept)), dropped: DroppedRows(dropped))
-        (advantages, masks) = (rows.map(\.row.advantages), rows.map(\.row.mask))
-        groupNames = InternedStrings(live.map { $0[0].groupID })
-        self.facts = try facts.with(rewards: rows.map { ($0.row.row, $0.row.reward) })
+        self.facts = try facts.crediting(credited)
+        let steps = recipe.schedule.steps(groups: live, seed: seed)
+        var kept = ScratchWriter<PlannedRow>(space), dropped = DroppedRowsWriter(space, verdicts.reasons),
+            advantages = ScratchWriter<TokenAdvantages.Place>(space)
+        try space.forEach(facts.rows.indices) { row in
+            if credited.dropped[row] > 0 { return try dropped.append(Int32(row), credited.dropped[row]) }
+            guard let credit = credited[row] else { return }
+            try kept.append(
+                PlannedRow(
+                    row: Int32(row), group: credit.group, step: Int32(steps[Int(places[Int(credit.group)])]),
+                    advantage: 0))
+            try advantages.append(credit.advantages)
+        }
+        rows = FilteredRollouts(kept: try kept.finish(), dropped: try dropped.finish())
+        self.advantages = TokenAdvantages(
+            places: try advantages.finish(), advantages: credited.advantages, returns: ScratchArray([]), space: space)
     }
 
-    /// Rows of a group that the filter leaves.
-    private static func alive(
-        _ rows: [CreditedRow], _ filter: GroupFilter, _ facts: RolloutFacts,
-        _ dropped: inout [(index: Int, reason: String)]
-    ) -> [CreditedRow] {
-        if filter.degenerateGroups == .drop, rows.allSatisfy({ $0.advantages.allSatisfy { $0 == 0 } }) {
-            dropped += rows.map { ($0.row, "degenerate_group") }
-            return []
+    /// Leaves out what the recipe's filter doesn't want.
+    private struct Verdicts {
+        private let credited: CreditedRows
+        private let facts: RolloutFacts
+        private let filter: GroupFilter
+        private(set) var reasons: DropReasons
+
+        init(_ credited: CreditedRows, _ facts: RolloutFacts, _ filter: GroupFilter) {
+            (self.credited, self.facts, self.filter, reasons) = (credited, facts, filter, credited.reasons)
         }
-        return rows.filter { row in
-            let isCutOff = filter.truncated == .drop && facts.rows[row.row].isTruncated
-            let reason =
-                isCutOff ? "truncated" : row.advantages.allSatisfy(isFiniteInFloat32) ? nil : "not_finite_advantage"
-            if let reason { dropped.append((row.row, reason)) }
-            return reason == nil
+
+        /// Whether anybody of a group stays. `members`: by number among the credited rows.
+        mutating func judge(_ members: [Int32]) -> Bool {
+            let rows = members.map { credited.rows[Int($0)] },
+                isDegenerate = filter.degenerateGroups == .drop && rows.allSatisfy(\.isZero)
+            var stays = false
+            for row in rows {
+                if let reason = isDegenerate ? .degenerateGroup : dropReason(row) {
+                    credited.dropped[Int(row.row)] = reasons.number(of: reason)
+                } else {
+                    stays = true
+                }
+            }
+            return stays
+        }
+
+        private func dropReason(_ row: CreditedRows.Row) -> DropReason? {
+            if filter.truncated == .drop, facts.rows[Int(row.row)].isTruncated { return .truncated }
+            return row.isFinite ? nil : .notFiniteAdvantage
+        }
+    }
+}
+
+extension RolloutFacts {
+    /// The same where a credit says what a row is worth, and which of its tokens are trained on.
+    fileprivate func crediting(_ credited: CreditedRows) throws -> RolloutFacts {
+        try changing { rows in
+            space.forEach(credited.rows.indices) {
+                let credit = credited.rows[$0], row = Int(credit.row)
+                (rows[row].reward, rows[row].trainable) = (credit.reward, credit.advantages.count)
+            }
         }
     }
 }

@@ -38,4 +38,11 @@ struct FilteredRollouts {
     var resample = ScratchArray<Int32>([])
     /// What the estimator knows of the plan as a whole.
     var planScale = 1.0
+
+    /// By row of the plan: its position among those kept + 1; 0 where it isn't kept.
+    func positions(_ facts: RolloutFacts) throws -> ScratchTable<Int32> {
+        let positions = try ScratchTable<Int32>(facts.space, count: facts.rows.count)
+        facts.space.forEach(kept.indices) { positions[Int(kept[$0].row)] = Int32($0 + 1) }
+        return positions
+    }
 }

@@ -41,7 +41,14 @@ package struct RolloutFacts: Sendable {
         }
     }
 
-    package enum EntropyKnowledge: UInt8, BitwiseCopyable, Sendable { case none, exact, interval }
+    package enum EntropyKnowledge: UInt8, BitwiseCopyable, Sendable {
+        case none, exact, interval
+
+        /// Of a row whose columns have been read.
+        package init(_ input: CreditInput) {
+            self = input.entropy.isEmpty ? .none : input.columns[.entropyLow] == nil ? .exact : .interval
+        }
+    }
 
     package let rows: ScratchArray<Row>
     package let groupNames: InternedStrings
@@ -67,11 +74,11 @@ package struct RolloutFacts: Sendable {
         self = try builder.finish()
     }
 
-    /// The same but for rewards, where an expansion says what a row is worth.
-    func with(rewards: [(row: Int, reward: Double)]) throws -> RolloutFacts {
+    /// The same with some rows changed.
+    func changing(_ change: (ScratchTable<Row>) -> Void) throws -> RolloutFacts {
         let changed = try ScratchTable<Row>(space, count: rows.count)
-        for index in rows.indices { changed[index] = rows[index] }
-        for (row, reward) in rewards { changed[row].reward = reward }
+        space.forEach(rows.indices) { changed[$0] = rows[$0] }
+        change(changed)
         return RolloutFacts(changed.array, groupNames, groups, hasIntervals: hasIntervals, space)
     }
 }
@@ -89,9 +96,9 @@ package struct RolloutFactsBuilder {
 
     /// `reward`: shaped.
     package mutating func add(_ input: CreditInput, reward: Double) throws {
-        let entropy: RolloutFacts.EntropyKnowledge =
-            input.entropy.isEmpty ? .none : input.columns[.entropyLow] == nil ? .exact : .interval
-        try add(RolloutFacts.Row(input, reward: reward, entropy: entropy), group: try groups.number(of: input.groupID))
+        try add(
+            RolloutFacts.Row(input, reward: reward, entropy: RolloutFacts.EntropyKnowledge(input)),
+            group: try groups.number(of: input.groupID))
     }
 
     /// Rows whose groups are numbers of these names.
@@ -195,11 +202,7 @@ package struct InMemoryTokens: TokenSource {
     package func trainable(
         _ rows: ArraySlice<Int32>, _ columns: [TokenColumn], _ body: (Int, [UnsafeBufferPointer<Float>]) throws -> Void
     ) rethrows {
-        for (place, row) in rows.enumerated() {
-            let input = inputs[Int(row)],
-                values = columns.map { maskedIn(input.columns[$0] ?? input.entropy, input.mask) }
-            try withPointers(values) { try body(place, $0) }
-        }
+        for (place, row) in rows.enumerated() { try inputs[Int(row)].withTrainable(columns) { try body(place, $0) } }
     }
 
     package func readUnchecked(
@@ -221,11 +224,18 @@ package struct InMemoryTokens: TokenSource {
     }
 }
 
-/// A row's numbers at its trainable tokens; empty where it has none.
-private func maskedIn(_ values: [Float], _ mask: [Bool]) -> [Float] {
-    guard !values.isEmpty else { return [] }
-    precondition(values.count == mask.count, "a row's columns have one length")
-    return mask.indices.filter { mask[$0] }.map { values[$0] }
+extension CreditInput {
+    /// Numbers of columns at the trainable tokens, as long as the call. A bound that the row doesn't have is its
+    /// entropy; none where it has neither.
+    package func withTrainable(_ names: [TokenColumn], _ body: ([UnsafeBufferPointer<Float>]) throws -> Void) rethrows {
+        try withPointers(names.map { masked(columns[$0] ?? entropy) }, body)
+    }
+
+    private func masked(_ values: [Float]) -> [Float] {
+        guard !values.isEmpty else { return [] }
+        precondition(values.count == mask.count, "a row's columns have one length")
+        return mask.indices.filter { mask[$0] }.map { values[$0] }
+    }
 }
 
 private func withPointers(_ arrays: [[Float]], _ body: ([UnsafeBufferPointer<Float>]) throws -> Void) rethrows {

@@ -36,7 +36,7 @@ struct RolloutFilter {
 
     private func rows(_ group: [Int32]) -> [RolloutFacts.Row] { group.map { facts.rows[Int($0)] } }
 
-    private mutating func drop(_ row: Int32, _ reason: String) {
+    private mutating func drop(_ row: Int32, _ reason: DropReason) {
         verdicts[Int(row)] = Verdict(reason: reasons.number(of: reason))
     }
 
@@ -105,10 +105,10 @@ struct RolloutFilter {
     }
 
     /// Why a rollout is left out that its group's filter leaves.
-    private func dropReason(_ row: Int32, _ advantage: Double?) -> String? {
+    private func dropReason(_ row: Int32, _ advantage: Double?) -> DropReason? {
         guard let advantage else { return type(of: recipe.advantage).dropReason }
-        if recipe.filter.truncated == .drop, facts.rows[Int(row)].isTruncated { return "truncated" }
-        return isFiniteInFloat32(advantage) ? nil : "not_finite_advantage"
+        if recipe.filter.truncated == .drop, facts.rows[Int(row)].isTruncated { return .truncated }
+        return isFiniteInFloat32(advantage) ? nil : .notFiniteAdvantage
     }
 
     private func planScale() throws -> Double {
@@ -175,9 +175,8 @@ struct RolloutFilter {
             .map { (members[$0.chosen], members[$0.rejected]) }
         let used = Set(made.flatMap { [$0.0, $0.1] })
         for row in all where !used.contains(row) {
-            drop(
-                row,
-                !members.contains(row) ? "truncated" : facts.rows[Int(row)].correct == nil ? "no_verdict" : "no_pair")
+            let lacksVerdict = facts.rows[Int(row)].correct == nil
+            drop(row, !members.contains(row) ? .truncated : lacksVerdict ? .noVerdict : .noPair)
         }
         return made
     }

@@ -98,8 +98,20 @@ package struct CreditRecipe: Sendable {
         return columns
     }
 
+    /// What a row takes of its own tokens once the plan spans all rows: less than `columns`, since advantages have been
+    /// worked out by then.
+    package var rowColumns: Set<TokenColumn> {
+        columns.intersection([.entropy]).union(correction.isOn ? [.oldLogprobs, .rolloutLogprobs] : [])
+    }
+
+    /// The reward that everything after works with.
     package func shapedReward(_ input: CreditInput) -> Double {
-        reward.reward(score: input.reward, isCorrect: input.correct, length: input.length ?? input.trainable)
+        shapedReward(score: input.reward, isCorrect: input.correct, length: input.length ?? input.trainable)
+    }
+
+    /// The same of a row's small columns. `length`: tokens that a length penalty counts.
+    package func shapedReward(score: Double, isCorrect: Bool?, length: Int) -> Double {
+        reward.reward(score: score, isCorrect: isCorrect, length: length)
     }
 
     /// The plan of rows that are in memory.
@@ -108,55 +120,29 @@ package struct CreditRecipe: Sendable {
     }
 
     /// The second plan of an expansion: rows with advantages of their own. `inputs` describe all rows; a credited row's
-    /// mask and group take the place of its input's.
+    /// mask takes the place of its input's.
     package func assign(credited: ExpansionCredit, _ inputs: [CreditInput], seed: UInt64) -> InMemoryPlan {
-        let inputs = credited.overlaid(inputs)
-        return inMemory(inputs) { try buildPlan(credited, inputs, $0, seed: seed) }
+        var masked = inputs
+        for row in credited.rows { masked[row.row].mask = row.mask }
+        return inMemory(masked) { source in
+            var rows = try CreditedRowsWriter(.memory, rows: inputs.count)
+            try rows.add(credited)
+            return try buildPlan(
+                try rows.finish(), try RolloutFacts(inputs, reward: shapedReward), source, seed: seed)
+        }
     }
 
     private func inMemory(_ inputs: [CreditInput], _ build: (InMemoryTokens) throws -> CreditPlan) -> InMemoryPlan {
-        do { return try InMemoryPlan(try build(InMemoryTokens(inputs: inputs)), inputs) } catch {
+        do { return InMemoryPlan(try build(InMemoryTokens(inputs: inputs)), inputs) } catch {
             preconditionFailure("an array can't fail to be read: \(error)")
         }
-    }
-
-    /// The plan of rows whose tokens come from anywhere.
-    package func buildPlan(_ facts: RolloutFacts, _ source: any TokenSource, seed: UInt64) throws -> CreditPlan {
-        var rows = try RolloutFilter(recipe: self, facts: facts, source: source, seed: seed)
-        let selection = try rows.run()
-        var builder = PlanBuilder(
-            recipe: self, facts: facts, groupNames: facts.groupNames, selection: selection, source: source, seed: seed)
-        if advantage.whitens {
-            let whitening = try Whitening(builder.advantages)
-            if whitening.count == 1 {
-                builder.warnings.append("a single trainable token can't be whitened: its advantage is 0")
-            }
-            builder.whitening = whitening
-        }
-        return try builder.run()
-    }
-
-    /// The same of an expansion's rows, `inputs` with what their credit laid over them.
-    package func buildPlan(
-        _ credited: ExpansionCredit, _ inputs: [CreditInput], _ source: any TokenSource, seed: UInt64
-    )
-        throws -> CreditPlan
-    {
-        let facts = try RolloutFacts(inputs, reward: shapedReward),
-            selection = try ExpansionFilter(recipe: self, credited: credited, facts: facts, seed: seed)
-        var builder = PlanBuilder(
-            recipe: self, facts: selection.facts, groupNames: selection.groupNames, selection: selection.selection,
-            source: source, seed: seed)
-        builder.advantages = CreditedAdvantages(rows: selection.advantages, masks: selection.masks)
-        if expansion?.whitens == true { builder.whitening = try Whitening(builder.advantages) }
-        return try builder.run()
     }
 }
 
 extension InMemoryPlan {
     /// A plan with all its tokens.
-    init(_ plan: CreditPlan, _ inputs: [CreditInput]) throws {
-        let credits = try plan.credits(plan.kept.indices, plan.kept.map { inputs[Int($0.row)] })
+    init(_ plan: CreditPlan, _ inputs: [CreditInput]) {
+        let credits = plan.credits(plan.kept.indices, plan.kept.map { inputs[Int($0.row)] })
         kept = credits
         dropped = plan.dropped.entries.map { (Int($0.row), $0.reason) }
         thresholds = plan.thresholds
@@ -164,15 +150,4 @@ extension InMemoryPlan {
         for credit in credits { if let part = credit.staleness { staleness.add(part) } }
         warnings = plan.warnings + plan.closingWarnings(staleness)
     }
-}
-
-/// Indices with equal keys together, in order of first appearance.
-func grouped<Key: Hashable>(_ rows: Range<Int>, by key: (Int) -> Key) -> [[Int]] {
-    var order: [Key] = [], members: [Key: [Int]] = [:]
-    for row in rows {
-        let key = key(row)
-        if members[key] == nil { order.append(key) }
-        members[key, default: []].append(row)
-    }
-    return order.compactMap { members[$0] }
 }

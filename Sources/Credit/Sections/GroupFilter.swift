@@ -30,16 +30,16 @@ package struct GroupFilter: Codable, Equatable, Sendable {
     package var resamples: Bool { degenerateGroups == .drop || minAccuracy != nil || maxAccuracy != nil }
 
     /// Why a group is left out as a whole; nil where it stays.
-    package func dropReason(correct: [Bool?], rewards: [Double]) -> String? {
+    package func dropReason(correct: [Bool?], rewards: [Double]) -> DropReason? {
         if degenerateGroups == .drop, Self.isDegenerate(correct: correct, rewards: rewards) {
-            return "degenerate_group"
+            return .degenerateGroup
         }
         let verdicts = correct.compactMap { $0 }
         guard !verdicts.isEmpty else { return nil }
         let accuracy = Double(verdicts.count { $0 }) / Double(verdicts.count)
         // 1e-9: a share such as 1/5 is a little off the bound that someone wrote as 0.2.
         return accuracy < (minAccuracy ?? 0) - 1e-9 || accuracy > (maxAccuracy ?? 1) + 1e-9
-            ? "accuracy_out_of_range" : nil
+            ? .accuracyOutOfRange : nil
     }
 
     /// Judged by correctness, because a length penalty alone would make an all-correct group look mixed; by the rewards

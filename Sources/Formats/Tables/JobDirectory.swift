@@ -13,56 +13,24 @@ package struct JobDirectory: Sendable {
 
     package init(_ path: String) { self.path = path }
 
-    package func jobs() throws -> [JobRow] { try table(Self.jobsName, Tables.jobs) }
-    package func bases() throws -> [BaseRow] { try table(Self.basesName, Tables.bases) }
+    package func jobs() throws -> [JobRow] { try table(Self.jobsName, Tables.jobs).rows() }
+    package func bases() throws -> [BaseRow] { try table(Self.basesName, Tables.bases).rows() }
 
-    /// Both, held against each other: what joins results relies on it.
-    package func contents() throws -> (jobs: [JobRow], bases: [BaseRow]) {
-        let (jobs, bases) = (try jobs(), try bases())
-        // By bytes: ids that Unicode calls equivalent are two.
-        var byID: [[UInt8]: BaseRow] = [:]
-        for base in bases {
-            guard byID.updateValue(base, forKey: Array(base.rollout.rolloutID.utf8)) == nil else {
-                throw bad(Self.basesName, "base '\(base.rollout.rolloutID)'", "it twice", "each base once")
-            }
-        }
-        for job in jobs { try check(job, byID[Array(job.baseRolloutID.utf8)]) }
-        return (jobs, bases)
-    }
-
-    private func check(_ job: JobRow, _ base: BaseRow?) throws {
-        func fail(_ found: String, _ expected: String) -> FormatError {
-            bad(Self.jobsName, "job '\(job.jobID)'", found, expected)
-        }
-        guard let base else { throw fail("no base '\(job.baseRolloutID)' in \(Self.basesName)", "every job's base") }
-        guard Int(job.stateIndex) < base.statePositions.count else {
-            throw fail("state_index \(job.stateIndex)", "one of its base's \(base.statePositions.count) states")
-        }
-        let position = base.statePositions[Int(job.stateIndex)]
-        guard job.anchorPosition == position else {
-            throw fail("anchor_position \(job.anchorPosition)", "\(position), as its base has it")
-        }
-        guard Int(job.prefixLength) == Int(position) + job.injectedTokenIDs.count else {
-            throw fail(
-                "prefix_length \(job.prefixLength)",
-                "\(Int(position) + job.injectedTokenIDs.count), anchor and injected tokens")
-        }
-    }
-
-    private func bad(_ name: String, _ place: String, _ found: String, _ expected: String) -> FormatError {
+    func bad(_ name: String, _ place: String, _ found: String, _ expected: String) -> FormatError {
         FormatError(
             file: path + "/" + name, place: place, found: found, expected: expected,
             remedy: "Plan again, with --overwrite.")
     }
 
-    private func table<Row>(_ name: String, _ table: Table<Row>) throws -> [Row] {
+    /// A table of the folder, to be read where it lies.
+    func table<Row>(_ name: String, _ table: Table<Row>) throws -> ArrowTableReader<Row> {
         guard try fileStatus(path + "/" + name) != nil else {
             throw FormatError(
                 file: path + "/" + name, place: "", found: "no such file",
                 expected: "the jobs of a crux-plan directory",
                 remedy: "Give the jobs folder that crux-plan made, such as run/plan/jobs.")
         }
-        return try ArrowTableReader(path: path + "/" + name, table: table).rows()
+        return try ArrowTableReader(path: path + "/" + name, table: table)
     }
 
     /// Files of request lines, in order.
