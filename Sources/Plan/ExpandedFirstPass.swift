@@ -42,7 +42,9 @@ struct ExpandedFirstPass {
         self.rows = rows
         var facts = try RolloutFactsBuilder(space), evidence = try StringInterner(space),
             labels = ScratchWriter<Label>(space), reasons: [DropReason] = []
-        try parallelInOrder(rows.count, threads: threads) { try Self.look(rows, $0) } consume: { _, row in
+        try parallelInOrder(rows.count, threads: threads) {
+            try Self.look(rows, $0)
+        } consume: { _, row in
             try facts.add([row.fact], groupNames: [row.group])
             let reason = row.reason.map { reason in
                 if !reasons.contains(reason) { reasons.append(reason) }

@@ -45,7 +45,8 @@ struct ExpansionCrediting {
         (self.firstPass, self.expansion) = (firstPass, expansion)
         let rows = firstPass.rows, results = rows.results, index = rows.index
         outcomes = try Groups(
-            firstPass.facts.space, of: results.count, in: expansion.sharesPrefixes ? index.prefixCount : index.stateCount
+            firstPass.facts.space, of: results.count,
+            in: expansion.sharesPrefixes ? index.prefixCount : index.stateCount
         ) {
             let job = Int(results[$0].job)
             return expansion.sharesPrefixes ? index.jobs[job].prefix : index.state(of: job)
@@ -55,7 +56,9 @@ struct ExpansionCrediting {
 
     func run(threads: Int) throws -> (credited: CreditedRows, figures: Figures) {
         var credited = try CreditedRowsWriter(firstPass.facts.space, rows: rows.count), figures = Figures()
-        try parallelInOrder(index.baseCount, threads: threads) { try credit($0) } consume: { _, credit in
+        try parallelInOrder(index.baseCount, threads: threads) {
+            try credit($0)
+        } consume: { _, credit in
             try credited.add(credit)
             figures.add(credit)
         }

@@ -102,7 +102,8 @@ struct JobPlanRun {
 
     private func warn(rows: Int, expanded: Int, skipped: Int) {
         if expanded == 0 {
-            writer.context.warn("none of \(rows) rollouts is one that \(type(of: expansion).name) goes back into: no jobs")
+            writer.context.warn(
+                "none of \(rows) rollouts is one that \(type(of: expansion).name) goes back into: no jobs")
         }
         if tokenizer == nil {
             writer.context.warn(

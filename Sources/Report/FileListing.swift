@@ -27,6 +27,7 @@ enum FileListing {
             "| `\(column.name)` | `\(column.type)` | \(column.isNullable ? "yes" : "no") "
                 + "| \(column.isOptional ? "(when asked for) " : "")\(cell(column.documentation)) |"
         }
+        let listed = table.name == Tables.dropped.name ? [dropReasons] : table.words
         return """
             ## \(table.files)
 
@@ -36,18 +37,16 @@ enum FileListing {
             |---|---|---|---|
             \(columns.joined(separator: "\n"))
 
-            """ + (table.words + (table.name == Tables.dropped.name ? [dropReasons] : [])).map { "\n" + words($0) }.joined()
+            """ + listed.map { "\n" + words($0) }.joined()
     }
 
-    /// Why rollouts are left out, which `Formats` knows nothing of.
-    private static var dropReasons: ColumnWords {
-        ColumnWords(
-            "reason",
-            DropReason.all.map { reason in
-                guard case .unusable = reason else { return ([reason.name], reason.meaning) }
-                return (Verdict.allCases.filter(\.isUnusable).map(\.rawValue), reason.meaning)
-            })
-    }
+    /// What `plan/dropped.arrow` may say. Plans take the verdict of rollouts that scores call unusable.
+    private static let dropReasons = ColumnWords(
+        "reason",
+        DropReason.all.map { reason in
+            guard case .unusable = reason else { return ([reason.name], reason.meaning) }
+            return (Verdict.allCases.filter(\.isUnusable).map(\.rawValue), reason.meaning)
+        })
 
     /// What the words of a column mean.
     private static func words(_ column: ColumnWords) -> String {

@@ -101,7 +101,9 @@ package struct StringIndex: Sendable {
     /// As the interner left them.
     private let slots: ScratchArray<UInt64>
 
-    fileprivate init(_ names: InternedStrings, _ slots: ScratchArray<UInt64>) { (self.names, self.slots) = (names, slots) }
+    fileprivate init(_ names: InternedStrings, _ slots: ScratchArray<UInt64>) {
+        (self.names, self.slots) = (names, slots)
+    }
 
     package var count: Int { names.count }
 

@@ -1,3 +1,4 @@
+import Credit
 import Formats
 import Foundation
 import TestSupport
@@ -34,6 +35,15 @@ import Testing
         let page = try String(contentsOfFile: repository("docs/files.md"), encoding: .utf8)
         for word in reason.words { #expect(page.contains("`\(word)`"), "\(word)") }
         #expect(page.contains(reason.documentation))
+    }
+
+    @Test func filesPageExplainsEveryDropReason() throws {
+        let page = try String(contentsOfFile: repository("docs/files.md"), encoding: .utf8)
+        for reason in DropReason.all {
+            #expect(page.contains("`\(reason.name)`") && page.contains("| \(reason.meaning) |\n"), "\(reason.name)")
+            guard case .unusable(let verdict) = reason else { continue }
+            #expect(Verdict(rawValue: verdict)?.isUnusable == true, "\(verdict)")
+        }
     }
 
     @Test func makeListsEveryRule() throws {

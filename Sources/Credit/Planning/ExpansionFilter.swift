@@ -8,9 +8,10 @@ struct ExpansionFilter {
     let advantages: TokenAdvantages
 
     init(recipe: CreditRecipe, credited: CreditedRows, facts: RolloutFacts, seed: UInt64) throws {
-        let space = facts.space, groups = try Groups(space, of: credited.rows.count, in: credited.groupNames.count) {
-            credited.rows[$0].group
-        }
+        let space = facts.space,
+            groups = try Groups(space, of: credited.rows.count, in: credited.groupNames.count) {
+                credited.rows[$0].group
+            }
         var verdicts = Verdicts(credited, facts, recipe.filter)
         // By group: its place among those that stay; -1 where none of its rows does.
         let places = try ScratchTable<Int32>(space, count: groups.count)

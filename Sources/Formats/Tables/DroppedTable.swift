@@ -15,7 +15,7 @@ extension Tables {
         columns: [
             .utf8("rollout_id", \.rolloutID, "name of the rollout"),
             .utf8("group_id", \.groupID, "name of its group"),
-            .utf8("reason", \.reason, "the reason in one word, to count by"),
+            .utf8("reason", \.reason, "the reason in one word, to count by; the words are below"),
         ],
         make: { DroppedRow() }, weight: { _ in 16 }, writer: "crux-plan")
 }

@@ -42,7 +42,9 @@ package struct JobIndex: Sendable {
         let firstJobs = try ScratchTable<Int32>(space, count: known.stateCount)
         try jobs.forEachRow { row in
             let number = facts.count, base = try known.base(of: row, directory)
-            for (id, ids) in [(row.jobID, try jobIDs.number(of: row.jobID)), (row.customID, try customIDs.number(of: row.customID))]
+            for (id, ids) in [
+                (row.jobID, try jobIDs.number(of: row.jobID)), (row.customID, try customIDs.number(of: row.customID)),
+            ]
             where Int(ids) != number {
                 throw directory.bad(JobDirectory.jobsName, "job '\(id)'", "it twice", "each job once")
             }

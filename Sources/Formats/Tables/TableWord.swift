@@ -29,6 +29,7 @@ package struct ColumnWords: Sendable {
         self.init(column, type.allCases.map { ([$0.rawValue], $0.documentation) })
     }
 
+    /// `meanings`: of words that are not those of one enum.
     package init(_ column: String, _ meanings: [(words: [String], documentation: String)]) {
         self.column = column
         self.meanings = meanings.map { Meaning(words: $0.words, documentation: $0.documentation) }
