@@ -18,7 +18,7 @@ struct FirstPass: Sendable {
     /// `space`: for what grows with the rows.
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, _ space: ScratchSpace, threads: Int) throws {
         let reader = RowReader(rollouts, columns: Self.columns(needs)), batches = rollouts.batches
-        let surveyed = ScannedColumns(needs), views = ColumnReader(rollouts, surveyed.views)
+        let scanned = ScannedColumns(needs), views = ColumnReader(rollouts, scanned.views)
         var found = try FirstPassWriter(space)
         try parallelInOrder(batches.count, threads: threads) { index in
             var part = RowScan(rows: batches[index].count)
@@ -33,7 +33,7 @@ struct FirstPass: Sendable {
                 guard row.ingest.hasText(of: row.scores, ScannedColumns.rolloutID) else {
                     throw rollouts.mismatchError(row.number)
                 }
-                if !part.add(row, surveyed) { try read(row.number) }
+                if !part.add(row, scanned) { try read(row.number) }
             }
             return part
         } consume: {
@@ -59,7 +59,7 @@ struct FirstPass: Sendable {
     }
 }
 
-/// A survey in the making, chunk of rows behind chunk of rows.
+/// A first pass in the making, chunk of rows behind chunk of rows.
 private struct FirstPassWriter {
     var facts: RolloutFactsBuilder
     var eligible: ScratchWriter<Int32>

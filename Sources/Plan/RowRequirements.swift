@@ -58,7 +58,7 @@ struct RowRequirements: Sendable {
         Set(creditColumns).subtracting([.entropy, .entropyLow, .entropyHigh]).union(rewardColumns)
     }
 
-    /// Why a row that has all that is needed takes no part all the same. `input`: with the surveyed columns.
+    /// Why a row that has all that is needed takes no part all the same. `input`: with the scanned columns.
     func dropReason(_ input: CreditInput, reward: Double) -> DropReason? {
         for column in scannedColumns.sorted(by: { $0.rawValue < $1.rawValue }) {
             guard let values = input.columns[column], input.mask.firstNotFinite(values) != nil else { continue }

@@ -3,7 +3,7 @@ import Formats
 import Foundation
 import Scratch
 
-/// What the survey finds in a chunk of rows.
+/// What the first pass finds in a chunk of rows.
 struct RowScan: Sendable {
     /// Of the rows that take part; groups by their number in `groups`.
     private(set) var facts: [RolloutFacts.Row] = []
@@ -122,7 +122,7 @@ struct StringNumbering: Sendable {
     }
 }
 
-/// The columns that the survey looks at, by their number among the views.
+/// The columns that the first pass looks at, by their number among the views.
 final class ScannedColumns: Sendable {
     static let rolloutID = 0
     static let group = 1, version = 2, finish = 3, evidence = 4, mask = 5
