@@ -5,6 +5,7 @@ import Foundation
 import Models
 import Rewards
 import StageSupport
+import Tensors
 
 @main
 enum ScoreMain {
@@ -72,6 +73,12 @@ struct ScoreCommand: StageCommand {
     @Flag(help: "Also write the sum of squared probabilities of each position, where the dump has logits.")
     var sumPSquared = false
 
+    @Option(
+        help:
+            "What the checkpoints' matrix products are computed in: f32, or bf16 where the processor multiplies it (AVX-512 BF16)."
+    )
+    var precision = Precision.f32
+
     @OptionGroup var memory: MemoryOption
 
     @OptionGroup var options: StageOptions
@@ -83,6 +90,9 @@ struct ScoreCommand: StageCommand {
     }
 
     func validate() throws {
+        if precision != .f32, paths.all.isEmpty {
+            throw ValidationError("--precision \(precision.rawValue) is for checkpoints, and none was given.")
+        }
         if let reward, RewardRegistry.named(reward) == nil {
             throw ValidationError("--reward is '\(reward)'; known: \(RewardRegistry.names.joined(separator: ", ")).")
         }
@@ -109,7 +119,7 @@ struct ScoreCommand: StageCommand {
             names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
         let files = DumpFiles(ingest: input, inputs: ingest.inputs)
         if options.dryRun || options.overwrite { try check(names, files) }
-        let policies = try ScoringModels(paths, threads: context.threads)
+        let policies = try ScoringModels(paths, threads: context.threads, halves: try products())
         policies.fileNotes.forEach(context.warn)
         if policies.hasFreshCritic {
             context.warn(
@@ -144,10 +154,17 @@ struct ScoreCommand: StageCommand {
         }
     }
 
+    private func products() throws -> HalfProducts? {
+        do { return try precision.products() } catch let error as NoHalfProducts {
+            throw StageError(.usage, "--precision \(precision.rawValue): \(error)")
+        }
+    }
+
     private func settings(_ context: StageContext) -> [String: String] {
         var settings = ["reward": reward ?? (rewardCommand == nil ? AutomaticReward.name : "")]
         // What models say differs in its last bits between thread counts.
         if !paths.all.isEmpty { settings["threads"] = "\(context.threads)" }
+        if precision != .f32 { settings["precision"] = precision.rawValue }
         settings["reward_command"] = rewardCommand
         if rewardCommand != nil { settings["on_reward_failure"] = onRewardFailure.rawValue }
         if topK > 0 { settings["top_k"] = "\(topK)" }
@@ -155,3 +172,5 @@ struct ScoreCommand: StageCommand {
         return settings
     }
 }
+
+extension Precision: ExpressibleByArgument {}

@@ -154,6 +154,14 @@ size_t crux_packed_count(size_t outputs, size_t inputs);
 void crux_pack(const float *w, size_t outputs, size_t inputs, float *packed);
 void crux_packed_rows(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs, size_t inputs,
     float *y, size_t y_stride);
+// Whether this processor multiplies bf16 numbers (AVX-512 BF16).
+int crux_has_half_products(void);
+// The same with weights and rows rounded to bf16, only where crux_has_half_products: panels hold [inputs / 2, CRUX_PANEL,
+// 2], an odd number of inputs filled up with a zero, and so must the rows of x be. Sums are float32.
+size_t crux_packed_half_count(size_t outputs, size_t inputs);
+void crux_pack_half(const float *w, size_t outputs, size_t inputs, uint16_t *packed);
+void crux_packed_half_rows(const uint16_t *x, size_t rows, size_t x_stride, const uint16_t *packed, size_t outputs,
+    size_t inputs, float *y, size_t y_stride);
 // scores[t] = q . keys[t], and out += sum p[t] values[t], over `count` keys of `width` floats, `stride` apart.
 void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores);
 void crux_attention_mix(const float *p, const float *values, size_t stride, size_t count, size_t width, float *out);

@@ -1,0 +1,58 @@
+import CKernels
+
+/// In what precision layers and heads take the factors of their matrix products. Sums, and everything else, are float32
+/// in both.
+package enum Precision: String, CaseIterable, Sendable {
+    case f32
+    /// Factors rounded to bfloat16, where the processor multiplies those.
+    case bf16
+}
+
+/// What a processor can do, as far as it decides what is computed with.
+package struct Processor: Sendable {
+    /// AVX-512 BF16. A processor with AMX has it too.
+    package let multipliesHalves: Bool
+    /// What stands in an error.
+    package let name: String
+
+    package init(multipliesHalves: Bool, name: String) {
+        (self.multipliesHalves, self.name) = (multipliesHalves, name)
+    }
+
+    /// The one that this runs on.
+    package static let this = Processor(
+        multipliesHalves: crux_has_half_products() != 0,
+        name: Self.name(of: crux_best_instruction_set()))
+
+    private static func name(of set: crux_instruction_set) -> String {
+        switch set {
+        case CRUX_PLAIN: "without AVX2"
+        case CRUX_AVX2: "with AVX2"
+        default: "with AVX-512"
+        }
+    }
+}
+
+/// Why there are no 16-bit products here: what was found, what was expected, what can be done.
+package struct NoHalfProducts: Error, Equatable, CustomStringConvertible {
+    package let description: String
+}
+
+extension Precision {
+    /// Throws where this precision asks for a processor that this one isn't. What generation needs: its kernels are our
+    /// own.
+    package func check(_ processor: Processor = .this) throws {
+        guard self == .bf16, !processor.multipliesHalves else { return }
+        throw NoHalfProducts(
+            description:
+                "found no 16-bit products on this processor (one \(processor.name), but not AVX-512 BF16), expected a "
+                + "processor with them (Cooper Lake, Sapphire Rapids, Zen 4 or newer). Leave --precision out: float32 "
+                + "runs everywhere.")
+    }
+
+    /// What passes over whole sequences compute with; nil for float32. Throws where this precision isn't to be had.
+    package func products(_ processor: Processor = .this) throws -> HalfProducts? {
+        try check(processor)
+        return self == .f32 ? nil : try HalfProducts.loaded()
+    }
+}
