@@ -128,7 +128,7 @@ let package = Package(
             "Stage",
             [
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
-                "Credit", "Objectives", "Optimizers", "Rewards",
+                "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]

@@ -61,7 +61,7 @@ enum ModelSource {
             LanguageModel(
                 checkpoint.architecture, parameters: try checkpoint.loadParameters(masters), threads: threads,
                 halves: halves)
-        case .adapters(let checkpoint, let adapters): 
+        case .adapters(let checkpoint, let adapters):
             try adapters.merge(into: checkpoint, threads: threads, halves: halves)
         }
     }

@@ -36,7 +36,8 @@ struct ScoringModels: Sendable {
             throws -> ScoringModel?
         {
             try path.map {
-                try ScoringModel($0, ModelSource($0, as: role, target: target, flag: flag), threads: threads, halves: halves)
+                try ScoringModel(
+                    $0, ModelSource($0, as: role, target: target, flag: flag), threads: threads, halves: halves)
             }
         }
         checkpoint = try open(paths.checkpoint, "--checkpoint")

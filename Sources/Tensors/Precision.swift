@@ -26,9 +26,9 @@ package struct Processor: Sendable {
 
     private static func name(of set: crux_instruction_set) -> String {
         switch set {
-        case CRUX_PLAIN: "without AVX2"
-        case CRUX_AVX2: "with AVX2"
-        default: "with AVX-512"
+        case CRUX_PLAIN: "one without AVX2"
+        case CRUX_AVX2: "one with AVX2"
+        default: "one with AVX-512"
         }
     }
 }
@@ -45,7 +45,7 @@ extension Precision {
         guard self == .bf16, !processor.multipliesHalves else { return }
         throw NoHalfProducts(
             description:
-                "found no 16-bit products on this processor (one \(processor.name), but not AVX-512 BF16), expected a "
+                "found no 16-bit products on this processor (\(processor.name), but not AVX-512 BF16), expected a "
                 + "processor with them (Cooper Lake, Sapphire Rapids, Zen 4 or newer). Leave --precision out: float32 "
                 + "runs everywhere.")
     }
@@ -54,5 +54,13 @@ extension Precision {
     package func products(_ processor: Processor = .this) throws -> HalfProducts? {
         try check(processor)
         return self == .f32 ? nil : try HalfProducts.loaded()
+    }
+
+    /// Whether `products` gives them here.
+    package var isAvailable: Bool {
+        do {
+            _ = try products()
+            return true
+        } catch { return false }
     }
 }

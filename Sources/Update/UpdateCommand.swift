@@ -194,8 +194,7 @@ struct UpdateCommand: StageCommand {
 
     private func question(
         _ recipe: Recipe, _ auxiliary: [Checkpoint], _ halves: HalfProducts?, _ context: StageContext
-    ) throws -> ModelOutputKind
-    {
+    ) throws -> ModelOutputKind {
         switch recipe.objective.output {
         case .logprob: return .logprob
         case .value: return .value

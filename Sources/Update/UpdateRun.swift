@@ -97,7 +97,8 @@ struct UpdateRun {
     /// What the recipe trains, and how that lies on disk.
     private func trainedPart() throws -> (any Training, any TrainedForm) {
         let model = LanguageModel(
-            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads, halves: halves)
+            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads,
+            halves: halves)
         guard let adapters = recipe.trainable.adapters else {
             return (
                 FullTraining(model), CheckpointForm(checkpoint: checkpoint, type: weights, parameters: model.parameters)
