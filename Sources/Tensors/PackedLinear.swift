@@ -1,7 +1,9 @@
 import CKernels
 
 /// A linear layer's weight laid out in panels for a few rows at a time: what generation needs, where a matrix product's
-/// set-up would cost more than the product. A copy: as large as the weight itself, or half as large in bf16.
+/// set-up would cost more than the product. A copy: as large as the weight itself. In bf16 it is half as
+/// large, and half as much to read; what it stands for is multiplied in float32 on every processor, so that weights which
+/// bf16 holds exactly give the same bytes.
 package struct PackedLinear: Sendable {
     package let outputs: Int
     package let inputs: Int
@@ -9,7 +11,7 @@ package struct PackedLinear: Sendable {
     private let panels: Buffer
     private let bias: Matrix?
 
-    /// `weight` [O, I]. `precision`: one that the processor has (`Precision.check`).
+    /// `weight` [O, I]. `precision`: in what its copy is kept.
     package init(_ weight: Matrix, bias: Matrix? = nil, as precision: Precision = .f32, _ compute: Compute) {
         (outputs, inputs) = (weight.rows, weight.columns)
         (self.precision, self.bias) = (precision, bias)
@@ -34,7 +36,7 @@ package struct PackedLinear: Sendable {
         }
     }
 
-    /// A row of bf16 numbers is taken two at a time.
+    /// Of bf16 numbers two inputs lie side by side.
     private static func even(_ count: Int) -> Int { (count + 1) / 2 * 2 }
 
     private static func halves(_ buffer: Buffer) -> UnsafeMutablePointer<UInt16> {
@@ -64,16 +66,11 @@ package struct PackedLinear: Sendable {
                     y.base + range.lowerBound, y.stride)
             }
         }
-        let width = Self.even(inputs), rounded = Buffer(uninitialized: x.rows * width / 2)
-        let weights = panels, rows = Self.halves(rounded)
-        for row in 0..<x.rows {
-            crux_f32_to_bf16(x.row(row), rows + row * width, inputs)
-            if width > inputs { rows[row * width + inputs] = 0 }
-        }
+        let weights = Self.halves(panels), width = Self.even(inputs)
         compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
             crux_packed_half_rows(
-                Self.halves(rounded), x.rows, width, Self.halves(weights) + range.lowerBound * width, range.count,
-                inputs, y.base + range.lowerBound, y.stride)
+                x.base, x.rows, x.stride, weights + range.lowerBound * width, range.count, inputs,
+                y.base + range.lowerBound, y.stride)
         }
     }
 }

@@ -4,7 +4,8 @@ import CKernels
 /// in both.
 package enum Precision: String, CaseIterable, Sendable {
     case f32
-    /// Factors rounded to bfloat16, where the processor multiplies those.
+    /// Passes over sequences: both factors rounded to bfloat16, where the processor multiplies those. Generation: weights
+    /// kept in bfloat16, on every processor.
     case bf16
 }
 
@@ -14,6 +15,10 @@ package struct Processor: Sendable {
     package let multipliesHalves: Bool
     /// What stands in an error.
     package let name: String
+
+    /// bf16 products in the time of one float32 product. Below 1 on Intel's processors where AMX is missing or hidden by
+    /// a virtual machine, 2 on AMD's.
+    package static var halfSpeed: Double { crux_half_speed() }
 
     package init(multipliesHalves: Bool, name: String) {
         (self.multipliesHalves, self.name) = (multipliesHalves, name)
@@ -39,21 +44,17 @@ package struct NoHalfProducts: Error, Equatable, CustomStringConvertible {
 }
 
 extension Precision {
-    /// Throws where this precision asks for a processor that this one isn't. What generation needs: its kernels are our
-    /// own.
-    package func check(_ processor: Processor = .this) throws {
-        guard self == .bf16, !processor.multipliesHalves else { return }
-        throw NoHalfProducts(
-            description:
-                "found no 16-bit products on this processor (\(processor.name), but not AVX-512 BF16), expected a "
-                + "processor with them (Cooper Lake, Sapphire Rapids, Zen 4 or newer). Leave --precision out: float32 "
-                + "runs everywhere.")
-    }
-
     /// What passes over whole sequences compute with; nil for float32. Throws where this precision isn't to be had.
     package func products(_ processor: Processor = .this) throws -> HalfProducts? {
-        try check(processor)
-        return self == .f32 ? nil : try HalfProducts.loaded()
+        guard self == .bf16 else { return nil }
+        guard processor.multipliesHalves else {
+            throw NoHalfProducts(
+                description:
+                    "found no 16-bit products on this processor (\(processor.name), but not AVX-512 BF16), expected a "
+                    + "processor with them (Cooper Lake, Sapphire Rapids, Zen 4 or newer). Leave --precision out: "
+                    + "float32 runs everywhere.")
+        }
+        return try HalfProducts.loaded()
     }
 
     /// Whether `products` gives them here.

@@ -100,8 +100,8 @@ struct MemoryPlan {
         return shares.filter { $0.bytes > 0 }
     }
 
-    /// Code, libraries with their own buffers per thread, what 16-bit products round into, and what attention works in: scores of a chunk of queries
-    /// and one head's keys, values and their gradients.
+    /// Code, libraries with their own buffers per thread, what 16-bit products round into, and what attention works in:
+    /// scores of a chunk of queries and one head's keys, values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
         // Capped logits are kept row by row until their derivatives have passed the cap.
         let cappedRow = run.architecture.scales.logitCap == nil ? 0 : run.architecture.vocabulary

@@ -76,7 +76,7 @@ struct UpdateCommand: StageCommand {
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
-        let halves = try products(), planned = try Manifest.finished(plan, stage: "plan")
+        let halves = try products(context), planned = try Manifest.finished(plan, stage: "plan")
         try planned.verify(["plan.arrow", "recipe.resolved.json"], in: plan, context)
         let recipe = try loadRecipe()
         let source = try Checkpoint(
@@ -231,8 +231,16 @@ struct UpdateCommand: StageCommand {
         return settings
     }
 
-    private func products() throws -> HalfProducts? {
-        do { return try precision.products() } catch let error as NoHalfProducts {
+    private func products(_ context: StageContext) throws -> HalfProducts? {
+        do {
+            let halves = try precision.products()
+            if halves != nil, Processor.halfSpeed < 0.9 {
+                context.warn(
+                    "--precision \(precision.rawValue): this processor multiplies 16-bit numbers more slowly than "
+                        + "float32 ones (AVX-512 BF16 without AMX): float32 is faster here, and exacter")
+            }
+            return halves
+        } catch let error as NoHalfProducts {
             throw StageError(.usage, "--precision \(precision.rawValue): \(error)")
         }
     }

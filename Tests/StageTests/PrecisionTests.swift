@@ -6,7 +6,7 @@ import Tensors
 import TestSupport
 import Testing
 
-/// --precision, through all commands that run a model: with 16-bit products where there are some, refused elsewhere.
+/// --precision, through the commands that run a model: with 16-bit products where there are some, refused elsewhere.
 @Suite(.serialized) struct PrecisionTests {
     private static let isAvailable = Precision.bf16.isAvailable
 
@@ -72,7 +72,7 @@ import Testing
         #expect(try #require(memory["peak_bytes"]) <= #require(memory["foreseen_bytes"]))
     }
 
-    @Test(.enabled(if: isAvailable)) func scoresAndRolloutsSayHow() throws {
+    @Test(.enabled(if: isAvailable)) func scoresSayHow() throws {
         let run = try planned(), model = ["--checkpoint", fixture("policy")]
         try run.score(model, to: "whole")
         try run.score(model + ["--precision", "bf16"], to: "half")
@@ -88,9 +88,18 @@ import Testing
         let error = distance / Double(logprobs[0].count)
         #expect(error > 0 && error < 2e-2, "off by \(error) on average")
         #expect(try Manifest.finished(run.folder("half"), stage: "score").configuration["precision"] == "bf16")
-        #expect(try rollout(run, to: "samples", ["--precision", "bf16"]).status == 0)
-        #expect(try Manifest.finished(run.folder("samples"), stage: "rollout").configuration["precision"] == "bf16")
-        #expect(try rollout(run, to: "samples", []).status == 5)
+    }
+
+    /// fixtures/policy is in bf16.
+    @Test func rolloutsOfA16BitCheckpointAreTheSame() throws {
+        let run = try Pipeline()
+        #expect(try rollout(run, to: "half", ["--precision", "bf16"]).status == 0)
+        #expect(try rollout(run, to: "whole", []).status == 0)
+        let half = try Manifest.finished(run.folder("half"), stage: "rollout"),
+            whole = try Manifest.finished(run.folder("whole"), stage: "rollout")
+        #expect(half.configuration["precision"] == "bf16" && whole.configuration["precision"] == nil)
+        #expect(half.outputs.map(\.sha256) == whole.outputs.map(\.sha256))
+        #expect(try rollout(run, to: "half", []).status == 5)
     }
 
     @Test func scoreWithoutAModelHasNothingToBePreciseAbout() throws {
