@@ -159,8 +159,8 @@ struct ScoreCommand: StageCommand {
             let halves = try precision.products()
             if halves != nil, Processor.halfSpeed < 0.9 {
                 context.warn(
-                    "--precision \(precision.rawValue): this processor multiplies 16-bit numbers more slowly than "
-                        + "float32 ones (AVX-512 BF16 without AMX): float32 is faster here, and exacter")
+                    "--precision \(precision.rawValue): this processor's instructions multiply 16-bit numbers more slowly "
+                        + "than float32 ones (AVX-512 BF16 without AMX): float32 may be faster, and is exacter")
             }
             return halves
         } catch let error as NoHalfProducts {
