@@ -53,6 +53,7 @@ let package = Package(
 
         // ground
         library("CKernels"),
+        library("COneDNN"),
         library("Randomness"),
         library("Scratch", ["CSystem"]),
         library("Files", ["Scratch", "CSystem", "CCrypto"]),
@@ -63,7 +64,7 @@ let package = Package(
 
         // kernels
         library("Optimizers", ["CKernels"]),
-        library("Tensors", ["COpenBLAS", "CKernels"]),
+        library("Tensors", ["COpenBLAS", "COneDNN", "CKernels"]),
 
         // domain
         library("Formats", ["Arrow", "Files", "Scratch", "CZstd", "CKernels"]),
@@ -99,7 +100,7 @@ let package = Package(
             ]),
         .executableTarget(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
-        stage("Rollout", ["Models", "Scratch", "Tokenizer"]),
+        stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
         stage("Loop", ["Arrow", "LearningCurves", "Recipes", "Credit", "Objectives"]),
         stage("Report", ["Arrow", "Entropy", "LearningCurves", "Credit", "Scratch", "Tokenizer"]),
         stage(
@@ -121,14 +122,14 @@ let package = Package(
         tests("Rewards", ["Rewards"]),
         tests("Optimizers", ["Optimizers"]),
         tests("Kernels", ["CKernels"]),
-        tests("Models", ["Models", "Objectives", "Tensors", "Formats", "Files"]),
+        tests("Models", ["CKernels", "Models", "Objectives", "Tensors", "Formats", "Files"]),
         tests("Tokenizer", ["Tokenizer", "Files"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests(
             "Stage",
             [
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
-                "Credit", "Objectives", "Optimizers", "Rewards",
+                "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]

@@ -1,10 +1,11 @@
-"""Peer of crux-bench's update figures: one optimizer step of a plan in PyTorch and transformers, float32, sdpa attention.
+"""Peer of crux-bench's update figures: one optimizer step of a plan in PyTorch and transformers, float32 weights, sdpa attention.
 
-usage: update.py PLAN_DIR CHECKPOINT FORM THREADS
+usage: update.py PLAN_DIR CHECKPOINT FORM PRECISION THREADS
 FORM: batched   sequences of equal length together (nothing is padded)
       single    one sequence at a time
       grouped   PrefixGrouper (arXiv 2506.05433): a group's prompt once; needs one prompt of one group
       with "-kept" behind it the head runs on the tokens whose weight is not zero, else on every completion token.
+PRECISION: f32, or bf16: forward passes and the loss under torch.autocast, weights and moments in float32.
 Prints "ready", then answers each line that it reads with "SECONDS LOSS GRADIENT_NORM" of one more step: forward, backward, gradient
 clipping and AdamW (fused), no data loading.
 """
@@ -17,7 +18,7 @@ import torch
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface, AutoModelForCausalLM
 
-plan, checkpoint, form, threads = sys.argv[1:5]
+plan, checkpoint, form, precision, threads = sys.argv[1:6]
 torch.set_num_threads(int(threads))
 layout, _, head = form.partition("-")
 rows = ipc.open_file(plan + "/plan.arrow").read_all().to_pylist()
@@ -99,7 +100,8 @@ def step(parts):
     optimizer.zero_grad()
     total = 0.0
     for part in parts:
-        loss = part.loss()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = part.loss()
         loss.backward()
         total += loss.item()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["max_grad_norm"]).item()

@@ -70,6 +70,12 @@ for family in fixtures/families/*; do
   compare "$name" "$family" "$work/$name-dump" dapo-top20 grpo-entropy-shaped
   i=$((i + 1))
 done
+echo "== gradients in bf16"
+for checkpoint in fixtures/policy fixtures/families/*; do
+  name=$(basename "$checkpoint")
+  echo "$name"
+  try "$python" conformance/check_precision.py "$bin" "$checkpoint" "$work/$name/ingest" "$work/$name/score" "$work/$name/precision"
+done
 # On a float32 checkpoint, so that the merged weights are not rounded.
 echo "== adapters"
 adapters=$work/adapters base=fixtures/families/llama-untied run=$work/llama-untied

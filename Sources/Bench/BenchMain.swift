@@ -3,11 +3,12 @@ import COpenBLAS
 import CSystem
 import Foundation
 import StageSupport
+import Tensors
 
 /// `make bench`: what each stage reaches on synthetic data, beside what this machine can do at all, and what its baselines
 /// reach. Every figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
-///     crux-bench [--python PYTHON] [--plan-tokens N] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [generation]
+///     crux-bench [--python PYTHON] [--plan-tokens N] [--precision bf16] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [generation]
 ///
 /// All, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
@@ -30,6 +31,9 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Tokens of the plan's dump.")
     var planTokens = 100_000_000
 
+    @Option(help: "Precision of updates and of sampling, f32 or bf16 (default: each that is to be had).")
+    var precision: Precision?
+
     @Argument(
         help: "What to measure (default: everything): \((names + UpdateCase.all.map(\.name)).joined(separator: ", ")).")
     var parts: [String] = []
@@ -41,6 +45,13 @@ struct BenchCommand: ParsableCommand {
         }
     }
 
+    /// One that was asked for must be to be had.
+    private func wantedPrecisions() throws -> [Precision] {
+        guard let precision else { return Precision.allCases.filter(\.isAvailable) }
+        _ = try precision.products()
+        return [precision]
+    }
+
     func run() throws {
         // As crux-update and crux-rollout do: what is measured here is what they do.
         crux_keep_freed_memory()
@@ -49,6 +60,7 @@ struct BenchCommand: ParsableCommand {
         say(
             "machine: \(threads) threads, reads \(text(machine.readBandwidth / 1e9)) GB/s from memory, sgemm \(text(machine.multiplyRate / 1e9)) GFLOP/s (2048 x 4864 x 896)"
         )
+        let precisions = try wantedPrecisions()
         let cases = UpdateCase.all.filter { parts.contains($0.name) }
         let named = parts.filter(Self.names.contains) + cases.map { _ in "update" }
         func wants(_ name: String) -> Bool { named.isEmpty || named.contains(name) }
@@ -58,11 +70,18 @@ struct BenchCommand: ParsableCommand {
         if wants("plan") { try PlanBench(threads: threads, python: python, tokens: planTokens).run() }
         if wants("update") {
             try UpdateBench(
-                machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases
+                machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases,
+                precisions: precisions
             ).run()
         }
         if wants("memory") { try MemoryBench().runBudgets() }
         if wants("real-size") { try MemoryBench().runRealSize() }
-        if wants("generation") { try GenerationBench(machine: machine, threads: threads, python: python).run() }
+        if wants("generation") {
+            for precision in precisions {
+                try GenerationBench(machine: machine, threads: threads, python: python, precision: precision).run()
+            }
+        }
     }
 }
+
+extension Precision: ExpressibleByArgument {}

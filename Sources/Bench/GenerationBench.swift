@@ -2,12 +2,14 @@ import Foundation
 import Models
 import Tensors
 
-/// Sampling from a Qwen2.5-0.5B-shaped model in float32, beside transformers' generate on the same cores, turn by turn.
+/// Sampling from a Qwen2.5-0.5B-shaped model, beside transformers' generate on the same cores, turn by turn.
 struct GenerationBench {
     let machine: MachineLimits
     let threads: Int
     /// A Python with torch and transformers; without one our own figures stand alone.
     let python: String?
+    /// Of the products' weights; transformers' model has this type.
+    let precision: Precision
 
     private static let configuration = """
         {"model_type": "qwen2", "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
@@ -22,12 +24,12 @@ struct GenerationBench {
             try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
         let model = LanguageModel(
             architecture, parameters: Self.weights(ParameterLayout(architecture).count), threads: threads)
-        let baseline = try python.map { try Baseline(python: $0, ["bench/generate.py"]) }
+        let baseline = try python.map { try Baseline(python: $0, ["bench/generate.py", precision.rawValue]) }
         say(
-            "generation, Qwen2.5-0.5B shape (24 layers, float32), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:"
+            "generation, Qwen2.5-0.5B shape (24 layers, \(precision.rawValue)), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:"
         )
         for batch in [1, 8, 32] {
-            let generator = Generator(model, stopTokens: [], slots: batch)
+            let generator = Generator(model, stopTokens: [], slots: batch, precision: precision)
             var ours: [Double] = [], shared: [Double] = [], theirs: [Double] = []
             for _ in 0..<Self.rounds {
                 ours.append(try rate(generator, batch, rolloutsPerPrompt: 1))
@@ -38,11 +40,11 @@ struct GenerationBench {
             }
             report(
                 "batch \(batch), different prompts", batch, ours.max() ?? 0, theirs.max(),
-                bytes: Double(4 * model.layout.count))
+                bytes: Double((precision == .f32 ? 4 : 2) * model.layout.count))
             if batch > 1 {
                 report(
                     "batch \(batch), groups of 8", batch, shared.max() ?? 0, theirs.max(),
-                    bytes: Double(4 * model.layout.count))
+                    bytes: Double((precision == .f32 ? 4 : 2) * model.layout.count))
             }
         }
     }

@@ -1,9 +1,10 @@
 import Arrow
 import Formats
 import Foundation
+import Tensors
 
-/// Whole optimizer steps — forward, backward, clipping, AdamW — of a Qwen2.5-0.5B-shaped model with six layers in
-/// float32: crux-update beside PyTorch and transformers on the same checkpoint, the same plan and the same threads,
+/// Whole optimizer steps — forward, backward, clipping, AdamW — of a Qwen2.5-0.5B-shaped model with six layers and
+/// float32 weights, with products in float32 and in bf16: crux-update beside PyTorch and transformers on the same checkpoint, the same plan and the same threads,
 /// turn by turn. Loading and saving are not counted.
 struct UpdateBench {
     let machine: MachineLimits
@@ -11,12 +12,14 @@ struct UpdateBench {
     /// A Python with torch and transformers; without one our own figures stand alone.
     let python: String?
     let cases: [UpdateCase]
+    let precisions: [Precision]
     /// Steps of ours, between those of the other side's forms, and of each of these: the fastest counts.
     private static let turns = 2
     private let folder = FileManager.default.temporaryDirectory.path + "/crux-bench-update-\(getpid())"
 
-    init(machine: MachineLimits, threads: Int, python: String?, cases: [UpdateCase]) {
-        (self.machine, self.threads, self.python, self.cases) = (machine, threads, python, cases)
+    init(machine: MachineLimits, threads: Int, python: String?, cases: [UpdateCase], precisions: [Precision]) {
+        (self.machine, self.threads, self.python) = (machine, threads, python)
+        (self.cases, self.precisions) = (cases, precisions)
     }
 
     /// One side's steps.
@@ -39,39 +42,47 @@ struct UpdateBench {
     func run() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let fixture = try UpdateFixture(folder: folder)
-        say("update, one whole step, Qwen2.5-0.5B shape with 6 layers (float32, AdamW), \(threads) threads:")
+        say("update, one whole step, Qwen2.5-0.5B shape with 6 layers (float32 weights, AdamW), \(threads) threads:")
         for batch in cases {
             try fixture.write(batch)
-            try measure(batch, fixture)
+            for precision in precisions { try measure(batch, precision, fixture) }
         }
     }
 
-    private func measure(_ batch: UpdateCase, _ fixture: UpdateFixture) throws {
+    private func measure(_ batch: UpdateCase, _ precision: Precision, _ fixture: UpdateFixture) throws {
         var ours = Side(name: "crux-update")
-        say("  \(batch.name): \(batch.title)")
+        say("  \(batch.name): \(batch.title), products in \(precision.rawValue)")
         var rivals: [Side] = []
         for form in batch.forms {
-            if ours.seconds.count < Self.turns { try step(&ours, batch, fixture) }
-            if let python { rivals.append(try rival(form, python, batch, fixture)) }
+            if ours.seconds.count < Self.turns { try step(&ours, batch, precision, fixture) }
+            if let python { rivals.append(try rival(form, precision, python, batch, fixture)) }
         }
+        let needs = batch.requirements(precision)
         describe(ours, batch, against: nil)
         rivals.forEach { describe($0, batch, against: ours) }
         judge(
             ours, rivals.filter { !isGrouped($0) && !$0.name.hasSuffix("-kept") }, "PyTorch's faster form",
-            Requirement(need: batch.need, goal: batch.goal))
-        try UpdateProfile(batch: batch, checkpoint: fixture.checkpoint, threads: threads).run(stepSeconds: ours.best)
-        if let need = batch.needKept {
+            needs.all)
+        try UpdateProfile(batch: batch, checkpoint: fixture.checkpoint, threads: threads, precision: precision).run(
+            stepSeconds: ours.best)
+        if let need = needs.kept {
             judge(
                 ours, rivals.filter { !isGrouped($0) && $0.name.hasSuffix("-kept") },
-                "the same with its head on the kept tokens", Requirement(need: need))
+                "the same with its head on the kept tokens", need)
         }
     }
 
     private func isGrouped(_ side: Side) -> Bool { side.name.hasPrefix("grouped") }
 
-    private func rival(_ form: String, _ python: String, _ batch: UpdateCase, _ fixture: UpdateFixture) throws -> Side {
+    private func rival(
+        _ form: String, _ precision: Precision, _ python: String, _ batch: UpdateCase, _ fixture: UpdateFixture
+    ) throws -> Side {
         let baseline = try Baseline(
-            python: python, ["bench/update.py", fixture.plan(batch.name), fixture.checkpoint, form, "\(threads)"])
+            python: python,
+            [
+                "bench/update.py", fixture.plan(batch.name), fixture.checkpoint, form, precision.rawValue,
+                "\(threads)",
+            ])
         var side = Side(name: form), peakBytes = 0
         for turn in 0..<Self.turns {
             let answer = try baseline.ask()
@@ -82,14 +93,15 @@ struct UpdateBench {
         return side
     }
 
-    private func step(_ ours: inout Side, _ batch: UpdateCase, _ fixture: UpdateFixture) throws {
+    private func step(_ ours: inout Side, _ batch: UpdateCase, _ precision: Precision, _ fixture: UpdateFixture) throws
+    {
         let output = folder + "/update"
         defer { try? FileManager.default.removeItem(atPath: output) }
         let process = try ChildProcess(
             "crux-update",
             [
                 "--plan", fixture.plan(batch.name), "--checkpoint", fixture.checkpoint, "--output", output, "--threads",
-                "\(threads)",
+                "\(threads)", "--precision", precision.rawValue,
             ])
         guard let row = try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows().last else {
             return

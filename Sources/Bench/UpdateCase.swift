@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Tensors
 
 /// One batch that an optimizer step of both sides is measured on, and what the step has to reach.
 struct UpdateCase {
@@ -13,19 +14,31 @@ struct UpdateCase {
     let goal: Double
     /// Where PyTorch's head is also tried on the kept tokens alone: times as fast as that.
     var needKept: Double?
+    /// The same of both sides' products in bf16.
+    let halves: HalfNeeds
+
+    /// Times as fast as PyTorch under bf16 autocast.
+    struct HalfNeeds {
+        let need: Double
+        let goal: Double
+        var needKept: Double?
+        var goalKept: Double?
+    }
 
     static let all = [plain, group, tree]
 
     static let plain = UpdateCase(
         name: "plain", title: "8 different prompts of 256, completions of 256, every completion token weighted",
         rows: Batch(kept: 1).rows((0..<8).map { [Piece(seed: $0, count: 256), Piece(seed: 100 + $0, count: 256)] }),
-        forms: ["batched", "single"], need: 1.2, goal: 1.6)
+        forms: ["batched", "single"], need: 1.2, goal: 1.6,
+        halves: HalfNeeds(need: 1.2, goal: 1.8))
 
     static let group = UpdateCase(
         name: "grpo", title: "a group of 8, prompt 256, completions of 256, a fifth of the tokens weighted",
         rows: Batch(kept: 0.2).rows((0..<8).map { [Piece(seed: 0, count: 256), Piece(seed: 100 + $0, count: 256)] }),
         forms: ["batched", "single", "batched-kept", "single-kept", "grouped"],
-        need: 2.5, goal: 3.5, needKept: 1.8)
+        need: 2.5, goal: 3.5, needKept: 1.8,
+        halves: HalfNeeds(need: 2.5, goal: 4, needKept: 1.5, goalKept: 2.5))
 
     /// States at the base's beginning, at each quarter and at its end.
     static let tree = UpdateCase(
@@ -35,7 +48,21 @@ struct UpdateCase {
             (0..<40).map {
                 [Piece(seed: 0, count: 128), Piece(seed: 1, count: $0 / 8 * 96), Piece(seed: 100 + $0, count: 128)]
             }), forms: ["batched", "single"],
-        need: 4, goal: 6)
+        need: 4, goal: 6, halves: HalfNeeds(need: 4, goal: 7))
+}
+
+extension UpdateCase {
+    /// What a step has to reach beside PyTorch's, and beside PyTorch with its head on the kept tokens alone.
+    func requirements(_ precision: Precision) -> (all: Requirement, kept: Requirement?) {
+        switch precision {
+        case .f32: (Requirement(need: need, goal: goal), needKept.map { Requirement(need: $0) })
+        case .bf16:
+            (
+                Requirement(need: halves.need, goal: halves.goal),
+                halves.needKept.map { Requirement(need: $0, goal: halves.goalKept) }
+            )
+        }
+    }
 }
 
 /// Tokens that look random and are the same for the same seed.

@@ -9,15 +9,18 @@ struct UpdateProfile {
     let batch: UpdateCase
     let checkpoint: String
     let threads: Int
+    let precision: Precision
 
     /// `stepSeconds`: crux-update's whole step on the same batch.
     func run(stepSeconds: Double) throws {
         let source = try Checkpoint(directory: checkpoint), clock = WorkClock()
         let model = LanguageModel(
-            source.architecture, parameters: try source.loadParameters(), threads: threads, clock: clock)
+            source.architecture, parameters: try source.loadParameters(), threads: threads,
+            halves: try precision.products(), clock: clock)
         let gradients = Buffer(model.layout.count), passes = try self.passes(model, into: gradients)
         let optimizer = optimize(model, gradients), work = BatchWork(batch, source.architecture)
-        let alone = ProductTimes(source.architecture, work, threads: threads)
+        let alone = ProductTimes(
+            source.architecture, work, Compute(threads: threads, halves: try precision.products()))
         say("    where the time goes (one step in this process, \(text(passes + optimizer)) s):")
         for kind in Work.allCases {
             line(kind.name, clock.seconds(kind), of: passes + optimizer, note(kind, work, alone, clock))
@@ -28,7 +31,7 @@ struct UpdateProfile {
         say(
             String(
                 format:
-                    "    crux-update's whole step: %.0f GFLOP/s of useful work, %.1f %% of the %.0f GFLOP/s that sgemm reaches at the same shapes alone %@",
+                    "    crux-update's whole step: %.0f GFLOP/s of useful work, %.1f %% of the %.0f GFLOP/s that products of the same shapes reach alone %@",
                 rate / 1e9, 100 * rate / limit, limit / 1e9, Requirement(need: 70).verdict(100 * rate / limit)))
     }
 
@@ -63,7 +66,7 @@ struct UpdateProfile {
     private func note(_ kind: Work, _ work: BatchWork, _ alone: ProductTimes, _ clock: WorkClock) -> String {
         func rates(_ operations: Double, _ seconds: Double) -> String {
             ", \(text(operations / clock.seconds(kind) / 1e9)) GFLOP/s"
-                + (seconds > 0 ? " (sgemm alone \(text(operations / seconds / 1e9)))" : "")
+                + (seconds > 0 ? " (products alone \(text(operations / seconds / 1e9)))" : "")
         }
         switch kind {
         case .linear: return rates(work.linear, alone.linear)
@@ -138,24 +141,29 @@ struct ProductTimes {
     private(set) var linear = 0.0
     private(set) var head = 0.0
 
-    init(_ a: DecoderArchitecture, _ work: BatchWork, threads: Int) {
-        _ = Compute(threads: threads)
+    init(_ a: DecoderArchitecture, _ work: BatchWork, _ compute: Compute) {
         for product in work.products {
-            linear += Double(product.count) * Self.layer(rows: product.rows, product.outputs, product.inputs)
+            linear +=
+                Double(product.count)
+                * Self.layer(
+                    rows: product.rows, product.outputs, product.inputs, compute)
         }
         let rows = min(work.asked, headChunkRows(vocabulary: a.vocabulary))
-        head = Double(work.asked) / Double(rows) * Self.layer(rows: rows, a.vocabulary, a.hidden)
+        head = Double(work.asked) / Double(rows) * Self.layer(rows: rows, a.vocabulary, a.hidden, compute)
     }
 
     /// y = x wᵀ, dx = dy w, dw += dyᵀ x.
-    private static func layer(rows: Int, _ outputs: Int, _ inputs: Int) -> Double {
+    private static func layer(rows: Int, _ outputs: Int, _ inputs: Int, _ compute: Compute) -> Double {
         func filled(_ count: Int) -> Buffer { Buffer([Float](repeating: 0.5, count: count)) }
         let x = filled(rows * inputs), w = filled(outputs * inputs), y = filled(rows * outputs),
             dw = filled(outputs * inputs)
         let products: [() -> Void] = [
-            { multiplyTransposed(x.matrix(rows: rows), w.matrix(rows: outputs), into: y.matrix(rows: rows)) },
-            { multiply(y.matrix(rows: rows), w.matrix(rows: outputs), into: x.matrix(rows: rows)) },
-            { transposedMultiply(y.matrix(rows: rows), x.matrix(rows: rows), into: dw.matrix(rows: outputs), keep: 1) },
+            { compute.multiplyTransposed(x.matrix(rows: rows), w.matrix(rows: outputs), into: y.matrix(rows: rows)) },
+            { compute.multiply(y.matrix(rows: rows), w.matrix(rows: outputs), into: x.matrix(rows: rows)) },
+            {
+                compute.transposedMultiply(
+                    y.matrix(rows: rows), x.matrix(rows: rows), into: dw.matrix(rows: outputs), adding: true)
+            },
         ]
         return products.reduce(0) { sum, product in sum + ((0..<3).map { _ in seconds(product) }.min() ?? 0) }
     }

@@ -13,6 +13,9 @@ enum LoopMain {
 /// What crux-update's --weights takes.
 enum WrittenWeights: String, ExpressibleByArgument, CaseIterable { case stored, f32 }
 
+/// What the stages that run models take as --precision.
+enum ProductPrecision: String, ExpressibleByArgument, CaseIterable { case f32, bf16 }
+
 /// Again and again: rollout → ingest → score → plan → (jobs → rollout → ingest → score → plan) → update.
 struct LoopCommand: StageCommand {
     static let configuration = CommandConfiguration(
@@ -101,6 +104,12 @@ struct LoopCommand: StageCommand {
     )
     var weights = WrittenWeights.stored
 
+    @Option(
+        help:
+            "What products of models are computed in, as crux-rollout, crux-score and crux-update take it: f32 or bf16."
+    )
+    var precision = ProductPrecision.f32
+
     @Flag(help: "Keep of past iterations only what goes into the table.")
     var prune = false
 
@@ -169,7 +178,7 @@ struct LoopCommand: StageCommand {
         for file in [prompts] + [heldout].compactMap({ $0 }) {
             let arguments = [
                 "--checkpoint", checkpoint, "--prompts", file, "--output", output + "/iteration-0001/rollout",
-                "--dry-run",
+                "--precision", precision.rawValue, "--dry-run",
             ]
             try SiblingStages(context).run("crux-rollout", arguments)
         }
@@ -193,6 +202,7 @@ struct LoopCommand: StageCommand {
         if heldoutGreedy { settings["heldout_greedy"] = "true" }
         settings["memory"] = memory.map { "\($0.bytes)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
+        if precision != .f32 { settings["precision"] = precision.rawValue }
         for auxiliary in auxiliaries {
             settings["companion_" + auxiliary.role.rawValue] = SHA256Digest.of(try auxiliary.recipe.resolvedJSON())
         }

@@ -70,9 +70,13 @@ struct LoopRun {
     // MARK: one iteration
 
     private var threads: [String] { ["--threads", "\(context.threads)"] }
+    /// Named where it isn't what stages do by themselves.
+    private var precision: [String] {
+        command.precision == .f32 ? [] : ["--precision", command.precision.rawValue]
+    }
     /// Limits of an update, and what it writes.
     private var limits: [String] {
-        threads + (command.weights == .stored ? [] : ["--weights", command.weights.rawValue])
+        threads + precision + (command.weights == .stored ? [] : ["--weights", command.weights.rawValue])
             + (command.memory.map { ["--memory", "\($0.bytes >> 10)K"] } ?? [])
     }
 
@@ -206,7 +210,7 @@ struct LoopRun {
                 "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)",
                 "--batch", "\(command.batch)",
                 "--rollouts-per-shard", "4096", "--policy-version", "\(version)",
-            ] + source + textFlags + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
+            ] + source + textFlags + precision + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
     }
 
     /// What says how prompts are read and rollouts end. A stop string goes in one word with its flag, since it may
@@ -229,7 +233,7 @@ struct LoopRun {
             [
                 "--input", iteration.path(prefix + "ingest"), "--output", iteration.path(prefix + "score"), "--reward",
                 command.reward,
-            ] + models + threads)
+            ] + models + (models.isEmpty ? [] : precision) + threads)
     }
 
     private func update(_ iteration: Iteration, _ policy: String) throws {
@@ -266,7 +270,7 @@ struct LoopRun {
                 "--output", iteration.path(prefix + "rollout"), "--group-size", "\(samples)",
                 "--max-tokens", "\(command.maxTokens)", "--temperature", "\(temperature)",
                 "--batch", "\(command.batch)", "--rollouts-per-shard", "4096", "--seed", "\(command.options.seed)",
-            ] + textFlags + threads)
+            ] + textFlags + precision + threads)
         try ingestAndScore(iteration, prefix, [])
         let score = try iteration.manifest(prefix + "score", stage: "score")
         let accuracy = Self.ratio(score.counts["correct"], score.counts["judged"])

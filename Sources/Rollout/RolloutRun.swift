@@ -3,6 +3,7 @@ import Formats
 import Foundation
 import Models
 import StageSupport
+import Tensors
 import Tokenizer
 
 /// One shard's outcome, remembered until the manifest is written.
@@ -41,6 +42,7 @@ struct RolloutRun {
     let logits: DType?
     let slots: Int
     let perShard: Int
+    let precision: Precision
     let context: StageContext
 
     private var pieces: [Range<Int>] {
@@ -51,7 +53,7 @@ struct RolloutRun {
     func run() throws -> StageSummary {
         let model = LanguageModel(
             checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
-        let generator = Generator(model, stopTokens: endOfSequence, slots: slots) { [tokenizer] in
+        let generator = Generator(model, stopTokens: endOfSequence, slots: slots, precision: precision) { [tokenizer] in
             tokenizer?.decodedBytes([$0]) ?? []
         }
         let work = WorkList<SampledRecord>(directory, outputs: names), pieces = pieces

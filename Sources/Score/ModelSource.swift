@@ -2,6 +2,7 @@ import Files
 import Foundation
 import Models
 import StageSupport
+import Tensors
 
 /// Where a model's weights come from. A checkpoint's folder stands for its files, as an engine loads them; an update
 /// directory for what an update that is resumed from it starts with: its last step's float32 masters, or its adapters
@@ -51,22 +52,26 @@ enum ModelSource {
         }
     }
 
-    func model(threads: Int) throws -> LanguageModel {
+    func model(threads: Int, halves: HalfProducts?) throws -> LanguageModel {
         switch self {
         case .files(let checkpoint):
-            LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
+            LanguageModel(
+                checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads, halves: halves)
         case .masters(let checkpoint, let masters):
-            LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(masters), threads: threads)
-        case .adapters(let checkpoint, let adapters): try adapters.merge(into: checkpoint, threads: threads)
+            LanguageModel(
+                checkpoint.architecture, parameters: try checkpoint.loadParameters(masters), threads: threads,
+                halves: halves)
+        case .adapters(let checkpoint, let adapters):
+            try adapters.merge(into: checkpoint, threads: threads, halves: halves)
         }
     }
 
     /// Adapters stand on linear layers of the decoder, never on the head.
-    func head(threads: Int) throws -> HeadModel {
+    func head(threads: Int, halves: HalfProducts?) throws -> HeadModel {
         guard case .masters(let checkpoint, let masters) = self else {
-            return try HeadModel(checkpoint, threads: threads)
+            return try HeadModel(checkpoint, threads: threads, halves: halves)
         }
-        return try HeadModel(checkpoint, masters: masters, threads: threads)
+        return try HeadModel(checkpoint, masters: masters, threads: threads, halves: halves)
     }
 
     var inputPaths: [String] {

@@ -6,6 +6,7 @@ import FrameMeasures
 import Models
 import Rewards
 import StageSupport
+import Tensors
 
 @main
 enum ScoreMain {
@@ -73,6 +74,12 @@ struct ScoreCommand: StageCommand {
     @Flag(help: "Also write the sum of squared probabilities of each position, where the dump has logits.")
     var sumPSquared = false
 
+    @Option(
+        help:
+            "What the checkpoints' matrix products are computed in: f32, or bf16 where the processor multiplies it (AVX-512 BF16)."
+    )
+    var precision = Precision.f32
+
     @OptionGroup var memory: MemoryOption
 
     @OptionGroup var options: StageOptions
@@ -84,6 +91,9 @@ struct ScoreCommand: StageCommand {
     }
 
     func validate() throws {
+        if precision != .f32, paths.all.isEmpty {
+            throw ValidationError("--precision \(precision.rawValue) is for checkpoints, and none was given.")
+        }
         if let reward, RewardRegistry.named(reward) == nil {
             throw ValidationError("--reward is '\(reward)'; known: \(RewardRegistry.names.joined(separator: ", ")).")
         }
@@ -110,7 +120,7 @@ struct ScoreCommand: StageCommand {
             names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
         let files = DumpFiles(ingest: input, inputs: ingest.inputs)
         if options.dryRun || options.overwrite { try check(names, files) }
-        let policies = try ScoringModels(paths, threads: context.threads)
+        let policies = try ScoringModels(paths, threads: context.threads, halves: try products(context))
         policies.fileNotes.forEach(context.warn)
         if policies.hasFreshCritic {
             context.warn(
@@ -145,10 +155,25 @@ struct ScoreCommand: StageCommand {
         }
     }
 
+    private func products(_ context: StageContext) throws -> HalfProducts? {
+        do {
+            let halves = try precision.products()
+            if halves != nil, Processor.halfSpeed < 0.9 {
+                context.warn(
+                    "--precision \(precision.rawValue): this processor's instructions multiply 16-bit numbers more slowly "
+                        + "than float32 ones (AVX-512 BF16 without AMX): float32 may be faster, and is exacter")
+            }
+            return halves
+        } catch let error as NoHalfProducts {
+            throw StageError(.usage, "--precision \(precision.rawValue): \(error)")
+        }
+    }
+
     private func settings(_ context: StageContext) -> [String: String] {
         var settings = ["reward": reward ?? (rewardCommand == nil ? AutomaticReward.name : "")]
         // What models say differs in its last bits between thread counts.
         if !paths.all.isEmpty { settings["threads"] = "\(context.threads)" }
+        if precision != .f32 { settings["precision"] = precision.rawValue }
         settings["reward_command"] = rewardCommand
         if rewardCommand != nil { settings["on_reward_failure"] = onRewardFailure.rawValue }
         if topK > 0 { settings["top_k"] = "\(topK)" }
@@ -156,3 +181,5 @@ struct ScoreCommand: StageCommand {
         return settings
     }
 }
+
+extension Precision: ExpressibleByArgument {}

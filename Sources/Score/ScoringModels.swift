@@ -2,6 +2,7 @@ import Formats
 import Foundation
 import Models
 import StageSupport
+import Tensors
 
 /// What score's models say of one rollout, [L] each; nil where no model was there to say it.
 struct ModelScores: Sendable {
@@ -29,12 +30,14 @@ struct ScoringModels: Sendable {
     /// The target Q network (ETPO).
     let q: ScoringModel?
 
-    init(_ paths: ModelPaths, threads: Int) throws {
+    /// `halves`: nil where products are float32.
+    init(_ paths: ModelPaths, threads: Int, halves: HalfProducts?) throws {
         func open(_ path: String?, _ flag: String, as role: Checkpoint.Role = .languageModel, target: Bool = false)
             throws -> ScoringModel?
         {
             try path.map {
-                try ScoringModel($0, ModelSource($0, as: role, target: target, flag: flag), threads: threads)
+                try ScoringModel(
+                    $0, ModelSource($0, as: role, target: target, flag: flag), threads: threads, halves: halves)
             }
         }
         checkpoint = try open(paths.checkpoint, "--checkpoint")
@@ -130,22 +133,23 @@ final class ScoringModel: @unchecked Sendable {
     let source: ModelSource
     var notes: [String] { source.checkpoint.notes }
     private let threads: Int
+    private let halves: HalfProducts?
     private let lock = NSLock()
     private var loadedModel: LanguageModel?
     private var loadedHead: HeadModel?
 
     /// `directory`: as it was given.
-    init(_ directory: String, _ source: ModelSource, threads: Int) throws {
+    init(_ directory: String, _ source: ModelSource, threads: Int, halves: HalfProducts?) throws {
         self.directory = directory
         self.source = source
-        self.threads = threads
+        (self.threads, self.halves) = (threads, halves)
         hasFreshValueHead = source.checkpoint.hasFreshValueHead
         vocabulary = source.checkpoint.architecture.vocabulary
     }
 
     private func model() throws -> LanguageModel {
         try lock.withLock {
-            let model = try loadedModel ?? source.model(threads: threads)
+            let model = try loadedModel ?? source.model(threads: threads, halves: halves)
             loadedModel = model
             return model
         }
@@ -153,7 +157,7 @@ final class ScoringModel: @unchecked Sendable {
 
     func head() throws -> HeadModel {
         try lock.withLock {
-            let head = try loadedHead ?? source.head(threads: threads)
+            let head = try loadedHead ?? source.head(threads: threads, halves: halves)
             loadedHead = head
             return head
         }

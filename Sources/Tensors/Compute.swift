@@ -6,10 +6,13 @@ import Dispatch
 /// OpenBLAS on one thread meanwhile, because two pools on the same cores starve each other.
 package struct Compute: Sendable {
     package let threads: Int
+    /// What layers and heads multiply with; nil: OpenBLAS, in float32.
+    let halves: HalfProducts?
     let clock: WorkClock?
 
-    package init(threads: Int, clock: WorkClock? = nil) {
+    package init(threads: Int, halves: HalfProducts? = nil, clock: WorkClock? = nil) {
         self.threads = max(1, threads)
+        self.halves = halves
         self.clock = clock
         openblas_set_num_threads(Int32(self.threads))
     }
@@ -66,7 +69,28 @@ extension Compute {
     }
 }
 
-/// result = scale · a · bᵀ + keep · result, with a [M, N], b [O, N], result [M, O]: a linear layer's forward pass.
+// The products of layers and heads, in the precision of their computation.
+extension Compute {
+    /// result = a · bᵀ, or result += that, with a [M, N], b [O, N], result [M, O]: a linear layer's forward pass.
+    package func multiplyTransposed(_ a: Matrix, _ b: Matrix, into result: Matrix, adding: Bool = false) {
+        guard let halves else { return Tensors.multiplyTransposed(a, b, into: result, keep: adding ? 1 : 0) }
+        halves.multiply(Factor(a), Factor(transposed: b), into: result, adding: adding, self)
+    }
+
+    /// result = a · b, or result += that, with a [M, N], b [N, O], result [M, O]: a linear layer's input gradient.
+    package func multiply(_ a: Matrix, _ b: Matrix, into result: Matrix, adding: Bool = false) {
+        guard let halves else { return Tensors.multiply(a, b, into: result, keep: adding ? 1 : 0) }
+        halves.multiply(Factor(a), Factor(b), into: result, adding: adding, self)
+    }
+
+    /// result = aᵀ · b, or result += that, with a [N, M], b [N, O], result [M, O]: a weight gradient.
+    package func transposedMultiply(_ a: Matrix, _ b: Matrix, into result: Matrix, adding: Bool = false) {
+        guard let halves else { return Tensors.transposedMultiply(a, b, into: result, keep: adding ? 1 : 0) }
+        halves.multiply(Factor(transposed: a), Factor(b), into: result, adding: adding, self)
+    }
+}
+
+/// result = scale · a · bᵀ + keep · result, with a [M, N], b [O, N], result [M, O].
 package func multiplyTransposed(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
     guard a.rows > 0, b.rows > 0 else { return }
     b.check(b.rows, a.columns, "the second factor")
@@ -86,7 +110,7 @@ package func multiply(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Floa
         scale, a.base, blasint(a.stride), b.base, blasint(b.stride), keep, result.base, blasint(result.stride))
 }
 
-/// result = scale · aᵀ · b + keep · result, with a [N, M], b [N, O], result [M, O]: a weight gradient.
+/// result = scale · aᵀ · b + keep · result, with a [N, M], b [N, O], result [M, O].
 package func transposedMultiply(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
     guard a.columns > 0, b.columns > 0 else { return }
     b.check(a.rows, b.columns, "the second factor")

@@ -17,8 +17,8 @@ package struct LinearWeights: Sendable {
 
     /// The same layer for generation: its forward pass gives each row the same bytes however many rows there are. Not
     /// to be trained any further.
-    package func packed(_ compute: Compute) -> LinearWeights {
-        LinearWeights(weight, bias, PackedLinear(weight, bias: bias, compute))
+    package func packed(as precision: Precision, _ compute: Compute) -> LinearWeights {
+        LinearWeights(weight, bias, PackedLinear(weight, bias: bias, as: precision, compute))
     }
 
     /// Some of its outputs: one layer of several that are stored as one.
@@ -49,12 +49,14 @@ package func linearForward(
     residual?.check(like: y, "what a linear layer's output is added to")
     compute.timed(.linear) {
         if weights.packedForward(x, adding: residual, into: y, compute) { return }
-        guard residual != nil || weights.bias != nil else { return multiplyTransposed(x, weights.weight, into: y) }
+        guard residual != nil || weights.bias != nil else {
+            return compute.multiplyTransposed(x, weights.weight, into: y)
+        }
         // A product adds to what is there for the price of clearing it.
         compute.forEachBlock(rows: y.rows) { _, rows in
             for row in rows { start(y.row(row), residual?.row(row), weights.bias?.base, y.columns) }
         }
-        multiplyTransposed(x, weights.weight, into: y, keep: 1)
+        compute.multiplyTransposed(x, weights.weight, into: y, adding: true)
     }
 }
 
@@ -70,7 +72,7 @@ private func start(
 /// Where a linear layer's weight gradient goes.
 package protocol LinearGradient: Sendable {
     /// Adds the share of this product. dy [T, O], x [T, I].
-    func accumulate(_ dy: Matrix, x: Matrix)
+    func accumulate(_ dy: Matrix, x: Matrix, _ compute: Compute)
 }
 
 /// dweight += dyᵀ · x, dbias += Σ_t dy[t].
@@ -79,15 +81,16 @@ package struct FullLinearGradient: LinearGradient {
 
     package init(_ weights: LinearWeights) { self.weights = weights }
 
-    package func accumulate(_ dy: Matrix, x: Matrix) {
-        transposedMultiply(dy, x, into: weights.weight, keep: 1)
+    package func accumulate(_ dy: Matrix, x: Matrix, _ compute: Compute) {
+        compute.transposedMultiply(dy, x, into: weights.weight, adding: true)
         guard let dbias = weights.bias else { return }
         for row in 0..<dy.rows { crux_add(dbias.base, dy.row(row), dy.columns) }
     }
 }
 
 /// Of a weight W + scale · b · a with W frozen, a [r, I], b [O, r]: da += scale · (dy · b)ᵀ · x, db += scale · dyᵀ · (x
-/// · aᵀ). No [O, I] matrix is ever made.
+/// · aᵀ). No [O, I] matrix is ever made. Always in float32:
+/// products as thin as these would gain nothing.
 package struct LowRankGradient: LinearGradient {
     let a: Matrix
     let b: Matrix
@@ -99,7 +102,7 @@ package struct LowRankGradient: LinearGradient {
         (self.a, self.b, self.da, self.db, self.scale) = (a, b, da, db, scale)
     }
 
-    package func accumulate(_ dy: Matrix, x: Matrix) {
+    package func accumulate(_ dy: Matrix, x: Matrix, _ compute: Compute) {
         let narrow = Buffer(uninitialized: dy.rows * a.rows)
         withExtendedLifetime(narrow) {
             let thin = narrow.matrix(rows: dy.rows)
@@ -114,22 +117,22 @@ package struct LowRankGradient: LinearGradient {
 /// A layer that stands still.
 package struct NoLinearGradient: LinearGradient {
     package init() {}
-    package func accumulate(_ dy: Matrix, x: Matrix) {}
+    package func accumulate(_ dy: Matrix, x: Matrix, _ compute: Compute) {}
 }
 
-/// dx = (keep · dx) + dy · weight, and the weight's gradient. Pass no `dx` where nothing below needs it.
+/// dx = dy · weight, or dx += that, and the weight's gradient. Pass no `dx` where nothing below needs it.
 package func linearBackward(
-    _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradient: any LinearGradient, into dx: Matrix?, keep: Float = 0,
-    _ compute: Compute
+    _ dy: Matrix, x: Matrix, _ weights: LinearWeights, gradient: any LinearGradient, into dx: Matrix?,
+    adding: Bool = false, _ compute: Compute
 ) {
     weights.check(inputs: x, outputs: dy)
     compute.timed(.linear) {
-        if let dx { multiply(dy, weights.weight, into: dx, keep: keep) }
-        gradient.accumulate(dy, x: x)
+        if let dx { compute.multiply(dy, weights.weight, into: dx, adding: adding) }
+        gradient.accumulate(dy, x: x, compute)
     }
 }
 
 /// dx = dy · weight alone, where dx takes the place of x.
 package func linearInputGradient(_ dy: Matrix, _ weights: LinearWeights, into dx: Matrix, _ compute: Compute) {
-    compute.timed(.linear) { multiply(dy, weights.weight, into: dx) }
+    compute.timed(.linear) { compute.multiply(dy, weights.weight, into: dx) }
 }

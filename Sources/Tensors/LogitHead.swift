@@ -19,7 +19,7 @@ package struct LogitHead: Sendable {
 
     /// x [Q, C] → logits [Q, V].
     func logits(_ x: Matrix, into logits: Matrix, _ compute: Compute) {
-        compute.timed(.headProduct) { multiplyTransposed(x, weight, into: logits) }
+        compute.timed(.headProduct) { compute.multiplyTransposed(x, weight, into: logits) }
         finish(logits, compute)
     }
 
@@ -54,8 +54,8 @@ package struct LogitHead: Sendable {
     /// gradient.
     func products(_ dz: Matrix, _ x: Matrix, dweight: Matrix?, _ compute: Compute) {
         compute.timed(.headProduct) {
-            if let dweight { transposedMultiply(dz, x, into: dweight, keep: 1) }
-            multiply(dz, weight, into: x)
+            if let dweight { compute.transposedMultiply(dz, x, into: dweight, adding: true) }
+            compute.multiply(dz, weight, into: x)
         }
     }
 }

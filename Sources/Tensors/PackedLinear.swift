@@ -1,24 +1,46 @@
 import CKernels
 
 /// A linear layer's weight laid out in panels for a few rows at a time: what generation needs, where a matrix product's
-/// set-up would cost more than the product. A copy: as large as the weight itself.
+/// set-up would cost more than the product. A copy: as large as the weight itself. In bf16 it is half as
+/// large, and half as much to read; what it stands for is multiplied in float32 on every processor, so that weights which
+/// bf16 holds exactly give the same bytes.
 package struct PackedLinear: Sendable {
     package let outputs: Int
     package let inputs: Int
+    private let precision: Precision
     private let panels: Buffer
     private let bias: Matrix?
 
-    /// `weight` [O, I].
-    package init(_ weight: Matrix, bias: Matrix? = nil, _ compute: Compute) {
+    /// `weight` [O, I]. `precision`: in what its copy is kept.
+    package init(_ weight: Matrix, bias: Matrix? = nil, as precision: Precision = .f32, _ compute: Compute) {
         (outputs, inputs) = (weight.rows, weight.columns)
-        self.bias = bias
-        let panels = Buffer(uninitialized: crux_packed_count(weight.rows, weight.columns))
+        (self.precision, self.bias) = (precision, bias)
+        let panels = Buffer(uninitialized: Self.floats(weight, precision))
         compute.forEachBlock(rows: weight.rows, blockRows: Self.panel * 8) { _, rows in
-            crux_pack(
-                weight.row(rows.lowerBound), rows.count, weight.columns,
-                panels.pointer + rows.lowerBound * weight.columns)
+            let from = weight.row(rows.lowerBound)
+            switch precision {
+            case .f32:
+                crux_pack(from, rows.count, weight.columns, panels.pointer + rows.lowerBound * weight.columns)
+            case .bf16:
+                let place = rows.lowerBound * Self.even(weight.columns)
+                crux_pack_half(from, rows.count, weight.columns, Self.halves(panels) + place)
+            }
         }
         self.panels = panels
+    }
+
+    private static func floats(_ weight: Matrix, _ precision: Precision) -> Int {
+        switch precision {
+        case .f32: crux_packed_count(weight.rows, weight.columns)
+        case .bf16: crux_packed_half_count(weight.rows, weight.columns) / 2
+        }
+    }
+
+    /// Of bf16 numbers two inputs lie side by side.
+    private static func even(_ count: Int) -> Int { (count + 1) / 2 * 2 }
+
+    private static func halves(_ buffer: Buffer) -> UnsafeMutablePointer<UInt16> {
+        UnsafeMutableRawPointer(buffer.pointer).assumingMemoryBound(to: UInt16.self)
     }
 
     private static let panel = Int(CRUX_PANEL)
@@ -31,12 +53,24 @@ package struct PackedLinear: Sendable {
         // Starting threads costs about as much as a hundred thousand multiplications.
         let isSmall = x.rows * outputs * inputs < 1 << 18
         let block = isSmall ? outputs : max(Self.panel, outputs / (16 * compute.threads) / Self.panel * Self.panel)
-        compute.forEachBlock(rows: outputs, blockRows: block) { _, range in
-            crux_packed_rows(
-                x.base, x.rows, x.stride, panels.pointer + range.lowerBound * inputs, range.count, inputs,
-                y.base + range.lowerBound, y.stride)
-        }
+        multiply(x, into: y, blockRows: block, compute)
         guard let bias else { return }
         for row in 0..<y.rows { crux_add(y.row(row), bias.base, y.columns) }
+    }
+
+    private func multiply(_ x: Matrix, into y: Matrix, blockRows: Int, _ compute: Compute) {
+        guard precision == .bf16 else {
+            return compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
+                crux_packed_rows(
+                    x.base, x.rows, x.stride, panels.pointer + range.lowerBound * inputs, range.count, inputs,
+                    y.base + range.lowerBound, y.stride)
+            }
+        }
+        let weights = Self.halves(panels), width = Self.even(inputs)
+        compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
+            crux_packed_half_rows(
+                x.base, x.rows, x.stride, weights + range.lowerBound * width, range.count, inputs,
+                y.base + range.lowerBound, y.stride)
+        }
     }
 }

@@ -100,12 +100,13 @@ struct MemoryPlan {
         return shares.filter { $0.bytes > 0 }
     }
 
-    /// Code, libraries with their own buffers per thread, and what attention works in: scores of a chunk of queries
-    /// and one head's keys, values and their gradients.
+    /// Code, libraries with their own buffers per thread, what 16-bit products round into, and what attention works in:
+    /// scores of a chunk of queries and one head's keys, values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
         // Capped logits are kept row by row until their derivatives have passed the cap.
         let cappedRow = run.architecture.scales.logitCap == nil ? 0 : run.architecture.vocabulary
-        return (24 << 20) + run.threads * (productBytes(run) + 4 * cappedRow) + 4
+        let halves = run.precision == .f32 ? 0 : HalfProducts.scratchBytes(threads: run.threads)
+        return (24 << 20) + halves + run.threads * (productBytes(run) + 4 * cappedRow) + 4
             * attentionScratchFloats(
                 keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
     }
@@ -188,6 +189,7 @@ struct PlannedRun {
     let auxiliary: [DecoderArchitecture]
     let threads: Int
     let seed: UInt64
+    let precision: Precision
     /// Whether the moments begin at zero.
     let startsAfresh: Bool
 

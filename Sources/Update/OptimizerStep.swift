@@ -38,16 +38,20 @@ struct OptimizerStep {
             try accumulate(batch, units, rows, preview, asked, &totals)
             try progress(batch, totals.lossSoFar)
         }
+        // Why ratios are off is looked for in further passes, which are no part of the step.
+        let pause = Date()
         try ratios(totals.ratios)
+        let paused = Date().timeIntervalSince(pause)
         if state.step == 0 { space.rest() }
         let norm = compute.norm(gradients)
         try requireFinite("gradient", norm, "a norm of", state)
         try requireFinite("loss", totals.lossSoFar, "", state)
         state.step += 1
         apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
-        training.settle()
+        training.mergeAdapters()
         moveTarget(state)
-        return totals.metrics(step: state.step, norm: norm, seconds: Date().timeIntervalSince(start), recipe.objective)
+        let seconds = Date().timeIntervalSince(start) - paused
+        return totals.metrics(step: state.step, norm: norm, seconds: seconds, recipe.objective)
     }
 
     private func requireFinite(_ place: String, _ value: Double, _ what: String, _ state: TrainingState) throws {

@@ -3,6 +3,7 @@ import Foundation
 import Models
 import Recipes
 import StageSupport
+import Tensors
 
 @main
 enum UpdateMain {
@@ -56,6 +57,12 @@ struct UpdateCommand: StageCommand {
     )
     var weights = WeightType.stored
 
+    @Option(
+        help:
+            "What matrix products are computed in: f32, or bf16 where the processor multiplies it (AVX-512 BF16). Weights, sums, moments stay float32."
+    )
+    var precision = Precision.f32
+
     @OptionGroup var options: StageOptions
 
     func validate() throws {
@@ -69,7 +76,7 @@ struct UpdateCommand: StageCommand {
 
     func runStage(_ context: StageContext) throws -> StageSummary {
         try Undertaking.requireApart(output, places, options)
-        let planned = try Manifest.finished(plan, stage: "plan")
+        let halves = try products(context), planned = try Manifest.finished(plan, stage: "plan")
         try planned.verify(["plan.arrow", "recipe.resolved.json"], in: plan, context)
         let recipe = try loadRecipe()
         let source = try Checkpoint(
@@ -85,7 +92,7 @@ struct UpdateCommand: StageCommand {
             PlannedRun(
                 rows: rows, recipe: recipe, architecture: source.architecture, auxiliary: auxiliary.map(\.architecture),
                 threads: context.threads,
-                seed: context.options.seed, startsAfresh: resumeFrom == nil),
+                seed: context.options.seed, precision: precision, startsAfresh: resumeFrom == nil),
             microBatchTokens: microBatchTokens)
         if options.dryRun { context.say(memory.text) }
         // One task does the whole step.
@@ -103,7 +110,8 @@ struct UpdateCommand: StageCommand {
             try UpdateRun(
                 directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume,
                 saveEvery: saveEvery,
-                question: try question(recipe, auxiliary, context), weights: weights, context: context
+                question: try question(recipe, auxiliary, halves, context), weights: weights, halves: halves,
+                context: context
             ).run()
         }
     }
@@ -184,16 +192,17 @@ struct UpdateCommand: StageCommand {
         return models
     }
 
-    private func question(_ recipe: Recipe, _ auxiliary: [Checkpoint], _ context: StageContext) throws
-        -> ModelOutputKind
-    {
+    private func question(
+        _ recipe: Recipe, _ auxiliary: [Checkpoint], _ halves: HalfProducts?, _ context: StageContext
+    ) throws -> ModelOutputKind {
         switch recipe.objective.output {
         case .logprob: return .logprob
         case .value: return .value
         case .tokenLogit: return .tokenLogit
         case .divergence:
             let models = try auxiliary.map {
-                LanguageModel($0.architecture, parameters: try $0.loadParameters(), threads: context.threads)
+                LanguageModel(
+                    $0.architecture, parameters: try $0.loadParameters(), threads: context.threads, halves: halves)
             }
             return .divergence(
                 BoltzmannTarget(
@@ -218,13 +227,29 @@ struct UpdateCommand: StageCommand {
         var settings = ["threads": "\(options.threadCount)", "micro_batches": memory.fingerprint]
         settings["save_every"] = saveEvery.map { "\($0)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
+        if precision != .f32 { settings["precision"] = precision.rawValue }
         return settings
+    }
+
+    private func products(_ context: StageContext) throws -> HalfProducts? {
+        do {
+            let halves = try precision.products()
+            if halves != nil, Processor.halfSpeed < 0.9 {
+                context.warn(
+                    "--precision \(precision.rawValue): this processor's instructions multiply 16-bit numbers more slowly "
+                        + "than float32 ones (AVX-512 BF16 without AMX): float32 may be faster, and is exacter")
+            }
+            return halves
+        } catch let error as NoHalfProducts {
+            throw StageError(.usage, "--precision \(precision.rawValue): \(error)")
+        }
     }
 
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: plan + "/recipe.resolved.json") }
 }
 
 extension WeightType: ExpressibleByArgument {}
+extension Precision: ExpressibleByArgument {}
 
 extension Checkpoint {
     /// Configuration and weights, by digest.

@@ -19,6 +19,8 @@ struct UpdateRun {
     let saveEvery: Int?
     let question: ModelOutputKind
     let weights: WeightType
+    /// nil: products are float32.
+    let halves: HalfProducts?
     let context: StageContext
 
     func run() throws -> StageSummary {
@@ -95,7 +97,8 @@ struct UpdateRun {
     /// What the recipe trains, and how that lies on disk.
     private func trainedPart() throws -> (any Training, any TrainedForm) {
         let model = LanguageModel(
-            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads)
+            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads,
+            halves: halves)
         guard let adapters = recipe.trainable.adapters else {
             return (
                 FullTraining(model), CheckpointForm(checkpoint: checkpoint, type: weights, parameters: model.parameters)
@@ -115,7 +118,7 @@ struct UpdateRun {
             saved = try SavedStep.all(in: directory.path).last
         guard let start = saved ?? resume else { return (state, []) }
         try start.load(form, into: state)
-        training.settle()
+        training.mergeAdapters()
         guard let saved else { return (state, []) }
         context.say("going on after step \(saved.step)")
         return (

@@ -210,7 +210,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         let training = LowRankTraining(fused, rank: 2, alpha: 4, targets: ["qkv_proj"], seed: 3)
         let own = Buffer(training.layout.count), full = Buffer(fused.layout.count)
         fill(training.parameters, seed: 5, size: 0.1)
-        training.settle()
+        training.mergeAdapters()
         try fused.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in
             coefficients
         }

@@ -195,7 +195,7 @@ import Testing
         for i in 0..<training.parameters.count {
             training.parameters.pointer[i] = 0.1 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5)
         }
-        training.settle()
+        training.mergeAdapters()
         let own = Buffer(training.layout.count), full = Buffer(model.layout.count)
         try model.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in coefficients
         }

@@ -96,7 +96,7 @@ struct TinyModel: Sendable {
         let training = LowRankTraining(model, rank: 3, alpha: 6, targets: targets, seed: 7)
         // Adapters begin with B = 0, where A has no gradient.
         fill(training.parameters, seed: 8, size: 0.1)
-        training.settle()
+        training.mergeAdapters()
         return training
     }
 

@@ -154,6 +154,14 @@ size_t crux_packed_count(size_t outputs, size_t inputs);
 void crux_pack(const float *w, size_t outputs, size_t inputs, float *packed);
 void crux_packed_rows(const float *x, size_t rows, size_t x_stride, const float *packed, size_t outputs, size_t inputs,
     float *y, size_t y_stride);
+// The same from weights in bf16, half the memory to read: what they stand for is multiplied in float32, so that weights
+// which bf16 holds exactly (crux_is_half) give the same bytes. Panels hold [inputs / 2, CRUX_PANEL, 2], an odd number of
+// inputs filled up with a zero.
+size_t crux_packed_half_count(size_t outputs, size_t inputs);
+void crux_pack_half(const float *w, size_t outputs, size_t inputs, uint16_t *packed);
+void crux_packed_half_rows(const float *x, size_t rows, size_t x_stride, const uint16_t *packed, size_t outputs,
+    size_t inputs, float *y, size_t y_stride);
+int crux_is_half(const float *x, size_t n);
 // scores[t] = q . keys[t], and out += sum p[t] values[t], over `count` keys of `width` floats, `stride` apart.
 void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores);
 void crux_attention_mix(const float *p, const float *values, size_t stride, size_t count, size_t width, float *out);
@@ -205,6 +213,17 @@ typedef enum {
 crux_instruction_set crux_best_instruction_set(void);
 crux_instruction_set crux_current_instruction_set(void);
 void crux_set_instruction_set(crux_instruction_set set);
+
+// The kernels that OpenBLAS multiplies with, as it calls them; "" where a program has no OpenBLAS. It chooses by what the
+// processor can do where its own choice is one for processors of twenty years ago.
+const char *crux_openblas_core(void);
+// Whether these are kernels without AVX2.
+int crux_openblas_core_is_old(const char *core);
+
+// Whether this processor multiplies bf16 numbers (AVX-512 BF16), and how many of them in the time of one float32
+// product: 16 with AMX, else by a measurement of a millisecond; 0 where it doesn't.
+int crux_has_half_products(void);
+double crux_half_speed(void);
 
 // Reads every byte once and returns a checksum: the machine's read bandwidth, for benchmarks.
 uint64_t crux_read_bandwidth_probe(const void *bytes, size_t count);

@@ -38,7 +38,7 @@ package struct Checkpoint: Sendable {
         let weights = try WeightFiles(directory: directory)
         (files, places) = (weights.files, weights.places)
         var notes = weights.notes
-        if architecture.valueHead == nil { notes += try weights.settleHead(of: &architecture) }
+        if architecture.valueHead == nil { notes += try weights.resolveHead(of: &architecture) }
         self.architecture = architecture
         layout = ParameterLayout(architecture)
         notes += try weights.unknownTensors(layout, architecture)

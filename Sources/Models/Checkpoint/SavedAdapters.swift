@@ -35,9 +35,9 @@ package struct SavedAdapters: Sendable {
     package var inputPaths: [String] { [Self.configurationName, Self.weightsName].map { directory + "/" + $0 } }
 
     /// The base's weights with the adapters merged in, in float32.
-    package func merge(into checkpoint: Checkpoint, threads: Int) throws -> LanguageModel {
+    package func merge(into checkpoint: Checkpoint, threads: Int, halves: HalfProducts? = nil) throws -> LanguageModel {
         let model = LanguageModel(
-            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads)
+            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads, halves: halves)
         let training = LowRankTraining(model, rank: rank, alpha: alpha, targets: targets, seed: 0)
         let adapters = try Masters(path: directory + "/" + Self.weightsName, prefix: "")
         for parameter in training.layout.parameters {
@@ -47,7 +47,7 @@ package struct SavedAdapters: Sendable {
                     expected: "it, of shape \(parameter.shape), by \(Self.configurationName)")
             }
         }
-        training.settle()
+        training.mergeAdapters()
         return model
     }
 }

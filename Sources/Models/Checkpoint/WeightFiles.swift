@@ -47,7 +47,7 @@ struct WeightFiles {
     /// `tie_word_embeddings: true` beside a stored head, as transformers 5 reads it: one that equals the embedding is
     /// tied to it, another is a parameter of its own. To tell costs a look at both tensors, and only where both are
     /// stored.
-    func settleHead(of architecture: inout DecoderArchitecture) throws -> [String] {
+    func resolveHead(of architecture: inout DecoderArchitecture) throws -> [String] {
         guard architecture.tiedHead, let head = tensor(DecoderWeights.ownHeadName) else { return [] }
         guard let embedding = tensor(architecture.embeddingName) else {
             return ["\(directory): the embedding is tied to lm_head.weight, which alone is stored"]

@@ -9,10 +9,11 @@ struct DecodingPass {
     private let weights: DecoderWeights
     private let head: PackedLinear
 
-    init(_ model: LanguageModel) {
+    /// `precision`: of the weights that its products read.
+    init(_ model: LanguageModel, _ precision: Precision) {
         self.model = model
-        weights = model.weights.packed(model.compute)
-        head = PackedLinear(model.weights.head, model.compute)
+        weights = model.weights.packed(as: precision, model.compute)
+        head = PackedLinear(model.weights.head, as: precision, model.compute)
     }
 
     /// `positions`: length of the longest sequence to come.

@@ -28,10 +28,10 @@ struct AttentionBlock: Sendable {
     }
 
     /// For generation.
-    func packed(_ compute: Compute) -> AttentionBlock {
+    func packed(as precision: Precision, _ compute: Compute) -> AttentionBlock {
         var block = self
-        (block.query, block.key) = (query.packed(compute), key.packed(compute))
-        (block.value, block.output) = (value.packed(compute), output.packed(compute))
+        (block.query, block.key) = (query.packed(as: precision, compute), key.packed(as: precision, compute))
+        (block.value, block.output) = (value.packed(as: precision, compute), output.packed(as: precision, compute))
         return block
     }
 
@@ -65,16 +65,17 @@ struct AttentionBlock: Sendable {
         batch.results(ofLayer: layer).scatter(dmiddle, into: dresidual)
         attentionBackward(saved, layer: layer, scratch, batch)
         // Without a norm what the projections give goes to the stream itself.
-        let dx = norm == nil ? dresidual : scratch.dnormed.matrix(rows: t), keep: Float = norm == nil ? 1 : 0
+        let dx = norm == nil ? dresidual : scratch.dnormed.matrix(rows: t)
         linearBackward(
-            scratch.dvalue.matrix(rows: t), x: x, value, gradient: g[.value], into: dx, keep: keep, compute)
+            scratch.dvalue.matrix(rows: t), x: x, value, gradient: g[.value], into: dx, adding: norm == nil,
+            compute)
         let dkey = saved.key.backward(
             scratch.dkey.matrix(rows: t), scratch: scratch.dheads, norm: keyNorm, dnorm: g.keyNorm, layer: layer, batch)
-        linearBackward(dkey, x: x, key, gradient: g[.key], into: dx, keep: 1, compute)
+        linearBackward(dkey, x: x, key, gradient: g[.key], into: dx, adding: true, compute)
         let dquery = saved.query.backward(
             scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: queryNorm, dnorm: g.queryNorm, layer: layer,
             batch)
-        linearBackward(dquery, x: x, query, gradient: g[.query], into: dx, keep: 1, compute)
+        linearBackward(dquery, x: x, query, gradient: g[.query], into: dx, adding: true, compute)
         guard let norm else { return }
         rmsNormBackward(
             dx, x: saved.input.matrix(rows: t), norm, rstd: saved.rstd.pointer, into: dresidual,

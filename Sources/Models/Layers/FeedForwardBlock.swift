@@ -23,9 +23,10 @@ struct FeedForwardBlock: Sendable {
     }
 
     /// For generation.
-    func packed(_ compute: Compute) -> FeedForwardBlock {
+    func packed(as precision: Precision, _ compute: Compute) -> FeedForwardBlock {
         var block = self
-        (block.gate, block.up, block.down) = (gate.packed(compute), up.packed(compute), down.packed(compute))
+        (block.gate, block.up) = (gate.packed(as: precision, compute), up.packed(as: precision, compute))
+        block.down = down.packed(as: precision, compute)
         return block
     }
 
@@ -61,8 +62,8 @@ struct FeedForwardBlock: Sendable {
         gatedBackward(activation, product, gate: gate, up: up, dgate: gate, dup: up, compute)
         // Without a norm what the projections give goes to the stream itself.
         let dx = norm == nil ? dresidual : Matrix(scratch.dnormed.pointer, rows: s, columns: x.columns)
-        linearBackward(gate, x: x, self.gate, gradient: g[.gate], into: dx, keep: norm == nil ? 1 : 0, compute)
-        linearBackward(up, x: x, self.up, gradient: g[.up], into: dx, keep: 1, compute)
+        linearBackward(gate, x: x, self.gate, gradient: g[.gate], into: dx, adding: norm == nil, compute)
+        linearBackward(up, x: x, self.up, gradient: g[.up], into: dx, adding: true, compute)
         guard let norm else { return }
         rmsNormBackward(
             dx, x: saved.middle.matrix(rows: s), norm, rstd: saved.rstd.pointer, into: dresidual,

@@ -8,11 +8,11 @@ package final class HeadModel: Sendable {
     private let head: LogitHead
     private let compute: Compute
 
-    package init(_ checkpoint: Checkpoint, masters: Masters? = nil, threads: Int) throws {
+    package init(_ checkpoint: Checkpoint, masters: Masters? = nil, threads: Int, halves: HalfProducts? = nil) throws {
         (width, vocabulary) = (checkpoint.architecture.hidden, checkpoint.architecture.vocabulary)
         weight = try checkpoint.loadHead(masters)
         head = checkpoint.architecture.logitHead(weight.matrix(rows: vocabulary))
-        compute = Compute(threads: threads)
+        compute = Compute(threads: threads, halves: halves)
     }
 
     /// `hidden` [n, C]: what the final norm gives out, one row for each of `targets`. Logits exist for a chunk of rows

@@ -59,14 +59,18 @@ package final class LanguageModel: Sendable {
     let compute: Compute
     package var threads: Int { compute.threads }
 
-    /// `clock`: where a benchmark wants to know what passes spend their time on.
-    package init(_ architecture: DecoderArchitecture, parameters: Buffer, threads: Int, clock: WorkClock? = nil) {
+    /// `halves`: what its passes multiply with, in place of float32; `clock`: where a benchmark wants to know what
+    /// passes spend their time on.
+    package init(
+        _ architecture: DecoderArchitecture, parameters: Buffer, threads: Int, halves: HalfProducts? = nil,
+        clock: WorkClock? = nil
+    ) {
         self.architecture = architecture
         self.parameters = parameters
         layout = ParameterLayout(architecture)
         precondition(parameters.count == layout.count, "\(parameters.count) parameters for a model of \(layout.count)")
         weights = DecoderWeights(architecture, layout: layout, buffer: parameters)
-        compute = Compute(threads: threads, clock: clock)
+        compute = Compute(threads: threads, halves: halves, clock: clock)
     }
 
     /// A parameter by its name, which must be one of the layout.

@@ -11,7 +11,7 @@ package protocol Training: Sendable {
     /// Gradients into a buffer laid out as `layout`.
     func gradients(into buffer: Buffer) -> DecoderGradients
     /// The parameters have moved: the model's weights follow.
-    func settle()
+    func mergeAdapters()
 }
 
 /// Every parameter of the model.
@@ -26,7 +26,7 @@ package struct FullTraining: Training {
         DecoderGradients(full: DecoderWeights(model.architecture, layout: model.layout, buffer: buffer))
     }
 
-    package func settle() {}
+    package func mergeAdapters() {}
 }
 
 /// Low-rank adapters on some linear layers: W = W₀ + scale · B · A, A [r, I] and B [O, r] trained, W₀ frozen (LoRA,
@@ -117,7 +117,7 @@ package struct LowRankTraining: Training {
     }
 
     /// Merges anew from the frozen weights, so that no rounding adds up over steps.
-    package func settle() {
+    package func mergeAdapters() {
         for place in places {
             let own = matrices(place, in: parameters)
             place.weight.base.update(from: place.frozen.pointer, count: place.frozen.count)

@@ -1,0 +1,67 @@
+import CKernels
+
+/// In what precision layers and heads take the factors of their matrix products. Sums, and everything else, are float32
+/// in both.
+package enum Precision: String, CaseIterable, Sendable {
+    case f32
+    /// Passes over sequences: both factors rounded to bfloat16, where the processor multiplies those. Generation: weights
+    /// kept in bfloat16, on every processor.
+    case bf16
+}
+
+/// What a processor can do, as far as it decides what is computed with.
+package struct Processor: Sendable {
+    /// AVX-512 BF16. A processor with AMX has it too.
+    package let multipliesHalves: Bool
+    /// What stands in an error.
+    package let name: String
+
+    /// bf16 products in the time of one float32 product. Below 1 on Intel's processors where AMX is missing or hidden by
+    /// a virtual machine, 2 on AMD's.
+    package static var halfSpeed: Double { crux_half_speed() }
+
+    package init(multipliesHalves: Bool, name: String) {
+        (self.multipliesHalves, self.name) = (multipliesHalves, name)
+    }
+
+    /// The one that this runs on.
+    package static let this = Processor(
+        multipliesHalves: crux_has_half_products() != 0,
+        name: Self.name(of: crux_best_instruction_set()))
+
+    private static func name(of set: crux_instruction_set) -> String {
+        switch set {
+        case CRUX_PLAIN: "one without AVX2"
+        case CRUX_AVX2: "one with AVX2"
+        default: "one with AVX-512"
+        }
+    }
+}
+
+/// Why there are no 16-bit products here: what was found, what was expected, what can be done.
+package struct NoHalfProducts: Error, Equatable, CustomStringConvertible {
+    package let description: String
+}
+
+extension Precision {
+    /// What passes over whole sequences compute with; nil for float32. Throws where this precision isn't to be had.
+    package func products(_ processor: Processor = .this) throws -> HalfProducts? {
+        guard self == .bf16 else { return nil }
+        guard processor.multipliesHalves else {
+            throw NoHalfProducts(
+                description:
+                    "found no 16-bit products on this processor (\(processor.name), but not AVX-512 BF16), expected a "
+                    + "processor with them (Cooper Lake, Sapphire Rapids, Zen 4 or newer). Leave --precision out: "
+                    + "float32 runs everywhere.")
+        }
+        return try HalfProducts.loaded()
+    }
+
+    /// Whether `products` gives them here.
+    package var isAvailable: Bool {
+        do {
+            _ = try products()
+            return true
+        } catch { return false }
+    }
+}
