@@ -15,7 +15,7 @@
 #if defined(__x86_64__)
 #define CHOOSE(call) \
     switch (crux_current_instruction_set()) { \
-    case CRUX_ZEN4: \
+    case CRUX_AVX512_BY_HAND: \
     case CRUX_AVX512: return avx512_##call; \
     case CRUX_AVX2: return avx2_##call; \
     default: return plain_##call; \

@@ -208,7 +208,7 @@ typedef enum {
     CRUX_PLAIN = 0,
     CRUX_AVX2 = 1,
     CRUX_AVX512 = 2,
-    CRUX_ZEN4 = 3           // AVX-512, with the logit kernel's operations in the order that Zen 4 is fastest in
+    CRUX_AVX512_BY_HAND = 3 // AVX-512, with the logit kernel's operations ordered by hand
 } crux_instruction_set;
 crux_instruction_set crux_best_instruction_set(void);
 crux_instruction_set crux_current_instruction_set(void);
