@@ -105,6 +105,8 @@ def additions(swift, sources, details):
             if len(names) < 2: continue
             homes = {name: [other for other in words if name in words[other]] for name in names}
             kind = RENAMED.get(kind, kind)
+            # Of several lists the longest is the registry, the others choose from it.
+            if len(names) <= len(touched.get(kind, [])): continue
             touched[kind] = [len(homes[name]) for name in names]
             details += [f"{kind} {name}: {', '.join(o.name for o in homes[name])}" for name in names if len(homes[name]) > 2]
     texts = {path: path.read_text() for path in swift if {"Formats", "Arrow"} & set(path.parts)}

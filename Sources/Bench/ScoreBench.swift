@@ -1,6 +1,7 @@
 import Files
 import Formats
 import Foundation
+import StageSupport
 
 /// crux-score on two shards of 2 GB of logits each (uncompressed, bf16), beside two zstd processes that decode one
 /// shard each to nowhere, turn by turn, everything in the page cache.
@@ -33,6 +34,10 @@ struct ScoreBench {
         for (name, dump, flags) in [("two", "two", []), ("one", "one", []), ("split", "two", ["--logits", "copy"])] {
             let ingest = try ChildProcess(
                 "crux-ingest", ["--input", folder + "/" + dump, "--output", folder + "/ingest-" + name] + flags)
+            let counts = try Manifest.finished(folder + "/ingest-" + name, stage: "ingest").counts
+            guard counts["rollouts"] == 2 * Self.rolloutsPerShard else {
+                throw ChildProcess.Failure(description: "crux-ingest took \(counts) of \(2 * Self.rolloutsPerShard)")
+            }
             let what =
                 (["crux-ingest"] + flags).joined(separator: " ")
                 + (dump == "one" ? ", both shards in one" : ", two shards")
@@ -51,6 +56,9 @@ struct ScoreBench {
             way("two shards", "two", threads: threads),
             way("two shards, one thread", "two", threads: 1), way("both shards in one", "one", threads: threads),
             way("two shards, bytes apart", "split", threads: threads),
+            wholeWay("crux-ingest and crux-score, two shards", "two", []),
+            wholeWay("crux-ingest --score and crux-score, two shards", "two", ["--score"]),
+            wholeWay("crux-ingest --score and crux-score, both shards in one", "one", ["--score"]),
         ]
         var found = ways.map { (name: $0.name, seconds: Double.infinity, peakBytes: 0) }
         for _ in 0..<Self.rounds {
@@ -63,8 +71,24 @@ struct ScoreBench {
         return found
     }
 
-    private func way(_ name: String, _ dump: String, threads: Int) -> Way {
+    /// From the dump to scores, digests and validation included.
+    private func wholeWay(_ name: String, _ dump: String, _ flags: [String]) -> Way {
         Way(name: name) {
+            let ingest = try ChildProcess(
+                "crux-ingest",
+                ["--input", folder + "/" + dump, "--output", folder + "/ingest-whole", "--overwrite"] + flags)
+            let score = try ChildProcess(
+                "crux-score",
+                [
+                    "--input", folder + "/ingest-whole", "--output", folder + "/score-whole", "--overwrite", "--reward",
+                    "given",
+                ])
+            return (ingest.seconds + score.seconds, max(ingest.peakBytes, score.peakBytes))
+        }
+    }
+
+    private func way(_ name: String, _ dump: String, threads: Int) -> Way {
+        Way(name: "crux-score, " + name) {
             let score = try ChildProcess(
                 "crux-score",
                 [
@@ -80,7 +104,7 @@ struct ScoreBench {
         say("  \(found[0].name): \(String(format: "%.2f", zstd)) s")
         for way in found.dropFirst() {
             say(
-                "  crux-score, \(way.name): \(describe(way.seconds, raw, way.peakBytes)), \(String(format: "%.2f", way.seconds / zstd)) times zstd's time"
+                "  \(way.name): \(describe(way.seconds, raw, way.peakBytes)), \(String(format: "%.2f", way.seconds / zstd)) times zstd's time"
             )
         }
         say(
@@ -142,7 +166,8 @@ struct ScoreBench {
             frame.metadata = [
                 "rollout_id": "\(shard)\(index)", "group_id": "g\(index / 8)", "reward": index % 3 == 0 ? "1" : "0",
             ]
-            frame.tokenIDs = (0..<Self.length + 8).map { Int32(($0 * 7919 + index) % 1000) }
+            // A group has one prompt; rollouts with another would be rejected, and the rest be quick.
+            frame.tokenIDs = (0..<Self.length + 8).map { Int32(($0 * 7919 + ($0 < 8 ? index / 8 : index)) % 1000) }
             frame.lossMask = (0..<Self.length + 8).map { $0 >= 8 }
             frame.rolloutLogprobs = frame.lossMask.map { $0 ? -0.5 : 0 }
             frame.logits = LogitsInfo(dtype: .bf16, rows: Self.length, vocabulary: Self.vocabulary)
