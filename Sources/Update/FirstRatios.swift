@@ -24,18 +24,33 @@ struct FirstRatios: Sendable {
     /// Temperatures that are tried in turn where old_logprobs don't fit the rollouts' own.
     static let usualTemperatures: [Float] = [1, 0.6, 0.7, 0.8, 0.9, 0.5, 1.2, 0.3, 0.2, 0.4, 1.1, 1.5, 0.1]
 
-    /// A few short rows of one temperature, to try it with.
+    /// Tokens of a response that are looked at, and tokens of all rows together that a trial takes, one row at least:
+    /// fourteen trials should cost little beside a step.
+    private static let responseTokens = 64, trialTokens = 512
+
+    /// A few short rows of one temperature, to try it with: tokens, masks and log-probabilities as far as they are
+    /// looked at. What comes later changes nothing of what comes before.
     static func sample(of rows: [PlanRow]) -> [PlanRow] {
         let trained = rows.filter { $0.lossMask.contains(true) }
-        let short = trained.filter { $0.temperature == trained[0].temperature }.sorted {
+        let short = trained.filter { $0.temperature == trained[0].temperature }.map(beginning).sorted {
             $0.tokenIDs.count < $1.tokenIDs.count
         }
         var sample: [PlanRow] = [], tokens = 0
-        for row in short where sample.isEmpty || tokens + row.tokenIDs.count <= 1024 && sample.count < 8 {
+        for row in short where sample.isEmpty || tokens + row.tokenIDs.count <= trialTokens && sample.count < 8 {
             sample.append(row)
             tokens += row.tokenIDs.count
         }
         return sample
+    }
+
+    private static func beginning(_ row: PlanRow) -> PlanRow {
+        let trainable = row.lossMask.indices.filter { row.lossMask[$0] }.prefix(responseTokens)
+        guard let last = trainable.last else { return row }
+        var beginning = row
+        beginning.tokenIDs = Array(row.tokenIDs[...last])
+        beginning.lossMask = Array(row.lossMask[...last])
+        beginning.oldLogprobs = Array(row.oldLogprobs[...last])
+        return beginning
     }
 
     /// For machines.
