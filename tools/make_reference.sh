@@ -11,7 +11,7 @@ for map in Sources/*/include "$build"/*.build/module.modulemap; do
   case $map in *.modulemap) flags+=(-Xcc "-fmodule-map-file=$map") ;; *) flags+=(-I "$map") ;; esac
 done
 for map in Sources/C*/module.modulemap "$(dirname "$build")"/checkouts/*/Sources/*/include/module.modulemap; do flags+=(-Xcc "-fmodule-map-file=$map"); done
-for room in ${ROOMS:-Scratch Randomness Files Arrow Formats Quantiles Entropy Credit Objectives Rewards Tokenizer Tensors Optimizers \
+for room in ${ROOMS:-Scratch Randomness Files Arrow Formats Quantiles Entropy FrameMeasures Credit Objectives Rewards Tokenizer Tensors Optimizers \
     Models Recipes LearningCurves StageSupport Catalog}; do
   [ -d "Sources/$room" ] || continue
   mkdir -p "$output/$room.graph"
