@@ -19,13 +19,13 @@ struct ExpandedFirstPass {
     private struct Labels {
         let evidence: InternedStrings
         let rows: ScratchArray<Label>
-        let reasons: [DropReason]
+        let reasons: DropReasons
     }
 
     private struct Label: BitwiseCopyable, Sendable {
         /// Number of its evidence's name.
         let evidence: Int32
-        /// Number of the reason why it takes no part + 1; 0 where it does.
+        /// Number of the reason why it takes no part; 0 where it does.
         let reason: Int32
         /// Whether the update would miss log-probabilities.
         let lacksLogprobs: Bool
@@ -41,15 +41,12 @@ struct ExpandedFirstPass {
         let rows = ExpandedRows(rollouts, index, expansion, needs, results: found.results)
         self.rows = rows
         var facts = try RolloutFactsBuilder(space), evidence = try StringInterner(space),
-            labels = ScratchWriter<Label>(space), reasons: [DropReason] = []
+            labels = ScratchWriter<Label>(space), reasons = DropReasons()
         try parallelInOrder(rows.count, threads: threads) {
             try Self.look(rows, $0)
         } consume: { _, row in
             try facts.add([row.fact], groupNames: [row.group])
-            let reason = row.reason.map { reason in
-                if !reasons.contains(reason) { reasons.append(reason) }
-                return Int32(reasons.firstIndex(of: reason)! + 1)
-            }
+            let reason = row.reason.map { reasons.number(of: $0) }
             try labels.append(
                 Label(
                     evidence: try evidence.number(of: row.evidence), reason: reason ?? 0,
@@ -81,10 +78,7 @@ struct ExpandedFirstPass {
     }
 
     /// Why a row takes no part; nil where it does.
-    func dropReason(_ number: Int) -> DropReason? {
-        let reason = Int(labels.rows[number].reason)
-        return reason > 0 ? labels.reasons[reason - 1] : nil
-    }
+    func dropReason(_ number: Int) -> DropReason? { labels.reasons[labels.rows[number].reason] }
 
     /// How often each evidence occurs among kept rows.
     func evidence(_ plan: CreditPlan) -> [String: Int] {

@@ -158,11 +158,7 @@ struct ScoreCommand: StageCommand {
     private func products(_ context: StageContext) throws -> HalfProducts? {
         do {
             let halves = try precision.products()
-            if halves != nil, Processor.halfSpeed < 0.9 {
-                context.warn(
-                    "--precision \(precision.rawValue): this processor's instructions multiply 16-bit numbers more slowly "
-                        + "than float32 ones (AVX-512 BF16 without AMX): float32 may be faster, and is exacter")
-            }
+            if let warning = precision.slownessWarning { context.warn(warning) }
             return halves
         } catch let error as NoHalfProducts {
             throw StageError(.usage, "--precision \(precision.rawValue): \(error)")

@@ -57,6 +57,13 @@ extension Precision {
         return try HalfProducts.loaded()
     }
 
+    /// What to say where this processor has 16-bit products that are no gain; nil elsewhere.
+    package var slownessWarning: String? {
+        guard self == .bf16, isAvailable, Processor.halfSpeed < 0.9 else { return nil }
+        return "--precision \(rawValue): this processor's instructions multiply 16-bit numbers more slowly than "
+            + "float32 ones (AVX-512 BF16 without AMX): float32 may be faster, and is exacter"
+    }
+
     /// Whether `products` gives them here.
     package var isAvailable: Bool {
         do {

@@ -132,6 +132,23 @@ import Testing
         #expect(reports[0] == reports[1])
     }
 
+    /// Measuring finds the same faults as looking alone does.
+    @Test(arguments: [Float.nan, .infinity, -.infinity]) func measuringRejectsWhatIsNoLogits(_ value: Float) throws {
+        let run = try Pipeline(), path = run.folder("x.rollouts.zst")
+        let good = TinyRollout(id: "good"), width = TinyRollout.vocabulary
+        var bad = TinyRollout(id: "bad")
+        // -inf is a fault where nothing else is in a row.
+        for index in width..<(value == -.infinity ? 2 * width : width + 1) { bad.logits[index] = value }
+        try writeShard([bad, good], to: path)
+        let rejected = try [[], ["--score"]].enumerated().map { number, flags in
+            try run.ingest([path], to: "ingest-\(number)", flags)
+            return try ArrowTableReader(
+                path: run.folder("ingest-\(number)/rejected.arrow"), table: Tables.rejected
+            ).rows()
+        }
+        #expect(rejected[0].count == 1 && rejected[0] == rejected[1], "\(rejected)")
+    }
+
     /// More than ingest measures takes another look at the dump.
     @Test func whatMeasuresLackIsDecodedAgain() throws {
         let run = try Pipeline()

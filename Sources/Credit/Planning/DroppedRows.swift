@@ -46,17 +46,21 @@ package struct DroppedRowsWriter {
         try entries.append(DroppedRows.Entry(row: row, reason: reason))
     }
 
-    package mutating func finish() throws -> DroppedRows { DroppedRows(try entries.finish(), reasons.reasons) }
+    package mutating func finish() throws -> DroppedRows { DroppedRows(try entries.finish(), reasons.all.map(\.name)) }
 }
 
-/// The few reasons there are, by number from 1.
-struct DropReasons {
-    private(set) var reasons: [String] = []
+/// The few reasons there are, by number from 1; 0 is for a row that is not left out.
+package struct DropReasons: Sendable {
+    private(set) var all: [DropReason] = []
 
-    mutating func number(of reason: DropReason) -> Int32 {
-        let reason = reason.name
-        if let known = reasons.firstIndex(of: reason) { return Int32(known + 1) }
-        reasons.append(reason)
-        return Int32(reasons.count)
+    package init() {}
+
+    package mutating func number(of reason: DropReason) -> Int32 {
+        if let known = all.firstIndex(of: reason) { return Int32(known + 1) }
+        all.append(reason)
+        return Int32(all.count)
     }
+
+    /// nil for 0.
+    package subscript(number: Int32) -> DropReason? { number > 0 ? all[Int(number) - 1] : nil }
 }

@@ -57,7 +57,7 @@ struct RolloutFilter {
 
     private func dropped() throws -> DroppedRows {
         var dropped = DroppedRowsWriter(facts.space, reasons)
-        let count = reasons.reasons.isEmpty ? 0 : verdicts.count
+        let count = reasons.all.isEmpty ? 0 : verdicts.count
         try facts.space.forEach(0..<count) {
             if verdicts[$0].reason > 0 { try dropped.append(Int32($0), verdicts[$0].reason) }
         }
