@@ -116,7 +116,7 @@ import Testing
     }
 
     /// Four members of a job array, each with a recipe of its own: none does a quarter of its work.
-    @Test(.timeLimit(.minutes(5))) func membersOfAnArrayThatSweepsDoTheirWholeWork() throws {
+    @Test(.timeLimit(.minutes(20))) func membersOfAnArrayThatSweepsDoTheirWholeWork() throws {
         let folder = try TemporaryDirectory(), recipes = ["grpo", "rloo", "dapo", "dapo-top20"]
         for (member, recipe) in recipes.enumerated() {
             let environment = [
