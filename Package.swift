@@ -48,6 +48,7 @@ let package = Package(
         system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
         system("COpenBLAS", pkgConfig: "openblas", apt: "libopenblas-dev"),
         system("CCrypto", pkgConfig: "libcrypto", apt: "libssl-dev"),
+        system("CXXHash", pkgConfig: "libxxhash", apt: "libxxhash-dev"),
 
         .systemLibrary(name: "CSystem"),
 
@@ -56,7 +57,7 @@ let package = Package(
         library("COneDNN"),
         library("Randomness"),
         library("Scratch", ["CSystem"]),
-        library("Files", ["Scratch", "CSystem", "CCrypto"]),
+        library("Files", ["Scratch", "CSystem", "CCrypto", "CXXHash"]),
 
         // tables and numbers, of whatever
         library("Arrow", ["Files", "Scratch", "CZstd"]),

@@ -16,7 +16,7 @@ for room in ${ROOMS:-Scratch Randomness Files Arrow Formats Quantiles Entropy Fr
   [ -d "Sources/$room" ] || continue
   mkdir -p "$output/$room.graph"
   swift symbolgraph-extract -module-name "$room" -target "$target" -I "$build/Modules" "${flags[@]}" \
-    $(pkg-config --cflags-only-I openblas libzstd libcrypto) -minimum-access-level package -output-dir "$output/$room.graph"
+    $(pkg-config --cflags-only-I openblas libzstd libcrypto libxxhash) -minimum-access-level package -output-dir "$output/$room.graph"
   docc convert --fallback-display-name "$room" --fallback-bundle-identifier "crux.$room" ${STRICT:+--warnings-as-errors} \
     --additional-symbol-graph-dir "$output/$room.graph" --output-dir "$output/$room.doccarchive"
   echo "$output/$room.doccarchive: $(find "$output/$room.doccarchive/data" -name '*.json' | wc -l) pages"

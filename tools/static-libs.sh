@@ -1,12 +1,13 @@
 #!/bin/sh
 # A folder with nothing but the static forms of the C libraries and of libstdc++, and pkg-config files that lead there: a
-# build with PKG_CONFIG_PATH=FOLDER/pkgconfig takes OpenBLAS, zstd, libcrypto and libstdc++ into the executables.
+# build with PKG_CONFIG_PATH=FOLDER/pkgconfig takes OpenBLAS, zstd, libcrypto, xxHash and
+# libstdc++ into the executables.
 #   tools/static-libs.sh FOLDER
 set -eu
 mkdir -p "$1/pkgconfig"
 folder=$(cd "$1" && pwd)
 unset PKG_CONFIG_PATH
-for module in openblas libzstd libcrypto; do
+for module in openblas libzstd libcrypto libxxhash; do
   name=${module#lib}
   found=
   for directory in $(pkg-config --libs-only-L "$module" | sed 's/-L//g') "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64 /usr/lib; do

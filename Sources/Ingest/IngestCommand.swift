@@ -229,13 +229,18 @@ struct IngestCommand: StageCommand {
     }
 
     /// Digests of this task's shards and lengths of all: reading everything in every task would make sharing the work
-    /// useless.
+    /// useless. A large shard's is taken when its turn comes, so that it is read once; but a finished directory is
+    /// compared with all of them before anything else.
     private func digests(_ shards: [String], _ context: StageContext) throws -> [Manifest.File] {
-        try parallelMap(shards.count, threads: context.threads) { index in
+        let isNew = try options.overwrite || Manifest.read(output) == nil
+        return try parallelMap(shards.count, threads: context.threads) { index in
             do {
-                let file = try MappedFile(path: shards[index])
-                let digest = options.share.owns(index) && !options.dryRun ? SHA256Digest.of(file) : nil
-                return .input("input", shards[index], bytes: file.bytes.count, sha256: digest)
+                let file = try MappedFile(path: shards[index]), bytes = file.bytes.count
+                let isLater = isNew && bytes >= PiecewiseDigest.largeFileBytes
+                guard options.share.owns(index), !options.dryRun, !isLater else {
+                    return .input("input", shards[index], bytes: bytes, sha256: nil)
+                }
+                return try .input("input", shards[index], file, threads: 1)
             } catch is FormatError {
                 // A shard that is missing or not allowed costs that shard, not the run: it shows when its turn comes.
                 return .input("input", shards[index], sha256: nil)

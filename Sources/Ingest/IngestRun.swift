@@ -20,8 +20,12 @@ struct IngestRun {
 
     private static let missingName = "missing.jsonl"
 
-    /// The shards; behind them the plan has what goes with all of them.
-    private var inputs: [Manifest.File] { Array(directory.plan.inputs.prefix(shards.count)) }
+    /// A shard as it is now: the plan has the shards first, but leaves the digests of large ones to their turn.
+    private func input(_ index: Int) throws -> Manifest.File {
+        let planned = directory.plan.inputs[index]
+        guard planned.digest == nil, planned.bytes != nil else { return planned }
+        return try .input("input", shards[index], MappedFile(path: shards[index]), threads: context.threads)
+    }
     private var names: [String] { shards.indices.map { String(format: "rollouts-%05d.arrow", $0) } }
     private func copyName(_ index: Int) -> String { String(format: "logits-%05d.rollouts.zst", index) }
     private func measuresName(_ index: Int) -> String { String(format: "measures-%05d.arrow", index) }
@@ -29,7 +33,7 @@ struct IngestRun {
     func run() throws -> StageSummary {
         let work = WorkList<ShardRecord>(directory, outputs: names)
         let progress = ProgressLine(context, total: shards.count, unit: "shards")
-        let failures = try work.run(context, isCurrent: { $1.input == inputs[$0] }) { index, output in
+        let failures = try work.run(context, isCurrent: { $1.input == (try input($0)) }) { index, output in
             defer { progress.advance() }
             return try ingestShard(index, output: output)
         }
@@ -108,15 +112,15 @@ struct IngestRun {
     /// the shard's length nor on its logits.
     private func ingestShard(_ index: Int, output: String) throws -> (ShardRecord, WrittenFile) {
         let source = try open(index)
-        var record = ShardRecord(input: inputs[index]), seen = Set<ByteText>()
-        var table = EvidenceTableWriter(table(of: index, path: output))
+        var record = ShardRecord(input: try input(index)), seen = Set<ByteText>()
+        var table = EvidenceTableWriter(table(of: record.input, path: output))
         if let fault = source.fault {
             record.rejections.append(
                 .init(frameIndex: 0, frameOffset: 0, rolloutID: nil, reason: fault.reason, detail: fault.detail))
             return (record, try table.finish())
         }
         var place = try source.framePlace(try directory.writing(copyName(index)), copies: logits == .copy)
-        var measured = measures ? try measuresTable(index) : nil
+        var measured = measures ? try measuresTable(index, of: record.input) : nil
         try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) {
             entry, outcomes in
             let (number, offset) = source.position(of: entry)
@@ -144,15 +148,15 @@ struct IngestRun {
         return (record, try table.finish())
     }
 
-    private func measuresTable(_ index: Int) throws -> ArrowTableWriter<MeasureRow> {
+    private func measuresTable(_ index: Int, of input: Manifest.File) throws -> ArrowTableWriter<MeasureRow> {
         try ArrowTableWriter(
             path: try directory.writing(measuresName(index)), table: Tables.measures,
-            metadata: directory.tableMetadata(inputs: [inputs[index]]))
+            metadata: directory.tableMetadata(inputs: [input]))
     }
 
-    private func table(of index: Int, path: String) -> EvidenceTable<RolloutRow> {
+    private func table(of input: Manifest.File, path: String) -> EvidenceTable<RolloutRow> {
         EvidenceTable(path: path, table: Tables.rollouts, evidenceOf: \.evidence) {
-            directory.tableMetadata(inputs: [inputs[index]], evidence: $0.sorted())
+            directory.tableMetadata(inputs: [input], evidence: $0.sorted())
         }
     }
 
@@ -211,7 +215,7 @@ struct IngestRun {
             record.rejections.append(rejection(id, record.numbers[row], record.offsets[row]))
         }
         record.rejections.sort { $0.frameIndex < $1.frameIndex }
-        let written = try table(of: index, path: path).rewrite { !moved.contains(ByteText($0.rolloutID)) }
+        let written = try table(of: record.input, path: path).rewrite { !moved.contains(ByteText($0.rolloutID)) }
         record.keep(ids.indices.filter { !moved.contains(ids[$0]) })
         record.trainableTokens = 0
         try ArrowTableReader(path: path, table: Tables.rollouts).forEachRow {

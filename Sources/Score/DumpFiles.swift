@@ -40,9 +40,6 @@ final class DumpFiles: @unchecked Sendable {
 
     private func isKnown(_ file: MappedFile) -> Bool {
         let name = (file.path as NSString).lastPathComponent
-        let named = inputs.filter {
-            ($0.path as NSString).lastPathComponent == name && ($0.bytes ?? file.bytes.count) == file.bytes.count
-        }
-        return !named.isEmpty && named.compactMap(\.sha256).contains(SHA256Digest.of(file))
+        return inputs.contains { ($0.path as NSString).lastPathComponent == name && $0.isContent(of: file) }
     }
 }

@@ -9,13 +9,20 @@ package struct Manifest: Codable, Equatable, Sendable {
         package var bytes: Int?
         /// Absent where the content carries wall-clock times and so differs between runs.
         package var sha256: String?
+        /// In its place for large inputs: `PiecewiseDigest`.
+        package var xxh128Pieces: String?
         package var rows: Int?
 
-        package init(path: String, bytes: Int? = nil, sha256: String? = nil, rows: Int? = nil) {
-            self.path = path
-            self.bytes = bytes
-            self.sha256 = sha256
-            self.rows = rows
+        private enum CodingKeys: String, CodingKey {
+            case path, bytes, sha256, rows
+            case xxh128Pieces = "xxh128_pieces"
+        }
+
+        package init(
+            path: String, bytes: Int? = nil, sha256: String? = nil, xxh128Pieces: String? = nil, rows: Int? = nil
+        ) {
+            (self.path, self.bytes, self.rows) = (path, bytes, rows)
+            (self.sha256, self.xxh128Pieces) = (sha256, xxh128Pieces)
         }
 
         /// Whether it is a file within the directory that lists it, of a size and a length that files can have.
@@ -43,16 +50,46 @@ package struct Manifest: Codable, Equatable, Sendable {
         /// Without the role, or the folder that earlier versions wrote there.
         var fileName: String { (path as NSString).lastPathComponent }
 
+        /// An input as it lies there now, with the digest that files of its length have. Threads take it together.
+        package static func input(_ role: String, _ path: String, _ file: MappedFile, threads: Int) throws -> File {
+            var described = input(role, path, bytes: file.bytes.count, sha256: nil)
+            if file.bytes.count < PiecewiseDigest.largeFileBytes {
+                described.sha256 = SHA256Digest.of(file)
+            } else {
+                described.xxh128Pieces = try piecewise(file, threads: threads)
+            }
+            return described
+        }
+
+        private static func piecewise(_ file: MappedFile, threads: Int) throws -> String {
+            PiecewiseDigest.joined(
+                try parallelMap(PiecewiseDigest.pieceCount(file), threads: threads) {
+                    PiecewiseDigest.piece($0, of: file)
+                })
+        }
+
+        /// What tells its content from others', where that is known.
+        package var digest: String? { sha256 ?? xxh128Pieces }
+
         /// For messages.
         var identity: String {
-            sha256.map { "SHA-256 \($0.prefix(12))…" } ?? bytes.map { "\($0) bytes" } ?? "unreadable"
+            sha256.map { "SHA-256 \($0.prefix(12))…" } ?? xxh128Pieces.map { "XXH3-128 by pieces \($0.prefix(12))…" }
+                ?? bytes.map { "\($0) bytes" } ?? "unreadable"
+        }
+
+        /// Whether a file has this content. False where no digest tells.
+        package func isContent(of file: MappedFile) -> Bool {
+            if let bytes, bytes != file.bytes.count { return false }
+            if let sha256 { return sha256 == SHA256Digest.of(file) }
+            return xxh128Pieces == PiecewiseDigest.of(file)
         }
 
         /// Same content as far as both sides know it; where no digest says so, the name must be the same.
         func mayEqual(_ other: File) -> Bool {
             if let bytes, let others = other.bytes, bytes != others { return false }
-            guard let sha256, let others = other.sha256 else { return fileName == other.fileName }
-            return sha256 == others
+            if let sha256, let others = other.sha256 { return sha256 == others }
+            if let xxh128Pieces, let others = other.xxh128Pieces { return xxh128Pieces == others }
+            return fileName == other.fileName
         }
     }
 

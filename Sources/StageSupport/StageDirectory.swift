@@ -129,7 +129,7 @@ package struct StageDirectory: Sendable {
     package func tableMetadata(
         inputs: [Manifest.File]? = nil, recipeDigest: String = "", evidence: [String] = []
     ) -> [String: String] {
-        let digests = (inputs ?? plan.inputs).compactMap(\.sha256)
+        let digests = (inputs ?? plan.inputs).compactMap(\.digest)
         return [
             "crux.stage": plan.stage, "crux.version": plan.version, "crux.inputs": digests.joined(separator: " "),
             "crux.recipe_sha256": recipeDigest, "crux.evidence": evidence.joined(separator: " "),

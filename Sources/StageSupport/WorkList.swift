@@ -45,12 +45,12 @@ package final class WorkList<Record: Codable & Sendable> {
     /// the others go on. `isCurrent` says of a finished piece whether its input is still the one it was made from.
     /// `piece` returns what it found and what the writer of its output knows of it.
     package func run(
-        _ context: StageContext, isCurrent: (_ index: Int, _ record: Record) -> Bool = { _, _ in true },
+        _ context: StageContext, isCurrent: (_ index: Int, _ record: Record) throws -> Bool = { _, _ in true },
         piece: (_ index: Int, _ output: String) throws -> (Record, WrittenFile)
     ) throws -> [FormatError] {
         var failures: [FormatError] = []
         for index in names.indices where context.options.share.owns(index) {
-            if let piece = try finished(index), isCurrent(index, piece.record) {
+            if let piece = try finished(index), try isCurrent(index, piece.record) {
                 made[index] = piece
                 continue
             }
