@@ -44,8 +44,9 @@ import Testing
     }
 
     private func input() throws -> [String: Any] {
-        let manifest = try JSONSerialization.jsonObject(
-            with: Data(contentsOf: URL(fileURLWithPath: folder("run/ingest/manifest.json")))) as? [String: Any]
+        let manifest =
+            try JSONSerialization.jsonObject(
+                with: Data(contentsOf: URL(fileURLWithPath: folder("run/ingest/manifest.json")))) as? [String: Any]
         return (manifest?["inputs"] as? [[String: Any]])?.first ?? [:]
     }
 
