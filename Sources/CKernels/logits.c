@@ -33,15 +33,19 @@ static inline float crux_widen_bf16(uint16_t half) {
     return value;
 }
 
+static inline float crux_widen(crux_dtype type, uint16_t half) {
+    if (type == CRUX_BF16) return crux_widen_bf16(half);
+    float value;
+    crux_f16_to_f32(&half, &value, 1);
+    return value;
+}
+
 // One element, for where no vector of them is at hand.
 static inline float crux_logit(const crux_logits *row, size_t i) {
     if (row->dtype == CRUX_F32) return ((const float *)row->values)[i];
     const uint16_t half = row->low == NULL ? ((const uint16_t *)row->values)[i]
                                            : (uint16_t)(((const uint8_t *)row->values)[i] << 8 | row->low[i]);
-    if (row->dtype == CRUX_BF16) return crux_widen_bf16(half);
-    float value;
-    crux_f16_to_f32(&half, &value, 1);
-    return value;
+    return crux_widen(row->dtype, half);
 }
 
 static crux_row_status crux_status(unsigned seen) {
