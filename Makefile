@@ -106,8 +106,8 @@ test: setup
 stress: build
 	conformance/stress.sh $(BIN) $(PAIRS) $(STARTS)
 
-bench: build .venv/installed
-	$(BIN)/crux-bench --python .venv/bin/python
+bench: build .venv/installed .venv-real/installed
+	$(BIN)/crux-bench --python .venv/bin/python --vllm-python .venv-real/bin/python
 
 conformance: build .venv/installed
 	conformance/run.sh .venv/bin/python $(BIN)

@@ -18,7 +18,7 @@ final class Baseline {
         process.standardError = FileHandle.nullDevice
         try process.run()
         guard try line() == "ready" else {
-            throw ChildProcess.Failure(description: "\(name) did not start: are torch and transformers there?")
+            throw ChildProcess.Failure(description: "\(name) did not start: does that Python have what it imports?")
         }
     }
 

@@ -8,7 +8,7 @@ import Tensors
 /// `make bench`: what each stage reaches on synthetic data, beside what this machine can do at all, and what its baselines
 /// reach. Every figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
-///     crux-bench [--python PYTHON] [--plan-tokens N] [--precision bf16] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [generation]
+///     crux-bench [--python PYTHON] [--vllm-python PYTHON] [--plan-tokens N] [--precision bf16] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [long] [generation]
 ///
 /// All, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
@@ -23,10 +23,15 @@ struct BenchCommand: ParsableCommand {
             "Measures what each stage reaches on synthetic data, beside this machine's own limits and its baselines.",
         version: cruxVersion)
 
-    private static let names = ["kernel", "score", "stages", "plan", "update", "memory", "real-size", "generation"]
+    private static let names = [
+        "kernel", "score", "stages", "plan", "update", "memory", "real-size", "long", "generation",
+    ]
 
     @Option(help: "Python with the baselines installed; without it they are left out.")
     var python: String?
+
+    @Option(help: "Python with vLLM installed (`make .venv-real/installed`); without it vLLM is left out.")
+    var vllmPython: String?
 
     @Option(help: "Tokens of the plan's dump.")
     var planTokens = 100_000_000
@@ -45,11 +50,18 @@ struct BenchCommand: ParsableCommand {
         }
     }
 
-    /// One that was asked for must be to be had.
+    /// Of products: one that was asked for must be to be had.
     private func wantedPrecisions() throws -> [Precision] {
         guard let precision else { return Precision.allCases.filter(\.isAvailable) }
         _ = try precision.products()
         return [precision]
+    }
+
+    /// Weights of 16 bits are read by every processor.
+    private var samplingPrecisions: [Precision] { precision.map { [$0] } ?? Precision.allCases }
+
+    private var samplingPeers: [SamplingPeer] {
+        (python.map { [SamplingPeer.transformers($0)] } ?? []) + (vllmPython.map { [.vLLM($0)] } ?? [])
     }
 
     func run() throws {
@@ -60,7 +72,6 @@ struct BenchCommand: ParsableCommand {
         say(
             "machine: \(threads) threads, reads \(text(machine.readBandwidth / 1e9)) GB/s from memory, sgemm \(text(machine.multiplyRate / 1e9)) GFLOP/s (2048 x 4864 x 896)"
         )
-        let precisions = try wantedPrecisions()
         let cases = UpdateCase.all.filter { parts.contains($0.name) }
         let named = parts.filter(Self.names.contains) + cases.map { _ in "update" }
         func wants(_ name: String) -> Bool { named.isEmpty || named.contains(name) }
@@ -71,14 +82,16 @@ struct BenchCommand: ParsableCommand {
         if wants("update") {
             try UpdateBench(
                 machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases,
-                precisions: precisions
+                precisions: try wantedPrecisions()
             ).run()
         }
         if wants("memory") { try MemoryBench().runBudgets() }
         if wants("real-size") { try MemoryBench().runRealSize() }
+        if wants("long") { try MemoryBench().runLong() }
         if wants("generation") {
-            for precision in precisions {
-                try GenerationBench(machine: machine, threads: threads, python: python, precision: precision).run()
+            for precision in samplingPrecisions {
+                try GenerationBench(machine: machine, threads: threads, peers: samplingPeers, precision: precision)
+                    .run()
             }
         }
     }

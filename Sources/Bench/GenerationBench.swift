@@ -2,51 +2,44 @@ import Foundation
 import Models
 import Tensors
 
-/// Sampling from a Qwen2.5-0.5B-shaped model, beside transformers' generate on the same cores, turn by turn.
+/// Sampling from models of real shapes, beside other programs on the same cores, turn by turn.
 struct GenerationBench {
     let machine: MachineLimits
     let threads: Int
-    /// A Python with torch and transformers; without one our own figures stand alone.
-    let python: String?
-    /// Of the products' weights; transformers' model has this type.
+    let peers: [SamplingPeer]
+    /// Of the products' weights; the peers' models have this type.
     let precision: Precision
 
-    private static let configuration = """
-        {"model_type": "qwen2", "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
-         "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": true, "rope_theta": 1000000.0}
-        """
     private static let prompt = 32
     private static let new = 128
     private static let rounds = 2
+    private static let groupSize = 8
 
     func run() throws {
+        for shape in SamplingShape.all { try run(shape) }
+    }
+
+    private func run(_ shape: SamplingShape) throws {
         let architecture = try ModelRegistry.architecture(
-            try ModelConfiguration(json: Data(Self.configuration.utf8), path: "bench"))
+            try ModelConfiguration(json: Data(shape.configuration.utf8), path: "bench"))
         let model = LanguageModel(
             architecture, parameters: Self.weights(ParameterLayout(architecture).count), threads: threads)
-        let baseline = try python.map { try Baseline(python: $0, ["bench/generate.py", precision.rawValue]) }
         say(
-            "generation, Qwen2.5-0.5B shape (24 layers, \(precision.rawValue)), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:"
+            "generation, \(shape.name) shape (\(architecture.layers) layers, \(precision.rawValue)), prompts of \(Self.prompt) tokens, \(Self.new) new ones each:"
         )
-        for batch in [1, 8, 32] {
-            let generator = Generator(model, stopTokens: [], slots: batch, precision: precision)
-            var ours: [Double] = [], shared: [Double] = [], theirs: [Double] = []
-            for _ in 0..<Self.rounds {
-                ours.append(try rate(generator, batch, rolloutsPerPrompt: 1))
-                shared.append(try rate(generator, batch, rolloutsPerPrompt: 8))
-                if batch > 1, let baseline {
-                    theirs += try baseline.ask("\(batch) \(Self.prompt) \(Self.new) \(threads)")
-                }
-            }
-            report(
-                "batch \(batch), different prompts", batch, ours.max() ?? 0, theirs.max(),
-                bytes: Double((precision == .f32 ? 4 : 2) * model.layout.count))
-            if batch > 1 {
-                report(
-                    "batch \(batch), groups of 8", batch, shared.max() ?? 0, theirs.max(),
-                    bytes: Double((precision == .f32 ? 4 : 2) * model.layout.count))
+        // One that doesn't run here costs its figures, not the others'.
+        let baselines = peers.compactMap { peer -> (SamplingPeer, Baseline)? in
+            do {
+                return (
+                    peer,
+                    try Baseline(python: peer.python, [peer.script, shape.configuration, precision.rawValue])
+                )
+            } catch {
+                say("  \(peer.name): left out: \(error)")
+                return nil
             }
         }
+        for batch in [1, 8, 32, 64] { try run(batch, model, baselines) }
     }
 
     private static func weights(_ count: Int) -> Buffer {
@@ -55,22 +48,42 @@ struct GenerationBench {
         return buffer
     }
 
+    /// Ours with different prompts and with groups, and each peer, in turns; the best of each.
+    private func run(_ batch: Int, _ model: LanguageModel, _ baselines: [(SamplingPeer, Baseline)]) throws {
+        let generator = Generator(model, stopTokens: [], slots: batch, precision: precision)
+        let asked = baselines.filter { $0.0.batches.contains(batch) }
+        var different = 0.0, grouped = 0.0, theirs = [Double](repeating: 0, count: asked.count)
+        for _ in 0..<Self.rounds {
+            different = max(different, try rate(generator, batch, rolloutsPerPrompt: 1))
+            if batch > 1 { grouped = max(grouped, try rate(generator, batch, rolloutsPerPrompt: Self.groupSize)) }
+            for (index, (_, baseline)) in asked.enumerated() {
+                let answer = try baseline.ask("\(batch) \(Self.prompt) \(Self.new) \(threads)")
+                theirs[index] = max(theirs[index], answer[0])
+            }
+        }
+        let bytes = Double((precision == .f32 ? 4 : 2) * model.layout.count)
+        say(
+            "  batch \(batch): different prompts \(text(different)) tokens/s"
+                + (batch > 1 ? ", groups of \(Self.groupSize) \(text(grouped))" : "")
+                + " (reading the weights alone would allow \(text(machine.readBandwidth / bytes * Double(batch))))")
+        for (index, (peer, _)) in asked.enumerated() {
+            let ours = [(different, false)] + (batch > 1 ? [(grouped, true)] : [])
+            let ratios = ours.map { rate, sharesPrompts in
+                "\(sharesPrompts ? "groups" : "different prompts") \(String(format: "%.2f", rate / theirs[index])) times as fast"
+                    + (peer.requirement(batch, sharesPrompts).map { " " + $0.verdict(rate / theirs[index]) } ?? "")
+            }
+            say("    \(peer.name) \(text(theirs[index])) tokens/s: \(ratios.joined(separator: "; "))")
+        }
+    }
+
     private func rate(_ generator: Generator, _ batch: Int, rolloutsPerPrompt: Int) throws -> Double {
         let requests = (0..<batch).map { (index: Int) -> GenerationRequest in
             let prompt = (0..<Self.prompt).map { (place: Int) -> Int32 in
-                Int32((place * 61 + index / rolloutsPerPrompt * 1009 + 7) % 100_000)
+                Int32((place * 61 + index / rolloutsPerPrompt * 1009 + 7) % 40_000)
             }
             return GenerationRequest(
                 prompt: prompt, maxTokens: Self.new, seed: UInt64(index), sampling: SamplingParameters())
         }
         return Double(batch * Self.new) / (try seconds { try generator.run(requests) { _, _ in } })
-    }
-
-    private func report(_ name: String, _ batch: Int, _ ours: Double, _ theirs: Double?, bytes: Double) {
-        let limit = machine.readBandwidth / bytes * Double(batch)
-        let ratio =
-            theirs.map { ", transformers \(text($0)) tokens/s: \(String(format: "%.1f", ours / $0)) times as fast" }
-            ?? ""
-        say("  \(name): \(text(ours)) tokens/s (reading the weights alone would allow \(text(limit)))\(ratio)")
     }
 }

@@ -142,15 +142,17 @@ struct MemoryPlan {
             + "\(MemorySize.text(passBytes)); \(all.count) micro-batches in \(batches.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
     }
 
-    /// The same for machines, with what the process has really taken.
-    func summary(peak: Int) -> [String: Int] {
+    /// The same for machines.
+    var foreseen: [String: Int] {
         let all = batches.joined()
         return [
-            "budget_bytes": budget.bytes, "foreseen_bytes": predictedBytes, "peak_bytes": peak,
-            "micro_batches": all.count,
+            "budget_bytes": budget.bytes, "foreseen_bytes": predictedBytes, "micro_batches": all.count,
             "fewest_kept_layers": all.map(\.keptLayers).min() ?? layers,
         ]
     }
+
+    /// With what the process has really taken.
+    func summary(peak: Int) -> [String: Int] { foreseen.merging(["peak_bytes": peak]) { $1 } }
 
     /// What of the plan the result's last bits depend on. Which layers are computed again is no part of it.
     var fingerprint: String {

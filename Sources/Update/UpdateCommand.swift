@@ -103,7 +103,9 @@ struct UpdateCommand: StageCommand {
                 + (try resume?.inputFiles() ?? [])
                 + (try zip(["reference", "q-network"], auxiliary).flatMap { try $1.inputFiles($0) }))
         if let resumeFrom { try checkLineage(resumeFrom, manifest) }
-        let would = ["rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0]
+        let would: [String: any Sendable] = [
+            "rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0, "memory": memory.foreseen,
+        ]
         return try Undertaking(manifest, output: output, reads: places, options: options, share: .whole).run(
             context, would: would
         ) { directory in
