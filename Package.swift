@@ -81,8 +81,12 @@ let package = Package(
 
         library("LearningCurves", ["Formats"]),
 
+        library("MetricFiles", ["Arrow", "Files"]),
+
         // run
-        library("StageSupport", ["Formats", "Arrow", "Files", "Scratch", "CSystem", argumentParser, logging]),
+        library(
+            "StageSupport",
+            ["Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
 
         // stages
         .executableTarget(name: "Crux"),
@@ -94,14 +98,14 @@ let package = Package(
         stage(
             "Update",
             [
-                "Arrow", "Credit", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness", "Recipes",
-                "Scratch",
+                "Arrow", "Credit", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness",
+                "Recipes", "Scratch",
                 "Tensors",
             ]),
         .executableTarget(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
-        stage("Loop", ["Arrow", "LearningCurves", "Recipes", "Credit", "Objectives"]),
+        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives"]),
         stage("Report", ["Arrow", "Entropy", "LearningCurves", "Credit", "Scratch", "Tokenizer"]),
         stage(
             "Bench",
@@ -131,6 +135,7 @@ let package = Package(
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
+        tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]
 )

@@ -3,6 +3,7 @@ import Files
 import Formats
 import Foundation
 import LearningCurves
+import MetricFiles
 import Recipes
 import StageSupport
 
@@ -326,7 +327,14 @@ struct LoopRun {
             Manifest.File(
                 "metrics.csv", try AtomicFile.write(CurveTable.csv(records), to: try directory.writing("metrics.csv"))),
             Manifest.File("curves.svg", try AtomicFile.write(picture, to: try directory.writing("curves.svg"))),
-        ]
+        ] + (try writeMetrics(records))
+    }
+
+    /// An iteration knows no time of its own, since that differs between equal loops: each is put a second after the
+    /// one before.
+    private func writeMetrics(_ records: [LoopRow]) throws -> [Manifest.File] {
+        let series = MetricSeries(Tables.loop, records, group: "loop") { _ in 1 }
+        return try command.metrics.write(series, in: directory).map { Manifest.File($0, $1) }
     }
 
     private func finish(_ records: [LoopRow]) throws -> StageSummary {
