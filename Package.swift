@@ -84,6 +84,9 @@ let package = Package(
         // run
         library("StageSupport", ["Formats", "Arrow", "Files", "Scratch", "CSystem", argumentParser, logging]),
 
+        // what readers of a finished run share
+        library("RunViews", ["Arrow", "Formats", "Files", "Scratch", "StageSupport", "Tokenizer"]),
+
         // stages
         .executableTarget(name: "Crux"),
         stage("Ingest", ["Arrow", "FrameMeasures", "Scratch", "Tokenizer"]),
@@ -102,7 +105,7 @@ let package = Package(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
         stage("Loop", ["Arrow", "LearningCurves", "Recipes", "Credit", "Objectives"]),
-        stage("Report", ["Arrow", "Entropy", "LearningCurves", "Credit", "Scratch", "Tokenizer"]),
+        stage("Report", ["Arrow", "Entropy", "LearningCurves", "Credit", "RunViews", "Tokenizer"]),
         stage(
             "Bench",
             [
@@ -131,6 +134,7 @@ let package = Package(
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
+        tests("RunViews", ["RunViews", "Tokenizer"]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]
 )
