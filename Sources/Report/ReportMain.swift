@@ -19,6 +19,6 @@ enum ReportMain {
 struct ReportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-report", abstract: "Looks at finished runs: tables, pictures, pages.", version: cruxVersion,
-        subcommands: [TablesCommand.self],
+        subcommands: [TablesCommand.self, PageCommand.self],
         defaultSubcommand: TablesCommand.self)
 }

@@ -1,7 +1,5 @@
 import ArgumentParser
-import Arrow
 import Files
-import Formats
 import Foundation
 import LearningCurves
 import RunViews
@@ -83,25 +81,11 @@ struct TablesCommand: StageCommand {
     }
 
     private func reportLoops(_ context: StageContext) throws -> StageSummary {
-        let curves = try loops.map(curve)
+        let curves = try loops.map(LoopCurves.curve)
         if options.dryRun { return StageSummary(["would_write": [output + ".md", output + ".svg"]]) }
         try AtomicFile.write(CurveTable.markdown(curves), to: output + ".md")
         try AtomicFile.write(CurvePicture.svg(title: title, curves), to: output + ".svg")
         context.say("\(curves.count) loops in \(output).md and \(output).svg")
         return StageSummary(["output": output, "loops": curves.count])
-    }
-
-    private func curve(_ text: String) throws -> LearningCurve {
-        let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-        guard parts.count == 2 else {
-            throw StageError(.usage, "--loops '\(text)': found no '=', expected NAME=DIRECTORY")
-        }
-        let legs = try parts[1].split(separator: "+").map { try leg(String($0)) }
-        return LearningCurve(name: parts[0], legs: legs)
-    }
-
-    private func leg(_ directory: String) throws -> [LoopRow] {
-        _ = try Manifest.finished(directory, stage: "loop")
-        return try ArrowTableReader(path: directory + "/metrics.arrow", table: Tables.loop).rows()
     }
 }

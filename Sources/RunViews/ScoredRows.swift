@@ -69,6 +69,18 @@ package struct ScoredRows: Sendable {
         }
     }
 
+    /// The same rows, of which only these columns are looked at; others stay as a row begins. Both need `rollout_id`.
+    package func reading(rollouts: Set<String>, scores: Set<String>) -> ScoredRows {
+        ScoredRows(
+            parts: parts.map { part in
+                Part(
+                    rollouts: TableRows(part.rollouts.reader.reading(rollouts)),
+                    scores: TableRows(part.scores.reader.reading(scores)), rows: part.rows)
+            }, count: count)
+    }
+
+    private init(parts: [Part], count: Int) { (self.parts, self.count) = (parts, count) }
+
     /// - Throws: `FormatError` where the scores can't be those of the rollout.
     package func row(_ number: Int) throws -> ScoredRow {
         let part = part(holding: number), place = number - part.rows.lowerBound
