@@ -8,8 +8,10 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
     .target(name: name, dependencies: dependencies)
 }
 
-func stage(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(name: name, dependencies: ["StageSupport", "Formats", "Files", argumentParser] + dependencies)
+func stage(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .executableTarget(
+        name: name, dependencies: ["StageSupport", "Formats", "Files", argumentParser] + dependencies,
+        resources: resources)
 }
 
 func tests(_ room: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -23,6 +25,14 @@ func system(_ name: String, pkgConfig: String, apt: String) -> Target {
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
+/// What crux-report's page is made of; it is compiled in, so that the executable needs no files beside it.
+let pageFiles =
+    ["page.html", "page.css"]
+    + [
+        "elements", "numbers", "data", "charts", "tokens", "overview", "forks", "rollouts", "expansions", "plans",
+        "training", "page",
+    ].map { $0 + ".js" }
 
 let package = Package(
     name: "crux",
@@ -49,6 +59,7 @@ let package = Package(
         system("COpenBLAS", pkgConfig: "openblas", apt: "libopenblas-dev"),
         system("CCrypto", pkgConfig: "libcrypto", apt: "libssl-dev"),
 
+        system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         .systemLibrary(name: "CSystem"),
 
         // ground
@@ -57,6 +68,8 @@ let package = Package(
         library("Randomness"),
         library("Scratch", ["CSystem"]),
         library("Files", ["Scratch", "CSystem", "CCrypto"]),
+
+        library("Compression", ["CZlib"]),
 
         // tables and numbers, of whatever
         library("Arrow", ["Files", "Scratch", "CZstd"]),
@@ -88,13 +101,21 @@ let package = Package(
             "StageSupport",
             ["Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
 
+        // what readers of a finished run share
+        library(
+            "RunViews",
+            ["Arrow", "Formats", "Files", "Quantiles", "Randomness", "Scratch", "StageSupport", "Tokenizer"]),
+
         // stages
         .executableTarget(name: "Crux"),
         stage("Ingest", ["Arrow", "FrameMeasures", "Scratch", "Tokenizer"]),
         stage("Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors"]),
         stage(
             "Plan",
-            ["Arrow", "Credit", "Objectives", "Optimizers", "Quantiles", "Recipes", "Rewards", "Scratch", "Tokenizer"]),
+            [
+                "Arrow", "Credit", "LearningCurves", "Objectives", "Optimizers", "Quantiles", "Recipes", "Rewards",
+                "Scratch", "Tokenizer",
+            ]),
         stage(
             "Update",
             [
@@ -106,7 +127,10 @@ let package = Package(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
         stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives"]),
-        stage("Report", ["Arrow", "Entropy", "LearningCurves", "Credit", "Scratch", "Tokenizer"]),
+        stage(
+            "Report",
+            ["Arrow", "Compression", "Credit", "Entropy", "LearningCurves", "Recipes", "RunViews", "Tokenizer"],
+            resources: pageFiles.map { .embedInCode("Page/Resources/" + $0) }),
         stage(
             "Bench",
             [
@@ -136,6 +160,7 @@ let package = Package(
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
         tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),
+        tests("RunViews", ["RunViews", "Tokenizer"]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]
 )
