@@ -129,7 +129,10 @@ let package = Package(
         stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives"]),
         stage(
             "Report",
-            ["Arrow", "Compression", "Credit", "Entropy", "LearningCurves", "Recipes", "RunViews", "Tokenizer"],
+            [
+                "Arrow", "Compression", "Credit", "Entropy", "LearningCurves", "Recipes", "RunViews", "Scratch",
+                "Tokenizer",
+            ],
             resources: pageFiles.map { .embedInCode("Page/Resources/" + $0) }),
         stage(
             "Bench",

@@ -1,13 +1,19 @@
 """Read what `--metrics jsonl,tensorboard` has written with pandas and TensorBoard's own reader, and hold both against metrics.arrow.
+The line of docs/running.md that makes a table a Parquet file is run too, and what comes of it compared.
 
 usage: check_metrics.py DIR…   (of crux-update or crux-loop)   Exits 1 where a step, a column or a number is another.
 """
 import math
+import os
+import shlex
+import subprocess
 import sys
+import tempfile
 
 import numpy
 import pandas
 import pyarrow.ipc as ipc
+import pyarrow.parquet as parquet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
@@ -49,11 +55,23 @@ def check_events(folder, table, group):
     return len(found)
 
 
+def check_parquet(folder):
+    """The documented line, with another table and another place for the file."""
+    docs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../docs/running.md")
+    line, = [line for line in open(docs, encoding="utf-8") if line.startswith("    python3 -c") and "parquet" in line]
+    with tempfile.TemporaryDirectory() as place:
+        path = place + "/metrics.parquet"
+        subprocess.run([sys.executable, *shlex.split(line)[1:-2], folder + "/metrics.arrow", path], check=True)
+        arrow = ipc.open_file(folder + "/metrics.arrow").read_all()
+        assert parquet.read_table(path).equals(arrow), "the Parquet file holds something else"
+
+
 for folder in sys.argv[1:] or ["(no directory given)"]:
     try:
         table, group = table_of(folder)
         check_lines(folder, table)
-        print(f"ok   {folder.split('/')[-1]}: {len(table)} rows in pandas, {check_events(folder, table, group)} series in TensorBoard")
+        check_parquet(folder)
+        print(f"ok   {folder.split('/')[-1]}: {len(table)} rows in pandas and Parquet, {check_events(folder, table, group)} series in TensorBoard")
     except Exception as error:
         failed = True
         print(f"FAIL {folder}: {type(error).__name__}: {error}")
