@@ -34,15 +34,14 @@ import Testing
         }
         let all = try #require(result.summary["all"] as? [String: Any]), count = Double(differences.count)
         #expect(all["tokens"] as? Int == differences.count && largest.size > 0)
-        #expect(
-            isClose(
-                try #require(all["mean_absolute"] as? Double), differences.reduce(0) { $0 + abs($1) } / count,
-                relative: 1e-9))
-        #expect(isClose(try #require(all["mean"] as? Double), differences.reduce(0, +) / count, relative: 1e-9))
-        #expect(
-            isClose(
-                try #require(all["kl_k3"] as? Double), differences.reduce(0) { $0 + exp($1) - 1 - $1 } / count,
-                relative: 1e-9))
+        let wanted = [
+            "mean": differences.reduce(0, +) / count, "mean_absolute": differences.reduce(0) { $0 + abs($1) } / count,
+            "kl_k3": differences.reduce(0) { $0 + exp($1) - 1 - $1 } / count,
+        ]
+        for (name, figure) in wanted {
+            let found = try #require(all[name] as? Double)
+            #expect(isClose(found, figure, relative: 1e-9), "\(name)")
+        }
         #expect(all["rollout_id"] as? String == largest.id && all["position"] as? Int == largest.position)
         // Every kind of group holds all tokens.
         let groups = try #require(result.summary["groups"] as? [[String: Any]])
@@ -102,10 +101,8 @@ import Testing
         #expect(columns["loss_mask"]?["differing"] as? Int == 0 && columns["loss_mask"]?["tokens"] as? Int == 8)
         #expect(columns["trainer_logprobs"]?["differing"] as? Int == 1)
         let advantage = try #require(columns["advantages"]?["largest"] as? [String: Any])
-        #expect(
-            isClose(
-                try #require(advantage["trainer"] as? Double) - (try #require(advantage["run"] as? Double)), 2,
-                absolute: 1e-5))
+        let (theirs, ours) = (try #require(advantage["trainer"] as? Double), try #require(advantage["run"] as? Double))
+        #expect(isClose(theirs - ours, 2, absolute: 1e-5))
         #expect(columns["entropy"] == nil)
     }
 }

@@ -138,10 +138,8 @@ import Testing
         #expect(found.map { $0["token_id"] as? Int } == wanted.prefix(5).map { Int($0.key) })
         for (one, other) in zip(found, wanted) {
             #expect(one["count"] as? Int == other.value.count)
-            #expect(
-                isClose(
-                    try #require(one["mean_entropy"] as? Double), other.value.sum / Double(other.value.count),
-                    relative: 1e-9))
+            let mean = try #require(one["mean_entropy"] as? Double)
+            #expect(isClose(mean, other.value.sum / Double(other.value.count), relative: 1e-9))
         }
         let csv = try String(contentsOfFile: run.folder("forks.csv"), encoding: .utf8).split(separator: "\n")
         #expect(csv.count == wanted.count + 1 && csv[0].hasPrefix("token,id,mean entropy (nats),count"))
@@ -167,7 +165,8 @@ import Testing
         let file = try #require(steps[0]["file"] as? String), number = try #require(steps[0]["row"] as? Int)
         let rows = try ArrowTableReader(path: run.folder("ingest/" + file), table: Tables.rollouts).rows()
         #expect(rows[number].rolloutID == row.rolloutID)
-        #expect(steps[1]["row"] as? Int == number && steps[2]["row"] as? Int == (try planRows().count) - 1)
+        let last = try planRows().count - 1
+        #expect(steps[1]["row"] as? Int == number && steps[2]["row"] as? Int == last)
         #expect(steps[3]["step"] as? Int == 1)
     }
 

@@ -22,7 +22,7 @@ struct LogprobDifference: Sendable {
         tokens += 1
         sum += difference
         absolute += abs(difference)
-        divergence += exp(difference) - 1 - difference
+        divergence += expm1(difference) - difference
         if abs(difference) > largest {
             (largest, self.rolloutID, self.position) = (abs(difference), rolloutID, position)
         }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// Keys of two resolved recipes whose values differ.
+/// Keys of two resolved recipes whose values differ; a key that is null is as good as one that isn't there.
 enum RecipeDifference {
     struct Key: Equatable {
         let name: String
@@ -26,7 +26,7 @@ enum RecipeDifference {
             } else {
                 let text = try? JSONSerialization.data(
                     withJSONObject: value, options: [.fragmentsAllowed, .sortedKeys])
-                leaves[name] = text.map { String(decoding: $0, as: UTF8.self) } ?? ""
+                if !(value is NSNull) { leaves[name] = text.map { String(decoding: $0, as: UTF8.self) } ?? "" }
             }
         }
         collect(root, "")
