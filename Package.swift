@@ -30,7 +30,8 @@ let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let pageFiles =
     ["page.html", "page.css"]
     + [
-        "elements", "numbers", "data", "charts", "tokens", "overview", "forks", "rollouts", "expansions", "plans",
+        "elements", "numbers", "data", "charts", "tokens", "overview", "forks", "rollouts", "rollout", "expansions",
+        "plans",
         "training", "page",
     ].map { $0 + ".js" }
 
@@ -152,7 +153,9 @@ let package = Package(
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
-        tests("RunViews", ["RunViews", "Tokenizer"]),
+        tests(
+            "RunViews",
+            ["RunViews", "Arrow", "Formats", "Quantiles", "StageSupport", "Tokenizer", argumentParser]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]
 )

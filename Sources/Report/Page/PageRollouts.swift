@@ -100,7 +100,7 @@ struct RolloutDetail: Encodable {
         (tokens, mask) = (PackedNumbers(rollout.tokenIDs), PackedNumbers(rollout.lossMask))
         (entropy, entropyLow) = (packed(score.entropy), packed(score.entropyLow))
         entropyHigh = packed(score.entropyHigh)
-        (trainer, sampler) = (packed(score.oldLogprobs), packed(rollout.rolloutLogprobs))
+        (trainer, sampler) = (packed(view.trainerLogprobs), packed(view.samplerLogprobs))
         let top = Self.alternatives(view, trainable)
         (topWidth, topTokens) = (top.width, top.ids.isEmpty ? nil : PackedNumbers(top.ids))
         topLogprobs = top.ids.isEmpty ? nil : PackedNumbers(top.logprobs)
