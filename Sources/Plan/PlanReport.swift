@@ -1,6 +1,7 @@
 import Credit
 import Foundation
 import Recipes
+import StageSupport
 
 /// What a researcher judges a plan by.
 struct PlanReport {

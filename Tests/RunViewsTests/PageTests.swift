@@ -63,11 +63,11 @@ import Testing
     @Test(arguments: [
         (["--against", "plan"], 0), (["--page-rollouts", "0"], 2), (["--update", "plan"], 3), (["--jobs", "plan"], 3),
         (["--loops", "nothing"], 2),
-    ]) func flagsAreChecked(_ flags: [String], _ status: Int32) throws {
+    ]) func flagsAreChecked(_ flags: [String], _ status: Int) throws {
         let fixture = try FixtureRun()
         let placed = flags.map { $0 == "plan" ? fixture.folder("plan") : $0 }
         let result = try page(fixture, "page.html", placed)
-        #expect(result.status == status, "\(result.errors)")
+        #expect(Int(result.status) == status, "\(result.errors)")
         #expect(FileManager.default.fileExists(atPath: fixture.folder("page.html")) == (status == 0))
     }
 

@@ -133,7 +133,7 @@ struct PageRollouts {
     private var blockTokens = 0
 
     /// Decoding a block shall take a browser some hundredths of a second.
-    private static let tokensPerBlock = 20_000
+    private static let tokensPerBlock = 8_000
 
     init(_ run: RunView, rows: [Int]) throws { for row in rows { add(try run.rollout(row)) } }
 

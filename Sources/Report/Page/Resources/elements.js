@@ -130,5 +130,16 @@ function selection(label, options, value, change) {
   return element('label', {}, label, list);
 }
 
+/** A field to search in, which the key / goes to. */
+function searchField(placeholder, value, change) {
+  return element('input', {
+    type: 'search',
+    placeholder: `${placeholder} (/)`,
+    'aria-label': `Search: ${placeholder}`,
+    value,
+    oninput: (event) => change(event.target.value),
+  });
+}
+
 /** Tells those who don't see the page what has changed. */
 function say(text) { document.getElementById('said').textContent = text; }

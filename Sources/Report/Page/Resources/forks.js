@@ -1,12 +1,12 @@
 // Tokens by mean entropy: where the policy hesitates.
 
+const cloudTokens = 80, tokensAtFirst = 100, moreTokens = 400;
 const forksState = {
   search: '',
   sorted: {column: 2, isAscending: false},
-  shown: 100,
+  shown: tokensAtFirst,
   chosen: null
 };
-const cloudTokens = 80;
 
 function forksView() {
   const {forks} = overview;
@@ -16,16 +16,10 @@ function forksView() {
         count(forks.minimumCount)} times with a known entropy. Give a smaller --minimum-count.`);
   }
   const list = element('div', {class: 'list'}), detail = element('div', {id: 'fork-detail'});
-  const search = element('input', {
-    type: 'search',
-    placeholder: 'Search tokens (/)',
-    'aria-label': 'Search tokens',
-    value: forksState.search,
-    oninput: (event) => {
-      forksState.search = event.target.value;
-      forksState.shown = 100;
-      drawForks(list, detail);
-    }
+  const search = searchField('Tokens', forksState.search, (text) => {
+    forksState.search = text;
+    forksState.shown = tokensAtFirst;
+    drawForks(list, detail);
   });
   drawForks(list, detail);
   drawFork(detail, forksState.chosen ?? forks.entries[0]);
@@ -106,7 +100,7 @@ function drawForks(list, detail) {
     list.append(element('button', {
       type: 'button',
       onclick: () => {
-        forksState.shown += 400;
+        forksState.shown += moreTokens;
         drawForks(list, detail);
       }
     },

@@ -46,37 +46,34 @@ function rolloutsView(id) {
 }
 
 function rolloutControls() {
-  const known =
-    Object.entries(rolloutFilters).filter(([key, [, suits]]) => key === 'all' || overview.rollouts.some(suits)).map(([
-      key, [label]
-    ]) => [key, label]);
-  const sorts = Object.entries(rolloutSorts)
-                  .filter(([, [, key]]) => overview.rollouts.some((one) => key(one) !== null && key(one) !== undefined))
-                  .map(([key, [label]]) => [key, label]);
+  const {rollouts} = overview;
+  const filters = Object.entries(rolloutFilters).filter(([name, [, suits]]) => name === 'all' || rollouts.some(suits));
+  const sorts = Object.entries(rolloutSorts).filter(([, [, keyOf]]) => rollouts.some((one) => isKnown(keyOf(one))));
+  const labels = (entries) => entries.map(([name, [label]]) => [name, label]);
   const change = (field) => (value) => {
     rolloutsState[field] = value;
-    rolloutsState.page = 0;
-    rolloutsState.chosen = null;
-    drawRollouts({});
+    turnTo(0);
   };
-  return element('div', {class: 'controls'}, choice('Show', known, rolloutsState.filter, change('filter')),
-    selection('Order', sorts, rolloutsState.sort, change('sort')), element('input', {
-      type: 'search',
-      placeholder: 'Id, group, source, prompt (/)',
-      'aria-label': 'Search rollouts',
-      value: rolloutsState.search,
-      oninput: (event) => change('search')(event.target.value)
-    }));
+  return element('div', {class: 'controls'},
+    choice('Show', labels(filters), rolloutsState.filter, change('filter')),
+    selection('Order', labels(sorts), rolloutsState.sort, change('sort')),
+    searchField('Id, group, source, prompt', rolloutsState.search, change('search')));
 }
 
 function foundRollouts() {
-  const [, suits] = rolloutFilters[rolloutsState.filter], [, key] = rolloutSorts[rolloutsState.sort],
-           wanted = rolloutsState.search.toLowerCase();
-  const found =
-    overview.rollouts.filter((one) => suits(one) && (rolloutsState.group === null || one.group === rolloutsState.group)
-        && (wanted === '' ||
-          [one.id, one.group, one.source, one.head, one.verdict].some((text) => text.toLowerCase().includes(wanted))));
-  return sortRows(found, {value: key}, false);
+  const {filter, sort, group, search} = rolloutsState, wanted = search.toLowerCase();
+  const [, suits] = rolloutFilters[filter], [, keyOf] = rolloutSorts[sort];
+  const isWanted = (text) => text.toLowerCase().includes(wanted);
+  const found = overview.rollouts.filter((one) => suits(one) && (group === null || one.group === group)
+      && [one.id, one.group, one.source, one.head, one.verdict].some(isWanted));
+  return sortRows(found, {value: keyOf}, false);
+}
+
+/** To a page of the list. */
+function turnTo(page) {
+  rolloutsState.page = page;
+  rolloutsState.chosen = null;
+  drawRollouts({});
 }
 
 /** `isJump`: go to the page that the chosen rollout is on. */
@@ -103,18 +100,11 @@ function showGroup(group) {
 }
 
 function pager(all) {
-  const pages = Math.max(1, Math.ceil(all / rolloutsPerPage)), turn = (by) => () => {
-    rolloutsState.page += by;
-    rolloutsState.chosen = null;
-    drawRollouts({});
-  };
+  const {page} = rolloutsState, pages = Math.max(1, Math.ceil(all / rolloutsPerPage));
   return element('div', {class: 'controls'},
-    element('button',
-      {type: 'button', disabled: rolloutsState.page === 0, onclick: turn(-1), 'aria-label': 'Page before'}, '‹'),
-    element('span', {id: 'found', 'data-value': String(all)},
-      `${count(all)} rollouts, page ${rolloutsState.page + 1} of ${pages}`),
-    element('button',
-      {type: 'button', disabled: rolloutsState.page + 1 >= pages, onclick: turn(1), 'aria-label': 'Next page'}, '›'));
+    button('‹', () => turnTo(page - 1), {disabled: page === 0, 'aria-label': 'Page before'}),
+    element('span', {id: 'found', 'data-value': String(all)}, `${count(all)} rollouts, page ${page + 1} of ${pages}`),
+    button('›', () => turnTo(page + 1), {disabled: page + 1 >= pages, 'aria-label': 'Next page'}));
 }
 
 function rolloutTable(shown) {
@@ -134,12 +124,13 @@ function rolloutTable(shown) {
     shown, {name: 'rollouts', choose: (one) => chooseRollout(one.id), key: (one) => one.id});
 }
 
-function chooseRollout(id) {
+/** `draw`: where more than the rollout itself is to be drawn anew. */
+function chooseRollout(id, draw = drawRollout) {
   rolloutsState.chosen = id;
   rolloutsState.isWhole = false;
   history.replaceState(null, '', `#rollouts/${encodeURIComponent(id)}`);
   markChosen();
-  drawRollout();
+  draw();
 }
 
 function markChosen() {
@@ -153,8 +144,6 @@ function markChosen() {
 function stepRollout(by) {
   const found = foundRollouts(), place = found.findIndex((one) => one.id === rolloutsState.chosen) + by;
   if (place < 0 || place >= found.length) return;
-  rolloutsState.chosen = found[place].id;
-  rolloutsState.isWhole = false;
-  history.replaceState(null, '', `#rollouts/${encodeURIComponent(found[place].id)}`);
-  drawRollouts({isJump: true});
+  const isOnPage = Math.floor(place / rolloutsPerPage) === rolloutsState.page;
+  chooseRollout(found[place].id, isOnPage ? undefined : () => drawRollouts({isJump: true}));
 }
