@@ -30,7 +30,8 @@ let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let pageFiles =
     ["page.html", "page.css"]
     + [
-        "elements", "numbers", "data", "charts", "tokens", "overview", "forks", "rollouts", "expansions", "plans",
+        "elements", "numbers", "data", "charts", "tokens", "overview", "forks", "rollouts", "rollout", "expansions",
+        "plans",
         "training", "page",
     ].map { $0 + ".js" }
 
@@ -163,7 +164,9 @@ let package = Package(
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
         tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),
-        tests("RunViews", ["RunViews", "Tokenizer"]),
+        tests(
+            "RunViews",
+            ["RunViews", "Arrow", "Formats", "Quantiles", "StageSupport", "Tokenizer", argumentParser]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]
 )

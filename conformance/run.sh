@@ -61,6 +61,9 @@ try "$python" conformance/check_run_jobs.py
 mkdir -p "$work/jobs"
 try conformance/jobs.sh "$python" "$bin" "$work/jobs"
 
+echo "== the page, in a browser"
+try conformance/browser.sh "$python" "$bin"
+
 compare policy fixtures/policy fixtures/dump dapo-top20 grpo grpo-entropy-shaped raft
 dtypes=(f32 bf16 f16)
 i=0

@@ -10,8 +10,17 @@ package struct RolloutView: Sendable {
     package let number: Int
     package let rollout: RolloutRow
     package let score: ScoreRow
+    /// Whose the scores' old_logprobs are.
+    package let trainer: TrainerLogprobs
     /// What each plan of the run makes of it, in their order.
     package let entries: [PlanEntry]
+
+    package init(
+        number: Int, rollout: RolloutRow, score: ScoreRow, trainer: TrainerLogprobs, entries: [PlanEntry]
+    ) {
+        (self.number, self.rollout, self.score) = (number, rollout, score)
+        (self.trainer, self.entries) = (trainer, entries)
+    }
 }
 
 /// A run to be looked at: a dump, its scores, and plans that were made of both. Held together by digest.
@@ -20,6 +29,7 @@ package struct RunView: Sendable {
     package let scores: String
     package let ingest: Manifest
     package let score: Manifest
+    package let trainer: TrainerLogprobs
     package let rows: ScoredRows
     package let plans: [PlanView]
 
@@ -29,6 +39,7 @@ package struct RunView: Sendable {
     package init(input: String, scores: String, plans: [String] = [], _ context: StageContext) throws {
         (self.input, self.scores) = (input, scores)
         (ingest, score) = try Self.manifests(input: input, scores: scores)
+        trainer = TrainerLogprobs(score)
         rows = try ScoredRows(ingest: input, ingest, scores: scores, score, context)
         self.plans = try plans.map { directory in
             let plan = try PlanView(directory, context)
@@ -57,7 +68,7 @@ package struct RunView: Sendable {
     package func rollout(_ number: Int) throws -> RolloutView {
         let row = try rows.row(number)
         return RolloutView(
-            number: number, rollout: row.rollout, score: row.score,
+            number: number, rollout: row.rollout, score: row.score, trainer: trainer,
             entries: try plans.map { try $0.entry(of: row.rollout.rolloutID) })
     }
 

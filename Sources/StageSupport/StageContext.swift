@@ -10,7 +10,7 @@ package final class StageContext: Sendable {
     let heartbeat = Heartbeat()
     private let logger: Logger
 
-    init(stage: String, options: StageOptions) {
+    package init(stage: String, options: StageOptions) {
         self.stage = stage
         self.options = options
         threads = options.threadCount

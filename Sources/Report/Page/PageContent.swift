@@ -44,6 +44,8 @@ struct PageContent {
         let expansion: PageExpansion?
         let training: [PagePanel]
         let loops: [PagePanel]
+        /// Whether log-probabilities of the trainer's own were held against the sampler's.
+        let isTrainerKnown: Bool
         /// Whether tokens have texts, or ids alone.
         let knowsTexts: Bool
         /// By id, of every token that the page shows.
@@ -72,7 +74,10 @@ struct PageContent {
             training: try sources.update.map {
                 try PageTraining.panels(update: $0, try Manifest.finished($0, stage: "update"))
             } ?? [],
-            loops: PageTraining.panels(sources.curves), knowsTexts: sources.texts.knowsTexts,
+            loops: PageTraining.panels(sources.curves),
+            isTrainerKnown: run.trainer.areKnown(
+                tokens: figures.dump.samplerDifference.count, largest: Double(figures.dump.largestSamplerDifference)),
+            knowsTexts: sources.texts.knowsTexts,
             texts: Dictionary(uniqueKeysWithValues: tokens.map { ("\($0)", sources.texts.text($0)) }))
     }
 

@@ -86,7 +86,8 @@ enum PageProgram {
         + [
             PackageResources.elements_js, PackageResources.numbers_js, PackageResources.data_js,
             PackageResources.charts_js, PackageResources.tokens_js, PackageResources.overview_js,
-            PackageResources.forks_js, PackageResources.rollouts_js, PackageResources.expansions_js,
+            PackageResources.forks_js, PackageResources.rollouts_js, PackageResources.rollout_js,
+            PackageResources.expansions_js,
             PackageResources.plans_js, PackageResources.training_js, PackageResources.page_js,
         ].map(text).joined(separator: "\n")
 

@@ -100,7 +100,7 @@ struct RolloutDetail: Encodable {
         (tokens, mask) = (PackedNumbers(rollout.tokenIDs), PackedNumbers(rollout.lossMask))
         (entropy, entropyLow) = (packed(score.entropy), packed(score.entropyLow))
         entropyHigh = packed(score.entropyHigh)
-        (trainer, sampler) = (packed(score.oldLogprobs), packed(rollout.rolloutLogprobs))
+        (trainer, sampler) = (packed(view.trainerLogprobs), packed(view.samplerLogprobs))
         let top = Self.alternatives(view, trainable)
         (topWidth, topTokens) = (top.width, top.ids.isEmpty ? nil : PackedNumbers(top.ids))
         topLogprobs = top.ids.isEmpty ? nil : PackedNumbers(top.logprobs)
@@ -133,7 +133,7 @@ struct PageRollouts {
     private var blockTokens = 0
 
     /// Decoding a block shall take a browser some hundredths of a second.
-    private static let tokensPerBlock = 20_000
+    private static let tokensPerBlock = 8_000
 
     init(_ run: RunView, rows: [Int]) throws { for row in rows { add(try run.rollout(row)) } }
 

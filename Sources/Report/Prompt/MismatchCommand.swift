@@ -61,8 +61,10 @@ struct MismatchCommand: StageCommand {
         try requireApart(output, [input, scores] + [plan].compactMap { $0 }, options)
         let run = try RunView(input: input, scores: scores, plans: [plan].compactMap { $0 }, context)
         let texts = TokenText(try tokenizer.map { try Tokenizer(path: $0) })
+        let tally = try self.tally(run, context)
         let report = MismatchReport(
-            tally: try tally(run, context), comparison: try compare(run, context), isTrainerKnown: isTrainerKnown(run),
+            tally: tally, comparison: try compare(run, context),
+            isTrainerKnown: TrainerLogprobs(run.score).areKnown(tokens: tally.all.tokens, largest: tally.all.largest),
             texts: texts, minimumCount: minimumCount)
         guard report.isTrainerKnown || !trainer.isEmpty else {
             throw StageError(
@@ -72,12 +74,6 @@ struct MismatchCommand: StageCommand {
         }
         if let output, !options.dryRun { try ReportFile.write(report.files(output), options) }
         return reading.summary(report.text(rows: rows, output: output), report.fields)
-    }
-
-    /// Earlier versions don't say; whoever asks then knows.
-    private func isTrainerKnown(_ run: RunView) -> Bool {
-        let sources = run.score.counts.filter { $0.key.hasPrefix("old_logprobs_") }
-        return sources.isEmpty || (sources["old_logprobs_checkpoint"] ?? 0) > 0
     }
 
     private func tally(_ run: RunView, _ context: StageContext) throws -> MismatchTally {

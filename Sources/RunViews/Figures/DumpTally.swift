@@ -111,9 +111,22 @@ extension RolloutView {
     /// Positions that the policy sampled.
     package var trainable: [Int] { rollout.lossMask.indices.filter { rollout.lossMask[$0] } }
 
-    /// |log-probability by the scores - by the sampler| of each trainable token; empty where one of both is unknown.
+    /// Nats, [L]: of the policy to be trained; nil where the scores have the sampler's alone.
+    package var trainerLogprobs: [Float]? {
+        switch trainer {
+        case .known, .unsaid: score.oldLogprobs
+        case .unknown: nil
+        }
+    }
+
+    /// Nats, [L]: of who sampled, by its own word or by its logits.
+    package var samplerLogprobs: [Float]? {
+        rollout.rolloutLogprobs ?? (trainerLogprobs == nil ? score.oldLogprobs : nil)
+    }
+
+    /// |trainer - sampler| of each trainable token; empty where one of both is unknown.
     package var samplerDifferences: [Float] {
-        guard let trainer = score.oldLogprobs, let sampler = rollout.rolloutLogprobs else { return [] }
-        return trainable.map { abs(trainer[$0] - sampler[$0]) }
+        guard let own = trainerLogprobs, let sampler = samplerLogprobs else { return [] }
+        return trainable.map { abs(own[$0] - sampler[$0]) }
     }
 }

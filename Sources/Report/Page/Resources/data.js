@@ -21,21 +21,33 @@ function loadBlock(number) {
   return known;
 }
 
-/** A rollout in full, its numbers unpacked. Lists per token are as long as `trainable`, the positions that were
- *  sampled. */
+/**
+ * A rollout in full, its numbers unpacked. Lists per token are as long as `trainable`, the positions that were
+ *  sampled.
+ */
 async function loadRollout(summary) {
   const packed = (await loadBlock(summary.block))[summary.place];
   const mask = unpackMarks(packed.mask), trainable = [];
-  mask.forEach((isSampled, position) => { if (isSampled) trainable.push(position); });
+  mask.forEach((isSampled, position) => {
+    if (isSampled) trainable.push(position);
+  });
   return {
-    ...packed, summary, trainable,
+    ...packed,
+    summary,
+    trainable,
     tokens: unpackIntegers(packed.tokens),
-    entropy: unpackFloats(packed.entropy), entropyLow: unpackFloats(packed.entropyLow),
+    entropy: unpackFloats(packed.entropy),
+    entropyLow: unpackFloats(packed.entropyLow),
     entropyHigh: unpackFloats(packed.entropyHigh),
-    trainer: unpackFloats(packed.trainer), sampler: unpackFloats(packed.sampler),
-    topTokens: unpackIntegers(packed.topTokens), topLogprobs: unpackFloats(packed.topLogprobs),
+    trainer: unpackFloats(packed.trainer),
+    sampler: unpackFloats(packed.sampler),
+    topTokens: unpackIntegers(packed.topTokens),
+    topLogprobs: unpackFloats(packed.topLogprobs),
     plans: packed.plans.map((plan) => plan && {
-      ...plan, advantages: unpackFloats(plan.advantages), weights: unpackFloats(plan.weights), kept: unpackMarks(plan.kept),
+      ...plan,
+      advantages: unpackFloats(plan.advantages),
+      weights: unpackFloats(plan.weights),
+      kept: unpackMarks(plan.kept),
     }),
   };
 }

@@ -16,17 +16,19 @@ function count(value) {
   return value === null || value === undefined ? unknown : String(value).replace(/\B(?=(\d{3})+(?!\d))/g, '\u202f');
 }
 
-function percent(share) {
-  return share === null || share === undefined || !Number.isFinite(share) ? unknown : `${Number((100 * share).toPrecision(4))} %`;
-}
+function percent(share) { return Number.isFinite(share) ? `${Number((100 * share).toPrecision(4))} %` : unknown; }
 
 function signed(value) {
   if (value === null || value === undefined) return unknown;
   return value > 0 ? `+${figure(value)}` : figure(value).replace('-', '−');
 }
 
+/** A whole number as a count, any other by its digits. */
+const amount = (value) => (Number.isInteger(value) ? count(value) : figure(value));
+
+const isKnown = (value) => value !== null && value !== undefined;
 const share = (part, whole) => (whole === 0 ? null : part / whole);
-const mean = ({ count: number, sum }) => (number === 0 ? null : sum / number);
+const mean = ({count: number, sum}) => (number === 0 ? null : sum / number);
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 /** The numbers of a list side by side, as the page packs them; null where there are none. */
@@ -41,8 +43,13 @@ function bytesOf(base64) {
 }
 
 const judgements = ['right', 'wrong', 'unjudged'];
-const judgementMarks = { right: '✓', wrong: '✗', unjudged: '·' };
+const judgementMarks = {
+  right: '✓',
+  wrong: '✗',
+  unjudged: '·'
+};
 
 function judgementMark(judgement) {
-  return element('span', { class: `mark-${judgement}`, title: judgement, 'aria-label': judgement }, judgementMarks[judgement]);
+  return element(
+    'span', {class: `mark-${judgement}`, title: judgement, 'aria-label': judgement}, judgementMarks[judgement]);
 }

@@ -1,7 +1,11 @@
 // Tokens as coloured text.
 
 const colourings = {
-  entropy: 'entropy', advantage: 'advantage', weight: 'weight', difference: 'trainer − sampler', plans: 'what only one plan keeps',
+  entropy: 'entropy',
+  advantage: 'advantage',
+  weight: 'weight',
+  difference: 'trainer − sampler',
+  plans: 'what only one plan keeps',
 };
 
 /** Steps 0 to 7 of an amount; the square root, because most amounts are small. */
@@ -61,17 +65,30 @@ function tokenSpans(rollout, from, to, classOf, plan) {
   for (let position = from; position < to; position += 1) {
     const n = numberOf.get(position);
     const style = n === undefined ? 'prompt-token' : `${classOf(n)} ${keptClass(plan, n)}`;
-    spans.push(element('span', { class: `token ${style}`, 'data-position': position }, textOf(rollout.tokens[position])));
+    spans.push(element('span', {class: `token ${style}`, 'data-position': position}, textOf(rollout.tokens[position])));
   }
   return spans;
 }
 
 function colourLegend(kind, plans) {
-  const sample = (style, text) => element('span', {}, element('span', { class: `token ${style}` }, 'a'), ' ', text);
-  const steps = element('span', {}, 'none ', [1, 2, 3, 4, 5, 6, 7].map((number) => element('span', { class: `token e${number}` }, ' ')), ' much');
+  const sample = (style, text) => element('span', {}, element('span', {class: `token ${style}`}, 'a'), ' ', text);
+  const steps = element('span', {}, 'none ',
+    [1, 2, 3, 4, 5, 6, 7].map((number) => element('span', {class: `token e${number}`}, ' ')), ' much');
   const signs = [sample('p3', 'above 0'), sample('m3', 'below 0')];
-  const amounts = { entropy: [steps, ` (full at ${figure(fullEntropy())} nats)`], weight: [steps], advantage: signs, difference: signs };
-  const parted = [sample('only-first', `only ${plans[0]?.name ?? 'the first plan'}`), sample('only-second', `only ${plans[1]?.name ?? 'the second'}`)];
-  const marks = plans.length === 0 ? [] : [sample('kept positive', 'kept, advantage above 0'), sample('kept negative', 'kept, below 0'), sample('kept level', 'kept, 0')];
-  return element('div', { class: 'legend' }, kind === 'plans' ? parted : amounts[kind], marks, sample('prompt-token', 'not sampled'));
+  const amounts = {
+    entropy: [steps, ` (full at ${figure(fullEntropy())} nats)`],
+    weight: [steps],
+    advantage: signs,
+    difference: signs
+  };
+  const parted = [
+    sample('only-first', `only ${plans[0]?.name ?? 'the first plan'}`),
+    sample('only-second', `only ${plans[1]?.name ?? 'the second'}`)
+  ];
+  const marks = plans.length === 0 ? [] : [
+    sample('kept positive', 'kept, advantage above 0'), sample('kept negative', 'kept, below 0'),
+    sample('kept level', 'kept, 0')
+  ];
+  return element(
+    'div', {class: 'legend'}, kind === 'plans' ? parted : amounts[kind], marks, sample('prompt-token', 'not sampled'));
 }
