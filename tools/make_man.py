@@ -20,19 +20,33 @@ def escaped(text):
 
 
 def spelled(argument):
+    if argument["kind"] == "positional": return f"<{argument['valueName']}>"
     names = [("--" if name["kind"] == "long" else "-") + name["name"] for name in argument["names"]]
     return ", ".join(names) + (f" <{argument['valueName']}>" if argument["kind"] == "option" else "")
 
 
-def page(name, command, version):
-    lines = [f'.TH {name.upper()} 1 "" "Crux {version}"', ".SH NAME", f"{name} \\- {escaped(command['abstract'])}", ".SH SYNOPSIS"]
-    needed = [spelled(a) for a in command["arguments"] if not a["isOptional"]]
-    lines += [f".B {name}", escaped(" ".join(needed + ["[OPTIONS]"])), ".SH OPTIONS"]
-    for argument in command["arguments"]:
+def synopsis(name, arguments):
+    needed = [spelled(a) for a in arguments if not a["isOptional"]]
+    return [f".B {name}", escaped(" ".join(needed + ["[OPTIONS]"]))]
+
+
+def options(arguments):
+    lines = []
+    for argument in arguments:
         if not argument.get("shouldDisplay", True): continue
         values, default = argument.get("allValues"), argument.get("defaultValue")
         notes = (f" Values: {', '.join(values)}." if values else "") + (f" Default: {default}." if default else "")
         lines += [".TP", f".B {escaped(spelled(argument))}", escaped(argument.get("abstract", "") + notes)]
+    return lines
+
+
+def page(name, command, version):
+    """Of a command with its options, or of one with commands of its own, theirs."""
+    own, commands = command.get("arguments", []), [one for one in command.get("subcommands", []) if one["commandName"] != "help"]
+    lines = [f'.TH {name.upper()} 1 "" "Crux {version}"', ".SH NAME", f"{name} \\- {escaped(command['abstract'])}", ".SH SYNOPSIS"]
+    for one in commands: lines += synopsis(f"{name} {one['commandName']}", one.get("arguments", [])) + [".br"]
+    lines += (synopsis(name, own) if not commands else []) + [".SH OPTIONS"] + options(own)
+    for one in commands: lines += [f".SH {one['commandName'].upper()}", escaped(one["abstract"])] + options(one.get("arguments", []))
     return lines + [".SH EXIT STATUS", escaped(EXITS), ".SH SEE ALSO", "crux(1), and docs/ beside this page's installation"]
 
 

@@ -1,14 +1,15 @@
 #!/bin/sh
 # A folder with nothing but the static forms of the C libraries and of libstdc++, and pkg-config files that lead there: a
-# build with PKG_CONFIG_PATH=FOLDER/pkgconfig takes OpenBLAS, zstd, libcrypto, xxHash and
-# libstdc++ into the executables.
+# build with PKG_CONFIG_PATH=FOLDER/pkgconfig takes OpenBLAS, zstd, zlib, libcrypto, xxHash and libstdc++ into the executables.
 #   tools/static-libs.sh FOLDER
 set -eu
 mkdir -p "$1/pkgconfig"
 folder=$(cd "$1" && pwd)
 unset PKG_CONFIG_PATH
-for module in openblas libzstd libcrypto libxxhash; do
+for module in openblas libzstd zlib libcrypto libxxhash; do
+  # As the linker calls it: zlib's library is libz.
   name=${module#lib}
+  [ "$module" != zlib ] || name=z
   found=
   for directory in $(pkg-config --libs-only-L "$module" | sed 's/-L//g') "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64 /usr/lib; do
     if [ -f "$directory/lib$name.a" ]; then found=$directory/lib$name.a; break; fi

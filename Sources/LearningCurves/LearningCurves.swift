@@ -50,15 +50,17 @@ package enum CurvePicture {
     /// deviation.
     package static func svg(title: String, _ curves: [LearningCurve]) -> String {
         let panels = CurveQuantity.all.map { quantity in
-            ChartPanel(
-                title: quantity.title,
-                lines: names(curves).map { name in line(name, curves.filter { $0.name == name }, quantity) }.filter {
-                    !$0.points.isEmpty
-                })
+            ChartPanel(title: quantity.title, lines: lines(of: quantity, curves))
         }
         // A panel of which nothing is known would be an empty frame.
         let known = panels.filter { !$0.lines.isEmpty }
         return LineChart.svg(title: title, xLabel: "iteration", panels: known.isEmpty ? panels : known)
+    }
+
+    /// A line for each name, in the order of the curves; none for names of which nothing is known.
+    package static func lines(of quantity: CurveQuantity, _ curves: [LearningCurve]) -> [ChartLine] {
+        names(curves).map { name in line(name, curves.filter { $0.name == name }, quantity) }
+            .filter { !$0.points.isEmpty }
     }
 
     package static func names(_ curves: [LearningCurve]) -> [String] {

@@ -1,6 +1,7 @@
 import Credit
 import Foundation
 import Recipes
+import StageSupport
 
 /// What a researcher judges a plan by.
 struct PlanReport {
@@ -27,7 +28,9 @@ struct PlanReport {
             ]) { $1 }
         if plan.facts.hasIntervals, recipe.credit.mask != nil { counts["undecided_tokens"] = plan.undecided }
         self.counts = counts
-        let staleness = tally.map { trainer.areKnown($0.staleness) ? $0.staleness : nil } ?? nil
+        let staleness = tally.map(\.staleness).flatMap { staleness in
+            trainer.areKnown(tokens: staleness.tokens, largest: staleness.largest) ? staleness : nil
+        }
         lines = Self.lines(plan, figures, tally, staleness, counts)
         warnings = Self.warnings(plan, tally, recipe) + Self.unfiltered(figures, recipe.credit.filter)
         measures = staleness.map(Self.measures) ?? [:]

@@ -1,10 +1,8 @@
-import Arrow
 import Credit
 import Entropy
 import Files
-import Formats
 import Foundation
-import Scratch
+import RunViews
 import StageSupport
 import Tokenizer
 
@@ -37,13 +35,15 @@ struct EntropyReport {
     }
 
     func write(to output: String) throws -> Int {
-        let rows = try self.rows()
-        var sample = EntropySample()
-        for (rollout, score) in rows {
-            guard let entropy = score.entropy else { continue }
+        let rows = try self.rows(of: scores)
+        var sample = EntropySample(), evidence: [String: Int] = [:]
+        for number in 0..<rows.count {
+            let row = try rows.row(number)
+            evidence[row.evidence, default: 0] += 1
+            guard let entropy = row.score.entropy else { continue }
             sample.add(
-                entropy: entropy, tokens: rollout.tokenIDs, mask: rollout.lossMask, correct: score.correct,
-                finish: rollout.finishReason)
+                entropy: entropy, tokens: row.rollout.tokenIDs, mask: row.rollout.lossMask, correct: row.score.correct,
+                finish: row.rollout.finishReason)
         }
         guard let statistics = EntropyStatistics(sample) else {
             throw StageError(
@@ -55,7 +55,7 @@ struct EntropyReport {
         }
         let content = Content(
             statistics: statistics,
-            evidence: rows.reduce(into: [:]) { $0[$1.1.evidence ?? $1.0.evidence, default: 0] += 1 },
+            evidence: evidence,
             highest: Array(table.prefix(tableRows)),
             lowest: Array(table.reversed().prefix(tableRows)),
             comparison: try against.map { try compare(rows, $0) })
@@ -71,49 +71,19 @@ struct EntropyReport {
 
     // MARK: reading
 
-    private func rows() throws -> [(RolloutRow, ScoreRow)] {
-        let ingest = try Manifest.finished(input, stage: "ingest"),
-            names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
-        try ingest.verify(names, in: input, context)
-        try Manifest.finished(scores, stage: "score").verify(names.map(scoreName), in: scores, context)
-        return try names.flatMap { name in
-            let rollouts = try ArrowTableReader(path: input + "/" + name, table: Tables.rollouts).rows(),
-                marks = try marks(scores, name)
-            guard rollouts.map(\.rolloutID) == marks.map(\.rolloutID) else {
-                throw StageError(
-                    .invalidInput,
-                    "\(scores): found scores of other rollouts than in \(input)/\(name), expected the same in the same order. Score this ingest directory."
-                )
-            }
-            for (rollout, mark) in zip(rollouts, marks) {
-                try mark.require(rollout, file: scores + "/" + scoreName(name))
-            }
-            return Array(zip(rollouts, marks))
-        }
+    /// The dump's rows with one directory's scores of them.
+    private func rows(of scores: String) throws -> ScoredRows {
+        let manifests = try RunView.manifests(input: input, scores: scores)
+        return try ScoredRows(ingest: input, manifests.ingest, scores: scores, manifests.score, context)
     }
 
-    private func marks(_ folder: String, _ name: String) throws -> [ScoreRow] {
-        try ArrowTableReader(path: folder + "/" + scoreName(name), table: Tables.scores).rows()
-    }
-
-    private func scoreName(_ name: String) -> String { "scores-" + name.dropFirst("rollouts-".count) }
-
-    private func compare(_ rows: [(RolloutRow, ScoreRow)], _ other: String) throws -> EntropyComparison {
-        let manifest = try Manifest.finished(other, stage: "score"),
-            names = manifest.outputs.map(\.path).filter { $0.hasPrefix("scores-") }
-        try manifest.verify(names, in: other, context)
-        var found: [ByteText: ScoreRow] = [:]
-        for name in names {
-            for row in try ArrowTableReader(path: other + "/" + name, table: Tables.scores).rows() {
-                found[ByteText(row.rolloutID)] = row
-            }
-        }
+    private func compare(_ rows: ScoredRows, _ other: String) throws -> EntropyComparison {
+        let others = try self.rows(of: other)
         var before: [Float] = [], after: [Float] = [], logprobs = (before: [Float](), after: [Float]())
-        for (rollout, score) in rows {
-            guard let entropy = score.entropy, let mark = found[ByteText(rollout.rolloutID)],
-                let otherEntropy = mark.entropy
-            else { continue }
-            try mark.require(rollout, file: other)
+        for number in 0..<rows.count {
+            let row = try rows.row(number), rollout = row.rollout, score = row.score,
+                mark = try others.row(number).score
+            guard let entropy = score.entropy, let otherEntropy = mark.entropy else { continue }
             for t in rollout.lossMask.indices where rollout.lossMask[t] {
                 before.append(entropy[t])
                 after.append(otherEntropy[t])

@@ -40,7 +40,7 @@ extension StageCommand {
     /// `main` of the executable.
     package static func runMain() -> Never { main { ($0 as? Self)?.execute() } }
 
-    private func execute() -> ExitStatus {
+    fileprivate func execute() -> ExitStatus {
         if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }),
             crux_die_with_parent(parent) != 0
         {
@@ -95,6 +95,9 @@ extension StageCommand {
 }
 
 extension ParsableCommand {
+    /// `main` of an executable whose subcommands are stages.
+    package static func runSubcommands() -> Never { main { ($0 as? any StageCommand)?.execute() } }
+
     /// `main` of an executable that is no stage.
     package static func runPlainly() -> Never {
         main { command in

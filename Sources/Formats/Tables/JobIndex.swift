@@ -147,17 +147,3 @@ private struct BaseFacts {
         return base
     }
 }
-
-/// Rows of a table, read one at a time by any thread.
-private struct TableRows<Row: Sendable>: Sendable {
-    private let reader: ArrowTableReader<Row>
-    private let cursors = IdlePool<ArrowRowCursor<Row>>()
-
-    init(_ reader: ArrowTableReader<Row>) { self.reader = reader }
-
-    func row(_ number: Int) throws -> Row {
-        let cursor = cursors.take { $0.holds(number) } ?? reader.cursor()
-        defer { cursors.give(cursor) }
-        return try cursor.row(number)
-    }
-}

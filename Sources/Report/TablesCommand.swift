@@ -1,29 +1,16 @@
 import ArgumentParser
-import Arrow
 import Files
-import Formats
 import Foundation
 import LearningCurves
+import RunViews
 import StageSupport
 import Tokenizer
 
-@main
-enum ReportMain {
-    static func main() {
-        // Asks for nothing else, so it can't wait for --output.
-        if CommandLine.arguments.dropFirst() == ["--files"] {
-            print(FileListing.text)
-            exit(0)
-        }
-        ReportCommand.runMain()
-    }
-}
-
 /// Loops side by side: a table and a picture. Or the entropies of a scored dump: figures and token tables.
-struct ReportCommand: StageCommand {
+struct TablesCommand: StageCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-report",
-        abstract: "Puts finished loops side by side, or tells of a scored dump's entropies.", version: cruxVersion)
+        commandName: "tables",
+        abstract: "Puts finished loops side by side, or tells of a scored dump's entropies: the default.")
     static let stage = "report"
 
     @Option(
@@ -72,9 +59,9 @@ struct ReportCommand: StageCommand {
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         guard let scores, let input else { return try reportLoops(context) }
         try requireApart([".md", ".json"], [input, scores] + [against].compactMap { $0 })
-        let ingest = try Manifest.finished(input, stage: "ingest")
         for directory in [scores] + [against].compactMap({ $0 }) {
-            try checkLineage(directory, ingest)
+            _ = try RunView.manifests(
+                input: input, scores: directory, remedyFlags: directory == scores ? "" : " --checkpoint DIR")
         }
         let report = EntropyReport(
             input: input, scores: scores, against: against, tokenizer: try tokenizer.map { try Tokenizer(path: $0) },
@@ -86,13 +73,6 @@ struct ReportCommand: StageCommand {
         return StageSummary(["output": output, "tokens": tokens])
     }
 
-    private func checkLineage(_ directory: String, _ ingest: Manifest) throws {
-        let flags = directory == scores ? "" : " --checkpoint DIR"
-        try Lineage.require(
-            directory, try Manifest.finished(directory, stage: "score"), madeFrom: input ?? "",
-            remedy: "Score this one: crux-score --input \(input ?? "") --output \(directory)\(flags) --overwrite")
-    }
-
     /// The files to make must not be a directory's own.
     private func requireApart(_ suffixes: [String], _ directories: [String]) throws {
         for suffix in suffixes {
@@ -101,25 +81,11 @@ struct ReportCommand: StageCommand {
     }
 
     private func reportLoops(_ context: StageContext) throws -> StageSummary {
-        let curves = try loops.map(curve)
+        let curves = try loops.map(LoopCurves.curve)
         if options.dryRun { return StageSummary(["would_write": [output + ".md", output + ".svg"]]) }
         try AtomicFile.write(CurveTable.markdown(curves), to: output + ".md")
         try AtomicFile.write(CurvePicture.svg(title: title, curves), to: output + ".svg")
         context.say("\(curves.count) loops in \(output).md and \(output).svg")
         return StageSummary(["output": output, "loops": curves.count])
-    }
-
-    private func curve(_ text: String) throws -> LearningCurve {
-        let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-        guard parts.count == 2 else {
-            throw StageError(.usage, "--loops '\(text)': found no '=', expected NAME=DIRECTORY")
-        }
-        let legs = try parts[1].split(separator: "+").map { try leg(String($0)) }
-        return LearningCurve(name: parts[0], legs: legs)
-    }
-
-    private func leg(_ directory: String) throws -> [LoopRow] {
-        _ = try Manifest.finished(directory, stage: "loop")
-        return try ArrowTableReader(path: directory + "/metrics.arrow", table: Tables.loop).rows()
     }
 }

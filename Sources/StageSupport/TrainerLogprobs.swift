@@ -1,8 +1,5 @@
-import Credit
-import StageSupport
-
 /// Whether the scores' `old_logprobs` are the trainer's own, so that they can be held against the sampler's.
-enum TrainerLogprobs: Sendable {
+package enum TrainerLogprobs: Sendable {
     /// crux-score had the policy (`--checkpoint`).
     case known
     /// They are the sampler's own, or come from its logits.
@@ -10,17 +7,19 @@ enum TrainerLogprobs: Sendable {
     /// The scores don't say: those of earlier versions, or of another program.
     case unsaid
 
-    init(_ score: Manifest) {
+    /// `score`: of a crux-score directory.
+    package init(_ score: Manifest) {
         let sources = score.counts.filter { $0.key.hasPrefix("old_logprobs_") }
         self = sources.isEmpty ? .unsaid : (sources["old_logprobs_checkpoint"] ?? 0) > 0 ? .known : .unknown
     }
 
-    /// Where nobody says, they are as soon as they differ from the sampler's.
-    func areKnown(_ staleness: Staleness) -> Bool {
+    /// Of what was held against the sampler's, `tokens` of them, where they differ by `largest` at most. Where nobody
+    /// says whose they are, they are the trainer's as soon as they differ from the sampler's.
+    package func areKnown(tokens: Int, largest: Double) -> Bool {
         switch self {
-        case .known: staleness.tokens > 0
+        case .known: tokens > 0
         case .unknown: false
-        case .unsaid: staleness.largest > 0
+        case .unsaid: largest > 0
         }
     }
 }
