@@ -22,13 +22,13 @@ SHOW_MIXED = """(() => {
 })()"""
 
 # A palette of so many shows no difference to the eye.
-COLOURS = 96
+COLOURS = 256
 
 # Name, page, address, dark, height, and what is done before the picture is taken.
 PICTURES = [
     ("overview", "run", "#overview", False, 600, ""),
     ("forks", "run", "#forks", False, 520, ""),
-    ("rollouts", "run", "#rollouts/add-21-0003-05", False, 600, "document.querySelector('#rollout-text .e7').click()"),
+    ("rollouts", "run", "#rollouts/add-21-0003-05", False, 680, "document.querySelector('#rollout-text .e7').click()"),
     ("plans", "run", "#rollouts/add-21-0003-05", True, 520, "document.querySelector('[data-option=plans]').click()"),
     ("expansions", "expansion", "#expansions", False, 600, SHOW_MIXED),
 ]

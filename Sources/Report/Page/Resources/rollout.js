@@ -68,7 +68,7 @@ function plainTexts(rollout) {
 
 function textControls(text, rollout) {
   const place = element('div');
-  const draw = () => fill(place, colourLegend(currentColouring(rollout), overview.plans));
+  const draw = () => fill(place, colourLegend(currentColouring(rollout)));
   const change = (field) => (value) => {
     rolloutsState[field] = value;
     drawText(text, rollout);
