@@ -95,8 +95,12 @@ let package = Package(
 
         library("LearningCurves", ["Formats"]),
 
+        library("MetricFiles", ["Arrow", "Files"]),
+
         // run
-        library("StageSupport", ["Formats", "Arrow", "Files", "Scratch", "CSystem", argumentParser, logging]),
+        library(
+            "StageSupport",
+            ["Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
 
         // what readers of a finished run share
         library(
@@ -109,21 +113,27 @@ let package = Package(
         stage("Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors"]),
         stage(
             "Plan",
-            ["Arrow", "Credit", "Objectives", "Optimizers", "Quantiles", "Recipes", "Rewards", "Scratch", "Tokenizer"]),
+            [
+                "Arrow", "Credit", "LearningCurves", "Objectives", "Optimizers", "Quantiles", "Recipes", "Rewards",
+                "Scratch", "Tokenizer",
+            ]),
         stage(
             "Update",
             [
-                "Arrow", "Credit", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness", "Recipes",
-                "Scratch",
+                "Arrow", "Credit", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness",
+                "Recipes", "Scratch",
                 "Tensors",
             ]),
         .executableTarget(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
-        stage("Loop", ["Arrow", "LearningCurves", "Recipes", "Credit", "Objectives"]),
+        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives"]),
         stage(
             "Report",
-            ["Arrow", "Compression", "Credit", "Entropy", "LearningCurves", "Recipes", "RunViews", "Tokenizer"],
+            [
+                "Arrow", "Compression", "Credit", "Entropy", "LearningCurves", "Recipes", "RunViews", "Scratch",
+                "Tokenizer",
+            ],
             resources: pageFiles.map { .embedInCode("Page/Resources/" + $0) }),
         stage(
             "Bench",
@@ -153,6 +163,7 @@ let package = Package(
                 "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
+        tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),
         tests(
             "RunViews",
             ["RunViews", "Arrow", "Formats", "Quantiles", "StageSupport", "Tokenizer", argumentParser]),

@@ -96,6 +96,14 @@ step=$(ls -d "$work"/float32/step-* | tail -n 1)
 "$bin/crux-score" --quiet --input "$work/policy/ingest" --output "$work/float32-rescored" --checkpoint "$work/policy/dapo-top20/update" > /dev/null
 try "$python" conformance/check_checkpoint.py "$step" "$work/policy/ingest" "$work/float32-rescored" float32
 
+echo "== metrics elsewhere"
+"$bin/crux-update" --quiet --plan "$work/policy/dapo-top20/plan" --checkpoint fixtures/policy --output "$work/metrics/update" \
+  --metrics jsonl,tensorboard > /dev/null
+"$bin/crux-loop" --quiet --recipe recipes/grpo.yaml --checkpoint fixtures/policy --prompts fixtures/prompts-train.jsonl \
+  --heldout fixtures/prompts-heldout.jsonl --iterations 3 --prompts-per-iteration 4 --group-size 4 --max-tokens 40 --eval-every 2 \
+  --metrics jsonl,tensorboard --output "$work/metrics/loop" > /dev/null
+try "$python" conformance/check_metrics.py "$work/metrics/update" "$work/metrics/loop"
+
 echo "== plans trained elsewhere"
 try "$python" conformance/check_train_elsewhere.py "$bin" "$work/elsewhere"
 

@@ -72,6 +72,20 @@ package struct ColumnBuilder {
         bitCount = end
     }
 
+    /// The value of a column of one row.
+    func number(_ type: ArrowType) -> CellNumber {
+        guard nulls == 0 else { return .null }
+        return bytes.withUnsafeBytes { bytes in
+            switch type {
+            case .int32: .integer(Int64(bytes.loadUnaligned(as: Int32.self)))
+            case .int64: .integer(bytes.loadUnaligned(as: Int64.self))
+            case .float32: .real(Double(bytes.loadUnaligned(as: Float.self)))
+            case .float64: .real(bytes.loadUnaligned(as: Double.self))
+            default: .null
+            }
+        }
+    }
+
     /// Empties the column for the next batch; what was built is somebody else's now.
     mutating func clear() {
         filled = max(bytes.count, bits.count)

@@ -21,6 +21,21 @@ package struct Column<Row>: Sendable {
     var field: ArrowField { ArrowField(name: name, type: type, nullable: nullable) }
 }
 
+/// What a row has in a column of numbers; null also in a column of anything else.
+package enum CellNumber: Equatable, Sendable {
+    case integer(Int64)
+    case real(Double)
+    case null
+}
+
+extension Column {
+    package func number(of row: Row) -> CellNumber {
+        var builder = ColumnBuilder()
+        write(row, &builder)
+        return builder.number(type)
+    }
+}
+
 /// Key paths of stored properties carry nothing that threads could fight over.
 package typealias Path<Row, Value> = WritableKeyPath<Row, Value> & Sendable
 

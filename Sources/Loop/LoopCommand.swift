@@ -113,6 +113,7 @@ struct LoopCommand: StageCommand {
     @Flag(help: "Keep of past iterations only what goes into the table.")
     var prune = false
 
+    @OptionGroup var metrics: MetricsOption
     @OptionGroup var options: StageOptions
 
     func validate() throws {
@@ -155,7 +156,9 @@ struct LoopCommand: StageCommand {
             stage: Self.stage, configuration: try settings(loaded, auxiliaries), inputs: try inputFiles())
         let wanted = iterations, resolved = try loaded.resolvedJSON()
         let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole)
-            .explaining(try documents(resolved, auxiliaries)).finished { ($0.counts["iterations"] ?? 0) >= wanted }
+            .explaining(try documents(resolved, auxiliaries)).finished {
+                [metrics] in ($0.counts["iterations"] ?? 0) >= wanted && metrics.areWritten($0)
+            }
         if options.dryRun || options.overwrite { try checkSampling(context) }
         return try undertaking.run(context, would: ["iterations": iterations, "recipe": resolved]) { directory in
             try LoopRun(self, loaded, auxiliaries, directory, context).run()

@@ -3,6 +3,7 @@ import Files
 import Formats
 import Foundation
 import LearningCurves
+import MetricFiles
 import Recipes
 import StageSupport
 
@@ -326,7 +327,17 @@ struct LoopRun {
             Manifest.File(
                 "metrics.csv", try AtomicFile.write(CurveTable.csv(records), to: try directory.writing("metrics.csv"))),
             Manifest.File("curves.svg", try AtomicFile.write(picture, to: try directory.writing("curves.svg"))),
-        ]
+        ] + (try writeMetrics(records))
+    }
+
+    private func writeMetrics(_ records: [LoopRow]) throws -> [Manifest.File] {
+        try command.metrics.write(series(records), in: directory).map { Manifest.File($0, $1) }
+    }
+
+    /// An iteration knows no time of its own, since that differs between equal loops: each is put a second after the
+    /// one before.
+    private func series(_ records: [LoopRow]) -> MetricSeries {
+        MetricSeries(Tables.loop, records, group: "loop") { _ in 1 }
     }
 
     private func finish(_ records: [LoopRow]) throws -> StageSummary {
@@ -344,6 +355,7 @@ struct LoopRun {
         let outputs =
             [metrics] + (try writeCurves(records)) + (try files.map { try Manifest.describe($0, in: directory.path) })
             + (try iterationFiles())
+        command.metrics.warning(series(records)).map(context.warn)
         let curve = LearningCurve(name: recipe.name, rows: records)
         let measures = [
             "heldout_accuracy_before": curve.before, "heldout_accuracy_after": curve.after,

@@ -10,7 +10,7 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
     private let rollouts: ScoredRollouts
     private let needs: RowRequirements
     private let eligible: ScratchArray<Int32>
-    private let threads: Int
+    private let passes: any Passes
     private let lock = NSLock()
     private var readers: [Set<TokenColumn>: RowReader] = [:]
     private var columnReaders: [[TokenColumn]: ColumnReader] = [:]
@@ -23,9 +23,9 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
 
     init(
         _ rollouts: ScoredRollouts, _ needs: RowRequirements, eligible: ScratchArray<Int32>, _ space: ScratchSpace,
-        threads: Int
+        _ passes: any Passes
     ) throws {
-        (self.rollouts, self.needs, self.eligible, self.threads) = (rollouts, needs, eligible, threads)
+        (self.rollouts, self.needs, self.eligible, self.passes) = (rollouts, needs, eligible, passes)
         whole = RowReader(rollouts, columns: Self.planned(needs))
         scoreBatches = rollouts.scoreBatches
         finite = try ScratchTable(space, count: rollouts.rowCount)
@@ -167,7 +167,7 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
     func inOrder<Value: Sendable>(
         _ count: Int, _ produce: @Sendable (Int) throws -> Value, _ consume: (Int, Value) throws -> Void
     ) throws {
-        try parallelInOrder(count, threads: threads, produce: produce, consume: consume)
+        try passes.inOrder(count, produce, consume)
     }
 
     // MARK: rows to write

@@ -16,11 +16,11 @@ struct FirstPass: Sendable {
     let lackingLogprobs: ScratchArray<Int32>
 
     /// `space`: for what grows with the rows.
-    init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, _ space: ScratchSpace, threads: Int) throws {
+    init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, _ space: ScratchSpace, _ passes: any Passes) throws {
         let reader = RowReader(rollouts, columns: Self.columns(needs)), batches = rollouts.batches
         let scanned = ScannedColumns(needs), views = ColumnReader(rollouts, scanned.views)
         var found = try FirstPassWriter(space)
-        try parallelInOrder(batches.count, threads: threads) { index in
+        try passes.inOrder(batches.count) { index in
             var part = RowScan(rows: batches[index].count)
             func read(_ row: Int) throws {
                 _ = try reader.read(CollectionOfOne(row)) { try part.add($0, row: Int32(row), needs) }
@@ -36,7 +36,7 @@ struct FirstPass: Sendable {
                 if !part.add(row, scanned) { try read(row.number) }
             }
             return part
-        } consume: {
+        } _: {
             try found.add($1)
             space.releasePages(after: batches[$0].count)
         }

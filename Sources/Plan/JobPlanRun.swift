@@ -78,7 +78,7 @@ struct JobPlanRun {
     func run() throws -> StageSummary {
         let needs = RowRequirements(jobsOf: writer.recipe, directory: rollouts.directory)
         let firstPass = try FirstPass(
-            rollouts, needs, ScratchSpace(folder: writer.directory.path), threads: writer.context.threads)
+            rollouts, needs, ScratchSpace(folder: writer.directory.path), OwnPasses(threads: writer.context.threads))
         let expanded = try expand(firstPass, needs)
         let (files, jobs, skipped) = try write(expanded, maxTokens: maxTokens(firstPass.facts))
         warn(rows: firstPass.eligible.count, expanded: expanded.count, skipped: skipped)

@@ -40,7 +40,17 @@ struct PlanCommand: StageCommand {
     @Option(help: "Change a key of the recipe, such as optimizer.lr=1e-5; may be repeated.")
     var set: [String] = []
 
-    @Option(name: .customLong("output"), help: "Directory to make; with --report-only none.")
+    @Option(
+        help:
+            "KEY=VALUE,VALUE…: report a plan for each value of a key of the recipe, all in the passes of one plan, and write none. May be repeated, for every combination. Not with an expansion."
+    )
+    var sweep: [String] = []
+
+    @Option(
+        name: .customLong("output"),
+        help:
+            "Directory to make; with --report-only none; with --sweep what the names of its files begin with (OUTPUT.md, .csv, .svg), if any."
+    )
     var outputFolder: String?
 
     @Option(help: "The jobs folder of an earlier plan, whose results --input and --scores now hold.")
@@ -87,7 +97,10 @@ struct PlanCommand: StageCommand {
             throw ValidationError("--stop is empty; it would end every continuation at once.")
         }
         guard !list else { throw ValidationError("--list goes alone: crux-plan --list") }
-        guard outputFolder != nil || reportOnly else {
+        guard sweep.isEmpty || !reportOnly else {
+            throw ValidationError("--sweep reports only: leave out --report-only.")
+        }
+        guard outputFolder != nil || reportsOnly else {
             throw ValidationError("Missing --output, the directory to make.")
         }
         guard EngineDialects.named(engine) != nil else {
@@ -96,7 +109,7 @@ struct PlanCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
-        if !reportOnly { try Undertaking.requireApart(output, places, options) }
+        if !reportsOnly { try Undertaking.requireApart(output, places, options) }
         let recipe = try loadRecipe()
         let resolved = try recipe.resolvedJSON()
         try check(recipe)
@@ -112,6 +125,7 @@ struct PlanCommand: StageCommand {
             return try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
         }
         // Before anything is emptied; else when it is known that there is something to do.
+        if !sweep.isEmpty { return try runSweep(open, context) }
         let early = options.dryRun || options.overwrite || reportOnly ? try open() : nil
         if let early, reportOnly {
             guard !options.dryRun else { return StageSummary(["would_write": NSNull(), "recipe": resolved]) }
@@ -138,6 +152,20 @@ struct PlanCommand: StageCommand {
     }
 
     private var output: String { outputFolder ?? "" }
+
+    /// Whether no plan is written.
+    private var reportsOnly: Bool { reportOnly || !sweep.isEmpty }
+
+    private func runSweep(_ open: () throws -> ScoredRollouts, _ context: StageContext) throws -> StageSummary {
+        let keys = try sweep.map(SweptKey.init),
+            settings = try SweepSetting.all(keys, recipe: recipe, overrides: set)
+        for setting in settings { try check(setting.recipe) }
+        let files = outputFolder.map { output in Sweep.suffixes.map { output + $0 } } ?? []
+        for file in files { try Undertaking.requireApart(file, places, options) }
+        guard !options.dryRun else { return StageSummary(["would_write": files, "settings": settings.count]) }
+        return try Sweep(rollouts: try open(), keys: keys, settings: settings, context: context).run(
+            output: outputFolder)
+    }
 
     private var places: [InputPlace] {
         ([input, scores, recipe] + [tokenizer].compactMap { $0 }).map { InputPlace($0) }
@@ -188,8 +216,9 @@ struct PlanCommand: StageCommand {
 
     private func check(_ recipe: Recipe) throws {
         let expansion = recipe.credit.expansion, name = expansion.map { type(of: $0).name } ?? ""
-        if reportOnly, expansion != nil {
-            throw StageError(.usage, "--report-only goes with a recipe without an expansion; \(self.recipe) has one")
+        if reportsOnly, expansion != nil {
+            let flag = sweep.isEmpty ? "--report-only" : "--sweep"
+            throw StageError(.usage, "\(flag) goes with a recipe without an expansion; \(self.recipe) has one")
         }
         if jobs != nil, expansion == nil {
             throw StageError(.usage, "--jobs needs a recipe with an expansion section; \(self.recipe) has none")

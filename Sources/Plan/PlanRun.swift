@@ -11,14 +11,19 @@ import StageSupport
 struct PlanRun {
     let rollouts: ScoredRollouts
     let recipe: Recipe
+    let passes: any Passes
     let context: StageContext
 
+    init(rollouts: ScoredRollouts, recipe: Recipe, passes: (any Passes)? = nil, context: StageContext) {
+        (self.rollouts, self.recipe, self.context) = (rollouts, recipe, context)
+        self.passes = passes ?? OwnPasses(threads: context.threads)
+    }
+
     /// Everything but the rows' tokens.
-    private func buildPlan(_ space: ScratchSpace) throws -> (firstPass: FirstPass, tokens: DumpTokens, plan: CreditPlan)
-    {
+    func buildPlan(_ space: ScratchSpace) throws -> (firstPass: FirstPass, tokens: DumpTokens, plan: CreditPlan) {
         let needs = RowRequirements(recipe: recipe, directory: rollouts.directory)
-        let firstPass = try FirstPass(rollouts, needs, space, threads: context.threads)
-        let tokens = try DumpTokens(rollouts, needs, eligible: firstPass.eligible, space, threads: context.threads)
+        let firstPass = try FirstPass(rollouts, needs, space, passes)
+        let tokens = try DumpTokens(rollouts, needs, eligible: firstPass.eligible, space, passes)
         return (firstPass, tokens, try recipe.credit.buildPlan(firstPass.facts, tokens, seed: context.options.seed))
     }
 
@@ -39,7 +44,7 @@ struct PlanRun {
     }
 
     /// How many best log-probabilities the intervals of a row of the plan rest on.
-    private func widths(_ firstPass: FirstPass) -> (Int32) throws -> Int32? {
+    func widths(_ firstPass: FirstPass) -> (Int32) throws -> Int32? {
         let reader = RowReader(rollouts, columns: RowColumns(scores: ["rollout_id", "evidence_top_k"]))
         return { row in try reader.read([Int(firstPass.eligible[Int(row)])]) { $0.score.evidenceTopK }[0] }
     }
@@ -157,7 +162,7 @@ struct PlanWriter {
             table = try ArrowTableWriter(
                 path: try directory.writing("plan.arrow"), table: Tables.plan, metadata: metadata(evidence)),
             tally = PlanTally()
-        let batches = batches(plan), builders = IdlePool<ArrowBatchBuilder<PlanRow>>(),
+        let batches = plan.batches, builders = IdlePool<ArrowBatchBuilder<PlanRow>>(),
             written = IdlePool<ArrowBatchBytes>()
         try parallelInOrder(batches.count, threads: context.threads, waiting: 1) { index in
             var builder = builders.take() ?? ArrowBatchBuilder(Tables.plan)
@@ -175,85 +180,17 @@ struct PlanWriter {
         return (Manifest.File("plan.arrow", try table.finish()), tally)
     }
 
-    /// Where the file's batches begin and end: the writer's rule on lengths that are known already.
-    private func batches(_ plan: CreditPlan) -> [Range<Int>] {
-        plan.kept.chunks(plan.kept.indices, plan.facts) { ArrowBatchRule.isFull(rows: $0, weight: $1) }
-    }
-
-    /// Rows of which a thread holds the tokens at a time, and tokens from which on it takes no other.
-    private static let strideRows = 64, strideTokens = 1 << 16
-
-    private func strides(_ plan: CreditPlan, _ positions: Range<Int>) -> [Range<Int>] {
-        plan.kept.chunks(positions, plan.facts) { rows, tokens in
-            rows >= Self.strideRows || tokens >= Self.strideTokens
-        }
-    }
-
     private func batch(
         _ plan: CreditPlan, _ positions: Range<Int>, _ rows: any PlanRowSource,
         _ builder: inout ArrowBatchBuilder<PlanRow>
     ) throws -> (bytes: ArrowBatchBytes, tally: PlanTally) {
+        let maker = PlanRowMaker(recipe: recipe, directory: directory.path)
         var tally = PlanTally()
-        for part in strides(plan, positions) {
-            let planned = try rows.planned(part.map { plan.kept[$0].row }[...])
-            for (credit, source) in zip(plan.credits(part, planned.map(\.1)), planned) {
-                builder.append(try planRow(credit, source.0))
-                tally.add(credit)
-            }
+        try plan.forEachCredit(positions, rows) { credit, source in
+            builder.append(try maker.row(credit, source))
+            tally.add(credit)
         }
         return (try builder.take(.none), tally)
-    }
-
-    private func planRow(_ credit: TokenCredit, _ source: ScoredRollout) throws -> PlanRow {
-        var row = PlanRow()
-        row.rolloutID = source.rollout.rolloutID
-        row.groupID = credit.groupID
-        row.tokenIDs = source.rollout.tokenIDs
-        row.lossMask = credit.mask
-        row.advantages = floats(credit.advantages)
-        row.entropyMask = credit.entropyMask
-        row.tokenWeights = floats(credit.weights)
-        row.oldLogprobs = source.score.oldLogprobs ?? [Float](repeating: 0, count: row.tokenIDs.count)
-        row.referenceLogprobs =
-            recipe.objective.reference == .process
-            ? source.score.processReferenceLogprobs : source.score.referenceLogprobs
-        row.returns = credit.returns.map(floats)
-        row.values = source.score.values
-        row.pair = credit.pair.map { Int32($0) }
-        row.klWeights = recipe.kl.isInLoss ? floats(credit.unmaskedWeights) : nil
-        row.temperature = source.rollout.temperature
-        row.step = Int32(credit.step)
-        row.reward = Float(credit.reward)
-        row.evidence = source.evidence
-        try requireFinite(row)
-        return row
-    }
-
-    /// Nothing that is no finite number leaves a plan.
-    private func requireFinite(_ row: PlanRow) throws {
-        let smaller = "Take smaller rewards, coefficients or values."
-        let columns: [(String, [Float]?, String)] = [
-            ("advantages", row.advantages, smaller), ("token_weights", row.tokenWeights, smaller),
-            ("returns", row.returns, smaller),
-            ("kl_weights", row.klWeights, smaller), ("old_logprobs", row.oldLogprobs, TokenColumn.oldLogprobs.remedy),
-            ("reference_logprobs", row.referenceLogprobs, TokenColumn.referenceLogprobs.remedy),
-            ("values", row.values, TokenColumn.values.remedy), ("reward", [row.reward], smaller),
-        ]
-        for (name, values, remedy) in columns {
-            let mask = name == "reward" ? [true] : row.lossMask
-            guard let values, let bad = mask.firstNotFinite(values) else { continue }
-            throw StageError(
-                .invalidInput,
-                "\(directory.path): rollout '\(row.rolloutID)': found \(name) \(values[bad]) at position \(bad), expected a number "
-                    + "that float32 can hold. \(remedy)")
-        }
-    }
-
-    private func floats(_ values: [Double]) -> [Float] {
-        [Float](unsafeUninitializedCapacity: values.count) { target, count in
-            values.withUnsafeBufferPointer { for index in 0..<$0.count { target[index] = Float($0[index]) } }
-            count = values.count
-        }
     }
 
     // MARK: other files

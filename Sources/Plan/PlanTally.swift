@@ -9,6 +9,8 @@ struct PlanTally: Sendable {
     private(set) var staleness = Staleness()
     /// By step.
     private(set) var weights: [Int: Double] = [:]
+    /// Σ |weight|.
+    private(set) var weightSize = 0.0
     private var sum = 0.0
 
     var advantageMean: Double { sum / Double(max(1, positive + negative + zero)) }
@@ -23,6 +25,7 @@ struct PlanTally: Sendable {
             sum += advantage
             advantageMax = max(advantageMax, abs(advantage))
             weight += credit.weights[t]
+            weightSize += abs(credit.weights[t])
         }
         weights[credit.step, default: 0] += weight
         if let part = credit.staleness { staleness.add(part) }
@@ -34,6 +37,7 @@ struct PlanTally: Sendable {
         zero += next.zero
         sum += next.sum
         advantageMax = max(advantageMax, next.advantageMax)
+        weightSize += next.weightSize
         weights.merge(next.weights, uniquingKeysWith: +)
         staleness.add(next.staleness)
     }

@@ -91,9 +91,10 @@ enum FileListing {
         `resample.jsonl`, prompts of groups without contrast; with an expansion `jobs/`: `jobs-%05d.jsonl`, \
         `jobs.arrow`, `bases.arrow` |
         | `update/` | `step-%06d/`, a plain Hugging Face folder; `optimizer-%06d/optimizer.safetensors`, which \
-        `--resume-from` needs beside it; `metrics.arrow`; with a target network `target/` |
+        `--resume-from` needs beside it; `metrics.arrow`, with `--metrics` also `metrics.jsonl` and \
+        `events.out.tfevents.0.crux`; with a target network `target/` |
         | a loop | `iteration-%04d/` with the directories of its stages and `record.json`; `metrics.arrow`, \
-        `metrics.csv`, `curves.svg` |
+        `metrics.csv`, `curves.svg`, with `--metrics` the same two |
 
         `optimizer.safetensors` holds `exp_avg.<parameter>`, `exp_avg_sq.<parameter>` and, where the checkpoint \
         is 16-bit,

@@ -18,7 +18,11 @@ enum ReportMain {
 /// here.
 struct ReportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "crux-report", abstract: "Looks at finished runs: tables, pictures, pages.", version: cruxVersion,
-        subcommands: [TablesCommand.self, PageCommand.self],
+        commandName: "crux-report",
+        abstract: "Looks at finished runs: at a prompt, in tables, pictures and pages.", version: cruxVersion,
+        subcommands: [
+            TablesCommand.self, PageCommand.self, ShowCommand.self, TraceCommand.self, DiffCommand.self,
+            ForksCommand.self, MismatchCommand.self,
+        ],
         defaultSubcommand: TablesCommand.self)
 }

@@ -40,6 +40,8 @@ final class OwnFiles: @unchecked Sendable {
         return path
     }
 
+    func knows(_ name: String) -> Bool { mutex.withLock { known.contains(name) } }
+
     func note(_ names: [String]) throws {
         let descriptor = open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw IOError.fromErrno(journal, "open the list of outputs") }

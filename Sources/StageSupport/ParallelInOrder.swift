@@ -96,7 +96,7 @@ private final class WaitingLine<Value: Sendable>: @unchecked Sendable {
 
 /// Threads of the operating system: unlike those of a dispatch queue they may block on each other. As many as it has
 /// let us start.
-private struct ThreadTeam {
+struct ThreadTeam {
     private let members: [pthread_t]
 
     /// Secondary threads get 512 KiB by default in some places, too little for deep library calls.

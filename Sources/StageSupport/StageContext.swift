@@ -44,6 +44,7 @@ package final class StageContext: Sendable {
 
     /// Whether it could be written.
     func printSummary(_ summary: StageSummary) -> Bool {
+        if let text = summary.text { return StandardStreams.write(text, to: STDOUT_FILENO) }
         var object: [String: Any] = summary.fields
         object["stage"] = stage
         object["status"] = Int(summary.status.rawValue)

@@ -83,6 +83,9 @@ package struct StageDirectory: Sendable {
     /// The path of a file that is about to be written, which from now on counts as this directory's own.
     package func writing(_ name: String) throws -> String { try own.writing(name) }
 
+    /// Whether runs of this directory have written a file of that name.
+    package func knows(_ name: String) -> Bool { own.knows(name) }
+
     /// Files and folders (with a slash at the end) that were written otherwise and are this directory's own too.
     package func note(_ names: [String]) throws { try own.note(names) }
 

@@ -2,6 +2,8 @@
 package struct StageSummary {
     package var status = ExitStatus.done
     package var fields: [String: any Sendable] = [:]
+    /// What stands there instead, of commands whose text is what was asked for.
+    package var text: String?
 
     package init(status: ExitStatus = .done, _ fields: [String: any Sendable]) {
         self.status = status

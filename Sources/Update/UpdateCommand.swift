@@ -63,6 +63,7 @@ struct UpdateCommand: StageCommand {
     )
     var precision = Precision.f32
 
+    @OptionGroup var metrics: MetricsOption
     @OptionGroup var options: StageOptions
 
     func validate() throws {
@@ -104,14 +105,14 @@ struct UpdateCommand: StageCommand {
                 + (try zip(["reference", "q-network"], auxiliary).flatMap { try $1.inputFiles($0) }))
         if let resumeFrom { try checkLineage(resumeFrom, manifest) }
         let would = ["rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0]
-        return try Undertaking(manifest, output: output, reads: places, options: options, share: .whole).run(
-            context, would: would
-        ) { directory in
+        return try Undertaking(manifest, output: output, reads: places, options: options, share: .whole).finished(
+            when: { [metrics] in metrics.areWritten($0) }
+        ).run(context, would: would) { directory in
             try UpdateRun(
                 directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume,
                 saveEvery: saveEvery,
                 question: try question(recipe, auxiliary, halves, context), weights: weights, halves: halves,
-                context: context
+                metricForms: metrics, context: context
             ).run()
         }
     }

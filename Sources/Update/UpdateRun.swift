@@ -2,6 +2,7 @@ import Arrow
 import Files
 import Formats
 import Foundation
+import MetricFiles
 import Models
 import Recipes
 import StageSupport
@@ -21,6 +22,7 @@ struct UpdateRun {
     let weights: WeightType
     /// nil: products are float32.
     let halves: HalfProducts?
+    let metricForms: MetricsOption
     let context: StageContext
 
     func run() throws -> StageSummary {
@@ -121,12 +123,14 @@ struct UpdateRun {
         training.mergeAdapters()
         guard let saved else { return (state, []) }
         context.say("going on after step \(saved.step)")
-        return (
-            state,
-            try ArrowTableReader(
-                path: directory.workPath + "/metrics-\(StepFolders.name(saved.step)).arrow", table: Tables.metrics
-            ).rows()
-        )
+        return (state, try savedMetrics(saved))
+    }
+
+    /// Beside the unfinished work; a directory that was finished and lacks an output has them in its table.
+    private func savedMetrics(_ saved: SavedStep) throws -> [MetricsRow] {
+        let beside = directory.workPath + "/metrics-\(StepFolders.name(saved.step)).arrow"
+        let path = try fileExists(beside) ? beside : directory.file("metrics.arrow")
+        return try ArrowTableReader(path: path, table: Tables.metrics).rows()
     }
 
     private func finish(_ metrics: [MetricsRow], _ form: any TrainedForm, _ model: LanguageModel) throws -> StageSummary
@@ -138,8 +142,11 @@ struct UpdateRun {
             outputs += try describe(StepFolders.name(step.step)) + describe(StepFolders.optimizerName(step.step))
         }
         if recipe.objective.targetDecay != nil { outputs += try describe(SavedStep.targetName) }
-        // Wall-clock seconds stand in it: the one file whose bytes differ between equal runs.
-        outputs.append(Manifest.File(path: "metrics.arrow", rows: metrics.count))
+        // Wall-clock seconds stand in these: the files whose bytes differ between equal runs.
+        let series = MetricSeries(Tables.metrics, metrics, group: "update", seconds: \.seconds)
+        let names = ["metrics.arrow"] + (try metricForms.write(series, in: directory).map(\.0))
+        metricForms.warning(series).map(context.warn)
+        outputs += names.map { Manifest.File(path: $0, rows: metrics.count) }
         let counts = [
             "steps": metrics.count, "last_step": steps.last?.step ?? 0, "rollouts": rows.count,
             "rounded_tensors": form.roundedTensors,
