@@ -29,6 +29,7 @@ run 'crux ingest --input dump --output run/ingest
      crux score --input run/ingest --output run/score
      crux plan --input run/ingest --scores run/score --recipe /opt/crux/share/crux/recipes/dapo-top20.yaml --output run/plan
      crux update --plan run/plan --checkpoint policy --output run/update
+     crux report page --input run/ingest --scores run/score --plan run/plan --tokenizer policy --output run/page.html
      ls run/update/step-000001/model.safetensors'
 [ -s "$root/opt/crux/share/man/man1/crux-score.1" ] && [ -s "$root/opt/crux/share/doc/crux/LICENSE" ]
 echo "$(basename "$archive") runs in an empty $suite"

@@ -7,17 +7,30 @@ import pathlib
 import sys
 import tempfile
 
+from PIL import Image
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "conformance"))
 from browser import Browser  # noqa: E402
 from page_runs import Commands, expansion_run, fixture_run, page_of  # noqa: E402
 
+# The first base whose states differ most in value.
+SHOW_MIXED = """(() => {
+  const spread = (base) => { const values = base.states.map((state) => state.value); return Math.max(...values) - Math.min(...values); };
+  const spreads = overview.expansion.bases.map(spread), list = document.querySelector('main select');
+  list.value = String(spreads.indexOf(Math.max(...spreads)));
+  list.dispatchEvent(new Event('change'));
+})()"""
+
+# A palette of so many shows no difference to the eye.
+COLOURS = 256
+
 # Name, page, address, dark, height, and what is done before the picture is taken.
 PICTURES = [
-    ("overview", "run", "#overview", False, 860, ""),
-    ("forks", "run", "#forks", False, 620, ""),
-    ("rollouts", "run", "#rollouts/add-21-0003-05", False, 640, "document.getElementById('rollout-text').querySelector('.e7').click()"),
-    ("plans", "run", "#rollouts/add-21-0003-05", True, 640, "document.querySelector('[data-option=plans]').click()"),
-    ("expansions", "expansion", "#expansions", False, 640, "document.querySelectorAll('details.state')[0].open = true"),
+    ("overview", "run", "#overview", False, 600, ""),
+    ("forks", "run", "#forks", False, 520, ""),
+    ("rollouts", "run", "#rollouts/add-21-0003-05", False, 680, "document.querySelector('#rollout-text .e7').click()"),
+    ("plans", "run", "#rollouts/add-21-0003-05", True, 520, "document.querySelector('[data-option=plans]').click()"),
+    ("expansions", "expansion", "#expansions", False, 600, SHOW_MIXED),
 ]
 
 
@@ -28,10 +41,12 @@ def main():
         run = fixture_run(crux, work)
         pages = {"run": page_of(crux, run, work / "page.html"), "expansion": expansion_run(crux, run)[0]}
         for name, which, address, dark, height, act in PICTURES:
-            page = browser.open(pages[which], address, width=1120, height=height, dark=dark)
+            page = browser.open(pages[which], address, width=1040, height=height, dark=dark)
             page.wait("document.querySelector('#rollout:not([data-rollout])') === null")
             page.evaluate(act or "0")
-            page.screenshot(docs / f"report-{name}.png")
+            picture = docs / f"report-{name}.png"
+            page.screenshot(picture)
+            Image.open(picture).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(picture, optimize=True)
             page.close()
 
 

@@ -19,7 +19,7 @@ enum ReportMain {
 struct ReportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-report",
-        abstract: "Looks at finished runs: rollouts and plans at a prompt, tables, pictures, pages.", version: cruxVersion,
+        abstract: "Looks at finished runs: at a prompt, in tables, pictures and pages.", version: cruxVersion,
         subcommands: [
             TablesCommand.self, PageCommand.self, ShowCommand.self, TraceCommand.self, DiffCommand.self,
             ForksCommand.self, MismatchCommand.self,

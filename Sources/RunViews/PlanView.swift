@@ -50,8 +50,8 @@ package struct PlanView: Sendable {
         guard manifest.outputs.contains(where: { $0.path == Self.planName }) else {
             throw StageError(
                 .invalidInput,
-                "\(directory): found a plan of jobs, without \(Self.planName), expected one of rollouts to learn from. "
-                    + "Give the plan that was made of the jobs' results, and this one's jobs folder as --jobs.")
+                "\(directory): found no \(Self.planName) among its files, expected the plan of a finished crux-plan. "
+                    + "Plan again with --overwrite.")
         }
         try manifest.verify([Self.planName, Self.droppedName, Self.recipeName], in: directory, context)
         recipe = try String(contentsOfFile: directory + "/" + Self.recipeName, encoding: .utf8)

@@ -3,8 +3,6 @@ import RunViews
 import TestSupport
 import Testing
 
-
-
 /// Sums over a run beside the slow way: all rows in memory, one question at a time.
 @Suite struct FiguresTests {
     private static let tokens = 40

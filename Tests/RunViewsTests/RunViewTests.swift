@@ -8,8 +8,6 @@ import StageSupport
 import TestSupport
 import Testing
 
-
-
 /// The fixture dump through ingest, score and two plans.
 struct FixtureRun {
     let folder: TemporaryDirectory

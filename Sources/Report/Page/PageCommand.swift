@@ -1,8 +1,4 @@
 import ArgumentParser
-import Files
-import Formats
-import Foundation
-import LearningCurves
 import RunViews
 import StageSupport
 import Tokenizer
@@ -92,33 +88,5 @@ struct PageCommand: StageCommand {
         let shown = content.overview.rollouts.count, all = content.overview.dump.rollouts
         context.say("\(output): figures of \(all) rollouts, \(shown) of them in full; \(bytes) bytes")
         return StageSummary(["output": output, "rollouts": all, "rollouts_in_full": shown, "bytes": bytes])
-    }
-}
-
-/// How much of a run a page holds.
-struct PageLimits {
-    let rollouts: Int
-    let tokens: Int
-    let bases: Int
-    /// Tokens of the table occur more often than this.
-    let minimumCount: Int
-}
-
-/// What a page is made of.
-struct PageSources {
-    let run: RunView
-    let jobs: String?
-    let update: String?
-    let curves: [LearningCurve]
-    let texts: TokenText
-
-    /// Throws where the update or the jobs belong to another run.
-    func requireLineage(plan: String?) throws {
-        if let update, let plan {
-            try Lineage.require(
-                update, try Manifest.finished(update, stage: "update"), madeFrom: plan,
-                remedy: "Train on this one: crux-update --plan \(plan) --checkpoint DIR --output \(update) --overwrite")
-        }
-        if let jobs { try JobDirectory(jobs).requireOneMaking() }
     }
 }

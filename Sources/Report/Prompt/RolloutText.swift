@@ -8,7 +8,8 @@ struct RolloutText {
     let style: TerminalStyle
 
     var text: String {
-        ([head] + plans + ["", "prompt:", prompt, "", "response:", response, "", legend]).joined(separator: "\n") + "\n"
+        ([head] + plans + ["", "prompt:", prompt, "", "response:", response, ""] + dumpedText + [legend])
+            .joined(separator: "\n") + "\n"
     }
 
     // MARK: what is known of it
@@ -59,6 +60,12 @@ struct RolloutText {
     private var prompt: String {
         guard texts.knowsTexts || view.rollout.prompt.isEmpty else { return TokenText.visible(view.rollout.prompt) }
         return view.rollout.tokenIDs[..<responseStart].map(texts.text).joined()
+    }
+
+    /// The response as the dump has it, where its tokens are shown by their ids.
+    private var dumpedText: [String] {
+        guard !texts.knowsTexts, !view.rollout.completion.isEmpty else { return [] }
+        return ["response as text:", TokenText.visible(view.rollout.completion), ""]
     }
 
     private var response: String {

@@ -168,7 +168,8 @@ function legend(entries) {
 
 // What a drawing takes from the page's style, it must bring along when it leaves.
 const carried =
-  ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'opacity', 'font-size', 'font-family', 'text-anchor'];
+  ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-linejoin', 'paint-order', 'opacity', 'font-size',
+    'font-family', 'text-anchor'];
 
 /** Saves a drawing as a file that needs nothing of the page, in the light colours that papers are printed in. */
 function saveDrawing(drawing, name) {

@@ -134,8 +134,8 @@ function selection(label, options, value, change) {
 function searchField(placeholder, value, change) {
   return element('input', {
     type: 'search',
-    placeholder: `${placeholder} (/)`,
-    'aria-label': `Search: ${placeholder}`,
+    placeholder: `Search ${placeholder} (/)`,
+    'aria-label': `Search ${placeholder}`,
     value,
     oninput: (event) => change(event.target.value),
   });

@@ -16,7 +16,7 @@ function forksView() {
         count(forks.minimumCount)} times with a known entropy. Give a smaller --minimum-count.`);
   }
   const list = element('div', {class: 'list'}), detail = element('div', {id: 'fork-detail'});
-  const search = searchField('Tokens', forksState.search, (text) => {
+  const search = searchField('tokens', forksState.search, (text) => {
     forksState.search = text;
     forksState.shown = tokensAtFirst;
     drawForks(list, detail);

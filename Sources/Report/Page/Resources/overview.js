@@ -1,15 +1,26 @@
 // The run as a whole.
 
 function overviewView() {
-  const {dump, plans, rejected, verdicts} = overview;
-  return element('div', {}, element('div', {class: 'tiles'}, overviewTiles()), rolloutNote(),
-    element('div', {class: 'columns'}, section('Rewards by data source', sourceTable(dump.sources)),
-      section('How rewards came about', wordTable('verdicts', verdicts)),
-      plans.map((plan, number) => section(`Left out by ${planLabel(number)}`,
-                  wordTable(`dropped-${number}`, plan.dropped, 'Nothing was left out.'))),
-      section('Left out of the dump by crux-ingest', wordTable('rejected', rejected, 'Nothing was left out.'))),
-    element('h2', {}, 'Entropy'), entropyCharts(), plans.map((plan, number) => planCharts(plan, number)), trainerNote(),
-    section('What this page was made of', sourceFacts()));
+  return element('div', {}, element('div', {class: 'tiles'}, overviewTiles()), rolloutNote(), trainerNote(),
+    entropyCharts(), element('div', {class: 'columns'}, rewardSections(), leftOutSections(), entropySections()),
+    overview.plans.map(planCharts), section('What this page was made of', sourceFacts()));
+}
+
+function rewardSections() {
+  return [
+    section('Rewards by data source', sourceTable(overview.dump.sources)),
+    section('How rewards came about', wordTable('verdicts', overview.verdicts)),
+  ];
+}
+
+function leftOutSections() {
+  const none = 'Nothing was left out.';
+  const ofPlan = ({dropped}, number) => section(
+    `Left out by ${planLabel(number)}`, wordTable(`dropped-${number}`, dropped, none));
+  return [
+    ...overview.plans.map(ofPlan),
+    section('Left out of the dump by crux-ingest', wordTable('rejected', overview.rejected, none)),
+  ];
 }
 
 const section = (title, ...content) => element('section', {}, element('h3', {}, title), content);
@@ -128,9 +139,11 @@ function sourceFacts() {
 
 function entropyCharts() {
   if (overview.dump.entropy.count === 0)
-    return element('p', {class: 'note'}, 'No entropies are known. Dump logits, or score with --checkpoint.');
-  return element('div', {class: 'columns'}, entropyHistogram(), placeChart(), quantileTable(), lengthTable());
+    return note('No entropies are known. Dump logits, or score with --checkpoint.');
+  return element('div', {class: 'columns'}, entropyHistogram(), placeChart());
 }
+
+const entropySections = () => (overview.dump.entropy.count === 0 ? [] : [lengthTable(), quantileTable()]);
 
 /** Linear in entropy and logarithmic in counts, as "Beyond the 80/20 rule" draws it, or logarithmic in both. */
 function entropyHistogram() {
@@ -262,6 +275,7 @@ function signTable(tally, number) {
   const effective = share(tally.weight ** 2, tally.keptTokens * tally.squaredWeight);
   const rows = [
     ['rollouts kept', 'rollouts', tally.rollouts],
+    ['rollouts of the dump that the plan does not know', 'missing', tally.missing],
     ['trainable tokens', 'trainable', tally.trainableTokens],
     ['tokens kept', 'kept', tally.keptTokens],
     ['tokens with a positive advantage', 'positive', tally.positive],

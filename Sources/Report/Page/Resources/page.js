@@ -116,7 +116,7 @@ async function start() {
     await loadOverview();
   } catch (error) {
     document.getElementById('loading').textContent = `The page’s data can’t be read: ${
-      error.message}. A browser of 2023 or later is needed (DecompressionStream), and the whole file.`;
+      error.message}. A browser of 2024 or later is needed, and the whole file.`;
     throw error;
   }
   document.getElementById('title').textContent = overview.title;

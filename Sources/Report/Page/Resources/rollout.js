@@ -17,8 +17,8 @@ async function drawRollout() {
     note('Point at a token, or go through them with the arrows, to read its numbers.'));
   drawText(text, rollout);
   followTokens(text, beside, rollout);
-  fill(place, element('h3', {}, judgementMark(summary.judgement), ' ', foreign(summary.id)),
-    factList(rolloutFacts(rollout)), plainTexts(rollout), textControls(text, rollout), text, beside);
+  const heading = element('h3', {}, judgementMark(summary.judgement), ' ', foreign(summary.id));
+  fill(place, heading, textControls(text, rollout), text, beside, factList(rolloutFacts(rollout)), plainTexts(rollout));
   place.dataset.rollout = summary.id;
 }
 
@@ -68,7 +68,7 @@ function plainTexts(rollout) {
 
 function textControls(text, rollout) {
   const place = element('div');
-  const draw = () => fill(place, colourLegend(currentColouring(rollout), overview.plans));
+  const draw = () => fill(place, colourLegend(currentColouring(rollout)));
   const change = (field) => (value) => {
     rolloutsState[field] = value;
     drawText(text, rollout);
@@ -175,7 +175,8 @@ function logprobsOf({trainer, sampler}, n) {
 
 function creditOfToken(plan, n) {
   if (!plan) return 'left out';
-  return `${plan.kept[n] ? 'kept' : 'masked'}, advantage ${signed(plan.advantages[n])}, weight ${figure(plan.weights[n])}`;
+  const credit = `advantage ${signed(plan.advantages[n])}, weight ${figure(plan.weights[n])}`;
+  return `${plan.kept[n] ? 'kept' : 'masked'}, ${credit}`;
 }
 
 function alternativesOf({topWidth, topTokens, topLogprobs}, n) {

@@ -57,7 +57,7 @@ function rolloutControls() {
   return element('div', {class: 'controls'},
     choice('Show', labels(filters), rolloutsState.filter, change('filter')),
     selection('Order', labels(sorts), rolloutsState.sort, change('sort')),
-    searchField('Id, group, source, prompt', rolloutsState.search, change('search')));
+    searchField('id, group, source, prompt', rolloutsState.search, change('search')));
 }
 
 function foundRollouts() {

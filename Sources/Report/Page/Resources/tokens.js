@@ -5,7 +5,7 @@ const colourings = {
   advantage: 'advantage',
   weight: 'weight',
   difference: 'trainer − sampler',
-  plans: 'what only one plan keeps',
+  plans: 'two plans',
 };
 
 /** Steps 0 to 7 of an amount; the square root, because most amounts are small. */
@@ -70,25 +70,22 @@ function tokenSpans(rollout, from, to, classOf, plan) {
   return spans;
 }
 
-function colourLegend(kind, plans) {
+/** What colours and lines mean under a colouring. */
+function colourLegend(kind) {
   const sample = (style, text) => element('span', {}, element('span', {class: `token ${style}`}, 'a'), ' ', text);
-  const steps = element('span', {}, 'none ',
-    [1, 2, 3, 4, 5, 6, 7].map((number) => element('span', {class: `token e${number}`}, ' ')), ' much');
+  const steps = [1, 2, 3, 4, 5, 6, 7].map((number) => element('span', {class: `token e${number}`}, ' '));
+  const amount = (full) => [element('span', {}, 'none ', steps, ` ${full}`)];
   const signs = [sample('p3', 'above 0'), sample('m3', 'below 0')];
-  const amounts = {
-    entropy: [steps, ` (full at ${figure(fullEntropy())} nats)`],
-    weight: [steps],
-    advantage: signs,
-    difference: signs
+  const meanings = {
+    entropy: () => amount(`${figure(fullEntropy())} nats`),
+    weight: () => amount('the largest here'),
+    advantage: () => signs,
+    difference: () => signs,
+    plans: () => [sample('only-first', `only ${planLabel(0)}`), sample('only-second', `only ${planLabel(1)}`)],
   };
-  const parted = [
-    sample('only-first', `only ${plans[0]?.name ?? 'the first plan'}`),
-    sample('only-second', `only ${plans[1]?.name ?? 'the second'}`)
-  ];
-  const marks = plans.length === 0 ? [] : [
+  const lines = overview.plans.length === 0 ? [] : [
     sample('kept positive', 'kept, advantage above 0'), sample('kept negative', 'kept, below 0'),
     sample('kept level', 'kept, 0')
   ];
-  return element(
-    'div', {class: 'legend'}, kind === 'plans' ? parted : amounts[kind], marks, sample('prompt-token', 'not sampled'));
+  return element('div', {class: 'legend'}, meanings[kind]?.() ?? [], lines, sample('prompt-token', 'not sampled'));
 }
