@@ -116,7 +116,7 @@ browser: build chromium .venv-browser/installed
 	conformance/browser.sh .venv-browser/bin/python $(BIN)
 
 screenshots: build chromium .venv-browser/installed
-	.venv-browser/bin/python tools/make_screenshots.py $(BIN) docs
+	.venv-browser/bin/python tools/make_screenshots.py $(BIN) docs $(wildcard $(RUN)/real/run/page.html)
 
 # Not a rule to call: what looks at pages needs it.
 .PHONY: chromium

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""The pictures of docs/report.md: the page of the fixture run in Debian's Chromium.
+"""The pictures of docs/report.md: the pages of the fixture run and of SmolLM2's in Debian's Chromium.
 
-    tools/make_screenshots.py BIN_FOLDER DOCS_FOLDER     # make screenshots
+    tools/make_screenshots.py BIN_FOLDER DOCS_FOLDER [PAGE]     # make screenshots
+
+PAGE: the page that `make real` has written, run/real/run/page.html; without it that picture is left as it is.
 """
 import pathlib
 import sys
@@ -32,6 +34,14 @@ PICTURES = [
     ("plans", "run", "#rollouts/add-21-0003-05", True, 520, "document.querySelector('[data-option=plans]').click()"),
     ("expansions", "expansion", "#expansions", False, 600, SHOW_MIXED),
 ]
+# Of the page of make real: the rollout that the policy is least certain of.
+REAL_PICTURES = [
+    ("smollm2", "real", "#rollouts", False, 680, """(() => {
+  const order = document.querySelector('main select');
+  order.value = [...order.options].find((option) => option.text.includes('uncertain')).value;
+  order.dispatchEvent(new Event('change'));
+})()"""),
+]
 
 
 def main():
@@ -40,7 +50,9 @@ def main():
         work = pathlib.Path(folder)
         run = fixture_run(crux, work)
         pages = {"run": page_of(crux, run, work / "page.html"), "expansion": expansion_run(crux, run)[0]}
-        for name, which, address, dark, height, act in PICTURES:
+        if len(sys.argv) > 3:
+            pages["real"] = pathlib.Path(sys.argv[3])
+        for name, which, address, dark, height, act in PICTURES + (REAL_PICTURES if "real" in pages else []):
             page = browser.open(pages[which], address, width=1040, height=height, dark=dark)
             page.wait("document.querySelector('#rollout:not([data-rollout])') === null")
             page.evaluate(act or "0")

@@ -150,8 +150,8 @@ function entropyHistogram() {
   const place = element('div');
   const draw = (kind) => fill(place, kind === 'steps' ? stepHistogram() : decadeHistogram());
   draw('steps');
-  return element(
-    'div', {}, choice('Scale of entropies', [['steps', 'linear'], ['decades', 'logarithmic']], 'steps', draw), place);
+  const scales = [['steps', 'entropy linear'], ['decades', 'entropy logarithmic']];
+  return element('div', {}, choice('Scale of entropies', scales, 'steps', draw), place);
 }
 
 const totalOf = (binned) => Object.values(binned).reduce((total, bins) => total.map((value, bin) => value + bins[bin]));
