@@ -122,7 +122,8 @@ crux update update --plan "$run/plan" --checkpoint "$work/smollm2"
 calm expansion joined joined-score plan update
 say "update: $(figure "$run/update.json" steps) steps"
 crux report page.html page --input "$run/joined" --scores "$run/joined-score" --plan "$run/plan" \
-  --jobs "$run/expansion/jobs" --update "$run/update" --tokenizer "$work/smollm2" --title "SmolLM2-135M-Instruct, FR3E"
+  --jobs "$run/expansion/jobs" --update "$run/update" --tokenizer "$work/smollm2" --minimum-count 9 \
+  --title "SmolLM2-135M-Instruct, FR3E"
 say "page: $(figure "$run/page.html.json" rollouts) rollouts in $run/page.html"
 stop_server
 

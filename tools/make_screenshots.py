@@ -34,14 +34,8 @@ PICTURES = [
     ("plans", "run", "#rollouts/add-21-0003-05", True, 520, "document.querySelector('[data-option=plans]').click()"),
     ("expansions", "expansion", "#expansions", False, 600, SHOW_MIXED),
 ]
-# Of the page of make real: the rollout that the policy is least certain of.
-REAL_PICTURES = [
-    ("smollm2", "real", "#rollouts", False, 680, """(() => {
-  const order = document.querySelector('main select');
-  order.value = [...order.options].find((option) => option.text.includes('uncertain')).value;
-  order.dispatchEvent(new Event('change'));
-})()"""),
-]
+# Of the page of make real.
+REAL_PICTURES = [("smollm2", "real", "#forks", False, 620, "")]
 
 
 def main():
