@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import StageSupport
 
@@ -13,10 +14,9 @@ struct ChildProcess {
     }
 
     init(_ name: String, _ arguments: [String]) throws {
-        let folder =
-            ((try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
-            as String) as NSString
-        let path = folder.deletingLastPathComponent + "/" + name
+        let own =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let path = parentFolder(own) + "/" + name
         var words: [UnsafeMutablePointer<CChar>?] = ([path, "--quiet"] + arguments).map { strdup($0) } + [nil]
         defer { words.forEach { free($0) } }
         var actions = posix_spawn_file_actions_t()

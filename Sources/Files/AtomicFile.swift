@@ -119,7 +119,7 @@ package final class AtomicFile {
 /// After a rename only the folder's own sync makes the new name survive a power cut. Some file systems know no sync of
 /// folders; whatever else keeps it from succeeding counts, although the name is there already.
 package func syncFolder(of path: String) throws {
-    let folder = (path as NSString).deletingLastPathComponent
+    let folder = parentFolder(path)
     let descriptor = uninterrupted { open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC) }
     guard descriptor >= 0 else { throw IOError.fromErrno(path, "open the folder to sync it") }
     defer { close(descriptor) }

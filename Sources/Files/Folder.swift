@@ -44,7 +44,7 @@ package enum Folder {
     /// Makes a folder and those above it that are missing.
     package static func create(_ path: String) throws {
         if uninterrupted({ mkdir(path, 0o777) }) == 0 { return }
-        let code = errno, above = (path as NSString).deletingLastPathComponent
+        let code = errno, above = parentFolder(path)
         switch code {
         case ENOENT where !above.isEmpty && above != path:
             try create(above)

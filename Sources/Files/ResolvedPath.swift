@@ -6,7 +6,7 @@ package func resolvedPath(_ path: String) -> String {
     var current = "/"
     for part in absolute.split(separator: "/") where part != "." {
         if part == ".." {
-            current = (current as NSString).deletingLastPathComponent
+            current = parentFolder(current)
             continue
         }
         let next = (current == "/" ? "" : current) + "/" + part

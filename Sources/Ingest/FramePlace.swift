@@ -28,7 +28,7 @@ struct FramePlace {
         (self.shard, self.path) = (shard, path)
         file = copies ? try AtomicFile(path, digests: true) : nil
         shardPath =
-            copies ? nil : LogitsPath.text(of: shard.file.path, in: (path as NSString).deletingLastPathComponent)
+            copies ? nil : LogitsPath.text(of: shard.file.path, in: parentFolder(path))
     }
 
     /// For rows that bring their frames; the file is made for the first of them.

@@ -74,7 +74,7 @@ struct StageEmptying {
     func remove(_ names: [String]) throws {
         let safe = names.filter(isOwn)
         for name in safe where name.hasSuffix("/" + Manifest.name) {
-            try StageEmptying(directory: directory + "/" + (name as NSString).deletingLastPathComponent).removeAll()
+            try StageEmptying(directory: directory + "/" + parentFolder(name)).removeAll()
         }
         for name in safe where name.hasSuffix(AtomicFile.temporarySuffix + "/") {
             try removeWhole(String(name.dropLast()))

@@ -73,7 +73,7 @@ enum PlaceRelation {
     private static func chain(_ path: String) -> [Place] {
         var path = path, places = [Place(path)]
         while path != "/" {
-            path = (path as NSString).deletingLastPathComponent
+            path = parentFolder(path)
             places.append(Place(path))
         }
         return places

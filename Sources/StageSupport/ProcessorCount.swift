@@ -1,4 +1,5 @@
 import CSystem
+import Files
 import Foundation
 
 /// How many threads a process may keep busy.
@@ -60,7 +61,7 @@ struct ControlGroups {
     private static func upwards(_ path: String) -> [String] {
         var path = path == "/" ? "" : path, paths = [path]
         while !path.isEmpty {
-            path = (path as NSString).deletingLastPathComponent
+            path = parentFolder(path)
             path = path == "/" ? "" : path
             paths.append(path)
         }

@@ -19,7 +19,7 @@ package struct ReportFile: Sendable {
     }
 
     private var folder: String {
-        let folder = (path as NSString).deletingLastPathComponent
+        let folder = parentFolder(path)
         return folder.isEmpty ? "." : folder
     }
 

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import Scratch
 
@@ -12,7 +13,7 @@ package struct SiblingStages: Sendable {
     package init(_ context: StageContext) {
         let own =
             (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
-        folder = (own as NSString).deletingLastPathComponent
+        folder = parentFolder(own)
         self.context = context
     }
 

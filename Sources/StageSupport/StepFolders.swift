@@ -48,7 +48,7 @@ package struct StepFolders: Equatable, Sendable {
     package init?(weights path: String) {
         let path = path.hasSuffix("/") ? String(path.dropLast()) : path, name = (path as NSString).lastPathComponent
         guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), name == Self.name(step) else { return nil }
-        let directory = (path as NSString).deletingLastPathComponent
+        let directory = parentFolder(path)
         self.init(directory: directory.isEmpty ? "." : directory, step: step)
     }
 

@@ -10,8 +10,8 @@ import Foundation
 package enum LogitsPath {
     /// `stage`: the ingest directory.
     package static func text(of shard: String, in stage: String) -> String {
-        let run = (resolvedPath(stage) as NSString).deletingLastPathComponent
-        let folder = resolvedPath((shard as NSString).deletingLastPathComponent),
+        let run = parentFolder(resolvedPath(stage))
+        let folder = resolvedPath(parentFolder(shard)),
             place = folder + "/" + (shard as NSString).lastPathComponent
         guard run != "/", place.hasPrefix(run + "/") else {
             return URL(fileURLWithPath: shard).standardizedFileURL.path
@@ -26,7 +26,7 @@ package enum LogitsPath {
         let parts = text.split(separator: "/").map(String.init)
         var above: [String] = [], folder = resolvedPath(stage)
         while folder != "/" {
-            folder = (folder as NSString).deletingLastPathComponent
+            folder = parentFolder(folder)
             above.append(folder == "/" ? "" : folder)
         }
         return [text]
