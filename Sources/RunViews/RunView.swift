@@ -80,16 +80,29 @@ package struct RunView: Sendable {
         for number in 0..<rows.count { try body(try rollout(number)) }
     }
 
-    /// All of them in the dump's order: `measure` runs on `threads` threads, a batch at a time; `add` takes what it
-    /// made in the dump's order, so that sums are the same on any number of threads.
-    package func inBatches<Value: Sendable>(
-        threads: Int, _ measure: @Sendable (Range<Int>) throws -> Value, add: (Value) throws -> Void
-    ) throws {
+    /// What all of them add up to: batches are summed on `threads` threads, each into a copy of `empty`, and the sums
+    /// are taken together in the dump's order, so that they are the same on any number of threads. `each` sees the sum
+    /// of a batch once it is in.
+    package func tally<Tally: RolloutTally>(
+        _ empty: Tally, threads: Int, each: (Tally) throws -> Void
+    ) throws -> Tally {
         let batches = rows.batches
-        try parallelInOrder(batches.count, threads: threads) {
-            try measure(batches[$0])
-        } consume: {
-            try add($1)
+        var all = empty
+        try parallelInOrder(batches.count, threads: threads) { batch in
+            var part = empty
+            for row in batches[batch] { part.add(try rollout(row)) }
+            return part
+        } consume: { _, part in
+            all.add(part)
+            try each(part)
         }
+        return all
     }
+}
+
+/// What rollouts of a run add up to.
+package protocol RolloutTally: Sendable {
+    mutating func add(_ view: RolloutView)
+    /// `next`: of rollouts behind these.
+    mutating func add(_ next: Self)
 }

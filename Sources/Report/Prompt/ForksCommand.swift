@@ -51,7 +51,8 @@ struct ForksCommand: StageCommand {
         try requireApart(output, [input, scores] + [plan].compactMap { $0 }, options)
         let run = try RunView(input: input, scores: scores, plans: [plan].compactMap { $0 }, context)
         let texts = TokenText(try tokenizer.map { try Tokenizer(path: $0) })
-        let forks = try PageForks(run, try tally(run, context), minimumCount: minimumCount)
+        let tally = try run.tally(TokenTally(), threads: context.threads) { _ in try context.checkInterruption() }
+        let forks = try PageForks(run, tally, minimumCount: minimumCount)
         guard forks.distinct > 0 else {
             throw StageError(
                 .invalidInput,
@@ -60,19 +61,6 @@ struct ForksCommand: StageCommand {
         let table = table(lowest ? forks.entries.reversed() : forks.entries, texts)
         if let output, !options.dryRun { try ReportFile.write(table.files(output), options) }
         return reading.summary(text(forks, table), fields(forks))
-    }
-
-    private func tally(_ run: RunView, _ context: StageContext) throws -> TokenTally {
-        var all = TokenTally()
-        try run.inBatches(threads: context.threads) { batch in
-            var part = TokenTally()
-            for row in batch { part.add(try run.rollout(row)) }
-            return part
-        } add: {
-            try context.checkInterruption()
-            all.add($0)
-        }
-        return all
     }
 
     private func table(_ entries: [PageForks.Entry], _ texts: TokenText) -> TextTable {

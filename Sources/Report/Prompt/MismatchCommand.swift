@@ -61,7 +61,7 @@ struct MismatchCommand: StageCommand {
         try requireApart(output, [input, scores] + [plan].compactMap { $0 }, options)
         let run = try RunView(input: input, scores: scores, plans: [plan].compactMap { $0 }, context)
         let texts = TokenText(try tokenizer.map { try Tokenizer(path: $0) })
-        let tally = try self.tally(run, context)
+        let tally = try run.tally(MismatchTally(), threads: context.threads) { _ in try context.checkInterruption() }
         let report = MismatchReport(
             tally: tally, comparison: try compare(run, context),
             isTrainerKnown: TrainerLogprobs(run.score).areKnown(tokens: tally.all.tokens, largest: tally.all.largest),
@@ -74,19 +74,6 @@ struct MismatchCommand: StageCommand {
         }
         if let output, !options.dryRun { try ReportFile.write(report.files(output), options) }
         return reading.summary(report.text(rows: rows, output: output), report.fields)
-    }
-
-    private func tally(_ run: RunView, _ context: StageContext) throws -> MismatchTally {
-        var all = MismatchTally()
-        try run.inBatches(threads: context.threads) { batch in
-            var part = MismatchTally()
-            for row in batch { part.add(try run.rollout(row)) }
-            return part
-        } add: {
-            try context.checkInterruption()
-            all.add($0)
-        }
-        return all
     }
 
     /// nil where no trainer's numbers were given.

@@ -39,7 +39,7 @@ struct LogprobDifference: Sendable {
 }
 
 /// Where trainer and sampler part: over a dump, and by what tokens have in common.
-struct MismatchTally: Sendable {
+struct MismatchTally: RolloutTally {
     /// What tokens are told apart by.
     enum Group: Hashable, Sendable {
         case policyVersion(String)

@@ -14,7 +14,7 @@ package struct RunFigures: Sendable {
     package let sample: RolloutSample
 
     /// What a batch of rollouts adds up to.
-    private struct Part: Sendable {
+    private struct Part: RolloutTally {
         var dump = DumpTally()
         var plans: [PlanTally]
         var comparison = PlanComparisonTally()
@@ -48,14 +48,8 @@ package struct RunFigures: Sendable {
 
     /// `sampleLimit`: most rollouts of the sample.
     package init(_ run: RunView, sampleLimit: Int, threads: Int) throws {
-        var all = Part(plans: run.plans.count, sampleLimit: sampleLimit)
         var counts = ScratchWriter<Int32>(.temporary)
-        try run.inBatches(threads: threads) { batch in
-            var part = Part(plans: run.plans.count, sampleLimit: sampleLimit)
-            for row in batch { part.add(try run.rollout(row)) }
-            return part
-        } add: { part in
-            all.add(part)
+        let all = try run.tally(Part(plans: run.plans.count, sampleLimit: sampleLimit), threads: threads) { part in
             for count in part.counts { try counts.append(count) }
         }
         (dump, plans, tokens, sample) = (all.dump, all.plans, all.tokens, all.sample)

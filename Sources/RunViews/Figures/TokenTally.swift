@@ -45,7 +45,7 @@ package struct TokenFigures: Sendable {
 }
 
 /// Entropies of a dump by token: the table that forks are read from.
-package struct TokenTally: Sendable {
+package struct TokenTally: RolloutTally {
     package private(set) var tokens: [Int32: TokenFigures] = [:]
 
     package init() {}
