@@ -108,9 +108,19 @@ test: setup
 stress: build
 	conformance/stress.sh $(BIN) $(PAIRS) $(STARTS)
 
-# Beside vLLM where it has been installed: make .venv-real/installed (gigabytes).
+# Beside vLLM and llama.cpp where they have been installed: make .venv-real/installed (gigabytes) and
+# .venv-llama/installed.
 bench: build .venv/installed
-	$(BIN)/crux-bench --python .venv/bin/python $(if $(wildcard .venv-real/installed),--vllm-python .venv-real/bin/python)
+	$(BIN)/crux-bench --python .venv/bin/python \
+	  $(if $(wildcard .venv-real/installed),--vllm-python .venv-real/bin/python) \
+	  $(if $(wildcard .venv-llama/installed),--llama-python .venv-llama/bin/python)
+
+# Compiled for this processor: a quarter of an hour on two cores.
+.venv-llama/installed:
+	$(PYTHON) -m venv .venv-llama
+	CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF" .venv-llama/bin/pip install --quiet --no-binary llama-cpp-python \
+	  llama-cpp-python gguf numpy
+	touch $@
 
 browser: build chromium .venv-browser/installed
 	conformance/browser.sh .venv-browser/bin/python $(BIN)
@@ -150,4 +160,4 @@ lint:
 	$(SWIFT) format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
 
 clean:
-	rm -rf .build run .venv .venv-real .venv-browser
+	rm -rf .build run .venv .venv-real .venv-browser .venv-llama

@@ -8,7 +8,7 @@ import Tensors
 /// `make bench`: what each stage reaches on synthetic data, beside what this machine can do at all, and what its baselines
 /// reach. Every figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
-///     crux-bench [--python PYTHON] [--vllm-python PYTHON] [--plan-tokens N] [--precision bf16] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [long] [generation]
+///     crux-bench [--python PYTHON] [--vllm-python PYTHON] [--llama-python PYTHON] [--plan-tokens N] [--precision bf16] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [long] [generation]
 ///
 /// All, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
@@ -32,6 +32,9 @@ struct BenchCommand: ParsableCommand {
 
     @Option(help: "Python with vLLM installed (`make .venv-real/installed`); without it vLLM is left out.")
     var vllmPython: String?
+
+    @Option(help: "Python with llama-cpp-python and gguf installed; without it llama.cpp is left out.")
+    var llamaPython: String?
 
     @Option(help: "Tokens of the plan's dump.")
     var planTokens = 100_000_000
@@ -57,11 +60,19 @@ struct BenchCommand: ParsableCommand {
         return [precision]
     }
 
-    /// Weights of 16 bits are read by every processor.
-    private var samplingPrecisions: [Precision] { precision.map { [$0] } ?? Precision.allCases }
+    private var samplingPrecisions: [GenerationPrecision] {
+        switch precision {
+        case nil: GenerationPrecision.allCases
+        case .f32: [.f32]
+        case .bf16: [.bf16Weights, .bf16]
+        }
+    }
 
     private var samplingPeers: [SamplingPeer] {
-        (python.map { [SamplingPeer.transformers($0)] } ?? []) + (vllmPython.map { [.vLLM($0)] } ?? [])
+        [
+            python.map(SamplingPeer.transformers), vllmPython.map(SamplingPeer.vLLM),
+            llamaPython.map(SamplingPeer.llamaCpp),
+        ].compactMap { $0 }
     }
 
     func run() throws {

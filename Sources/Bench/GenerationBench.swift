@@ -7,8 +7,8 @@ struct GenerationBench {
     let machine: MachineLimits
     let threads: Int
     let peers: [SamplingPeer]
-    /// Of the products' weights; the peers' models have this type.
-    let precision: Precision
+    /// The peers' models have this type.
+    let precision: GenerationPrecision
 
     private static let prompt = 32
     private static let new = 128
@@ -32,7 +32,9 @@ struct GenerationBench {
             do {
                 return (
                     peer,
-                    try Baseline(python: peer.python, [peer.script, shape.configuration, precision.rawValue])
+                    try Baseline(
+                        python: peer.python,
+                        [peer.script, shape.configuration, precision == .f32 ? "f32" : "bf16"])
                 )
             } catch {
                 say("  \(peer.name): left out: \(error)")
@@ -61,7 +63,7 @@ struct GenerationBench {
                 theirs[index] = max(theirs[index], answer[0])
             }
         }
-        let bytes = Double((precision == .f32 ? 4 : 2) * model.layout.count)
+        let bytes = Double(precision.bytesPerWeight * model.layout.count)
         say(
             "  batch \(batch): different prompts \(text(different)) tokens/s"
                 + (batch > 1 ? ", groups of \(Self.groupSize) \(text(grouped))" : "")

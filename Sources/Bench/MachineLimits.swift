@@ -16,7 +16,10 @@ struct MachineLimits {
 
     /// Best of five passes over 1 GiB that no cache holds, all threads together.
     static func readBandwidth(_ threads: Int) -> Double {
-        let buffer = Buffer(1 << 28), piece = buffer.count / threads, compute = Compute(threads: threads)
+        let buffer = Buffer(uninitialized: 1 << 28), piece = buffer.count / threads,
+            compute = Compute(threads: threads)
+        // Written once: pages that never were are all the same one.
+        compute.zero(buffer)
         let times = (0..<5).map { _ in
             seconds {
                 compute.forEach(threads) { _ = crux_read_bandwidth_probe(buffer.pointer + $0 * piece, 4 * piece) }

@@ -46,4 +46,15 @@ struct SamplingPeer {
             batch, _ in batch == 64 ? Requirement(need: 2.5, goal: 4) : nil
         }
     }
+
+    static func llamaCpp(_ python: String) -> SamplingPeer {
+        SamplingPeer(name: "llama.cpp", python: python, script: "bench/generate_llama_cpp.py", batches: [1, 8, 32, 64])
+        { batch, _ in
+            switch batch {
+            case 1: Requirement(need: 1)
+            case 8, 32: Requirement(need: 1.5, goal: 3)
+            default: nil
+            }
+        }
+    }
 }

@@ -37,7 +37,7 @@ struct UpdateCase {
         name: "grpo", title: "a group of 8, prompt 256, completions of 256, a fifth of the tokens weighted",
         rows: Batch(kept: 0.2).rows((0..<8).map { [Piece(seed: 0, count: 256), Piece(seed: 100 + $0, count: 256)] }),
         forms: ["batched", "single", "batched-kept", "single-kept", "grouped"],
-        need: 2.5, goal: 3.5, needKept: 1.8,
+        need: 3.5, goal: 4, needKept: 2.5,
         halves: HalfNeeds(need: 2.5, goal: 4, needKept: 1.5, goalKept: 2.5))
 
     /// States at the base's beginning, at each quarter and at its end.
@@ -48,7 +48,7 @@ struct UpdateCase {
             (0..<40).map {
                 [Piece(seed: 0, count: 128), Piece(seed: 1, count: $0 / 8 * 96), Piece(seed: 100 + $0, count: 128)]
             }), forms: ["batched", "single"],
-        need: 4, goal: 6, halves: HalfNeeds(need: 4, goal: 7))
+        need: 6, goal: 7, halves: HalfNeeds(need: 4, goal: 7))
 }
 
 extension UpdateCase {

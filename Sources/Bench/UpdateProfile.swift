@@ -17,7 +17,7 @@ struct UpdateProfile {
         let model = LanguageModel(
             source.architecture, parameters: try source.loadParameters(), threads: threads,
             halves: try precision.products(), clock: clock)
-        let gradients = Buffer(model.layout.count), passes = try self.passes(model, into: gradients)
+        let gradients = Self.written(model.layout.count, threads), passes = try self.passes(model, into: gradients)
         let optimizer = optimize(model, gradients), work = BatchWork(batch, source.architecture)
         let alone = ProductTimes(
             source.architecture, work, Compute(threads: threads, halves: try precision.products()))
@@ -50,7 +50,8 @@ struct UpdateProfile {
     }
 
     private func optimize(_ model: LanguageModel, _ gradients: Buffer) -> Double {
-        let expAvg = Buffer(gradients.count), expAvgSq = Buffer(gradients.count), compute = Compute(threads: threads)
+        let expAvg = Self.written(gradients.count, threads), expAvgSq = Self.written(gradients.count, threads),
+            compute = Compute(threads: threads)
         return seconds {
             let scale = AdamW().gradientScale(norm: compute.norm(gradients))
             compute.forEachPiece(of: gradients.count) { _, range in
@@ -61,6 +62,13 @@ struct UpdateProfile {
                     count: range.count, step: 1, gradientScale: scale)
             }
         }
+    }
+
+    /// Zeros in memory that the system has cleared already.
+    private static func written(_ count: Int, _ threads: Int) -> Buffer {
+        let buffer = Buffer(count)
+        Compute(threads: threads).zero(buffer)
+        return buffer
     }
 
     private func note(_ kind: Work, _ work: BatchWork, _ alone: ProductTimes, _ clock: WorkClock) -> String {

@@ -13,7 +13,7 @@ enum RolloutMain {
 }
 
 extension SpecialTokenRule: ExpressibleByArgument {}
-extension Precision: ExpressibleByArgument {}
+extension GenerationPrecision: ExpressibleByArgument {}
 
 enum LogitsType: String, ExpressibleByArgument, CaseIterable {
     case bf16, f16, f32
@@ -87,9 +87,9 @@ struct RolloutCommand: StageCommand {
 
     @Option(
         help:
-            "What products read weights in: f32, or bf16, half the memory to read; no byte differs for a bf16 checkpoint."
+            "Factors of matrix products: f32; bf16 (both rounded; fastest); bf16-weights (f32's bytes for a bf16 checkpoint, half the memory to read)."
     )
-    var precision = Precision.f32
+    var precision = GenerationPrecision.f32
 
     @OptionGroup var options: StageOptions
 

@@ -42,7 +42,7 @@ struct RolloutRun {
     let logits: DType?
     let slots: Int
     let perShard: Int
-    let precision: Precision
+    let precision: GenerationPrecision
     let context: StageContext
 
     private var pieces: [Range<Int>] {

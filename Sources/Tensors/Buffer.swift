@@ -14,24 +14,61 @@ import Glibc
 package final class Buffer: @unchecked Sendable {
     package let pointer: UnsafeMutablePointer<Float>
     package let count: Int
-    /// Whose memory this is a part of; nil: its own.
-    private let owner: Buffer?
+    private let origin: Origin
+
+    /// Where the memory comes from, which says how it goes.
+    private enum Origin {
+        case allocated
+        /// Pages of its own.
+        case mapped
+        case part(of: Buffer)
+    }
+
+    private init(_ pointer: UnsafeMutablePointer<Float>, _ count: Int, _ origin: Origin) {
+        (self.pointer, self.count, self.origin) = (pointer, count, origin)
+    }
 
     package convenience init(_ count: Int) {
-        self.init(uninitialized: count)
-        pointer.initialize(repeating: 0, count: count)
+        if let fresh = Self.fresh(count) {
+            self.init(fresh, count, .mapped)
+        } else {
+            self.init(uninitialized: count)
+            pointer.initialize(repeating: 0, count: count)
+        }
     }
 
     /// For what is written whole before it is read.
-    package init(uninitialized count: Int) {
+    package convenience init(uninitialized count: Int) {
         precondition(count >= 0, "a buffer of \(count) floats was asked for")
-        self.count = count
-        owner = nil
-        let bytes = max(64, count * 4), isLarge = Self.isLarge(bytes)
+        let bytes = Self.bytes(count), isLarge = Self.isLarge(bytes)
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: isLarge ? Self.hugePage : 64)
-        // Fewer page faults, and fewer misses on the way from an address to its page. Only advice.
-        if isLarge { _ = madvise(memory, bytes / Self.hugePage * Self.hugePage, MADV_HUGEPAGE) }
-        pointer = memory.assumingMemoryBound(to: Float.self)
+        if isLarge { Self.preferHugePages(memory, bytes) }
+        self.init(memory.assumingMemoryBound(to: Float.self), count, .allocated)
+    }
+
+    /// Zeros straight from the system, nil where that doesn't pay: pages come when they are first written, by the
+    /// threads that write them. Setting them to zero here would take as long as the system needs to clear each page,
+    /// on one thread.
+    private static func fresh(_ count: Int) -> UnsafeMutablePointer<Float>? {
+        let bytes = bytes(count)
+        guard isLarge(bytes) else { return nil }
+        // As much more as an even start may cost.
+        let memory = mmap(nil, bytes + hugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let memory, memory != MAP_FAILED else { return nil }
+        let excess = (hugePage - Int(bitPattern: memory) % hugePage) % hugePage, start = memory + excess
+        if excess > 0 { munmap(memory, excess) }
+        munmap(start + mappedBytes(count), hugePage - excess)
+        preferHugePages(start, bytes)
+        return start.assumingMemoryBound(to: Float.self)
+    }
+
+    /// Whole pages.
+    private static func mappedBytes(_ count: Int) -> Int { (bytes(count) + 4095) / 4096 * 4096 }
+    private static func bytes(_ count: Int) -> Int { max(64, count * 4) }
+
+    /// Fewer page faults, and fewer misses on the way from an address to its page. Only advice.
+    private static func preferHugePages(_ memory: UnsafeMutableRawPointer, _ bytes: Int) {
+        _ = madvise(memory, bytes / hugePage * hugePage, MADV_HUGEPAGE)
     }
 
     /// Of no floats: where an array isn't needed.
@@ -41,13 +78,11 @@ package final class Buffer: @unchecked Sendable {
     private static func isLarge(_ bytes: Int) -> Bool { bytes >= 2 * hugePage }
 
     /// `count` floats of another buffer from `start` on; keeps it alive.
-    package init(part start: Int, count: Int, of owner: Buffer) {
+    package convenience init(part start: Int, count: Int, of owner: Buffer) {
         precondition(
             start >= 0 && start + count <= owner.count, "\(count) floats from \(start) on of a buffer of \(owner.count)"
         )
-        self.owner = owner
-        self.count = count
-        pointer = owner.pointer + start
+        self.init(owner.pointer + start, count, .part(of: owner))
     }
 
     package convenience init(_ values: [Float]) {
@@ -57,13 +92,20 @@ package final class Buffer: @unchecked Sendable {
         }
     }
 
-    deinit { if owner == nil { pointer.deallocate() } }
+    deinit {
+        switch origin {
+        case .allocated: pointer.deallocate()
+        case .mapped: munmap(pointer, Self.mappedBytes(count))
+        case .part: break
+        }
+    }
 
     /// Gives the pages back to the system until they are written again; what stood in them is lost.
     package func discard() {
         let bytes = count * 4 / Self.hugePage * Self.hugePage
         // Smaller ones don't begin with a page.
-        guard owner == nil, Self.isLarge(count * 4) else { return }
+        if case .part = origin { return }
+        guard Self.isLarge(count * 4) else { return }
         _ = madvise(pointer, bytes, MADV_DONTNEED)
     }
 

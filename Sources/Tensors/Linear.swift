@@ -17,7 +17,7 @@ package struct LinearWeights: Sendable {
 
     /// The same layer for generation: its forward pass gives each row the same bytes however many rows there are. Not
     /// to be trained any further.
-    package func packed(as precision: Precision, _ compute: Compute) -> LinearWeights {
+    package func packed(as precision: GenerationPrecision, _ compute: Compute) -> LinearWeights {
         LinearWeights(weight, bias, PackedLinear(weight, bias: bias, as: precision, compute))
     }
 

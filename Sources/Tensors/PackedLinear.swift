@@ -1,18 +1,17 @@
 import CKernels
 
 /// A linear layer's weight laid out in panels for a few rows at a time: what generation needs, where a matrix product's
-/// set-up would cost more than the product. A copy: as large as the weight itself. In bf16 it is half as
-/// large, and half as much to read; what it stands for is multiplied in float32 on every processor, so that weights which
-/// bf16 holds exactly give the same bytes.
+/// set-up would cost more than the product. A copy: as large as the weight itself, in bf16 half as large, and half as
+/// much to read.
 package struct PackedLinear: Sendable {
     package let outputs: Int
     package let inputs: Int
-    private let precision: Precision
+    private let precision: GenerationPrecision
     private let panels: Buffer
     private let bias: Matrix?
 
     /// `weight` [O, I]. `precision`: in what its copy is kept.
-    package init(_ weight: Matrix, bias: Matrix? = nil, as precision: Precision = .f32, _ compute: Compute) {
+    package init(_ weight: Matrix, bias: Matrix? = nil, as precision: GenerationPrecision = .f32, _ compute: Compute) {
         (outputs, inputs) = (weight.rows, weight.columns)
         (self.precision, self.bias) = (precision, bias)
         let panels = Buffer(uninitialized: Self.floats(weight, precision))
@@ -21,7 +20,7 @@ package struct PackedLinear: Sendable {
             switch precision {
             case .f32:
                 crux_pack(from, rows.count, weight.columns, panels.pointer + rows.lowerBound * weight.columns)
-            case .bf16:
+            case .bf16, .bf16Weights:
                 let place = rows.lowerBound * Self.even(weight.columns)
                 crux_pack_half(from, rows.count, weight.columns, Self.halves(panels) + place)
             }
@@ -29,10 +28,10 @@ package struct PackedLinear: Sendable {
         self.panels = panels
     }
 
-    private static func floats(_ weight: Matrix, _ precision: Precision) -> Int {
+    private static func floats(_ weight: Matrix, _ precision: GenerationPrecision) -> Int {
         switch precision {
         case .f32: crux_packed_count(weight.rows, weight.columns)
-        case .bf16: crux_packed_half_count(weight.rows, weight.columns) / 2
+        case .bf16, .bf16Weights: crux_packed_half_count(weight.rows, weight.columns) / 2
         }
     }
 
@@ -59,18 +58,47 @@ package struct PackedLinear: Sendable {
     }
 
     private func multiply(_ x: Matrix, into y: Matrix, blockRows: Int, _ compute: Compute) {
-        guard precision == .bf16 else {
-            return compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
+        let width = Self.even(inputs)
+        switch precision {
+        case .f32:
+            compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
                 crux_packed_rows(
                     x.base, x.rows, x.stride, panels.pointer + range.lowerBound * inputs, range.count, inputs,
                     y.base + range.lowerBound, y.stride)
             }
-        }
-        let weights = Self.halves(panels), width = Self.even(inputs)
-        compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
-            crux_packed_half_rows(
-                x.base, x.rows, x.stride, weights + range.lowerBound * width, range.count, inputs,
-                y.base + range.lowerBound, y.stride)
+        case .bf16Weights:
+            let weights = Self.halves(panels)
+            compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
+                crux_packed_half_rows(
+                    x.base, x.rows, x.stride, weights + range.lowerBound * width, range.count, inputs,
+                    y.base + range.lowerBound, y.stride)
+            }
+        case .bf16:
+            let weights = Self.halves(panels), rows = HalfRows(x)
+            compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
+                crux_half_rows(
+                    rows.pairs, x.rows, rows.stride, weights + range.lowerBound * width, range.count, inputs,
+                    y.base + range.lowerBound, y.stride)
+            }
         }
     }
+}
+
+/// Rows rounded to bf16, two neighbouring numbers in 32 bits, an odd number of them filled up with a zero.
+private final class HalfRows: @unchecked Sendable {
+    let pairs: UnsafeMutablePointer<UInt32>
+    /// Pairs from one row to the next.
+    let stride: Int
+
+    init(_ x: Matrix) {
+        stride = (x.columns + 1) / 2
+        pairs = .allocate(capacity: max(1, x.rows * stride))
+        for row in 0..<x.rows {
+            let start = pairs + row * stride
+            if !x.columns.isMultiple(of: 2) { start[stride - 1] = 0 }
+            crux_f32_to_bf16(x.row(row), UnsafeMutableRawPointer(start).assumingMemoryBound(to: UInt16.self), x.columns)
+        }
+    }
+
+    deinit { pairs.deallocate() }
 }

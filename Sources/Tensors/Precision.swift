@@ -4,9 +4,21 @@ import CKernels
 /// in both.
 package enum Precision: String, CaseIterable, Sendable {
     case f32
-    /// Passes over sequences: both factors rounded to bfloat16, where the processor multiplies those. Generation: weights
-    /// kept in bfloat16, on every processor.
+    /// Both factors rounded to bfloat16, where the processor multiplies those.
     case bf16
+}
+
+/// In what precision generation takes the factors of its matrix products. Sums, and everything else, are float32 in all.
+/// Each gives the same bytes on every processor.
+package enum GenerationPrecision: String, CaseIterable, Sendable {
+    case f32
+    /// Weights are kept in bfloat16 and what they stand for is multiplied in float32: the bytes of float32 where the
+    /// checkpoint is in bfloat16.
+    case bf16Weights = "bf16-weights"
+    /// Both factors rounded to bfloat16. Twice as fast as float32 on many rows where the processor multiplies those.
+    case bf16
+
+    package var bytesPerWeight: Int { self == .f32 ? 4 : 2 }
 }
 
 /// What a processor can do, as far as it decides what is computed with.

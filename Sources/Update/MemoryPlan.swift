@@ -62,6 +62,9 @@ struct MemoryPlan {
 
     var predictedBytes: Int { standing.bytes + moments.beside(passBytes) }
 
+    /// Whether the moments come when the last pass has ended.
+    var momentsFollowPasses: Bool { moments.followPasses }
+
     /// The largest pass's arrays, once for all passes.
     func arena() -> Arena { Arena(capacity: passBytes / 4) }
 

@@ -16,6 +16,8 @@ struct OptimizerStep {
     let seed: UInt64
     let headRows: Int
     let space: any Allocator
+    /// Whether the moments take the place of the passes' arrays: those are given back before the moments come.
+    let momentsFollowPasses: Bool
 
     private var model: LanguageModel { training.model }
 
@@ -42,7 +44,7 @@ struct OptimizerStep {
         let pause = Date()
         try ratios(totals.ratios)
         let paused = Date().timeIntervalSince(pause)
-        if state.step == 0 { space.rest() }
+        if momentsFollowPasses { space.rest() }
         let norm = compute.norm(gradients)
         try requireFinite("gradient", norm, "a norm of", state)
         try requireFinite("loss", totals.lossSoFar, "", state)

@@ -49,7 +49,7 @@ struct UpdateRun {
         let step = OptimizerStep(
             training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question,
             seed: context.options.seed,
-            headRows: memory.headRows, space: memory.arena())
+            headRows: memory.headRows, space: memory.arena(), momentsFollowPasses: memory.momentsFollowPasses)
         let progress = StepProgress(context, total: total, done: done)
         var metrics: [MetricsRow] = []
         for part in (min(done, total)..<total).lazy.map({ $0 % rows.stepCount }) {

@@ -1,3 +1,4 @@
+import CKernels
 import Foundation
 import Models
 import TestSupport
@@ -115,18 +116,44 @@ private let isAvailable = Precision.bf16.isAvailable
             let x = Buffer(Self.numbers(rows * inputs, seed: 6)),
                 w = Buffer(Self.numbers(outputs * inputs, seed: 7).map(Self.rounded)),
                 bias = Buffer(Self.numbers(outputs, seed: 8)), compute = Compute(threads: 2)
-            func forward(_ precision: Precision, _ w: Buffer) -> [Float] {
+            func forward(_ precision: GenerationPrecision, _ w: Buffer) -> [Float] {
                 let y = Buffer(rows * outputs)
                 let packed = PackedLinear(
                     w.matrix(rows: outputs), bias: bias.matrix(rows: 1), as: precision, compute)
                 packed.forward(x.matrix(rows: rows), into: y.matrix(rows: rows), compute)
                 return y.array
             }
-            #expect(forward(.bf16, w) == forward(.f32, w))
+            #expect(forward(.bf16Weights, w) == forward(.f32, w))
             // Others are rounded to the nearest.
             let fine = Buffer(Self.numbers(outputs * inputs, seed: 9)), near = Buffer(fine.array.map(Self.rounded))
-            #expect(forward(.bf16, fine) == forward(.f32, near))
-            #expect(forward(.bf16, fine) != forward(.f32, fine))
+            #expect(forward(.bf16Weights, fine) == forward(.f32, near))
+            #expect(forward(.bf16Weights, fine) != forward(.f32, fine))
+        }
+    }
+
+    /// On every processor: each sum is the same chain of fused multiply-adds, whatever is multiplied beside it.
+    @Test(arguments: [CRUX_PLAIN, CRUX_AVX2, CRUX_AVX512, CRUX_AVX512_BY_HAND])
+    func rowsInBF16AreAChainOfFusedMultiplyAdds(_ set: crux_instruction_set) {
+        crux_set_instruction_set(set)
+        defer { crux_set_instruction_set(crux_best_instruction_set()) }
+        for (rows, outputs, inputs) in [(1, 1, 1), (2, 40, 33), (7, 5, 8), (12, 33, 64), (13, 64, 7), (31, 70, 895)] {
+            let x = Buffer(Self.numbers(rows * inputs, seed: 10)), w = Buffer(Self.numbers(outputs * inputs, seed: 11)),
+                bias = Buffer(Self.numbers(outputs, seed: 12)), compute = Compute(threads: 1)
+            let packed = PackedLinear(w.matrix(rows: outputs), bias: bias.matrix(rows: 1), as: .bf16, compute)
+            let y = Buffer(rows * outputs)
+            packed.forward(x.matrix(rows: rows), into: y.matrix(rows: rows), compute)
+            let factors = (x.array.map(Self.rounded), w.array.map(Self.rounded))
+            for row in 0..<rows {
+                for output in 0..<outputs {
+                    var sum: Float = 0
+                    for k in stride(from: 0, to: inputs, by: 2) {
+                        for one in [k + 1, k] where one < inputs {
+                            sum.addProduct(factors.0[row * inputs + one], factors.1[output * inputs + one])
+                        }
+                    }
+                    #expect(y.array[row * outputs + output] == sum + bias.array[output])
+                }
+            }
         }
     }
 

@@ -91,15 +91,28 @@ import Testing
     }
 
     /// fixtures/policy is in bf16.
-    @Test func rolloutsOfA16BitCheckpointAreTheSame() throws {
+    @Test func rolloutsFrom16BitWeightsAreThoseOfA16BitCheckpoint() throws {
         let run = try Pipeline()
-        #expect(try rollout(run, to: "half", ["--precision", "bf16"]).status == 0)
+        #expect(try rollout(run, to: "half", ["--precision", "bf16-weights"]).status == 0)
         #expect(try rollout(run, to: "whole", []).status == 0)
         let half = try Manifest.finished(run.folder("half"), stage: "rollout"),
             whole = try Manifest.finished(run.folder("whole"), stage: "rollout")
-        #expect(half.configuration["precision"] == "bf16" && whole.configuration["precision"] == nil)
+        #expect(half.configuration["precision"] == "bf16-weights" && whole.configuration["precision"] == nil)
         #expect(half.outputs.map(\.sha256) == whole.outputs.map(\.sha256))
         #expect(try rollout(run, to: "half", []).status == 5)
+    }
+
+    /// Not float32's, and the same however many are computed at a time.
+    @Test func rolloutsOf16BitProductsDoNotDependOnTheBatch() throws {
+        let run = try Pipeline()
+        for batch in ["1", "5", "32"] {
+            #expect(try rollout(run, to: batch, ["--precision", "bf16", "--batch", batch]).status == 0)
+        }
+        #expect(try rollout(run, to: "whole", []).status == 0)
+        let digests = try ["1", "5", "32", "whole"].map {
+            try Manifest.finished(run.folder($0), stage: "rollout").outputs.map(\.sha256)
+        }
+        #expect(digests[0] == digests[1] && digests[0] == digests[2] && digests[0] != digests[3])
     }
 
     @Test func scoreWithoutAModelHasNothingToBePreciseAbout() throws {

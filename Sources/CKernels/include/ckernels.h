@@ -162,6 +162,10 @@ void crux_pack_half(const float *w, size_t outputs, size_t inputs, uint16_t *pac
 void crux_packed_half_rows(const float *x, size_t rows, size_t x_stride, const uint16_t *packed, size_t outputs,
     size_t inputs, float *y, size_t y_stride);
 int crux_is_half(const float *x, size_t n);
+// The same with rows in bf16 too: x [rows, inputs / 2] pairs, the lower input in the lower half. Sums are float32, of the
+// same bytes on every processor that has fused multiply-adds.
+void crux_half_rows(const uint32_t *x, size_t rows, size_t x_stride, const uint16_t *packed, size_t outputs,
+    size_t inputs, float *y, size_t y_stride);
 // scores[t] = q . keys[t], and out += sum p[t] values[t], over `count` keys of `width` floats, `stride` apart.
 void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores);
 void crux_attention_mix(const float *p, const float *values, size_t stride, size_t count, size_t width, float *out);

@@ -71,7 +71,7 @@ package struct DecoderWeights: Sendable {
     }
 
     /// The same weights with linear layers as generation needs them.
-    func packed(as precision: Precision, _ compute: Compute) -> DecoderWeights {
+    func packed(as precision: GenerationPrecision, _ compute: Compute) -> DecoderWeights {
         var packed = self
         packed.layers = layers.map { $0.packed(as: precision, compute) }
         return packed
@@ -134,7 +134,7 @@ package struct LayerWeights: Sendable {
         }
     }
 
-    fileprivate func packed(as precision: Precision, _ compute: Compute) -> LayerWeights {
+    fileprivate func packed(as precision: GenerationPrecision, _ compute: Compute) -> LayerWeights {
         LayerWeights(attention.packed(as: precision, compute), feedForward.packed(as: precision, compute))
     }
 }

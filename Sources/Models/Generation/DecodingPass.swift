@@ -9,8 +9,8 @@ struct DecodingPass {
     private let weights: DecoderWeights
     private let head: PackedLinear
 
-    /// `precision`: of the weights that its products read.
-    init(_ model: LanguageModel, _ precision: Precision) {
+    /// `precision`: of the factors of its products.
+    init(_ model: LanguageModel, _ precision: GenerationPrecision) {
         self.model = model
         weights = model.weights.packed(as: precision, model.compute)
         head = PackedLinear(model.weights.head, as: precision, model.compute)

@@ -43,10 +43,9 @@ package struct Generator {
     private let slots: Int
 
     /// `stopTokens`: the model's end-of-sequence tokens; `slots`: sequences computed at a time; `text`: the bytes that
-    /// a sampled token adds to its continuation's text, asked where a request has stop strings; `precision`: one that the
-    /// processor has.
+    /// a sampled token adds to its continuation's text, asked where a request has stop strings.
     package init(
-        _ model: LanguageModel, stopTokens: Set<Int32>, slots: Int, precision: Precision = .f32,
+        _ model: LanguageModel, stopTokens: Set<Int32>, slots: Int, precision: GenerationPrecision = .f32,
         text: @escaping @Sendable (Int32) -> [UInt8] = { _ in [] }
     ) {
         self.model = model

@@ -28,7 +28,7 @@ struct AttentionBlock: Sendable {
     }
 
     /// For generation.
-    func packed(as precision: Precision, _ compute: Compute) -> AttentionBlock {
+    func packed(as precision: GenerationPrecision, _ compute: Compute) -> AttentionBlock {
         var block = self
         (block.query, block.key) = (query.packed(as: precision, compute), key.packed(as: precision, compute))
         (block.value, block.output) = (value.packed(as: precision, compute), output.packed(as: precision, compute))

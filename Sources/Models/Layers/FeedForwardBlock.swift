@@ -23,7 +23,7 @@ struct FeedForwardBlock: Sendable {
     }
 
     /// For generation.
-    func packed(as precision: Precision, _ compute: Compute) -> FeedForwardBlock {
+    func packed(as precision: GenerationPrecision, _ compute: Compute) -> FeedForwardBlock {
         var block = self
         (block.gate, block.up) = (gate.packed(as: precision, compute), up.packed(as: precision, compute))
         block.down = down.packed(as: precision, compute)
