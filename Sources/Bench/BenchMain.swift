@@ -36,6 +36,9 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Python with llama-cpp-python and gguf installed; without it llama.cpp is left out.")
     var llamaPython: String?
 
+    @Option(parsing: .upToNextOption, help: "Rollouts at a time that sampling is measured with.")
+    var rollouts = [1, 8, 32, 64]
+
     @Option(help: "Tokens of the plan's dump.")
     var planTokens = 100_000_000
 
@@ -64,7 +67,7 @@ struct BenchCommand: ParsableCommand {
         switch precision {
         case nil: GenerationPrecision.allCases
         case .f32: [.f32]
-        case .bf16: [.bf16Weights, .bf16]
+        case .bf16: [.bf16]
         }
     }
 
@@ -101,8 +104,9 @@ struct BenchCommand: ParsableCommand {
         if wants("long") { try MemoryBench().runLong() }
         if wants("generation") {
             for precision in samplingPrecisions {
-                try GenerationBench(machine: machine, threads: threads, peers: samplingPeers, precision: precision)
-                    .run()
+                try GenerationBench(
+                    machine: machine, threads: threads, peers: samplingPeers, precision: precision, batches: rollouts
+                ).run()
             }
         }
     }

@@ -9,6 +9,8 @@ struct GenerationBench {
     let peers: [SamplingPeer]
     /// The peers' models have this type.
     let precision: GenerationPrecision
+    /// Rollouts at a time.
+    let batches: [Int]
 
     private static let prompt = 32
     private static let new = 128
@@ -41,7 +43,7 @@ struct GenerationBench {
                 return nil
             }
         }
-        for batch in [1, 8, 32, 64] { try run(batch, model, baselines) }
+        for batch in batches { try run(batch, model, baselines) }
     }
 
     private static func weights(_ count: Int) -> Buffer {

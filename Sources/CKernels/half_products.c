@@ -10,10 +10,14 @@ static int has_amx(void) {
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
 }
 
-int crux_has_half_products(void) {
-    __builtin_cpu_init();
-    return crux_best_instruction_set() >= CRUX_AVX512 && __builtin_cpu_supports("avx512bf16");
+// Asked once: CPUID is a call to the hypervisor in a virtual machine, tens of microseconds.
+static int has_half_products;
+
+__attribute__((constructor)) static void find_half_products(void) {
+    has_half_products = crux_best_instruction_set() >= CRUX_AVX512 && __builtin_cpu_supports("avx512bf16");
 }
+
+int crux_has_half_products(void) { return has_half_products; }
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
 #define SUMS 12

@@ -63,6 +63,7 @@ static inline crux_lanes NAME(step)(crux_lanes sum, crux_bit_lanes weights, uint
 static inline __attribute__((always_inline)) void NAME(half_tile)(const int rows, const uint32_t *x, size_t x_stride,
     const uint16_t *panel, size_t pairs, size_t outputs, float *y, size_t y_stride, const uint16_t *ahead) {
     crux_lanes low[MOST_TILE_ROWS], high[MOST_TILE_ROWS];
+#pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++) low[r] = high[r] = (crux_lanes){0};
     for (size_t k = 0; k < pairs; k++) {
         crux_bit_lanes first, second;
@@ -72,12 +73,15 @@ static inline __attribute__((always_inline)) void NAME(half_tile)(const int rows
             __builtin_prefetch(ahead + k * 2 * CRUX_PANEL, 0, 2);
             __builtin_prefetch(ahead + k * 2 * CRUX_PANEL + CRUX_PANEL, 0, 2);
         }
+        // Not left to the compiler: sums in an array that it doesn't take apart would go through memory.
+#pragma clang loop unroll(full)
         for (int r = 0; r < rows; r++) {
             const uint32_t pair = x[r * x_stride + k];
             low[r] = NAME(step)(low[r], first, pair);
             high[r] = NAME(step)(high[r], second, pair);
         }
     }
+#pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++) {
         float out[CRUX_PANEL];
         memcpy(out, &low[r], sizeof low[r]);

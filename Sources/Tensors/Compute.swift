@@ -23,12 +23,23 @@ package struct Compute: Sendable {
         guard threads > 1, count > 1 else { return (0..<count).forEach(body) }
         openblas_set_num_threads(1)
         defer { openblas_set_num_threads(Int32(threads)) }
-        let stride = min(threads, count)
         withoutActuallyEscaping(body) { body in
+            guard !runOnTeam(count, body) else { return }
+            let stride = min(threads, count)
             nonisolated(unsafe) let body = body  // the caller's promise: disjoint writes per index
             DispatchQueue.concurrentPerform(iterations: stride) { first in
                 for index in Swift.stride(from: first, to: count, by: stride) { body(index) }
             }
+        }
+    }
+
+    /// false where the team is at work for somebody else.
+    private func runOnTeam(_ count: Int, _ body: @escaping (Int) -> Void) -> Bool {
+        withUnsafePointer(to: body) { body in
+            crux_team_run(
+                count, threads,
+                { context, index in context?.assumingMemoryBound(to: ((Int) -> Void).self).pointee(index) },
+                UnsafeMutableRawPointer(mutating: body)) != 0
         }
     }
 

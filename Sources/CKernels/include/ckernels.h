@@ -146,6 +146,10 @@ void crux_log_softmax_stats(const float *logits, size_t n, float inverse_tempera
 void crux_head_backward_row(
     float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob);
 
+// Calls `body` once for each index below `count`, which is at least 1, on at most `threads` threads, the caller's among
+// them, and returns 1 when all are done; 0, having called nothing, while the team is at work for somebody else.
+int crux_team_run(size_t count, size_t threads, void (*body)(void *context, size_t index), void *context);
+
 // Generation. Each result depends on its own row alone, never on how many rows are computed together.
 // y[r][o] = x[r] . w[o]: x [rows, inputs] and y [rows, outputs] with strides; w [outputs, inputs] packed into panels of
 // CRUX_PANEL outputs, [inputs, CRUX_PANEL] each, the last one filled up with zeros.
