@@ -49,12 +49,17 @@ package struct PackedLinear: Sendable {
         x.check(y.rows, inputs, "a packed layer's input")
         y.check(x.rows, outputs, "a packed layer's output")
         guard x.rows > 0 else { return }
-        // Starting threads costs about as much as a hundred thousand multiplications.
-        let isSmall = x.rows * outputs * inputs < 1 << 18
-        let block = isSmall ? outputs : max(Self.panel, outputs / (16 * compute.threads) / Self.panel * Self.panel)
-        multiply(x, into: y, blockRows: block, compute)
+        multiply(x, into: y, blockRows: blockRows(x.rows, compute.threads), compute)
         guard let bias else { return }
         for row in 0..<y.rows { crux_add(y.row(row), bias.base, y.columns) }
+    }
+
+    /// One stretch of panels for each thread: what is read from memory in one go comes fastest.
+    private func blockRows(_ rows: Int, _ threads: Int) -> Int {
+        // Handing work to other threads costs about as much as ten thousand multiplications.
+        guard rows * outputs * inputs >= 1 << 15 else { return outputs }
+        let panels = (outputs + Self.panel - 1) / Self.panel
+        return (panels + threads - 1) / threads * Self.panel
     }
 
     private func multiply(_ x: Matrix, into y: Matrix, blockRows: Int, _ compute: Compute) {

@@ -55,21 +55,25 @@ private struct CachedKeys: AttendedKeys {
             row.block.keys(layer).row(row.index).update(from: k.row(r), count: k.columns)
             row.block.values(layer).row(row.index).update(from: v.row(r), count: v.columns)
         }
-        compute.forEach(rows.count) { attend(rows[$0], layer, shape, query: q.row($0), into: out.row($0)) }
+        // Heads that read the same keys stay together: the first one brings the keys into the cache.
+        compute.forEach(rows.count * shape.keyValueHeads) { index in
+            let (r, head) = index.quotientAndRemainder(dividingBy: shape.keyValueHeads)
+            attend(rows[r], layer, shape, keyValueHead: head, query: q.row(r), into: out.row(r))
+        }
     }
 
-    /// out [H·D] = softmax(scale · q · kᵀ) · v, head by head, over the keys that the row sees.
+    /// out [H·D] = softmax(scale · q · kᵀ) · v over the keys that the row sees, of the query heads that read one
+    /// key/value head.
     private func attend(
-        _ row: DecodingRow, _ layer: Int, _ shape: AttentionShape, query: UnsafeMutablePointer<Float>,
-        into out: UnsafeMutablePointer<Float>
+        _ row: DecodingRow, _ layer: Int, _ shape: AttentionShape, keyValueHead: Int,
+        query: UnsafeMutablePointer<Float>, into out: UnsafeMutablePointer<Float>
     ) {
-        let width = shape.headWidth
+        let width = shape.headWidth, group = shape.queryHeads / shape.keyValueHeads, column = keyValueHead * width
         let first = max(0, shape.window.map { row.position - $0 + 1 } ?? 0), count = row.position + 1 - first
-        out.update(repeating: 0, count: shape.queryHeads * width)
+        (out + keyValueHead * group * width).update(repeating: 0, count: group * width)
         withUnsafeTemporaryAllocation(of: Float.self, capacity: count) { buffer in
             guard let scores = buffer.baseAddress else { return }
-            for head in 0..<shape.queryHeads {
-                let column = head / (shape.queryHeads / shape.keyValueHeads) * width
+            for head in keyValueHead * group..<(keyValueHead + 1) * group {
                 row.forEachBlock(from: first) { block, keys, offset in
                     let k = block.keys(layer)
                     crux_attention_scores(
