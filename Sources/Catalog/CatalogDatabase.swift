@@ -91,7 +91,11 @@ package final class CatalogDatabase: Sendable {
 
     /// SQLite's errors as ours.
     static func calling<T>(_ path: String, _ body: () throws -> T) throws -> T {
-        do { return try body() } catch let error as DatabaseError { throw CatalogError(path, error) }
+        do { return try body() } catch let error as DatabaseError {
+            throw CatalogError(path, error)
+        } catch is RowDecodingError {
+            throw CatalogError(path, .damaged)
+        }
     }
 
     func reading<T>(_ body: (Database) throws -> T) throws -> T {

@@ -44,7 +44,7 @@ extension CatalogDatabase {
     private func details(_ condition: String, _ arguments: StatementArguments) throws -> RunDetails? {
         try reading { db in
             let row = try Row.fetchOne(db, sql: "SELECT * FROM runs WHERE \(condition)", arguments: arguments)
-            return try row.map { try RunReading(db, $0["id"]).details($0) }
+            return try row.map { try RunReading(db, Int64($0.integer("id") ?? 0)).details($0) }
         }
     }
 
@@ -65,7 +65,7 @@ extension CatalogDatabase {
     package func forEachJob(ofRun id: Int64, _ body: (_ job: CatalogedJob, _ state: String) throws -> Void) throws {
         try reading { db in
             let rows = try Row.fetchCursor(db, sql: "\(RunReading.jobs) ORDER BY j.number", arguments: [id])
-            while let row = try rows.next() { try body(CatalogedJob(row), row["state"]) }
+            while let row = try rows.next() { try body(CatalogedJob(row), row.text("state") ?? "") }
         }
     }
 
@@ -78,8 +78,9 @@ extension CatalogDatabase {
 extension CatalogedJob {
     fileprivate init(_ row: Row) {
         self.init(
-            jobID: row["job_id"], customID: row["custom_id"], baseRolloutID: row["base_rollout_id"],
-            stateIndex: row["state_index"], replicate: row["replicate"])
+            jobID: row.text("job_id") ?? "", customID: row.text("custom_id") ?? "",
+            baseRolloutID: row.text("base_rollout_id") ?? "", stateIndex: row.integer("state_index") ?? 0,
+            replicate: row.integer("replicate") ?? 0)
     }
 }
 
@@ -92,8 +93,9 @@ private struct RunReading {
 
     func details(_ row: Row) throws -> RunDetails {
         RunDetails(
-            id: id, path: row["path"], stage: row["stage"], version: row["version"], state: row["state"],
-            manifestSHA256: row["manifest_sha256"], recipe: row["recipe"], attempts: try attempts(),
+            id: id, path: row.text("path") ?? "", stage: row.text("stage") ?? "", version: row.text("version") ?? "",
+            state: row.text("state") ?? "", manifestSHA256: row.text("manifest_sha256"), recipe: row.text("recipe"),
+            attempts: try attempts(),
             inputs: try files("inputs"), outputs: try files("outputs"), figures: try figures(), recipes: try recipes(),
             metrics: try metrics(), jobs: try jobCounts())
     }
@@ -103,20 +105,23 @@ private struct RunReading {
     private func attempts() throws -> [CatalogedAttempt] {
         try rows("SELECT * FROM attempts WHERE run_id = ? ORDER BY number").map { row in
             CatalogedAttempt(
-                rank: row["rank"], tasks: row["tasks"], host: row["host"], process: row["process"],
-                started: row["started"], ended: row["ended"], seconds: row["seconds"], status: row["status"],
-                command: json(row["command"], else: []), folder: row["folder"],
-                scheduler: json(row["scheduler"], else: [:]))
+                rank: row.integer("rank") ?? 0, tasks: row.integer("tasks") ?? 0, host: row.text("host") ?? "",
+                process: row.integer("process") ?? 0, started: row.text("started") ?? "", ended: row.text("ended"),
+                seconds: row.real("seconds"), status: row.integer("status"),
+                command: json(row.text("command"), else: []), folder: row.text("folder") ?? "",
+                scheduler: json(row.text("scheduler"), else: [:]))
         }
     }
 
-    private func json<Value: Decodable>(_ text: String, else fallback: Value) -> Value {
-        (try? JSONDecoder().decode(Value.self, from: Data(text.utf8))) ?? fallback
+    private func json<Value: Decodable>(_ text: String?, else fallback: Value) -> Value {
+        text.flatMap { try? JSONDecoder().decode(Value.self, from: Data($0.utf8)) } ?? fallback
     }
 
     private func files(_ table: String) throws -> [CatalogedFile] {
         try rows("SELECT * FROM \(table) WHERE run_id = ? ORDER BY number").map {
-            CatalogedFile(path: $0["path"], bytes: $0["bytes"], digest: $0["digest"], rows: $0["rows"])
+            CatalogedFile(
+                path: $0.text("path") ?? "", bytes: $0.integer("bytes"), digest: $0.text("digest"),
+                rows: $0.integer("rows"))
         }
     }
 
@@ -126,11 +131,11 @@ private struct RunReading {
             SELECT n.kind, n.name, f.value FROM figures f JOIN names n ON n.id = f.name_id
             WHERE f.run_id = ? ORDER BY n.kind, n.name
             """
-        ).compactMap { row in NameKind(rawValue: row[0]).map { CatalogedFigure($0, row[1], value(row, 2)) } }
-    }
-
-    private func value(_ row: Row, _ index: Int) -> CatalogValue {
-        CatalogValue.fromDatabaseValue(row[index] as DatabaseValue) ?? .null
+        ).compactMap { row in
+            row.text("kind").flatMap(NameKind.init).map {
+                CatalogedFigure($0, row.text("name") ?? "", row.value("value"))
+            }
+        }
     }
 
     private func recipes() throws -> [CatalogedRecipe] {
@@ -145,10 +150,10 @@ private struct RunReading {
                 sql: """
                     SELECT n.name, v.value FROM recipe_values v JOIN names n ON n.id = v.name_id
                     WHERE v.recipe_id = ?
-                    """, arguments: [row[2] as Int64])
+                    """, arguments: [row.integer("id")])
             return CatalogedRecipe(
-                role: row[0], sha256: row[1],
-                values: Dictionary(values.map { ($0[0], value($0, 1)) }) { first, _ in first })
+                role: row.text("role") ?? "", sha256: row.text("sha256") ?? "",
+                values: Dictionary(values.map { ($0.text("name") ?? "", $0.value("value")) }) { first, _ in first })
         }
     }
 
@@ -158,12 +163,14 @@ private struct RunReading {
             SELECT n.name, m.step, m.value FROM metrics m JOIN names n ON n.id = m.name_id
             WHERE m.run_id = ? ORDER BY n.name, m.step
             """
-        ).map { CatalogedMetric(name: $0[0], step: $0[1], value: $0[2]) }
+        ).map {
+            CatalogedMetric(name: $0.text("name") ?? "", step: $0.integer("step") ?? 0, value: $0.real("value") ?? .nan)
+        }
     }
 
     private func jobCounts() throws -> [String: Int] {
-        let counts = try rows("SELECT state, count(*) FROM (\(Self.jobs)) GROUP BY state")
-        return Dictionary(counts.map { ($0[0], $0[1]) }) { first, _ in first }
+        let counts = try rows("SELECT state, count(*) AS count FROM (\(Self.jobs)) GROUP BY state")
+        return Dictionary(counts.map { ($0.text("state") ?? "", $0.integer("count") ?? 0) }) { first, _ in first }
     }
 
     /// The jobs of a run, each with its state. Tables of jobs are told by their digest, wherever a copy was used.

@@ -39,9 +39,10 @@ package struct ListedRun: Sendable {
     package let values: [CatalogValue]
 
     fileprivate init(_ row: Row) {
-        (id, path, stage, state) = (row["id"], row["path"], row["stage"], row["state"])
-        (recipe, host, started, ended) = (row["recipe"], row["host"], row["started"], row["ended"])
-        seconds = row["seconds"]
+        (id, path) = (Int64(row.integer("id") ?? 0), row.text("path") ?? "")
+        (stage, state) = (row.text("stage") ?? "", row.text("state") ?? "")
+        (recipe, host) = (row.text("recipe"), row.text("host"))
+        (started, ended, seconds) = (row.text("started"), row.text("ended"), row.real("seconds"))
         values = row.databaseValues.dropFirst(Self.fields.count).map { CatalogValue.fromDatabaseValue($0) ?? .null }
     }
 

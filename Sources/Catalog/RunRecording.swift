@@ -19,7 +19,9 @@ extension CatalogDatabase {
                 db, sql: "SELECT path, fingerprint FROM runs WHERE state != 'gone' AND \(Self.isBelow)",
                 arguments: ["folder": folder])
             var found: [String: String] = [:]
-            while let row = try rows.next() { found[row[0]] = row[1] }
+            while let row = try rows.next() {
+                if let path = row.text("path") { found[path] = row.text("fingerprint") ?? "" }
+            }
             return found
         }
     }

@@ -22,3 +22,23 @@ extension CatalogValue: DatabaseValueConvertible {
         }
     }
 }
+
+/// Columns as they are in a file that may be damaged: what GRDB converts itself ends the process where it doesn't fit.
+extension Row {
+    func value(_ column: String) -> CatalogValue {
+        let stored: (any DatabaseValueConvertible)? = self[column]
+        return stored.flatMap { CatalogValue.fromDatabaseValue($0.databaseValue) } ?? .null
+    }
+
+    func text(_ column: String) -> String? { if case .text(let text) = value(column) { text } else { nil } }
+
+    func integer(_ column: String) -> Int? { if case .integer(let number) = value(column) { number } else { nil } }
+
+    func real(_ column: String) -> Double? {
+        switch value(column) {
+        case .integer(let number): Double(number)
+        case .real(let number): number
+        default: nil
+        }
+    }
+}

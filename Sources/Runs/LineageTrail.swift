@@ -56,20 +56,15 @@ struct LineageTrail {
     private func enclosing(_ path: String) throws -> String? {
         var folder = path
         while folder != "/" {
-            if try Folder.isFolder(folder), try isFinished(folder) { return folder }
+            if try Folder.isFolder(folder), try WrittenFiles.manifest(folder) != nil { return folder }
             folder = parentFolder(folder)
         }
         return nil
     }
 
-    /// A manifest of something else is none.
-    private func isFinished(_ folder: String) throws -> Bool {
-        do { return try Manifest.read(folder) != nil } catch is FormatError { return false }
-    }
-
     /// Directories of runs that have written a file of this digest, as far as they are there.
     private func sources(of digest: String) throws -> [String] {
-        try (catalog?.runs(withOutput: digest) ?? []).filter(isFinished)
+        try (catalog?.runs(withOutput: digest) ?? []).filter { try WrittenFiles.manifest($0) != nil }
     }
 
     /// The run, and all that it was made from, each once, the nearest first.
@@ -89,9 +84,9 @@ struct LineageTrail {
             throw StageError(.invalidInput, "\(directory): found its manifest gone, expected a finished run")
         }
         // Without a record only the catalog tells where inputs lie.
-        let record = try? RunRecord.read(directory)
+        let read = try ReadPlaces(try? RunRecord.read(directory), directory)
         let links = try parallelMap(manifest.inputs.count, threads: context.threads) {
-            try link(manifest.inputs[$0], directory, record)
+            try link(manifest.inputs[$0], read)
         }
         return LineageRun(
             directory: directory, stage: manifest.stage,
@@ -110,16 +105,26 @@ struct LineageTrail {
 
     // MARK: links
 
-    private func link(_ input: Manifest.File, _ directory: String, _ record: RunRecord?) throws -> LineageLink {
+    private func link(_ input: Manifest.File, _ read: ReadPlaces) throws -> LineageLink {
         func found(_ state: LineageLink.State, _ place: String?) throws -> LineageLink {
             let source = state == .same ? try place.flatMap { try maker(of: $0, input) } : nil
             return LineageLink(name: input.path, digest: input.digest, state: state, place: place, source: source)
         }
-        let lay = try record.map { try places(of: input, directory, $0) } ?? []
+        let lay = try places(of: input, read)
         guard let digest = input.digest else { return try found(.unknown, lay.first) }
-        let copies = try sources(of: digest).flatMap { try outputs(of: $0, digest) }
-        if let same = try (lay + copies).first(where: { try holds($0, input) }) { return try found(.same, same) }
+        if let same = try lay.first(where: { try holds($0, input) }) { return try found(.same, same) }
+        // An update has copied its checkpoint's small files itself.
+        let copies = try sources(of: digest).filter { $0 != read.directory }.flatMap { try outputs(of: $0, digest) }
+        if let same = try copies.first(where: { try holds($0, input) }) { return try found(.same, same) }
         return try found(lay.isEmpty ? .missing : .differs, lay.first)
+    }
+
+    /// All stages' manifests have one name; an input's is that of the stage that it is called by.
+    private func places(of input: Manifest.File, _ read: ReadPlaces) throws -> [String] {
+        let name = (input.path as NSString).lastPathComponent
+        let lay = read.places(named: name, digest: input.digest)
+        guard name == Manifest.name else { return lay }
+        return try lay.filter { try WrittenFiles.manifest(parentFolder($0))?.stage == parentFolder(input.path) }
     }
 
     /// Whether it lies at a place with the content that it had. `--no-verify` looks at its length alone.
@@ -130,27 +135,9 @@ struct LineageTrail {
         return input.bytes.map { $0 == file.bytes.count } ?? true
     }
 
-    /// Files of the input's name where the run has read, now that run and inputs may have moved together.
-    private func places(of input: Manifest.File, _ directory: String, _ record: RunRecord) throws -> [String] {
-        let name = (input.path as NSString).lastPathComponent
-        var places: [String] = []
-        for read in record.reads.flatMap({ [$0, MovedPath($0, from: record.place).beside(directory)] }) {
-            let isFolder = (try? Folder.isFolder(read)) ?? false
-            let candidates =
-                isFolder
-                ? [read + "/" + name] + (try outputs(of: read, input.digest))
-                : (read as NSString).lastPathComponent == name ? [read] : []
-            for path in candidates where try !places.contains(path) && fileExists(path) { places.append(path) }
-        }
-        return places
-    }
-
-    /// Files that a stage directory lists with this digest.
-    private func outputs(of directory: String, _ digest: String?) throws -> [String] {
-        guard let digest, try isFinished(directory), let manifest = try Manifest.read(directory) else { return [] }
-        let listed = manifest.outputs.filter { $0.digest == digest }.map { directory + "/" + $0.path }
-        let own = directory + "/" + Manifest.name
-        return listed + (try SHA256Digest.ofFile(own) == digest ? [own] : [])
+    /// Files that a stage directory has written with this digest, its manifest included.
+    private func outputs(of directory: String, _ digest: String) throws -> [String] {
+        try WrittenFiles(directory).places[digest] ?? []
     }
 
     /// The stage directory that has written what lies at a place.
@@ -161,6 +148,62 @@ struct LineageTrail {
             if try Manifest.read(around)?.outputs.contains(where: { $0.path == name }) == true { return around }
         }
         return try input.digest.flatMap { try sources(of: $0).first }
+    }
+}
+
+/// What a stage directory says that it has written.
+private struct WrittenFiles {
+    /// By digest.
+    private(set) var places: [String: [String]] = [:]
+
+    /// Nothing where it is none.
+    init(_ directory: String) throws {
+        guard let manifest = try Self.manifest(directory) else { return }
+        let own = directory + "/" + Manifest.name
+        places[try SHA256Digest.ofFile(own)] = [own]
+        for file in manifest.outputs {
+            if let digest = file.digest { places[digest, default: []].append(directory + "/" + file.path) }
+        }
+    }
+
+    /// nil where the folder is unfinished or no stage directory: a manifest of something else is none.
+    static func manifest(_ folder: String) throws -> Manifest? {
+        do { return try Manifest.read(folder) } catch is FormatError { return nil }
+    }
+}
+
+/// Where a run has read, as far as there is something: as it lay then, and as it lies now that run and inputs may have
+/// moved together.
+private struct ReadPlaces {
+    /// Of the run.
+    let directory: String
+    private var folders: [String] = []
+    private var files: [String: [String]] = [:]
+    private var written: [String: [String]] = [:]
+
+    init(_ record: RunRecord?, _ directory: String) throws {
+        self.directory = directory
+        guard let record else { return }
+        var seen = Set<String>()
+        for read in record.reads.flatMap({ [$0, MovedPath($0, from: record.place).beside(directory)] })
+        where seen.insert(read).inserted {
+            guard let isFolder = try? Folder.isFolder(read) else { continue }
+            guard isFolder else {
+                files[(read as NSString).lastPathComponent, default: []].append(read)
+                continue
+            }
+            folders.append(read)
+            written.merge(try WrittenFiles(read).places) { $0 + $1 }
+        }
+    }
+
+    /// Files that are there: of the name, and what stage directories have written with the digest.
+    func places(named name: String, digest: String?) -> [String] {
+        let named = (files[name] ?? []) + folders.map { $0 + "/" + name }
+        var seen = Set<String>()
+        return (named + (digest.flatMap { written[$0] } ?? [])).filter {
+            seen.insert($0).inserted && (try? fileExists($0)) == true
+        }
     }
 }
 

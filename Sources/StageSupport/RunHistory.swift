@@ -62,7 +62,7 @@ final class RunHistory: @unchecked Sendable {
     private func save() throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let attempt = mutex.withLock { attempt }
+        let attempt = mutex.withLock { self.attempt }
         try AtomicFile.write(String(decoding: try encoder.encode(attempt), as: UTF8.self), to: path)
     }
 

@@ -69,6 +69,7 @@ import Testing
             }
         }
         // As the stages have written it themselves.
+        #expect(try scan()["unchanged"] == 4)
         let written = try details(), list = try listed()
         #expect(list == all)
         for suffix in ["", "-wal", "-shm"] { try? FileManager.default.removeItem(atPath: catalog + suffix) }

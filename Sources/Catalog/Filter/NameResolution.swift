@@ -23,8 +23,8 @@ struct NameResolution {
         var known: [NameKind: [String: Int64]] = [:]
         let rows = try Row.fetchCursor(db, sql: "SELECT kind, name, id FROM names")
         while let row = try rows.next() {
-            guard let kind = NameKind(rawValue: row[0]) else { continue }
-            known[kind, default: [:]][row[1]] = row[2]
+            guard let kind = row.text("kind").flatMap(NameKind.init), let name = row.text("name") else { continue }
+            known[kind, default: [:]][name] = row.integer("id").map { Int64($0) }
         }
         self.known = known
         roles = Set(try String.fetchAll(db, sql: "SELECT DISTINCT role FROM run_recipes"))
