@@ -17,9 +17,11 @@ final class RunHistory: @unchecked Sendable {
 
     init(_ directory: String, work: String, _ plan: Manifest, _ opening: StageDirectory.Opening) {
         (self.directory, self.work) = (directory, work)
+        // A dump of many shards is one folder.
+        let reads = opening.reads.map(resolvedPath), places = Set(reads)
         draft = RunRecord(
-            stage: plan.stage, place: resolvedPath(directory), reads: opening.reads.map(resolvedPath),
-            recipes: opening.documents, attempts: [])
+            stage: plan.stage, place: resolvedPath(directory),
+            reads: reads.filter { !places.contains(parentFolder($0)) }, recipes: opening.documents, attempts: [])
         attempt = RunAttempt(opening.share)
         path =
             work + "/" + Self.prefix
@@ -39,8 +41,8 @@ final class RunHistory: @unchecked Sendable {
         try save()
     }
 
-    /// Notes how this process has ended, as far as the directory is unfinished: its record says so else. The caller sees
-    /// to it that nobody finishes it meanwhile.
+    /// Notes how this process has ended: in its own file, or in the record of a directory that another task has finished
+    /// meanwhile. The caller sees to it that nobody does so now.
     func end(_ status: ExitStatus) {
         mutex.withLock {
             attempt.ended = timestamp()
@@ -48,7 +50,18 @@ final class RunHistory: @unchecked Sendable {
             attempt.status = status.rawValue
         }
         // What has failed has its own error; this one would hide it.
-        if (try? Folder.isFolder(work)) == true { try? save() }
+        if (try? Folder.isFolder(work)) == true { try? save() } else { try? amend() }
+    }
+
+    private func amend() throws {
+        let own = mutex.withLock { self.attempt }
+        guard var record = try RunRecord.read(directory),
+            let index = record.attempts.firstIndex(where: {
+                ($0.process, $0.host, $0.started) == (own.process, own.host, own.started)
+            }), record.attempts[index].status != own.status
+        else { return }
+        record.attempts[index] = own
+        try AtomicFile.write(try record.encoded(), to: directory + "/" + RunRecord.name)
     }
 
     /// The record of the whole directory, this process's end included.

@@ -1,9 +1,8 @@
+import Catalog
 import Foundation
 import GRDB
 import TestSupport
 import Testing
-
-@testable import Catalog
 
 /// The catalog's file: what is recorded stays, and what is no catalog is refused and left as it is.
 @Suite struct CatalogFileTests {
@@ -16,6 +15,9 @@ import Testing
         return nil
     }
 
+    /// The file without what the catalog makes of it.
+    private func raw() throws -> DatabaseQueue { try DatabaseQueue(path: fixture.place.path) }
+
     @Test func recordingTwiceIsRecordingOnce() throws {
         let database = try fixture.filled()
         let before = try #require(try database.details(path: "/r/plan-a"))
@@ -25,7 +27,7 @@ import Testing
         #expect(after.recipes.map(\.values) == [["entropy.mask.top": .real(0.2), "name": .text("dapo")]])
         #expect(after.attempts.map(\.command) == [["crux-plan", "--output", "it's here"]])
         #expect(after.attempts.first?.scheduler == ["SLURM_JOB_ID": "7"])
-        let command = try database.reading {
+        let command = try raw().read {
             try String.fetchOne($0, sql: "SELECT command FROM runs WHERE stage = 'plan'")
         }
         #expect(command == "crux-plan --output 'it'\\''s here'")
@@ -93,7 +95,7 @@ import Testing
         #expect(problem(.write) == .missing && problem(.read) == .missing)
         #expect(!FileManager.default.fileExists(atPath: fixture.place.path))
         #expect(problem(.create) == nil && problem(.read) == nil && problem(.write) == nil)
-        #expect(try fixture.open(.read).reading { try String.fetchOne($0, sql: "PRAGMA journal_mode") } == "wal")
+        #expect(try raw().read { try String.fetchOne($0, sql: "PRAGMA journal_mode") } == "wal")
     }
 
     @Test func somethingElseIsLeftAsItIs() throws {
@@ -113,8 +115,8 @@ import Testing
     }
 
     @Test func aCatalogOfANewerVersionIsLeftAsItIs() throws {
-        let own = try fixture.filled()
-        try own.writing { try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('2: from the future')") }
+        _ = try fixture.filled()
+        try raw().write { try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('2: from the future')") }
         for access in [CatalogDatabase.Access.read, .write, .create] { #expect(problem(access) == .newer) }
     }
 
@@ -143,8 +145,8 @@ import Testing
     }
 
     @Test func whoeverHoldsItTooLongIsNamedAsTheReason() throws {
-        let database = try fixture.filled()
-        try database.queue.writeWithoutTransaction { db in
+        _ = try fixture.filled()
+        try raw().writeWithoutTransaction { db in
             try db.execute(sql: "BEGIN EXCLUSIVE")
             let other = try fixture.open(.read, patience: 0.05)
             #expect {

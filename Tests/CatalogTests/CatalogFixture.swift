@@ -1,7 +1,6 @@
+import Catalog
 import Foundation
 import TestSupport
-
-@testable import Catalog
 
 /// A catalog in a folder of its own, and runs to fill it with.
 struct CatalogFixture {

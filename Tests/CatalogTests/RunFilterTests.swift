@@ -1,6 +1,5 @@
+import Catalog
 import Testing
-
-@testable import Catalog
 
 /// The language of `--where`: what it says, and what it says of what it can't read.
 @Suite struct RunFilterTests {
@@ -82,18 +81,5 @@ import Testing
         #expect(throws: FilterError.self) { try RunFilter(deep) }
         #expect(throws: FilterError.self) { try RunFilter(String(repeating: "not ", count: 4_000) + "a = 1") }
         #expect(throws: FilterError.self) { try RunFilter(String(repeating: " ", count: 30_000) + "a = 1") }
-    }
-
-    @Test(arguments: [
-        ("entropy.mask.tpo", "entropy.mask.top"), ("top", "entropy.mask.top"), ("acuracy", "accuracy"),
-        ("reward", "reward_mean"),
-    ])
-    func nearNamesAreThoseThatSomebodyMayHaveMeant(_ word: String, _ meant: String) {
-        let known = ["entropy.mask.top", "accuracy", "reward_mean", "kept", "optimizer.lr"]
-        #expect(NearNames.of(word, among: known).first == meant)
-    }
-
-    @Test func nothingIsNearToEverything() {
-        #expect(NearNames.of("zzzzzz", among: ["entropy.mask.top", "accuracy"]).isEmpty)
     }
 }

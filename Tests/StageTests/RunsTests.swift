@@ -38,10 +38,10 @@ import Testing
         try #require(result.status == 0, "\(name): \(result.errors)")
     }
 
-    /// The four stages in `root` of the folder.
-    private func pipeline(_ root: String = "run") throws {
-        let at = { (name: String) in folder(root + "/" + name) }
-        try stage("crux-ingest", ["--input", fixture("dump"), "--output", at("ingest")])
+    /// The four stages, in `run/`.
+    private func pipeline(dump: String = fixture("dump")) throws {
+        let at = { (name: String) in folder("run/" + name) }
+        try stage("crux-ingest", ["--input", dump, "--output", at("ingest")])
         try stage("crux-score", ["--input", at("ingest"), "--output", at("score")])
         try stage(
             "crux-plan",
@@ -178,10 +178,7 @@ import Testing
     @Test func aCheckpointIsFollowedBackToTheShards() throws {
         try FileManager.default.copyItem(atPath: fixture("dump"), toPath: folder("dump"))
         let at = { (name: String) in folder("run/" + name) }
-        try pipeline()
-        try stage("crux-ingest", ["--input", folder("dump"), "--output", at("ingest"), "--overwrite"])
-        // The same content: everything after it is as it was.
-        try pipeline()
+        try pipeline(dump: folder("dump"))
         let step = try #require(
             try FileManager.default.contentsOfDirectory(atPath: at("update")).first { $0.hasPrefix("step-") })
         let whole = try runs(["lineage", at("update/" + step)])

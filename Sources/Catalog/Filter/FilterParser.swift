@@ -104,6 +104,7 @@ struct FilterParser {
         switch found.kind {
         case .number(let value): return .value(value)
         case .text(let text): return .value(.text(text))
+        case .name(let word) where found.written.hasPrefix("`"): return .name(try name(word, found.position))
         case .name(let word):
             switch word.lowercased() {
             case "true": return .value(.truth(true))
