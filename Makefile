@@ -40,7 +40,7 @@ SWIFT      ?= swift
 CHECKED    := --explicit-target-dependency-import-check error
 BIN        := .build/release
 # libdnnl-dev brings what --precision bf16 loads when it is given; nothing is linked with it.
-PACKAGES   := libopenblas-dev libzstd-dev zlib1g-dev libssl-dev libxxhash-dev libdnnl-dev pkg-config
+PACKAGES   := libopenblas-dev libzstd-dev zlib1g-dev libssl-dev libxxhash-dev libsqlite3-dev libdnnl-dev pkg-config
 PYTHON     ?= python3
 PAIRS      ?= 200
 STARTS     ?= 50
@@ -59,7 +59,7 @@ help:
 	@sed -n '/^# Rules:/,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 setup:
-	@pkg-config --exists openblas libzstd zlib libcrypto libxxhash 2>/dev/null || \
+	@pkg-config --exists openblas libzstd zlib libcrypto libxxhash sqlite3 2>/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 
 build: setup

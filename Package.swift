@@ -25,6 +25,7 @@ func system(_ name: String, pkgConfig: String, apt: String) -> Target {
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
 
 /// What crux-report's page is made of; it is compiled in, so that the executable needs no files beside it.
 let pageFiles =
@@ -46,6 +47,7 @@ let package = Package(
         .executable(name: "crux-rollout", targets: ["Rollout"]),
         .executable(name: "crux-loop", targets: ["Loop"]),
         .executable(name: "crux-report", targets: ["Report"]),
+        .executable(name: "crux-runs", targets: ["Runs"]),
         .executable(name: "crux-bench", targets: ["Bench"]),
         .executable(name: "crux-probe", targets: ["Probe"]),
     ],
@@ -53,6 +55,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     ],
     targets: [
         // system libraries
@@ -98,10 +101,13 @@ let package = Package(
 
         library("MetricFiles", ["Arrow", "Files"]),
 
+        // memory of what has run
+        library("Catalog", ["Files", "CSystem", grdb]),
+
         // run
         library(
             "StageSupport",
-            ["Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
+            ["Catalog", "Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
 
         // what readers of a finished run share
         library(
@@ -136,10 +142,12 @@ let package = Package(
                 "Tokenizer",
             ],
             resources: pageFiles.map { .embedInCode("Page/Resources/" + $0) }),
+        .executableTarget(name: "Runs", dependencies: ["Catalog", "Files", "Scratch", "StageSupport", argumentParser]),
         stage(
             "Bench",
             [
-                "Arrow", "CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers", "Randomness",
+                "Arrow", "Catalog", "CSystem", "CKernels", "Tensors", "Models", "COpenBLAS", "Recipes", "Optimizers",
+                "Randomness",
             ]),
 
         // tests
@@ -161,9 +169,11 @@ let package = Package(
         tests(
             "Stage",
             [
-                "Arrow", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer", "Recipes",
+                "Arrow", "Catalog", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer",
+                "Recipes",
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
+        tests("Catalog", ["Catalog", "Files", grdb]),
         tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),
         tests(
             "RunViews",

@@ -8,7 +8,7 @@ ${SWIFT:-swift} package describe --type json | python3 -c '
 import json, os, re, sys
 
 rooms = json.load(sys.stdin)["targets"]
-names = {room["name"] for room in rooms} | {"ArgumentParser", "Logging", "Yams"}
+names = {room["name"] for room in rooms} | {"ArgumentParser", "GRDB", "Logging", "Yams"}
 imported = re.compile(r"^(?:@\w+ )?(?:\w+ )?import (\w+)", re.M)
 wrong = 0
 for room in rooms:

@@ -2,7 +2,7 @@
 # Holds that a change of the house changes no output: both binaries turn the same dumps into tables and checkpoints, and
 # every file is compared byte by byte.
 #   same_bytes.sh OLD_BIN NEW_BIN [FOLDER]
-# Left out are what tells the time (metrics.arrow of an update) and logs. Words that the new version spells otherwise are
+# Left out are what tells the time (metrics.arrow of an update, run.json) and logs. Words that the new version spells otherwise are
 # compared as the new one spells them, in manifests alone.
 set -euo pipefail
 old=$(realpath "$1") new=$(realpath "$2")
@@ -29,7 +29,7 @@ sample() {    # NAME FLAG…
   shift
   "$old/crux-rollout" --quiet --checkpoint $policy --prompts fixtures/prompts-heldout.jsonl --group-size 4 --max-tokens 48 \
     --batch 256 --output "$dumps/$name" "$@" > /dev/null 2>&1
-  rm -rf "$dumps/$name"/{manifest.json,logs,run.log,.lock}
+  rm -rf "$dumps/$name"/{manifest.json,run.json,logs,run.log,.lock}
 }
 sample cool --temperature 0.8 --logits --logits-type bf16
 sample tokens --temperature 1 --top-p 0.95
@@ -109,7 +109,7 @@ for side in old new; do
   mkdir -p "$run"
   whole "${!side}"
   # Not of the run's outcome: when things happened.
-  find "$run" \( -path '*/update*/metrics.arrow' -o -name '*.log' -o -name '*.lock' -o -name '*heartbeat*' \) -delete
+  find "$run" \( -path '*/update*/metrics.arrow' -o -name run.json -o -name '*.log' -o -name '*.lock' -o -name '*heartbeat*' \) -delete
   # What is called otherwise now.
   find "$run" \( -name '*.json' -o -name '*.jsonl' \) -exec sed -i 's/reward_rubbish/reward_invalid/g; s/reward_died/reward_crashed/g' {} +
   mv "$run" "$work/$side"

@@ -24,12 +24,13 @@ run() {
 }
 
 run '! command -v swift; for each in /opt/crux/bin/*; do ldd "$each" | sed "s/ (0x.*//" | grep -v vdso; done | sort | uniq -c'
-run 'for each in ingest score plan update rollout loop report; do crux $each --version > /dev/null; done; crux --help | head -n 1'
+run 'for each in ingest score plan update rollout loop report runs; do crux $each --version > /dev/null; done; crux --help | head -n 1'
 run 'crux ingest --input dump --output run/ingest
      crux score --input run/ingest --output run/score
      crux plan --input run/ingest --scores run/score --recipe /opt/crux/share/crux/recipes/dapo-top20.yaml --output run/plan
      crux update --plan run/plan --checkpoint policy --output run/update
      crux report page --input run/ingest --scores run/score --plan run/plan --tokenizer policy --output run/page.html
+     crux runs scan run; crux runs list run; crux runs lineage run/update/step-000001
      ls run/update/step-000001/model.safetensors'
 [ -s "$root/opt/crux/share/man/man1/crux-score.1" ] && [ -s "$root/opt/crux/share/doc/crux/LICENSE" ]
 echo "$(basename "$archive") runs in an empty $suite"

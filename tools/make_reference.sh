@@ -10,13 +10,13 @@ flags=()
 for map in Sources/*/include "$build"/*.build/module.modulemap; do
   case $map in *.modulemap) flags+=(-Xcc "-fmodule-map-file=$map") ;; *) flags+=(-I "$map") ;; esac
 done
-for map in Sources/C*/module.modulemap "$(dirname "$build")"/checkouts/*/Sources/*/include/module.modulemap; do flags+=(-Xcc "-fmodule-map-file=$map"); done
+for map in Sources/C*/module.modulemap "$(dirname "$build")"/checkouts/*/Sources/{*,*/include}/module.modulemap; do [ ! -f "$map" ] || flags+=(-Xcc "-fmodule-map-file=$map"); done
 for room in ${ROOMS:-Scratch Randomness Files Arrow Formats Quantiles Entropy FrameMeasures Credit Objectives Rewards Tokenizer Tensors Optimizers \
     Models Recipes LearningCurves StageSupport RunViews Compression Catalog}; do
   [ -d "Sources/$room" ] || continue
   mkdir -p "$output/$room.graph"
   swift symbolgraph-extract -module-name "$room" -target "$target" -I "$build/Modules" "${flags[@]}" \
-    $(pkg-config --cflags-only-I openblas libzstd zlib libcrypto libxxhash) -minimum-access-level package -output-dir "$output/$room.graph"
+    $(pkg-config --cflags-only-I openblas libzstd zlib libcrypto libxxhash sqlite3) -minimum-access-level package -output-dir "$output/$room.graph"
   docc convert --fallback-display-name "$room" --fallback-bundle-identifier "crux.$room" ${STRICT:+--warnings-as-errors} \
     --additional-symbol-graph-dir "$output/$room.graph" --output-dir "$output/$room.doccarchive"
   echo "$output/$room.doccarchive: $(find "$output/$room.doccarchive/data" -name '*.json' | wc -l) pages"

@@ -1,12 +1,13 @@
 #!/bin/sh
 # A folder with nothing but the static forms of the C libraries and of libstdc++, and pkg-config files that lead there: a
-# build with PKG_CONFIG_PATH=FOLDER/pkgconfig takes OpenBLAS, zstd, zlib, libcrypto, xxHash and libstdc++ into the executables.
+# build with PKG_CONFIG_PATH=FOLDER/pkgconfig takes OpenBLAS, zstd, zlib, libcrypto, xxHash, SQLite and libstdc++ into the
+# executables. (GRDB asks for SQLite without pkg-config: the linker finds it in the folder that the others name.)
 #   tools/static-libs.sh FOLDER
 set -eu
 mkdir -p "$1/pkgconfig"
 folder=$(cd "$1" && pwd)
 unset PKG_CONFIG_PATH
-for module in openblas libzstd zlib libcrypto libxxhash; do
+for module in openblas libzstd zlib libcrypto libxxhash sqlite3; do
   # As the linker calls it: zlib's library is libz.
   name=${module#lib}
   [ "$module" != zlib ] || name=z

@@ -8,7 +8,8 @@ import Tensors
 /// `make bench`: what each stage reaches on synthetic data, beside what this machine can do at all, and what its baselines
 /// reach. Every figure and its limit come from one run; the machine may be shared, so read the ratios.
 ///
-///     crux-bench [--python PYTHON] [--vllm-python PYTHON] [--llama-python PYTHON] [--plan-tokens N] [--precision bf16] [kernel] [score] [stages] [plan] [update] [memory] [real-size] [long] [generation]
+///     crux-bench [--python PYTHON] [--vllm-python PYTHON] [--llama-python PYTHON] [--plan-tokens N] [--precision bf16]
+///         [kernel] [score] [stages] [plan] [update] [memory] [real-size] [long] [generation] [catalog]
 ///
 /// All, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
@@ -24,7 +25,7 @@ struct BenchCommand: ParsableCommand {
         version: cruxVersion)
 
     private static let names = [
-        "kernel", "score", "stages", "plan", "update", "memory", "real-size", "long", "generation",
+        "kernel", "score", "stages", "plan", "update", "memory", "real-size", "long", "generation", "catalog",
     ]
 
     @Option(help: "Python with the baselines installed; without it they are left out.")
@@ -102,6 +103,7 @@ struct BenchCommand: ParsableCommand {
         if wants("memory") { try MemoryBench().runBudgets() }
         if wants("real-size") { try MemoryBench().runRealSize() }
         if wants("long") { try MemoryBench().runLong() }
+        if wants("catalog") { try CatalogBench().run() }
         if wants("generation") {
             for precision in samplingPrecisions {
                 try GenerationBench(

@@ -17,7 +17,7 @@ struct ChildProcess {
         let own =
             (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         let path = parentFolder(own) + "/" + name
-        var words: [UnsafeMutablePointer<CChar>?] = ([path, "--quiet"] + arguments).map { strdup($0) } + [nil]
+        var words: [UnsafeMutablePointer<CChar>?] = ([path] + arguments + ["--quiet"]).map { strdup($0) } + [nil]
         defer { words.forEach { free($0) } }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)

@@ -3,6 +3,9 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#if defined(__linux__)
+#include <sys/vfs.h>
+#endif
 #include <unistd.h>
 
 // prctl takes any number of arguments, which Swift can't call. The parent may have died before the call: whoever is the
@@ -68,4 +71,18 @@ static inline int crux_open_unnamed(const char *folder) {
 #else
     return -1;
 #endif
+}
+
+// Whether a folder lies on a file system that several machines may have mounted at once: NFS, CIFS and SMB2, Lustre,
+// GPFS, BeeGFS, Ceph, OCFS2, GFS2, AFS, 9p. 0 where it doesn't, or nobody knows.
+static inline int crux_is_network_file_system(const char *folder) {
+#if defined(__linux__)
+    static const unsigned int types[] = {0x6969,     0xff534d42, 0xfe534d42, 0x0bd00bd0, 0x47504653, 0x19830326,
+                                         0x00c36400, 0x7461636f, 0x01161970, 0x5346414f, 0x01021997};
+    struct statfs found;
+    if (statfs(folder, &found) != 0) return 0;
+    for (unsigned long i = 0; i < sizeof types / sizeof *types; i++)
+        if ((unsigned int)found.f_type == types[i]) return 1;
+#endif
+    return 0;
 }

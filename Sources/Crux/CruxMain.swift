@@ -12,6 +12,7 @@ enum CruxMain {
         ("rollout", "samples from a checkpoint"),
         ("loop", "runs all of these, iteration after iteration"),
         ("report", "tables and pictures of loops and of entropies"),
+        ("runs", "what has run: finds, lists and shows runs, and what a checkpoint was made from"),
     ]
 
     static func main() {

@@ -80,7 +80,9 @@ enum FileListing {
         are natural,
         entropies are in nats, log-probabilities and entropies are those of softmax(logits / temperature). \
         Columns that may be
-        null may also be missing. `manifest.json` comes last: a directory without one is unfinished.
+        null may also be missing. `manifest.json` comes last: a directory without one is unfinished. `run.json` \
+        beside it tells
+        who ran it when, and by which command ([catalog.md](catalog.md)).
 
         | directory | files |
         |---|---|

@@ -41,7 +41,7 @@ final class DirectoryLock: Sendable {
     /// the work call it in their turn.
     static func take(_ directory: String, _ share: TaskShare, _ context: StageContext) throws -> DirectoryLock {
         let own = Holder(
-            command: "crux-" + context.stage, host: hostName, pid: getpid(), since: timestamp(),
+            command: "crux-" + context.stage, host: ownHostName, pid: getpid(), since: timestamp(),
             rank: share.isWhole ? nil : share.rank,
             tasks: share.isWhole ? nil : share.tasks)
         let text = (try? JSONEncoder().encode(own)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? ""
@@ -84,6 +84,18 @@ final class DirectoryLock: Sendable {
             // Whoever lets go of a lock that is his alone takes its file away.
             try? LockFile.take(directory + "/" + other, .exclusive)?.release()
         }
+    }
+
+    /// Whether somebody is at work in a directory: this process too, as long as it holds its lock.
+    static func isHeld(_ directory: String) -> Bool { LockFile.isTaken(directory + "/" + name) }
+
+    /// Waits a moment for the turn of tasks that share the work; nil where it doesn't come.
+    static func turn(_ directory: String) -> LockFile? {
+        for _ in 0..<100 {
+            if let turn = try? LockFile.take(directory + "/" + turnName, .exclusive) { return turn }
+            usleep(10_000)
+        }
+        return nil
     }
 
     /// Whether other tasks are at work too.
@@ -150,10 +162,5 @@ final class DirectoryLock: Sendable {
             }
             return (file, tasks)
         }
-    }
-
-    private static var hostName: String {
-        var bytes = [CChar](repeating: 0, count: 256)
-        return gethostname(&bytes, 255) == 0 ? String(cString: bytes) : "?"
     }
 }

@@ -91,9 +91,12 @@ struct StageEmptying {
         let outputs = (try? Manifest.read(directory))?.outputs.map(\.path) ?? []
         let work = directory + "/" + StageDirectory.workName
         try unlinkFile(Manifest.name)
-        try remove(outputs + (try OwnFiles.noted(work)))
+        try remove(outputs + (try OwnFiles.noted(work)) + (try ownRecord()))
         try removeWork()
     }
+
+    /// The record of its runs, where it is theirs: no manifest lists it.
+    func ownRecord() throws -> [String] { try RunRecord.isOwn(in: directory) ? [RunRecord.name] : [] }
 
     /// The stage directories in a folder of a loop.
     private func removeStages(below folder: String) throws {

@@ -67,20 +67,9 @@ extension StageCommand {
             }
             return summary.status
         } catch {
-            let (status, text) = Self.explain(error)
-            context.report(error: text, status, Self.fields(error))
+            let status = ExitStatus(of: error)
+            context.report(error: "\(error)", status, Self.fields(error))
             return status
-        }
-    }
-
-    private static func explain(_ error: any Error) -> (ExitStatus, String) {
-        switch error {
-        case let error as StageError: (error.status, error.description)
-        case let error as IOError: (.outputFailure, error.description)
-        case let error as FormatError: (.invalidInput, error.description)
-        case let error as FrameError: (.invalidInput, error.description)
-        case is ValidationError: (.usage, "\(error)")
-        default: (.invalidInput, "\(error)")
         }
     }
 

@@ -10,6 +10,8 @@ package struct StageDirectory: Sendable {
     private let share: TaskShare
     private let lock: DirectoryLock
     private let own: OwnFiles
+    /// Who has worked in it.
+    private let history: RunHistory
 
     static let workName = ".work"
     /// Remembers finished pieces until the manifest takes over.
@@ -24,6 +26,8 @@ package struct StageDirectory: Sendable {
         /// Texts whose digest stands in the configuration under the same key, so that a difference can be told key by
         /// key.
         var documents: [String: String] = [:]
+        /// What the run reads: for its record.
+        var reads: [String] = []
         /// Whether a finished directory is all that is wanted: a loop may be given more iterations.
         var isEnough: @Sendable (Manifest) -> Bool = { _ in true }
     }
@@ -47,7 +51,9 @@ package struct StageDirectory: Sendable {
                         "\(path): this file system knows no locks: see to it that nobody else works there at the same time"
                     )
                 }
-                return try existing.enter(lock)
+                let state = try existing.enter(lock)
+                if case .work(let directory) = state { try directory.history.begin() }
+                return state
             } catch {
                 lock.release()
                 throw error
@@ -65,16 +71,26 @@ package struct StageDirectory: Sendable {
         return nil
     }
 
-    fileprivate init(_ path: String, _ plan: Manifest, _ share: TaskShare, _ lock: DirectoryLock, knowsAll: Bool) throws
-    {
-        (self.path, self.plan, self.share, self.lock) = (path, plan, share, lock)
-        own = try OwnFiles(path, work: path + "/" + Self.workName, rank: share.rank, knowsAll: knowsAll)
+    fileprivate init(
+        _ path: String, _ plan: Manifest, _ opening: Opening, _ lock: DirectoryLock, knowsAll: Bool
+    ) throws {
+        (self.path, self.plan, self.share, self.lock) = (path, plan, opening.share, lock)
+        let work = path + "/" + Self.workName
+        own = try OwnFiles(path, work: work, rank: opening.share.rank, knowsAll: knowsAll)
+        history = RunHistory(path, work: work, plan, opening)
     }
 
     /// Whether a folder is a stage's, finished or not.
     static func isStage(_ path: String) throws -> Bool {
         try [Manifest.name, workName + "/" + ExistingDirectory.claimName].contains {
             try fileExists(path + "/" + $0)
+        }
+    }
+
+    /// What an unfinished directory is being made from; nil where it is none.
+    static func claim(_ path: String) throws -> Manifest? {
+        try readFile(path + "/" + workName + "/" + ExistingDirectory.claimName).flatMap {
+            try? JSONDecoder().decode(Manifest.self, from: $0)
         }
     }
 
@@ -109,10 +125,23 @@ package struct StageDirectory: Sendable {
 
     /// Only one task at a time: whoever comes second finds the manifest and need not repeat the work.
     package func exclusively<T>(_ context: StageContext, _ body: () throws -> T) throws -> T {
-        try DirectoryLock.inTurn(path, share, context, body)
+        try DirectoryLock.inTurn(path, share, context) {
+            let result = try body()
+            // Whoever finishes it, perhaps in the next turn, finds how this process has ended.
+            history.end(.done)
+            return result
+        }
     }
 
-    /// Writes the manifest, last of all, and forgets the pieces.
+    /// Notes how this process has ended where the directory is unfinished.
+    func end(_ status: ExitStatus) {
+        guard !share.isWhole else { return history.end(status) }
+        guard let turn = DirectoryLock.turn(path) else { return }
+        history.end(status)
+        turn.release()
+    }
+
+    /// Writes the record of the run and then, last of all, the manifest; forgets the pieces.
     /// `inputs`: those of the plan where it knew all their digests.
     package func finish(
         inputs: [Manifest.File]? = nil, outputs: [Manifest.File], counts: [String: Int],
@@ -123,6 +152,9 @@ package struct StageDirectory: Sendable {
         manifest.outputs = outputs
         manifest.counts = counts
         manifest.measures = measures
+        // Ours, or not there: that was seen when this run began.
+        try note([RunRecord.name])
+        try AtomicFile.write(try history.finished(), to: file(RunRecord.name))
         try manifest.write(to: path)
         try StageEmptying(directory: path).removeWork()
         return manifest
@@ -183,12 +215,12 @@ private struct ExistingDirectory {
         let isNew = try fileStatus(workPath) == nil
         try Folder.create(workPath)
         try claim(lock)
-        let directory = try StageDirectory(path, plan, opening.share, lock, knowsAll: try isNew || hasNotes())
+        let directory = try StageDirectory(path, plan, opening, lock, knowsAll: try isNew || hasNotes())
         guard let found = try Manifest.read(path) else { return .work(directory) }
         // Unfinished again; what it held stays known as its own.
-        try directory.note(found.outputs.map(\.path))
+        try directory.note(found.outputs.map(\.path) + [RunRecord.name])
         try StageEmptying(directory: path).unlinkFile(Manifest.name)
-        return .work(try StageDirectory(path, plan, opening.share, lock, knowsAll: true))
+        return .work(try StageDirectory(path, plan, opening, lock, knowsAll: true))
     }
 
     private func hasNotes() throws -> Bool { try Folder.names(workPath).contains { $0.hasPrefix(OwnFiles.prefix) } }
@@ -252,7 +284,9 @@ private struct ExistingDirectory {
             }
         }
         let emptying = StageEmptying(directory: path)
-        let names = (try Manifest.read(path)?.outputs.map(\.path) ?? []) + (try OwnFiles.noted(workPath))
+        let names =
+            (try Manifest.read(path)?.outputs.map(\.path) ?? []) + (try OwnFiles.noted(workPath))
+            + (try emptying.ownRecord())
         // The manifest goes first: from then on the directory counts as unfinished.
         try emptying.unlinkFile(Manifest.name)
         try emptying.remove(names)
@@ -273,9 +307,7 @@ private struct ExistingDirectory {
         if !opening.overwrite, let earlier = try readClaim(), try !isBare() { try requireSame(earlier) }
     }
 
-    private func readClaim() throws -> Manifest? {
-        try readFile(claimPath).flatMap { try? JSONDecoder().decode(Manifest.self, from: $0) }
-    }
+    private func readClaim() throws -> Manifest? { try StageDirectory.claim(path) }
 
     private func documentPath(_ name: String) -> String { workPath + "/" + name + ".document" }
 

@@ -1,3 +1,6 @@
+import ArgumentParser
+import Scratch
+
 /// Exit codes that schedulers and Makefiles rely on.
 package enum ExitStatus: Int32, Sendable {
     case done = 0
@@ -9,6 +12,16 @@ package enum ExitStatus: Int32, Sendable {
     /// An empty plan: no rollout is worth an optimizer step.
     case nothingToLearn = 6
     case interrupted = 75
+
+    /// What an error ends a run with.
+    package init(of error: any Error) {
+        switch error {
+        case let error as StageError: self = error.status
+        case is IOError: self = .outputFailure
+        case is ValidationError: self = .usage
+        default: self = .invalidInput
+        }
+    }
 }
 
 /// A stage's own refusal: what to tell the user, and with which exit code.

@@ -16,6 +16,7 @@ package struct Undertaking: Sendable {
     {
         (self.output, self.plan, self.reads, isDryRun) = (output, plan, reads, options.dryRun)
         opening = StageDirectory.Opening(overwrite: options.overwrite, share: share ?? options.share)
+        opening.reads = reads.map(\.path)
     }
 
     /// Texts whose digest stands in the configuration under the same key: differences are then told key by key.
@@ -49,10 +50,17 @@ package struct Undertaking: Sendable {
             context.say("\(output) is finished already; nothing to do", ["output": output])
             return StageSummary(["output": output, "counts": manifest.counts, "already_done": true])
         case .work(let directory):
-            defer { directory.release() }
-            let summary = try work(directory)
-            try requireFinished(summary)
-            return summary
+            let catalog = StageCatalog(directory: output)
+            catalog.begin()
+            let result = Result {
+                let summary = try work(directory)
+                try requireFinished(summary)
+                return summary
+            }
+            directory.end(result.exitStatus)
+            directory.release()
+            catalog.end(context)
+            return try result.get()
         }
     }
 
@@ -68,5 +76,14 @@ package struct Undertaking: Sendable {
             .outputFailure,
             "\(output): found it unfinished at the end of the run: somebody else has changed its files meanwhile. Run again."
         )
+    }
+}
+
+extension Result<StageSummary, any Error> {
+    fileprivate var exitStatus: ExitStatus {
+        switch self {
+        case .success(let summary): summary.status
+        case .failure(let error): ExitStatus(of: error)
+        }
     }
 }

@@ -107,9 +107,10 @@ struct UpdateCommand: StageCommand {
         let would: [String: any Sendable] = [
             "rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0, "memory": memory.foreseen,
         ]
-        return try Undertaking(manifest, output: output, reads: places, options: options, share: .whole).finished(
-            when: { [metrics] in metrics.areWritten($0) }
-        ).run(context, would: would) { directory in
+        let undertaking = Undertaking(manifest, output: output, reads: places, options: options, share: .whole)
+            .explaining(["recipe": try recipe.resolvedJSON()])
+        return try undertaking.finished(when: { [metrics] in metrics.areWritten($0) }).run(context, would: would) {
+            directory in
             try UpdateRun(
                 directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume,
                 saveEvery: saveEvery,

@@ -89,6 +89,7 @@ package struct FailingCalls: Sendable {
         OPEN(open64)
         ssize_t read(int fd, void *p, size_t n) { return fails("read", fd) ? -1 : REAL(read)(fd, p, n); }
         ssize_t write(int fd, const void *p, size_t n) { return fd > 2 && fails("write", fd) ? -1 : REAL(write)(fd, p, n); }
+        ssize_t pwrite64(int fd, const void *p, size_t n, off64_t o) { return fails("pwrite64", fd) ? -1 : REAL(pwrite64)(fd, p, n, o); }
         int fsync(int fd) { return fails("fsync", fd) ? -1 : REAL(fsync)(fd); }
         int flock(int fd, int how) { return fails("flock", fd) ? -1 : REAL(flock)(fd, how); }
         int rename(const char *a, const char *b) { return fails_at("rename", b) ? -1 : REAL(rename)(a, b); }

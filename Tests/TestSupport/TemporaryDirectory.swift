@@ -28,10 +28,12 @@ package func repository(_ name: String) -> String { repositoryRoot + "/" + name 
 
 package func fixture(_ name: String) -> String { repositoryRoot + "/fixtures/" + name }
 
-/// Every file below a folder with its bytes, by its path within: two folders are the same when these are.
+/// Every file below a folder with its bytes, by its path within: two folders are the same when these are. Without the
+/// records of runs, which are there to tell equal runs apart.
 package func contents(of folder: String) throws -> [String: Data] {
     var files: [String: Data] = [:]
-    for name in try FileManager.default.subpathsOfDirectory(atPath: folder) {
+    for name in try FileManager.default.subpathsOfDirectory(atPath: folder)
+    where (name as NSString).lastPathComponent != "run.json" {
         // Folders give nil here.
         files[name] = FileManager.default.contents(atPath: folder + "/" + name)
     }
