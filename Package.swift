@@ -46,6 +46,7 @@ let package = Package(
         .executable(name: "crux-rollout", targets: ["Rollout"]),
         .executable(name: "crux-loop", targets: ["Loop"]),
         .executable(name: "crux-report", targets: ["Report"]),
+        .executable(name: "crux-slurm", targets: ["Slurm"]),
         .executable(name: "crux-bench", targets: ["Bench"]),
         .executable(name: "crux-probe", targets: ["Probe"]),
     ],
@@ -103,6 +104,9 @@ let package = Package(
             "StageSupport",
             ["Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
 
+        // stages as a cluster's jobs
+        library("SlurmJobs", ["Files", "StageSupport", argumentParser]),
+
         // what readers of a finished run share
         library(
             "RunViews",
@@ -128,7 +132,9 @@ let package = Package(
         .executableTarget(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
-        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives"]),
+        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives", "SlurmJobs"]),
+        .executableTarget(
+            name: "Slurm", dependencies: ["StageSupport", "Files", "Credit", "Recipes", "SlurmJobs", argumentParser]),
         stage(
             "Report",
             [
@@ -157,6 +163,7 @@ let package = Package(
         tests("Kernels", ["CKernels"]),
         tests("Models", ["CKernels", "Models", "Objectives", "Tensors", "Formats", "Files"]),
         tests("Tokenizer", ["Tokenizer", "Files"]),
+        tests("SlurmJobs", ["SlurmJobs", "StageSupport"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests(
             "Stage",

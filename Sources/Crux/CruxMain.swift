@@ -12,6 +12,7 @@ enum CruxMain {
         ("rollout", "samples from a checkpoint"),
         ("loop", "runs all of these, iteration after iteration"),
         ("report", "tables and pictures of loops and of entropies"),
+        ("slurm", "submits the stages as jobs of a cluster"),
     ]
 
     static func main() {
