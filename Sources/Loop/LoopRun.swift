@@ -270,7 +270,8 @@ struct LoopRun {
                 "--checkpoint", try checkpoint(iteration), "--prompts", heldout,
                 "--output", iteration.path(prefix + "rollout"), "--group-size", "\(samples)",
                 "--max-tokens", "\(command.maxTokens)", "--temperature", "\(temperature)",
-                "--batch", "\(command.batch)", "--rollouts-per-shard", "\(command.rolloutsPerShard)", "--seed", "\(command.options.seed)",
+                "--batch", "\(command.batch)", "--rollouts-per-shard", "\(command.rolloutsPerShard)", "--seed",
+                "\(command.options.seed)",
             ] + textFlags + precision + threads)
         try ingestAndScore(iteration, prefix, [])
         let score = try iteration.manifest(prefix + "score", stage: "score")

@@ -21,7 +21,8 @@ struct SweptRecipe {
                     + "give their files different names.")
         }
         if let taken = recipes.first(where: { reserved.contains($0.name) }) {
-            throw StageError(.usage, "--recipe \(taken.path): the run has a folder \(taken.name)/ of its own: rename it.")
+            throw StageError(
+                .usage, "--recipe \(taken.path): the run has a folder \(taken.name)/ of its own: rename it.")
         }
         return recipes
     }
@@ -67,12 +68,17 @@ struct Chain {
         case sameMember(String)
 
         var step: String {
-            switch self { case .all(let step), .sameMember(let step): step }
+            switch self {
+            case .all(let step), .sameMember(let step): step
+            }
         }
 
         /// As sbatch takes it, of a job's number or of the shell variable that holds it.
         func flag(_ job: String) -> String {
-            switch self { case .all: "afterok:" + job case .sameMember: "aftercorr:" + job }
+            switch self {
+            case .all: "afterok:" + job
+            case .sameMember: "aftercorr:" + job
+            }
         }
     }
 
@@ -104,7 +110,8 @@ struct Chain {
 
     private mutating func addScores() {
         if let prompts = run.prompts {
-            add("rollout", .rollout, sampling(["--prompts", prompts], to: run.path("rollout")), to: run.path("rollout"))
+            add(
+                "rollout", .rollout, sampling(["--prompts", prompts], to: run.path("rollout")), to: run.path("rollout"))
         }
         guard reaches(.ingest) else { return }
         let dump = run.prompts == nil ? run.inputs : [run.path("rollout")]
@@ -118,11 +125,11 @@ struct Chain {
     /// Recipes that share the scores: an array of plans, and one of updates, each behind its own plan.
     private mutating func addSweep(_ recipes: [SweptRecipe]) {
         let scored = ["--input", run.path("ingest"), "--scores", run.path("score")]
-        addMembers("plan", .plan, recipes, after: .all("score")) { planning($0, scored, to: planPath($0)) }
+        let plans = recipes.map { planning($0, scored, to: planPath($0)) }
+        addMembers("plan", .plan, recipes, plans, after: .all("score"))
         guard reaches(.update) else { return }
-        addMembers("update", .update, recipes, after: recipes.count > 1 ? .sameMember("plan") : .all("plan")) {
-            updating($0)
-        }
+        let wait = recipes.count > 1 ? Wait.sameMember("plan") : .all("plan")
+        addMembers("update", .update, recipes, recipes.map { updating($0) }, after: wait)
     }
 
     /// A recipe that goes back into rollouts: jobs out, results home, and a plan over both.
@@ -189,10 +196,9 @@ struct Chain {
     }
 
     private mutating func addMembers(
-        _ name: String, _ stage: PipelineStage, _ recipes: [SweptRecipe], after: Wait,
-        arguments: (SweptRecipe) -> [String]
+        _ name: String, _ stage: PipelineStage, _ recipes: [SweptRecipe], _ arguments: [[String]], after: Wait
     ) {
-        let members = recipes.map { JobScript.Member($0.name, command(stage, arguments($0))) }
+        let members = zip(recipes, arguments).map { JobScript.Member($0.name, command(stage, $1)) }
         steps.append(
             Step(
                 name: name, stage: stage, work: .members(members),

@@ -92,8 +92,11 @@ struct ChainSubmission {
             if fate == .finished, step.after.contains(where: { moving.contains($0.step) }) {
                 fate = .submitted(members: nil)
             }
+            switch fate {
             // Members that are left to do have others beside them that are finished.
-            if case .submitted(nil) = fate { moving.insert(step.name) }
+            case .finished, .submitted(.some): break
+            case .queued, .submitted(nil): moving.insert(step.name)
+            }
             return fate
         }
     }

@@ -55,7 +55,8 @@ struct SlurmCommand: StageCommand {
         if prompts != nil, checkpoint == nil { throw ValidationError("--prompts needs --checkpoint to sample from.") }
         if let loose = flags.first(where: { $0.stage == nil }) {
             throw ValidationError(
-                "--flags: found '\(loose.value)', expected \(Self.stages.map { $0 + "=FLAGS" }.joined(separator: ", ")).")
+                "--flags: found '\(loose.value)', expected \(Self.stages.map { $0 + "=FLAGS" }.joined(separator: ", "))."
+            )
         }
         if options.overwrite {
             throw ValidationError(
@@ -95,7 +96,7 @@ struct SlurmCommand: StageCommand {
             var own = common(stage)
             for text in flags.values(of: stage) { own += try Self.words(text, stage) }
             if stage == .update, !own.contains("--memory"), let memory = try jobs.memory(of: .update) {
-                own += ["--memory", "\(memory.bytes / 10 * 9 >> 20)M"]
+                own += ["--memory", "\(max(1, (memory.bytes / 10 * 9) >> 20))M"]
             }
             all[stage] = own
         }

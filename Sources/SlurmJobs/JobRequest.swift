@@ -12,6 +12,9 @@ package struct JobRequest: Equatable, Sendable {
     /// Further flags of sbatch, as they are written.
     package var extra: [String] = []
 
+    /// One processor, and Slurm's own defaults.
+    package init() {}
+
     /// sbatch's flags. Whatever `extra` has comes last, and so counts.
     var flags: [String] {
         let named = [("partition", partition), ("account", account), ("time", time)].compactMap { name, value in

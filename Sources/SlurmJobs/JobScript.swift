@@ -93,7 +93,10 @@ package struct JobScript: Equatable, Sendable {
             guard members.count > 1 else { return [enter] + Self.function(members.first?.command ?? []) }
             return [enter, "work() {", "  case ${SLURM_ARRAY_TASK_ID:-none} in"]
                 + members.enumerated().flatMap { index, member in
-                    ["    \(index)) # \(member.name)", "      exec " + Self.lines(member.command, indent: 8), "      ;;"]
+                    [
+                        "    \(index)) # \(member.name)", "      exec " + Self.lines(member.command, indent: 8),
+                        "      ;;",
+                    ]
                 }
                 + [
                     "    *) echo \"SLURM_ARRAY_TASK_ID is '${SLURM_ARRAY_TASK_ID:-}', expected 0 to \(members.count - 1)\" >&2",

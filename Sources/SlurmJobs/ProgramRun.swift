@@ -32,7 +32,8 @@ struct ProgramRun {
 
     private static func find(_ name: String) throws -> String {
         let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
-        guard let path = folders.map({ "\($0)/\(name)" }).first(where: { access($0, X_OK) == 0 }) else {
+        let paths: [String] = folders.map { "\($0)/\(name)" }
+        guard let path = paths.first(where: { access($0, X_OK) == 0 }) else {
             throw StageError(
                 .outputFailure,
                 "\(name): found no such program in PATH, expected Slurm's. Run this where jobs are submitted "

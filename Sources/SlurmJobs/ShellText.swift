@@ -3,8 +3,11 @@ package enum ShellText {
     /// One word that a shell takes back as it was, whatever it holds. Words of plain characters stay as they are.
     package static func quoted(_ word: String) -> String {
         let isPlain = !word.isEmpty && word.unicodeScalars.allSatisfy { plain.contains($0) }
-        return isPlain ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false)
-            .joined(separator: #"'\''"#) + "'"
+        return isPlain
+            ? word
+            : "'"
+                + word.split(separator: "'", omittingEmptySubsequences: false)
+                .joined(separator: #"'\''"#) + "'"
     }
 
     package static func quoted(_ words: [String]) -> String { words.map(quoted).joined(separator: " ") }

@@ -5,7 +5,8 @@ import StageSupport
 
 /// What jobs ask of Slurm. `[STAGE=]` before a value: for that stage alone.
 package struct SlurmOptions: ParsableArguments {
-    @Option(help: "Slurm: [STAGE=]N tasks that share a stage's work as a job array (rollout, ingest, score; default 1).")
+    @Option(
+        help: "Slurm: [STAGE=]N tasks that share a stage's work as a job array (rollout, ingest, score; default 1).")
     package var array: [StageValue] = []
 
     @Option(help: "Slurm: [STAGE=]NAME, the partition.")
@@ -98,9 +99,14 @@ package struct SlurmOptions: ParsableArguments {
 
     /// `threads`: those of a task whose processors aren't told.
     package func request(for stage: PipelineStage, threads: Int?) throws -> JobRequest {
-        JobRequest(
-            partition: partition.value(of: stage), account: account.value(of: stage), time: time.value(of: stage),
-            memory: try memory(of: stage), processors: processors(of: stage) ?? threads ?? 1,
-            stopBefore: stopBefore, extra: sbatch.values(of: stage))
+        var request = JobRequest()
+        request.partition = partition.value(of: stage)
+        request.account = account.value(of: stage)
+        request.time = time.value(of: stage)
+        request.memory = try memory(of: stage)
+        request.processors = processors(of: stage) ?? threads ?? 1
+        request.stopBefore = stopBefore
+        request.extra = sbatch.values(of: stage)
+        return request
     }
 }

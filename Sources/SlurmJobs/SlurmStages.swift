@@ -86,7 +86,8 @@ package struct SlurmStages: StageRunner {
         for _ in 0..<pollSeconds * 5 {
             do { try context.checkInterruption() } catch {
                 context.warn(
-                    "job \(number) (\(script.step)) goes on; the same command finds it again, scancel \(number) ends it")
+                    "job \(number) (\(script.step)) goes on; the same command finds it again, scancel \(number) ends it"
+                )
                 throw error
             }
             usleep(200_000)
@@ -128,7 +129,9 @@ package struct SlurmStages: StageRunner {
         let names = try Folder.names(script.folder).filter { name in own.contains { name.hasPrefix($0) } }
         for name in names where name.hasSuffix(".exit") {
             let text = try readFile(script.folder + "/" + name).map { String(decoding: $0, as: UTF8.self) } ?? ""
-            guard let status = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)), status != 0 else { continue }
+            guard let status = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)), status != 0 else {
+                continue
+            }
             let log = script.folder + "/" + name.dropLast(".exit".count) + ".log"
             return StageError(
                 status > 128 ? .interrupted : ExitStatus(rawValue: status) ?? .invalidInput,

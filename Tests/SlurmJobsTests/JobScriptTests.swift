@@ -141,7 +141,9 @@ import Testing
         let job = ["SLURM_JOB_ID": "12"]
         #expect(try run(ending(with: "exit 3"), job).requeued == "")
         #expect(try run(ending(with: "exit 75"), job, state: "COMPLETING").requeued == "")
-        #expect(try run(ending(with: "exit 75"), job.merging(["SLURM_RESTART_COUNT": "5"]) { $1 }, requeues: 5).requeued == "")
+        #expect(
+            try run(ending(with: "exit 75"), job.merging(["SLURM_RESTART_COUNT": "5"]) { $1 }, requeues: 5).requeued
+                == "")
         #expect(try run(ending(with: "kill -9 $$"), job.merging(["SLURM_RESTART_COUNT": "2"]) { $1 }).requeued == "")
         #expect(try run(ending(with: "kill -9 $$"), job).requeued == "requeue 12\n")
     }
@@ -174,6 +176,9 @@ import Testing
         let jobs = QueuedJob.parse(text)
         #expect(jobs.map(\.number) == [7, 12] && jobs.map(\.name) == ["odd|name", "crux-a.1.2"])
         #expect(jobs.last?.states == "PENDING (Resources), RUNNING")
-        #expect(SlurmQueue.flags(after: ["afterok:1"], members: [1, 3]) == ["--parsable", "--dependency=afterok:1", "--array=1,3"])
+        #expect(
+            SlurmQueue.flags(after: ["afterok:1"], members: [1, 3]) == [
+                "--parsable", "--dependency=afterok:1", "--array=1,3",
+            ])
     }
 }

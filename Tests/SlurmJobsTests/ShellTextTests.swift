@@ -22,7 +22,10 @@ import Testing
     }
 
     @Test func wordsAreThoseOfAShell() throws {
-        #expect(try ShellText.words(#" --reward math  --stop "it's" '' a\ b "#) == ["--reward", "math", "--stop", "it's", "", "a b"])
+        #expect(
+            try ShellText.words(#" --reward math  --stop "it's" '' a\ b "#) == [
+                "--reward", "math", "--stop", "it's", "", "a b",
+            ])
         #expect(try ShellText.words(#"'a\b' "c\"d""#) == [#"a\b"#, #"c"d"#])
         for open in ["'a", "\"a", "a\\"] { #expect(throws: ShellText.OpenQuote.self) { try ShellText.words(open) } }
     }

@@ -24,7 +24,8 @@ import Testing
     }
 
     private func scripts() throws -> [String] {
-        try FileManager.default.contentsOfDirectory(atPath: folder("a run/slurm")).filter { $0.hasSuffix(".sh") }.sorted()
+        try FileManager.default.contentsOfDirectory(atPath: folder("a run/slurm")).filter { $0.hasSuffix(".sh") }
+            .sorted()
     }
 
     @Test func aSweepWaitsForItsScoresAndEachUpdateForItsPlan() throws {
@@ -77,7 +78,8 @@ import Testing
     @Test func aRunCanEndBeforeItsUpdate() throws {
         #expect(try run(["--dry-run"]).status == 0)
         #expect(try scripts() == ["ingest.sh", "score.sh", "submit.sh"])
-        #expect(try run(recipe("grpo") + ["--until", "plan", "--dry-run"], input: ["--input", fixture("dump")]).status == 0)
+        #expect(
+            try run(recipe("grpo") + ["--until", "plan", "--dry-run"], input: ["--input", fixture("dump")]).status == 0)
         #expect(try scripts() == ["ingest.sh", "plan.sh", "score.sh", "submit.sh"])
     }
 
@@ -88,7 +90,8 @@ import Testing
         (["--input", "d", "--cpus-per-task", "many"], "expected a number from 1"),
         (["--input", "d", "--job-memory", "lots"], "expected a size such as 8G"),
         (["--input", "d", "--flags", "--reward math"], "expected rollout=FLAGS"),
-        (["--input", "d", "--overwrite"], "begin anew"), (["--input", "d", "--tasks", "2", "--rank", "0"], "give --array"),
+        (["--input", "d", "--overwrite"], "begin anew"),
+        (["--input", "d", "--tasks", "2", "--rank", "0"], "give --array"),
         (["--input", "d", "--recipe", "r.yaml"], "An update needs --checkpoint"),
         (["--input", "d", "--until", "plan"], "needs --recipe"), (["--prompts", "p"], "needs --checkpoint"),
         (["--input", fixture("dump"), "--flags", "score=--reward 'math"], "a quote that isn't closed"),
@@ -157,7 +160,9 @@ import Testing
                 "--parsable --dependency=afterok:2 plan.sh", "--parsable --dependency=aftercorr:3 update.sh",
             ])
         // While they are in the queue, nothing is submitted again.
-        #expect(try run(chain, environment: slurm).errors.contains("plan: job 3 is in the queue already: PENDING (Dependency)"))
+        #expect(
+            try run(chain, environment: slurm).errors.contains(
+                "plan: job 3 is in the queue already: PENDING (Dependency)"))
         #expect(try submitted() == [])
         let other = try run(chain + ["--time", "9"], environment: slurm)
         #expect(other.status == 5 && other.errors.contains("scancel 1"), "\(other.errors)")
@@ -166,7 +171,10 @@ import Testing
         for script in ["ingest", "score"] { try runScript(script) }
         for script in ["plan", "update"] { try runScript(script, member: 0) }
         #expect(try run(chain, environment: slurm).status == 0)
-        #expect(try submitted() == ["--parsable --array=1 plan.sh", "--parsable --dependency=aftercorr:5 --array=1 update.sh"])
+        #expect(
+            try submitted() == [
+                "--parsable --array=1 plan.sh", "--parsable --dependency=aftercorr:5 --array=1 update.sh",
+            ])
         try FileManager.default.removeItem(atPath: folder("queue"))
         for script in ["plan", "update"] { try runScript(script, member: 1) }
         #expect(try run(chain, environment: slurm).errors.contains("update: finished already"))

@@ -171,7 +171,7 @@ def main():
                 codes[status] += 1
                 for complaint in wrong: findings[(name, call, str(error), complaint)].append((time, path, said.strip()[-300:]))
         total += sum(injected.values())
-        print(f"{name}: {sum(injected.values())} faults: " + ", ".join(f"{call} {injected[call]} of {counts[call]}" for call in injected))
+        print(f"{name}: {sum(injected.values())} faults: " + ", ".join(f"{call} {injected[call]} (of {counts[call]} calls)" for call in injected))
         print(f"  exit codes: " + ", ".join(f"{code}: {number}" for code, number in sorted(codes.items(), key=str)), flush=True)
     for (name, call, error, complaint), places in sorted(findings.items()):
         print(f"{name}: {call}, {error}: {complaint} ({len(places)} times), such as number {places[0][0]}, {places[0][1]}: {places[0][2]}")
