@@ -41,14 +41,18 @@ same() {
   say "same bytes: $3, $(digests "$2" | wc -l) files"
 }
 
-# The process of a stage that works as a task of a job array: its name and the task's number.
-stage_of_task() {
-  local entry
-  for entry in /proc/[0-9]*; do
-    [ "$(cat "$entry/comm" 2> /dev/null)" = "$1" ] || continue
-    tr '\0' '\n' < "$entry/environ" 2> /dev/null | grep -qx "SLURM_ARRAY_TASK_ID=$2" && basename "$entry"
+# Waits for the process of a stage that works as a task of a job array, and has it stand still: name, task's number.
+catch() {
+  local process
+  for _ in $(seq 1200); do
+    for process in $(pgrep -x "$1"); do
+      if tr '\0' '\n' < "/proc/$process/environ" 2> /dev/null | grep -qx "SLURM_ARRAY_TASK_ID=$2"; then
+        kill -STOP "$process" && echo "$process" && return
+      fi
+    done
+    sleep 0.05
   done
-  return 0
+  fail "no $1 of task $2"
 }
 
 # Waits until a file is there.
@@ -87,15 +91,15 @@ for script in "$run"/chain/slurm/*.sh; do bash -n "$script"; done
 
 say "== the chain; one task is killed, another one signalled, an update cancelled"
 "${chain[@]}"
+first=$(catch crux-rollout 0) second=$(catch crux-rollout 1)
 squeue --format='%.8i %.9T %.24j %.20E %.8N'
 update=$(squeue --noheader --format='%F %j' | awk '/crux-update/ { print $1; exit }')
 rollout=$(squeue --noheader --format='%F %j' | awk '/crux-rollout/ { print $1; exit }')
 scancel "${update}_1"
-appears "$run/chain/rollout/.work/00000.json"
-for _ in $(seq 300); do victim=$(stage_of_task crux-rollout 0); [ -n "$victim" ] && break; sleep 0.1; done
-kill -9 "$victim" || fail "task 0 had ended already"
-for _ in $(seq 300); do [ -n "$(stage_of_task crux-rollout 1)" ] && break; sleep 0.1; done
+kill -9 "$first"
 scancel --batch --signal=USR1 "${rollout}_1"
+sleep 1
+kill -CONT "$second"
 drain
 grep -H "queued again" "$run"/chain/slurm/rollout-*.log | sed "s|.*/||"
 [ "$(cat "$run"/chain/slurm/rollout-*.log | grep -c "queued again")" -ge 2 ] || fail "two tasks should have been queued again"
@@ -117,20 +121,23 @@ sbatch --wait "$run/chain/slurm/score.sh"
 same "$hand" "$run/chain" "a finished stage submitted again"
 
 say "== a job whose owner cancels it stays cancelled"
-cancelled=("$bin/crux-slurm" "${common[@]}" --output "$run/cancelled" --until rollout --array rollout=2
-  --flags "rollout=$sampling" --threads 1)
-"${cancelled[@]}"
-appears "$run/cancelled/rollout/.work/00000.json"
+cancelled=("$bin/crux-slurm" "${common[@]}" --output "$run/cancelled" --until rollout --flags "rollout=$sampling" --threads 1)
+"${cancelled[@]}" --array rollout=2
+second=$(catch crux-rollout 1)
 scancel "$(squeue --noheader --format=%F | head -n 1)"
+kill -CONT "$second"
 drain
 [ ! -f "$run/cancelled/rollout/manifest.json" ] || fail "it should have been cut short"
-ls "$run/cancelled/rollout/.work" | grep -c '^[0-9]*\.json$' | sed 's/$/ shards were made before/'
+find "$run/cancelled/rollout/.work" -name '[0-9]*.json' | wc -l | sed 's/$/ shards were made before/'
 
-say "== and goes on; its time limit ends it, it is queued again"
-"${cancelled[@]}" --time 1 --stop-before 55 2> "$work/said" || { cat "$work/said"; fail "submitting again"; }
-cat "$work/said"
+say "== and goes on; a task that is slow is signalled before its time limit and queued again"
+"${cancelled[@]}" --array rollout=2 --time 1 --stop-before 50
+second=$(catch crux-rollout 1)
+# Until it has a SIGTERM to look at. slurmctld looks at time limits every half minute.
+for _ in $(seq 600); do grep -q '^ShdPnd:.*4...$' "/proc/$second/status" && break; sleep 0.1; done
+kill -CONT "$second"
 drain
-grep -c "queued again" "$run"/cancelled/slurm/rollout-*.log | sed "s|.*/||" || true
+grep -H "queued again" "$run"/cancelled/slurm/rollout-*.log | sed "s|.*/||" || fail "no signal before the time limit"
 same "$hand/rollout" "$run/cancelled/rollout" "rollouts cut short by their owner and by their time limit"
 
 say "== words for what goes wrong"
@@ -155,12 +162,21 @@ pid=$!
 appears "$run/loop/iteration-0001/slurm/iteration-0001-score.sh"
 kill -9 "$pid"
 wait "$pid" || true
-tail -n 3 "$work/first"
-"${loop[@]}" --output "$run/loop" "${jobs[@]}" > /dev/null 2> "$work/second" || { cat "$work/second"; fail "the loop"; }
+cat "$work/first"
+say "-- killed, and run again"
+"${loop[@]}" --output "$run/loop" "${jobs[@]}" > /dev/null 2> "$work/second" &
+pid=$!
+for _ in $(seq 1200); do grep -q "job [0-9]*: iteration-0001-heldout-rollout" "$work/second" && break; sleep 0.1; done
+kill -9 "$pid"
+wait "$pid" || true
 cat "$work/second"
+say "-- killed while its job was in the queue, and run again"
+"${loop[@]}" --output "$run/loop" "${jobs[@]}" > /dev/null 2> "$work/third" || { cat "$work/third"; fail "the loop"; }
+cat "$work/third"
+grep -q "is in the queue already" "$work/third" || fail "the loop did not find its job"
 # Of a log's name, STEP-JOB.log or STEP-JOB_TASK.log, the job.
 submitted=$(find "$run/loop" -name '*.log' | sed -E 's/.*-([0-9]+)(_[0-9]+)?\.log$/\1/' | sort -u | wc -l)
 stages=$(find "$run/loop" -name '*.sh' | wc -l)
 [ "$submitted" -eq "$stages" ] || fail "$submitted jobs for $stages stages: one was submitted twice"
-same "$work/loop-hand" "$run/loop" "a loop of $stages jobs, killed once"
+same "$work/loop-hand" "$run/loop" "a loop of $stages jobs, killed twice"
 say "all as it should be"

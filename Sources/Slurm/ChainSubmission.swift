@@ -40,7 +40,8 @@ struct ChainSubmission {
     func write() throws -> StageSummary {
         for (_, script) in steps { try script.write() }
         try AtomicFile.write(lines, to: submitPath)
-        context.say("\(steps.count) scripts in \(folder); nothing is submitted. By hand: bash \(submitPath)")
+        let byHand = "bash " + ShellText.quoted(submitPath)
+        context.say("\(steps.count) scripts in \(folder); nothing is submitted. By hand: \(byHand)")
         var summary = StageSummary(["scripts": folder])
         summary.text = lines
         return summary

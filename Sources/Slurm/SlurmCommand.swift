@@ -10,7 +10,8 @@ enum SlurmMain {
     static func main() { SlurmCommand.runMain() }
 }
 
-/// A dump, or prompts → scripts of Slurm's jobs, submitted in their order: (rollout →) ingest → score → plan → update.
+/// A dump, or prompts → scripts of Slurm's jobs, submitted in their order: (rollout →) ingest → score → plan →
+/// update.
 struct SlurmCommand: StageCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-slurm",
