@@ -134,7 +134,7 @@ let package = Package(
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
         stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives", "SlurmJobs"]),
         .executableTarget(
-            name: "Slurm", dependencies: ["StageSupport", "Files", "Credit", "Recipes", "SlurmJobs", argumentParser]),
+            name: "Slurm", dependencies: ["StageSupport", "Files", "Recipes", "SlurmJobs", argumentParser]),
         stage(
             "Report",
             [
