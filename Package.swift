@@ -48,6 +48,7 @@ let package = Package(
         .executable(name: "crux-loop", targets: ["Loop"]),
         .executable(name: "crux-report", targets: ["Report"]),
         .executable(name: "crux-runs", targets: ["Runs"]),
+        .executable(name: "crux-slurm", targets: ["Slurm"]),
         .executable(name: "crux-bench", targets: ["Bench"]),
         .executable(name: "crux-probe", targets: ["Probe"]),
     ],
@@ -109,6 +110,9 @@ let package = Package(
             "StageSupport",
             ["Catalog", "Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
 
+        // stages as a cluster's jobs
+        library("SlurmJobs", ["Files", "StageSupport", argumentParser]),
+
         // what readers of a finished run share
         library(
             "RunViews",
@@ -134,7 +138,9 @@ let package = Package(
         .executableTarget(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
-        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives"]),
+        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives", "SlurmJobs"]),
+        .executableTarget(
+            name: "Slurm", dependencies: ["StageSupport", "Files", "Recipes", "SlurmJobs", argumentParser]),
         stage(
             "Report",
             [
@@ -165,6 +171,7 @@ let package = Package(
         tests("Kernels", ["CKernels"]),
         tests("Models", ["CKernels", "Models", "Objectives", "Tensors", "Formats", "Files"]),
         tests("Tokenizer", ["Tokenizer", "Files"]),
+        tests("SlurmJobs", ["SlurmJobs", "StageSupport"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests(
             "Stage",

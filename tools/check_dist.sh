@@ -24,7 +24,7 @@ run() {
 }
 
 run '! command -v swift; for each in /opt/crux/bin/*; do ldd "$each" | sed "s/ (0x.*//" | grep -v vdso; done | sort | uniq -c'
-run 'for each in ingest score plan update rollout loop report runs; do crux $each --version > /dev/null; done; crux --help | head -n 1'
+run 'for each in ingest score plan update rollout loop report runs slurm; do crux $each --version > /dev/null; done; crux --help | head -n 1'
 run 'crux ingest --input dump --output run/ingest
      crux score --input run/ingest --output run/score
      crux plan --input run/ingest --scores run/score --recipe /opt/crux/share/crux/recipes/dapo-top20.yaml --output run/plan

@@ -5,7 +5,7 @@
 set -eu
 bin=$1 prefix=$2
 cd "$(dirname "$0")/.."
-commands="ingest score plan update rollout loop report runs"
+commands="ingest score plan update rollout loop report runs slurm"
 
 mkdir -p "$prefix/bin" "$prefix/share/crux" "$prefix/share/doc/crux" "$prefix/share/man/man1" \
   "$prefix/share/bash-completion/completions" "$prefix/share/zsh/site-functions" "$prefix/share/fish/vendor_completions.d"

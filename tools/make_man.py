@@ -8,7 +8,7 @@ import pathlib
 import subprocess
 import sys
 
-COMMANDS = ["ingest", "score", "plan", "update", "rollout", "loop", "report", "runs"]
+COMMANDS = ["ingest", "score", "plan", "update", "rollout", "loop", "report", "runs", "slurm"]
 EXITS = """0 done, also when nothing was left to do; 1 some shards failed, the rest are complete; 2 usage; 3 invalid input;
 4 output or I/O; 5 the directory was made with another configuration; 6 nothing to learn from; 75 interrupted, or somebody
 else is at work in the directory: run again."""

@@ -13,6 +13,7 @@ enum CruxMain {
         ("loop", "runs all of these, iteration after iteration"),
         ("report", "tables and pictures of loops and of entropies"),
         ("runs", "what has run: finds, lists and shows runs, and what a checkpoint was made from"),
+        ("slurm", "submits the stages as jobs of a cluster"),
     ]
 
     static func main() {

@@ -3,6 +3,7 @@ import Files
 import Formats
 import Foundation
 import Recipes
+import SlurmJobs
 import StageSupport
 
 @main
@@ -92,6 +93,12 @@ struct LoopCommand: StageCommand {
     @Option(help: "Rollouts computed at a time.")
     var batch = 32
 
+    @Option(help: "Rollouts per shard file: what tasks of an array share are shards.")
+    var rolloutsPerShard = LoopCommand.usualRolloutsPerShard
+
+    /// What loops had before there was a choice.
+    private static let usualRolloutsPerShard = 4096
+
     @Option(help: "Reward, as crux-score takes it.")
     var reward = "auto"
 
@@ -113,6 +120,13 @@ struct LoopCommand: StageCommand {
     @Flag(help: "Keep of past iterations only what goes into the table.")
     var prune = false
 
+    @Flag(help: "Run the stages as Slurm's jobs, from a light process that submits them and waits.")
+    var slurm = false
+
+    @Option(help: "Slurm: seconds between two looks at the queue.")
+    var pollSeconds = 5
+
+    @OptionGroup var jobs: SlurmOptions
     @OptionGroup var metrics: MetricsOption
     @OptionGroup var options: StageOptions
 
@@ -121,7 +135,8 @@ struct LoopCommand: StageCommand {
             ("--iterations", iterations), ("--prompts-per-iteration", promptsPerIteration), ("--group-size", groupSize),
             ("--max-tokens", maxTokens),
             ("--eval-every", evalEvery), ("--batch", batch), ("--tokens", tokens ?? 1),
-            ("--heldout-samples", heldoutSamples),
+            ("--heldout-samples", heldoutSamples), ("--rollouts-per-shard", rolloutsPerShard),
+            ("--poll-seconds", pollSeconds),
         ]
         for (name, value) in sizes where value < 1 {
             throw ValidationError("\(name) is \(value); it must be at least 1.")
@@ -132,6 +147,9 @@ struct LoopCommand: StageCommand {
         }
         guard temperature > 0, temperature.isFinite else {
             throw ValidationError("--temperature is \(temperature); it must be above 0.")
+        }
+        guard slurm || !jobs.areGiven else {
+            throw ValidationError("Flags of Slurm's jobs (--array, --partition, --time, …) need --slurm.")
         }
     }
 
@@ -165,6 +183,15 @@ struct LoopCommand: StageCommand {
         }
     }
 
+    /// Threads of the stages: where jobs run them, this machine's processors say nothing.
+    var stageThreads: Int { slurm ? options.threads ?? jobs.processors(of: .update) ?? 1 : options.threadCount }
+
+    /// What runs the stages.
+    func runner(_ context: StageContext) -> any StageRunner {
+        guard slurm else { return SiblingStages(context) }
+        return SlurmStages(root: output, jobs, threads: stageThreads, pollSeconds: pollSeconds, context)
+    }
+
     private var places: [InputPlace] {
         ([recipe, checkpoint, prompts] + companion + [heldout].compactMap { $0 }).map { InputPlace($0) }
     }
@@ -196,7 +223,7 @@ struct LoopCommand: StageCommand {
             "tokens": tokens.map { "\($0)" } ?? "",
             "group_size": "\(groupSize)", "max_tokens": "\(maxTokens)", "temperature": "\(temperature)",
             "eval_every": "\(evalEvery)", "reward": reward,
-            "seed": "\(options.seed)", "threads": "\(options.threadCount)", "prune": "\(prune)",
+            "seed": "\(options.seed)", "threads": "\(stageThreads)", "prune": "\(prune)",
         ]
         settings.merge(StopFields.metadata(texts: stop, tokens: stopTokenIds)) { $1 }
         if addSpecialTokens != "auto" { settings["add_special_tokens"] = addSpecialTokens }
@@ -206,6 +233,7 @@ struct LoopCommand: StageCommand {
         settings["memory"] = memory.map { "\($0.bytes)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
         if precision != .f32 { settings["precision"] = precision.rawValue }
+        if rolloutsPerShard != Self.usualRolloutsPerShard { settings["rollouts_per_shard"] = "\(rolloutsPerShard)" }
         for auxiliary in auxiliaries {
             settings["companion_" + auxiliary.role.rawValue] = SHA256Digest.of(try auxiliary.recipe.resolvedJSON())
         }

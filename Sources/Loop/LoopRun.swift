@@ -16,7 +16,7 @@ struct LoopRun {
     private let needs: ModelNeeds
     private let directory: StageDirectory
     private let context: StageContext
-    private let stages: SiblingStages
+    private let stages: any StageRunner
 
     init(
         _ command: LoopCommand, _ recipe: Recipe, _ auxiliaries: [AuxiliaryModel], _ directory: StageDirectory,
@@ -26,7 +26,7 @@ struct LoopRun {
             command, recipe, auxiliaries, directory, context
         )
         needs = ModelNeeds([recipe] + auxiliaries.map(\.recipe))
-        stages = SiblingStages(context)
+        stages = command.runner(context)
     }
 
     func run() throws -> StageSummary {
@@ -70,7 +70,7 @@ struct LoopRun {
 
     // MARK: one iteration
 
-    private var threads: [String] { ["--threads", "\(context.threads)"] }
+    private var threads: [String] { ["--threads", "\(command.stageThreads)"] }
     /// Named where it isn't what stages do by themselves.
     private var precision: [String] {
         command.precision == .f32 ? [] : ["--precision", command.precision.rawValue]
@@ -210,7 +210,7 @@ struct LoopRun {
             [
                 "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)",
                 "--batch", "\(command.batch)",
-                "--rollouts-per-shard", "4096", "--policy-version", "\(version)",
+                "--rollouts-per-shard", "\(command.rolloutsPerShard)", "--policy-version", "\(version)",
             ] + source + textFlags + precision + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
     }
 
@@ -270,7 +270,8 @@ struct LoopRun {
                 "--checkpoint", try checkpoint(iteration), "--prompts", heldout,
                 "--output", iteration.path(prefix + "rollout"), "--group-size", "\(samples)",
                 "--max-tokens", "\(command.maxTokens)", "--temperature", "\(temperature)",
-                "--batch", "\(command.batch)", "--rollouts-per-shard", "4096", "--seed", "\(command.options.seed)",
+                "--batch", "\(command.batch)", "--rollouts-per-shard", "\(command.rolloutsPerShard)", "--seed",
+                "\(command.options.seed)",
             ] + textFlags + precision + threads)
         try ingestAndScore(iteration, prefix, [])
         let score = try iteration.manifest(prefix + "score", stage: "score")

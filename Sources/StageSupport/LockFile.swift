@@ -6,8 +6,8 @@ import Scratch
 ///
 /// On NFS the kernel turns flock into a lock of the server (Linux 2.6.12 and newer). Where a file system has no locks,
 /// `isReal` is false and nobody is kept out.
-final class LockFile: @unchecked Sendable {
-    enum Mode { case shared, exclusive }
+package final class LockFile: @unchecked Sendable {
+    package enum Mode { case shared, exclusive }
 
     let path: String
     let isReal: Bool
@@ -24,7 +24,7 @@ final class LockFile: @unchecked Sendable {
     private static let unknown: Set<Int32> = [ENOSYS, EOPNOTSUPP, EINVAL, ENOLCK]
 
     /// nil where somebody else has it. Throws `IOError`.
-    static func take(_ path: String, _ mode: Mode) throws -> LockFile? {
+    package static func take(_ path: String, _ mode: Mode) throws -> LockFile? {
         while true {
             let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
             guard descriptor >= 0 else { throw IOError.fromErrno(path, "create the lock file") }
@@ -66,7 +66,7 @@ final class LockFile: @unchecked Sendable {
         _ = pwrite(descriptor, bytes, bytes.count, 0)
     }
 
-    func release() {
+    package func release() {
         mutex.withLock {
             guard descriptor >= 0 else { return }
             // The last of those who share it becomes its only holder and takes the file away.

@@ -2,25 +2,31 @@ import Files
 import Foundation
 import Scratch
 
-/// Runs other stages as processes of their own, as a shell would: they meet in files alone.
-package struct SiblingStages: Sendable {
+/// Has other stages run, by the name and the arguments of their commands: they meet in files alone.
+package protocol StageRunner: Sendable {
+    /// Runs to the end; throws `StageError` with the stage's own status where that isn't 0.
+    func run(_ name: String, _ arguments: [String]) throws
+}
+
+/// Runs other stages as processes of their own, as a shell would.
+package struct SiblingStages: StageRunner {
     /// Set for children, so that a killed parent leaves nobody behind who would write beside its successor.
     static let dieWithParent = "CRUX_DIE_WITH_PARENT"
 
-    private let folder: String
     private let context: StageContext
 
-    package init(_ context: StageContext) {
+    /// Where this executable lies, and the stages' beside it.
+    package static var folder: String {
         let own =
             (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
-        folder = parentFolder(own)
-        self.context = context
+        return parentFolder(own)
     }
 
-    /// Runs to the end; throws with the child's own status where that isn't 0.
+    package init(_ context: StageContext) { self.context = context }
+
     package func run(_ name: String, _ arguments: [String]) throws {
         try context.checkInterruption()
-        let process = Process(), errors = Pipe()
+        let process = Process(), errors = Pipe(), folder = Self.folder
         process.executableURL = URL(fileURLWithPath: folder + "/" + name)
         process.arguments = ["--quiet"] + arguments
         process.environment = ProcessInfo.processInfo.environment.merging([Self.dieWithParent: "\(getpid())"]) { $1 }
