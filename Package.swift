@@ -173,7 +173,7 @@ let package = Package(
                 "Recipes",
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
-        tests("Catalog", ["Catalog", "Files", grdb]),
+        tests("Catalog", ["Catalog", grdb]),
         tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),
         tests(
             "RunViews",
