@@ -91,7 +91,7 @@ let package = Package(
         library("FrameMeasures", ["Entropy", "Formats", "Files", "CKernels"]),
         library("Credit", ["Entropy", "Quantiles", "Randomness", "Scratch"]),
         library("Objectives"),
-        library("Rewards", ["Formats"]),
+        library("Rewards", ["Formats", "Scratch"]),
         library("Models", ["Tensors", "Formats", "Files", "CKernels", "Randomness"]),
         library("Tokenizer", ["Formats", "Files"]),
 
@@ -180,7 +180,7 @@ let package = Package(
                 "Recipes",
                 "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
             ]),
-        tests("Catalog", ["Catalog", "Files", grdb]),
+        tests("Catalog", ["Catalog", grdb]),
         tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),
         tests(
             "RunViews",

@@ -22,6 +22,9 @@ package struct RunQuery: Sendable {
     }
 
     package init() {}
+
+    /// Whether it asks for more than fields may tell.
+    fileprivate var readsFigures: Bool { filter != nil || !columns.isEmpty || order != nil }
 }
 
 /// A run as a list shows it.
@@ -62,7 +65,7 @@ extension CatalogDatabase {
             let sql = FilterSQL(try NameResolution(db))
             let condition = try self.condition(query, sql), order = try self.order(query, sql)
             let columns = try query.columns.map { try sql.value(of: $0) }
-            try FilterSQL.makeSources(db)
+            if query.readsFigures { try FilterSQL.makeSources(db) }
             let fields = ListedRun.fields.map { SQL(sql: RunField.column($0)) } + columns.map { "(\($0))" }
             let limit: SQL = query.limit.map { "LIMIT \($0)" } ?? ""
             let statement: SQL = """

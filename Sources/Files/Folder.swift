@@ -85,8 +85,8 @@ package func fileStatus(_ path: String, following: Bool = true) throws -> stat? 
 /// absence.
 package func fileExists(_ path: String) throws -> Bool { try fileStatus(path) != nil }
 
-/// All bytes of a file that fits in memory; nil where there is none.
-package func readFile(_ path: String) throws -> Data? {
+/// All bytes of a file that fits in memory, or the first of them, at least `limit`; nil where there is none.
+package func readFile(_ path: String, upTo limit: Int = .max) throws -> Data? {
     let descriptor = uninterrupted { open(path, O_RDONLY | O_CLOEXEC) }
     if descriptor < 0, errno == ENOENT || errno == ENOTDIR { return nil }
     guard descriptor >= 0 else { throw unreadable(path) }
@@ -95,7 +95,7 @@ package func readFile(_ path: String) throws -> Data? {
     while true {
         let count = uninterrupted { read(descriptor, &piece, piece.count) }
         guard count >= 0 else { throw unreadable(path) }
-        guard count > 0 else { return bytes }
+        guard count > 0, bytes.count < limit else { return bytes }
         guard bytes.count + count <= mostBytes else {
             throw FormatError(
                 file: path, place: "", found: "more than \(mostBytes) bytes",

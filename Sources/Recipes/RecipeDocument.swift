@@ -18,11 +18,7 @@ struct RecipeDocument {
 
     init(path: String) throws {
         func unreadable(_ reason: String) -> RecipeError { RecipeError(file: path, problems: [reason]) }
-        guard let handle = FileHandle(forReadingAtPath: path),
-            let data = try? handle.read(upToCount: Self.mostBytes + 1)
-        else {
-            throw unreadable("no such recipe, or not readable")
-        }
+        guard let data = try readFile(path, upTo: Self.mostBytes + 1) else { throw unreadable("no such recipe") }
         guard data.count <= Self.mostBytes else {
             throw unreadable("found more than \(Self.mostBytes) bytes, expected a recipe of some dozen lines")
         }

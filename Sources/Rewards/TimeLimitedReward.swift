@@ -1,4 +1,5 @@
 import Foundation
+import Scratch
 
 /// A reward of ours under a time limit for each row, so that no answer can stop a run. A row that takes longer is
 /// given up as `reward_timeout`, and the thread that is busy with it left alone: it ends with the process.
@@ -11,11 +12,11 @@ package struct TimeLimitedReward: Sendable {
         (self.function, self.seconds) = (function, seconds)
     }
 
-    /// One outcome per input, in order.
-    package func judge(_ inputs: [RewardInput]) -> [RewardOutcome] {
+    /// One outcome per input, in order. Throws where no thread is to be had: a row that nobody looked at has no outcome.
+    package func judge(_ inputs: [RewardInput]) throws -> [RewardOutcome] {
         var outcomes: [RewardOutcome] = []
         while outcomes.count < inputs.count {
-            outcomes += Judging(function, inputs[outcomes.count...]).outcomes(patience: seconds)
+            outcomes += try Judging(function, inputs[outcomes.count...]).outcomes(patience: seconds)
             if outcomes.count < inputs.count { outcomes.append(.open(.rewardTimeout)) }
         }
         return outcomes
@@ -33,16 +34,14 @@ private final class Judging: @unchecked Sendable {
     /// Secondary threads get 512 KiB by default.
     private static let stackSize = 8 << 20
 
-    init(_ function: any RewardFunction, _ inputs: ArraySlice<RewardInput>) {
+    init(_ function: any RewardFunction, _ inputs: ArraySlice<RewardInput>) throws {
         count = inputs.count
-        let thread = Thread { [self] in
+        try startThread(stackSize: Self.stackSize) { [self] in
             for input in inputs {
                 let outcome = function.judge(input)
                 guard keep(outcome) else { return }
             }
         }
-        thread.stackSize = Self.stackSize
-        thread.start()
     }
 
     /// Whether there is anybody who waits for the next one.
@@ -68,4 +67,28 @@ private final class Judging: @unchecked Sendable {
             return done
         }
     }
+}
+
+/// Foundation's `Thread` can't say that it didn't start: its work would look like one that takes too long.
+private func startThread(stackSize: Int, _ body: @escaping @Sendable () -> Void) throws {
+    final class Work: Sendable {
+        let body: @Sendable () -> Void
+        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    }
+    var attributes = pthread_attr_t(), thread = pthread_t()
+    pthread_attr_init(&attributes)
+    defer { pthread_attr_destroy(&attributes) }
+    pthread_attr_setstacksize(&attributes, stackSize)
+    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    let work = Unmanaged.passRetained(Work(body))
+    let status = pthread_create(
+        &thread, &attributes,
+        { argument in
+            if let argument { Unmanaged<Work>.fromOpaque(argument).takeRetainedValue().body() }
+            return nil
+        }, work.toOpaque())
+    guard status != 0 else { return }
+    work.release()
+    errno = status
+    throw IOError.fromErrno("a thread for rewards", "start it")
 }

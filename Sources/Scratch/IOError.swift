@@ -38,6 +38,7 @@ package struct IOError: Error, Equatable, Sendable, CustomStringConvertible {
         EROFS: "choose a place that can be written to",
         EMFILE: "allow more open files (ulimit -n) and run again", ENFILE: "close other programs' files and run again",
         ENOMEM: "free memory and run again", EIO: "check the disk or the network file system and run again",
+        EAGAIN: "allow more processes and threads (ulimit -u) and run again",
         ESTALE: "check the network file system and run again",
     ]
 
