@@ -119,7 +119,7 @@ struct MemoryPlan {
     /// no more than its buffer of 128 MiB holds. On two threads and 151,936 rows 94 and 115 MiB were measured.
     private static func productBytes(_ run: PlannedRun) -> Int {
         let a = run.architecture, widest = max(a.vocabulary, a.feedForward)
-        return min(128 << 20, (4 << 20) + 4 * 384 * widest / run.threads)
+        return min(128 << 20, (8 << 20) + 4 * 384 * widest / run.threads)
     }
 
     // MARK: words

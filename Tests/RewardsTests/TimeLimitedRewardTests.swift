@@ -16,22 +16,22 @@ import Testing
     }
 
     /// What `Slow` has repeated, or the verdict of a row that it never answered.
-    private func verdicts(_ completions: [String], seconds: Double) -> [String] {
-        TimeLimitedReward(Slow(), seconds: seconds).judge(
+    private func verdicts(_ completions: [String], seconds: Double) throws -> [String] {
+        try TimeLimitedReward(Slow(), seconds: seconds).judge(
             completions.map { RewardInput(completion: $0, referenceAnswer: "") }
         ).map { $0.verdict == .given ? $0.extracted : $0.verdict.rawValue }
     }
 
-    @Test func aRowThatTakesTooLongCostsThatRow() {
+    @Test func aRowThatTakesTooLongCostsThatRow() throws {
         #expect(
-            verdicts(["a", "stuck", "b", "stuck", "stuck", "c"], seconds: 0.5) == [
+            try verdicts(["a", "stuck", "b", "stuck", "stuck", "c"], seconds: 0.5) == [
                 "a", "reward_timeout", "b", "reward_timeout", "reward_timeout", "c",
             ])
     }
 
     /// The limit is one row's, not all rows'.
-    @Test func manyRowsTakeTheTimeThatTheyTake() {
-        #expect(verdicts((0..<100_000).map { "\($0)" }, seconds: 30) == (0..<100_000).map { "\($0)" })
-        #expect(verdicts([], seconds: 1).isEmpty)
+    @Test func manyRowsTakeTheTimeThatTheyTake() throws {
+        #expect(try verdicts((0..<100_000).map { "\($0)" }, seconds: 30) == (0..<100_000).map { "\($0)" })
+        #expect(try verdicts([], seconds: 1).isEmpty)
     }
 }
