@@ -111,7 +111,8 @@ struct UpdateBench {
         let process = try ChildProcess(
             "crux-update",
             [
-                "--plan", fixture.plan(batch.name, steps: steps), "--checkpoint", fixture.checkpoint, "--output", output, "--threads",
+                "--plan", fixture.plan(batch.name, steps: steps), "--checkpoint", fixture.checkpoint, "--output",
+                output, "--threads",
                 "\(threads)", "--precision", precision.rawValue,
             ])
         for row in try ArrowTableReader(path: output + "/metrics.arrow", table: Tables.metrics).rows() {

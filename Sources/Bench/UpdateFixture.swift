@@ -25,7 +25,8 @@ struct UpdateFixture {
         for row in batch.rows { try table.append(row) }
         try table.finish()
         try AtomicFile.write(
-            try Recipe.load(yaml: "name: bench\nschedule:\n  epochs: \(steps)", file: "bench").resolvedJSON(), to: path + "/recipe.resolved.json")
+            try Recipe.load(yaml: "name: bench\nschedule:\n  epochs: \(steps)", file: "bench").resolvedJSON(),
+            to: path + "/recipe.resolved.json")
         try Manifest(stage: "plan", configuration: [:], inputs: []).write(to: path)
     }
 }
