@@ -33,7 +33,7 @@ drain() {
 
 # Every file below a folder but those that differ between equal runs, with its digest.
 digests() {
-  (cd "$1" && find . -name slurm -prune -o -type f ! -path '*/update/metrics.arrow' -print0 | sort -z | xargs -0 sha256sum)
+  (cd "$1" && find . -name slurm -prune -o -type f ! -path '*/update/metrics.arrow' ! -name run.json -print0 | sort -z | xargs -0 sha256sum)
 }
 
 same() {

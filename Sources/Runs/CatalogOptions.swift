@@ -44,9 +44,14 @@ struct CatalogOptions: ParsableArguments {
         }
     }
 
-    func summary(_ text: String, status: ExitStatus = .done, _ fields: [String: any Sendable]) -> StageSummary {
-        var summary = StageSummary(status: status, fields)
-        if format == .text { summary.text = text }
+    /// Only the form that is asked for is made: either may have ten thousand rows.
+    func summary(
+        _ text: @autoclosure () -> String, status: ExitStatus = .done,
+        _ fields: @autoclosure () -> [String: any Sendable]
+    ) -> StageSummary {
+        guard format == .text else { return StageSummary(status: status, fields()) }
+        var summary = StageSummary(status: status, [:])
+        summary.text = text()
         return summary
     }
 }

@@ -51,8 +51,8 @@ struct ListCommand: StageCommand {
             throw StageError(.usage, "--where, --columns or --sort: \(error)")
         }
         let table = RunTable(found.runs, columns: query.columns.map(\.description))
-        let fields: [String: any Sendable] = ["total": found.total, "runs": table.json, "catalog": database.path]
-        return catalog.summary(table.text + rest(found), fields)
+        return catalog.summary(
+            table.text + rest(found), ["total": found.total, "runs": table.json, "catalog": database.path])
     }
 
     private func query() throws -> RunQuery {

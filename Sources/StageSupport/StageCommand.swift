@@ -61,8 +61,10 @@ extension StageCommand {
         do {
             let summary = try runStage(context)
             guard context.printSummary(summary) else {
+                let reason = String(cString: strerror(errno))
                 context.report(
-                    error: "the work is complete, but its summary could not be written to stdout", .outputFailure)
+                    error: "the work is complete, but its summary could not be written to stdout: \(reason)",
+                    .outputFailure)
                 return summary.status == .done ? .outputFailure : summary.status
             }
             return summary.status

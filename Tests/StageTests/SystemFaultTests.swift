@@ -136,4 +136,45 @@ import Testing
             environment: calls.environment("readdir", EIO, first: 1, path: "/update/"))
         #expect(resumed.status == 4 && resumed.errors.contains("list the folder"), "\(resumed.errors)")
     }
+
+    /// A recipe that the system couldn't read isn't one that isn't there.
+    @Test(arguments: [EIO, EMFILE, ENOMEM]) func aRecipeThatCannotBeReadIsASystemsFault(_ error: Int32) throws {
+        let run = try Pipeline(), recipe = repository("recipes/grpo.yaml")
+        try run.ingest()
+        try run.score()
+        let arguments = [
+            "--quiet", "--input", run.folder("ingest"), "--scores", run.folder("score"), "--recipe", recipe, "--output",
+            run.folder("plan"),
+        ]
+        let failed = try Executable("crux-plan").run(
+            arguments, environment: calls.environment("open", error, path: "recipes/grpo.yaml"))
+        #expect(failed.status == 4, "\(failed.errors)")
+        #expect(failed.errors.contains("grpo.yaml") && failed.errors.contains(String(cString: strerror(error))))
+        let again = try Executable("crux-plan").run(
+            arguments, environment: calls.environment("open", EINTR, count: 1, path: "recipes/grpo.yaml"))
+        #expect(again.status == 0, "\(again.errors)")
+    }
+
+    /// A thread that the system doesn't give is no row that takes too long.
+    @Test func aThreadThatDoesNotStartChangesNoVerdict() throws {
+        let run = try Pipeline()
+        try run.ingest()
+        try run.score(to: "undisturbed")
+        var refusals = 0
+        for first in 0..<8 {
+            let arguments = ["--quiet", "--input", run.folder("ingest"), "--output", run.folder("failed-\(first)")]
+            let result = try Executable("crux-score").run(
+                arguments, environment: calls.environment("thread", EAGAIN, first: first, count: 1))
+            if result.status == 0 {
+                #expect(try contents(of: run.folder("failed-\(first)")) == contents(of: run.folder("undisturbed")))
+            } else if result.errors.contains("OpenBLAS") {
+                // It starts its threads before our first line, and ends the process where it can't.
+                #expect(!FileManager.default.fileExists(atPath: run.folder("failed-\(first)")))
+            } else {
+                refusals += 1
+                #expect(result.status == 4 && result.errors.contains("ulimit -u"), "\(result.errors)")
+            }
+        }
+        #expect(refusals > 0, "no reward's thread was met")
+    }
 }

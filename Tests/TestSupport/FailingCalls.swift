@@ -41,6 +41,7 @@ package struct FailingCalls: Sendable {
         #include <errno.h>
         #include <fcntl.h>
         #include <limits.h>
+        #include <pthread.h>
         #include <signal.h>
         #include <stdarg.h>
         #include <stdatomic.h>
@@ -93,6 +94,9 @@ package struct FailingCalls: Sendable {
         int fsync(int fd) { return fails("fsync", fd) ? -1 : REAL(fsync)(fd); }
         int flock(int fd, int how) { return fails("flock", fd) ? -1 : REAL(flock)(fd, how); }
         int rename(const char *a, const char *b) { return fails_at("rename", b) ? -1 : REAL(rename)(a, b); }
+        int pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*body)(void *), void *x) {
+            return fails_at("thread", "") ? errno : REAL(pthread_create)(t, a, body, x);
+        }
         int mkdir(const char *path, mode_t mode) { return fails_at("mkdir", path) ? -1 : REAL(mkdir)(path, mode); }
         void *mmap(void *a, size_t n, int p, int f, int fd, off_t o) { return fd >= 0 && fails("mmap", fd) ? MAP_FAILED : REAL(mmap)(a, n, p, f, fd, o); }
         struct dirent *readdir(DIR *d) { return fails("readdir", dirfd(d)) ? NULL : REAL(readdir)(d); }

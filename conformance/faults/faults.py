@@ -7,7 +7,7 @@ Of each kind of call and each error, N calls of a run are made to fail (all, whe
 first and the last among them. After each the run must have told the truth: with exit code 0 its directory is complete,
 with the bytes of an undisturbed run; with another one the words name what failed and why, the directory doesn't look
 whole unless it is, and the same command without faults makes the right bytes. No run may hang or end by a signal.
-update/metrics.arrow is left out: it has seconds.
+update/metrics.arrow and run.json are left out: they have times.
 """
 import argparse
 import collections
@@ -56,11 +56,11 @@ def stages(bin_folder, base):
 
 
 def digests(folder):
-    """Every file by its digest, but for tables with seconds and the lock of whoever was killed."""
+    """Every file by its digest, but for those with times and the lock of whoever was killed."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and not name.endswith(("update/metrics.arrow",)) and not (name == "metrics.arrow" and "update" in folder.name):
+        if path.is_file() and path.name != "run.json" and not name.endswith("update/metrics.arrow") and not (name == "metrics.arrow" and "update" in folder.name):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
