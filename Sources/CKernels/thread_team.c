@@ -1,6 +1,6 @@
-// Threads that stand ready between short pieces of work. Waking one that sleeps takes as long as a product of a decoding
-// step (50 to 130 microseconds where the system is a virtual machine), and a step has hundreds: a member looks for work
-// for a while before it sleeps.
+// Threads that stand ready between short pieces of work. Work that finds its member asleep is done after 0.4 ms, work that
+// finds it ready after 0.0002 ms (medians of a thousand empty pieces on two cores of a virtual machine, Zen 4); a decoding
+// step has hundreds of pieces: a member looks for work for a while before it sleeps.
 #include "ckernels.h"
 #include <errno.h>
 #include <linux/futex.h>

@@ -80,10 +80,7 @@ extension CatalogDatabase {
 
     private func condition(_ query: RunQuery, _ sql: FilterSQL) throws -> SQL {
         var all: [SQL] = [query.includesGone ? "1" : "r.state <> \(RunState.gone.rawValue)"]
-        if let folder = query.folder {
-            let folder = folder == "/" ? "" : folder
-            all.append("(r.path = \(folder) OR substr(r.path, 1, length(\(folder)) + 1) = \(folder) || '/')")
-        }
+        if let folder = query.folder { all.append(Self.isBelow(folder)) }
         if let filter = query.filter { all.append(try sql.condition(filter)) }
         return all.joined(separator: " AND ")
     }

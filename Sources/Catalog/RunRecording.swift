@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import GRDB
 
@@ -15,9 +16,8 @@ extension CatalogDatabase {
     /// What is known of runs at and below a folder, by path.
     package func fingerprints(below folder: String) throws -> [String: String] {
         try reading { db in
-            let rows = try Row.fetchCursor(
-                db, sql: "SELECT path, fingerprint FROM runs WHERE state != 'gone' AND \(Self.isBelow)",
-                arguments: ["folder": folder])
+            let request: SQL = "SELECT path, fingerprint FROM runs WHERE state != 'gone' AND \(Self.isBelow(folder))"
+            let rows = try SQLRequest<Row>(literal: request).fetchCursor(db)
             var found: [String: String] = [:]
             while let row = try rows.next() {
                 if let path = row.text("path") { found[path] = row.text("fingerprint") ?? "" }
@@ -26,8 +26,12 @@ extension CatalogDatabase {
         }
     }
 
-    /// Of a run's path, with the folder as :folder.
-    static let isBelow = "(path = :folder OR substr(path, 1, length(:folder) + 1) = :folder || '/')"
+    /// Whether a run lies at or below a folder, an absolute path.
+    static func isBelow(_ folder: String) -> SQL {
+        // The root's own slash is the one that what lies below begins with.
+        let folder = folder == "/" ? "" : folder
+        return "(path = \(folder) OR substr(path, 1, length(\(folder)) + 1) = \(folder) || '/')"
+    }
 
     /// Says of runs that their directories are no longer there. What was known of them stays.
     package func markGone(_ paths: some Sequence<String>) throws {
@@ -79,7 +83,7 @@ private struct RunRecording {
             ("started", attempts.first?.started), ("ended", attempts.compactMap(\.ended).max()),
             ("seconds", seconds.isEmpty ? nil : seconds.reduce(0, +)), ("tasks", last?.tasks),
             ("attempts", attempts.count), ("host", last?.host), ("status", last?.status),
-            ("command", last.map { commandLine($0.command) }),
+            ("command", last.map { ShellText.quoted($0.command) }),
         ]
         let names = columns.map(\.0), marks = names.map { _ in "?" }.joined(separator: ", ")
         let changes = names.dropFirst().map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
@@ -90,14 +94,6 @@ private struct RunRecording {
             arguments: StatementArguments(columns.map(\.1)))
         guard let id else { throw DatabaseError(resultCode: .SQLITE_INTERNAL, message: "no number of a run") }
         return id
-    }
-
-    /// As a shell would read it.
-    private func commandLine(_ words: [String]) -> String {
-        words.map { word in
-            let isPlain = !word.isEmpty && word.allSatisfy { $0.isLetter || $0.isNumber || "-_./=,:@%+".contains($0) }
-            return isPlain ? word : "'" + word.replacingOccurrences(of: "'", with: "'\\''") + "'"
-        }.joined(separator: " ")
     }
 
     private func writeAttempts(_ attempts: [CatalogedAttempt], _ id: Int64) throws {

@@ -117,6 +117,7 @@ struct RolloutCommand: StageCommand {
         try Undertaking.requireApart(output, places, options)
         let model = try Checkpoint(directory: checkpoint)
         model.notes.forEach(context.warn)
+        if let warning = precision.slownessWarning { context.warn(warning) }
         let digests = try model.inputPaths.map { try Manifest.File.input("checkpoint", $0) }
         let settings = SampleSettings(
             sampling: SamplingParameters(temperature: temperature, topP: topP, topK: topK), groupSize: groupSize,

@@ -19,7 +19,7 @@ struct ChainSubmission {
                 .usage, "--output \(command.output): Slurm takes no path with a backslash or a line break.")
         }
         (self.folder, self.context, resubmits) = (folder, context, command.resubmit)
-        let prefix = String(SHA256Digest.of(root).prefix(8))
+        let prefix = JobScript.prefix(of: root)
         steps = try chain.steps.map { step in
             (
                 step,

@@ -38,6 +38,9 @@ package struct JobScript: Equatable, Sendable {
         (self.folder, self.workingFolder, self.requeues) = (folder, workingFolder, requeues)
     }
 
+    /// The prefix of jobs of an output folder, an absolute path.
+    package static func prefix(of output: String) -> String { String(SHA256Digest.of(output).prefix(8)) }
+
     package var path: String { "\(folder)/\(step).sh" }
 
     /// What the names of this step's jobs begin with, whatever their script.

@@ -43,7 +43,7 @@ package struct SlurmStages: StageRunner {
         let tasks = stage == .ingest && arguments.contains("--jobs") ? 1 : options.tasks(of: stage)
         return JobScript(
             step: place.map { $0 == "/" ? "-" : "\($0)" }.joined(),
-            prefix: String(SHA256Digest.of(root).prefix(8)),
+            prefix: JobScript.prefix(of: root),
             work: .shared([options.folder() + "/" + stage.executable] + arguments, tasks: tasks),
             request: try options.request(for: stage, threads: threads), folder: parentFolder(output) + "/slurm",
             workingFolder: FileManager.default.currentDirectoryPath, requeues: options.requeues)

@@ -18,6 +18,13 @@ package enum GenerationPrecision: String, CaseIterable, Sendable {
     /// Both factors rounded to bfloat16. Twice as fast as float32 on many rows where the processor multiplies those.
     case bf16
 
+    /// What to say where this processor multiplies 16-bit numbers more slowly than float32 ones, or by way of them.
+    package var slownessWarning: String? {
+        guard self == .bf16, Processor.halfSpeed < 0.9 else { return nil }
+        return "--precision \(rawValue): this processor has no 16-bit products, or slower ones than float32's: "
+            + "\(Self.bf16Weights.rawValue) reads as little memory, may be faster, and is exacter"
+    }
+
     package var bytesPerWeight: Int { self == .f32 ? 4 : 2 }
 }
 

@@ -99,6 +99,12 @@ import Testing
         #expect(try found("stage = 'ingest'") { $0.folder = "/" }.count == 2)
     }
 
+    /// What a scan knows already: of the root folder too, whose path ends with the slash that others lack.
+    @Test(arguments: [("/", 6), ("/r", 6), ("/r/loop", 1), ("/r/lo", 0)])
+    func knownRunsAreFoundBelowAFolder(_ folder: String, _ count: Int) throws {
+        #expect(try database.fingerprints(below: folder).count == count)
+    }
+
     @Test func whatIsGoneIsKeptAndLeftOut() throws {
         try database.markGone(["/r/loop"])
         #expect(try found("stage = 'loop'").isEmpty)
