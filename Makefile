@@ -14,6 +14,8 @@
 #   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
 #   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
 #   make faults       make calls of the system fail one at a time, in every stage and the loop (EACH=8 of a kind; python3)
+#   make fuzz         feed readers and stages with libFuzzer, with sanitizers: SECONDS=60 for each, TARGETS="arrow recipe …"
+#   make arm64        run the kernels as arm64 does, by emulation, beside this processor's (installs qemu-user)
 #   make slurm        the chain and the loop on a Slurm of this machine's own, against the same by hand (root)
 #   make bench        measure every stage on synthetic data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
@@ -47,6 +49,8 @@ PYTHON     ?= python3
 PAIRS      ?= 200
 STARTS     ?= 50
 EACH       ?= 8
+SECONDS    ?= 60
+TARGETS    ?=
 PREFIX     ?= /usr/local
 HOUSE      ?=
 DIST       := .build/dist
@@ -55,7 +59,7 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress faults slurm build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
+.PHONY: help pipeline loop table test stress faults fuzz arm64 slurm build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -113,6 +117,19 @@ stress: build
 
 faults: build
 	$(PYTHON) conformance/faults/faults.py $(BIN) --each $(EACH)
+
+# A folder of its own, because everything is compiled anew for the sanitizers. SwiftPM's own flag for the address
+# sanitizer would take the place of libFuzzer's.
+fuzz: setup
+	CRUX_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product crux-fuzz --sanitize fuzzer \
+	  -Xswiftc -sanitize=address,fuzzer -Xcc -fsanitize=address,undefined -Xcc -fno-sanitize-recover=undefined
+	conformance/fuzz.sh .build/fuzz/release/crux-fuzz $(SECONDS) $(TARGETS)
+
+arm64:
+	@{ command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; } > /dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross; }
+	conformance/arm64/kernels.sh "$(dir $(realpath $(shell command -v $(SWIFT))))clang"
 
 slurm: build
 	@{ command -v slurmctld && command -v slurmd && command -v sbatch && command -v munged; } > /dev/null || \

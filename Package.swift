@@ -8,10 +8,21 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
     .target(name: name, dependencies: dependencies)
 }
 
+func executable(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {
+    guard isFuzzed else { return .executableTarget(name: name, dependencies: dependencies, resources: resources) }
+    // The fuzzer calls what is inside of it; libFuzzer has the process's main.
+    return .target(
+        name: name, dependencies: dependencies, resources: resources,
+        swiftSettings: [
+            .unsafeFlags([
+                "-enable-testing", "-parse-as-library", "-Xfrontend", "-entry-point-function-name", "-Xfrontend",
+                name + "_main",
+            ])
+        ])
+}
+
 func stage(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
-    .executableTarget(
-        name: name, dependencies: ["StageSupport", "Formats", "Files", argumentParser] + dependencies,
-        resources: resources)
+    executable(name, ["StageSupport", "Formats", "Files", argumentParser] + dependencies, resources: resources)
 }
 
 func tests(_ room: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -21,6 +32,9 @@ func tests(_ room: String, _ dependencies: [Target.Dependency] = []) -> Target {
 func system(_ name: String, pkgConfig: String, apt: String) -> Target {
     .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
+
+/// Whether readers and stages are built for libFuzzer: `make fuzz`. Then there is one executable, `crux-fuzz`.
+let isFuzzed = Context.environment["CRUX_FUZZ"] != nil
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -36,22 +50,33 @@ let pageFiles =
         "training", "page",
     ].map { $0 + ".js" }
 
+/// Everything that reads what others have written.
+let fuzzer = Target.executableTarget(
+    name: "Fuzz",
+    dependencies: [
+        "Arrow", "Catalog", "Files", "Formats", "Models", "Recipes", "Rewards", "Scratch", "StageSupport", "Tokenizer",
+        "Ingest",
+        "Score", "Plan", "Update", "Rollout", "Report", "Runs", argumentParser,
+    ])
+
+let products: [Product] = [
+    .executable(name: "crux", targets: ["Crux"]),
+    .executable(name: "crux-ingest", targets: ["Ingest"]),
+    .executable(name: "crux-score", targets: ["Score"]),
+    .executable(name: "crux-plan", targets: ["Plan"]),
+    .executable(name: "crux-update", targets: ["Update"]),
+    .executable(name: "crux-rollout", targets: ["Rollout"]),
+    .executable(name: "crux-loop", targets: ["Loop"]),
+    .executable(name: "crux-report", targets: ["Report"]),
+    .executable(name: "crux-runs", targets: ["Runs"]),
+    .executable(name: "crux-slurm", targets: ["Slurm"]),
+    .executable(name: "crux-bench", targets: ["Bench"]),
+    .executable(name: "crux-probe", targets: ["Probe"]),
+]
+
 let package = Package(
     name: "crux",
-    products: [
-        .executable(name: "crux", targets: ["Crux"]),
-        .executable(name: "crux-ingest", targets: ["Ingest"]),
-        .executable(name: "crux-score", targets: ["Score"]),
-        .executable(name: "crux-plan", targets: ["Plan"]),
-        .executable(name: "crux-update", targets: ["Update"]),
-        .executable(name: "crux-rollout", targets: ["Rollout"]),
-        .executable(name: "crux-loop", targets: ["Loop"]),
-        .executable(name: "crux-report", targets: ["Report"]),
-        .executable(name: "crux-runs", targets: ["Runs"]),
-        .executable(name: "crux-slurm", targets: ["Slurm"]),
-        .executable(name: "crux-bench", targets: ["Bench"]),
-        .executable(name: "crux-probe", targets: ["Probe"]),
-    ],
+    products: isFuzzed ? [.executable(name: "crux-fuzz", targets: ["Fuzz"])] : products,
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -119,7 +144,7 @@ let package = Package(
             ["Arrow", "Formats", "Files", "Quantiles", "Randomness", "Scratch", "StageSupport", "Tokenizer"]),
 
         // stages
-        .executableTarget(name: "Crux"),
+        executable("Crux"),
         stage("Ingest", ["Arrow", "FrameMeasures", "Scratch", "Tokenizer"]),
         stage("Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors"]),
         stage(
@@ -135,12 +160,10 @@ let package = Package(
                 "Recipes", "Scratch",
                 "Tensors",
             ]),
-        .executableTarget(
-            name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
+        executable("Probe", ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
         stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives", "SlurmJobs"]),
-        .executableTarget(
-            name: "Slurm", dependencies: ["StageSupport", "Files", "Recipes", "SlurmJobs", argumentParser]),
+        executable("Slurm", ["StageSupport", "Files", "Recipes", "SlurmJobs", argumentParser]),
         stage(
             "Report",
             [
@@ -148,7 +171,7 @@ let package = Package(
                 "Tokenizer",
             ],
             resources: pageFiles.map { .embedInCode("Page/Resources/" + $0) }),
-        .executableTarget(name: "Runs", dependencies: ["Catalog", "Files", "Scratch", "StageSupport", argumentParser]),
+        executable("Runs", ["Catalog", "Files", "Scratch", "StageSupport", argumentParser]),
         stage(
             "Bench",
             [
@@ -186,5 +209,5 @@ let package = Package(
             "RunViews",
             ["RunViews", "Arrow", "Formats", "Quantiles", "StageSupport", "Tokenizer", argumentParser]),
         .testTarget(name: "LearningCurvesTests", dependencies: ["LearningCurves", "Formats"]),
-    ]
+    ] + (isFuzzed ? [fuzzer] : [])
 )

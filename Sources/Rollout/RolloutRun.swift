@@ -58,22 +58,25 @@ struct RolloutRun {
         }
         let work = WorkList<SampledRecord>(directory, outputs: names), pieces = pieces
         let progress = ProgressLine(context, total: samples.count, unit: "rollouts")
+        var tally = GenerationTally()
         let failures = try work.run(context) { index, output in
-            try sample(Array(samples[pieces[index]]), generator, progress, output: output)
+            try sample(Array(samples[pieces[index]]), generator, progress, &tally, output: output)
         }
         if let first = failures.first { throw first }
+        say(tally)
         return try directory.exclusively(context) { try finish(work) }
     }
 
-    private func sample(_ part: [Sample], _ generator: Generator, _ progress: ProgressLine, output: String) throws -> (
-        SampledRecord, WrittenFile
-    ) {
+    private func sample(
+        _ part: [Sample], _ generator: Generator, _ progress: ProgressLine, _ tally: inout GenerationTally,
+        output: String
+    ) throws -> (SampledRecord, WrittenFile) {
         var continuations = [Continuation?](repeating: nil, count: part.count)
         let spool = try logits.map {
             try LogitsSpool(
                 $0, vocabulary: checkpoint.architecture.vocabulary, rollouts: part.count, folder: directory.path)
         }
-        try generator.run(
+        tally += try generator.run(
             part.map(\.request),
             onToken: { try spool?.append($1, to: $0) },
             step: { try context.checkInterruption() },
@@ -163,6 +166,14 @@ struct RolloutRun {
 }
 
 extension RolloutRun {
+    /// How many passes guesses have spared depends on what ran beside what: it is no part of the result.
+    private func say(_ tally: GenerationTally) {
+        guard tally.guessed > 0 else { return }
+        context.say(
+            "\(tally.right) of \(tally.guessed) guesses at next tokens were right and spared their passes; "
+                + "\(tally.passes) passes in all")
+    }
+
     private func report(_ total: SampledRecord, _ entropy: Double) {
         let asked = total.stoppedByText + total.stoppedByToken
         context.say(

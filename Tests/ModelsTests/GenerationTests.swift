@@ -91,6 +91,26 @@ private func requests(_ count: Int, sampling: SamplingParameters = SamplingParam
         #expect(reversed.reversed().map(\.logprobs) == whole.map(\.logprobs))
     }
 
+    /// A group one after the other: what a rollout has in common with an earlier one is guessed, and its passes spared.
+    /// Its bytes are those of a group whose passes have no room for guesses.
+    @Test(arguments: [SamplingParameters(), SamplingParameters(temperature: 0), SamplingParameters(topP: 0.9)])
+    func guessesSparePassesAndChangeNothing(_ sampling: SamplingParameters) throws {
+        let model = try model("policy")
+        let asked = (0..<12).map {
+            GenerationRequest(prompt: prompt, maxTokens: 90, seed: UInt64($0), sampling: sampling)
+        }
+        var made = [Continuation?](repeating: nil, count: 12), together = made
+        let tally = try Generator(model, stopTokens: [0], slots: 1).run(asked) { made[$0] = $1 }
+        let none = try Generator(model, stopTokens: [], slots: 12).run(asked) { _, _ in }
+        try Generator(model, stopTokens: [0], slots: 12).run(asked) { together[$0] = $1 }
+        let tokens = made.reduce(0) { $0 + ($1?.tokens.count ?? 0) }
+        #expect(tally.right > tokens / 10 && tally.passes == tokens - tally.right && tally.right <= tally.guessed)
+        #expect(none.guessed == 0, "twelve at a time leave no room")
+        for (one, other) in zip(made, together) {
+            #expect(one?.tokens == other?.tokens && one?.logprobs == other?.logprobs && one?.stopped == other?.stopped)
+        }
+    }
+
     @Test func rolloutsEndAtAStopTokenOrTheirLimit() throws {
         for (request, continuation) in zip(
             requests(24, maxTokens: 30), try generate(try model("policy"), requests(24, maxTokens: 30), stop: [0]))

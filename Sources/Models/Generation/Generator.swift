@@ -34,8 +34,25 @@ package struct Continuation: Sendable {
     package var isStopped: Bool { stopped != nil }
 }
 
+/// How sampling went.
+package struct GenerationTally: Sendable {
+    package internal(set) var passes = 0
+    /// Tokens that were guessed before they were drawn, and those of them that were drawn.
+    package internal(set) var guessed = 0
+    package internal(set) var right = 0
+
+    package init() {}
+
+    package static func += (sum: inout GenerationTally, other: GenerationTally) {
+        sum.passes += other.passes
+        sum.guessed += other.guessed
+        sum.right += other.right
+    }
+}
+
 /// Samples continuations with a key-value cache: many at once, each distinct stretch of the prompts computed once. What
-/// a request gets depends on its prompt, seed and sampling alone, not on what runs beside it.
+/// a request gets depends on its prompt, seed and sampling alone, not on what runs beside it. Where few sequences are
+/// left, passes have room for guesses at their next tokens (SpeculativeCopies).
 package struct Generator {
     private let model: LanguageModel
     private let pass: DecodingPass
@@ -56,63 +73,95 @@ package struct Generator {
 
     /// `onToken` sees the raw logits [V] that each token was drawn from; `onFinish` gets each continuation as it ends,
     /// in any order; `step` is called between passes and may throw to stop.
+    @discardableResult
     package func run(
         _ requests: [GenerationRequest],
         onToken: (_ request: Int, _ logits: UnsafeMutablePointer<Float>) throws -> Void = { _, _ in },
         step: () throws -> Void = {}, onFinish: (_ request: Int, Continuation) throws -> Void
-    ) throws {
+    ) throws -> GenerationTally {
         let longest = requests.map { $0.prompt.count + $0.maxTokens }.max() ?? 0
         var pass = pass
         try pass.prepare(positions: longest)
-        let prefixes = PrefixStore(requests.map(\.prompt))
-        let logits = Buffer(uninitialized: min(slots, requests.count) * model.architecture.vocabulary)
-        var active: [Sequence] = [], next = 0
+        let prompts = requests.map(\.prompt), prefixes = PrefixStore(prompts)
+        let rows = max(SpeculativeCopies.freeRows, min(slots, requests.count))
+        let logits = Buffer(uninitialized: rows * model.architecture.vocabulary)
+        var active: [Sequence] = [], next = 0, copies = SpeculativeCopies(prompts), tally = GenerationTally()
         while next < requests.count || !active.isEmpty {
             try step()
             let admitted = next..<min(requests.count, next + slots - active.count)
             prefixes.compute(admitted, model.architecture, pass)
             active += admitted.map { Sequence($0, requests[$0], prefixes) }
             next = admitted.upperBound
-            try draw(&active, logits, pass, onToken)
-            for sequence in active where sequence.isFinished { try onFinish(sequence.request, sequence.continuation) }
+            try draw(&active, logits, pass, onToken, &tally)
+            for sequence in active {
+                copies.add(sequence.continuation.tokens, of: sequence.request)
+                guard sequence.isFinished else { continue }
+                copies.finish(sequence.request)
+                try onFinish(sequence.request, sequence.continuation)
+            }
             active.removeAll(where: \.isFinished)
-            advance(&active, pass)
+            advance(&active, copies, pass)
         }
+        return tally
     }
 
-    /// One token for each sequence, from its hidden state.
+    /// A token for each sequence, from its hidden state, and one more for each guess that was right.
     private func draw(
         _ active: inout [Sequence], _ buffer: Buffer, _ pass: DecodingPass,
-        _ onToken: (Int, UnsafeMutablePointer<Float>) throws -> Void
+        _ onToken: (Int, UnsafeMutablePointer<Float>) throws -> Void, _ tally: inout GenerationTally
     ) throws {
-        let width = model.architecture.hidden, hidden = Buffer(uninitialized: active.count * width)
-        for (row, sequence) in active.enumerated() {
-            (hidden.pointer + row * width).update(from: sequence.hidden, count: width)
+        let places = active.indices.flatMap { sequence in
+            active[sequence].uniforms.map { (sequence: sequence, uniform: $0) }
         }
-        let logits = Matrix(buffer.pointer, rows: active.count, columns: model.architecture.vocabulary)
-        pass.logits(hidden.matrix(rows: active.count), into: logits)
-        let drawn = [SampledToken](unsafeUninitializedCapacity: active.count) { result, count in
+        let width = model.architecture.hidden, hidden = Buffer(uninitialized: places.count * width)
+        var next = hidden.pointer
+        for sequence in active {
+            next.update(from: sequence.hidden, count: sequence.hidden.count)
+            next += sequence.hidden.count
+        }
+        let logits = Matrix(buffer.pointer, rows: places.count, columns: model.architecture.vocabulary)
+        pass.logits(hidden.matrix(rows: places.count), into: logits)
+        let drawn = [SampledToken](unsafeUninitializedCapacity: places.count) { [active] result, count in
             nonisolated(unsafe) let target = result
-            model.compute.forEach(active.count) { row in
+            model.compute.forEach(places.count) { row in
+                let place = places[row]
                 let sampled = SampledToken(
-                    logits.row(row), count: logits.columns, active[row].sampling, uniform: active[row].nextUniform)
+                    logits.row(row), count: logits.columns, active[place.sequence].sampling, uniform: place.uniform)
                 (target.baseAddress! + row).initialize(to: sampled)
             }
-            count = active.count
+            count = places.count
         }
-        for row in active.indices {
-            try onToken(active[row].request, logits.row(row))
-            active[row].take(drawn[row], ending)
+        tally.passes += 1
+        var row = 0
+        for index in active.indices {
+            let guesses = active[index].guesses
+            var right = 0
+            for place in 0...guesses.count {
+                try onToken(active[index].request, logits.row(row + place))
+                active[index].take(drawn[row + place], ending)
+                guard !active[index].isFinished, place < guesses.count,
+                    guesses[place] == drawn[row + place].token
+                else { break }
+                right += 1
+            }
+            active[index].judgeGuesses(right: right)
+            tally.guessed += guesses.count
+            tally.right += right
+            row += guesses.count + 1
         }
     }
 
-    /// The hidden state after each sequence's newest token.
-    private func advance(_ active: inout [Sequence], _ pass: DecodingPass) {
+    /// The hidden states after each sequence's newest token and after each guess at what follows it.
+    private func advance(_ active: inout [Sequence], _ copies: SpeculativeCopies, _ pass: DecodingPass) {
         guard !active.isEmpty else { return }
-        let rows = active.indices.map { active[$0].nextRow(model.architecture) }
-        let hidden = pass.hidden(rows), width = model.architecture.hidden
-        for row in active.indices {
-            active[row].hidden = Array(UnsafeBufferPointer(start: hidden.pointer + row * width, count: width))
+        let room = SpeculativeCopies.freeRows / active.count - 1, width = model.architecture.hidden
+        let rows = active.indices.flatMap { active[$0].nextRows(model.architecture, copies, room: room) }
+        let hidden = pass.hidden(rows)
+        var next = hidden.pointer
+        for index in active.indices {
+            let count = (active[index].guesses.count + 1) * width
+            active[index].hidden = Array(UnsafeBufferPointer(start: next, count: count))
+            next += count
         }
     }
 }
@@ -133,10 +182,13 @@ private struct Sequence {
     private var random: SplitMix64
     private let stopTokens: Set<Int32>
     private var stopTexts: StopTextSearch
-    /// [C], after the newest token.
+    /// [1 + guesses, C], after the newest token and after each guess.
     var hidden: [Float]
     private(set) var continuation = Continuation()
-    private(set) var nextUniform: Double
+    /// What may follow the newest token.
+    private(set) var guesses: [Int32] = []
+    /// How many guesses are worth their rows: as many as were right, and more while all are.
+    private var trust = 2
     private(set) var isFinished = false
 
     init(_ request: Int, _ wanted: GenerationRequest, _ prefixes: PrefixStore) {
@@ -148,7 +200,12 @@ private struct Sequence {
         stopTexts = StopTextSearch(wanted.stop.texts)
         (path, hidden) = prefixes.take(request)
         random = SplitMix64(seed: wanted.seed)
-        nextUniform = random.uniform()
+    }
+
+    /// The random numbers of the next token and of those that are guessed behind it.
+    var uniforms: [Double] {
+        var ahead = random
+        return (0...guesses.count).map { _ in ahead.uniform() }
     }
 
     mutating func take(_ sampled: SampledToken, _ ending: Ending) {
@@ -157,7 +214,7 @@ private struct Sequence {
         continuation.entropies.append(sampled.entropy)
         continuation.stopped = cause(sampled.token, ending)
         isFinished = continuation.isStopped || continuation.tokens.count >= maxTokens
-        nextUniform = random.uniform()
+        _ = random.uniform()
     }
 
     /// Tokens come before text, as in engines: the text of a token that stops is not looked at.
@@ -168,14 +225,25 @@ private struct Sequence {
         return stopTexts.append(ending.text(token)).map { .text($0.text, start: $0.start) }
     }
 
+    mutating func judgeGuesses(right: Int) {
+        guard !guesses.isEmpty else { return }
+        trust = right == guesses.count ? min(2 * trust, SpeculativeCopies.freeRows) : max(1, right)
+    }
+
     private static let blockTokens = 64
 
-    mutating func nextRow(_ a: DecoderArchitecture) -> DecodingRow {
+    /// The newest token, and at most `room` guesses at what follows it. What wrong guesses leave in the cache lies behind
+    /// the newest token's place, where nobody looks before it is written anew.
+    mutating func nextRows(_ a: DecoderArchitecture, _ copies: SpeculativeCopies, room: Int) -> [DecodingRow] {
         let generated = continuation.tokens.count - 1, position = promptLength + generated
         if generated % Self.blockTokens == 0 {
             path.append(KeyValueBlock(a, start: position, capacity: min(Self.blockTokens, maxTokens - generated)))
         }
-        return DecodingRow(token: continuation.tokens[generated], position: position, path: path)
+        let block = path[path.count - 1], left = block.start + block.capacity - position - 1
+        guesses = Array(copies.guess(request, most: min(room, left, trust)))
+        return ([continuation.tokens[generated]] + guesses).enumerated().map {
+            DecodingRow(token: $1, position: position + $0, path: path)
+        }
     }
 }
 
