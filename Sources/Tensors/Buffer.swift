@@ -117,6 +117,12 @@ package final class Buffer: @unchecked Sendable {
         return Matrix(pointer, rows: rows, columns: rows == 0 ? 0 : count / rows)
     }
 
+    /// Of its beginning.
+    package func matrix(rows: Int, columns: Int) -> Matrix {
+        precondition(rows * columns <= count, "\(count) floats as a matrix of \(rows) by \(columns)")
+        return Matrix(pointer, rows: rows, columns: columns)
+    }
+
     package var array: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
 }
 

@@ -83,7 +83,8 @@ package struct Generator {
         var pass = pass
         try pass.prepare(positions: longest)
         let prompts = requests.map(\.prompt), prefixes = PrefixStore(prompts)
-        let rows = max(SpeculativeCopies.freeRows, min(slots, requests.count))
+        // Sequences that begin come beside those that have guesses.
+        let rows = SpeculativeCopies.freeRows + min(slots, requests.count)
         let logits = Buffer(uninitialized: rows * model.architecture.vocabulary)
         var active: [Sequence] = [], next = 0, copies = SpeculativeCopies(prompts), tally = GenerationTally()
         while next < requests.count || !active.isEmpty {
@@ -119,7 +120,7 @@ package struct Generator {
             next.update(from: sequence.hidden, count: sequence.hidden.count)
             next += sequence.hidden.count
         }
-        let logits = Matrix(buffer.pointer, rows: places.count, columns: model.architecture.vocabulary)
+        let logits = buffer.matrix(rows: places.count, columns: model.architecture.vocabulary)
         pass.logits(hidden.matrix(rows: places.count), into: logits)
         let drawn = [SampledToken](unsafeUninitializedCapacity: places.count) { [active] result, count in
             nonisolated(unsafe) let target = result
