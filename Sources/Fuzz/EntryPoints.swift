@@ -3,6 +3,9 @@ import Foundation
 /// The target of this process; libFuzzer calls on one thread.
 nonisolated(unsafe) private var target: (any FuzzTarget)?
 
+/// `--answers`: says how each execution ends, for a look at single inputs.
+private let saysAnswers = CommandLine.arguments.contains("--answers")
+
 /// Called once by libFuzzer, which has the process's main. `--target=NAME` says what is fuzzed (libFuzzer leaves flags
 /// with two dashes to others); without one the targets are listed.
 @_cdecl("LLVMFuzzerInitialize")
@@ -29,7 +32,12 @@ public func initializeFuzzing(
 
 @_cdecl("LLVMFuzzerTestOneInput")
 public func executeOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-    // An error is an answer.
-    do { try target?.run(UnsafeRawBufferPointer(start: data, count: count)) } catch {}
+    do {
+        try target?.run(UnsafeRawBufferPointer(start: data, count: count))
+        if saysAnswers { print("taken") }
+    } catch {
+        // An error is an answer.
+        if saysAnswers { print(error) }
+    }
     return 0
 }

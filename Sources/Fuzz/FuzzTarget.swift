@@ -15,7 +15,7 @@ enum FuzzTargets {
         AdapterFuzz.self, ArrowFuzz.self, ConfigurationFuzz.self, FilterFuzz.self, FrameFuzz.self, JSONLineFuzz.self,
         ManifestFuzz.self, RecipeFuzz.self, RewardFuzz.self, SafetensorsFuzz.self, ShardFuzz.self, TextFuzz.self,
         TokenizerFuzz.self,
-        IngestFuzz.self, PlanFuzz.self, ReportFuzz.self, RolloutFuzz.self, RunsFuzz.self, ScoreFuzz.self,
+        IngestFuzz.self, JoinFuzz.self, PlanFuzz.self, ReportFuzz.self, RolloutFuzz.self, RunsFuzz.self, ScoreFuzz.self,
         UpdateFuzz.self,
     ]
 

@@ -20,8 +20,8 @@ final class FuzzedRun {
     static let policy = "policy"
     static let plans = ["plan", "plan-lora", "plan-pairs"]
 
-    /// `parts`: folders whose files are changed.
-    init(folder: String, changing parts: [String]) throws {
+    /// `parts`: folders whose files are changed; `more` makes what a target needs beside the run.
+    init(folder: String, changing parts: [String], more: (FuzzedRun) throws -> Void = { _ in }) throws {
         self.folder = folder
         try FileManager.default.copyItem(atPath: fixture("families/qwen2-tied"), toPath: folder + "/policy")
         try TinyDump.write(to: folder + "/dump/shard.rollouts.zst")
@@ -36,6 +36,7 @@ final class FuzzedRun {
             try runStage(PlanCommand.self, planArguments(recipe) + lora + ["--output", "\(folder)/\(name)"])
         }
         try runStage(UpdateCommand.self, updateArguments("plan") + ["--output", folder + "/update"])
+        try more(self)
         original = try parts.reduce(into: [:]) { files, part in
             for name in try Folder.files(below: folder + "/" + part) {
                 files[part + "/" + name] = Array(
