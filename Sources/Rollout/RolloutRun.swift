@@ -76,14 +76,18 @@ struct RolloutRun {
             try LogitsSpool(
                 $0, vocabulary: checkpoint.architecture.vocabulary, rollouts: part.count, folder: directory.path)
         }
-        tally += try generator.run(
-            part.map(\.request),
-            onToken: { try spool?.append($1, to: $0) },
-            step: { try context.checkInterruption() },
-            onFinish: { index, continuation in
-                continuations[index] = continuation
-                progress.advance()
-            })
+        do {
+            tally += try generator.run(
+                part.map(\.request),
+                onToken: { try spool?.append($1, to: $0) },
+                step: { try context.checkInterruption() },
+                onFinish: { index, continuation in
+                    continuations[index] = continuation
+                    progress.advance()
+                })
+        } catch let error as NoDistribution {
+            throw noDistribution(part[error.request], after: error.after)
+        }
         var record = SampledRecord()
         let writer = try RolloutShardWriter(path: output)
         for (index, continuation) in continuations.enumerated() {
@@ -95,6 +99,15 @@ struct RolloutRun {
             if let tokenizer { record.withoutToken += continuation.tokens.count { !tokenizer.isKnown($0) } }
         }
         return (record, try writer.finish(rows: record.rollouts))
+    }
+
+    /// The policy's fault: no other shard would fare better.
+    private func noDistribution(_ sample: Sample, after tokens: Int) -> StageError {
+        StageError(
+            .invalidInput,
+            "\(checkpoint.directory): logits of rollout '\(sample.metadata["rollout_id"] ?? "")' after \(tokens) of its "
+                + "tokens: found NaN or infinity, expected numbers that a distribution can be made of. "
+                + "Look for NaN and extremes in the checkpoint's weights.")
     }
 
     private func write(

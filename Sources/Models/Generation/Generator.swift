@@ -34,6 +34,13 @@ package struct Continuation: Sendable {
     package var isStopped: Bool { stopped != nil }
 }
 
+/// A policy whose logits are no distribution: NaN or +inf among them, or none that is finite.
+package struct NoDistribution: Error, Equatable {
+    package let request: Int
+    /// Tokens of its continuation before the one that can't be drawn.
+    package let after: Int
+}
+
 /// How sampling went.
 package struct GenerationTally: Sendable {
     package internal(set) var passes = 0
@@ -73,6 +80,8 @@ package struct Generator {
 
     /// `onToken` sees the raw logits [V] that each token was drawn from; `onFinish` gets each continuation as it ends,
     /// in any order; `step` is called between passes and may throw to stop.
+    ///
+    /// - Throws: `NoDistribution`, and what these throw.
     @discardableResult
     package func run(
         _ requests: [GenerationRequest],
@@ -122,7 +131,7 @@ package struct Generator {
         }
         let logits = buffer.matrix(rows: places.count, columns: model.architecture.vocabulary)
         pass.logits(hidden.matrix(rows: places.count), into: logits)
-        let drawn = [SampledToken](unsafeUninitializedCapacity: places.count) { [active] result, count in
+        let drawn = [SampledToken?](unsafeUninitializedCapacity: places.count) { [active] result, count in
             nonisolated(unsafe) let target = result
             model.compute.forEach(places.count) { row in
                 let place = places[row]
@@ -138,11 +147,10 @@ package struct Generator {
             let guesses = active[index].guesses
             var right = 0
             for place in 0...guesses.count {
+                guard let token = drawn[row + place] else { throw active[index].withoutDistribution }
                 try onToken(active[index].request, logits.row(row + place))
-                active[index].take(drawn[row + place], ending)
-                guard !active[index].isFinished, place < guesses.count,
-                    guesses[place] == drawn[row + place].token
-                else { break }
+                active[index].take(token, ending)
+                guard !active[index].isFinished, place < guesses.count, guesses[place] == token.token else { break }
                 right += 1
             }
             active[index].judgeGuesses(right: right)
@@ -224,6 +232,10 @@ private struct Sequence {
         if stopTokens.contains(token) { return .token(token) }
         guard !stopTexts.isOff else { return nil }
         return stopTexts.append(ending.text(token)).map { .text($0.text, start: $0.start) }
+    }
+
+    var withoutDistribution: NoDistribution {
+        NoDistribution(request: request, after: continuation.tokens.count)
     }
 
     mutating func judgeGuesses(right: Int) {

@@ -29,11 +29,12 @@ struct SampledToken {
     let logprob: Float
     let entropy: Float
 
-    /// `uniform` in [0, 1) decides.
-    init(_ logits: UnsafePointer<Float>, count: Int, _ sampling: SamplingParameters, uniform: Double) {
+    /// `uniform` in [0, 1) decides. nil where the logits make no distribution: NaN or +inf among them, or all -inf.
+    init?(_ logits: UnsafePointer<Float>, count: Int, _ sampling: SamplingParameters, uniform: Double) {
         let inverse = 1 / sampling.scoringTemperature
         var logprob: Float = 0, entropy: Float = 0, logSumExp: Float = 0
         crux_log_softmax_stats(logits, count, inverse, 0, &logprob, &entropy, &logSumExp)
+        guard logSumExp.isFinite, entropy.isFinite else { return nil }
         if sampling.isGreedy {
             token = crux_argmax(logits, count)
         } else if sampling.topK > 0 || sampling.topP < 1 {
