@@ -67,6 +67,7 @@ let package = Package(
 
         system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         .systemLibrary(name: "CSystem"),
+        .systemLibrary(name: "CGang"),
 
         // ground
         library("CKernels"),
@@ -110,6 +111,9 @@ let package = Package(
             "StageSupport",
             ["Catalog", "Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
 
+        // processes that do a stage's work together
+        library("Gang", ["CGang", "Files", "StageSupport", "Tensors"]),
+
         // stages as a cluster's jobs
         library("SlurmJobs", ["Files", "StageSupport", argumentParser]),
 
@@ -131,9 +135,8 @@ let package = Package(
         stage(
             "Update",
             [
-                "Arrow", "Credit", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness",
-                "Recipes", "Scratch",
-                "Tensors",
+                "Arrow", "Credit", "Gang", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles",
+                "Randomness", "Recipes", "Scratch", "Tensors",
             ]),
         .executableTarget(
             name: "Probe", dependencies: ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
@@ -172,6 +175,7 @@ let package = Package(
         tests("Models", ["CKernels", "Models", "Objectives", "Tensors", "Formats", "Files"]),
         tests("Tokenizer", ["Tokenizer", "Files"]),
         tests("SlurmJobs", ["SlurmJobs", "StageSupport"]),
+        tests("Gang", ["Gang", "StageSupport", "Tensors"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests(
             "Stage",
