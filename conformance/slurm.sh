@@ -142,7 +142,7 @@ same "$hand/rollout" "$run/cancelled/rollout" "rollouts cut short by their owner
 
 say "== an update of two ranks of MPI; it is signalled, and queued again"
 gang=("$bin/crux-slurm" --input fixtures/dump --checkpoint fixtures/policy --output "$run/gang" --recipe recipes/grpo.yaml
-  --set schedule.groups_per_step=8 --set schedule.epochs=8 --set optimizer.lr=3e-4 --set optimizer.eps=1e-4
+  --set schedule.groups_per_step=8 --set schedule.epochs=4 --set optimizer.lr=1e-4 --set optimizer.eps=1e-4
   --flags "update=--save-every 1 --weights f32" --ranks 2 --cpus-per-task 1
   --job-memory update=1G --time 10)
 # What is loopback to MPI too, where a node has no other way.
