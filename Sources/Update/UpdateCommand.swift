@@ -86,7 +86,7 @@ struct UpdateCommand: StageCommand {
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
-        if mpi { return try runAsRank() }
+        if mpi { return try runAsRank(context) }
         warnOfIdleRanks(context)
         return try run(context, LoneProcess())
     }

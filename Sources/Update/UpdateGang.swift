@@ -5,9 +5,9 @@ import StageSupport
 /// The command as one rank of a gang: rank 0 speaks and writes, the others compute.
 extension UpdateCommand {
     /// Throws `ToldAlready` for every error, with the status that all ranks end with.
-    func runAsRank() throws -> StageSummary {
+    func runAsRank(_ whole: StageContext) throws -> StageSummary {
         let gang = try MessagePassing.join()
-        let own = try asRank(of: gang), context = StageContext(stage: Self.stage, options: own.options)
+        let own = try asRank(of: gang), context = whole.with(own.options)
         do {
             let summary = try own.run(context, gang)
             try gang.leave()

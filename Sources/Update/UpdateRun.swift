@@ -60,7 +60,7 @@ struct UpdateRun {
             seed: context.options.seed,
             headRows: memory.headRows, space: memory.arena(), momentsFollowPasses: memory.momentsFollowPasses,
             gang: gang)
-        let progress = StepProgress(context, total: total, done: done)
+        let progress = StepProgress(context, total: total, done: done, isPart: !gang.isAlone)
         var metrics: [MetricsRow] = []
         for part in (min(done, total)..<total).lazy.map({ $0 % rows.stepCount }) {
             progress.begin(memory.shares[part][gang.rank])
