@@ -11,6 +11,8 @@
 #   make stress       200 pairs of equal runs at once, 50 starts of 2, 3 and 7 tasks together (PAIRS=, STARTS=)
 #   make build        set up and leave the executables in .build/release/
 #   make install      build, and install executables, recipes, man pages and completions below PREFIX=/usr/local (DESTDIR= in front)
+#   make mpi          compile what crux-update --mpi loads, against this machine's MPI (installs Debian's OpenMPI where there is none)
+#   make check-mpi    updates by 1, 2 and 4 ranks against the plain one (python3)
 #   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
 #   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
 #   make faults       make calls of the system fail one at a time, in every stage and the loop (EACH=8 of a kind; python3)
@@ -52,6 +54,8 @@ EACH       ?= 8
 SECONDS    ?= 60
 TARGETS    ?=
 PREFIX     ?= /usr/local
+# Of the MPI whose mpirun or srun will start the ranks.
+MPICC      ?= mpicc
 HOUSE      ?=
 DIST       := .build/dist
 NAME       := $(basename $(notdir $(RECIPE)))
@@ -59,7 +63,8 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress faults fuzz arm64 slurm build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
+.PHONY: help pipeline loop table test stress faults fuzz arm64 slurm build install mpi check-mpi dist check-dist docs \
+        reference house bench browser screenshots conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -74,6 +79,17 @@ build: setup
 
 install: build
 	tools/install.sh $(BIN) $(DESTDIR)$(PREFIX)
+
+mpi: $(BIN)/libcrux-mpi.so
+
+$(BIN)/libcrux-mpi.so: tools/mpi/crux_mpi.c Sources/CGang/gang.h | build
+	@{ command -v $(MPICC) && command -v mpirun; } > /dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    libopenmpi-dev openmpi-bin; }
+	$(MPICC) -O2 -Wall -Wextra -shared -fPIC -ISources/CGang -o $@ $<
+
+check-mpi: mpi
+	conformance/mpi.sh $(BIN) $(PYTHON)
 
 # A folder of its own, because everything is compiled anew for a static runtime.
 dist: setup
@@ -131,7 +147,7 @@ arm64:
 	    qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross; }
 	conformance/arm64/kernels.sh "$(dir $(realpath $(shell command -v $(SWIFT))))clang"
 
-slurm: build
+slurm: mpi
 	@{ command -v slurmctld && command -v slurmd && command -v sbatch && command -v munged; } > /dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    slurmctld slurmd slurm-client munge; }

@@ -92,6 +92,7 @@ let package = Package(
 
         system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         .systemLibrary(name: "CSystem"),
+        .systemLibrary(name: "CGang"),
 
         // ground
         library("CKernels"),
@@ -135,6 +136,9 @@ let package = Package(
             "StageSupport",
             ["Catalog", "Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
 
+        // processes that do a stage's work together
+        library("Gang", ["CGang", "Files", "StageSupport", "Tensors"]),
+
         // stages as a cluster's jobs
         library("SlurmJobs", ["Files", "StageSupport", argumentParser]),
 
@@ -156,9 +160,8 @@ let package = Package(
         stage(
             "Update",
             [
-                "Arrow", "Credit", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles", "Randomness",
-                "Recipes", "Scratch",
-                "Tensors",
+                "Arrow", "Credit", "Gang", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles",
+                "Randomness", "Recipes", "Scratch", "Tensors",
             ]),
         executable("Probe", ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
         stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
@@ -195,6 +198,7 @@ let package = Package(
         tests("Models", ["CKernels", "Models", "Objectives", "Tensors", "Formats", "Files"]),
         tests("Tokenizer", ["Tokenizer", "Files"]),
         tests("SlurmJobs", ["SlurmJobs", "StageSupport"]),
+        tests("Gang", ["Gang", "StageSupport", "Tensors"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
         tests(
             "Stage",

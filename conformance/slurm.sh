@@ -3,7 +3,7 @@
 # stopped by it. What jobs have made, killed and queued again on the way, is held against the same made by hand, byte by
 # byte but for the column of wall-clock seconds (update/metrics.arrow) and Slurm's own folders (slurm/).
 #
-#     slurm.sh BIN        # needs slurmctld slurmd slurm-client munge; root, as slurmd does
+#     slurm.sh BIN        # needs slurmctld slurmd slurm-client munge, BIN/libcrux-mpi.so; root, as slurmd does
 set -euo pipefail
 bin=$(realpath "$1")
 cd "$(dirname "$0")/.."
@@ -139,6 +139,30 @@ kill -CONT "$second"
 drain
 grep -H "queued again" "$run"/cancelled/slurm/rollout-*.log | sed "s|.*/||" || fail "no signal before the time limit"
 same "$hand/rollout" "$run/cancelled/rollout" "rollouts cut short by their owner and by their time limit"
+
+say "== an update of two ranks of MPI; it is signalled, and queued again"
+gang=("$bin/crux-slurm" --input fixtures/dump --checkpoint fixtures/policy --output "$run/gang" --recipe recipes/grpo.yaml
+  --set schedule.groups_per_step=8 --set schedule.epochs=4 --set optimizer.lr=1e-4 --set optimizer.eps=1e-4
+  --flags "update=--save-every 1 --weights f32" --ranks 2 --cpus-per-task 1
+  --job-memory update=1G --time 10)
+# What is loopback to MPI too, where a node has no other way.
+export OMPI_MCA_btl_tcp_if_include=lo
+"${gang[@]}"
+cat "$run/gang/slurm/update.sh"
+appears "$run/gang/grpo/update/step-000001"
+scancel --batch --signal=USR1 "$(squeue --noheader --format='%F %j' | awk '/crux-update/ { print $1; exit }')"
+drain
+cat "$run"/gang/slurm/update-*.log
+grep -q "queued again" "$run"/gang/slurm/update-*.log || fail "no signal has reached the ranks"
+[ "$(cat "$run"/gang/slurm/update-*.exit)" = 0 ] || fail "the update"
+grep -q '"ranks" *: *"2"' "$run/gang/grpo/update/manifest.json" || fail "one rank alone has done it"
+quiet "$bin/crux-update" --plan "$run/gang/grpo/plan" --checkpoint fixtures/policy --output "$work/alone" --weights f32
+python3 conformance/compare_weights.py "two ranks" fixtures/policy "$work/alone" "$run/gang/grpo/update"
+say "-- ranks on two nodes"
+"${gang[@]}" --output "$run/apart" --sbatch update=--nodes=2
+drain
+cat "$run"/apart/slurm/update-*.log
+same "$run/gang" "$run/apart" "an update of two ranks on two nodes"
 
 say "== words for what goes wrong"
 expect() {

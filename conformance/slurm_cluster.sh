@@ -14,7 +14,7 @@ free_port() {
 start_cluster() {
   local folder=$1 user host processors node
   user=$(id -un) host=$(hostname -s) processors=$(nproc)
-  mkdir -p "$folder/state"
+  mkdir -p "$folder/state" "$folder/tmp-node1" "$folder/tmp-node2"
   chmod 700 "$folder"
   dd if=/dev/urandom of="$folder/munge.key" bs=1 count=1024 2> /dev/null
   chmod 400 "$folder/munge.key"
@@ -43,6 +43,8 @@ StateSaveLocation=$folder/state
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd-%n.log
 SlurmdParameters=config_overrides
+# Where Slurm's PMIx keeps what the ranks of an MPI job meet at: nodes that are one machine must not share it.
+TmpFS=$folder/tmp-%n
 ReturnToService=2
 MpiDefault=none
 KillWait=5

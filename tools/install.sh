@@ -17,6 +17,13 @@ for command in $commands; do
   "$bin/$name" --generate-completion-script zsh > "$prefix/share/zsh/site-functions/_$name"
   "$bin/$name" --generate-completion-script fish > "$prefix/share/fish/vendor_completions.d/$name.fish"
 done
+# What crux-update --mpi loads, to be compiled against a cluster's MPI, and where make mpi has made it, itself.
+mkdir -p "$prefix/share/crux/mpi"
+cp tools/mpi/crux_mpi.c Sources/CGang/gang.h "$prefix/share/crux/mpi/"
+if [ -f "$bin/libcrux-mpi.so" ]; then
+  mkdir -p "$prefix/lib/crux"
+  install -m 755 "$bin/libcrux-mpi.so" "$prefix/lib/crux/"
+fi
 cp -R recipes examples "$prefix/share/crux/"
 cp -R LICENSE README.md CHANGELOG.md docs "$prefix/share/doc/crux/"
 if command -v python3 > /dev/null; then tools/make_man.py "$bin" "$prefix/share/man/man1"

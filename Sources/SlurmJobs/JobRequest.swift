@@ -7,6 +7,8 @@ package struct JobRequest: Equatable, Sendable {
     package var time: String?
     package var memory: MemorySize?
     package var processors = 1
+    /// Tasks that srun starts together, as ranks of one MPI job.
+    package var ranks = 1
     /// Seconds before the time limit at which the script is signalled.
     package var stopBefore = 60
     /// Further flags of sbatch, as they are written.
@@ -22,8 +24,14 @@ package struct JobRequest: Equatable, Sendable {
         }
         // Without B: the signal would go to steps of srun alone, and there are none.
         let signal = stopBefore > 0 ? ["--signal=B:USR1@\(stopBefore)"] : []
-        return named + ["--cpus-per-task=\(processors)"] + (memory.map { ["--mem=\(Self.mebibytes($0))M"] } ?? [])
-            + signal + extra
+        return named + (ranks > 1 ? ["--ntasks=\(ranks)"] : []) + ["--cpus-per-task=\(processors)"]
+            + (memory.map { [memoryFlag($0)] } ?? []) + signal + extra
+    }
+
+    /// A node's, where it has the one task; of several, which may lie on one node or on many, a processor's.
+    private func memoryFlag(_ size: MemorySize) -> String {
+        guard ranks > 1 else { return "--mem=\(Self.mebibytes(size))M" }
+        return "--mem-per-cpu=\((Self.mebibytes(size) + processors - 1) / processors)M"
     }
 
     private static func mebibytes(_ size: MemorySize) -> Int { max(1, (size.bytes + (1 << 20) - 1) >> 20) }

@@ -63,7 +63,7 @@ package struct JobScript: Equatable, Sendable {
         let sections = [
             ["#!/bin/bash", "# Written by crux; submit it with sbatch, or run it with bash where there is no Slurm."],
             directives(named: name).map { "#SBATCH " + $0 },
-            [""], commands, [""], Self.running, [""], Self.task, ending,
+            [""], commands, [""], running, [""], Self.task, ending,
         ]
         return sections.joined().joined(separator: "\n") + "\n"
     }
@@ -89,16 +89,16 @@ package struct JobScript: Equatable, Sendable {
     private var commands: [String] {
         let enter = "cd " + ShellText.quoted(workingFolder) + " || exit 4"
         switch work {
-        case .one(let command): return [enter] + Self.function(command)
+        case .one(let command): return [enter] + function(command)
         case .shared(let command, let tasks):
-            return [enter] + Self.function(command + (tasks > 1 ? ["--tasks", "auto"] : []))
+            return [enter] + function(command + (tasks > 1 ? ["--tasks", "auto"] : []))
         case .members(let members):
-            guard members.count > 1 else { return [enter] + Self.function(members.first?.command ?? []) }
+            guard members.count > 1 else { return [enter] + function(members.first?.command ?? []) }
             return [enter, "work() {", "  case ${SLURM_ARRAY_TASK_ID:-none} in"]
                 + members.enumerated().flatMap { index, member in
                     [
-                        "    \(index)) # \(member.name)", "      exec " + Self.lines(member.command, indent: 8),
-                        "      ;;",
+                        "    \(index)) # \(member.name)",
+                        "      exec " + Self.lines(launched(member.command), indent: 8), "      ;;",
                     ]
                 }
                 + [
@@ -108,8 +108,20 @@ package struct JobScript: Equatable, Sendable {
         }
     }
 
-    private static func function(_ command: [String]) -> [String] {
-        ["work() {", "  exec " + lines(command, indent: 4), "}"]
+    private func function(_ command: [String]) -> [String] {
+        ["work() {", "  exec " + Self.lines(launched(command), indent: 4), "}"]
+    }
+
+    private var isGang: Bool { request.ranks > 1 }
+
+    /// Ranks of MPI are started by srun, which no longer takes a task's processors from the job. One that ends badly
+    /// ends all.
+    private func launched(_ command: [String]) -> [String] {
+        guard isGang else { return command }
+        return [
+            "srun", "--ntasks=\(request.ranks)", "--cpus-per-task=\(request.processors)", "--mpi=pmix",
+            "--kill-on-bad-exit=1",
+        ] + command + ["--mpi"]
     }
 
     /// The executable, then a line for each flag with its values.
@@ -124,15 +136,20 @@ package struct JobScript: Equatable, Sendable {
     }
 
     /// bash looks at signals only between commands, or where it waits.
-    private static let running = [
-        "# A signal before the time limit is handed on: the stage stops at its next piece of work and ends with 75.",
-        "again=no", "hand_on() {", "  again=yes", "  kill -TERM \"$running\" 2> /dev/null", "}",
-        "trap hand_on USR1 TERM",
-        "work &",
-        "running=$!", "[ \"$again\" = yes ] && hand_on", "again=yes",
-        "while [ \"$again\" = yes ]; do", "  again=no", "  wait \"$running\"", "  status=$?", "done",
-        "trap '' USR1 TERM",
-    ]
+    private var running: [String] {
+        [
+            "# A signal before the time limit is handed on: the stage stops at its next piece of work and ends with 75.",
+            "again=no", "hand_on() {", "  again=yes", "  kill -\(handedSignal) \"$running\" 2> /dev/null", "}",
+            "trap hand_on USR1 TERM",
+            "work &",
+            "running=$!", "[ \"$again\" = yes ] && hand_on", "again=yes",
+            "while [ \"$again\" = yes ]; do", "  again=no", "  wait \"$running\"", "  status=$?", "done",
+            "trap '' USR1 TERM",
+        ]
+    }
+
+    /// srun hands SIGUSR1 on to its tasks, and kills them for SIGTERM.
+    private var handedSignal: String { isGang ? "USR1" : "TERM" }
 
     /// The number of a job; of an array's task, both of its numbers, because its first alone would mean all tasks.
     private static let task = [

@@ -9,6 +9,9 @@ package struct SlurmOptions: ParsableArguments {
         help: "Slurm: [STAGE=]N tasks that share a stage's work as a job array (rollout, ingest, score; default 1).")
     package var array: [StageValue] = []
 
+    @Option(help: "Slurm: [update=]N ranks of MPI that share an update, started by srun (default 1).")
+    package var ranks: [StageValue] = []
+
     @Option(help: "Slurm: [STAGE=]NAME, the partition.")
     package var partition: [StageValue] = []
 
@@ -48,6 +51,7 @@ package struct SlurmOptions: ParsableArguments {
         for stage in PipelineStage.allCases {
             _ = try number("--array", array, stage, most: Self.mostTasks)
             _ = try number("--cpus-per-task", cpusPerTask, stage, most: Self.mostProcessors)
+            _ = try number("--ranks", ranks, stage, most: Self.mostTasks)
             _ = try memory(of: stage)
         }
         if let given = array.first(where: { $0.stage.map { !$0.canBeShared } ?? false }) {
@@ -55,10 +59,15 @@ package struct SlurmOptions: ParsableArguments {
                 "--array \(given.stage?.rawValue ?? "")=\(given.value): one task does all of that stage; "
                     + "rollout, ingest and score can be shared.")
         }
+        if let given = ranks.first(where: { $0.stage.map { $0 != .update } ?? false }) {
+            throw ValidationError(
+                "--ranks \(given.stage?.rawValue ?? "")=\(given.value): ranks of MPI share an update; "
+                    + "rollout, ingest and score are shared by --array.")
+        }
         guard stopBefore >= 0, requeues >= 0 else {
             throw ValidationError("--stop-before and --requeues must be at least 0.")
         }
-        let texts = [array, partition, account, time, jobMemory, cpusPerTask, sbatch].joined().map(\.value)
+        let texts = [array, ranks, partition, account, time, jobMemory, cpusPerTask, sbatch].joined().map(\.value)
         if let bad = texts.first(where: { $0.contains(where: \.isNewline) || $0.isEmpty }) {
             throw ValidationError("Slurm's flags: found '\(bad)', expected one line of text.")
         }
@@ -66,12 +75,17 @@ package struct SlurmOptions: ParsableArguments {
 
     /// Whether any of them was given.
     package var areGiven: Bool {
-        [array, partition, account, time, jobMemory, cpusPerTask, sbatch].contains { !$0.isEmpty } || bin != nil
+        [array, ranks, partition, account, time, jobMemory, cpusPerTask, sbatch].contains { !$0.isEmpty } || bin != nil
     }
 
     /// Tasks of a stage's array.
     package func tasks(of stage: PipelineStage) -> Int {
         stage.canBeShared ? (try? number("--array", array, stage, most: Self.mostTasks)) ?? 1 : 1
+    }
+
+    /// Ranks of MPI that a stage's job has.
+    package func ranks(of stage: PipelineStage) -> Int {
+        stage == .update ? (try? number("--ranks", ranks, stage, most: Self.mostTasks)) ?? 1 : 1
     }
 
     package func processors(of stage: PipelineStage) -> Int? {
@@ -105,6 +119,7 @@ package struct SlurmOptions: ParsableArguments {
         request.time = time.value(of: stage)
         request.memory = try memory(of: stage)
         request.processors = processors(of: stage) ?? threads ?? 1
+        request.ranks = ranks(of: stage)
         request.stopBefore = stopBefore
         request.extra = sbatch.values(of: stage)
         return request

@@ -21,6 +21,13 @@ final class Heartbeat: @unchecked Sendable {
         lock.withLock { self.timer = timer }
     }
 
+    func stop() {
+        lock.withLock {
+            timer?.cancel()
+            timer = nil
+        }
+    }
+
     /// The line that tells from now on.
     func follow(_ line: ProgressLine) { lock.withLock { self.line = line } }
 

@@ -39,7 +39,7 @@ package struct RunAttempt: Codable, Equatable, Sendable {
 }
 
 /// What this machine calls itself.
-var ownHostName: String {
+package var ownHostName: String {
     var bytes = [CChar](repeating: 0, count: 256)
     return gethostname(&bytes, 255) == 0 ? String(cString: bytes) : "?"
 }

@@ -16,6 +16,12 @@ struct SchedulerPlace: Equatable {
         (tasks, rank) = places.reduce((1, 0)) { ($0.0 * $1.tasks, $0.1 * $1.tasks + $1.rank) }
     }
 
+    /// Of a process that `srun` or `mpirun` has started beside others, its place among them, whatever job array they
+    /// are a member of; nil of one that runs alone.
+    static func amongLaunched(_ environment: [String: String]) throws -> SchedulerPlace? {
+        try launched(Variables(environment))
+    }
+
     private init(_ name: String, rank: Int, of tasks: Int) throws {
         guard (0..<tasks).contains(rank) else {
             throw Self.contradiction("\(name) says task \(rank) of \(tasks): tasks are counted from 0")

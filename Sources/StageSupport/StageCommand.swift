@@ -70,7 +70,7 @@ extension StageCommand {
             return summary.status
         } catch {
             let status = ExitStatus(of: error)
-            context.report(error: "\(error)", status, Self.fields(error))
+            if !(error is ToldAlready) { context.report(error: "\(error)", status, Self.fields(error)) }
             return status
         }
     }

@@ -7,12 +7,23 @@ package final class StageContext: Sendable {
     package let stage: String
     package let options: StageOptions
     package let threads: Int
-    let heartbeat = Heartbeat()
+    let heartbeat: Heartbeat
     private let logger: Logger
 
-    package init(stage: String, options: StageOptions) {
+    package convenience init(stage: String, options: StageOptions) {
+        self.init(stage, options, Heartbeat())
+    }
+
+    /// The same run with what has been found out meanwhile of threads and of who speaks.
+    package func with(_ options: StageOptions) -> StageContext {
+        if options.quiet { heartbeat.stop() }
+        return StageContext(stage, options, heartbeat)
+    }
+
+    private init(_ stage: String, _ options: StageOptions, _ heartbeat: Heartbeat) {
         self.stage = stage
         self.options = options
+        self.heartbeat = heartbeat
         threads = options.threadCount
         logger = Self.logger(stage, options.logFormat)
     }

@@ -16,7 +16,7 @@ package enum ExitStatus: Int32, Sendable {
     /// What an error ends a run with.
     package init(of error: any Error) {
         switch error {
-        case let error as StageError: self = error.status
+        case let error as any ErrorWithStatus: self = error.status
         case is IOError: self = .outputFailure
         case is ValidationError: self = .usage
         default: self = .invalidInput
@@ -24,8 +24,20 @@ package enum ExitStatus: Int32, Sendable {
     }
 }
 
+/// An error that says what it ends a run with.
+package protocol ErrorWithStatus: Error {
+    var status: ExitStatus { get }
+}
+
+/// Ends a run whose error has been told already, here or by another process that works with this one.
+package struct ToldAlready: ErrorWithStatus {
+    package let status: ExitStatus
+
+    package init(_ status: ExitStatus) { self.status = status }
+}
+
 /// A stage's own refusal: what to tell the user, and with which exit code.
-package struct StageError: Error, Sendable, CustomStringConvertible {
+package struct StageError: ErrorWithStatus, Sendable, CustomStringConvertible {
     package let status: ExitStatus
     package let description: String
 

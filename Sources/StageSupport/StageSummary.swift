@@ -9,4 +9,11 @@ package struct StageSummary {
         self.status = status
         self.fields = fields
     }
+
+    /// Of a process for which another one speaks.
+    package static var silent: StageSummary {
+        var summary = StageSummary([:])
+        summary.text = ""
+        return summary
+    }
 }

@@ -35,6 +35,15 @@ package struct TaskShare: Equatable, Sendable {
         rank = 0
     }
 
+    /// The place of a process among those that one launcher has started together; the whole where it runs alone.
+    package static func amongLaunched(
+        _ environment: [String: String] = ProcessInfo.processInfo.environment
+    ) throws -> TaskShare {
+        try SchedulerPlace.amongLaunched(environment).map { TaskShare($0) } ?? .whole
+    }
+
+    private init(_ place: SchedulerPlace) { (tasks, rank) = (place.tasks, place.rank) }
+
     /// Never unasked: without `--tasks` a process does its whole work, also in a job array, where each member may have
     /// another. Throws `StageError` (usage) when the share stays open or makes no sense.
     package init(
@@ -51,8 +60,7 @@ package struct TaskShare: Equatable, Sendable {
                 throw StageError(
                     .usage, "--tasks auto takes the rank from the scheduler; --rank \(rank) contradicts it.")
             }
-            let place = try SchedulerPlace(environment)
-            (self.tasks, self.rank) = (place.tasks, place.rank)
+            self = TaskShare(try SchedulerPlace(environment))
         case .count(let count):
             guard count >= 1 else { throw StageError(.usage, "--tasks is \(count); it must be at least 1.") }
             guard let own = rank ?? (count == 1 ? 0 : nil) else {

@@ -70,13 +70,19 @@ extension Compute {
 
     /// √Σx², in Double.
     package func norm(_ buffer: Buffer) -> Double {
-        var sums = [Double](repeating: 0, count: (buffer.count + Self.piece - 1) / Self.piece)
+        squaredNorm(UnsafeMutableBufferPointer(start: buffer.pointer, count: buffer.count)).squareRoot()
+    }
+
+    /// Σx², in Double.
+    package func squaredNorm(_ values: UnsafeMutableBufferPointer<Float>) -> Double {
+        guard let base = values.baseAddress else { return 0 }
+        var sums = [Double](repeating: 0, count: (values.count + Self.piece - 1) / Self.piece)
         sums.withUnsafeMutableBufferPointer { sums in
-            forEachPiece(of: buffer.count) { piece, range in
-                sums[piece] = crux_squared_norm(buffer.pointer + range.lowerBound, range.count)
+            forEachPiece(of: values.count) { piece, range in
+                sums[piece] = crux_squared_norm(base + range.lowerBound, range.count)
             }
         }
-        return sums.reduce(0, +).squareRoot()
+        return sums.reduce(0, +)
     }
 }
 

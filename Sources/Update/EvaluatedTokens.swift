@@ -69,5 +69,5 @@ func askedSeed(_ rows: [PlanRow], _ seed: UInt64) -> UInt64 { seed &+ UInt64(row
 
 extension ModelOutput {
     /// Whether an answer takes the logits of the whole vocabulary.
-    fileprivate var needsVocabulary: Bool { self == .logprob || self == .divergence }
+    var needsVocabulary: Bool { self == .logprob || self == .divergence }
 }

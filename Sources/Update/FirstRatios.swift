@@ -15,6 +15,12 @@ struct FirstRatios: Sendable {
         largest = max(largest, difference)
     }
 
+    mutating func add(_ other: FirstRatios) {
+        tokens += other.tokens
+        absolute += other.absolute
+        largest = max(largest, other.largest)
+    }
+
     /// Mean of |log ratio|.
     var meanDifference: Double { absolute / Double(max(1, tokens)) }
 

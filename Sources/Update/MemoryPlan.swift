@@ -1,5 +1,6 @@
 import Files
 import Formats
+import Gang
 import Models
 import Objectives
 import Optimizers
@@ -10,20 +11,21 @@ import Tensors
 
 /// Where the memory of a run goes, and the micro-batches that keep it within a budget. Known before any weight is read,
 /// from the plan, the shapes, the recipe and the budget alone: the same command cuts the same micro-batches whatever
-/// else the machine does.
+/// else the machine does. All of a gang's ranks make the same plan: each stays within the budget by itself.
 struct MemoryPlan {
     let budget: MemoryBudget
     /// What is there all the time.
     let standing: [Share]
     /// The optimizer's, there from the first step's end on: beside the passes, unless that step is the only one.
     private let moments: Moments
-    /// Per step of the plan.
-    let batches: [[MicroBatch]]
+    /// Per step of the plan, of each rank.
+    let shares: [[[MicroBatch]]]
     /// Rows of logits at a time.
     let headRows: Int
     /// The largest pass.
     let passBytes: Int
     private let layers: Int
+    private let ranks: Int
 
     struct Share {
         let name: String
@@ -42,7 +44,7 @@ struct MemoryPlan {
 
     init(_ budget: MemoryBudget, _ run: PlannedRun, microBatchTokens: Int?) throws {
         let rows = try RowSizes(run), standing = Self.standing(run, rows),
-            moments = Moments(bytes: 8 * Self.trained(run), followPasses: run.isFirstStepAlone)
+            moments = Moments(bytes: 8 * Self.sliced(run), followPasses: run.isFirstStepAlone)
         let left = budget.bytes - standing.bytes - moments.besidePasses
         let smallest = run.passMemory(headRows: run.fewestHeadRows).bytes(
             tokens: rows.longest, wanted: rows.mostWanted, keptLayers: 1)
@@ -51,16 +53,22 @@ struct MemoryPlan {
         let headRows = Self.headRows(left, rows, run), memory = run.passMemory(headRows: headRows)
         let limits = BatchLimits(
             memory, within: left, wanted: rows.mostWanted, tokens: microBatchTokens ?? BatchLimits.usualTokens)
-        let batches = try (0..<run.rows.stepCount).map { try microBatches(try run.units(ofStep: $0), limits) }
-        (self.budget, self.standing, self.moments, self.batches, self.headRows, layers) = (
-            budget, standing, moments, batches, headRows, memory.architecture.layers
+        let shares = try (0..<run.rows.stepCount).map { step in
+            try microBatches(try run.units(ofStep: step), limits, ranks: run.ranks, run.unitCosts)
+        }
+        (self.budget, self.standing, self.moments, self.shares, self.headRows, layers, ranks) = (
+            budget, standing, moments, shares, headRows, memory.architecture.layers, run.ranks
         )
         passBytes =
-            batches.joined().map { memory.bytes(tokens: $0.tokens, wanted: $0.wanted, keptLayers: $0.keptLayers) }.max()
-            ?? 0
+            shares.joined().joined().map {
+                memory.bytes(tokens: $0.tokens, wanted: $0.wanted, keptLayers: $0.keptLayers)
+            }.max() ?? 0
     }
 
     var predictedBytes: Int { standing.bytes + moments.beside(passBytes) }
+
+    /// Of all steps and ranks.
+    private var batches: [MicroBatch] { Array(shares.joined().joined()) }
 
     /// Whether the moments come when the last pass has ended.
     var momentsFollowPasses: Bool { moments.followPasses }
@@ -83,6 +91,9 @@ struct MemoryPlan {
         adapters(run)?.trained ?? ParameterLayout(run.architecture).count
     }
 
+    /// Floats of the longest slice of what the optimizer alone reads.
+    private static func sliced(_ run: PlannedRun) -> Int { Slices(of: trained(run), ranks: run.ranks).longest }
+
     private static func adapters(_ run: PlannedRun) -> (trained: Int, frozen: Int)? {
         run.recipe.trainable.adapters.map {
             LowRankTraining.sizes(run.architecture, $0.rank, $0.targets)
@@ -95,13 +106,18 @@ struct MemoryPlan {
             Share(name: "weights", bytes: 4 * layout.count),
             Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
             Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained),
-            Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * trained),
+            Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * sliced(run)),
             Share(name: "auxiliary models", bytes: run.auxiliary.reduce(0) { $0 + 4 * ParameterLayout($1).count }),
             Share(name: "rows of a step", bytes: rows.stepBytes),
             Share(name: "program", bytes: programBytes(run, rows)),
+            Share(name: "messages between ranks", bytes: run.ranks == 1 ? 0 : ExchangeRoom.bytes + messageBytes),
         ]
         return shares.filter { $0.bytes > 0 }
     }
+
+    /// MPI's libraries and what they keep for messages: OpenMPI 4.1 took 10 MiB of a rank by itself, and some more of
+    /// ranks that have neighbours.
+    private static let messageBytes = 32 << 20
 
     /// Code, libraries with their own buffers per thread, what 16-bit products round into, and what attention works in:
     /// scores of a chunk of queries and one head's keys, values and their gradients.
@@ -136,33 +152,41 @@ struct MemoryPlan {
 
     /// A line for the user.
     var text: String {
-        let all = batches.joined(), kept = all.map(\.keptLayers)
+        let all = batches, kept = all.map(\.keptLayers)
         let recomputed =
             kept.allSatisfy { $0 == layers }
             ? "all activations kept"
             : "activations kept of \(kept.min() ?? 0) to \(kept.max() ?? 0) of \(layers) layers"
         return
-            "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin)): \(standing.text), \(moments.text), passes "
-            + "\(MemorySize.text(passBytes)); \(all.count) micro-batches in \(batches.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
+            "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin))\(ranks == 1 ? "" : " by each of \(ranks) ranks"): \(standing.text), "
+            + "\(moments.text), passes \(MemorySize.text(passBytes)); \(all.count) micro-batches in \(shares.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
     }
 
     /// The same for machines.
     var foreseen: [String: Int] {
-        let all = batches.joined()
+        let all = batches
         return [
             "budget_bytes": budget.bytes, "foreseen_bytes": predictedBytes, "micro_batches": all.count,
             "fewest_kept_layers": all.map(\.keptLayers).min() ?? layers,
         ]
     }
 
-    /// With what the process has really taken.
-    func summary(peak: Int) -> [String: Int] { foreseen.merging(["peak_bytes": peak]) { $1 } }
+    /// With what each rank has really taken; `peak_bytes`: the most of them.
+    func summary(peaks: [Int]) -> [String: any Sendable] {
+        var summary: [String: any Sendable] = foreseen
+        summary["peak_bytes"] = peaks.max() ?? 0
+        if ranks > 1 { summary["peak_bytes_of_ranks"] = peaks }
+        return summary
+    }
 
     /// What of the plan the result's last bits depend on. Which layers are computed again is no part of it.
     var fingerprint: String {
-        let rows = min(headRows, batches.joined().map(\.wanted).max() ?? 0)
-        let text = "\(rows)\n" + batches.map { $0.map { "\($0.units)" }.joined(separator: ";") }.joined(separator: "\n")
-        return "\(batches.joined().count) in \(batches.count) steps, \(SHA256Digest.of(text).prefix(16))"
+        let rows = min(headRows, batches.map(\.wanted).max() ?? 0)
+        let steps = shares.map { step in
+            step.map { $0.map { "\($0.units)" }.joined(separator: ";") }.joined(separator: "|")
+        }
+        let text = "\(rows)\n" + steps.joined(separator: "\n")
+        return "\(batches.count) in \(shares.count) steps, \(SHA256Digest.of(text).prefix(16))"
     }
 }
 
@@ -176,13 +200,17 @@ struct MemoryBudget {
     let bytes: Int
     let origin: String
 
-    init(_ given: MemorySize?) {
+    /// Each rank's: what isn't given is shared by those of a machine, and the smallest machine's counts for all, so
+    /// that all cut the same micro-batches. Every rank asks.
+    init(_ given: MemorySize?, _ gang: any Gang) throws {
         if let given {
             (bytes, origin) = (given.bytes, "--memory")
-        } else {
-            let limit = ProcessMemory.limit()
-            (bytes, origin) = (limit / 5 * 4, "80 % of the \(MemorySize.text(limit)) of this machine or control group")
+            return
         }
+        let limit = ProcessMemory.limit(), neighbours = try gang.ranksOfThisMachine()
+        bytes = try gang.gather(limit / 5 * 4 / neighbours).min() ?? 0
+        let machine = "80 % of the \(MemorySize.text(limit)) of this machine or control group"
+        origin = neighbours == 1 ? machine : machine + ", shared by \(neighbours) ranks"
     }
 }
 
@@ -198,6 +226,8 @@ struct PlannedRun {
     let precision: Precision
     /// Whether the moments begin at zero.
     let startsAfresh: Bool
+    /// Processes that share each step.
+    let ranks: Int
 
     /// One step and no more, from moments of zero: they are not there while its passes run.
     var isFirstStepAlone: Bool { startsAfresh && rows.stepCount * recipe.credit.schedule.epochs == 1 }
@@ -207,6 +237,13 @@ struct PlannedRun {
 
     func passMemory(headRows: Int) -> TrainingMemory {
         TrainingMemory(architecture, head: head, headRows: headRows)
+    }
+
+    var unitCosts: UnitCosts {
+        let output = recipe.objective.output
+        return UnitCosts(
+            token: architecture.layerMultiplications,
+            wanted: output.needsVocabulary ? architecture.headMultiplications : architecture.hidden)
     }
 
     private var head: TrainingMemory.Head {

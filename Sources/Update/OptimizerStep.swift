@@ -1,6 +1,7 @@
 import Files
 import Formats
 import Foundation
+import Gang
 import Models
 import Objectives
 import Optimizers
@@ -18,42 +19,67 @@ struct OptimizerStep {
     let space: any Allocator
     /// Whether the moments take the place of the passes' arrays: those are given back before the moments come.
     let momentsFollowPasses: Bool
+    /// Who computes the step.
+    let gang: any Gang
 
     private var model: LanguageModel { training.model }
 
-    /// Runs the step on `rows`, cut into `batches` of their units, and moves `state` on. `progress`: after each batch,
-    /// with the loss so far; `ratios`: when all gradients are there and nothing has moved yet.
+    /// Runs the step on `rows`, cut into micro-batches of their units for each rank (`shares`), and moves `state` on.
+    /// `progress`: after each of this rank's batches, with its loss so far; `ratios`: when all gradients are there and
+    /// nothing has moved yet.
     func run(
-        _ rows: [PlanRow], _ batches: [MicroBatch], _ state: TrainingState,
+        _ rows: [PlanRow], _ shares: [[MicroBatch]], _ state: TrainingState,
         progress: (MicroBatch, Double) throws -> Void,
         ratios: (FirstRatios) throws -> Void = { _ in }
     ) throws -> MetricsRow {
         let start = Date()
         let compute = Compute(threads: model.threads)
         compute.zero(gradients)
-        var totals = StepTotals()
-        let units = rowUnits(rows), preview = try self.preview(rows, units, batches, state)
+        let units = rowUnits(rows), preview = try self.preview(rows, units, shares, state)
         let asked = EvaluatedTokens(
             rows.indices.map { preview.inputs(rows[$0], at: $0) }, recipe, model.architecture,
             seed: askedSeed(rows, seed))
-        for batch in batches {
-            try accumulate(batch, units, rows, preview, asked, &totals)
-            try progress(batch, totals.lossSoFar)
+        let own = try gang.together {
+            var totals = StepTotals()
+            for batch in shares[gang.rank] {
+                try accumulate(batch, units, rows, preview, asked, &totals)
+                try progress(batch, totals.lossSoFar)
+            }
+            return totals
         }
+        let totals = Self.sum(try gang.gather(own))
         // Why ratios are off is looked for in further passes, which are no part of the step.
         let pause = Date()
-        try ratios(totals.ratios)
+        try gang.together { try ratios(totals.ratios) }
         let paused = Date().timeIntervalSince(pause)
         if momentsFollowPasses { space.rest() }
-        let norm = compute.norm(gradients)
-        try requireFinite("gradient", norm, "a norm of", state)
-        try requireFinite("loss", totals.lossSoFar, "", state)
+        try gang.sumSlices(gradients)
+        let norm = try self.norm(compute)
+        try gang.together {
+            try requireFinite("gradient", norm, "a norm of", state)
+            try requireFinite("loss", totals.lossSoFar, "", state)
+        }
         state.step += 1
         apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
+        try gang.shareSlices(state.parameters)
         training.mergeAdapters()
         moveTarget(state)
         let seconds = Date().timeIntervalSince(start) - paused
         return totals.metrics(step: state.step, norm: norm, seconds: seconds, recipe.objective)
+    }
+
+    /// In the order of ranks.
+    private static func sum(_ totals: [StepTotals]) -> StepTotals {
+        var sum = totals[0]
+        for other in totals.dropFirst() { sum.add(other) }
+        return sum
+    }
+
+    /// Of the whole gradient, whose slices are summed in the order of ranks.
+    private func norm(_ compute: Compute) throws -> Double {
+        let own = Slices(of: gradients.count, ranks: gang.size)[gang.rank]
+        let part = UnsafeMutableBufferPointer(start: gradients.pointer + own.lowerBound, count: own.count)
+        return try gang.gather(compute.squaredNorm(part)).reduce(0, +).squareRoot()
     }
 
     private func requireFinite(_ place: String, _ value: Double, _ what: String, _ state: TrainingState) throws {
@@ -89,18 +115,21 @@ struct OptimizerStep {
     }
 
     /// A forward pass over the whole step, for what must be known before the first gradient.
-    private func preview(_ rows: [PlanRow], _ units: [[Int]], _ batches: [MicroBatch], _ state: TrainingState) throws
+    private func preview(_ rows: [PlanRow], _ units: [[Int]], _ shares: [[MicroBatch]], _ state: TrainingState) throws
         -> StepPreview
     {
         guard StepPreview.isNeeded(recipe) else { return .none }
-        var scores = [SequenceScores?](repeating: nil, count: rows.count)
-        for batch in batches {
-            let members = batch.units.flatMap { units[$0] }
-            for (index, score) in zip(
-                members, try model.score(members.map { query(rows[$0], wanted: rows[$0].lossMask) }, in: space))
-            { scores[index] = score }
+        var scores = StepScores(rows.map(\.tokenIDs.count))
+        try gang.together {
+            for batch in shares[gang.rank] {
+                let members = batch.units.flatMap { units[$0] }
+                let queries = members.map { query(rows[$0], wanted: rows[$0].lossMask) }
+                for (row, found) in zip(members, try model.score(queries, in: space)) { scores[row] = found }
+            }
         }
-        return StepPreview(rows, scores.compactMap { $0 }, recipe, seed: seed &+ UInt64(state.step))
+        let members = shares.map { $0.flatMap(\.units).flatMap { units[$0] } }
+        try scores.share(members, gang)
+        return StepPreview(rows, scores.all, recipe, seed: seed &+ UInt64(state.step))
     }
 
     private func accumulate(
@@ -161,9 +190,9 @@ struct OptimizerStep {
     /// target ← decay · target + (1 - decay) · parameters
     private func moveTarget(_ state: TrainingState) {
         guard let target = state.target, let decay = recipe.objective.targetDecay else { return }
-        for i in 0..<target.count {
-            target.pointer[i] = Float(
-                decay * Double(target.pointer[i]) + (1 - decay) * Double(state.parameters.pointer[i]))
+        let slow = target.own.pointer, parameters = state.parameters.pointer + target.range.lowerBound
+        for i in 0..<target.own.count {
+            slow[i] = Float(decay * Double(slow[i]) + (1 - decay) * Double(parameters[i]))
         }
     }
 
@@ -185,14 +214,14 @@ struct OptimizerStep {
         }
     }
 
+    /// Moves what this rank holds the moments of.
     private func apply(_ state: TrainingState, scale: Double) {
-        let expAvg = state.expAvg, expAvgSq = state.expAvgSq
-        Compute(threads: model.threads).forEachPiece(of: state.parameters.count) { _, range in
+        let expAvg = state.expAvg, expAvgSq = state.expAvgSq, own = expAvg.range
+        Compute(threads: model.threads).forEachPiece(of: own.count) { _, range in
+            let start = own.lowerBound + range.lowerBound
             recipe.optimizer.update(
-                parameters: state.parameters.pointer + range.lowerBound,
-                gradients: gradients.pointer + range.lowerBound,
-                expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound,
-                count: range.count,
+                parameters: state.parameters.pointer + start, gradients: gradients.pointer + start,
+                expAvg: expAvg.pointer(at: start), expAvgSq: expAvgSq.pointer(at: start), count: range.count,
                 step: state.step, gradientScale: scale)
         }
     }

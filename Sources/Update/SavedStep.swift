@@ -2,6 +2,7 @@ import Arrow
 import Files
 import Formats
 import Foundation
+import Gang
 import Models
 import Scratch
 import StageSupport
@@ -61,7 +62,7 @@ struct SavedStep {
 
     // MARK: state
 
-    /// Parameters (masters where there are any), moments and target into `state`.
+    /// Parameters (masters where there are any) and this rank's slice of moments and target into `state`.
     func load(_ form: any TrainedForm, into state: TrainingState) throws {
         try form.load(from: path, into: state.parameters)
         let file = try SafetensorsFile(path: try statePath())
@@ -70,7 +71,9 @@ struct SavedStep {
             try read("exp_avg.", parameter, file, into: state.expAvg)
             try read("exp_avg_sq.", parameter, file, into: state.expAvgSq)
             if file.header["master." + parameter.name] != nil {
-                try read("master.", parameter, file, into: state.parameters)
+                try file.copy(
+                    "master." + parameter.name, shape: parameter.shape,
+                    into: state.parameters.pointer + parameter.range.lowerBound)
             }
         }
         try loadTarget(state, form.layout, file)
@@ -78,7 +81,7 @@ struct SavedStep {
 
     private func loadTarget(_ state: TrainingState, _ layout: ParameterLayout, _ file: SafetensorsFile) throws {
         guard let first = layout.parameters.first, file.header["target." + first.name] != nil else { return }
-        let target = Buffer(layout.count)
+        let target = state.slicedZeros()
         for parameter in layout.parameters { try read("target.", parameter, file, into: target) }
         state.target = target
     }
@@ -94,18 +97,24 @@ struct SavedStep {
         return step
     }
 
+    /// What the rank holds of a parameter's values.
     private func read(
-        _ prefix: String, _ parameter: ParameterLayout.Parameter, _ file: SafetensorsFile, into target: Buffer
+        _ prefix: String, _ parameter: ParameterLayout.Parameter, _ file: SafetensorsFile, into target: SlicedArray
     ) throws {
+        let part = parameter.range.clamped(to: target.range)
+        guard !part.isEmpty else { return }
+        let start = parameter.range.lowerBound
         try file.copy(
-            prefix + parameter.name, shape: parameter.shape, into: target.pointer + parameter.range.lowerBound)
+            prefix + parameter.name, shape: parameter.shape,
+            elements: part.lowerBound - start..<part.upperBound - start, into: target.pointer(at: part.lowerBound))
     }
 
     /// Writes checkpoint and state under other names; the state takes its own first, so that no step without it ever
-    /// stands.
+    /// stands. `directory`: rank 0's; the other ranks have none and hand over what they hold.
     static func save(
-        _ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory
+        _ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory?
     ) throws {
+        guard let directory else { return try writeState(state, form, to: nil) }
         let folders = StepFolders(directory: directory.path, step: state.step)
         let weights = try AtomicFolder(folders.weights), optimizer = try AtomicFolder(folders.optimizer)
         try directory.note(temporariesOf: [weights, optimizer])
@@ -128,7 +137,12 @@ struct SavedStep {
     /// A checkpoint of the target network beside the steps.
     static let targetName = "target"
 
-    static func saveTarget(_ target: Buffer, _ form: any TrainedForm, in directory: StageDirectory) throws {
+    /// `directory`: as of `save`.
+    static func saveTarget(
+        _ target: SlicedArray, _ form: any TrainedForm, in directory: StageDirectory?, _ gang: any Gang
+    ) throws {
+        let target = try whole(target, gang)
+        guard let directory else { return }
         let folder = try AtomicFolder(directory.file(targetName))
         try directory.note(temporariesOf: [folder])
         try form.save(target, to: folder.unfinished)
@@ -136,38 +150,90 @@ struct SavedStep {
         try folder.commit()
     }
 
-    private static func writeState(_ state: TrainingState, _ form: any TrainedForm, to path: String) throws {
-        let parameters = form.layout.parameters
-        let halves = parameters.filter { form.needsMaster($0.name) }
-        let parts =
-            parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
-            + halves.map { ("master.", $0, state.parameters) }
-            + (state.target.map { target in parameters.map { ("target.", $0, target) } } ?? [])
-        let tensors = parts.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
-        let writer = try SafetensorsWriter(
-            path: path, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))
-        for (_, parameter, buffer) in parts {
-            try writer.append(
-                UnsafeRawBufferPointer(
-                    start: buffer.pointer + parameter.range.lowerBound, count: 4 * parameter.range.count))
+    /// An array that rank 0 needs in one piece; on the others what they hold.
+    private static func whole(_ array: SlicedArray, _ gang: any Gang) throws -> Buffer {
+        guard !gang.isAlone else { return array.own }
+        let whole = gang.leads ? Buffer(uninitialized: array.slices.count) : array.own
+        var place = whole.pointer
+        try gang.collect(array, 0..<array.slices.count) { piece in
+            if let base = piece.baseAddress { place.update(from: base, count: piece.count) }
+            place += piece.count
         }
-        try writer.finish()
+        return whole
+    }
+
+    /// One tensor of the state's file.
+    private struct StateTensor {
+        let prefix: String
+        let parameter: ParameterLayout.Parameter
+        let values: Values
+
+        enum Values {
+            /// On every rank.
+            case whole(Buffer)
+            case sliced(SlicedArray)
+        }
+
+        var info: TensorInfo { TensorInfo(name: prefix + parameter.name, dtype: .f32, shape: parameter.shape) }
+    }
+
+    private static func stateTensors(_ state: TrainingState, _ form: any TrainedForm) -> [StateTensor] {
+        func all(_ prefix: String, _ values: StateTensor.Values, of parameters: [ParameterLayout.Parameter])
+            -> [StateTensor]
+        { parameters.map { StateTensor(prefix: prefix, parameter: $0, values: values) } }
+        let parameters = form.layout.parameters
+        return all("exp_avg.", .sliced(state.expAvg), of: parameters)
+            + all("exp_avg_sq.", .sliced(state.expAvgSq), of: parameters)
+            + all("master.", .whole(state.parameters), of: parameters.filter { form.needsMaster($0.name) })
+            + (state.target.map { all("target.", .sliced($0), of: parameters) } ?? [])
+    }
+
+    /// `path`: nil on ranks that hand their slices over to the one that writes.
+    private static func writeState(_ state: TrainingState, _ form: any TrainedForm, to path: String?) throws {
+        let tensors = stateTensors(state, form)
+        let writer = try path.map { path in
+            try SafetensorsWriter(
+                path: path,
+                header: SafetensorsHeader(
+                    laying: tensors.map(\.info), metadata: ["format": "pt", "step": "\(state.step)"]))
+        }
+        for tensor in tensors {
+            let range = tensor.parameter.range
+            switch tensor.values {
+            case .whole(let buffer):
+                try writer?.append(
+                    UnsafeRawBufferPointer(start: buffer.pointer + range.lowerBound, count: 4 * range.count))
+            case .sliced(let array):
+                try state.gang.collect(array, range) { try writer?.append(UnsafeRawBufferPointer($0)) }
+            }
+        }
+        try writer?.finish()
     }
 }
 
-/// Everything that a step changes. Float32, laid out as the model's parameters.
+/// Everything that a step changes. Float32, laid out as the model's parameters. What the optimizer alone reads is
+/// shared out: each rank has a slice of it.
 final class TrainingState {
     let parameters: Buffer
+    let gang: any Gang
     /// Made when the first gradient is applied: until then they are zero, and their memory is the passes'.
-    private(set) lazy var expAvg = Buffer(parameters.count)
-    private(set) lazy var expAvgSq = Buffer(parameters.count)
+    private(set) lazy var expAvg = slicedZeros()
+    private(set) lazy var expAvgSq = slicedZeros()
     /// A slow copy of the parameters, where the objective keeps one.
-    var target: Buffer?
+    var target: SlicedArray?
     /// Optimizer steps done.
     var step: Int
 
-    init(parameters: Buffer, step: Int) {
+    init(parameters: Buffer, step: Int, gang: any Gang) {
         self.parameters = parameters
         self.step = step
+        self.gang = gang
     }
+
+    func slicedZeros() -> SlicedArray {
+        SlicedArray(Slices(of: parameters.count, ranks: gang.size), rank: gang.rank)
+    }
+
+    /// The target begins as what is trained.
+    func beginTarget() { target = SlicedArray(copying: parameters, rank: gang.rank, ranks: gang.size) }
 }

@@ -23,6 +23,24 @@ struct StepTotals {
 
     mutating func add(loss more: Double) { loss += more }
 
+    /// What another rank has seen of the same step.
+    mutating func add(_ other: StepTotals) {
+        loss += other.loss
+        clippedLow += other.clippedLow
+        clippedHigh += other.clippedHigh
+        largestRatio = max(largestRatio, other.largestRatio)
+        measure += other.measure
+        measured += other.measured
+        klK3 += other.klK3
+        entropy += other.entropy
+        counted += other.counted
+        evaluated += other.evaluated
+        trainable += other.trainable
+        reward += other.reward
+        rows += other.rows
+        ratios.add(other.ratios)
+    }
+
     /// What an objective says of tokens that stand for `times` each.
     mutating func add(_ part: SequenceLoss, times: Double) {
         loss += part.loss

@@ -132,16 +132,28 @@ struct AdapterForm: TrainedForm {
 extension SafetensorsFile {
     /// A float32 tensor of this name and shape.
     func copy(_ name: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws {
+        try copy(name, shape: shape, elements: 0..<shape.reduce(1, *), into: target)
+    }
+
+    /// Some of its elements.
+    func copy(
+        _ name: String, shape: [Int], elements: Range<Int>, into target: UnsafeMutablePointer<Float>
+    ) throws {
         let tensor = try tensor(name)
         guard tensor.dtype == .f32, tensor.shape == shape else {
             throw FormatError(
                 file: path, place: "tensor '\(name)'", found: "\(tensor.dtype.rawValue) \(tensor.shape)",
                 expected: "F32 \(shape)")
         }
-        var place = UnsafeMutableRawPointer(target)
-        forEachPiece(of: tensor) { piece in
-            if let base = piece.baseAddress { place.copyMemory(from: base, byteCount: piece.count) }
-            place += piece.count
+        for start in stride(from: elements.lowerBound, to: elements.upperBound, by: Self.copiedElements) {
+            let piece = start..<min(start + Self.copiedElements, elements.upperBound),
+                place = UnsafeMutableRawPointer(target + (start - elements.lowerBound))
+            withElements(piece, of: tensor) { bytes in
+                if let base = bytes.baseAddress { place.copyMemory(from: base, byteCount: bytes.count) }
+            }
         }
     }
+
+    /// What of a file is mapped at a time.
+    private static let copiedElements = 4 << 20
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Gang
 import Models
 import Recipes
 import StageSupport
@@ -63,6 +64,12 @@ struct UpdateCommand: StageCommand {
     )
     var precision = Precision.f32
 
+    @Flag(
+        help:
+            "Share each step with the other processes of an MPI job (mpirun, srun --mpi=pmix); needs the plug-in that make mpi builds."
+    )
+    var mpi = false
+
     @OptionGroup var metrics: MetricsOption
     @OptionGroup var options: StageOptions
 
@@ -70,12 +77,64 @@ struct UpdateCommand: StageCommand {
         if let microBatchTokens, microBatchTokens < 1 {
             throw ValidationError("--micro-batch-tokens is \(microBatchTokens); it must be at least 1.")
         }
+        if mpi, options.tasks != nil {
+            throw ValidationError("--mpi takes the number of ranks from MPI; --tasks contradicts it.")
+        }
         if let saveEvery, saveEvery < 1 {
             throw ValidationError("--save-every is \(saveEvery); it must be at least 1.")
         }
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
+        if mpi { return try runAsRank(context) }
+        warnOfIdleRanks(context)
+        return try run(context, LoneProcess())
+    }
+
+    /// All ranks read and check the same; the first of them opens the directory.
+    func run(_ context: StageContext, _ gang: any Gang) throws -> StageSummary {
+        let budget = try MemoryBudget(memory, gang)
+        let update = try gang.together { try prepare(budget, gang, context) }
+        try gang.requireSame("threads", "\(options.threadCount)", remedy: "Give --threads.")
+        try gang.requireSame(
+            "micro-batches", update.memory.fingerprint,
+            remedy: "Give all ranks the same command and the same files.")
+        if options.dryRun { context.say(update.memory.text) }
+        // One task does the whole step.
+        guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
+        guard gang.leads else {
+            guard try Self.isOpened(gang, nil) else { return .silent }
+            return try run(update, in: nil, gang, context)
+        }
+        var isBegun = false
+        let result = Result {
+            try open(update, gang, context) { directory in
+                isBegun = try Self.isOpened(gang, .success(true))
+                return try run(update, in: directory, gang, context)
+            }
+        }
+        if !isBegun { _ = try Self.isOpened(gang, result.map { _ in false }) }
+        return try result.get()
+    }
+
+    /// Whether the directory has been opened and has something left to do: what rank 0 has found, told to all.
+    private static func isOpened(_ gang: any Gang, _ found: Result<Bool, any Error>?) throws -> Bool {
+        try gang.gather(gang.together { try found?.get() ?? false })[0]
+    }
+
+    /// What the command's inputs are, read and checked.
+    private struct PreparedUpdate {
+        let halves: HalfProducts?
+        let planned: Manifest
+        let recipe: Recipe
+        let source: Checkpoint
+        let auxiliary: [Checkpoint]
+        let resume: SavedStep?
+        let rows: PlanReader
+        let memory: MemoryPlan
+    }
+
+    private func prepare(_ budget: MemoryBudget, _ gang: any Gang, _ context: StageContext) throws -> PreparedUpdate {
         try Undertaking.requireApart(output, places, options)
         let halves = try products(context), planned = try Manifest.finished(plan, stage: "plan")
         try planned.verify(["plan.arrow", "recipe.resolved.json"], in: plan, context)
@@ -89,35 +148,48 @@ struct UpdateCommand: StageCommand {
         let rows = try PlanReader(path: plan + "/plan.arrow", source, recipe)
         try requireSteps(rows, planned, recipe, after: resume?.step ?? 0)
         let memory = try MemoryPlan(
-            MemoryBudget(memory),
+            budget,
             PlannedRun(
                 rows: rows, recipe: recipe, architecture: source.architecture, auxiliary: auxiliary.map(\.architecture),
-                threads: context.threads,
-                seed: context.options.seed, precision: precision, startsAfresh: resumeFrom == nil),
+                threads: context.threads, seed: context.options.seed, precision: precision,
+                startsAfresh: resumeFrom == nil, ranks: gang.size),
             microBatchTokens: microBatchTokens)
-        if options.dryRun { context.say(memory.text) }
-        // One task does the whole step.
-        guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
+        return PreparedUpdate(
+            halves: halves, planned: planned, recipe: recipe, source: source, auxiliary: auxiliary, resume: resume,
+            rows: rows, memory: memory)
+    }
+
+    /// Opens the directory and has `work` fill it.
+    private func open(
+        _ update: PreparedUpdate, _ gang: any Gang, _ context: StageContext,
+        work: (StageDirectory) throws -> StageSummary
+    ) throws -> StageSummary {
         let manifest = Manifest(
-            stage: Self.stage, configuration: settings(memory),
-            inputs: [try Manifest.asInput(plan, stage: "plan")] + (try source.inputFiles("checkpoint"))
-                + (try resume?.inputFiles() ?? [])
-                + (try zip(["reference", "q-network"], auxiliary).flatMap { try $1.inputFiles($0) }))
+            stage: Self.stage, configuration: settings(update.memory, gang),
+            inputs: [try Manifest.asInput(plan, stage: "plan")] + (try update.source.inputFiles("checkpoint"))
+                + (try update.resume?.inputFiles() ?? [])
+                + (try zip(["reference", "q-network"], update.auxiliary).flatMap { try $1.inputFiles($0) }))
         if let resumeFrom { try checkLineage(resumeFrom, manifest) }
         let would: [String: any Sendable] = [
-            "rollouts": planned.counts["kept"] ?? 0, "steps": planned.counts["steps"] ?? 0, "memory": memory.foreseen,
+            "rollouts": update.planned.counts["kept"] ?? 0, "steps": update.planned.counts["steps"] ?? 0,
+            "memory": update.memory.foreseen,
         ]
         let undertaking = Undertaking(manifest, output: output, reads: places, options: options, share: .whole)
-            .explaining(["recipe": try recipe.resolvedJSON()])
-        return try undertaking.finished(when: { [metrics] in metrics.areWritten($0) }).run(context, would: would) {
-            directory in
-            try UpdateRun(
-                directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume,
-                saveEvery: saveEvery,
-                question: try question(recipe, auxiliary, halves, context), weights: weights, halves: halves,
-                metricForms: metrics, context: context
-            ).run()
-        }
+            .explaining(["recipe": try update.recipe.resolvedJSON()])
+        return try undertaking.finished(when: { [metrics] in metrics.areWritten($0) })
+            .run(context, would: would, work: work)
+    }
+
+    /// `directory`: rank 0's.
+    private func run(
+        _ update: PreparedUpdate, in directory: StageDirectory?, _ gang: any Gang, _ context: StageContext
+    ) throws -> StageSummary {
+        let question = try gang.together { try self.question(update, context) }
+        return try UpdateRun(
+            output: output, directory: directory, checkpoint: update.source, recipe: update.recipe, rows: update.rows,
+            memory: update.memory, resume: update.resume, saveEvery: saveEvery, question: question, weights: weights,
+            halves: update.halves, metricForms: metrics, gang: gang, context: context
+        ).run()
     }
 
     /// A step to go on from, held against the manifest of its directory.
@@ -196,22 +268,21 @@ struct UpdateCommand: StageCommand {
         return models
     }
 
-    private func question(
-        _ recipe: Recipe, _ auxiliary: [Checkpoint], _ halves: HalfProducts?, _ context: StageContext
-    ) throws -> ModelOutputKind {
-        switch recipe.objective.output {
+    private func question(_ update: PreparedUpdate, _ context: StageContext) throws -> ModelOutputKind {
+        switch update.recipe.objective.output {
         case .logprob: return .logprob
         case .value: return .value
         case .tokenLogit: return .tokenLogit
         case .divergence:
-            let models = try auxiliary.map {
+            let models = try update.auxiliary.map {
                 LanguageModel(
-                    $0.architecture, parameters: try $0.loadParameters(), threads: context.threads, halves: halves)
+                    $0.architecture, parameters: try $0.loadParameters(), threads: context.threads,
+                    halves: update.halves)
             }
             return .divergence(
                 BoltzmannTarget(
                     reference: models[0], q: models.dropFirst().first,
-                    beta: Float(recipe.objective.boltzmann?.beta ?? 1)))
+                    beta: Float(update.recipe.objective.boltzmann?.beta ?? 1)))
         }
     }
 
@@ -225,10 +296,11 @@ struct UpdateCommand: StageCommand {
         )
     }
 
-    /// Rounding differs between thread counts and between micro-batches, so a half-done update must go on with the
-    /// same.
-    private func settings(_ memory: MemoryPlan) -> [String: String] {
+    /// Rounding differs between numbers of threads and of ranks, and between micro-batches, so a half-done update must
+    /// go on with the same.
+    private func settings(_ memory: MemoryPlan, _ gang: any Gang) -> [String: String] {
         var settings = ["threads": "\(options.threadCount)", "micro_batches": memory.fingerprint]
+        if !gang.isAlone { settings["ranks"] = "\(gang.size)" }
         settings["save_every"] = saveEvery.map { "\($0)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
         if precision != .f32 { settings["precision"] = precision.rawValue }

@@ -2,6 +2,7 @@ import Arrow
 import Files
 import Formats
 import Foundation
+import Gang
 import MetricFiles
 import Models
 import Recipes
@@ -11,7 +12,10 @@ import Tensors
 /// Load → steps → save. Steps saved by an interrupted run are gone on from; the rest is computed again to the same
 /// bytes.
 struct UpdateRun {
-    let directory: StageDirectory
+    /// The directory's path.
+    let output: String
+    /// What this process may write into: rank 0's alone.
+    let directory: StageDirectory?
     let checkpoint: Checkpoint
     let recipe: Recipe
     let rows: PlanReader
@@ -23,17 +27,22 @@ struct UpdateRun {
     /// nil: products are float32.
     let halves: HalfProducts?
     let metricForms: MetricsOption
+    let gang: any Gang
     let context: StageContext
 
     func run() throws -> StageSummary {
         context.say(memory.text)
-        let (training, form) = try trainedPart()
+        let (training, form) = try gang.together { try trainedPart() }
         let (state, earlier) = try startingState(training, form)
-        if recipe.objective.targetDecay != nil, state.target == nil { state.target = copy(state.parameters) }
+        if recipe.objective.targetDecay != nil, state.target == nil { state.beginTarget() }
         var ratios: FirstRatios?
         let metrics = try earlier + steps(training, form, state, earlier, &ratios)
-        if let target = state.target { try SavedStep.saveTarget(target, form, in: directory) }
-        var summary = try finish(metrics, form, training.model)
+        if let target = state.target { try SavedStep.saveTarget(target, form, in: directory, gang) }
+        guard let directory else {
+            _ = try peaks()
+            return .silent
+        }
+        var summary = try finish(metrics, form, training.model, directory)
         if let ratios { summary.fields["first_ratios"] = ratios.summary }
         return summary
     }
@@ -49,19 +58,20 @@ struct UpdateRun {
         let step = OptimizerStep(
             training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question,
             seed: context.options.seed,
-            headRows: memory.headRows, space: memory.arena(), momentsFollowPasses: memory.momentsFollowPasses)
-        let progress = StepProgress(context, total: total, done: done)
+            headRows: memory.headRows, space: memory.arena(), momentsFollowPasses: memory.momentsFollowPasses,
+            gang: gang)
+        let progress = StepProgress(context, total: total, done: done, isPart: !gang.isAlone)
         var metrics: [MetricsRow] = []
         for part in (min(done, total)..<total).lazy.map({ $0 % rows.stepCount }) {
-            progress.begin(memory.batches[part])
-            let planned = try rows.rows(ofStep: part), isFirst = done == 0 && metrics.isEmpty
-            let row = try step.run(planned, memory.batches[part], state) { batch, loss in
+            progress.begin(memory.shares[part][gang.rank])
+            let planned = try gang.together { try rows.rows(ofStep: part) }, isFirst = done == 0 && metrics.isEmpty
+            let row = try step.run(planned, memory.shares[part], state) { batch, loss in
                 progress.finished(batch, loss: loss)
                 try context.checkInterruption()
             } ratios: { found in
                 guard isFirst, found.tokens > 0 else { return }
                 ratios = found
-                if found.areOff { context.warn(found.warning(try cause(of: found, planned, step))) }
+                if found.areOff, gang.leads { context.warn(found.warning(try cause(of: found, planned, step))) }
             }
             metrics.append(row)
             if saveEvery.map({ state.step % $0 == 0 }) ?? false {
@@ -70,11 +80,26 @@ struct UpdateRun {
             progress.end(loss: row.loss)
         }
         // Not again what an interrupted run had saved before it could say so.
-        if try SavedStep.all(in: directory.path).last?.step != state.step {
+        if try lastSaved() != state.step {
             try SavedStep.save(state, form, metrics: earlier + metrics, in: directory)
         }
         return metrics
     }
+
+    /// The newest whole step that the directory holds: rank 0 looks.
+    private func lastSaved() throws -> Int? {
+        let found = try gang.together {
+            try directory.flatMap { try SavedStep.all(in: $0.path).last?.step } ?? Self.noStep
+        }
+        let step = try gang.gather(found)[0]
+        return step == Self.noStep ? nil : step
+    }
+
+    /// Steps count from 1.
+    private static let noStep = 0
+
+    /// The most memory that each rank has had at once.
+    private func peaks() throws -> [Int] { try gang.gather(ProcessMemory.peak()) }
 
     /// Why first ratios may be off: what can be tried is tried.
     private func cause(of found: FirstRatios, _ planned: [PlanRow], _ step: OptimizerStep) throws -> FirstRatios.Cause {
@@ -88,12 +113,6 @@ struct UpdateRun {
         }
         if let resume, try resume.hasMasters() { return .masters(resume) }
         return .unknown(checkpoint: resume?.folders.directory ?? checkpoint.directory)
-    }
-
-    private func copy(_ buffer: Buffer) -> Buffer {
-        let copy = Buffer(uninitialized: buffer.count)
-        copy.pointer.update(from: buffer.pointer, count: buffer.count)
-        return copy
     }
 
     /// What the recipe trains, and how that lies on disk.
@@ -116,32 +135,35 @@ struct UpdateRun {
     private func startingState(_ training: any Training, _ form: any TrainedForm) throws -> (
         TrainingState, [MetricsRow]
     ) {
-        let state = TrainingState(parameters: training.parameters, step: 0),
-            saved = try SavedStep.all(in: directory.path).last
+        let state = TrainingState(parameters: training.parameters, step: 0, gang: gang),
+            saved = try lastSaved().map { SavedStep(folders: StepFolders(directory: output, step: $0)) }
         guard let start = saved ?? resume else { return (state, []) }
-        try start.load(form, into: state)
+        try gang.together { try start.load(form, into: state) }
         training.mergeAdapters()
         guard let saved else { return (state, []) }
         context.say("going on after step \(saved.step)")
-        return (state, try savedMetrics(saved))
+        return (state, try gang.together { try directory.map { try savedMetrics(saved, $0) } ?? [] })
     }
 
     /// Beside the unfinished work; a directory that was finished and lacks an output has them in its table.
-    private func savedMetrics(_ saved: SavedStep) throws -> [MetricsRow] {
+    private func savedMetrics(_ saved: SavedStep, _ directory: StageDirectory) throws -> [MetricsRow] {
         let beside = directory.workPath + "/metrics-\(StepFolders.name(saved.step)).arrow"
         let path = try fileExists(beside) ? beside : directory.file("metrics.arrow")
         return try ArrowTableReader(path: path, table: Tables.metrics).rows()
     }
 
-    private func finish(_ metrics: [MetricsRow], _ form: any TrainedForm, _ model: LanguageModel) throws -> StageSummary
-    {
+    private func finish(
+        _ metrics: [MetricsRow], _ form: any TrainedForm, _ model: LanguageModel, _ directory: StageDirectory
+    ) throws -> StageSummary {
         let steps = try SavedStep.all(in: directory.path)
         try SavedStep.writeMetrics(metrics, to: directory.file("metrics.arrow"), directory)
         var outputs: [Manifest.File] = []
         for step in steps {
-            outputs += try describe(StepFolders.name(step.step)) + describe(StepFolders.optimizerName(step.step))
+            outputs +=
+                try describe(StepFolders.name(step.step), directory)
+                + describe(StepFolders.optimizerName(step.step), directory)
         }
-        if recipe.objective.targetDecay != nil { outputs += try describe(SavedStep.targetName) }
+        if recipe.objective.targetDecay != nil { outputs += try describe(SavedStep.targetName, directory) }
         // Wall-clock seconds stand in these: the files whose bytes differ between equal runs.
         let series = MetricSeries(Tables.metrics, metrics, group: "update", seconds: \.seconds)
         let names = ["metrics.arrow"] + (try metricForms.write(series, in: directory).map(\.0))
@@ -152,7 +174,7 @@ struct UpdateRun {
             "rounded_tensors": form.roundedTensors,
         ]
         let carried = try carriedChange(form, steps.last, model)
-        let peak = ProcessMemory.peak()
+        let peaks = try self.peaks()
         let manifest = try directory.finish(outputs: outputs, counts: counts, measures: carried?.measures)
         for row in metrics.suffix(20) {
             context.say(
@@ -161,11 +183,13 @@ struct UpdateRun {
                     + "entropy \(text(row.entropy)), \(row.trainableTokens) tokens in \(text(row.seconds)) s")
         }
         if let carried { context.say(carried.text(of: form is AdapterForm ? "merged weights" : "weights")) }
-        context.say("peak memory \(MemorySize.text(peak)), foreseen \(MemorySize.text(memory.predictedBytes))")
+        context.say(
+            "peak memory \(peaks.map(MemorySize.text).joined(separator: ", ")), foreseen "
+                + "\(MemorySize.text(memory.predictedBytes))" + (gang.isAlone ? "" : " of each rank"))
         var summary: [String: any Sendable] = [
             "output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? "",
         ]
-        summary["memory"] = memory.summary(peak: peak)
+        summary["memory"] = memory.summary(peaks: peaks)
         if let carried { summary["files"] = carried.measures }
         if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
         return StageSummary(summary)
@@ -180,7 +204,7 @@ struct UpdateRun {
             from: written.start, to: written.files, masters: written.masters, Compute(threads: model.threads))
     }
 
-    private func describe(_ name: String) throws -> [Manifest.File] {
+    private func describe(_ name: String, _ directory: StageDirectory) throws -> [Manifest.File] {
         try Folder.files(below: directory.file(name)).map { try Manifest.describe(name + "/" + $0, in: directory.path) }
     }
 

@@ -40,6 +40,45 @@ import Testing
         #expect(batches.count == 1 || megabytes < 200)
     }
 
+    // MARK: ranks
+
+    private let costs = UnitCosts(token: 1, wanted: 0)
+
+    @Test(arguments: [1, 2, 3, 4, 9, 60]) func everyUnitIsDealtToOneRank(_ ranks: Int) throws {
+        let units = groups(7, of: 6, prompt: 60, completion: 50), limits = limits(5 << 20, units)
+        let shares = try microBatches(units, limits, ranks: ranks, costs)
+        #expect(shares.count == ranks)
+        #expect(shares.joined().flatMap(\.units).sorted() == Array(units.indices))
+        if ranks == 1 { #expect(shares[0] == (try microBatches(units, limits))) }
+    }
+
+    /// Four trees of the same size are not cut for two or four ranks, and each rank has as many.
+    @Test(arguments: [2, 4]) func treesAreDealtWhole(_ ranks: Int) throws {
+        let prompts = (0..<4).map { prompt in (0..<100).map { Int32(10 * prompt + $0 % 7) } }
+        let units = (0..<20).map { index in
+            BatchUnit(sequences: [prompts[index % 4] + (0..<20).map { Int32(500 + index + $0) }], wanted: 20)
+        }
+        let shares = try microBatches(units, limits(1 << 30, units), ranks: ranks, costs)
+        let trees = shares.map { Set($0.flatMap(\.units).map { $0 % 4 }) }
+        #expect(trees.map(\.count) == [Int](repeating: 4 / ranks, count: ranks))
+        #expect(Set(trees.joined()).count == 4)
+    }
+
+    /// No other cutting of the line has a cheaper dearest stretch: all pairs of cuts are tried.
+    @Test func theDearestStretchIsAsCheapAsCanBe() throws {
+        let units = groups(5, of: 3, prompt: 40, completion: 60), limits = limits(1 << 30, units)
+        let line = try microBatches(units, limits).flatMap(\.units)
+        func tokens(_ part: ArraySlice<Int>) -> Int { TokenForest(part.flatMap { units[$0].sequences }).tokenIDs.count }
+        var best = Int.max
+        for first in 0...line.count {
+            for second in first...line.count {
+                best = min(best, max(tokens(line[..<first]), tokens(line[first..<second]), tokens(line[second...])))
+            }
+        }
+        let shares = try microBatches(units, limits, ranks: 3, costs)
+        #expect(shares.map { tokens($0.flatMap(\.units)[...]) }.max() == best)
+    }
+
     @Test func groupsStayTogether() throws {
         let units = groups(4, of: 5, prompt: 100, completion: 20)
         let batches = try microBatches(units, limits(1 << 30, units, tokens: 250))

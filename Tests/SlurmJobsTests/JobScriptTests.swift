@@ -32,6 +32,25 @@ import Testing
         #expect(written.path == "/data/100% a run/slurm/score.sh")
     }
 
+    /// srun starts the ranks, each with a task's processors and memory, and takes SIGTERM for an order to kill them.
+    @Test func anUpdateOfSeveralRanksIsStartedBySrun() {
+        var request = JobRequest()
+        (request.memory, request.processors, request.ranks) = (MemorySize(bytes: 10 << 30), 4, 3)
+        let command = ["/opt/crux/crux-update", "--plan", "run/plan"]
+        let written = script(.one(command), step: "update", request: request)
+        #expect(written.text.contains("#SBATCH --ntasks=3\n#SBATCH --cpus-per-task=4\n#SBATCH --mem-per-cpu=2560M\n"))
+        let lines = [
+            "  exec srun", "--ntasks=3", "--cpus-per-task=4", "--mpi=pmix",
+            "--kill-on-bad-exit=1 /opt/crux/crux-update", "--plan run/plan", "--mpi\n}",
+        ]
+        #expect(written.text.contains(lines.joined(separator: " \\\n    ")), "\(written.text)")
+        #expect(written.text.contains("kill -USR1 \"$running\"") && !written.text.contains("kill -TERM"))
+        let members = ["grpo", "rloo"].map { JobScript.Member($0, command) }
+        #expect(script(.members(members), request: request).text.contains("--mpi=pmix"))
+        request.ranks = 1
+        #expect(!script(.one(command), request: request).text.contains("srun"))
+    }
+
     private static let golden = #"""
         #!/bin/bash
         # Written by crux; submit it with sbatch, or run it with bash where there is no Slurm.

@@ -49,6 +49,16 @@ import Testing
         #expect(try script("update").contains("'\(folder("a run/rloo/plan"))'"))
     }
 
+    @Test func ranksAreTheUpdatesAlone() throws {
+        let said = try run(recipe("grpo") + ["--ranks", "4", "--job-memory", "update=10G", "--dry-run"])
+        #expect(said.status == 0, "\(said.errors)")
+        #expect(try script("update").contains("#SBATCH --ntasks=4") && script("update").contains("--mpi=pmix"))
+        #expect(try script("update").contains("--memory 9216M"))
+        for stage in ["ingest", "score", "plan"] { #expect(try !script(stage).contains("ntasks")) }
+        let refused = try run(recipe("grpo") + ["--ranks", "score=4", "--dry-run"])
+        #expect(refused.status == 2 && refused.errors.contains("--array"), "\(refused.errors)")
+    }
+
     @Test func promptsAreSampledFirst() throws {
         let input = ["--prompts", fixture("prompts-train.jsonl"), "--checkpoint", fixture("policy")]
         let flags = ["--flags", "rollout=--group-size 4 --stop \"it's\"", "--seed", "7", "--threads", "3"]

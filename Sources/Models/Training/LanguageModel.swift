@@ -33,6 +33,8 @@ package struct SequenceScores: Sendable {
     package var entropy: [Float]
 
     package var logprobs: [Float] { outputs }
+
+    package init(outputs: [Float], entropy: [Float]) { (self.outputs, self.entropy) = (outputs, entropy) }
 }
 
 /// What a policy and its reference say of a sequence, and how they differ; arrays of length L.

@@ -61,7 +61,32 @@ package struct BatchLimits: Sendable {
 /// that share a prefix are neighbours: a stretch of them is then a subtree or a few, and a cut costs the prefix that
 /// both sides share.
 package func microBatches(_ units: [BatchUnit], _ limits: BatchLimits) throws -> [MicroBatch] {
-    let order = units.indices.sorted { precedes(units[$0], units[$1]) ?? ($0 < $1) }
+    try batches(of: orderOfTokens(units), units, limits)
+}
+
+/// The same for ranks that compute at the same time: micro-batches of each. A rank gets a stretch of the line, and the
+/// dearest stretch is as cheap as it can be: trees are cut between ranks only where one would have too much of them.
+/// Ranks that come last may get nothing.
+package func microBatches(
+    _ units: [BatchUnit], _ limits: BatchLimits, ranks: Int, _ costs: UnitCosts
+) throws -> [[MicroBatch]] {
+    let order = orderOfTokens(units), stretches = UnitLine(order.map { units[$0] }).stretches(ranks, costs)
+    return try stretches.map { try batches(of: Array(order[$0]), units, limits) }
+}
+
+/// Multiplications of a unit's tokens, and of those that are wanted.
+package struct UnitCosts: Sendable {
+    let token: Int
+    let wanted: Int
+
+    package init(token: Int, wanted: Int) { (self.token, self.wanted) = (token, wanted) }
+}
+
+private func orderOfTokens(_ units: [BatchUnit]) -> [Int] {
+    units.indices.sorted { precedes(units[$0], units[$1]) ?? ($0 < $1) }
+}
+
+private func batches(of order: [Int], _ units: [BatchUnit], _ limits: BatchLimits) throws -> [MicroBatch] {
     let line = UnitLine(order.map { units[$0] })
     return try line.cheapestCuts(limits).map { cut in
         MicroBatch(
@@ -125,6 +150,39 @@ private struct UnitLine {
     struct Cut {
         let range: Range<Int>
         let keptLayers: Int
+    }
+
+    private func cost(_ range: Range<Int>, _ costs: UnitCosts) -> Int {
+        costs.token * tokens(range) + costs.wanted * wanted(range)
+    }
+
+    /// The line in `count` stretches of which the dearest is as cheap as can be. A stretch's cost grows with every
+    /// unit, so the least that suffices for all is found by halving.
+    func stretches(_ count: Int, _ costs: UnitCosts) -> [Range<Int>] {
+        let nothing = units.count..<units.count
+        var best = [units.indices] + [Range<Int>](repeating: nothing, count: count - 1)
+        var tooLow = -1, enough = units.isEmpty ? 0 : cost(units.indices, costs)
+        while enough - tooLow > 1 {
+            let middle = tooLow + (enough - tooLow) / 2
+            if let found = stretches(within: middle, count, costs) {
+                (best, enough) = (found, middle)
+            } else {
+                tooLow = middle
+            }
+        }
+        return best
+    }
+
+    /// Each as long as the cost lets it be; nil where so many are not enough.
+    private func stretches(within most: Int, _ count: Int, _ costs: UnitCosts) -> [Range<Int>]? {
+        var stretches: [Range<Int>] = [], start = 0
+        for _ in 0..<count {
+            var end = start
+            while end < units.count, cost(start..<end + 1, costs) <= most { end += 1 }
+            stretches.append(start..<end)
+            start = end
+        }
+        return start == units.count ? stretches : nil
     }
 
     /// The cheapest way to each place in the line, from the cheapest ways to the places before it.
