@@ -13,7 +13,10 @@
 #   make install      build, and install executables, recipes, man pages and completions below PREFIX=/usr/local (DESTDIR= in front)
 #   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
 #   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
-#   make faults       make calls of the system fail one at a time, in every stage and the loop (EACH=8 of a kind; python3)
+#   make faults       make calls of the system fail one at a time, in whatever writes (EACH=8 of a kind; python3)
+#   make kills        kill stages, tasks and loops at random moments, and let them go on (KILLS=500; python3)
+#   make soak         2,000 small shards, 100 of them broken in different ways, through four stages (python3)
+#   make counts       the same bytes for 1, 2 and 7 tasks of 1 to 4 threads, of whatever writes (python3)
 #   make slurm        the chain and the loop on a Slurm of this machine's own, against the same by hand (root)
 #   make bench        measure every stage on synthetic data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
@@ -47,6 +50,7 @@ PYTHON     ?= python3
 PAIRS      ?= 200
 STARTS     ?= 50
 EACH       ?= 8
+KILLS      ?= 500
 PREFIX     ?= /usr/local
 HOUSE      ?=
 DIST       := .build/dist
@@ -55,7 +59,7 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress faults slurm build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
+.PHONY: help pipeline loop table test stress faults kills soak counts slurm build install dist check-dist docs reference house bench browser screenshots conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -113,6 +117,15 @@ stress: build
 
 faults: build
 	$(PYTHON) conformance/faults/faults.py $(BIN) --each $(EACH)
+
+kills: build
+	$(PYTHON) conformance/faults/kills.py $(BIN) --kills $(KILLS)
+
+soak: build
+	$(PYTHON) conformance/soak.py $(BIN)
+
+counts: build
+	$(PYTHON) conformance/any_count.py $(BIN)
 
 slurm: build
 	@{ command -v slurmctld && command -v slurmd && command -v sbatch && command -v munged; } > /dev/null || \
