@@ -183,6 +183,7 @@ BROKEN_FILES = {
 # Bytes behind a whole last frame.
 GARBAGE = {"damaged_frame", "truncated_frame"}
 UNREADABLE = 4
+SECONDS_BETWEEN_LOOKS = 0.02
 BROKEN = 100
 
 
@@ -237,13 +238,31 @@ def write_dumps(whole, broken, shards, chance):
 
 
 def matches(expected, counts):
-    """Whether every rejection can be one of the reasons expected for it: a flow through a small network, by trying."""
-    left = collections.Counter(counts)
-    for kind, reasons in sorted(expected, key=lambda one: len(one[1])):
-        reason = next((reason for reason in sorted(reasons) if left[reason] > 0), None)
-        if reason is None: return f"no rejection for '{kind}', expected one of {sorted(reasons)}"
-        left[reason] -= 1
-    return f"rejections that nothing was broken for: {+left}" if +left else None
+    """What is wrong about the rejections: each must have one thing that was broken for it, and the other way round."""
+    rejections = list(collections.Counter(counts).elements())
+    owner = [None] * len(rejections)
+
+    def place(one, tried):
+        """Finds a rejection for what was broken; another gives its own up where it has a choice."""
+        for index, reason in enumerate(rejections):
+            if reason not in expected[one][1] or index in tried: continue
+            tried.add(index)
+            if owner[index] is None or place(owner[index], tried):
+                owner[index] = one
+                return True
+        return False
+
+    for one, (kind, reasons) in enumerate(expected):
+        if not place(one, set()): return f"no rejection for '{kind}', expected one of {sorted(reasons)}; found {counts}"
+    left = [reason for reason, one in zip(rejections, owner) if one is None]
+    return f"rejections that nothing was broken for: {left}" if left else None
+
+
+def peak(process):
+    """Most memory that a process has had so far, in KiB; 0 of one that is gone."""
+    try: lines = pathlib.Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError: return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 class Run:
@@ -260,11 +279,12 @@ class Run:
             line = [self.bin / f"crux-{name}", *words, "--threads", "2", *share]
             with tempfile.TemporaryFile() as errors:
                 process = subprocess.Popen(list(map(str, line)), stdout=subprocess.DEVNULL, stderr=errors)
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
+                # Not by wait4: what it tells has this process's own peak in it, from before the other began.
+                while process.poll() is None:
+                    memory = max(memory, peak(process.pid))
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
                 errors.seek(0)
                 said.append(errors.read().decode(errors="replace"))
-            memory = max(memory, usage.ru_maxrss)
             if process.returncode != expected:
                 sys.exit(f"{name} in {self.folder}: exit code {process.returncode}, expected {expected}: {said[-1][-2000:]}")
         self.figures.append(f"{name} {time.monotonic() - begin:.1f} s, {memory / 1024:.0f} MiB")

@@ -17,6 +17,9 @@ package struct FileIdentity: Equatable, Sendable {
     }
 
     func isSameFile(_ other: FileIdentity) -> Bool { (device, inode) == (other.device, other.inode) }
+
+    /// Whether it may have the same content. Some file systems give a file another number each time that it is opened.
+    func mayBe(_ other: FileIdentity) -> Bool { bytes == other.bytes && modified == other.modified }
 }
 
 extension IOError {
@@ -27,14 +30,14 @@ extension IOError {
             reason: now.bytes < was.bytes
                 ? "it was cut off at \(now.bytes) of \(was.bytes) bytes while it was read"
                 : "it was written to while it was read (\(was.bytes) bytes then, \(now.bytes) now)",
-            remedy: Self.remedyOfChange)
+            remedy: remedyOfChange)
     }
 
     /// A file that another one has replaced, or that was written to, since its digest was taken.
     static func changedSinceDigest(_ path: String, was: FileIdentity, now: FileIdentity) -> IOError {
         IOError(
             file: path, action: "read what its digest was taken of",
-            reason: "it was changed since then (\(was.bytes) bytes then, \(now.bytes) now)", remedy: Self.remedyOfChange)
+            reason: "it was changed since then (\(was.bytes) bytes then, \(now.bytes) now)", remedy: remedyOfChange)
     }
 
     private static let remedyOfChange = "see to it that nobody writes to it, and run again"

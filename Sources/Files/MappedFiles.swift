@@ -60,7 +60,7 @@ final class MappedFileRegister: @unchecked Sendable {
 
     /// - Throws: `IOError` where a digest was taken of something else.
     func requireAsDigested(_ path: String, _ identity: FileIdentity) throws {
-        guard let earlier = mutex.withLock({ digested[path] }), earlier != identity else { return }
+        guard let earlier = mutex.withLock({ digested[path] }), !earlier.mayBe(identity) else { return }
         throw IOError.changedSinceDigest(path, was: earlier, now: identity)
     }
 

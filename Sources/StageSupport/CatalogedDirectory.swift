@@ -96,7 +96,8 @@ private struct StageFiles {
         if let record, !record.recipes.isEmpty { return record.recipes }
         var recipes: [String: String] = [:]
         // Of earlier versions a plan alone tells it; of an unfinished run what it was begun with.
-        for (role, path) in try [("recipe", directory + "/recipe.resolved.json")] + documents() where recipes[role] == nil {
+        let places = try [("recipe", directory + "/recipe.resolved.json")] + documents()
+        for (role, path) in places where recipes[role] == nil {
             recipes[role] = try readFile(path).map { String(decoding: $0, as: UTF8.self) }
         }
         return recipes

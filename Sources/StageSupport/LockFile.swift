@@ -67,7 +67,8 @@ package final class LockFile: @unchecked Sendable {
         mutex.withLock {
             guard descriptor >= 0 else { return }
             // The last of those who share it becomes its only holder and takes the file away.
-            if !isReal || uninterrupted({ flock(descriptor, LOCK_EX | LOCK_NB) }) == 0, Self.isNamed(path, descriptor) { unlink(path) }
+            let isAlone = uninterrupted { flock(descriptor, LOCK_EX | LOCK_NB) } == 0
+            if !isReal || isAlone, Self.isNamed(path, descriptor) { unlink(path) }
             close(descriptor)
             descriptor = -1
         }

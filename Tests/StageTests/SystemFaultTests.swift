@@ -212,6 +212,16 @@ import Testing
         #expect(again.status == 0 && again.summary["new"] as? Int == 1, "\(again.output) \(again.errors)")
     }
 
+    @Test func aCatalogThatTheDiskDoesNotTakeIsASystemsFault() throws {
+        let run = try Pipeline(), catalog = run.folder("catalog.sqlite")
+        try run.ingest()
+        let arguments = ["scan", "--quiet", run.folder.path, "--catalog", catalog]
+        let failed = try Executable("crux-runs").run(
+            arguments, environment: calls.environment("pwrite64", EIO, first: 1, path: "catalog.sqlite"))
+        #expect(failed.status == 4 && failed.errors.contains("disk I/O error"), "\(failed.errors)")
+        #expect(try Executable("crux-runs").run(arguments).status == 0)
+    }
+
     /// Who worked in a directory before stays known, or the run fails.
     @Test func earlierAttemptsAreNotForgottenWhereTheirRecordCannotBeRead() throws {
         try #require(try ingest().status == 0)

@@ -40,6 +40,10 @@ ERRORS = {
 }
 
 
+# SQLite's own words for what failed.
+OF_SQLITE = {errno.EIO: ("disk I/O error",), errno.ENOSPC: ("database or disk is full", "disk I/O error"),
+             errno.EINTR: ("disk I/O error",), errno.ENOMEM: ("out of memory", "disk I/O error"), errno.EMFILE: ("unable to open database file",)}
+
 FIXTURES, RECIPES = ROOT / "fixtures", ROOT / "recipes"
 
 
@@ -73,16 +77,16 @@ def commands(bin_folder, base):
         "ingest --logits copy --score": Command(made["ingest"] + ["--logits", "copy", "--score"]),
         "ingest of lines": Command(["crux-ingest", "--input", base / "lines.txt", "--threads", "2"]),
         "ingest of jobs' results": Command(["crux-ingest", "--input", base / "results", "--jobs", base / "expansion/jobs", "--threads", "2"]),
-        "ingest, the last of two tasks": Command(made["ingest"] + ["--tasks", "2", "--rank", "1"], before=made["ingest"] + ["--tasks", "2", "--rank", "0"]),
+        "ingest as the last of two tasks": Command(made["ingest"] + ["--tasks", "2", "--rank", "1"], before=made["ingest"] + ["--tasks", "2", "--rank", "0"]),
         "rollout of jobs": Command(["crux-rollout", "--checkpoint", FIXTURES / "policy", "--jobs", base / "jobs.jsonl", "--threads", "2"]),
         "score --checkpoint --top-k": Command(made["score"] + ["--checkpoint", FIXTURES / "policy", "--top-k", "4", "--sum-p-squared"]),
-        "score, the last of two tasks": Command(made["score"] + ["--tasks", "2", "--rank", "1"], before=made["score"] + ["--tasks", "2", "--rank", "0"]),
+        "score as the last of two tasks": Command(made["score"] + ["--tasks", "2", "--rank", "1"], before=made["score"] + ["--tasks", "2", "--rank", "0"]),
         "plan of an expansion": Command(planned + EXPANSION),
         "plan of jobs' results": Command(["crux-plan", "--input", base / "joined", "--scores", base / "joined-score", "--jobs", base / "expansion/jobs",
                                           "--threads", "2", *EXPANSION]),
         "plan --sweep": Command(planned + ["--recipe", RECIPES / "dapo-top20.yaml", "--sweep", "entropy.mask.top=0.1,0.5"], kind=Files),
         "update --save-every --metrics": Command(made["update"] + ["--save-every", "1", "--metrics", "jsonl,tensorboard"]),
-        "update of adapters, merged": Command(["crux-update", "--plan", base / "adapters-plan", *made["update"][3:]]),
+        "update of merged adapters": Command(["crux-update", "--plan", base / "adapters-plan", *made["update"][3:]]),
         "report page": Command(["crux-report", "page", "--input", base / "ingest", "--scores", base / "score", "--plan", base / "plan",
                                 "--threads", "2"], kind=Page),
         "runs scan": Command(["crux-runs", "scan", base], kind=Catalog),
@@ -247,7 +251,7 @@ class Subject:
             return [wrong] if (wrong := output.lacking(set())) else []
         wrong = ["it looks whole and isn't"] if output.is_wrong(self.whole) else []
         if status not in (4, 75): wrong.append(f"exit code {status}")
-        if number > 0 and os.strerror(number) not in said: wrong.append("no word of the cause")
+        if number > 0 and not any(word in said for word in (os.strerror(number), *OF_SQLITE.get(number, ()))): wrong.append("no word of the cause")
         if not any(word in said for word in ("/", "thread", "stdout")): wrong.append("no word of the place")
         # A descriptor is closed all the same, as Linux has it: there is nothing to be made again.
         if number == errno.EINTR and call != "close": wrong.append("an interrupted call isn't made again")
