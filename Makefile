@@ -15,7 +15,10 @@
 #   make check-mpi    updates by 1, 2 and 4 ranks against the plain one (python3)
 #   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
 #   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
-#   make faults       make calls of the system fail one at a time, in every stage and the loop (EACH=8 of a kind; python3)
+#   make faults       make calls of the system fail one at a time, in whatever writes (EACH=8 of a kind; python3)
+#   make kills        kill stages, tasks and loops at random moments, and let them go on (KILLS=500; python3)
+#   make soak         2,000 small shards, 100 of them broken in different ways, through four stages (python3)
+#   make counts       the same bytes for 1, 2 and 7 tasks of 1 to 4 threads, of whatever writes (python3)
 #   make fuzz         feed readers and stages with libFuzzer, with sanitizers: SECONDS=60 for each, TARGETS="arrow recipe …"
 #   make arm64        run the kernels as arm64 does, by emulation, beside this processor's (installs qemu-user)
 #   make slurm        the chain and the loop on a Slurm of this machine's own, against the same by hand (root)
@@ -53,6 +56,7 @@ STARTS     ?= 50
 EACH       ?= 8
 SECONDS    ?= 60
 TARGETS    ?=
+KILLS      ?= 500
 PREFIX     ?= /usr/local
 # Of the MPI whose mpirun or srun will start the ranks.
 MPICC      ?= mpicc
@@ -63,8 +67,8 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress faults fuzz arm64 slurm build install mpi check-mpi dist check-dist docs \
-        reference house bench browser screenshots conformance real lint setup clean
+.PHONY: help pipeline loop table test stress faults kills soak counts fuzz arm64 slurm build install mpi check-mpi dist \
+        check-dist docs reference house bench browser screenshots conformance real lint setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -146,6 +150,15 @@ arm64:
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross; }
 	conformance/arm64/kernels.sh "$(dir $(realpath $(shell command -v $(SWIFT))))clang"
+
+kills: build
+	$(PYTHON) conformance/faults/kills.py $(BIN) --kills $(KILLS)
+
+soak: build
+	$(PYTHON) conformance/soak.py $(BIN)
+
+counts: build
+	$(PYTHON) conformance/any_count.py $(BIN)
 
 slurm: mpi
 	@{ command -v slurmctld && command -v slurmd && command -v sbatch && command -v munged; } > /dev/null || \

@@ -97,9 +97,10 @@ let package = Package(
         // ground
         library("CKernels"),
         library("COneDNN"),
+        library("CMappings"),
         library("Randomness"),
         library("Scratch", ["CSystem"]),
-        library("Files", ["Scratch", "CSystem", "CCrypto", "CXXHash"]),
+        library("Files", ["Scratch", "CMappings", "CSystem", "CCrypto", "CXXHash"]),
 
         library("Compression", ["CZlib"]),
 

@@ -24,6 +24,9 @@ package struct CatalogError: Error, Equatable, Sendable, CustomStringConvertible
 
     package init(_ path: String, _ problem: Problem) { (self.path, self.problem) = (path, problem) }
 
+    /// Whether the system failed, and not what was found there.
+    package var isOfTheSystem: Bool { if case .failed = problem { true } else { false } }
+
     init(_ path: String, _ error: DatabaseError) {
         self.path = path
         problem =

@@ -8,8 +8,10 @@ package final class AtomicFile {
     package let path: String
     private let temporary: String
     private var descriptor: Int32
+    private var hasItsName = false
     private var pending: [UInt8] = []
     private let digest: RunningDigest?
+    private let isOfInputs: Bool
     package private(set) var position = 0
     /// Bytes that the file has, and those of them that are on their way to the disk.
     private var written = 0
@@ -17,9 +19,10 @@ package final class AtomicFile {
 
     /// The temporary name is this writer's own, so that two runs at once don't write into one file. What a killed run
     /// leaves behind is swept away by the next (`isTemporary`). `digests`: take the file's SHA-256 on the way, so that
-    /// it need not be read again.
-    package init(_ path: String, digests: Bool = false) throws {
-        self.path = path
+    /// it need not be read again. `isOfInputs`: whether it holds anything that was made of files that were read; then it
+    /// takes its name only if none of them has changed meanwhile.
+    package init(_ path: String, digests: Bool = false, isOfInputs: Bool = true) throws {
+        (self.path, self.isOfInputs) = (path, isOfInputs)
         digest = digests ? RunningDigest() : nil
         temporary = path + String(format: ".%016llx", UInt64.random(in: 0...UInt64.max)) + Self.temporarySuffix
         descriptor = uninterrupted { [temporary] in open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644) }
@@ -59,6 +62,7 @@ package final class AtomicFile {
     @discardableResult
     package func commit() throws -> String? {
         try flush()
+        if isOfInputs { try MappedFiles.requireUnchanged() }
         guard uninterrupted({ fsync(descriptor) }) == 0 else { throw IOError.fromErrno(path, "write the file to disk") }
         let closed = close(descriptor)
         descriptor = -1
@@ -66,14 +70,14 @@ package final class AtomicFile {
         guard uninterrupted({ rename(temporary, path) }) == 0 else {
             throw IOError.fromErrno(path, "rename the finished file")
         }
+        hasItsName = true
         try syncFolder(of: path)
         return digest?.finish()
     }
 
     deinit {
-        guard descriptor >= 0 else { return }
-        close(descriptor)
-        unlink(temporary)
+        if descriptor >= 0 { close(descriptor) }
+        if !hasItsName { unlink(temporary) }
     }
 
     /// `commit` of a file whose digest was to be taken, with all that is known of it then.
@@ -84,8 +88,8 @@ package final class AtomicFile {
     }
 
     @discardableResult
-    package static func write(_ text: String, to path: String) throws -> WrittenFile {
-        let file = try AtomicFile(path, digests: true)
+    package static func write(_ text: String, to path: String, isOfInputs: Bool = true) throws -> WrittenFile {
+        let file = try AtomicFile(path, digests: true, isOfInputs: isOfInputs)
         try file.write(text)
         return try file.finish()
     }

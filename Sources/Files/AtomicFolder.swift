@@ -27,8 +27,9 @@ package struct AtomicFolder: Sendable {
     /// Removes what stands under its name.
     package func clear() throws { try Folder.remove(path) }
 
-    /// Takes its name.
+    /// Takes its name, unless a file that was read has changed meanwhile.
     package func commit() throws {
+        try MappedFiles.requireUnchanged()
         if try exists(path) { try move(path, to: replaced) }
         try move(unfinished, to: path)
         try syncFolder(of: path)

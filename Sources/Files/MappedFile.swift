@@ -1,15 +1,21 @@
+import CMappings
 import Foundation
 import Scratch
 
 /// A whole file mapped for reading: pages come in as they are touched and leave under pressure, so files larger than
-/// memory are ordinary.
+/// memory are ordinary. One that is cut off meanwhile ends no process: zeros stand for what is missing, and
+/// `MappedFiles.requireUnchanged` throws.
 package final class MappedFile: @unchecked Sendable {
     package let path: String
     package let bytes: UnsafeRawBufferPointer
+    private let identity: FileIdentity
+    /// Its number in the register.
+    private let number: Int
 
     package init(path: String) throws {
         self.path = path
-        let descriptor = uninterrupted { open(path, O_RDONLY | O_CLOEXEC) }
+        // Not to wait for whoever might write to a pipe: it is refused below.
+        let descriptor = uninterrupted { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
         guard descriptor >= 0 else { throw unreadable(path) }
         defer { close(descriptor) }
         var status = stat()
@@ -17,13 +23,30 @@ package final class MappedFile: @unchecked Sendable {
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw FormatError(file: path, place: "", found: "something that is not a regular file", expected: "a file")
         }
-        guard status.st_size > 0 else { bytes = UnsafeRawBufferPointer(start: nil, count: 0); return }
-        guard let address = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED
-        else {
+        identity = FileIdentity(status)
+        try MappedFiles.register.requireAsDigested(path, identity)
+        bytes = try Self.map(descriptor, identity.bytes, path)
+        var mapping: OpaquePointer?
+        if let base = bytes.baseAddress {
+            mapping = crux_mapping_watch(base, UInt64(bytes.count))
+            guard mapping != nil else {
+                munmap(UnsafeMutableRawPointer(mutating: base), bytes.count)
+                throw IOError(file: path, action: "map it", code: ENOMEM)
+            }
+        }
+        number = MappedFiles.register.add(MappedFileEntry(path: path, identity: identity, mapping: mapping))
+    }
+
+    private static func map(_ descriptor: Int32, _ count: Int, _ path: String) throws -> UnsafeRawBufferPointer {
+        guard count > 0 else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        guard let address = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
             throw IOError.fromErrno(path, "map it")
         }
-        bytes = UnsafeRawBufferPointer(start: address, count: Int(status.st_size))
+        return UnsafeRawBufferPointer(start: address, count: count)
     }
+
+    /// Says that a digest of it stands for what is read: whatever else lies under its name later is refused.
+    package func noteDigest() { MappedFiles.register.noteDigest(path, identity) }
 
     /// Gives back the memory of a range, and of what came along with it; touching it again reads it anew. What has been
     /// consumed of a large file need not count against this process.
@@ -47,5 +70,8 @@ package final class MappedFile: @unchecked Sendable {
         return start - base
     }
 
-    deinit { if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) } }
+    deinit {
+        MappedFiles.register.remove(number)
+        if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) }
+    }
 }

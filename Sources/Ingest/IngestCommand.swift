@@ -203,7 +203,7 @@ struct IngestCommand: StageCommand {
     private func source(
         _ path: String, _ name: String, _ reading: LineReading, work: String, _ context: StageContext
     ) throws -> any RolloutSource {
-        guard InputFormat(format)?.dialects(of: path) != nil else {
+        guard try InputFormat(format)?.dialects(of: path) != nil else {
             if reading.requests != nil {
                 throw FormatError(
                     file: path, place: "", found: "a rollout shard", expected: "JSON lines, which --requests joins",

@@ -111,8 +111,9 @@ struct IngestRun {
     /// Frames are decoded by several threads and taken in their order, a few ahead at most: memory depends neither on
     /// the shard's length nor on its logits.
     private func ingestShard(_ index: Int, output: String) throws -> (ShardRecord, WrittenFile) {
-        let source = try open(index)
+        // Its digest first: what is opened then is what the digest is of.
         var record = ShardRecord(input: try input(index)), seen = Set<ByteText>()
+        let source = try open(index)
         var table = EvidenceTableWriter(table(of: record.input, path: output))
         if let fault = source.fault {
             record.rejections.append(
@@ -240,7 +241,7 @@ struct IngestRun {
         guard records.contains(where: { !$0.rolloutIDs.isEmpty }) else {
             throw StageError(
                 .invalidInput,
-                "\(shards.joined(separator: ", ")): found no valid rollout\(rejected.isEmpty ? "" : " (\(rejected.count) rejected: \(first))"), expected at least one"
+                "\(fewPaths(shards)): found no valid rollout\(rejected.isEmpty ? "" : " (\(rejected.count) rejected: \(first))"), expected at least one"
             )
         }
         if let limit = context.options.maxRejected, rejected.count > limit {

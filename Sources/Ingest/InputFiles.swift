@@ -4,6 +4,14 @@ import Foundation
 /// The path from the root, without dots.
 func absolutePath(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
 
+/// Paths in a sentence: the first few, and how many there are more.
+func fewPaths(_ paths: [String]) -> String {
+    let shown = paths.prefix(shownPaths), more = paths.count - shown.count
+    return shown.joined(separator: ", ") + (more > 0 ? " and \(more) more" : "")
+}
+
+private let shownPaths = 3
+
 /// Results or rollouts as JSON lines.
 func isLines(_ path: String) -> Bool { path.hasSuffix(".jsonl") || path.hasSuffix(".json") }
 

@@ -28,11 +28,13 @@ enum InputFormat {
     }
 
     /// Dialects that the lines of a file may be in; nil where it is a shard. By its name, else by its first byte.
-    func dialects(of path: String) -> [any DumpDialect.Type]? {
+    ///
+    /// - Throws: what keeps it from being looked at.
+    func dialects(of path: String) throws -> [any DumpDialect.Type]? {
         switch self {
         case .shards: nil
         case .dump(let dialect): [dialect]
-        case .auto, .results: isLines(path) || startsAsObject(path) ? DumpDialects.all : nil
+        case .auto, .results: try isLines(path) || startsAsObject(path) ? DumpDialects.all : nil
         }
     }
 
@@ -41,8 +43,8 @@ enum InputFormat {
         if case .dump(let dialect) = self { [dialect] } else { DumpDialects.all }
     }
 
-    private func startsAsObject(_ path: String) -> Bool {
-        guard let file = try? MappedFile(path: path) else { return false }
+    private func startsAsObject(_ path: String) throws -> Bool {
+        let file = try MappedFile(path: path)
         return withExtendedLifetime(file) { file.bytes.first { $0 > 0x20 } == UInt8(ascii: "{") }
     }
 }

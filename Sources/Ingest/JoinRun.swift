@@ -38,7 +38,7 @@ struct JoinRun {
         var found = Join(rows: [RolloutRow?](repeating: nil, count: index.jobs.count))
         for (number, file) in files.enumerated() {
             try context.checkInterruption()
-            if try isLines(file) {
+            if isLines(file) {
                 try readLines(file, number, join, &found)
             } else {
                 try readShard(file, number, join, &found)
@@ -234,7 +234,7 @@ struct JoinRun {
         guard !rows.isEmpty else {
             throw StageError(
                 .invalidInput,
-                "\(files.joined(separator: ", ")): found no usable result of the jobs in \(jobs.path) (\(first)), expected at least one"
+                "\(fewPaths(files)): found no usable result of the jobs in \(jobs.path) (\(first)), expected at least one"
             )
         }
         if let limit = context.options.maxRejected, found.rejected.count > limit {

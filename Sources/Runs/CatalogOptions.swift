@@ -39,7 +39,7 @@ struct CatalogOptions: ParsableArguments {
             let database = try CatalogDatabase(place, .write)
             try RunningRuns(database).refresh()
             return database
-        } catch let error as CatalogError where error.problem == .readOnly || error.isUnopened {
+        } catch let error as CatalogError where error.problem == .readOnly || error.isOfTheSystem {
             return try CatalogDatabase(place, .read)
         }
     }
@@ -54,11 +54,6 @@ struct CatalogOptions: ParsableArguments {
         summary.text = text()
         return summary
     }
-}
-
-extension CatalogError {
-    /// SQLite's word for a place where its journal can't be made.
-    fileprivate var isUnopened: Bool { if case .failed = problem { true } else { false } }
 }
 
 /// Runs that were at work when they were last heard of: some were killed since, or finished without a word.

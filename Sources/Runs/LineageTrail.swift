@@ -129,7 +129,8 @@ struct LineageTrail {
 
     /// Whether it lies at a place with the content that it had. `--no-verify` looks at its length alone.
     private func holds(_ path: String, _ input: Manifest.File) throws -> Bool {
-        guard let file = try? MappedFile(path: path) else { return false }
+        let file: MappedFile
+        do { file = try MappedFile(path: path) } catch is FormatError { return false }
         // Manifests are small, and all that follows hangs on them.
         guard context.options.noVerify, !path.hasSuffix("/" + Manifest.name) else { return input.isContent(of: file) }
         return input.bytes.map { $0 == file.bytes.count } ?? true

@@ -26,24 +26,27 @@ struct RunScan {
     private mutating func look(_ folder: String, _ known: inout [String: String]) throws {
         try context.checkInterruption()
         let names: [String]
-        do { names = try Folder.names(folder) } catch {
-            return tally.skip(.unreadable, folder, "\(error)")
-        }
+        do { names = try Folder.names(folder) } catch { return tally.skipUnreadable(error) }
         tally.folders += 1
         do {
             if try CatalogedRun.isStage(folder) { try record(folder, known.removeValue(forKey: folder)) }
         } catch let error as FormatError {
-            tally.skip(.damaged, folder, error.description)
-        } catch let error as IOError { tally.skip(.unreadable, folder, error.description) }
+            tally.skip(.damaged, error.description)
+        } catch let error as IOError { tally.skipUnreadable(error) }
         for name in names where !name.hasPrefix(".") {
             let path = (folder == "/" ? "" : folder) + "/" + name
-            if (try? Folder.isFolder(path, following: false)) == true { try look(path, &known) }
+            let isFolder: Bool
+            do { isFolder = try Folder.isFolder(path, following: false) } catch {
+                tally.skipUnreadable(error)
+                continue
+            }
+            if isFolder { try look(path, &known) }
         }
     }
 
     private mutating func record(_ folder: String, _ known: String?) throws {
         guard let fingerprint = try CatalogedRun.fingerprint(directory: folder) else {
-            return tally.skip(.damaged, folder, "\(folder): no stage has written its manifest")
+            return tally.skip(.damaged, "\(folder): no stage has written its manifest")
         }
         guard fingerprint != known else {
             tally.unchanged += 1
@@ -80,7 +83,15 @@ struct ScanTally {
 
     private static let shownOfKind = 5
 
-    mutating func skip(_ kind: Skip, _ folder: String, _ reason: String) {
+    /// What the system failed at first: the folder may hold runs, and nobody has kept this user from seeing them.
+    private(set) var failure: IOError?
+
+    mutating func skipUnreadable(_ error: any Error) {
+        failure = failure ?? (error as? IOError)
+        skip(.unreadable, "\(error)")
+    }
+
+    mutating func skip(_ kind: Skip, _ reason: String) {
         skipped[kind, default: 0] += 1
         if skipped[kind] ?? 0 <= Self.shownOfKind { warnings.append("skipped: \(reason)") }
     }

@@ -33,6 +33,7 @@ struct ScanCommand: StageCommand {
         for folder in folders { try scan.run(below: resolvedPath(folder)) }
         let tally = scan.tally
         tally.warnings.forEach { context.warn($0) }
+        if let failure = tally.failure { throw failure }
         let fields = tally.counts.merging(["catalog": place.path]) { $1 }
         return catalog.summary("\(shortPath(place.path)): \(tally.sentence)\n", fields)
     }

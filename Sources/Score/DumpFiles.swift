@@ -3,13 +3,15 @@ import Formats
 import Foundation
 import StageSupport
 
-/// Files of logits, each found and mapped when the first thread asks for it.
+/// Files of logits, each found and mapped when the first thread asks for it, and until they are let go of.
 final class DumpFiles: @unchecked Sendable {
     private let ingest: String
     /// What ingest read, to know a file by that lies elsewhere now.
     private let inputs: [Manifest.File]
     private let lock = NSLock()
     private var files: [String: MappedFile] = [:]
+    /// Where files lie that were found before.
+    private var found: [String: String] = [:]
 
     init(ingest: String, inputs: [Manifest.File]) { (self.ingest, self.inputs) = (ingest, inputs) }
 
@@ -17,11 +19,14 @@ final class DumpFiles: @unchecked Sendable {
     func file(_ path: String) throws -> MappedFile {
         try lock.withLock {
             if let file = files[path] { return file }
-            let file = try open(path)
-            files[path] = file
+            let file = try found[path].map(MappedFile.init) ?? open(path)
+            (files[path], found[path]) = (file, file.path)
             return file
         }
     }
+
+    /// Gives their mappings back: what is asked for next lies in other files mostly.
+    func letGo() { lock.withLock { files = [:] } }
 
     private func open(_ path: String) throws -> MappedFile {
         let candidates = LogitsPath.candidates(path, in: ingest)

@@ -152,6 +152,7 @@ struct ScoreCommand: StageCommand {
             var paths: Set<String> = []
             try table.forEachRow { paths.insert($0.logitsPath) }
             for path in paths.sorted() where !path.isEmpty { _ = try files.file(path) }
+            files.letGo()
         }
     }
 

@@ -26,7 +26,10 @@ struct ScoreRun {
         let work = WorkList<ScoreRecord>(directory, outputs: outputs)
         let progress = ProgressLine(context, total: names.count, unit: "shards")
         let failures = try work.run(context) { index, output in
-            defer { progress.advance() }
+            defer {
+                files.letGo()
+                progress.advance()
+            }
             return try scoreFile(names[index], output: output)
         }
         guard failures.isEmpty else {

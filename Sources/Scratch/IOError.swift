@@ -13,7 +13,7 @@ package struct IOError: Error, Equatable, Sendable, CustomStringConvertible {
         self.init(file: file, action: action, reason: reason, remedy: Self.usualRemedy)
     }
 
-    private init(file: String, action: String, reason: String, remedy: String) {
+    package init(file: String, action: String, reason: String, remedy: String) {
         (self.file, self.action, self.reason, self.remedy) = (file, action, reason, remedy)
     }
 

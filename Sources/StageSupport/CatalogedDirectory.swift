@@ -71,7 +71,7 @@ private struct StageFiles {
         manifest = try finished ?? StageDirectory.claim(directory)
         manifestSHA256 = finished == nil ? nil : try SHA256Digest.ofFile(directory + "/" + Manifest.name)
         // Without it, or with somebody else's in its place, a directory is whole all the same.
-        record = try? RunRecord.read(directory)
+        record = try RunRecord.readable(directory)
         attempts = try RunHistory.attempts(in: directory, work: directory + "/" + StageDirectory.workName)
     }
 
@@ -96,14 +96,15 @@ private struct StageFiles {
         if let record, !record.recipes.isEmpty { return record.recipes }
         var recipes: [String: String] = [:]
         // Of earlier versions a plan alone tells it; of an unfinished run what it was begun with.
-        for (role, path) in [("recipe", directory + "/recipe.resolved.json")] + documents() where recipes[role] == nil {
+        let places = try [("recipe", directory + "/recipe.resolved.json")] + documents()
+        for (role, path) in places where recipes[role] == nil {
             recipes[role] = try readFile(path).map { String(decoding: $0, as: UTF8.self) }
         }
         return recipes
     }
 
-    private func documents() -> [(String, String)] {
-        let suffix = ".document", names = (try? Folder.names(work)) ?? []
+    private func documents() throws -> [(String, String)] {
+        let suffix = ".document", names = try Folder.isFolder(work) ? Folder.names(work) : []
         return names.filter { $0.hasSuffix(suffix) }.map { (String($0.dropLast(suffix.count)), work + "/" + $0) }
     }
 

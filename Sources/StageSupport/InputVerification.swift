@@ -12,6 +12,7 @@ extension Manifest {
             throw changed(path, "\(file.bytes.count) bytes", "\(bytes)")
         }
         guard !options.noVerify, let sha256 = written.sha256 else { return }
+        file.noteDigest()
         let digest = SHA256Digest.of(file)
         guard digest != sha256 else { return }
         throw changed(path, "SHA-256 \(digest.prefix(16))…", "\(sha256.prefix(16))…")

@@ -26,14 +26,10 @@ package final class LockFile: @unchecked Sendable {
     /// nil where somebody else has it. Throws `IOError`.
     package static func take(_ path: String, _ mode: Mode) throws -> LockFile? {
         while true {
-            let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+            let descriptor = uninterrupted { open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644) }
             guard descriptor >= 0 else { throw IOError.fromErrno(path, "create the lock file") }
-            if flock(descriptor, (mode == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0 {
+            if uninterrupted({ flock(descriptor, (mode == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) }) != 0 {
                 let code = errno
-                if code == EINTR {
-                    close(descriptor)
-                    continue
-                }
                 if unknown.contains(code) { return LockFile(path, descriptor, isReal: false) }
                 close(descriptor)
                 guard code == EWOULDBLOCK else { throw IOError(file: path, action: "lock the file", code: code) }
@@ -47,10 +43,11 @@ package final class LockFile: @unchecked Sendable {
 
     /// Whether somebody has it so that it couldn't be taken. Asks without making the file.
     static func isTaken(_ path: String, _ mode: Mode = .exclusive) -> Bool {
-        let descriptor = open(path, O_RDWR | O_CLOEXEC)
+        let descriptor = uninterrupted { open(path, O_RDWR | O_CLOEXEC) }
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
-        return flock(descriptor, (mode == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0 && errno == EWOULDBLOCK
+        return uninterrupted({ flock(descriptor, (mode == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) }) != 0
+            && errno == EWOULDBLOCK
     }
 
     private static func isNamed(_ path: String, _ descriptor: Int32) -> Bool {
@@ -70,7 +67,8 @@ package final class LockFile: @unchecked Sendable {
         mutex.withLock {
             guard descriptor >= 0 else { return }
             // The last of those who share it becomes its only holder and takes the file away.
-            if !isReal || flock(descriptor, LOCK_EX | LOCK_NB) == 0, Self.isNamed(path, descriptor) { unlink(path) }
+            let isAlone = uninterrupted { flock(descriptor, LOCK_EX | LOCK_NB) } == 0
+            if !isReal || isAlone, Self.isNamed(path, descriptor) { unlink(path) }
             close(descriptor)
             descriptor = -1
         }

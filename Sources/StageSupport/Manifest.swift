@@ -42,9 +42,11 @@ package struct Manifest: Codable, Equatable, Sendable {
             File(path: role + "/" + (path as NSString).lastPathComponent, bytes: bytes, sha256: sha256)
         }
 
-        /// The same, with its digest.
+        /// The same, with its digest. Whatever lies under its name later in this run is refused unless it is the same.
         package static func input(_ role: String, _ path: String) throws -> File {
-            input(role, path, sha256: try SHA256Digest.ofFile(path))
+            let file = try MappedFile(path: path)
+            file.noteDigest()
+            return input(role, path, sha256: SHA256Digest.of(file))
         }
 
         /// Without the role, or the folder that earlier versions wrote there.
@@ -52,6 +54,7 @@ package struct Manifest: Codable, Equatable, Sendable {
 
         /// An input as it lies there now, with the digest that files of its length have. Threads take it together.
         package static func input(_ role: String, _ path: String, _ file: MappedFile, threads: Int) throws -> File {
+            file.noteDigest()
             var described = input(role, path, bytes: file.bytes.count, sha256: nil)
             if file.bytes.count < PiecewiseDigest.largeFileBytes {
                 described.sha256 = SHA256Digest.of(file)

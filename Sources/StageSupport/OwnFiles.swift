@@ -43,12 +43,17 @@ final class OwnFiles: @unchecked Sendable {
     func knows(_ name: String) -> Bool { mutex.withLock { known.contains(name) } }
 
     func note(_ names: [String]) throws {
-        let descriptor = open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        let descriptor = uninterrupted { open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644) }
         guard descriptor >= 0 else { throw IOError.fromErrno(journal, "open the list of outputs") }
         defer { close(descriptor) }
-        let bytes = Array(names.map { $0 + "\n" }.joined().utf8)
-        guard write(descriptor, bytes, bytes.count) == bytes.count else {
-            throw IOError.fromErrno(journal, "write the list of outputs")
+        // A line of its own, whatever an earlier run has left: half a name perhaps.
+        var bytes = Array(names.map { "\n" + $0 + "\n" }.joined().utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { bytes in
+                uninterrupted { write(descriptor, bytes.baseAddress, bytes.count) }
+            }
+            guard count > 0 else { throw IOError.fromErrno(journal, "write the list of outputs") }
+            bytes.removeFirst(count)
         }
     }
 
@@ -88,11 +93,16 @@ struct StageEmptying {
 
     /// A whole stage directory, but for what is somebody's own.
     private func removeAll() throws {
-        let outputs = (try? Manifest.read(directory))?.outputs.map(\.path) ?? []
+        let outputs = try listedOutputs()
         let work = directory + "/" + StageDirectory.workName
         try unlinkFile(Manifest.name)
         try remove(outputs + (try OwnFiles.noted(work)) + (try ownRecord()))
         try removeWork()
+    }
+
+    /// None where its manifest is damaged, or nobody's.
+    private func listedOutputs() throws -> [String] {
+        do { return try Manifest.read(directory)?.outputs.map(\.path) ?? [] } catch is FormatError { return [] }
     }
 
     /// The record of its runs, where it is theirs: no manifest lists it.

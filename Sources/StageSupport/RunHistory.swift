@@ -61,7 +61,7 @@ final class RunHistory: @unchecked Sendable {
             }), record.attempts[index].status != own.status
         else { return }
         record.attempts[index] = own
-        try AtomicFile.write(try record.encoded(), to: directory + "/" + RunRecord.name)
+        try AtomicFile.write(try record.encoded(), to: directory + "/" + RunRecord.name, isOfInputs: false)
     }
 
     /// The record of the whole directory, this process's end included.
@@ -76,12 +76,13 @@ final class RunHistory: @unchecked Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let attempt = mutex.withLock { self.attempt }
-        try AtomicFile.write(String(decoding: try encoder.encode(attempt), as: UTF8.self), to: path)
+        let text = String(decoding: try encoder.encode(attempt), as: UTF8.self)
+        try AtomicFile.write(text, to: path, isOfInputs: false)
     }
 
     /// Of a directory finished or not, in the order in which they began.
     static func attempts(in directory: String, work: String) throws -> [RunAttempt] {
-        let earlier = (try? RunRecord.read(directory))?.attempts ?? []
+        let earlier = try RunRecord.readable(directory)?.attempts ?? []
         let now = try Folder.isFolder(work) ? noted(work) : []
         return (earlier + now).sorted { ($0.started, $0.rank) < ($1.started, $1.rank) }
     }

@@ -45,6 +45,11 @@ package struct RunRecord: Equatable, Sendable {
         return record
     }
 
+    /// The same; nil also where the file is no stage's.
+    static func readable(_ directory: String) throws -> RunRecord? {
+        do { return try read(directory) } catch is FormatError { return nil }
+    }
+
     /// Whether a file of this name in the directory is one that stages have written, or there is none.
     static func isOwn(in directory: String) throws -> Bool {
         do {

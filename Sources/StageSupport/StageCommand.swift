@@ -59,7 +59,7 @@ extension StageCommand {
                 ["rank": share.rank, "tasks": share.tasks])
         }
         do {
-            let summary = try runStage(context)
+            let summary = try MappedFiles.reading { try runStage(context) }
             guard context.printSummary(summary) else {
                 let reason = String(cString: strerror(errno))
                 context.report(
@@ -93,7 +93,7 @@ extension ParsableCommand {
     package static func runPlainly() -> Never {
         main { command in
             guard var own = command as? Self else { return nil }
-            do { try own.run() } catch {
+            do { try MappedFiles.reading { try own.run() } } catch {
                 writeError("\(error)")
                 return .outputFailure
             }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Scratch
 
 /// Exit codes that schedulers and Makefiles rely on.
@@ -18,6 +19,7 @@ package enum ExitStatus: Int32, Sendable {
         switch error {
         case let error as any ErrorWithStatus: self = error.status
         case is IOError: self = .outputFailure
+        case let error as CatalogError where error.isOfTheSystem: self = .outputFailure
         case is ValidationError: self = .usage
         default: self = .invalidInput
         }

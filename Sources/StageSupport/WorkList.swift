@@ -57,6 +57,8 @@ package final class WorkList<Record: Codable & Sendable> {
             try context.checkInterruption()
             do { try keep(index, try piece(index, try directory.writing(names[index]))) } catch let error as FormatError
             {
+                // Not the file's own fault where it was changed under our hands.
+                try MappedFiles.requireUnchanged()
                 context.report(error: error)
                 failures.append(error)
             }

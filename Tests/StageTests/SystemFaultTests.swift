@@ -155,6 +155,91 @@ import Testing
         #expect(again.status == 0, "\(again.errors)")
     }
 
+    /// A file that can't be looked at is no shard: its lines would all be rejected, and the run call that done.
+    @Test func aFileOfLinesThatCannotBeOpenedOnceIsTakenForNothingElse() throws {
+        let lines = folder("lines.txt")
+        try FileManager.default.copyItem(atPath: fixture("cases/A11-canonical-equality/in.jsonl"), toPath: lines)
+        var failures = 0
+        for time in 0..<8 {
+            let output = folder("ingest-\(time)")
+            let result = try Executable("crux-ingest").run(
+                ["--quiet", "--input", lines, "--output", output],
+                environment: calls.environment("open", EIO, first: time, count: 1, path: "lines.txt"))
+            failures += result.status == 0 ? 0 : 1
+            #expect(result.status == 0 || (result.status == 4 && result.errors.contains("Input/output error")))
+            guard result.status == 0 else { continue }
+            #expect((result.summary["counts"] as? [String: Int])?["rejected"] == 0, "time \(time): \(result.output)")
+        }
+        #expect(failures > 1, "\(failures) calls failed")
+    }
+
+    /// It would wait for a writer for ever.
+    @Test func aPipeInADumpIsNoShardAndNobodyWaitsForIt() throws {
+        let dump = folder("dump")
+        try FileManager.default.copyItem(atPath: fixture("dump"), toPath: dump)
+        try #require(mkfifo(dump + "/zz-pipe.rollouts.zst", 0o600) == 0)
+        let running = try Executable("crux-ingest").start(["--quiet", "--input", dump, "--output", folder("ingest")])
+        running.wait(until: { false })
+        running.signal(SIGKILL)
+        let result = running.wait()
+        #expect(result.status == 1 && result.errors.contains("not a regular file"), "\(result.errors)")
+    }
+
+    /// No run of a directory comes after a report that would sweep away what it left.
+    @Test func aReportThatCannotTakeItsNameLeavesNothing() throws {
+        let run = try Pipeline()
+        try run.ingest()
+        try run.score()
+        let reports = try run.folder.folder("reports")
+        let result = try Executable("crux-report").run(
+            [
+                "page", "--quiet", "--input", run.folder("ingest"), "--scores", run.folder("score"), "--output",
+                reports + "/page.html",
+            ], environment: calls.environment("rename", EIO, path: "page.html"))
+        #expect(result.status == 4 && result.errors.contains("page.html"), "\(result.errors)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: reports).isEmpty)
+    }
+
+    /// A folder that the disk doesn't give may hold runs: the scan isn't done.
+    @Test func aScanThatTheSystemFailsIsNotDone() throws {
+        let run = try Pipeline(), catalog = run.folder("catalog.sqlite")
+        try run.ingest()
+        let arguments = ["scan", "--quiet", run.folder.path, "--catalog", catalog]
+        let failed = try Executable("crux-runs").run(
+            arguments, environment: calls.environment("readdir", EIO, path: "/ingest/"))
+        #expect(failed.status == 4 && failed.errors.contains("list the folder"), "\(failed.errors)")
+        let again = try Executable("crux-runs").run(arguments + ["--format", "json"])
+        #expect(again.status == 0 && again.summary["new"] as? Int == 1, "\(again.output) \(again.errors)")
+    }
+
+    @Test func aCatalogThatTheDiskDoesNotTakeIsASystemsFault() throws {
+        let run = try Pipeline(), catalog = run.folder("catalog.sqlite")
+        try run.ingest()
+        let arguments = ["scan", "--quiet", run.folder.path, "--catalog", catalog]
+        let failed = try Executable("crux-runs").run(
+            arguments, environment: calls.environment("pwrite64", EIO, first: 1, path: "catalog.sqlite"))
+        #expect(failed.status == 4 && failed.errors.contains("disk I/O error"), "\(failed.errors)")
+        #expect(try Executable("crux-runs").run(arguments).status == 0)
+    }
+
+    /// Who worked in a directory before stays known, or the run fails.
+    @Test func earlierAttemptsAreNotForgottenWhereTheirRecordCannotBeRead() throws {
+        try #require(try ingest().status == 0)
+        var failures = 0
+        for time in 0..<6 {
+            // Unfinished again: the record of the first run is all that tells of it.
+            try FileManager.default.removeItem(atPath: folder("ingest/rejected.arrow"))
+            let result = try ingest(calls.environment("open", EIO, first: time, count: 1, path: "/ingest/run.json"))
+            failures += result.status == 0 ? 0 : 1
+            #expect(result.status == 0 || result.status == 4, "\(result.errors)")
+            if result.status != 0 { try #require(try ingest().status == 0) }
+            let record = try JSONSerialization.jsonObject(with: Data(try readBytes(folder("ingest/run.json"))))
+            let attempts = (record as? [String: Any])?["attempts"] as? [Any] ?? []
+            #expect(attempts.count > time + 1, "time \(time): \(attempts.count) attempts")
+        }
+        #expect(failures > 0)
+    }
+
     /// A thread that the system doesn't give is no row that takes too long.
     @Test func aThreadThatDoesNotStartChangesNoVerdict() throws {
         let run = try Pipeline()

@@ -33,6 +33,20 @@ package struct FailingCalls: Sendable {
         environment(call, 0, first: time, count: 1, path: path)
     }
 
+    /// So that a file whose path ends with `path` is changed behind an executable's back, right after it has mapped it for
+    /// the `time`-th time (from 0).
+    package func changing(_ change: FileChange, time: Int, path: String) -> [String: String] {
+        environment("mmap", change.rawValue, first: time, count: 1, path: path)
+    }
+
+    /// What becomes of a file while somebody reads it.
+    package enum FileChange: Int32, Sendable, CaseIterable {
+        /// To half of its length.
+        case cutOff = -1
+        /// By one byte at its end.
+        case longer = -2
+    }
+
     /// Descriptors are looked up in /proc for their paths; a folder's has a slash at its end here.
     private static let source = #"""
         #define _GNU_SOURCE
@@ -98,7 +112,23 @@ package struct FailingCalls: Sendable {
             return fails_at("thread", "") ? errno : REAL(pthread_create)(t, a, body, x);
         }
         int mkdir(const char *path, mode_t mode) { return fails_at("mkdir", path) ? -1 : REAL(mkdir)(path, mode); }
-        void *mmap(void *a, size_t n, int p, int f, int fd, off_t o) { return fd >= 0 && fails("mmap", fd) ? MAP_FAILED : REAL(mmap)(a, n, p, f, fd, o); }
+        static void change(int error, int descriptor) {
+            char link[64];
+            struct stat status;
+            snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+            if (fstat(descriptor, &status) == 0) truncate(link, error == -1 ? status.st_size / 2 : status.st_size + 1);
+        }
+
+        #define MAP(name) \
+            void *name(void *a, size_t n, int p, int f, int fd, off_t o) { \
+                const int failed = fd >= 0 && fails("mmap", fd), error = errno; \
+                if (failed && error > 0) return MAP_FAILED; \
+                void *mapped = REAL(name)(a, n, p, f, fd, o); \
+                if (failed) change(error, fd); \
+                return mapped; \
+            }
+        MAP(mmap)
+        MAP(mmap64)
         struct dirent *readdir(DIR *d) { return fails("readdir", dirfd(d)) ? NULL : REAL(readdir)(d); }
         struct dirent64 *readdir64(DIR *d) { return fails("readdir", dirfd(d)) ? NULL : REAL(readdir64)(d); }
         """#

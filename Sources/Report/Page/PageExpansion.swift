@@ -1,4 +1,5 @@
 import Credit
+import Files
 import Formats
 import Foundation
 import Recipes
@@ -86,7 +87,7 @@ struct ExpansionRecipe {
         let beside = folder + "/" + PlanView.recipeName
         let texts =
             run.plans.prefix(1).map { ($0.directory + "/" + PlanView.recipeName, $0.recipe) }
-            + ((try? String(contentsOfFile: beside, encoding: .utf8)).map { [(beside, $0)] } ?? [])
+            + (try readFile(beside).map { [(beside, String(decoding: $0, as: UTF8.self))] } ?? [])
         for (file, text) in texts {
             let credit = try Recipe.load(json: text, file: file).credit
             if let expansion = credit.expansion { return ExpansionRecipe(credit: credit, expansion: expansion) }
