@@ -79,36 +79,35 @@ struct MemoryPlan {
     // MARK: what stands
 
     /// Floats that are trained.
-    private static func trained(_ run: PlannedRun) -> Int {
-        adapters(run)?.trained ?? ParameterLayout(run.architecture).count
-    }
+    private static func trained(_ run: PlannedRun) -> Int { adapters(run) ?? ParameterLayout(run.architecture).count }
 
-    private static func adapters(_ run: PlannedRun) -> (trained: Int, frozen: Int)? {
-        run.recipe.trainable.adapters.map {
-            LowRankTraining.sizes(run.architecture, $0.rank, $0.targets)
-        }
+    /// Floats of the adapters; nil where the model's own parameters are trained.
+    private static func adapters(_ run: PlannedRun) -> Int? {
+        run.recipe.trainable.adapters.map { LowRankTraining.size(run.architecture, $0.rank, $0.targets) }
     }
 
     private static func standing(_ run: PlannedRun, _ rows: RowSizes) -> [Share] {
-        let layout = ParameterLayout(run.architecture), adapters = adapters(run), trained = trained(run)
+        let adapters = adapters(run), trained = trained(run)
         let shares = [
-            Share(name: "weights", bytes: 4 * layout.count),
-            Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
-            Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained),
+            Share(name: "weights", bytes: adapters == nil ? 4 * trained : run.checkpoint.standingSizes.bytes),
+            Share(name: "adapters", bytes: 4 * (adapters ?? 0)), Share(name: "gradients", bytes: 4 * trained),
             Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * trained),
-            Share(name: "auxiliary models", bytes: run.auxiliary.reduce(0) { $0 + 4 * ParameterLayout($1).count }),
+            Share(name: "auxiliary models", bytes: run.auxiliary.reduce(0) { $0 + $1.standingSizes.bytes }),
             Share(name: "rows of a step", bytes: rows.stepBytes),
             Share(name: "program", bytes: programBytes(run, rows)),
         ]
         return shares.filter { $0.bytes > 0 }
     }
 
-    /// Code, libraries with their own buffers per thread, what 16-bit products round into, and what attention works in:
-    /// scores of a chunk of queries and one head's keys, values and their gradients.
+    /// Code, libraries with their own buffers per thread, what products with 16-bit factors round or widen into, and
+    /// what attention works in: scores of a chunk of queries and one head's keys, values and their gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
         // Capped logits are kept row by row until their derivatives have passed the cap.
         let cappedRow = run.architecture.scales.logitCap == nil ? 0 : run.architecture.vocabulary
-        let halves = run.precision == .f32 ? 0 : HalfProducts.scratchBytes(threads: run.threads)
+        let halves =
+            run.precision == .f32
+            ? WideningSpace.bytes(largestWeight: run.largestStandingHalf)
+            : HalfProducts.scratchBytes(threads: run.threads)
         return (24 << 20) + halves + run.threads * (productBytes(run) + 4 * cappedRow) + 4
             * attentionScratchFloats(
                 keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
@@ -190,9 +189,9 @@ struct MemoryBudget {
 struct PlannedRun {
     let rows: PlanReader
     let recipe: Recipe
-    let architecture: DecoderArchitecture
+    let checkpoint: Checkpoint
     /// Models that stand still.
-    let auxiliary: [DecoderArchitecture]
+    let auxiliary: [Checkpoint]
     let threads: Int
     let seed: UInt64
     let precision: Precision
@@ -201,6 +200,13 @@ struct PlannedRun {
 
     /// One step and no more, from moments of zero: they are not there while its passes run.
     var isFirstStepAlone: Bool { startsAfresh && rows.stepCount * recipe.credit.schedule.epochs == 1 }
+
+    var architecture: DecoderArchitecture { checkpoint.architecture }
+
+    /// Numbers of the largest weight that stays in 16 bits.
+    var largestStandingHalf: Int {
+        ((recipe.trainable.adapters == nil ? [] : [checkpoint]) + auxiliary).map(\.standingSizes.largestHalf).max() ?? 0
+    }
 
     var fewestHeadRows: Int { smallChunkRows(vocabulary: architecture.vocabulary) }
     var mostHeadRows: Int { headChunkRows(vocabulary: architecture.vocabulary) }
@@ -213,7 +219,7 @@ struct PlannedRun {
         switch recipe.objective.output {
         case .logprob: .logprob
         case .value, .tokenLogit: .scalar
-        case .divergence: .divergence(auxiliary)
+        case .divergence: .divergence(auxiliary.map(\.architecture))
         }
     }
 

@@ -50,7 +50,6 @@ struct OptimizerStep {
         try requireFinite("loss", totals.lossSoFar, "", state)
         state.step += 1
         apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
-        training.mergeAdapters()
         moveTarget(state)
         let seconds = Date().timeIntervalSince(start) - paused
         return totals.metrics(step: state.step, norm: norm, seconds: seconds, recipe.objective)

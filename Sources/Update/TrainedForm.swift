@@ -17,7 +17,7 @@ protocol TrainedForm: Sendable {
     /// The checkpoint that a step's folder holds, the weights that it was made of, and where those were when `resumed`
     /// (nil: the beginning) was saved; nil where it holds none.
     func written(in folder: String, after resumed: SavedStep?) throws -> (
-        files: Checkpoint, masters: Buffer, start: CarriedChange.Start
+        files: Checkpoint, masters: any ParameterValues, start: CarriedChange.Start
     )?
     /// How many tensors of what engines load are rounded.
     var roundedTensors: Int { get }
@@ -41,7 +41,7 @@ struct CheckpointForm: TrainedForm {
 
     func written(
         in folder: String, after resumed: SavedStep?
-    ) throws -> (files: Checkpoint, masters: Buffer, start: CarriedChange.Start)? {
+    ) throws -> (files: Checkpoint, masters: any ParameterValues, start: CarriedChange.Start)? {
         let start = try resumed.map {
             CarriedChange.Start(files: try open($0.path), masters: try SafetensorsFile(path: $0.statePath()))
         }
@@ -82,10 +82,10 @@ struct AdapterForm: TrainedForm {
     /// Merged weights stand beside those that were adapted, whatever came before.
     func written(
         in folder: String, after resumed: SavedStep?
-    ) throws -> (files: Checkpoint, masters: Buffer, start: CarriedChange.Start)? {
+    ) throws -> (files: Checkpoint, masters: any ParameterValues, start: CarriedChange.Start)? {
         guard settings.merged else { return nil }
         let merged = try Checkpoint(directory: folder + "/" + Self.mergedName)
-        return (merged, training.model.parameters, CarriedChange.Start(files: checkpoint, masters: nil))
+        return (merged, training.merged, CarriedChange.Start(files: checkpoint, masters: nil))
     }
 
     func save(_ parameters: Buffer, to folder: String) throws {
@@ -103,7 +103,7 @@ struct AdapterForm: TrainedForm {
         guard settings.merged else { return }
         let merged = folder + "/" + Self.mergedName
         try Folder.create(merged)
-        try checkpoint.save(training.model.parameters, to: merged, as: type)
+        try checkpoint.save(training.merged, to: merged, as: type)
     }
 
     /// What peft.LoraConfig writes for such adapters.

@@ -91,7 +91,7 @@ struct UpdateCommand: StageCommand {
         let memory = try MemoryPlan(
             MemoryBudget(memory),
             PlannedRun(
-                rows: rows, recipe: recipe, architecture: source.architecture, auxiliary: auxiliary.map(\.architecture),
+                rows: rows, recipe: recipe, checkpoint: source, auxiliary: auxiliary,
                 threads: context.threads,
                 seed: context.options.seed, precision: precision, startsAfresh: resumeFrom == nil),
             microBatchTokens: microBatchTokens)
@@ -205,8 +205,7 @@ struct UpdateCommand: StageCommand {
         case .tokenLogit: return .tokenLogit
         case .divergence:
             let models = try auxiliary.map {
-                LanguageModel(
-                    $0.architecture, parameters: try $0.loadParameters(), threads: context.threads, halves: halves)
+                LanguageModel($0.architecture, try $0.loadStanding(), threads: context.threads, halves: halves)
             }
             return .divergence(
                 BoltzmannTarget(

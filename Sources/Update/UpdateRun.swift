@@ -98,16 +98,18 @@ struct UpdateRun {
 
     /// What the recipe trains, and how that lies on disk.
     private func trainedPart() throws -> (any Training, any TrainedForm) {
-        let model = LanguageModel(
-            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads,
-            halves: halves)
         guard let adapters = recipe.trainable.adapters else {
+            let training = FullTraining(
+                checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads,
+                halves: halves)
             return (
-                FullTraining(model), CheckpointForm(checkpoint: checkpoint, type: weights, parameters: model.parameters)
+                training, CheckpointForm(checkpoint: checkpoint, type: weights, parameters: training.parameters)
             )
         }
+        let base = LanguageModel(
+            checkpoint.architecture, try checkpoint.loadStanding(), threads: context.threads, halves: halves)
         let training = LowRankTraining(
-            model, rank: adapters.rank, alpha: adapters.alpha, targets: adapters.targets, seed: context.options.seed)
+            base, rank: adapters.rank, alpha: adapters.alpha, targets: adapters.targets, seed: context.options.seed)
         return (training, AdapterForm(checkpoint: checkpoint, settings: adapters, training: training, type: weights))
     }
 
@@ -120,7 +122,6 @@ struct UpdateRun {
             saved = try SavedStep.all(in: directory.path).last
         guard let start = saved ?? resume else { return (state, []) }
         try start.load(form, into: state)
-        training.mergeAdapters()
         guard let saved else { return (state, []) }
         context.say("going on after step \(saved.step)")
         return (state, try savedMetrics(saved))

@@ -103,7 +103,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
             let slope = parameter.range.map { Double(gradient.pointer[$0]) }
             let length = slope.reduce(0) { $0 + $1 * $1 }.squareRoot(), step = min(2e-2, 0.05 / length)
             func along(_ step: Double) throws -> Double {
-                let moved = Buffer(model.parameters.array)
+                let moved = small.parameters(model.architecture)
                 for (offset, index) in parameter.range.enumerated() {
                     moved.pointer[index] += Float(step * slope[offset] / max(length, 1e-30))
                 }
@@ -174,7 +174,9 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
     // MARK: fused weights
 
     /// The same numbers under the names of the fused layers.
-    private func fusedParameters(_ a: DecoderArchitecture, from plain: LanguageModel) throws -> Buffer {
+    private func fusedParameters(
+        _ a: DecoderArchitecture, from plain: ParameterLayout, _ values: Buffer
+    ) throws -> Buffer {
         let layout = ParameterLayout(a), parameters = Buffer(layout.count)
         for parameter in layout.parameters {
             let names: [String] =
@@ -186,8 +188,8 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
                     } : [parameter.name]
             var place = parameter.range.lowerBound
             for name in names {
-                for index in try #require(plain.layout[name]).range {
-                    parameters.pointer[place] = plain.parameters.pointer[index]
+                for index in try #require(plain[name]).range {
+                    parameters.pointer[place] = values.pointer[index]
                     place += 1
                 }
             }
@@ -201,7 +203,8 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         var a = plain.architecture
         a.projections = SmallDecoder.fused
         #expect(ParameterLayout(a).parameters.count < plain.layout.parameters.count)
-        let fused = LanguageModel(a, parameters: try fusedParameters(a, from: plain), threads: 2)
+        let parts = small.parameters(plain.architecture)
+        let fused = LanguageModel(a, parameters: try fusedParameters(a, from: plain.layout, parts), threads: 2)
         let one = try plain.score(sequences), other = try fused.score(sequences)
         for (one, other) in zip(one, other) {
             #expect(firstDifference(one.logprobs, other.logprobs, absolute: 1e-5) == nil)
@@ -210,11 +213,10 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         let training = LowRankTraining(fused, rank: 2, alpha: 4, targets: ["qkv_proj"], seed: 3)
         let own = Buffer(training.layout.count), full = Buffer(fused.layout.count)
         fill(training.parameters, seed: 5, size: 0.1)
-        training.mergeAdapters()
-        try fused.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in
+        try training.model.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in
             coefficients
         }
-        try fused.accumulateGradients(sequences, into: full) { _ in coefficients }
+        try training.model.accumulateGradients(sequences, into: full) { _ in coefficients }
         let b = training.layout.parameters[1],
             weight = try #require(fused.layout["model.layers.0.self_attn.qkv_proj.weight"])
         #expect(b.shape == [weight.shape[0], 2])
@@ -255,7 +257,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
 
     @Test func logitsAreScaledThenCappedBeforeTheTemperature() {
         let compute = Compute(threads: 1), hidden = Buffer([1, 2]), weight = Buffer([1, 0, 0, 1, 3, -1])
-        let head = LogitHead(weight: weight.matrix(rows: 3), scale: 0.5, cap: 1.5)
+        let head = LogitHead(weight: .float32(weight.matrix(rows: 3)), scale: 0.5, cap: 1.5)
         let answer = headForward(
             hidden.matrix(rows: 1), head, queries: [HeadRequest(row: 0, target: 2, inverseTemperature: 2)], compute)[0]
         let z = [1, 2, 1].map { 2 * 1.5 * tanh(0.5 * $0 / 1.5) }, total = z.reduce(0) { $0 + exp($1) }
@@ -276,7 +278,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
                 rstd: rstd.pointer, Compute(threads: 1))
         }
         await #expect(processExitsWith: .failure) {
-            let x = Buffer(12), y = Buffer(8), layer = LinearWeights(weight: Buffer(15).matrix(rows: 5))
+            let x = Buffer(12), y = Buffer(8), layer = LinearWeights(weight: .float32(Buffer(15).matrix(rows: 5)))
             linearForward(x.matrix(rows: 4), layer, into: y.matrix(rows: 4), Compute(threads: 1))
         }
     }

@@ -13,7 +13,7 @@ struct DecodingPass {
     init(_ model: LanguageModel, _ precision: GenerationPrecision) {
         self.model = model
         weights = model.weights.packed(as: precision, model.compute)
-        head = PackedLinear(model.weights.head, as: precision, model.compute)
+        head = PackedLinear(model.weights.head.float32, as: precision, model.compute)
     }
 
     /// `positions`: length of the longest sequence to come.
