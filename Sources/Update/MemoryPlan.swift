@@ -31,10 +31,23 @@ struct MemoryPlan {
     }
 
     private struct Moments {
+        /// In memory.
         let bytes: Int
         let followPasses: Bool
+        /// Their folder, where they lie on a disk.
+        let folder: String?
 
-        var text: String { "moments \(MemorySize.text(bytes))" + (followPasses ? " (when the passes are done)" : "") }
+        init(_ run: PlannedRun, trained: Int) {
+            folder = run.offload
+            bytes = run.offload == nil ? 8 * trained : MomentsInFile.memoryBytes(count: trained)
+            followPasses = run.offload == nil && run.isFirstStepAlone
+        }
+
+        var text: String {
+            let size = "moments \(MemorySize.text(bytes))"
+            if let folder { return size + " at a time (all of them in \(folder))" }
+            return size + (followPasses ? " (when the passes are done)" : "")
+        }
         /// The most that they and passes take together.
         func beside(_ passBytes: Int) -> Int { followPasses ? max(bytes, passBytes) : bytes + passBytes }
         var besidePasses: Int { followPasses ? 0 : bytes }
@@ -42,7 +55,7 @@ struct MemoryPlan {
 
     init(_ budget: MemoryBudget, _ run: PlannedRun, microBatchTokens: Int?) throws {
         let rows = try RowSizes(run), standing = Self.standing(run, rows),
-            moments = Moments(bytes: 8 * Self.trained(run), followPasses: run.isFirstStepAlone)
+            moments = Moments(run, trained: Self.trained(run))
         let left = budget.bytes - standing.bytes - moments.besidePasses
         let smallest = run.passMemory(headRows: run.fewestHeadRows).bytes(
             tokens: rows.longest, wanted: rows.mostWanted, keptLayers: 1)
@@ -99,8 +112,9 @@ struct MemoryPlan {
         return shares.filter { $0.bytes > 0 }
     }
 
-    /// Code, libraries with their own buffers per thread, what products with 16-bit factors round or widen into, and
-    /// what attention works in: scores of a chunk of queries and one head's keys, values and their gradients.
+    /// Code, libraries with their own buffers per thread, what products with 16-bit factors round or widen into, adapters'
+    /// own products, and what attention works in: scores of a chunk of queries and one head's keys, values and their
+    /// gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
         // Capped logits are kept row by row until their derivatives have passed the cap.
         let cappedRow = run.architecture.scales.logitCap == nil ? 0 : run.architecture.vocabulary
@@ -108,7 +122,11 @@ struct MemoryPlan {
             run.precision == .f32
             ? WideningSpace.bytes(largestWeight: run.largestStandingHalf)
             : HalfProducts.scratchBytes(threads: run.threads)
-        return (24 << 20) + halves + run.threads * (productBytes(run) + 4 * cappedRow) + 4
+        let thin =
+            run.recipe.trainable.adapters.map {
+                LowRankAdapter.scratchBytes(tokens: max(rows.longest, BatchLimits.usualTokens), rank: $0.rank)
+            } ?? 0
+        return (24 << 20) + halves + thin + run.threads * (productBytes(run) + 4 * cappedRow) + 4
             * attentionScratchFloats(
                 keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
     }
@@ -130,7 +148,8 @@ struct MemoryPlan {
             .usage,
             "\(budget.origin): found a budget of \(MemorySize.text(budget.bytes)), expected at least \(MemorySize.text(needed)): \(standing.text), "
                 + "\(moments.text), \(MemorySize.text(pass)) for a pass over the longest sequence alone (\(rows.longest) tokens, every layer but one computed again). "
-                + "Give --memory more, train adapters instead (trainable: lora), or plan shorter sequences.")
+                + "Give --memory more, give --offload a folder, train adapters instead (trainable: lora), or plan shorter sequences."
+        )
     }
 
     /// A line for the user.
@@ -140,6 +159,7 @@ struct MemoryPlan {
             kept.allSatisfy { $0 == layers }
             ? "all activations kept"
             : "activations kept of \(kept.min() ?? 0) to \(kept.max() ?? 0) of \(layers) layers"
+                + (moments.folder.map { ", the others' in \($0)" } ?? "")
         return
             "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin)): \(standing.text), \(moments.text), passes "
             + "\(MemorySize.text(passBytes)); \(all.count) micro-batches in \(batches.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
@@ -180,7 +200,8 @@ struct MemoryBudget {
             (bytes, origin) = (given.bytes, "--memory")
         } else {
             let limit = ProcessMemory.limit()
-            (bytes, origin) = (limit / 5 * 4, "80 % of the \(MemorySize.text(limit)) of this machine or control group")
+            bytes = limit / 5 * 4
+            origin = "80 % of the \(MemorySize.text(limit)) of this machine, its control group or ulimit -v"
         }
     }
 }
@@ -197,6 +218,8 @@ struct PlannedRun {
     let precision: Precision
     /// Whether the moments begin at zero.
     let startsAfresh: Bool
+    /// The folder on whose disk moments lie; nil: they are in memory.
+    let offload: String?
 
     /// One step and no more, from moments of zero: they are not there while its passes run.
     var isFirstStepAlone: Bool { startsAfresh && rows.stepCount * recipe.credit.schedule.epochs == 1 }

@@ -16,6 +16,8 @@ struct OptimizerStep {
     let seed: UInt64
     let headRows: Int
     let space: any Allocator
+    /// Where activations go that aren't kept; nil: they are computed again.
+    let store: (any ActivationStore)?
     /// Whether the moments take the place of the passes' arrays: those are given back before the moments come.
     let momentsFollowPasses: Bool
 
@@ -49,7 +51,7 @@ struct OptimizerStep {
         try requireFinite("gradient", norm, "a norm of", state)
         try requireFinite("loss", totals.lossSoFar, "", state)
         state.step += 1
-        apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
+        try apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
         moveTarget(state)
         let seconds = Date().timeIntervalSince(start) - paused
         return totals.metrics(step: state.step, norm: norm, seconds: seconds, recipe.objective)
@@ -110,7 +112,7 @@ struct OptimizerStep {
         try model.accumulateGradients(
             own.joined().map { query(rows[$0], wanted: asked.wanted($0)) }, units: own.map(\.count),
             into: training.gradients(into: gradients), question,
-            memory: PassMemory(keptLayers: batch.keptLayers, headRows: headRows, space: space)
+            memory: PassMemory(keptLayers: batch.keptLayers, store: store, headRows: headRows, space: space)
         ) { part, scores in
             var gradients: [[Float]] = [], next = part.lowerBound
             while next < part.upperBound {
@@ -184,15 +186,17 @@ struct OptimizerStep {
         }
     }
 
-    private func apply(_ state: TrainingState, scale: Double) {
-        let expAvg = state.expAvg, expAvgSq = state.expAvgSq
-        Compute(threads: model.threads).forEachPiece(of: state.parameters.count) { _, range in
-            recipe.optimizer.update(
-                parameters: state.parameters.pointer + range.lowerBound,
-                gradients: gradients.pointer + range.lowerBound,
-                expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound,
-                count: range.count,
-                step: state.step, gradientScale: scale)
+    private func apply(_ state: TrainingState, scale: Double) throws {
+        let compute = Compute(threads: model.threads)
+        try state.moments.forEachRange { range, first, second in
+            let parameters = state.parameters.pointer + range.lowerBound,
+                gradients = gradients.pointer + range.lowerBound
+            compute.forEachPiece(of: range.count) { _, piece in
+                recipe.optimizer.update(
+                    parameters: parameters + piece.lowerBound, gradients: gradients + piece.lowerBound,
+                    expAvg: first + piece.lowerBound, expAvgSq: second + piece.lowerBound, count: piece.count,
+                    step: state.step, gradientScale: scale)
+            }
         }
     }
 }

@@ -67,8 +67,7 @@ struct SavedStep {
         let file = try SafetensorsFile(path: try statePath())
         state.step = try savedStep(file)
         for parameter in form.layout.parameters {
-            try read("exp_avg.", parameter, file, into: state.expAvg)
-            try read("exp_avg_sq.", parameter, file, into: state.expAvgSq)
+            for moment in Moment.allCases { try read(moment, parameter, file, into: state.moments) }
             if file.header["master." + parameter.name] != nil {
                 try read("master.", parameter, file, into: state.parameters)
             }
@@ -99,6 +98,16 @@ struct SavedStep {
     ) throws {
         try file.copy(
             prefix + parameter.name, shape: parameter.shape, into: target.pointer + parameter.range.lowerBound)
+    }
+
+    private func read(
+        _ moment: Moment, _ parameter: ParameterLayout.Parameter, _ file: SafetensorsFile, into moments: any Moments
+    ) throws {
+        var place = parameter.range.lowerBound
+        try file.forEachPiece(ofFloats: moment.prefix + parameter.name, shape: parameter.shape) { piece in
+            try moments.write(moment, from: place, piece)
+            place += piece.count / 4
+        }
     }
 
     /// Writes checkpoint and state under other names; the state takes its own first, so that no step without it ever
@@ -140,12 +149,16 @@ struct SavedStep {
         let parameters = form.layout.parameters
         let halves = parameters.filter { form.needsMaster($0.name) }
         let parts =
-            parameters.map { ("exp_avg.", $0, state.expAvg) } + parameters.map { ("exp_avg_sq.", $0, state.expAvgSq) }
-            + halves.map { ("master.", $0, state.parameters) }
+            halves.map { ("master.", $0, state.parameters) }
             + (state.target.map { target in parameters.map { ("target.", $0, target) } } ?? [])
-        let tensors = parts.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
+        let names =
+            Moment.allCases.flatMap { moment in parameters.map { (moment.prefix, $0) } } + parts.map { ($0.0, $0.1) }
+        let tensors = names.map { TensorInfo(name: $0.0 + $0.1.name, dtype: .f32, shape: $0.1.shape) }
         let writer = try SafetensorsWriter(
             path: path, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt", "step": "\(state.step)"]))
+        for moment in Moment.allCases {
+            for parameter in parameters { try state.moments.read(moment, parameter.range, writer.append) }
+        }
         for (_, parameter, buffer) in parts {
             try writer.append(
                 UnsafeRawBufferPointer(
@@ -158,16 +171,15 @@ struct SavedStep {
 /// Everything that a step changes. Float32, laid out as the model's parameters.
 final class TrainingState {
     let parameters: Buffer
-    /// Made when the first gradient is applied: until then they are zero, and their memory is the passes'.
-    private(set) lazy var expAvg = Buffer(parameters.count)
-    private(set) lazy var expAvgSq = Buffer(parameters.count)
+    let moments: any Moments
     /// A slow copy of the parameters, where the objective keeps one.
     var target: Buffer?
     /// Optimizer steps done.
     var step: Int
 
-    init(parameters: Buffer, step: Int) {
+    init(parameters: Buffer, moments: any Moments, step: Int) {
         self.parameters = parameters
+        self.moments = moments
         self.step = step
     }
 }

@@ -132,16 +132,21 @@ struct AdapterForm: TrainedForm {
 extension SafetensorsFile {
     /// A float32 tensor of this name and shape.
     func copy(_ name: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws {
+        var place = UnsafeMutableRawPointer(target)
+        try forEachPiece(ofFloats: name, shape: shape) { piece in
+            if let base = piece.baseAddress { place.copyMemory(from: base, byteCount: piece.count) }
+            place += piece.count
+        }
+    }
+
+    /// The bytes of a float32 tensor of this name and shape, in order.
+    func forEachPiece(ofFloats name: String, shape: [Int], _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
         let tensor = try tensor(name)
         guard tensor.dtype == .f32, tensor.shape == shape else {
             throw FormatError(
                 file: path, place: "tensor '\(name)'", found: "\(tensor.dtype.rawValue) \(tensor.shape)",
                 expected: "F32 \(shape)")
         }
-        var place = UnsafeMutableRawPointer(target)
-        forEachPiece(of: tensor) { piece in
-            if let base = piece.baseAddress { place.copyMemory(from: base, byteCount: piece.count) }
-            place += piece.count
-        }
+        try forEachPiece(of: tensor, body)
     }
 }

@@ -35,7 +35,7 @@ struct UpdateCommand: StageCommand {
 
     @Option(
         help:
-            "Memory to stay within, such as 8G: chooses micro-batches and what is computed twice (default: 80 % of the machine's or control group's)."
+            "Memory to stay within, such as 8G: chooses micro-batches and what is computed twice (default: 80 % of the machine's, or of what its control group or ulimit -v allows)."
     )
     var memory: MemorySize?
 
@@ -44,6 +44,12 @@ struct UpdateCommand: StageCommand {
             "Most distinct tokens computed at a time, where memory allows them (default: 8192). The gradient is the sum and doesn't depend on it."
     )
     var microBatchTokens: Int?
+
+    @Option(
+        help:
+            "Folder on whose disk the optimizer's moments lie, and activations that memory can't hold (default: moments in memory, such activations computed again). The same bytes."
+    )
+    var offload: String?
 
     @Option(help: "Frozen reference, for objectives whose target is made of it.")
     var reference: String?
@@ -93,7 +99,7 @@ struct UpdateCommand: StageCommand {
             PlannedRun(
                 rows: rows, recipe: recipe, checkpoint: source, auxiliary: auxiliary,
                 threads: context.threads,
-                seed: context.options.seed, precision: precision, startsAfresh: resumeFrom == nil),
+                seed: context.options.seed, precision: precision, startsAfresh: resumeFrom == nil, offload: offload),
             microBatchTokens: microBatchTokens)
         if options.dryRun { context.say(memory.text) }
         // One task does the whole step.
@@ -115,7 +121,7 @@ struct UpdateCommand: StageCommand {
                 directory: directory, checkpoint: source, recipe: recipe, rows: rows, memory: memory, resume: resume,
                 saveEvery: saveEvery,
                 question: try question(recipe, auxiliary, halves, context), weights: weights, halves: halves,
-                metricForms: metrics, context: context
+                offloading: offload.map { Offloading(folder: $0) }, metricForms: metrics, context: context
             ).run()
         }
     }

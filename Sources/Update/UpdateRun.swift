@@ -22,6 +22,8 @@ struct UpdateRun {
     let weights: WeightType
     /// nil: products are float32.
     let halves: HalfProducts?
+    /// What isn't kept in memory lies on a disk; nil: moments are in memory, and activations are computed again.
+    let offloading: Offloading?
     let metricForms: MetricsOption
     let context: StageContext
 
@@ -49,7 +51,8 @@ struct UpdateRun {
         let step = OptimizerStep(
             training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question,
             seed: context.options.seed,
-            headRows: memory.headRows, space: memory.arena(), momentsFollowPasses: memory.momentsFollowPasses)
+            headRows: memory.headRows, space: memory.arena(), store: try offloading.map(ActivationsInFile.init),
+            momentsFollowPasses: memory.momentsFollowPasses)
         let progress = StepProgress(context, total: total, done: done)
         var metrics: [MetricsRow] = []
         for part in (min(done, total)..<total).lazy.map({ $0 % rows.stepCount }) {
@@ -118,13 +121,19 @@ struct UpdateRun {
     private func startingState(_ training: any Training, _ form: any TrainedForm) throws -> (
         TrainingState, [MetricsRow]
     ) {
-        let state = TrainingState(parameters: training.parameters, step: 0),
+        let state = TrainingState(parameters: training.parameters, moments: try moments(training), step: 0),
             saved = try SavedStep.all(in: directory.path).last
         guard let start = saved ?? resume else { return (state, []) }
         try start.load(form, into: state)
         guard let saved else { return (state, []) }
         context.say("going on after step \(saved.step)")
         return (state, try savedMetrics(saved))
+    }
+
+    private func moments(_ training: any Training) throws -> any Moments {
+        let count = training.parameters.count
+        guard let offloading else { return MomentsInMemory(count: count) }
+        return try MomentsInFile(count: count, offloading)
     }
 
     /// Beside the unfinished work; a directory that was finished and lacks an output has them in its table.
@@ -167,6 +176,10 @@ struct UpdateRun {
             "output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? "",
         ]
         summary["memory"] = memory.summary(peak: peak)
+        if let offloading {
+            context.say(offloading.text)
+            summary["offload"] = offloading.summary
+        }
         if let carried { summary["files"] = carried.measures }
         if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
         return StageSummary(summary)

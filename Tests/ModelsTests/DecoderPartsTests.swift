@@ -168,6 +168,33 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
                 sequences, into: again, memory: PassMemory(keptLayers: layers, space: space)
             ) { _ in coefficients }
             #expect(again.array == kept.array && space.peak == foreseen, "\(layers) layers kept")
+            // Put aside and brought back in place of that, in the same memory.
+            let store = StoreInMemory(), broughtBack = Buffer(model.layout.count)
+            for i in 0..<foreseen { garbage.pointer[i] = .nan }
+            try model.accumulateGradients(
+                sequences, into: broughtBack, memory: PassMemory(keptLayers: layers, store: store, space: space)
+            ) { _ in coefficients }
+            #expect(broughtBack.array == kept.array && space.peak == foreseen, "\(layers) layers kept")
+            #expect(store.written == Array(0..<a.layers - layers) && store.read == store.written.reversed())
+        }
+    }
+
+    private final class StoreInMemory: ActivationStore {
+        private var values: [Int: [[Float]]] = [:]
+        /// Layers, in order.
+        private(set) var written: [Int] = []
+        private(set) var read: [Int] = []
+
+        func write(_ arrays: [Buffer], layer: Int) {
+            values[layer] = arrays.map(\.array)
+            written.append(layer)
+        }
+
+        func read(into arrays: [Buffer], layer: Int) {
+            for (array, values) in zip(arrays, values[layer] ?? []) {
+                for (i, value) in values.enumerated() { array.pointer[i] = value }
+            }
+            read.append(layer)
         }
     }
 

@@ -31,7 +31,7 @@ struct DecodingPass {
             compute: model.compute)
         let final = FinalNorm(a, tokens: rows.count, in: space),
             arrays = PassingArrays(a, tokens: rows.count, outputPositions: rows.count, in: space)
-        weights.forward(batch, arrays.layers, final, product: arrays.product)
+        weights.forward(batch, arrays.layers, final, product: arrays.product) { _ in }
         return final.output
     }
 

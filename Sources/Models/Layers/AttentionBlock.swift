@@ -140,6 +140,9 @@ struct AttentionActivations {
 
     private let hasOwnNormed: Bool
 
+    /// All but the input, and but what goes on of a layer whose result is wanted of some tokens only.
+    var arrays: [Buffer] { [normed, rstd, value, attention, logSumExp] + query.arrays + key.arrays + end.arrays }
+
     /// What the projections read, [T, C].
     func x(rows: Int) -> Matrix { (hasOwnNormed ? normed : input).matrix(rows: rows) }
 

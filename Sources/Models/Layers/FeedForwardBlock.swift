@@ -89,6 +89,8 @@ struct FeedForwardActivations {
         end = JoinActivations(a, norm: a.norms.afterFeedForward, rows: rows, in: space)
     }
 
+    var arrays: [Buffer] { [middle, normed, rstd, gate, up] + end.arrays }
+
     /// What the projections read, [S, C].
     var x: Matrix { (hasNorm ? normed : middle).matrix(rows: rows) }
 

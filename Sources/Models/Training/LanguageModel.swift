@@ -159,10 +159,12 @@ package final class LanguageModel: Sendable {
             let batch = try SequenceBatch(sequences, self), forest = batch.forest
             let arrays = TrainingArrays(
                 architecture, tokens: batch.decoder.tokens, outputPositions: forest.outputPositions.count, memory)
-            weights.forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
+            try weights.forward(
+                batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward,
+                afterLayer: arrays.layers.putAside)
             let hidden = arrays.final.output
             let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, kind, memory, derivatives)
-            weights.backward(batch.decoder, arrays, g)
+            try weights.backward(batch.decoder, arrays, g)
             return scores
         }
     }
@@ -193,7 +195,7 @@ package final class LanguageModel: Sendable {
             final = FinalNorm(architecture, tokens: outputPositions, in: space)
         space.scoped {
             let arrays = PassingArrays(architecture, tokens: batch.tokens, outputPositions: outputPositions, in: space)
-            weights.forward(batch, arrays.layers, final, product: arrays.product)
+            weights.forward(batch, arrays.layers, final, product: arrays.product) { _ in }
         }
         return final.output
     }
