@@ -13,7 +13,8 @@
 #   make install      build, and install executables, recipes, man pages and completions below PREFIX=/usr/local (DESTDIR= in front)
 #   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
 #   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
-#   make faults       make calls of the system fail one at a time, in every stage and the loop (EACH=8 of a kind; python3)
+#   make faults       make calls of the system fail one at a time, and allow too little memory, in every stage and the loop
+#                     (EACH=8 of a kind; python3)
 #   make slurm        the chain and the loop on a Slurm of this machine's own, against the same by hand (root)
 #   make bench        measure every stage on synthetic data, beside this machine's own limits and its peers (makes .venv)
 #   make conformance  hold the results against PyTorch, transformers, pyarrow, polars, pandas and DuckDB (makes .venv)
@@ -113,6 +114,7 @@ stress: build
 
 faults: build
 	$(PYTHON) conformance/faults/faults.py $(BIN) --each $(EACH)
+	$(PYTHON) conformance/faults/memory_limits.py $(BIN)
 
 slurm: build
 	@{ command -v slurmctld && command -v slurmd && command -v sbatch && command -v munged; } > /dev/null || \

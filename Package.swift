@@ -70,6 +70,7 @@ let package = Package(
 
         // ground
         library("CKernels"),
+        library("CMemoryLimits"),
         library("COneDNN"),
         library("Randomness"),
         library("Scratch", ["CSystem"]),
@@ -108,7 +109,10 @@ let package = Package(
         // run
         library(
             "StageSupport",
-            ["Catalog", "Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
+            [
+                "Catalog", "Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", "CMemoryLimits",
+                argumentParser, logging,
+            ]),
 
         // stages as a cluster's jobs
         library("SlurmJobs", ["Files", "StageSupport", argumentParser]),

@@ -180,4 +180,4 @@ def main():
     shutil.rmtree(work)
 
 
-main()
+if __name__ == "__main__": main()
