@@ -15,7 +15,8 @@
 #   make check-mpi    updates by 1, 2 and 4 ranks against the plain one (python3)
 #   make dist         one archive in .build/dist/ that runs without Swift: Swift's runtime and the C libraries are linked in
 #   make check-dist   run that archive in an empty Debian (debootstrap and chroot; root)
-#   make faults       make calls of the system fail one at a time, in whatever writes (EACH=8 of a kind; python3)
+#   make faults       make calls of the system fail one at a time, and allow too little memory, in whatever writes
+#                     (EACH=8 of a kind; python3)
 #   make kills        kill stages, tasks and loops at random moments, and let them go on (KILLS=500; python3)
 #   make soak         2,000 small shards, 100 of them broken in different ways, through four stages (python3)
 #   make counts       the same bytes for 1, 2 and 7 tasks of 1 to 4 threads, of whatever writes (python3)
@@ -137,6 +138,7 @@ stress: build
 
 faults: build
 	$(PYTHON) conformance/faults/faults.py $(BIN) --each $(EACH)
+	$(PYTHON) conformance/faults/memory_limits.py $(BIN)
 
 # A folder of its own, because everything is compiled anew for the sanitizers. SwiftPM's own flag for the address
 # sanitizer would take the place of libFuzzer's.

@@ -96,6 +96,7 @@ let package = Package(
 
         // ground
         library("CKernels"),
+        library("CMemoryLimits"),
         library("COneDNN"),
         library("CMappings"),
         library("Randomness"),
@@ -135,7 +136,10 @@ let package = Package(
         // run
         library(
             "StageSupport",
-            ["Catalog", "Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", argumentParser, logging]),
+            [
+                "Catalog", "Formats", "Arrow", "Files", "MetricFiles", "Scratch", "CSystem", "CMemoryLimits",
+                argumentParser, logging,
+            ]),
 
         // processes that do a stage's work together
         library("Gang", ["CGang", "Files", "StageSupport", "Tensors"]),

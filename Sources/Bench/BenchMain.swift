@@ -10,8 +10,9 @@ import Tensors
 ///
 ///     crux-bench [--python PYTHON] [--vllm-python PYTHON] [--llama-python PYTHON] [--plan-tokens N] [--precision bf16]
 ///         [kernel] [score] [stages] [plan] [update] [memory] [real-size] [long] [generation] [catalog]
+///         [adapters-1.5b] [adapters-7b]
 ///
-/// All, unless some are named; of the update also one case alone: plain, grpo, fr3e.
+/// All but the adapters, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
 enum BenchMain {
     static func main() { BenchCommand.runPlainly() }
@@ -27,6 +28,9 @@ struct BenchCommand: ParsableCommand {
     private static let names = [
         "kernel", "score", "stages", "plan", "update", "memory", "real-size", "long", "generation", "catalog",
     ]
+
+    /// What is measured only when it is named: checkpoints of many gigabytes.
+    private static let namesOfLarge = AdapterBench.shapes.keys.sorted()
 
     @Option(help: "Python with the baselines installed; without it they are left out.")
     var python: String?
@@ -47,13 +51,14 @@ struct BenchCommand: ParsableCommand {
     var precision: Precision?
 
     @Argument(
-        help: "What to measure (default: everything): \((names + UpdateCase.all.map(\.name)).joined(separator: ", ")).")
+        help: "What to measure (default: everything but adapters): \(known.joined(separator: ", ")).")
     var parts: [String] = []
 
+    private static let known = names + UpdateCase.all.map(\.name) + namesOfLarge
+
     func validate() throws {
-        let known = Self.names + UpdateCase.all.map(\.name)
-        if let other = parts.first(where: { !known.contains($0) }) {
-            throw ValidationError("found '\(other)', expected one of \(known.joined(separator: ", ")).")
+        if let other = parts.first(where: { !Self.known.contains($0) }) {
+            throw ValidationError("found '\(other)', expected one of \(Self.known.joined(separator: ", ")).")
         }
     }
 
@@ -88,7 +93,8 @@ struct BenchCommand: ParsableCommand {
             "machine: \(threads) threads, reads \(text(machine.readBandwidth / 1e9)) GB/s from memory, sgemm \(text(machine.multiplyRate / 1e9)) GFLOP/s (2048 x 4864 x 896)"
         )
         let cases = UpdateCase.all.filter { parts.contains($0.name) }
-        let named = parts.filter(Self.names.contains) + cases.map { _ in "update" }
+        let large = parts.compactMap { AdapterBench.shapes[$0] }
+        let named = parts.filter((Self.names + Self.namesOfLarge).contains) + cases.map { _ in "update" }
         func wants(_ name: String) -> Bool { named.isEmpty || named.contains(name) }
         if wants("kernel") { try KernelBench(threads: threads, python: python).run() }
         if wants("score") { try ScoreBench(threads: threads).run() }
@@ -104,6 +110,7 @@ struct BenchCommand: ParsableCommand {
         if wants("real-size") { try MemoryBench().runRealSize() }
         if wants("long") { try MemoryBench().runLong() }
         if wants("catalog") { try CatalogBench().run() }
+        for shape in large { try AdapterBench(shape).run() }
         if wants("generation") {
             for precision in samplingPrecisions {
                 try GenerationBench(

@@ -15,3 +15,9 @@ func seconds(_ body: () throws -> Void) rethrows -> Double {
     try body()
     return Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
 }
+
+func gibibytes(_ bytes: Int) -> String { String(format: "%.2f GiB", Double(bytes) / Double(1 << 30)) }
+
+func percent(_ part: Int, _ whole: Int) -> String {
+    String(format: "%.0f %%", 100 * Double(part) / Double(max(1, whole)))
+}

@@ -43,7 +43,7 @@ struct MemoryBench {
             "long, Qwen2.5-0.5B shape, bf16, one step of two sequences behind a prompt of 256: completions of \(Self.longCompletion) and 64, every token weighted:"
         )
         for layers in [2, 24] {
-            try SyntheticCheckpoint(layers: layers, dtype: .bf16).write(to: folder + "/policy")
+            try SyntheticCheckpoint(.small(layers: layers), dtype: .bf16).write(to: folder + "/policy")
             try writeDump(completions: [Self.longCompletion, 64])
             try plan(recipe: "name: bench\nadvantage: grpo\nobjective: {type: ppo_clip}\n", checkpoint: nil)
             let dry = try ChildProcess("crux-update", updateArguments("24G") + ["--dry-run"])
@@ -59,7 +59,7 @@ struct MemoryBench {
 
     /// From a dump to a plan; entropies are the checkpoint's own.
     private func plan(layers: Int, recipe: String) throws {
-        try SyntheticCheckpoint(layers: layers, dtype: .bf16).write(to: folder + "/policy")
+        try SyntheticCheckpoint(.small(layers: layers), dtype: .bf16).write(to: folder + "/policy")
         try writeDump(completions: [Int](repeating: 256, count: 8))
         try plan(recipe: recipe, checkpoint: folder + "/policy")
     }
@@ -121,10 +121,5 @@ struct MemoryBench {
             "  --memory \(budget): \(taken); a step \(text(step.seconds)) s, \(text(thousand)) s per thousand completion tokens; "
                 + "with loading and saving \(text(process.seconds)) s")
         try FileManager.default.removeItem(atPath: output)
-    }
-
-    private func gibibytes(_ bytes: Int) -> String { String(format: "%.2f GiB", Double(bytes) / Double(1 << 30)) }
-    private func percent(_ part: Int, _ whole: Int) -> String {
-        String(format: "%.0f %%", 100 * Double(part) / Double(max(1, whole)))
     }
 }

@@ -4,15 +4,45 @@ import Formats
 import Foundation
 import Models
 
-/// A checkpoint of Qwen2.5-0.5B's shape with random weights.
+/// The sizes of a model of the Qwen2.5 family.
+struct QwenShape {
+    let name: String
+    let vocabulary: Int
+    let hidden: Int
+    let feedForward: Int
+    var layers: Int
+    let queryHeads: Int
+    let keyValueHeads: Int
+    let isTied: Bool
+
+    /// Qwen2.5-0.5B's, with as many of its 24 layers.
+    static func small(layers: Int) -> QwenShape {
+        QwenShape(
+            name: "Qwen2.5-0.5B", vocabulary: 151_936, hidden: 896, feedForward: 4864, layers: layers, queryHeads: 14,
+            keyValueHeads: 2, isTied: true)
+    }
+
+    static let middle = QwenShape(
+        name: "Qwen2.5-1.5B", vocabulary: 151_936, hidden: 1536, feedForward: 8960, layers: 28, queryHeads: 12,
+        keyValueHeads: 2, isTied: true)
+
+    static let large = QwenShape(
+        name: "Qwen2.5-7B", vocabulary: 152_064, hidden: 3584, feedForward: 18_944, layers: 28, queryHeads: 28,
+        keyValueHeads: 4, isTied: false)
+}
+
+/// A checkpoint of such a shape with random weights.
 struct SyntheticCheckpoint {
-    let layers: Int
+    let shape: QwenShape
     let dtype: DType
+
+    init(_ shape: QwenShape, dtype: DType) { (self.shape, self.dtype) = (shape, dtype) }
 
     private var configuration: String {
         """
-        {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864,
-         "num_hidden_layers": \(layers), "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": true, "rope_theta": 1000000.0,
+        {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": \(shape.vocabulary), "hidden_size": \(shape.hidden),
+         "intermediate_size": \(shape.feedForward), "num_hidden_layers": \(shape.layers), "num_attention_heads": \(shape.queryHeads),
+         "num_key_value_heads": \(shape.keyValueHeads), "tie_word_embeddings": \(shape.isTied), "rope_theta": 1000000.0,
          "rms_norm_eps": 1e-6, "hidden_act": "silu", "max_position_embeddings": 32768, "torch_dtype": "\(dtype == .bf16 ? "bfloat16" : "float32")"}
         """
     }
@@ -24,16 +54,24 @@ struct SyntheticCheckpoint {
         let tensors = layout.parameters.map { TensorInfo(name: $0.name, dtype: dtype, shape: $0.shape) }
         let writer = try SafetensorsWriter(
             path: folder + "/model.safetensors", header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
-        for parameter in layout.parameters { try append(weights(parameter), to: writer) }
+        for parameter in layout.parameters {
+            let end = parameter.range.upperBound
+            for start in stride(from: parameter.range.lowerBound, to: end, by: Self.writtenAtOnce) {
+                try append(weights(parameter, start..<min(start + Self.writtenAtOnce, end)), to: writer)
+            }
+        }
         try writer.finish()
     }
 
-    /// Uniform in ±0.035, whose variance is that of transformers' initialisation (0.02²), norms 1, biases 0.
-    private func weights(_ parameter: ParameterLayout.Parameter) -> [Float] {
+    /// Weights at a time, so that a large checkpoint takes little memory to make.
+    private static let writtenAtOnce = 1 << 22
+
+    /// Elements `range` of all parameters, those of one: uniform in ±0.035, whose variance is that of transformers' initialisation (0.02²), norms 1, biases 0.
+    private func weights(_ parameter: ParameterLayout.Parameter, _ range: Range<Int>) -> [Float] {
         if parameter.shape.count == 1 {
-            return [Float](repeating: parameter.name.hasSuffix(".bias") ? 0 : 1, count: parameter.range.count)
+            return [Float](repeating: parameter.name.hasSuffix(".bias") ? 0 : 1, count: range.count)
         }
-        return parameter.range.map { i in
+        return range.map { i in
             var z = UInt32(truncatingIfNeeded: i) &* 0x9E37_79B1
             z = (z ^ (z >> 15)) &* 0x85EB_CA77
             return Float(z >> 8) / Float(1 << 24) * 0.07 - 0.035

@@ -12,21 +12,26 @@ struct UpdateFixture {
 
     init(folder: String) throws {
         self.folder = folder
-        try SyntheticCheckpoint(layers: 6, dtype: .f32).write(to: checkpoint)
+        try SyntheticCheckpoint(.small(layers: 6), dtype: .f32).write(to: checkpoint)
     }
 
     /// Of as many optimizer steps, one after the other on the same rows.
     func plan(_ name: String, steps: Int = 1) -> String { folder + "/plan-\(name)-\(steps)" }
 
     func write(_ batch: UpdateCase, steps: Int) throws {
-        let path = plan(batch.name, steps: steps)
+        try batch.writePlan(to: plan(batch.name, steps: steps), recipe: "name: bench\nschedule:\n  epochs: \(steps)")
+    }
+}
+
+extension UpdateCase {
+    /// A plan of the batch, whole enough for crux-update.
+    func writePlan(to path: String, recipe: String) throws {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         var table = try ArrowTableWriter(path: path + "/plan.arrow", table: Tables.plan, metadata: [:])
-        for row in batch.rows { try table.append(row) }
+        for row in rows { try table.append(row) }
         try table.finish()
         try AtomicFile.write(
-            try Recipe.load(yaml: "name: bench\nschedule:\n  epochs: \(steps)", file: "bench").resolvedJSON(),
-            to: path + "/recipe.resolved.json")
+            try Recipe.load(yaml: recipe, file: "bench").resolvedJSON(), to: path + "/recipe.resolved.json")
         try Manifest(stage: "plan", configuration: [:], inputs: []).write(to: path)
     }
 }

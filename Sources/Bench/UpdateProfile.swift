@@ -14,11 +14,12 @@ struct UpdateProfile {
     /// `stepSeconds`: crux-update's whole step on the same batch.
     func run(stepSeconds: Double) throws {
         let source = try Checkpoint(directory: checkpoint), clock = WorkClock()
-        let model = LanguageModel(
+        let training = FullTraining(
             source.architecture, parameters: try source.loadParameters(), threads: threads,
             halves: try precision.products(), clock: clock)
-        let gradients = Self.written(model.layout.count, threads), passes = try self.passes(model, into: gradients)
-        let optimizer = optimize(model, gradients), work = BatchWork(batch, source.architecture)
+        let gradients = Self.written(training.layout.count, threads),
+            passes = try self.passes(training, into: gradients)
+        let optimizer = optimize(training, gradients), work = BatchWork(batch, source.architecture)
         let alone = ProductTimes(
             source.architecture, work, Compute(threads: threads, halves: try precision.products()))
         say("    where the time goes (one step in this process, \(text(passes + optimizer)) s):")
@@ -36,10 +37,10 @@ struct UpdateProfile {
     }
 
     /// Forward and backward, with a loss like the step's.
-    private func passes(_ model: LanguageModel, into gradients: Buffer) throws -> Double {
-        let training = FullTraining(model), queries = batch.queries
+    private func passes(_ training: FullTraining, into gradients: Buffer) throws -> Double {
+        let queries = batch.queries
         return try seconds {
-            try model.accumulateGradients(
+            try training.model.accumulateGradients(
                 queries, units: queries.map { _ in 1 }, into: training.gradients(into: gradients)
             ) { part, scores in
                 zip(part, scores).map { row, scores in
@@ -49,14 +50,14 @@ struct UpdateProfile {
         }
     }
 
-    private func optimize(_ model: LanguageModel, _ gradients: Buffer) -> Double {
+    private func optimize(_ training: FullTraining, _ gradients: Buffer) -> Double {
         let expAvg = Self.written(gradients.count, threads), expAvgSq = Self.written(gradients.count, threads),
             compute = Compute(threads: threads)
         return seconds {
             let scale = AdamW().gradientScale(norm: compute.norm(gradients))
             compute.forEachPiece(of: gradients.count) { _, range in
                 AdamW().update(
-                    parameters: model.parameters.pointer + range.lowerBound,
+                    parameters: training.parameters.pointer + range.lowerBound,
                     gradients: gradients.pointer + range.lowerBound,
                     expAvg: expAvg.pointer + range.lowerBound, expAvgSq: expAvgSq.pointer + range.lowerBound,
                     count: range.count, step: 1, gradientScale: scale)

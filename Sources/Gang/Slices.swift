@@ -59,7 +59,7 @@ package struct SlicedArray: Sendable {
 /// What ranks that exchange arrays need beside them.
 package enum ExchangeRoom {
     /// Floats that a rank takes in at a time, of all ranks together.
-    static let floats = 4 << 20
+    package static let floats = 4 << 20
     /// Those of `sumSlices`, and their sums, which are wider: of two ranks half as many as floats, of more fewer.
     package static let bytes = floats * MemoryLayout<Float>.size + floats / 2 * MemoryLayout<Double>.size
 }
@@ -114,20 +114,35 @@ extension Gang {
     package func collect(
         _ array: SlicedArray, _ range: Range<Int>, _ body: (UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
+        try collect(array.slices, range) { part, take in
+            try take(UnsafeRawBufferPointer(start: array.pointer(at: part.lowerBound), count: 4 * part.count))
+        } body: {
+            try body($0.assumingMemoryBound(to: Float.self))
+        }
+    }
+
+    /// The same of floats that needn't lie in memory: `hand` brings the bytes of a part of this rank's slice, all at
+    /// once.
+    package func collect(
+        _ slices: Slices, _ range: Range<Int>,
+        hand: (_ part: Range<Int>, _ take: (UnsafeRawBufferPointer) throws -> Void) throws -> Void,
+        body: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
         var room: [Float] = []
-        for (owner, part) in array.slices.parts(of: range, most: ExchangeRoom.floats) {
+        for (owner, part) in slices.parts(of: range, most: ExchangeRoom.floats) {
             switch (owner == rank, leads) {
-            case (true, true):
-                try body(UnsafeBufferPointer(start: array.pointer(at: part.lowerBound), count: part.count))
+            case (true, true): try withoutActuallyEscaping(body) { try hand(part, $0) }
             case (true, false):
-                try send(
-                    UnsafeRawBufferPointer(start: array.pointer(at: part.lowerBound), count: 4 * part.count), to: 0)
+                try hand(part) { bytes in
+                    precondition(bytes.count == 4 * part.count, "\(bytes.count) bytes of floats \(part)")
+                    try send(bytes, to: 0)
+                }
             case (false, true):
                 if room.count < part.count { room = [Float](repeating: 0, count: part.count) }
-                try room.withUnsafeMutableBufferPointer { room in
-                    let piece = UnsafeMutableBufferPointer(rebasing: room[..<part.count])
-                    try receive(UnsafeMutableRawBufferPointer(piece), from: owner)
-                    try body(UnsafeBufferPointer(piece))
+                try room.withUnsafeMutableBytes { room in
+                    let piece = UnsafeMutableRawBufferPointer(rebasing: room[..<(4 * part.count)])
+                    try receive(piece, from: owner)
+                    try body(UnsafeRawBufferPointer(piece))
                 }
             case (false, false): break
             }

@@ -6,7 +6,7 @@ import Tensors
 
 /// Where a model's weights come from. A checkpoint's folder stands for its files, as an engine loads them; an update
 /// directory for what an update that is resumed from it starts with: its last step's float32 masters, or its adapters
-/// merged in float32.
+/// on the weights that they stand on.
 enum ModelSource {
     case files(Checkpoint)
     case masters(Checkpoint, Masters)
@@ -55,14 +55,12 @@ enum ModelSource {
     func model(threads: Int, halves: HalfProducts?) throws -> LanguageModel {
         switch self {
         case .files(let checkpoint):
-            LanguageModel(
-                checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads, halves: halves)
+            LanguageModel(checkpoint.architecture, try checkpoint.loadStanding(), threads: threads, halves: halves)
         case .masters(let checkpoint, let masters):
             LanguageModel(
-                checkpoint.architecture, parameters: try checkpoint.loadParameters(masters), threads: threads,
-                halves: halves)
+                checkpoint.architecture, try checkpoint.loadStanding(masters), threads: threads, halves: halves)
         case .adapters(let checkpoint, let adapters):
-            try adapters.merge(into: checkpoint, threads: threads, halves: halves)
+            try adapters.model(on: checkpoint, threads: threads, halves: halves)
         }
     }
 
@@ -99,7 +97,7 @@ enum ModelSource {
                 "\(name): the float32 masters of \(checkpoint.directory), which an update resumed from \(directory) "
                 + "starts with"
         case .adapters(let checkpoint, let adapters):
-            return "\(name): \(checkpoint.directory) with the adapters of \(adapters.directory) merged in float32"
+            return "\(name): \(checkpoint.directory) under the adapters of \(adapters.directory), in float32"
         case .files(let checkpoint):
             guard checkpoint.needsMasters, let step = StepFolders(weights: directory), let state = try step.state(),
                 try !Masters(path: state).isEmpty

@@ -30,9 +30,13 @@ package final class UnnamedFile {
 
     deinit { close(descriptor) }
 
-    package func append(_ data: UnsafeRawBufferPointer) throws {
-        try move(data.count, "write") { pwrite(descriptor, data.baseAddress! + $0, data.count - $0, off_t(count + $0)) }
-        count += data.count
+    package func append(_ data: UnsafeRawBufferPointer) throws { try write(data, at: count) }
+
+    /// Over what stands there, or beyond the end.
+    package func write(_ data: UnsafeRawBufferPointer, at offset: Int) throws {
+        guard let base = data.baseAddress else { return }
+        try move(data.count, "write") { pwrite(descriptor, base + $0, data.count - $0, off_t(offset + $0)) }
+        count = max(count, offset + data.count)
     }
 
     package func read(into target: UnsafeMutableRawBufferPointer, at offset: Int) throws {

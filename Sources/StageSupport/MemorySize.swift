@@ -1,4 +1,5 @@
 import ArgumentParser
+import CMemoryLimits
 import Foundation
 
 /// An amount of memory as people write it: `8G`, `512M`, `1.5G`, in powers of 1024.
@@ -30,12 +31,12 @@ package struct MemorySize: ExpressibleByArgument, Equatable, Sendable {
 
 /// What this process may use and has used.
 package enum ProcessMemory {
-    /// The machine's memory, or less where a control group (a container, a scheduler's job) allows less. It doesn't
-    /// depend on what others use.
+    /// The machine's memory, or less where a control group (a container, a scheduler's job) or `ulimit -v` allows less. It
+    /// doesn't depend on what others use.
     package static func limit(controlGroups: String = "/sys/fs/cgroup", membership: String = "/proc/self/cgroup") -> Int
     {
         ControlGroups(root: controlGroups, membership: membership).memoryLimits
-            .reduce(Int(clamping: ProcessInfo.processInfo.physicalMemory), min)
+            .reduce(min(Int(clamping: ProcessInfo.processInfo.physicalMemory), crux_address_space_limit()), min)
     }
 
     /// The most memory that this process, or another, has had at once, mapped files included; 0 where the kernel

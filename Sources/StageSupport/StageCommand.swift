@@ -1,4 +1,5 @@
 import ArgumentParser
+import CMemoryLimits
 import CSystem
 import Files
 import Formats
@@ -47,6 +48,7 @@ extension StageCommand {
             return .interrupted
         }
         Self.memoryHabit.adopt()
+        if options.logFormat == .json { crux_tell_refusals_as_json() }
         let context = StageContext(stage: Self.stage, options: options)
         Interruption.listen()
         context.heartbeat.start(context)

@@ -107,6 +107,35 @@ extension Compute {
     }
 }
 
+// The same with a weight as it lies in memory.
+extension Compute {
+    /// result = a · weightᵀ, or result += that, with a [M, N], weight [O, N], result [M, O].
+    package func multiplyTransposed(_ a: Matrix, _ weight: WeightMatrix, into result: Matrix, adding: Bool = false) {
+        switch (weight, halves) {
+        case (.float32(let matrix), _): multiplyTransposed(a, matrix, into: result, adding: adding)
+        case (.half, let halves?):
+            halves.multiply(Factor(a), Factor(transposed: weight), into: result, adding: adding, self)
+        case (.half(let half), nil):
+            WideningSpace.shared.forEachStretch(of: half, self) { stretch, outputs in
+                Tensors.multiplyTransposed(a, stretch, into: result[columns: outputs], keep: adding ? 1 : 0)
+            }
+        }
+    }
+
+    /// result = a · weight, or result += that, with a [M, N], weight [N, O], result [M, O].
+    package func multiply(_ a: Matrix, _ weight: WeightMatrix, into result: Matrix, adding: Bool = false) {
+        switch (weight, halves) {
+        case (.float32(let matrix), _): multiply(a, matrix, into: result, adding: adding)
+        case (.half, let halves?): halves.multiply(Factor(a), Factor(weight), into: result, adding: adding, self)
+        case (.half(let half), nil):
+            WideningSpace.shared.forEachStretch(of: half, self) { stretch, inputs in
+                let isFirst = inputs.lowerBound == 0 && !adding
+                Tensors.multiply(a[columns: inputs], stretch, into: result, keep: isFirst ? 0 : 1)
+            }
+        }
+    }
+}
+
 /// result = scale · a · bᵀ + keep · result, with a [M, N], b [O, N], result [M, O].
 package func multiplyTransposed(_ a: Matrix, _ b: Matrix, into result: Matrix, scale: Float = 1, keep: Float = 0) {
     guard a.rows > 0, b.rows > 0 else { return }

@@ -1,10 +1,10 @@
 import CKernels
 
 /// y[t] = scale · weight[tokenIDs[t]]. weight [V, C] → y [T, C].
-package func embeddingForward(_ tokenIDs: [Int32], weight: Matrix, scale: Float = 1, into y: Matrix) {
+package func embeddingForward(_ tokenIDs: [Int32], weight: WeightMatrix, scale: Float = 1, into y: Matrix) {
     y.check(tokenIDs.count, weight.columns, "the embedded tokens")
     for (row, token) in tokenIDs.enumerated() {
-        y.row(row).update(from: weight.row(Int(token)), count: weight.columns)
+        weight.read(row: Int(token), into: y.row(row))
     }
     guard scale != 1 else { return }
     for row in 0..<y.rows { multiply(y.row(row), by: scale, count: y.columns) }

@@ -4,19 +4,21 @@ import Foundation
 
 /// A factor of a product: a matrix, or its transpose.
 struct Factor {
-    let matrix: Matrix
+    let matrix: WeightMatrix
     let isTransposed: Bool
 
-    init(_ matrix: Matrix) { (self.matrix, isTransposed) = (matrix, false) }
-    init(transposed matrix: Matrix) { (self.matrix, isTransposed) = (matrix, true) }
+    init(_ matrix: WeightMatrix) { (self.matrix, isTransposed) = (matrix, false) }
+    init(transposed matrix: WeightMatrix) { (self.matrix, isTransposed) = (matrix, true) }
+    init(_ matrix: Matrix) { self.init(.float32(matrix)) }
+    init(transposed matrix: Matrix) { self.init(transposed: .float32(matrix)) }
 
     var rows: Int { isTransposed ? matrix.columns : matrix.rows }
     var columns: Int { isTransposed ? matrix.rows : matrix.columns }
 }
 
-/// Matrix products whose factors are rounded to bf16, with float32 sums, by oneDNN. Factors are float32 and are rounded
+/// Matrix products whose factors are rounded to bf16, with float32 sums, by oneDNN. Factors are rounded
 /// block by block into two arrays of fixed size: a product needs no 16-bit copy of a whole matrix, and rounding costs
-/// little beside it.
+/// little beside it. Weights that are bf16 already go as they are.
 ///
 /// Blocks and tiles depend on shapes alone, and each tile is one call of oneDNN on one thread: the bytes are the same
 /// for any number of threads.
@@ -108,14 +110,6 @@ package final class HalfProducts: @unchecked Sendable {
     }
 }
 
-/// 0..<count in consecutive pieces of nearly the same length, at most `most`, all but the last whole granules.
-private func pieces(_ count: Int, _ most: Int, granule: Int) -> [Range<Int>] {
-    guard count > 0 else { return [] }
-    let number = (count + most - 1) / most, even = (count + number - 1) / number
-    let length = min(most, (even + granule - 1) / granule * granule)
-    return stride(from: 0, to: count, by: length).map { $0..<min(count, $0 + length) }
-}
-
 /// Part of a factor, rounded; laid out as the matrix is.
 private final class HalfBlock {
     /// Most rows and columns.
@@ -149,7 +143,7 @@ private final class HalfBlock {
         nonisolated(unsafe) let base = base
         let stride = stride
         compute.forEachBlock(rows: part.rows) { _, block in
-            for row in block { crux_f32_to_bf16(part.row(row), base + row * stride, part.columns) }
+            for row in block { part.round(row: row, toBFloat16: base + row * stride) }
         }
     }
 }

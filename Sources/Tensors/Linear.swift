@@ -1,29 +1,52 @@
 import CKernels
 
-/// A linear layer as Hugging Face stores it: weight [O, I], optional bias [O]. In the gradient's copy of this struct
-/// the same fields point at the gradients.
+/// A linear layer as Hugging Face stores it: weight [O, I], optional bias [O], and what an adapter adds to the weight.
+/// In the gradient's copy of this struct the same fields point at the gradients.
 package struct LinearWeights: Sendable {
-    package let weight: Matrix
+    package let weight: WeightMatrix
     package let bias: Matrix?
+    private var adapter: LowRankAdapter?
     /// A copy of both for a few rows at a time; nil where products go through OpenBLAS.
-    private let panels: PackedLinear?
+    private var panels: PackedLinear?
 
-    package init(weight: Matrix, bias: Matrix? = nil) { self.init(weight, bias, nil) }
-
-    private init(_ weight: Matrix, _ bias: Matrix?, _ panels: PackedLinear?) {
+    package init(weight: WeightMatrix, bias: Matrix? = nil) {
         bias?.check(1, weight.rows, "a linear layer's bias")
-        (self.weight, self.bias, self.panels) = (weight, bias, panels)
+        (self.weight, self.bias) = (weight, bias)
     }
 
     /// The same layer for generation: its forward pass gives each row the same bytes however many rows there are. Not
-    /// to be trained any further.
+    /// to be trained any further; in float32, and without an adapter.
     package func packed(as precision: GenerationPrecision, _ compute: Compute) -> LinearWeights {
-        LinearWeights(weight, bias, PackedLinear(weight, bias: bias, as: precision, compute))
+        precondition(adapter == nil, "an adapter of a layer that is packed")
+        var packed = self
+        packed.panels = PackedLinear(weight.float32, bias: bias, as: precision, compute)
+        return packed
+    }
+
+    /// The same layer with another weight: this one's, which stands still, plus the adapter's.
+    package func adapted(by adapter: LowRankAdapter) -> LinearWeights {
+        adapter.check(outputs: weight.rows, inputs: weight.columns)
+        var adapted = self
+        adapted.adapter = adapter
+        return adapted
     }
 
     /// Some of its outputs: one layer of several that are stored as one.
     package subscript(rows range: Range<Int>) -> LinearWeights {
-        LinearWeights(weight: weight[rows: range], bias: bias?[columns: range])
+        precondition(adapter == nil, "a part of a layer that has an adapter already")
+        return LinearWeights(weight: weight[rows: range], bias: bias?[columns: range])
+    }
+
+    /// y += x · (weight + adapter)ᵀ, or y = that.
+    fileprivate func multiply(_ x: Matrix, into y: Matrix, adding: Bool, _ compute: Compute) {
+        compute.multiplyTransposed(x, weight, into: y, adding: adding)
+        adapter?.forward(x, into: y)
+    }
+
+    /// dx = dy · (weight + adapter), or dx += that.
+    fileprivate func inputGradient(_ dy: Matrix, into dx: Matrix, adding: Bool, _ compute: Compute) {
+        compute.multiply(dy, weight, into: dx, adding: adding)
+        adapter?.inputGradient(dy, into: dx)
     }
 
     fileprivate func check(inputs x: Matrix, outputs y: Matrix) {
@@ -41,7 +64,7 @@ package struct LinearWeights: Sendable {
     }
 }
 
-/// y = x · weightᵀ + bias, plus `residual` where given. x [T, I] → y, residual [T, O].
+/// y = x · weightᵀ + bias, plus `residual` where given; the weight is meant with its adapter. x [T, I] → y, residual [T, O].
 package func linearForward(
     _ x: Matrix, _ weights: LinearWeights, adding residual: Matrix? = nil, into y: Matrix, _ compute: Compute
 ) {
@@ -50,13 +73,13 @@ package func linearForward(
     compute.timed(.linear) {
         if weights.packedForward(x, adding: residual, into: y, compute) { return }
         guard residual != nil || weights.bias != nil else {
-            return compute.multiplyTransposed(x, weights.weight, into: y)
+            return weights.multiply(x, into: y, adding: false, compute)
         }
         // A product adds to what is there for the price of clearing it.
         compute.forEachBlock(rows: y.rows) { _, rows in
             for row in rows { start(y.row(row), residual?.row(row), weights.bias?.base, y.columns) }
         }
-        compute.multiplyTransposed(x, weights.weight, into: y, adding: true)
+        weights.multiply(x, into: y, adding: true, compute)
     }
 }
 
@@ -82,35 +105,9 @@ package struct FullLinearGradient: LinearGradient {
     package init(_ weights: LinearWeights) { self.weights = weights }
 
     package func accumulate(_ dy: Matrix, x: Matrix, _ compute: Compute) {
-        compute.transposedMultiply(dy, x, into: weights.weight, adding: true)
+        compute.transposedMultiply(dy, x, into: weights.weight.float32, adding: true)
         guard let dbias = weights.bias else { return }
         for row in 0..<dy.rows { crux_add(dbias.base, dy.row(row), dy.columns) }
-    }
-}
-
-/// Of a weight W + scale · b · a with W frozen, a [r, I], b [O, r]: da += scale · (dy · b)ᵀ · x, db += scale · dyᵀ · (x
-/// · aᵀ). No [O, I] matrix is ever made. Always in float32:
-/// products as thin as these would gain nothing.
-package struct LowRankGradient: LinearGradient {
-    let a: Matrix
-    let b: Matrix
-    let da: Matrix
-    let db: Matrix
-    let scale: Float
-
-    package init(a: Matrix, b: Matrix, da: Matrix, db: Matrix, scale: Float) {
-        (self.a, self.b, self.da, self.db, self.scale) = (a, b, da, db, scale)
-    }
-
-    package func accumulate(_ dy: Matrix, x: Matrix, _ compute: Compute) {
-        let narrow = Buffer(uninitialized: dy.rows * a.rows)
-        withExtendedLifetime(narrow) {
-            let thin = narrow.matrix(rows: dy.rows)
-            multiplyTransposed(x, a, into: thin)
-            transposedMultiply(dy, thin, into: db, scale: scale, keep: 1)
-            multiply(dy, b, into: thin)
-            transposedMultiply(thin, x, into: da, scale: scale, keep: 1)
-        }
     }
 }
 
@@ -127,12 +124,12 @@ package func linearBackward(
 ) {
     weights.check(inputs: x, outputs: dy)
     compute.timed(.linear) {
-        if let dx { compute.multiply(dy, weights.weight, into: dx, adding: adding) }
+        if let dx { weights.inputGradient(dy, into: dx, adding: adding, compute) }
         gradient.accumulate(dy, x: x, compute)
     }
 }
 
 /// dx = dy · weight alone, where dx takes the place of x.
 package func linearInputGradient(_ dy: Matrix, _ weights: LinearWeights, into dx: Matrix, _ compute: Compute) {
-    compute.timed(.linear) { compute.multiply(dy, weights.weight, into: dx) }
+    compute.timed(.linear) { weights.inputGradient(dy, into: dx, adding: false, compute) }
 }

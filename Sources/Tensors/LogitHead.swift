@@ -3,13 +3,13 @@ import CKernels
 /// A language model's head: logits = x · weightᵀ, times a scale and softly capped where a family states it.
 package struct LogitHead: Sendable {
     /// [V, C]
-    package let weight: Matrix
+    package let weight: WeightMatrix
     /// Multiplies what the product gives.
     package let scale: Float
     /// Scaled logits z become cap · tanh(z / cap); nil is no cap.
     package let cap: Float?
 
-    package init(weight: Matrix, scale: Float = 1, cap: Float? = nil) {
+    package init(weight: WeightMatrix, scale: Float = 1, cap: Float? = nil) {
         (self.weight, self.scale, self.cap) = (weight, scale, cap)
     }
 

@@ -27,7 +27,9 @@ package func valueHeadBackward(
 package func tokenLogitForward(_ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest]) -> [HeadAnswer] {
     queries.map { query in
         var answer = HeadAnswer()
-        answer.output = crux_dot(hidden.row(query.row), head.weight.row(Int(query.target)), hidden.columns)
+        answer.output = head.weight.withRow(Int(query.target)) {
+            crux_dot(hidden.row(query.row), $0, hidden.columns)
+        }
         head.finish(&answer.output, 1)
         return answer
     }
@@ -42,8 +44,9 @@ package func tokenLogitBackward(
     for (index, query) in queries.enumerated() where derivatives[index] != 0 {
         var derivative = derivatives[index] * head.scale
         if let cap = head.cap { derivative *= 1 - (answers[index].output / cap) * (answers[index].output / cap) }
-        addScaled(
-            head.weight.row(Int(query.target)), derivative, into: dhidden.row(query.row), count: hidden.columns)
+        head.weight.withRow(Int(query.target)) {
+            addScaled($0, derivative, into: dhidden.row(query.row), count: hidden.columns)
+        }
         if let dweight {
             addScaled(hidden.row(query.row), derivative, into: dweight.row(Int(query.target)), count: hidden.columns)
         }

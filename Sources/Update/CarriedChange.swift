@@ -30,15 +30,15 @@ struct CarriedChange: Sendable {
         let masters: SafetensorsFile?
     }
 
-    /// `parameters`: the masters now, laid out as the checkpoints' parameters; `files`: as they were written.
-    init(from start: Start, to files: Checkpoint, masters parameters: Buffer, _ compute: Compute) throws {
+    /// `masters`: the weights now; `files`: as they were written.
+    init(from start: Start, to files: Checkpoint, masters: any ParameterValues, _ compute: Compute) throws {
         for parameter in files.layout.parameters {
             guard let now = files.stored(parameter.name) else { continue }
             let places = ParameterPlaces(
                 before: start.files.stored(parameter.name),
                 master: start.masters.flatMap { masters in
                     masters.header["master." + parameter.name].map { (masters, $0) }
-                }, now: now, parameters: parameters.pointer + parameter.range.lowerBound)
+                }, now: now, parameter: parameter, masters: masters)
             add(places.compare(count: parameter.range.count, compute))
         }
     }
@@ -76,13 +76,15 @@ struct CarriedChange: Sendable {
 }
 
 /// Where one parameter's values lie, before and after. A value head that no file held before was 0.
-private struct ParameterPlaces: @unchecked Sendable {
+private struct ParameterPlaces: Sendable {
     typealias Place = (file: SafetensorsFile, tensor: TensorInfo)
 
     let before: Place?
     let master: Place?
     let now: Place
-    let parameters: UnsafePointer<Float>
+    let parameter: ParameterLayout.Parameter
+    /// The weights now.
+    let masters: any ParameterValues
 
     private static let piece = 1 << 18
 
@@ -102,15 +104,22 @@ private struct ParameterPlaces: @unchecked Sendable {
         var change = CarriedChange()
         let old = values(before, range) ?? [Float](repeating: 0, count: range.count),
             kept = values(master, range) ?? old
-        let new = values(now, range) ?? []
-        for (index, place) in range.enumerated() {
-            change.add(before: old[index], master: kept[index], now: new[index], parameter: parameters[place])
+        let new = values(now, range) ?? [], moved = moved(range)
+        for index in 0..<range.count {
+            change.add(before: old[index], master: kept[index], now: new[index], parameter: moved[index])
         }
         guard let before, before.tensor.dtype == now.tensor.dtype else { return change }
         before.file.withElements(range, of: before.tensor) { old in
             now.file.withElements(range, of: now.tensor) { change.add(old, $0) }
         }
         return change
+    }
+
+    private func moved(_ range: Range<Int>) -> [Float] {
+        [Float](unsafeUninitializedCapacity: range.count) { floats, count in
+            if let base = floats.baseAddress { masters.read(parameter, range, into: base) }
+            count = range.count
+        }
     }
 
     private func values(_ place: Place?, _ range: Range<Int>) -> [Float]? {

@@ -33,10 +33,23 @@ struct MemoryPlan {
     }
 
     private struct Moments {
+        /// In memory.
         let bytes: Int
         let followPasses: Bool
+        /// Their folder, where they lie on a disk.
+        let folder: String?
 
-        var text: String { "moments \(MemorySize.text(bytes))" + (followPasses ? " (when the passes are done)" : "") }
+        init(_ run: PlannedRun, trained: Int) {
+            folder = run.offload
+            bytes = run.offload == nil ? 8 * trained : MomentsInFile.memoryBytes(count: trained)
+            followPasses = run.offload == nil && run.isFirstStepAlone
+        }
+
+        var text: String {
+            let size = "moments \(MemorySize.text(bytes))"
+            if let folder { return size + " at a time (all of them in \(folder))" }
+            return size + (followPasses ? " (when the passes are done)" : "")
+        }
         /// The most that they and passes take together.
         func beside(_ passBytes: Int) -> Int { followPasses ? max(bytes, passBytes) : bytes + passBytes }
         var besidePasses: Int { followPasses ? 0 : bytes }
@@ -44,7 +57,7 @@ struct MemoryPlan {
 
     init(_ budget: MemoryBudget, _ run: PlannedRun, microBatchTokens: Int?) throws {
         let rows = try RowSizes(run), standing = Self.standing(run, rows),
-            moments = Moments(bytes: 8 * Self.sliced(run), followPasses: run.isFirstStepAlone)
+            moments = Moments(run, trained: Self.sliced(run))
         let left = budget.bytes - standing.bytes - moments.besidePasses
         let smallest = run.passMemory(headRows: run.fewestHeadRows).bytes(
             tokens: rows.longest, wanted: rows.mostWanted, keptLayers: 1)
@@ -87,27 +100,23 @@ struct MemoryPlan {
     // MARK: what stands
 
     /// Floats that are trained.
-    private static func trained(_ run: PlannedRun) -> Int {
-        adapters(run)?.trained ?? ParameterLayout(run.architecture).count
-    }
+    private static func trained(_ run: PlannedRun) -> Int { adapters(run) ?? ParameterLayout(run.architecture).count }
 
     /// Floats of the longest slice of what the optimizer alone reads.
     private static func sliced(_ run: PlannedRun) -> Int { Slices(of: trained(run), ranks: run.ranks).longest }
 
-    private static func adapters(_ run: PlannedRun) -> (trained: Int, frozen: Int)? {
-        run.recipe.trainable.adapters.map {
-            LowRankTraining.sizes(run.architecture, $0.rank, $0.targets)
-        }
+    /// Floats of the adapters; nil where the model's own parameters are trained.
+    private static func adapters(_ run: PlannedRun) -> Int? {
+        run.recipe.trainable.adapters.map { LowRankTraining.size(run.architecture, $0.rank, $0.targets) }
     }
 
     private static func standing(_ run: PlannedRun, _ rows: RowSizes) -> [Share] {
-        let layout = ParameterLayout(run.architecture), adapters = adapters(run), trained = trained(run)
+        let adapters = adapters(run), trained = trained(run)
         let shares = [
-            Share(name: "weights", bytes: 4 * layout.count),
-            Share(name: "frozen copies", bytes: 4 * (adapters?.frozen ?? 0)),
-            Share(name: "adapters", bytes: 4 * (adapters?.trained ?? 0)), Share(name: "gradients", bytes: 4 * trained),
+            Share(name: "weights", bytes: adapters == nil ? 4 * trained : run.checkpoint.standingSizes.bytes),
+            Share(name: "adapters", bytes: 4 * (adapters ?? 0)), Share(name: "gradients", bytes: 4 * trained),
             Share(name: "target network", bytes: run.recipe.objective.targetDecay == nil ? 0 : 4 * sliced(run)),
-            Share(name: "auxiliary models", bytes: run.auxiliary.reduce(0) { $0 + 4 * ParameterLayout($1).count }),
+            Share(name: "auxiliary models", bytes: run.auxiliary.reduce(0) { $0 + $1.standingSizes.bytes }),
             Share(name: "rows of a step", bytes: rows.stepBytes),
             Share(name: "program", bytes: programBytes(run, rows)),
             Share(name: "messages between ranks", bytes: run.ranks == 1 ? 0 : ExchangeRoom.bytes + messageBytes),
@@ -119,13 +128,21 @@ struct MemoryPlan {
     /// ranks that have neighbours.
     private static let messageBytes = 32 << 20
 
-    /// Code, libraries with their own buffers per thread, what 16-bit products round into, and what attention works in:
-    /// scores of a chunk of queries and one head's keys, values and their gradients.
+    /// Code, libraries with their own buffers per thread, what products with 16-bit factors round or widen into, adapters'
+    /// own products, and what attention works in: scores of a chunk of queries and one head's keys, values and their
+    /// gradients.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
         // Capped logits are kept row by row until their derivatives have passed the cap.
         let cappedRow = run.architecture.scales.logitCap == nil ? 0 : run.architecture.vocabulary
-        let halves = run.precision == .f32 ? 0 : HalfProducts.scratchBytes(threads: run.threads)
-        return (24 << 20) + halves + run.threads * (productBytes(run) + 4 * cappedRow) + 4
+        let halves =
+            run.precision == .f32
+            ? WideningSpace.bytes(largestWeight: run.largestStandingHalf)
+            : HalfProducts.scratchBytes(threads: run.threads)
+        let thin =
+            run.recipe.trainable.adapters.map {
+                LowRankAdapter.scratchBytes(tokens: max(rows.longest, BatchLimits.usualTokens), rank: $0.rank)
+            } ?? 0
+        return (24 << 20) + halves + thin + run.threads * (productBytes(run) + 4 * cappedRow) + 4
             * attentionScratchFloats(
                 keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
     }
@@ -147,7 +164,8 @@ struct MemoryPlan {
             .usage,
             "\(budget.origin): found a budget of \(MemorySize.text(budget.bytes)), expected at least \(MemorySize.text(needed)): \(standing.text), "
                 + "\(moments.text), \(MemorySize.text(pass)) for a pass over the longest sequence alone (\(rows.longest) tokens, every layer but one computed again). "
-                + "Give --memory more, train adapters instead (trainable: lora), or plan shorter sequences.")
+                + "Give --memory more, give --offload a folder, train adapters instead (trainable: lora), or plan shorter sequences."
+        )
     }
 
     /// A line for the user.
@@ -157,6 +175,7 @@ struct MemoryPlan {
             kept.allSatisfy { $0 == layers }
             ? "all activations kept"
             : "activations kept of \(kept.min() ?? 0) to \(kept.max() ?? 0) of \(layers) layers"
+                + (moments.folder.map { ", the others' in \($0)" } ?? "")
         return
             "memory: \(MemorySize.text(predictedBytes)) foreseen of \(MemorySize.text(budget.bytes)) (\(budget.origin))\(ranks == 1 ? "" : " by each of \(ranks) ranks"): \(standing.text), "
             + "\(moments.text), passes \(MemorySize.text(passBytes)); \(all.count) micro-batches in \(shares.count) steps, at most \(all.map(\.tokens).max() ?? 0) tokens each, \(recomputed)"
@@ -209,7 +228,7 @@ struct MemoryBudget {
         }
         let limit = ProcessMemory.limit(), neighbours = try gang.ranksOfThisMachine()
         bytes = try gang.gather(limit / 5 * 4 / neighbours).min() ?? 0
-        let machine = "80 % of the \(MemorySize.text(limit)) of this machine or control group"
+        let machine = "80 % of the \(MemorySize.text(limit)) of this machine, its control group or ulimit -v"
         origin = neighbours == 1 ? machine : machine + ", shared by \(neighbours) ranks"
     }
 }
@@ -218,9 +237,9 @@ struct MemoryBudget {
 struct PlannedRun {
     let rows: PlanReader
     let recipe: Recipe
-    let architecture: DecoderArchitecture
+    let checkpoint: Checkpoint
     /// Models that stand still.
-    let auxiliary: [DecoderArchitecture]
+    let auxiliary: [Checkpoint]
     let threads: Int
     let seed: UInt64
     let precision: Precision
@@ -228,9 +247,18 @@ struct PlannedRun {
     let startsAfresh: Bool
     /// Processes that share each step.
     let ranks: Int
+    /// The folder on whose disk moments lie; nil: they are in memory.
+    let offload: String?
 
     /// One step and no more, from moments of zero: they are not there while its passes run.
     var isFirstStepAlone: Bool { startsAfresh && rows.stepCount * recipe.credit.schedule.epochs == 1 }
+
+    var architecture: DecoderArchitecture { checkpoint.architecture }
+
+    /// Numbers of the largest weight that stays in 16 bits.
+    var largestStandingHalf: Int {
+        ((recipe.trainable.adapters == nil ? [] : [checkpoint]) + auxiliary).map(\.standingSizes.largestHalf).max() ?? 0
+    }
 
     var fewestHeadRows: Int { smallChunkRows(vocabulary: architecture.vocabulary) }
     var mostHeadRows: Int { headChunkRows(vocabulary: architecture.vocabulary) }
@@ -250,7 +278,7 @@ struct PlannedRun {
         switch recipe.objective.output {
         case .logprob: .logprob
         case .value, .tokenLogit: .scalar
-        case .divergence: .divergence(auxiliary)
+        case .divergence: .divergence(auxiliary.map(\.architecture))
         }
     }
 

@@ -17,6 +17,8 @@ struct OptimizerStep {
     let seed: UInt64
     let headRows: Int
     let space: any Allocator
+    /// Where activations go that aren't kept; nil: they are computed again.
+    let store: (any ActivationStore)?
     /// Whether the moments take the place of the passes' arrays: those are given back before the moments come.
     let momentsFollowPasses: Bool
     /// Who computes the step.
@@ -60,9 +62,9 @@ struct OptimizerStep {
             try requireFinite("loss", totals.lossSoFar, "", state)
         }
         state.step += 1
-        apply(state, scale: recipe.optimizer.gradientScale(norm: norm))
+        let scale = recipe.optimizer.gradientScale(norm: norm)
+        try gang.together { try apply(state, scale: scale) }
         try gang.shareSlices(state.parameters)
-        training.mergeAdapters()
         moveTarget(state)
         let seconds = Date().timeIntervalSince(start) - paused
         return totals.metrics(step: state.step, norm: norm, seconds: seconds, recipe.objective)
@@ -140,7 +142,7 @@ struct OptimizerStep {
         try model.accumulateGradients(
             own.joined().map { query(rows[$0], wanted: asked.wanted($0)) }, units: own.map(\.count),
             into: training.gradients(into: gradients), question,
-            memory: PassMemory(keptLayers: batch.keptLayers, headRows: headRows, space: space)
+            memory: PassMemory(keptLayers: batch.keptLayers, store: store, headRows: headRows, space: space)
         ) { part, scores in
             var gradients: [[Float]] = [], next = part.lowerBound
             while next < part.upperBound {
@@ -215,14 +217,17 @@ struct OptimizerStep {
     }
 
     /// Moves what this rank holds the moments of.
-    private func apply(_ state: TrainingState, scale: Double) {
-        let expAvg = state.expAvg, expAvgSq = state.expAvgSq, own = expAvg.range
-        Compute(threads: model.threads).forEachPiece(of: own.count) { _, range in
-            let start = own.lowerBound + range.lowerBound
-            recipe.optimizer.update(
-                parameters: state.parameters.pointer + start, gradients: gradients.pointer + start,
-                expAvg: expAvg.pointer(at: start), expAvgSq: expAvgSq.pointer(at: start), count: range.count,
-                step: state.step, gradientScale: scale)
+    private func apply(_ state: TrainingState, scale: Double) throws {
+        let compute = Compute(threads: model.threads)
+        try state.moments.forEachRange { range, first, second in
+            let parameters = state.parameters.pointer + range.lowerBound,
+                gradients = gradients.pointer + range.lowerBound
+            compute.forEachPiece(of: range.count) { _, piece in
+                recipe.optimizer.update(
+                    parameters: parameters + piece.lowerBound, gradients: gradients + piece.lowerBound,
+                    expAvg: first + piece.lowerBound, expAvgSq: second + piece.lowerBound, count: piece.count,
+                    step: state.step, gradientScale: scale)
+            }
         }
     }
 }

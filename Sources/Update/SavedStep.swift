@@ -68,8 +68,7 @@ struct SavedStep {
         let file = try SafetensorsFile(path: try statePath())
         state.step = try savedStep(file)
         for parameter in form.layout.parameters {
-            try read("exp_avg.", parameter, file, into: state.expAvg)
-            try read("exp_avg_sq.", parameter, file, into: state.expAvgSq)
+            for moment in Moment.allCases { try read(moment, parameter, file, into: state.moments) }
             if file.header["master." + parameter.name] != nil {
                 try file.copy(
                     "master." + parameter.name, shape: parameter.shape,
@@ -107,6 +106,21 @@ struct SavedStep {
         try file.copy(
             prefix + parameter.name, shape: parameter.shape,
             elements: part.lowerBound - start..<part.upperBound - start, into: target.pointer(at: part.lowerBound))
+    }
+
+    private func read(
+        _ moment: Moment, _ parameter: ParameterLayout.Parameter, _ file: SafetensorsFile, into moments: any Moments
+    ) throws {
+        let part = parameter.range.clamped(to: moments.held), start = parameter.range.lowerBound
+        guard !part.isEmpty else { return }
+        var place = part.lowerBound
+        try file.forEachPiece(
+            ofFloats: moment.prefix + parameter.name, shape: parameter.shape,
+            elements: part.lowerBound - start..<part.upperBound - start
+        ) { piece in
+            try moments.write(moment, from: place, piece)
+            place += piece.count / 4
+        }
     }
 
     /// Writes checkpoint and state under other names; the state takes its own first, so that no step without it ever
@@ -172,6 +186,7 @@ struct SavedStep {
             /// On every rank.
             case whole(Buffer)
             case sliced(SlicedArray)
+            case moment(Moment)
         }
 
         var info: TensorInfo { TensorInfo(name: prefix + parameter.name, dtype: .f32, shape: parameter.shape) }
@@ -182,8 +197,7 @@ struct SavedStep {
             -> [StateTensor]
         { parameters.map { StateTensor(prefix: prefix, parameter: $0, values: values) } }
         let parameters = form.layout.parameters
-        return all("exp_avg.", .sliced(state.expAvg), of: parameters)
-            + all("exp_avg_sq.", .sliced(state.expAvgSq), of: parameters)
+        return Moment.allCases.flatMap { all($0.prefix, .moment($0), of: parameters) }
             + all("master.", .whole(state.parameters), of: parameters.filter { form.needsMaster($0.name) })
             + (state.target.map { all("target.", .sliced($0), of: parameters) } ?? [])
     }
@@ -205,6 +219,12 @@ struct SavedStep {
                     UnsafeRawBufferPointer(start: buffer.pointer + range.lowerBound, count: 4 * range.count))
             case .sliced(let array):
                 try state.gang.collect(array, range) { try writer?.append(UnsafeRawBufferPointer($0)) }
+            case .moment(let moment):
+                try state.gang.collect(state.slices, range) {
+                    try state.moments.read(moment, $0, $1)
+                } body: {
+                    try writer?.append($0)
+                }
             }
         }
         try writer?.finish()
@@ -216,23 +236,25 @@ struct SavedStep {
 final class TrainingState {
     let parameters: Buffer
     let gang: any Gang
-    /// Made when the first gradient is applied: until then they are zero, and their memory is the passes'.
-    private(set) lazy var expAvg = slicedZeros()
-    private(set) lazy var expAvgSq = slicedZeros()
+    /// Of this rank's slice.
+    let moments: any Moments
     /// A slow copy of the parameters, where the objective keeps one.
     var target: SlicedArray?
     /// Optimizer steps done.
     var step: Int
 
-    init(parameters: Buffer, step: Int, gang: any Gang) {
+    init(parameters: Buffer, moments: any Moments, step: Int, gang: any Gang) {
         self.parameters = parameters
+        self.moments = moments
         self.step = step
         self.gang = gang
     }
 
     func slicedZeros() -> SlicedArray {
-        SlicedArray(Slices(of: parameters.count, ranks: gang.size), rank: gang.rank)
+        SlicedArray(slices, rank: gang.rank)
     }
+
+    var slices: Slices { Slices(of: parameters.count, ranks: gang.size) }
 
     /// The target begins as what is trained.
     func beginTarget() { target = SlicedArray(copying: parameters, rank: gang.rank, ranks: gang.size) }

@@ -17,7 +17,7 @@ protocol TrainedForm: Sendable {
     /// The checkpoint that a step's folder holds, the weights that it was made of, and where those were when `resumed`
     /// (nil: the beginning) was saved; nil where it holds none.
     func written(in folder: String, after resumed: SavedStep?) throws -> (
-        files: Checkpoint, masters: Buffer, start: CarriedChange.Start
+        files: Checkpoint, masters: any ParameterValues, start: CarriedChange.Start
     )?
     /// How many tensors of what engines load are rounded.
     var roundedTensors: Int { get }
@@ -41,7 +41,7 @@ struct CheckpointForm: TrainedForm {
 
     func written(
         in folder: String, after resumed: SavedStep?
-    ) throws -> (files: Checkpoint, masters: Buffer, start: CarriedChange.Start)? {
+    ) throws -> (files: Checkpoint, masters: any ParameterValues, start: CarriedChange.Start)? {
         let start = try resumed.map {
             CarriedChange.Start(files: try open($0.path), masters: try SafetensorsFile(path: $0.statePath()))
         }
@@ -82,10 +82,10 @@ struct AdapterForm: TrainedForm {
     /// Merged weights stand beside those that were adapted, whatever came before.
     func written(
         in folder: String, after resumed: SavedStep?
-    ) throws -> (files: Checkpoint, masters: Buffer, start: CarriedChange.Start)? {
+    ) throws -> (files: Checkpoint, masters: any ParameterValues, start: CarriedChange.Start)? {
         guard settings.merged else { return nil }
         let merged = try Checkpoint(directory: folder + "/" + Self.mergedName)
-        return (merged, training.model.parameters, CarriedChange.Start(files: checkpoint, masters: nil))
+        return (merged, training.merged, CarriedChange.Start(files: checkpoint, masters: nil))
     }
 
     func save(_ parameters: Buffer, to folder: String) throws {
@@ -103,7 +103,7 @@ struct AdapterForm: TrainedForm {
         guard settings.merged else { return }
         let merged = folder + "/" + Self.mergedName
         try Folder.create(merged)
-        try checkpoint.save(training.model.parameters, to: merged, as: type)
+        try checkpoint.save(training.merged, to: merged, as: type)
     }
 
     /// What peft.LoraConfig writes for such adapters.
@@ -139,6 +139,17 @@ extension SafetensorsFile {
     func copy(
         _ name: String, shape: [Int], elements: Range<Int>, into target: UnsafeMutablePointer<Float>
     ) throws {
+        var place = UnsafeMutableRawPointer(target)
+        try forEachPiece(ofFloats: name, shape: shape, elements: elements) { piece in
+            if let base = piece.baseAddress { place.copyMemory(from: base, byteCount: piece.count) }
+            place += piece.count
+        }
+    }
+
+    /// The bytes of some elements of a float32 tensor of this name and shape, in order.
+    func forEachPiece(
+        ofFloats name: String, shape: [Int], elements: Range<Int>, _ body: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
         let tensor = try tensor(name)
         guard tensor.dtype == .f32, tensor.shape == shape else {
             throw FormatError(
@@ -146,11 +157,7 @@ extension SafetensorsFile {
                 expected: "F32 \(shape)")
         }
         for start in stride(from: elements.lowerBound, to: elements.upperBound, by: Self.copiedElements) {
-            let piece = start..<min(start + Self.copiedElements, elements.upperBound),
-                place = UnsafeMutableRawPointer(target + (start - elements.lowerBound))
-            withElements(piece, of: tensor) { bytes in
-                if let base = bytes.baseAddress { place.copyMemory(from: base, byteCount: bytes.count) }
-            }
+            try withElements(start..<min(start + Self.copiedElements, elements.upperBound), of: tensor, body)
         }
     }
 

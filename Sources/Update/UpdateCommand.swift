@@ -36,7 +36,7 @@ struct UpdateCommand: StageCommand {
 
     @Option(
         help:
-            "Memory to stay within, such as 8G: chooses micro-batches and what is computed twice (default: 80 % of the machine's or control group's)."
+            "Memory to stay within, such as 8G: chooses micro-batches and what is computed twice (default: 80 % of the machine's, or of what its control group or ulimit -v allows)."
     )
     var memory: MemorySize?
 
@@ -45,6 +45,12 @@ struct UpdateCommand: StageCommand {
             "Most distinct tokens computed at a time, where memory allows them (default: 8192). The gradient is the sum and doesn't depend on it."
     )
     var microBatchTokens: Int?
+
+    @Option(
+        help:
+            "Folder on whose disk the optimizer's moments lie, and activations that memory can't hold (default: moments in memory, such activations computed again). The same bytes."
+    )
+    var offload: String?
 
     @Option(help: "Frozen reference, for objectives whose target is made of it.")
     var reference: String?
@@ -150,9 +156,9 @@ struct UpdateCommand: StageCommand {
         let memory = try MemoryPlan(
             budget,
             PlannedRun(
-                rows: rows, recipe: recipe, architecture: source.architecture, auxiliary: auxiliary.map(\.architecture),
-                threads: context.threads, seed: context.options.seed, precision: precision,
-                startsAfresh: resumeFrom == nil, ranks: gang.size),
+                rows: rows, recipe: recipe, checkpoint: source, auxiliary: auxiliary, threads: context.threads,
+                seed: context.options.seed, precision: precision, startsAfresh: resumeFrom == nil, ranks: gang.size,
+                offload: offload),
             microBatchTokens: microBatchTokens)
         return PreparedUpdate(
             halves: halves, planned: planned, recipe: recipe, source: source, auxiliary: auxiliary, resume: resume,
@@ -188,7 +194,8 @@ struct UpdateCommand: StageCommand {
         return try UpdateRun(
             output: output, directory: directory, checkpoint: update.source, recipe: update.recipe, rows: update.rows,
             memory: update.memory, resume: update.resume, saveEvery: saveEvery, question: question, weights: weights,
-            halves: update.halves, metricForms: metrics, gang: gang, context: context
+            halves: update.halves, offloading: offload.map { Offloading(folder: $0) }, metricForms: metrics, gang: gang,
+            context: context
         ).run()
     }
 
@@ -275,9 +282,7 @@ struct UpdateCommand: StageCommand {
         case .tokenLogit: return .tokenLogit
         case .divergence:
             let models = try update.auxiliary.map {
-                LanguageModel(
-                    $0.architecture, parameters: try $0.loadParameters(), threads: context.threads,
-                    halves: update.halves)
+                LanguageModel($0.architecture, try $0.loadStanding(), threads: context.threads, halves: update.halves)
             }
             return .divergence(
                 BoltzmannTarget(

@@ -26,6 +26,8 @@ struct UpdateRun {
     let weights: WeightType
     /// nil: products are float32.
     let halves: HalfProducts?
+    /// What isn't kept in memory lies on a disk; nil: moments are in memory, and activations are computed again.
+    let offloading: Offloading?
     let metricForms: MetricsOption
     let gang: any Gang
     let context: StageContext
@@ -58,8 +60,8 @@ struct UpdateRun {
         let step = OptimizerStep(
             training: training, recipe: recipe, gradients: Buffer(training.layout.count), question: question,
             seed: context.options.seed,
-            headRows: memory.headRows, space: memory.arena(), momentsFollowPasses: memory.momentsFollowPasses,
-            gang: gang)
+            headRows: memory.headRows, space: memory.arena(), store: try offloading.map(ActivationsInFile.init),
+            momentsFollowPasses: memory.momentsFollowPasses, gang: gang)
         let progress = StepProgress(context, total: total, done: done, isPart: !gang.isAlone)
         var metrics: [MetricsRow] = []
         for part in (min(done, total)..<total).lazy.map({ $0 % rows.stepCount }) {
@@ -117,16 +119,18 @@ struct UpdateRun {
 
     /// What the recipe trains, and how that lies on disk.
     private func trainedPart() throws -> (any Training, any TrainedForm) {
-        let model = LanguageModel(
-            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads,
-            halves: halves)
         guard let adapters = recipe.trainable.adapters else {
+            let training = FullTraining(
+                checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: context.threads,
+                halves: halves)
             return (
-                FullTraining(model), CheckpointForm(checkpoint: checkpoint, type: weights, parameters: model.parameters)
+                training, CheckpointForm(checkpoint: checkpoint, type: weights, parameters: training.parameters)
             )
         }
+        let base = LanguageModel(
+            checkpoint.architecture, try checkpoint.loadStanding(), threads: context.threads, halves: halves)
         let training = LowRankTraining(
-            model, rank: adapters.rank, alpha: adapters.alpha, targets: adapters.targets, seed: context.options.seed)
+            base, rank: adapters.rank, alpha: adapters.alpha, targets: adapters.targets, seed: context.options.seed)
         return (training, AdapterForm(checkpoint: checkpoint, settings: adapters, training: training, type: weights))
     }
 
@@ -135,14 +139,20 @@ struct UpdateRun {
     private func startingState(_ training: any Training, _ form: any TrainedForm) throws -> (
         TrainingState, [MetricsRow]
     ) {
-        let state = TrainingState(parameters: training.parameters, step: 0, gang: gang),
+        let moments = try gang.together { try self.moments(training) }
+        let state = TrainingState(parameters: training.parameters, moments: moments, step: 0, gang: gang),
             saved = try lastSaved().map { SavedStep(folders: StepFolders(directory: output, step: $0)) }
         guard let start = saved ?? resume else { return (state, []) }
         try gang.together { try start.load(form, into: state) }
-        training.mergeAdapters()
         guard let saved else { return (state, []) }
         context.say("going on after step \(saved.step)")
         return (state, try gang.together { try directory.map { try savedMetrics(saved, $0) } ?? [] })
+    }
+
+    private func moments(_ training: any Training) throws -> any Moments {
+        let held = Slices(of: training.parameters.count, ranks: gang.size)[gang.rank]
+        guard let offloading else { return MomentsInMemory(held) }
+        return try MomentsInFile(held, offloading)
     }
 
     /// Beside the unfinished work; a directory that was finished and lacks an output has them in its table.
@@ -190,6 +200,10 @@ struct UpdateRun {
             "output": directory.path, "counts": manifest.counts, "checkpoint": steps.last?.path ?? "",
         ]
         summary["memory"] = memory.summary(peaks: peaks)
+        if let offloading {
+            context.say(gang.isAlone ? offloading.text : "rank \(gang.rank): " + offloading.text)
+            summary["offload"] = offloading.summary
+        }
         if let carried { summary["files"] = carried.measures }
         if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
         return StageSummary(summary)

@@ -103,7 +103,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
             let slope = parameter.range.map { Double(gradient.pointer[$0]) }
             let length = slope.reduce(0) { $0 + $1 * $1 }.squareRoot(), step = min(2e-2, 0.05 / length)
             func along(_ step: Double) throws -> Double {
-                let moved = Buffer(model.parameters.array)
+                let moved = small.parameters(model.architecture)
                 for (offset, index) in parameter.range.enumerated() {
                     moved.pointer[index] += Float(step * slope[offset] / max(length, 1e-30))
                 }
@@ -168,13 +168,42 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
                 sequences, into: again, memory: PassMemory(keptLayers: layers, space: space)
             ) { _ in coefficients }
             #expect(again.array == kept.array && space.peak == foreseen, "\(layers) layers kept")
+            // Put aside and brought back in place of that, in the same memory.
+            let store = StoreInMemory(), broughtBack = Buffer(model.layout.count)
+            for i in 0..<foreseen { garbage.pointer[i] = .nan }
+            try model.accumulateGradients(
+                sequences, into: broughtBack, memory: PassMemory(keptLayers: layers, store: store, space: space)
+            ) { _ in coefficients }
+            #expect(broughtBack.array == kept.array && space.peak == foreseen, "\(layers) layers kept")
+            #expect(store.written == Array(0..<a.layers - layers) && store.read == store.written.reversed())
+        }
+    }
+
+    private final class StoreInMemory: ActivationStore {
+        private var values: [Int: [[Float]]] = [:]
+        /// Layers, in order.
+        private(set) var written: [Int] = []
+        private(set) var read: [Int] = []
+
+        func write(_ arrays: [Buffer], layer: Int) {
+            values[layer] = arrays.map(\.array)
+            written.append(layer)
+        }
+
+        func read(into arrays: [Buffer], layer: Int) {
+            for (array, values) in zip(arrays, values[layer] ?? []) {
+                for (i, value) in values.enumerated() { array.pointer[i] = value }
+            }
+            read.append(layer)
         }
     }
 
     // MARK: fused weights
 
     /// The same numbers under the names of the fused layers.
-    private func fusedParameters(_ a: DecoderArchitecture, from plain: LanguageModel) throws -> Buffer {
+    private func fusedParameters(
+        _ a: DecoderArchitecture, from plain: ParameterLayout, _ values: Buffer
+    ) throws -> Buffer {
         let layout = ParameterLayout(a), parameters = Buffer(layout.count)
         for parameter in layout.parameters {
             let names: [String] =
@@ -186,8 +215,8 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
                     } : [parameter.name]
             var place = parameter.range.lowerBound
             for name in names {
-                for index in try #require(plain.layout[name]).range {
-                    parameters.pointer[place] = plain.parameters.pointer[index]
+                for index in try #require(plain[name]).range {
+                    parameters.pointer[place] = values.pointer[index]
                     place += 1
                 }
             }
@@ -201,7 +230,8 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         var a = plain.architecture
         a.projections = SmallDecoder.fused
         #expect(ParameterLayout(a).parameters.count < plain.layout.parameters.count)
-        let fused = LanguageModel(a, parameters: try fusedParameters(a, from: plain), threads: 2)
+        let parts = small.parameters(plain.architecture)
+        let fused = LanguageModel(a, parameters: try fusedParameters(a, from: plain.layout, parts), threads: 2)
         let one = try plain.score(sequences), other = try fused.score(sequences)
         for (one, other) in zip(one, other) {
             #expect(firstDifference(one.logprobs, other.logprobs, absolute: 1e-5) == nil)
@@ -210,11 +240,10 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         let training = LowRankTraining(fused, rank: 2, alpha: 4, targets: ["qkv_proj"], seed: 3)
         let own = Buffer(training.layout.count), full = Buffer(fused.layout.count)
         fill(training.parameters, seed: 5, size: 0.1)
-        training.mergeAdapters()
-        try fused.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in
+        try training.model.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in
             coefficients
         }
-        try fused.accumulateGradients(sequences, into: full) { _ in coefficients }
+        try training.model.accumulateGradients(sequences, into: full) { _ in coefficients }
         let b = training.layout.parameters[1],
             weight = try #require(fused.layout["model.layers.0.self_attn.qkv_proj.weight"])
         #expect(b.shape == [weight.shape[0], 2])
@@ -255,7 +284,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
 
     @Test func logitsAreScaledThenCappedBeforeTheTemperature() {
         let compute = Compute(threads: 1), hidden = Buffer([1, 2]), weight = Buffer([1, 0, 0, 1, 3, -1])
-        let head = LogitHead(weight: weight.matrix(rows: 3), scale: 0.5, cap: 1.5)
+        let head = LogitHead(weight: .float32(weight.matrix(rows: 3)), scale: 0.5, cap: 1.5)
         let answer = headForward(
             hidden.matrix(rows: 1), head, queries: [HeadRequest(row: 0, target: 2, inverseTemperature: 2)], compute)[0]
         let z = [1, 2, 1].map { 2 * 1.5 * tanh(0.5 * $0 / 1.5) }, total = z.reduce(0) { $0 + exp($1) }
@@ -276,7 +305,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
                 rstd: rstd.pointer, Compute(threads: 1))
         }
         await #expect(processExitsWith: .failure) {
-            let x = Buffer(12), y = Buffer(8), layer = LinearWeights(weight: Buffer(15).matrix(rows: 5))
+            let x = Buffer(12), y = Buffer(8), layer = LinearWeights(weight: .float32(Buffer(15).matrix(rows: 5)))
             linearForward(x.matrix(rows: 4), layer, into: y.matrix(rows: 4), Compute(threads: 1))
         }
     }

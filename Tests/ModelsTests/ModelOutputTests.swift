@@ -182,9 +182,9 @@ import Testing
         #expect(training.layout.parameters.count == 2 * 2 * checkpoint.architecture.layers)
         // B is 0 at first: the model is what it was, and only B has a gradient.
         let first = Buffer(training.layout.count)
-        let during = try model.accumulateGradients(sequences, units: [1, 1], into: training.gradients(into: first)) {
-            part, _ in Array(coefficients[part])
-        }
+        let during = try training.model.accumulateGradients(
+            sequences, units: [1, 1], into: training.gradients(into: first)
+        ) { part, _ in Array(coefficients[part]) }
         #expect(areSame(during, before))
         for parameter in training.layout.parameters {
             let isZero = parameter.range.allSatisfy { first.pointer[$0] == 0 }
@@ -195,11 +195,11 @@ import Testing
         for i in 0..<training.parameters.count {
             training.parameters.pointer[i] = 0.1 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5)
         }
-        training.mergeAdapters()
-        let own = Buffer(training.layout.count), full = Buffer(model.layout.count)
-        try model.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in coefficients
+        let own = Buffer(training.layout.count), full = Buffer(model.layout.count), adapted = training.model
+        try adapted.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in
+            coefficients
         }
-        try model.accumulateGradients(sequences, into: full) { _ in coefficients }
+        try adapted.accumulateGradients(sequences, into: full) { _ in coefficients }
         // dA = s Bᵀ dW, dB = s dW Aᵀ with s = alpha / rank.
         for (a, b) in zip(training.layout.parameters, training.layout.parameters.dropFirst())
         where a.name.hasSuffix("lora_A.weight") {

@@ -90,26 +90,26 @@ struct TinyModel: Sendable {
         + ModelRegistry.modelTypes.map { TinyModel(name: $0, fixtureFolder: nil) }
 
     func training(adapters: Bool) throws -> any Training {
-        let model = try model()
-        guard adapters else { return FullTraining(model) }
+        let (architecture, parameters) = try weights()
+        guard adapters else { return FullTraining(architecture, parameters: parameters, threads: 2) }
         let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-        let training = LowRankTraining(model, rank: 3, alpha: 6, targets: targets, seed: 7)
+        let base = LanguageModel(architecture, parameters: parameters, threads: 2)
+        let training = LowRankTraining(base, rank: 3, alpha: 6, targets: targets, seed: 7)
         // Adapters begin with B = 0, where A has no gradient.
         fill(training.parameters, seed: 8, size: 0.1)
-        training.mergeAdapters()
         return training
     }
 
-    private func model() throws -> LanguageModel {
+    private func weights() throws -> (DecoderArchitecture, Buffer) {
         if let fixtureFolder {
             let checkpoint = try Checkpoint(directory: fixtureFolder)
-            return LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 2)
+            return (checkpoint.architecture, try checkpoint.loadParameters())
         }
         let architecture = try ModelRegistry.architecture(
             try ModelConfiguration(json: Data(tinyConfiguration(name).utf8), path: name))
         let parameters = Buffer(ParameterLayout(architecture).count)
         fill(parameters, seed: 9, size: 0.4)
-        return LanguageModel(architecture, parameters: parameters, threads: 2)
+        return (architecture, parameters)
     }
 }
 

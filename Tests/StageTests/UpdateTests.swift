@@ -312,9 +312,46 @@ import Testing
     @Test func aFullDiskLeavesNothingThatLooksWhole() throws {
         let run = try planned()
         // 512 KiB: less than the checkpoint.
-        let result = try Executable("crux-update").start(run.updateArguments(), fileSizeLimit: 1024).wait()
+        let result = try Executable("crux-update").run(run.updateArguments(), fileSizeLimit: 1024)
         #expect(result.status == 4)
         #expect(!FileManager.default.fileExists(atPath: run.folder("update/step-000006")))
+        #expect(!FileManager.default.fileExists(atPath: run.folder("update/manifest.json")))
+        try run.update()
+    }
+
+    // MARK: on a disk in place of memory
+
+    /// Moments and activations, in several steps, also where a saved step is gone on from.
+    @Test func whatLiesOnADiskHasTheSameBytes() throws {
+        let run = try planned(edit: { $0.replacingOccurrences(of: "epochs: 1", with: "epochs: 2") }),
+            once = try planned()
+        try run.update(to: "in-memory")
+        let disk = try run.folder.folder("disk"), result = try run.runUpdate(to: "offloaded", ["--offload", disk])
+        try #require(result.status == 0, "\(result.errors)")
+        #expect(try files(run.folder("offloaded")) == files(run.folder("in-memory")))
+        // Twelve steps read and write two float32 moments of each parameter; six of them are saved, too.
+        let cost = try #require(result.summary["offload"] as? [String: Double]),
+            written = try #require(cost["bytes_written"])
+        let parameters = try SafetensorsFile(path: fixture("policy/model.safetensors")).header.dataBytes / 2
+        #expect(written >= Double(12 * 8 * parameters) && (cost["bytes_read"] ?? 0) >= written, "\(cost)")
+        // Nothing is left behind.
+        #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
+        try once.update(to: "first", ["--offload", disk])
+        try once.update(to: "second", ["--offload", disk, "--resume-from", once.folder("first")])
+        for part in ["step", "optimizer"] {
+            #expect(
+                try contents(of: run.folder("in-memory/\(part)-000012"))
+                    == contents(of: once.folder("second/\(part)-000012")))
+        }
+    }
+
+    @Test func aDiskThatHasNoRoomForMomentsIsToldAtOnce() throws {
+        let run = try planned(), disk = try run.folder.folder("disk")
+        let full = try Executable("crux-update").run(
+            run.updateArguments() + ["--offload", disk], fileSizeLimit: 1024)
+        #expect(full.status == 4 && full.errors.contains("make room") && full.errors.contains(disk), "\(full.errors)")
+        let missing = try run.runUpdate(["--offload", run.folder("nowhere")])
+        #expect(missing.status == 4 && missing.errors.contains("nowhere"), "\(missing.errors)")
         #expect(!FileManager.default.fileExists(atPath: run.folder("update/manifest.json")))
         try run.update()
     }

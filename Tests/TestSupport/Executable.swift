@@ -34,12 +34,16 @@ package struct Executable: Sendable {
         "SLURM_", "OMPI_", "PMI_", "PMIX_", "MV2_", "JOB_COMPLETION", "OMP_", "OPENBLAS_",
     ]
 
-    /// Runs to the end. `fileSizeLimit`: as `ulimit -f` takes it, in blocks of 512 bytes.
-    package func run(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws
-        -> Result
-    {
-        let started = try start(arguments, environment: environment, fileSizeLimit: fileSizeLimit)
-        return started.wait()
+    /// Runs to the end. `fileSizeLimit`: as `ulimit -f` takes it, in blocks of 512 bytes; `addressSpaceLimit`: as
+    /// `ulimit -v` does, in KiB.
+    package func run(
+        _ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil,
+        addressSpaceLimit: Int? = nil
+    ) throws -> Result {
+        let limits = [
+            fileSizeLimit.map { "ulimit -f \($0)" }, addressSpaceLimit.map { "ulimit -v \($0)" },
+        ].compactMap { $0 }
+        return try start(arguments, environment: environment, limits: limits).wait()
     }
 
     /// What it says on stderr where that is a terminal.
@@ -67,15 +71,16 @@ package struct Executable: Sendable {
         return String(decoding: said, as: UTF8.self)
     }
 
-    package func start(_ arguments: [String], environment: [String: String] = [:], fileSizeLimit: Int? = nil) throws
+    /// `limits`: commands of a shell that come before.
+    package func start(_ arguments: [String], environment: [String: String] = [:], limits: [String] = []) throws
         -> Running
     {
         let inherited = ProcessInfo.processInfo.environment.filter { variable in
             !Self.schedulerPrefixes.contains { variable.key.hasPrefix($0) }
         }
         let variables = inherited.merging(environment) { $1 }
-        guard let fileSizeLimit else { return try Running(path, arguments, variables) }
-        let limited = ["-c", "ulimit -f \(fileSizeLimit); exec \"$0\" \"$@\"", path] + arguments
+        guard !limits.isEmpty else { return try Running(path, arguments, variables) }
+        let limited = ["-c", (limits + [#"exec "$0" "$@""#]).joined(separator: "; "), path] + arguments
         return try Running("/bin/sh", limited, variables)
     }
 

@@ -118,61 +118,107 @@ package struct Checkpoint: Sendable {
         }
     }
 
-    /// The head's weight alone, [V, C].
-    func loadHead(_ masters: Masters? = nil) throws -> Buffer {
+    private func load(_ parameter: ParameterLayout.Parameter, to start: UnsafeMutablePointer<Float>) throws {
+        let (file, tensor) = try tensor(of: parameter)
+        var place = 0
+        try file.forEachPiece(of: tensor) { piece in
+            let count = piece.count / tensor.dtype.size
+            try checkFinite(piece, tensor, from: place, in: file)
+            piece.widen(tensor.dtype, into: start + place, count: count)
+            place += count
+        }
+    }
+
+    private func tensor(of parameter: ParameterLayout.Parameter) throws -> (SafetensorsFile, TensorInfo) {
+        let name = storedName(parameter.name)
+        guard let place = places[name] else { preconditionFailure("no tensor \(name), which was checked") }
+        return (files[place], try files[place].tensor(name))
+    }
+
+    /// `place`: elements of the tensor before this piece of it.
+    private func checkFinite(
+        _ piece: UnsafeRawBufferPointer, _ tensor: TensorInfo, from place: Int, in file: SafetensorsFile
+    ) throws {
+        guard !piece.isFinite(as: tensor.dtype) else { return }
+        let count = piece.count / tensor.dtype.size
+        let values = [Float](unsafeUninitializedCapacity: count) { floats, filled in
+            if let base = floats.baseAddress { piece.widen(tensor.dtype, into: base, count: count) }
+            filled = count
+        }
+        guard let bad = values.firstIndex(where: { !$0.isFinite }) else { return }
+        throw FormatError(
+            file: file.path, place: "tensor '\(tensor.name)'", found: "\(values[bad]) at element \(place + bad)",
+            expected: "finite weights",
+            remedy: "The checkpoint is damaged, or its training diverged; take an earlier one.")
+    }
+
+    // MARK: of a model that stands still
+
+    /// All parameters, those of `masters` where it has them: 16-bit weights as they are stored, tensor by tensor.
+    package func loadStanding(_ masters: Masters? = nil) throws -> StandingParameters {
+        try StandingParameters(layout) { try standing($0, masters) }
+    }
+
+    /// The head's weight alone.
+    func loadHead(_ masters: Masters? = nil) throws -> StandingWeight {
         guard let parameter = layout[DecoderWeights.headName(architecture)] else {
             preconditionFailure("a language model without a head")
         }
-        let buffer = Buffer(uninitialized: parameter.range.count)
-        if try masters?.load(parameter, to: buffer.pointer) != true { try load(parameter, to: buffer.pointer) }
-        return buffer
+        return try standing(parameter, masters)
     }
 
-    /// All parameters, those of `masters` where it has them.
-    package func loadParameters(_ masters: Masters?) throws -> Buffer {
-        let buffer = try loadParameters()
-        for parameter in layout.parameters {
-            try masters?.load(parameter, to: buffer.pointer + parameter.range.lowerBound)
+    private func standing(_ parameter: ParameterLayout.Parameter, _ masters: Masters?) throws -> StandingWeight {
+        let count = parameter.range.count
+        if let format = standingFormat(parameter), masters?.has(parameter) != true {
+            let buffer = Buffer(uninitialized: (count + 1) / 2)
+            try copy(parameter, to: UnsafeMutableRawPointer(buffer.pointer))
+            return StandingWeight(parameter, stored: buffer, as: format)
         }
-        return buffer
+        let buffer = Buffer(count)
+        if try masters?.load(parameter, to: buffer.pointer) != true, !isFresh(parameter.name) {
+            try load(parameter, to: buffer.pointer)
+        }
+        return StandingWeight(parameter, widened: buffer)
     }
 
-    private func load(_ parameter: ParameterLayout.Parameter, to start: UnsafeMutablePointer<Float>) throws {
-        let name = storedName(parameter.name), file = files[places[name]!], tensor = try file.tensor(name)
-        var target = start
-        file.forEachPiece(of: tensor) { piece in
-            let count = piece.count / tensor.dtype.size
-            piece.widen(tensor.dtype, into: target, count: count)
-            target += count
+    /// The elements as they are stored.
+    private func copy(_ parameter: ParameterLayout.Parameter, to start: UnsafeMutableRawPointer) throws {
+        let (file, tensor) = try tensor(of: parameter)
+        var place = 0
+        try file.forEachPiece(of: tensor) { piece in
+            try checkFinite(piece, tensor, from: place / tensor.dtype.size, in: file)
+            if let base = piece.baseAddress { (start + place).copyMemory(from: base, byteCount: piece.count) }
+            place += piece.count
         }
-        try checkFinite(UnsafeBufferPointer(start: start, count: parameter.range.count), name, in: file)
     }
 
-    /// All ones in a float's exponent: infinite, or no number.
-    private static let exponent: UInt32 = 0x7f80_0000
-
-    /// One pass over numbers that have just been written; compilers make vectors of it.
-    private func checkFinite(_ values: UnsafeBufferPointer<Float>, _ name: String, in file: SafetensorsFile) throws {
-        let strange = values.withMemoryRebound(to: UInt32.self) { words in
-            var found: UInt32 = 0
-            for word in words { found |= word & Self.exponent == Self.exponent ? 1 : 0 }
-            return found != 0
+    /// How a parameter's 16 bits are kept; nil where it is kept in float32. What is no matrix is small and needed whole.
+    private func standingFormat(_ parameter: ParameterLayout.Parameter) -> HalfFormat? {
+        guard parameter.rows > 1, !isFresh(parameter.name) else { return nil }
+        switch dtype(parameter.name) {
+        case .bf16: return .bfloat16
+        case .f16: return .float16
+        default: return nil
         }
-        guard strange, let bad = values.firstIndex(where: { !$0.isFinite }) else { return }
-        throw FormatError(
-            file: file.path, place: "tensor '\(name)'", found: "\(values[bad]) at element \(bad)",
-            expected: "finite weights",
-            remedy: "The checkpoint is damaged, or its training diverged; take an earlier one.")
+    }
+
+    /// What `loadStanding` takes without masters, and the numbers of its largest 16-bit weight.
+    package var standingSizes: (bytes: Int, largestHalf: Int) {
+        layout.parameters.reduce(into: (0, 0)) { sizes, parameter in
+            let isHalf = standingFormat(parameter) != nil, count = parameter.range.count
+            sizes.0 += (isHalf ? 2 : 4) * count
+            if isHalf { sizes.1 = max(sizes.1, count) }
+        }
     }
 
     // MARK: saving
 
     /// Writes a checkpoint of the same layout: same files, names and order; tokenizer and configuration copied as they
-    /// are. `parameters` in float32. As stored: same dtypes, same header bytes, 16-bit tensors rounded to nearest. As
+    /// are. `values`: of every parameter. As stored: same dtypes, same header bytes, 16-bit tensors rounded to nearest. As
     /// float32: every trained tensor, and the configuration says so.
-    package func save(_ parameters: Buffer, to target: String, as type: WeightType = .stored) throws {
-        if hasFreshValueHead { return try saveAsCritic(parameters, to: target, as: type) }
-        for file in files { try save(file, parameters, to: target, as: type) }
+    package func save(_ values: any ParameterValues, to target: String, as type: WeightType = .stored) throws {
+        if hasFreshValueHead { return try saveAsCritic(values, to: target, as: type) }
+        for file in files { try save(file, values, to: target, as: type) }
         guard type == .f32, needsMasters else { return try copyRest(to: target) }
         try copyRest(to: target, but: ["config.json", WeightFiles.indexName])
         try writeConfiguration(to: target) { Self.setFloat32(&$0) }
@@ -219,7 +265,7 @@ package struct Checkpoint: Sendable {
     }
 
     /// One file of the layout's tensors, and a configuration that says what they are now.
-    private func saveAsCritic(_ parameters: Buffer, to target: String, as type: WeightType) throws {
+    private func saveAsCritic(_ values: any ParameterValues, to target: String, as type: WeightType) throws {
         let tensors = layout.parameters.map {
             TensorInfo(name: $0.name, dtype: type == .f32 ? .f32 : dtype($0.name) ?? .f32, shape: $0.shape)
         }
@@ -227,7 +273,7 @@ package struct Checkpoint: Sendable {
         let writer = try SafetensorsWriter(
             path: path, header: SafetensorsHeader(laying: tensors, metadata: ["format": "pt"]))
         for (tensor, parameter) in zip(tensors, layout.parameters) {
-            try write(parameter, parameters, tensor, writer, path)
+            try write(parameter, values, tensor, writer, path)
         }
         try writer.finish()
         try copyRest(to: target, but: ["config.json", WeightFiles.indexName])
@@ -248,7 +294,9 @@ package struct Checkpoint: Sendable {
         (configuration["classifier_dropout"], configuration["hidden_dropout"]) = (0.0, 0.0)
     }
 
-    private func save(_ file: SafetensorsFile, _ parameters: Buffer, to target: String, as type: WeightType) throws {
+    private func save(
+        _ file: SafetensorsFile, _ values: any ParameterValues, to target: String, as type: WeightType
+    ) throws {
         let path = target + "/" + (file.path as NSString).lastPathComponent
         // Our own layout of the header only where it must be another.
         let header = type == .f32 ? widened(file.header) : file.header
@@ -259,7 +307,7 @@ package struct Checkpoint: Sendable {
                 try file.forEachPiece(of: old) { try writer.append($0) }
                 continue
             }
-            try write(parameter, parameters, new, writer, path)
+            try write(parameter, values, new, writer, path)
         }
         try writer.finish()
     }
@@ -273,12 +321,10 @@ package struct Checkpoint: Sendable {
     }
 
     private func write(
-        _ parameter: ParameterLayout.Parameter, _ parameters: Buffer, _ tensor: TensorInfo, _ writer: SafetensorsWriter,
-        _ path: String
+        _ parameter: ParameterLayout.Parameter, _ values: any ParameterValues, _ tensor: TensorInfo,
+        _ writer: SafetensorsWriter, _ path: String
     ) throws {
-        let values = UnsafeBufferPointer(
-            start: parameters.pointer + parameter.range.lowerBound, count: parameter.range.count)
-        try values.narrowed(to: tensor.dtype) { piece in
+        try values.narrowed(parameter, to: tensor.dtype) { piece in
             guard piece.isFinite(as: tensor.dtype) else {
                 throw FormatError(
                     file: path, place: "tensor '\(tensor.name)'",
@@ -350,27 +396,24 @@ extension UnsafeRawBufferPointer {
     }
 }
 
-extension UnsafeBufferPointer<Float> {
-    /// Hands the values to `body` in pieces, in the given type, rounded to nearest.
-    func narrowed(to dtype: DType, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
-        let piece = 1 << 20
-        guard dtype != .f32 else {
-            for start in Swift.stride(from: 0, to: count, by: piece) {
-                try body(
-                    UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: self[start..<Swift.min(start + piece, count)]))
-                )
+/// Elements that are read and written at a time.
+private let writtenAtOnce = 1 << 20
+
+extension ParameterValues {
+    /// Hands a parameter's values to `body` in pieces, in the given type, rounded to nearest.
+    fileprivate func narrowed(
+        _ parameter: ParameterLayout.Parameter, to dtype: DType, _ body: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
+        let count = parameter.range.count, floats = Buffer(uninitialized: min(writtenAtOnce, count))
+        for start in stride(from: 0, to: count, by: writtenAtOnce) {
+            let range = start..<min(start + writtenAtOnce, count)
+            read(parameter, range, into: floats.pointer)
+            guard dtype != .f32 else {
+                try body(UnsafeRawBufferPointer(start: floats.pointer, count: 4 * range.count))
+                continue
             }
-            return
-        }
-        var half = [UInt16](repeating: 0, count: Swift.min(piece, count))
-        for start in Swift.stride(from: 0, to: count, by: piece) {
-            let size = Swift.min(piece, count - start)
-            if dtype == .bf16 {
-                crux_f32_to_bf16(baseAddress! + start, &half, size)
-            } else {
-                crux_f32_to_f16(baseAddress! + start, &half, size)
-            }
-            try half.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[..<(2 * size)])) }
+            let half = HalfPrecision.narrow(floats.pointer, count: range.count, to: dtype)
+            try half.withUnsafeBytes(body)
         }
     }
 }

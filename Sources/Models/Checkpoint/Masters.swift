@@ -13,6 +13,8 @@ package struct Masters: Sendable {
 
     package var isEmpty: Bool { !file.header.tensors.contains { $0.name.hasPrefix(prefix) } }
 
+    func has(_ parameter: ParameterLayout.Parameter) -> Bool { file.header[prefix + parameter.name] != nil }
+
     /// Loads a parameter where it is there; false where it isn't.
     @discardableResult
     func load(_ parameter: ParameterLayout.Parameter, to target: UnsafeMutablePointer<Float>) throws -> Bool {

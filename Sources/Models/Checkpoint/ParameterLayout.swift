@@ -16,22 +16,25 @@ package struct ParameterLayout: Sendable {
 
     package subscript(name: String) -> Parameter? { positions[name].map { parameters[$0] } }
 
-    mutating func add(_ name: String, _ shape: [Int]) {
+    @discardableResult
+    mutating func add(_ name: String, _ shape: [Int]) -> Parameter {
+        let parameter = Parameter(name: name, shape: shape, range: count..<count + shape.reduce(1, *))
         positions[name] = parameters.count
-        parameters.append(Parameter(name: name, shape: shape, range: count..<count + shape.reduce(1, *)))
+        parameters.append(parameter)
+        return parameter
     }
 }
 
-/// The parameters of a decoder as matrices. The same struct over another buffer holds the gradients.
+/// The parameters of a decoder as matrices. The same struct over another buffer, in float32, holds the gradients.
 ///
 /// Checkpoint names stand beside the properties, once: `init` asks `parameter` for each, and whoever calls decides
 /// whether that records a layout or hands out views.
 package struct DecoderWeights: Sendable {
-    package let embedding: Matrix
+    package let embedding: WeightMatrix
     package private(set) var layers: [LayerWeights]
     let finalNorm: RMSNorm
     /// [V, C], the embedding itself where the head is tied; of a critic [1, C].
-    package let head: Matrix
+    package let head: WeightMatrix
     /// [1], of a critic only.
     package let headBias: Matrix?
 
@@ -42,17 +45,17 @@ package struct DecoderWeights: Sendable {
         architecture.tiedHead ? architecture.embeddingName : ownHeadName
     }
 
-    typealias Parameter = (_ name: String, _ shape: [Int]) -> Matrix
+    typealias Parameter = (_ name: String, _ shape: [Int]) -> WeightMatrix
 
     init(_ architecture: DecoderArchitecture, _ parameter: Parameter) {
         embedding = parameter(architecture.embeddingName, [architecture.vocabulary, architecture.hidden])
         layers = (0..<architecture.layers).map { index in
             LayerWeights(architecture) { parameter(architecture.layerPrefix(index) + $0, $1) }
         }
-        finalNorm = architecture.norm(parameter(architecture.prefix + "norm.weight", [architecture.hidden]))
+        finalNorm = architecture.norm(parameter(architecture.prefix + "norm.weight", [architecture.hidden]).float32)
         if let valueHead = architecture.valueHead {
             head = parameter(Self.valueWeight, [1, architecture.hidden])
-            headBias = valueHead.hasBias ? parameter(Self.valueBias, [1]) : nil
+            headBias = valueHead.hasBias ? parameter(Self.valueBias, [1]).float32 : nil
         } else {
             head =
                 architecture.tiedHead
@@ -61,20 +64,30 @@ package struct DecoderWeights: Sendable {
         }
     }
 
-    /// Views of a buffer that is laid out as `layout`.
-    package init(_ architecture: DecoderArchitecture, layout: ParameterLayout, buffer: Buffer) {
-        self.init(architecture) { name, shape in
-            let start = layout[name].map { $0.range.lowerBound } ?? 0
-            let columns = shape.last ?? 1
-            return Matrix(buffer.pointer + start, rows: shape.dropLast().reduce(1, *), columns: columns)
+    /// Views of parameters that lie somewhere, which must outlive them.
+    init(_ architecture: DecoderArchitecture, _ parameters: any ModelParameters) {
+        self.init(architecture) { name, _ in parameters.weight(name) }
+    }
+
+    /// The same with some linear layers in place of others; nil leaves one as it is.
+    private func replacing(_ change: (_ layer: Int, LinearSlot, LinearWeights) -> LinearWeights?) -> DecoderWeights {
+        var replaced = self
+        for layer in layers.indices {
+            for slot in LinearSlot.allCases {
+                if let other = change(layer, slot, layers[layer][slot]) { replaced.layers[layer][slot] = other }
+            }
         }
+        return replaced
     }
 
     /// The same weights with linear layers as generation needs them.
     func packed(as precision: GenerationPrecision, _ compute: Compute) -> DecoderWeights {
-        var packed = self
-        packed.layers = layers.map { $0.packed(as: precision, compute) }
-        return packed
+        replacing { _, _, linear in linear.packed(as: precision, compute) }
+    }
+
+    /// The same weights under adapters, where there are any.
+    func adapted(by adapter: (_ layer: Int, LinearSlot) -> LowRankAdapter?) -> DecoderWeights {
+        replacing { layer, slot, linear in adapter(layer, slot).map { linear.adapted(by: $0) } }
     }
 }
 
@@ -87,7 +100,8 @@ extension ParameterLayout {
             layout.add(name, shape)
             // Of the right shape, and all of it one number.
             let columns = shape.last ?? 1
-            return Matrix(nowhere.pointer, rows: shape.dropLast().reduce(1, *), columns: columns, stride: 0)
+            return .float32(
+                Matrix(nowhere.pointer, rows: shape.dropLast().reduce(1, *), columns: columns, stride: 0))
         }
         self = layout
     }
@@ -95,8 +109,8 @@ extension ParameterLayout {
 
 /// A layer's parameters: those of its attention, then those of its feed-forward half.
 package struct LayerWeights: Sendable {
-    let attention: AttentionBlock
-    let feedForward: FeedForwardBlock
+    private(set) var attention: AttentionBlock
+    private(set) var feedForward: FeedForwardBlock
 
     init(_ a: DecoderArchitecture, _ parameter: DecoderWeights.Parameter) {
         var stored: [String: LinearWeights] = [:]
@@ -107,34 +121,31 @@ package struct LayerWeights: Sendable {
                 stored[name]
                 ?? LinearWeights(
                     weight: parameter(name + ".weight", [rows.all, a.shape(slot).inputs]),
-                    bias: a.biases.has(slot) ? parameter(name + ".bias", [rows.all]) : nil)
+                    bias: a.biases.has(slot) ? parameter(name + ".bias", [rows.all]).float32 : nil)
             stored[name] = whole
             return rows.own.count == rows.all ? whole : whole[rows: rows.own]
         }
         func norm(_ name: String?, _ width: Int) -> RMSNorm? {
-            name.map { a.norm(parameter($0 + ".weight", [width])) }
+            name.map { a.norm(parameter($0 + ".weight", [width]).float32) }
         }
         attention = AttentionBlock(a, linear: linear, norm: norm)
         feedForward = FeedForwardBlock(a, linear: linear, norm: norm)
     }
 
-    private init(_ attention: AttentionBlock, _ feedForward: FeedForwardBlock) {
-        (self.attention, self.feedForward) = (attention, feedForward)
-    }
-
     subscript(slot: LinearSlot) -> LinearWeights {
-        switch slot {
-        case .query: attention.query
-        case .key: attention.key
-        case .value: attention.value
-        case .output: attention.output
-        case .gate: feedForward.gate
-        case .up: feedForward.up
-        case .down: feedForward.down
-        }
+        get { self[keyPath: Self.place(of: slot)] }
+        set { self[keyPath: Self.place(of: slot)] = newValue }
     }
 
-    fileprivate func packed(as precision: GenerationPrecision, _ compute: Compute) -> LayerWeights {
-        LayerWeights(attention.packed(as: precision, compute), feedForward.packed(as: precision, compute))
+    private static func place(of slot: LinearSlot) -> WritableKeyPath<LayerWeights, LinearWeights> {
+        switch slot {
+        case .query: \.attention.query
+        case .key: \.attention.key
+        case .value: \.attention.value
+        case .output: \.attention.output
+        case .gate: \.feedForward.gate
+        case .up: \.feedForward.up
+        case .down: \.feedForward.down
+        }
     }
 }

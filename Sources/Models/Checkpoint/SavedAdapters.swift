@@ -34,11 +34,11 @@ package struct SavedAdapters: Sendable {
 
     package var inputPaths: [String] { [Self.configurationName, Self.weightsName].map { directory + "/" + $0 } }
 
-    /// The base's weights with the adapters merged in, in float32.
-    package func merge(into checkpoint: Checkpoint, threads: Int, halves: HalfProducts? = nil) throws -> LanguageModel {
-        let model = LanguageModel(
-            checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: threads, halves: halves)
-        let training = LowRankTraining(model, rank: rank, alpha: alpha, targets: targets, seed: 0)
+    /// The base's weights, which stay as they are stored, under the adapters.
+    package func model(on checkpoint: Checkpoint, threads: Int, halves: HalfProducts? = nil) throws -> LanguageModel {
+        let base = LanguageModel(
+            checkpoint.architecture, try checkpoint.loadStanding(), threads: threads, halves: halves)
+        let training = LowRankTraining(base, rank: rank, alpha: alpha, targets: targets, seed: 0)
         let adapters = try Masters(path: directory + "/" + Self.weightsName, prefix: "")
         for parameter in training.layout.parameters {
             guard try adapters.load(parameter, to: training.parameters.pointer + parameter.range.lowerBound) else {
@@ -47,7 +47,6 @@ package struct SavedAdapters: Sendable {
                     expected: "it, of shape \(parameter.shape), by \(Self.configurationName)")
             }
         }
-        training.mergeAdapters()
-        return model
+        return training.model
     }
 }

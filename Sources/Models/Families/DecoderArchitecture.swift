@@ -165,7 +165,7 @@ package struct DecoderArchitecture: Sendable {
     func norm(_ weight: Matrix) -> RMSNorm { RMSNorm(weight: weight, epsilon: normEpsilon, offset: normOffset) }
 
     /// The logits that a head's weight [V, C] gives.
-    func logitHead(_ weight: Matrix) -> LogitHead {
+    func logitHead(_ weight: WeightMatrix) -> LogitHead {
         LogitHead(weight: weight, scale: scales.logits, cap: scales.logitCap)
     }
 

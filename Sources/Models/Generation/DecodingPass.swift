@@ -13,7 +13,7 @@ struct DecodingPass {
     init(_ model: LanguageModel, _ precision: GenerationPrecision) {
         self.model = model
         weights = model.weights.packed(as: precision, model.compute)
-        head = PackedLinear(model.weights.head, as: precision, model.compute)
+        head = PackedLinear(model.weights.head.float32, as: precision, model.compute)
     }
 
     /// `positions`: length of the longest sequence to come.
@@ -31,7 +31,7 @@ struct DecodingPass {
             compute: model.compute)
         let final = FinalNorm(a, tokens: rows.count, in: space),
             arrays = PassingArrays(a, tokens: rows.count, outputPositions: rows.count, in: space)
-        weights.forward(batch, arrays.layers, final, product: arrays.product)
+        weights.forward(batch, arrays.layers, final, product: arrays.product) { _ in }
         return final.output
     }
 

@@ -4,10 +4,10 @@ import Tensors
 /// generation run the same; over which keys is the batch's matter.
 struct AttentionBlock: Sendable {
     let norm: RMSNorm?
-    private(set) var query: LinearWeights
-    private(set) var key: LinearWeights
-    private(set) var value: LinearWeights
-    private(set) var output: LinearWeights
+    var query: LinearWeights
+    var key: LinearWeights
+    var value: LinearWeights
+    var output: LinearWeights
     /// Of D or all heads' elements.
     let queryNorm: RMSNorm?
     let keyNorm: RMSNorm?
@@ -25,14 +25,6 @@ struct AttentionBlock: Sendable {
         queryNorm = norm(has ? "self_attn.q_norm" : nil, perHead ? a.headWidth : a.queryColumns)
         keyNorm = norm(has ? "self_attn.k_norm" : nil, perHead ? a.headWidth : a.keyValueColumns)
         end = ResidualJoin(norm: norm(a.norms.afterAttention, a.hidden), scale: a.scales.residual)
-    }
-
-    /// For generation.
-    func packed(as precision: GenerationPrecision, _ compute: Compute) -> AttentionBlock {
-        var block = self
-        (block.query, block.key) = (query.packed(as: precision, compute), key.packed(as: precision, compute))
-        (block.value, block.output) = (value.packed(as: precision, compute), output.packed(as: precision, compute))
-        return block
     }
 
     /// `saved.input` [T, C] → `middle` [S, C], of the tokens that the layer's result is wanted of.
@@ -147,6 +139,9 @@ struct AttentionActivations {
     }
 
     private let hasOwnNormed: Bool
+
+    /// All but the input, and but what goes on of a layer whose result is wanted of some tokens only.
+    var arrays: [Buffer] { [normed, rstd, value, attention, logSumExp] + query.arrays + key.arrays + end.arrays }
 
     /// What the projections read, [T, C].
     func x(rows: Int) -> Matrix { (hasOwnNormed ? normed : input).matrix(rows: rows) }

@@ -13,6 +13,9 @@ struct LayerActivations {
         feedForward = FeedForwardActivations(a, rows: resultRows, in: space)
     }
 
+    /// All but the layer's input.
+    var arrays: [Buffer] { attention.arrays + feedForward.arrays }
+
     /// The same arrays for another layer, which reads `input`.
     func reading(_ input: Buffer) -> LayerActivations {
         var other = self
@@ -100,10 +103,12 @@ extension LayerWeights {
 }
 
 extension DecoderWeights {
-    /// The batch's tokens → final-norm output [S, C], in `final.output`. `product` [T, F] is scratch.
+    /// The batch's tokens → final-norm output [S, C], in `final.output`. `product` [T, F] is scratch. `afterLayer` is
+    /// told when a layer's activations are there.
     func forward<Keys>(
-        _ batch: DecoderBatch<Keys>, _ kept: KeptLayers, _ final: FinalNorm, product: Buffer
-    ) {
+        _ batch: DecoderBatch<Keys>, _ kept: KeptLayers, _ final: FinalNorm, product: Buffer,
+        afterLayer: (Int) throws -> Void
+    ) rethrows {
         let a = batch.architecture, t = batch.tokens, outputPositions = batch.outputPositions.count
         func input(_ layer: Int) -> Matrix {
             layer == a.layers ? final.input.matrix(rows: outputPositions) : kept.input(of: layer).matrix(rows: t)
@@ -112,6 +117,7 @@ extension DecoderWeights {
         for (index, layer) in layers.enumerated() {
             layer.forward(
                 kept[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
+            try afterLayer(index)
         }
         rmsNormForward(
             final.input.matrix(rows: outputPositions), finalNorm, into: final.output.matrix(rows: outputPositions),
@@ -119,7 +125,7 @@ extension DecoderWeights {
     }
 
     /// From `arrays.dhidden` [S, C] down to the embedding; gradients +=.
-    func backward(_ batch: DecoderBatch<ForestKeys>, _ arrays: TrainingArrays, _ g: DecoderGradients) {
+    func backward(_ batch: DecoderBatch<ForestKeys>, _ arrays: TrainingArrays, _ g: DecoderGradients) throws {
         let a = batch.architecture, dresidual = arrays.dresidual.matrix(rows: batch.tokens), final = arrays.final
         let outputPositions = batch.outputPositions.count, dresult = arrays.dresult.matrix(rows: outputPositions)
         rmsNormBackward(
@@ -127,7 +133,9 @@ extension DecoderWeights {
             rstd: final.rstd.pointer, into: dresult, dweight: g.finalNorm, batch.compute)
         for index in layers.indices.reversed() {
             let saved = arrays.layers[index], isLast = index == layers.count - 1
-            if !arrays.layers.isKept(index) { layers[index].restore(saved, layer: index, arrays.scratch, batch) }
+            if try !arrays.layers.bringBack(index) {
+                layers[index].restore(saved, layer: index, arrays.scratch, batch)
+            }
             layers[index].backward(
                 saved, gradients: g.layers[index], layer: index, dresult: isLast ? dresult : dresidual,
                 into: dresidual, arrays.scratch, batch)

@@ -11,10 +11,10 @@ package struct DecoderGradients: Sendable {
 
     /// Of every parameter: views of a buffer laid out as the parameters.
     init(full gradients: DecoderWeights) {
-        embedding = gradients.embedding
+        embedding = gradients.embedding.float32
         layers = gradients.layers.map(LayerGradients.init(full:))
         finalNorm = gradients.finalNorm.weight
-        head = gradients.head
+        head = gradients.head.float32
         headBias = gradients.headBias
     }
 

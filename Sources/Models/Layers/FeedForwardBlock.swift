@@ -4,9 +4,9 @@ import Tensors
 /// family has them.
 struct FeedForwardBlock: Sendable {
     let norm: RMSNorm?
-    private(set) var gate: LinearWeights
-    private(set) var up: LinearWeights
-    private(set) var down: LinearWeights
+    var gate: LinearWeights
+    var up: LinearWeights
+    var down: LinearWeights
     let end: ResidualJoin
     private let activation: GatedActivation
 
@@ -20,14 +20,6 @@ struct FeedForwardBlock: Sendable {
         down = linear(.down)
         end = ResidualJoin(norm: norm(a.norms.afterFeedForward, a.hidden), scale: a.scales.residual)
         activation = a.activation
-    }
-
-    /// For generation.
-    func packed(as precision: GenerationPrecision, _ compute: Compute) -> FeedForwardBlock {
-        var block = self
-        (block.gate, block.up) = (gate.packed(as: precision, compute), up.packed(as: precision, compute))
-        block.down = down.packed(as: precision, compute)
-        return block
     }
 
     /// The half of the forward pass that the backward one reads: `saved.middle` [S, C] → gate and up.
@@ -96,6 +88,8 @@ struct FeedForwardActivations {
         up = columns(a.feedForward)
         end = JoinActivations(a, norm: a.norms.afterFeedForward, rows: rows, in: space)
     }
+
+    var arrays: [Buffer] { [middle, normed, rstd, gate, up] + end.arrays }
 
     /// What the projections read, [S, C].
     var x: Matrix { (hasNorm ? normed : middle).matrix(rows: rows) }

@@ -4,14 +4,14 @@ import Tensors
 package final class HeadModel: Sendable {
     package let width: Int
     package let vocabulary: Int
-    private let weight: Buffer
+    private let weight: StandingWeight
     private let head: LogitHead
     private let compute: Compute
 
     package init(_ checkpoint: Checkpoint, masters: Masters? = nil, threads: Int, halves: HalfProducts? = nil) throws {
         (width, vocabulary) = (checkpoint.architecture.hidden, checkpoint.architecture.vocabulary)
         weight = try checkpoint.loadHead(masters)
-        head = checkpoint.architecture.logitHead(weight.matrix(rows: vocabulary))
+        head = checkpoint.architecture.logitHead(weight.matrix)
         compute = Compute(threads: threads, halves: halves)
     }
 

@@ -19,6 +19,8 @@ struct HeadActivations {
         rstd = a.queryKeyNorm == .none ? nil : space.take(tokens * columns / width)
     }
 
+    var arrays: [Buffer] { [rotated] + [raw, rstd].compactMap { $0 } }
+
     /// One row for each normed one, [T·heads, D] or [T, heads·D].
     private func normed(_ buffer: Buffer) -> Matrix { buffer.matrix(rows: buffer.count / width) }
 

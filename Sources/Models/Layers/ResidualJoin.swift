@@ -56,6 +56,8 @@ struct JoinActivations {
         rstd = norm == nil ? Buffer.none : space.take(rows)
     }
 
+    var arrays: [Buffer] { [output, rstd] }
+
     private init(_ output: Buffer, _ rstd: Buffer) { (self.output, self.rstd) = (output, rstd) }
 
     /// The first rows of them.

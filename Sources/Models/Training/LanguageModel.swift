@@ -48,14 +48,16 @@ package struct ComparedScores: Sendable {
     package var excludingStates: Int
 }
 
-/// A causal language model with float32 weights: sequences in, one log-probability per token out; derivatives of a loss
+/// A causal language model: sequences in, one log-probability per token out; derivatives of a loss
 /// by those log-probabilities in, parameter gradients out. It knows nothing of losses.
 package final class LanguageModel: Sendable {
     package let architecture: DecoderArchitecture
-    package let layout: ParameterLayout
-    /// All parameters, laid out as `layout`.
-    package let parameters: Buffer
+    package var layout: ParameterLayout { parameters.layout }
+    /// Those of the checkpoint: weights under adapters are what the adapters stand on.
+    package let parameters: any ModelParameters
     let weights: DecoderWeights
+    /// What adapters point at; nil without any.
+    private let adapterStorage: Buffer?
     /// What a language model's head computes; a critic has another.
     var head: LogitHead { architecture.logitHead(weights.head) }
     let compute: Compute
@@ -64,23 +66,31 @@ package final class LanguageModel: Sendable {
     /// `halves`: what its passes multiply with, in place of float32; `clock`: where a benchmark wants to know what
     /// passes spend their time on.
     package init(
-        _ architecture: DecoderArchitecture, parameters: Buffer, threads: Int, halves: HalfProducts? = nil,
-        clock: WorkClock? = nil
+        _ architecture: DecoderArchitecture, _ parameters: any ModelParameters, threads: Int,
+        halves: HalfProducts? = nil, clock: WorkClock? = nil
     ) {
         self.architecture = architecture
         self.parameters = parameters
-        layout = ParameterLayout(architecture)
-        precondition(parameters.count == layout.count, "\(parameters.count) parameters for a model of \(layout.count)")
-        weights = DecoderWeights(architecture, layout: layout, buffer: parameters)
+        weights = DecoderWeights(architecture, parameters)
+        adapterStorage = nil
         compute = Compute(threads: threads, halves: halves, clock: clock)
     }
 
-    /// A parameter by its name, which must be one of the layout.
-    func matrix(_ name: String) -> Matrix {
-        guard let parameter = layout[name] else { preconditionFailure("no parameter \(name)") }
-        let columns = parameter.shape.last ?? 1
-        return Matrix(
-            parameters.pointer + parameter.range.lowerBound, rows: parameter.range.count / columns, columns: columns)
+    /// The same of parameters in float32, in one array that is laid out as the architecture's layout.
+    package convenience init(
+        _ architecture: DecoderArchitecture, parameters: Buffer, threads: Int, halves: HalfProducts? = nil,
+        clock: WorkClock? = nil
+    ) {
+        self.init(
+            architecture, FlatParameters(ParameterLayout(architecture), parameters), threads: threads, halves: halves,
+            clock: clock)
+    }
+
+    /// `base` under adapters, which lie in `storage`.
+    init(_ base: LanguageModel, storage: Buffer, adapter: (_ layer: Int, LinearSlot) -> LowRankAdapter?) {
+        (architecture, parameters, compute) = (base.architecture, base.parameters, base.compute)
+        weights = base.weights.adapted(by: adapter)
+        adapterStorage = storage
     }
 
     /// Scores of all sequences; nothing is kept for a backward pass.
@@ -131,7 +141,7 @@ package final class LanguageModel: Sendable {
         memory: PassMemory = PassMemory(),
         derivatives: ([SequenceScores]) throws -> [[Float]]
     ) throws -> [SequenceScores] {
-        let all = DecoderGradients(full: DecoderWeights(architecture, layout: layout, buffer: gradients))
+        let all = DecoderGradients(full: DecoderWeights(architecture, FlatParameters(layout, gradients)))
         return try accumulateGradients(sequences, units: [sequences.count], into: all, kind, memory: memory) {
             _, scores in try derivatives(scores)
         }
@@ -151,10 +161,12 @@ package final class LanguageModel: Sendable {
             let batch = try SequenceBatch(sequences, self), forest = batch.forest
             let arrays = TrainingArrays(
                 architecture, tokens: batch.decoder.tokens, outputPositions: forest.outputPositions.count, memory)
-            weights.forward(batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward)
+            try weights.forward(
+                batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward,
+                afterLayer: arrays.layers.putAside)
             let hidden = arrays.final.output
             let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, kind, memory, derivatives)
-            weights.backward(batch.decoder, arrays, g)
+            try weights.backward(batch.decoder, arrays, g)
             return scores
         }
     }
@@ -185,7 +197,7 @@ package final class LanguageModel: Sendable {
             final = FinalNorm(architecture, tokens: outputPositions, in: space)
         space.scoped {
             let arrays = PassingArrays(architecture, tokens: batch.tokens, outputPositions: outputPositions, in: space)
-            weights.forward(batch, arrays.layers, final, product: arrays.product)
+            weights.forward(batch, arrays.layers, final, product: arrays.product) { _ in }
         }
         return final.output
     }

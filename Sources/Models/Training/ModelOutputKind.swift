@@ -123,7 +123,7 @@ private struct ValueHead: TokenHead {
     let weights: DecoderWeights
 
     func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
-        valueHeadForward(hidden, weight: weights.head, bias: weights.headBias, queries: queries)
+        valueHeadForward(hidden, weight: weights.head.float32, bias: weights.headBias, queries: queries)
     }
 
     func backward(
@@ -131,7 +131,7 @@ private struct ValueHead: TokenHead {
         gradients: DecoderGradients
     ) {
         valueHeadBackward(
-            hidden, weight: weights.head, queries: queries, derivatives: derivatives, dhidden: dhidden,
+            hidden, weight: weights.head.float32, queries: queries, derivatives: derivatives, dhidden: dhidden,
             dweight: gradients.head, dbias: gradients.headBias)
     }
 }

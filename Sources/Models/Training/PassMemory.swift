@@ -2,16 +2,20 @@ import Tensors
 
 /// How a training pass uses memory: what it keeps of the forward pass, and where its arrays lie.
 package struct PassMemory {
-    /// Layers, from the last on down, whose activations are kept. Of the others only the input is, and the rest is
-    /// computed again in the backward pass, by the same arithmetic: the gradients have the same bytes. At least 1; nil
-    /// is all.
+    /// Layers, from the last on down, whose activations are kept. Of the others only the input is, and the rest is read
+    /// back in the backward pass where `store` has it, else computed again, by the same arithmetic: the gradients have the
+    /// same bytes. At least 1; nil is all.
     package var keptLayers: Int?
+    package var store: (any ActivationStore)?
     /// Tokens whose logits exist at a time.
     package var headRows: Int?
     package var space: any Allocator
 
-    package init(keptLayers: Int? = nil, headRows: Int? = nil, space: any Allocator = HeapAllocator()) {
-        (self.keptLayers, self.headRows, self.space) = (keptLayers, headRows, space)
+    package init(
+        keptLayers: Int? = nil, store: (any ActivationStore)? = nil, headRows: Int? = nil,
+        space: any Allocator = HeapAllocator()
+    ) {
+        (self.keptLayers, self.store, self.headRows, self.space) = (keptLayers, store, headRows, space)
     }
 
     func headRows(vocabulary: Int) -> Int { headRows ?? headChunkRows(vocabulary: vocabulary) }
@@ -31,7 +35,8 @@ struct TrainingArrays {
     init(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int, _ memory: PassMemory) {
         let space = memory.space
         layers = KeptLayers(
-            a, tokens: tokens, outputPositions: outputPositions, kept: memory.keptLayers ?? a.layers, in: space)
+            a, tokens: tokens, outputPositions: outputPositions, kept: memory.keptLayers ?? a.layers,
+            store: memory.store, in: space)
         final = FinalNorm(a, tokens: outputPositions, in: space)
         dhidden = space.zeroed(outputPositions * a.hidden)
         dresidual = space.zeroed(tokens * a.hidden)
@@ -61,8 +66,13 @@ struct KeptLayers {
     private let attended: Buffer
     /// S
     private let outputPositions: Int
+    private let store: (any ActivationStore)?
 
-    init(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int, kept: Int, in space: any Allocator) {
+    init(
+        _ a: DecoderArchitecture, tokens: Int, outputPositions: Int, kept: Int, store: (any ActivationStore)?,
+        in space: any Allocator
+    ) {
+        self.store = store
         let inputs = (0..<a.layers).map { _ in space.take(tokens * a.hidden) }, first = a.layers - max(1, kept)
         self.inputs = inputs
         self.outputPositions = outputPositions
@@ -77,6 +87,7 @@ struct KeptLayers {
 
     /// Where nothing flows back: every layer in the same arrays.
     init(passing a: DecoderArchitecture, tokens: Int, outputPositions: Int, in space: any Allocator) {
+        store = nil
         let input = space.take(tokens * a.hidden)
         inputs = [Buffer](repeating: input, count: a.layers)
         self.outputPositions = outputPositions
@@ -96,6 +107,21 @@ struct KeptLayers {
 
     func input(of layer: Int) -> Buffer { inputs[layer] }
     func isKept(_ layer: Int) -> Bool { layer >= firstKept }
+
+    /// A layer's forward half is done: what isn't kept goes where there is a store for it.
+    func putAside(_ layer: Int) throws {
+        guard let store, !isKept(layer) else { return }
+        try store.write(self[layer].arrays, layer: layer)
+    }
+
+    /// Before a layer's backward half: whether its activations are there, or must be computed again.
+    func bringBack(_ layer: Int) throws -> Bool {
+        guard !isKept(layer) else { return true }
+        guard let store else { return false }
+        try store.read(into: self[layer].arrays, layer: layer)
+        return true
+    }
+
     subscript(layer: Int) -> LayerActivations {
         guard layer == inputs.count - 1 else {
             return isKept(layer) ? arrays[layer - firstKept] : arrays[0].reading(inputs[layer])

@@ -1,8 +1,7 @@
 import Randomness
 import Tensors
 
-/// What of a model is trained: its parameters in one flat array, where their gradients go, and how the model follows
-/// them.
+/// What of a model is trained: its parameters in one flat array, which the model reads, and where their gradients go.
 package protocol Training: Sendable {
     var model: LanguageModel { get }
     /// Names and places in `parameters`.
@@ -10,33 +9,35 @@ package protocol Training: Sendable {
     var parameters: Buffer { get }
     /// Gradients into a buffer laid out as `layout`.
     func gradients(into buffer: Buffer) -> DecoderGradients
-    /// The parameters have moved: the model's weights follow.
-    func mergeAdapters()
 }
 
-/// Every parameter of the model.
+/// Every parameter of a model, in float32.
 package struct FullTraining: Training {
     package let model: LanguageModel
     package var layout: ParameterLayout { model.layout }
-    package var parameters: Buffer { model.parameters }
+    package let parameters: Buffer
 
-    package init(_ model: LanguageModel) { self.model = model }
-
-    package func gradients(into buffer: Buffer) -> DecoderGradients {
-        DecoderGradients(full: DecoderWeights(model.architecture, layout: model.layout, buffer: buffer))
+    /// `parameters`: laid out as the architecture's layout.
+    package init(
+        _ architecture: DecoderArchitecture, parameters: Buffer, threads: Int, halves: HalfProducts? = nil,
+        clock: WorkClock? = nil
+    ) {
+        self.parameters = parameters
+        model = LanguageModel(architecture, parameters: parameters, threads: threads, halves: halves, clock: clock)
     }
 
-    package func mergeAdapters() {}
+    package func gradients(into buffer: Buffer) -> DecoderGradients {
+        DecoderGradients(full: DecoderWeights(model.architecture, FlatParameters(model.layout, buffer)))
+    }
 }
 
-/// Low-rank adapters on some linear layers: W = W₀ + scale · B · A, A [r, I] and B [O, r] trained, W₀ frozen (LoRA,
-/// arXiv 2106.09685). The model runs on the merged weights, so its passes cost what they cost without; only weight
-/// gradients are those of the adapters.
+/// Low-rank adapters on some linear layers: W = W₀ + scale · B · A, A [r, I] and B [O, r] trained, W₀ as it lies in
+/// memory (LoRA, arXiv 2106.09685). W is never made: y = x W₀ᵀ + scale · (x Aᵀ) Bᵀ.
 package struct LowRankTraining: Training {
+    /// The base under the adapters.
     package let model: LanguageModel
     package let layout: ParameterLayout
     package let parameters: Buffer
-    private let scale: Float
     private let places: [Place]
 
     /// One adapted weight; several linear layers where they are fused.
@@ -44,11 +45,20 @@ package struct LowRankTraining: Training {
         let layer: Int
         /// `self_attn.q_proj`
         let name: String
-        /// The model's weight [O, I], and what it stands on.
-        let weight: Matrix
-        let frozen: Buffer
-        let a: Range<Int>
-        let b: Range<Int>
+        /// `model.layers.0.self_attn.q_proj.weight`
+        let weight: String
+        let a: ParameterLayout.Parameter
+        let b: ParameterLayout.Parameter
+        let scale: Float
+
+        /// The factors, or their gradients, in a buffer laid out as the training's parameters.
+        func factors(in buffer: Buffer) -> LowRankAdapter {
+            func matrix(_ parameter: ParameterLayout.Parameter) -> Matrix {
+                Matrix(
+                    buffer.pointer + parameter.range.lowerBound, rows: parameter.rows, columns: parameter.columns)
+            }
+            return LowRankAdapter(a: matrix(a), b: matrix(b), scale: scale)
+        }
     }
 
     /// `q_proj` of `self_attn.q_proj`, as adapters' targets are written.
@@ -57,71 +67,90 @@ package struct LowRankTraining: Training {
     }
 
     /// A is uniform in ±1/√I (PEFT's kaiming_uniform with a = √5), B is 0: the model begins as it was.
-    package init(_ model: LanguageModel, rank: Int, alpha: Double, targets: [String], seed: UInt64) {
-        var layout = ParameterLayout(), places: [Place] = []
-        for layer in 0..<model.architecture.layers {
-            for name in model.architecture.projections.distinct where Self.isTarget(name, targets) {
-                let path = model.architecture.layerPrefix(layer) + name, weight = model.matrix(path + ".weight"),
-                    frozen = Buffer(uninitialized: weight.rows * weight.columns)
-                frozen.pointer.update(from: weight.base, count: frozen.count)
-                // As PEFT names them.
-                layout.add("base_model.model." + path + ".lora_A.weight", [rank, weight.columns])
-                let a = layout.parameters[layout.parameters.count - 1].range
-                layout.add("base_model.model." + path + ".lora_B.weight", [weight.rows, rank])
-                let b = layout.parameters[layout.parameters.count - 1].range
-                places.append(Place(layer: layer, name: name, weight: weight, frozen: frozen, a: a, b: b))
-            }
-        }
-        (self.model, self.layout, self.places) = (model, layout, places)
-        scale = Float(alpha / Double(rank))
-        parameters = Buffer(layout.count)
+    package init(_ base: LanguageModel, rank: Int, alpha: Double, targets: [String], seed: UInt64) {
+        let (layout, places) = Self.places(base.architecture, rank: rank, alpha: alpha, targets: targets)
+        let parameters = Buffer(layout.count)
+        (self.layout, self.places, self.parameters) = (layout, places, parameters)
         var random = SplitMix64(seed: seed)
         for place in places {
-            let bound = 1 / Double(place.a.count / rank).squareRoot()
-            for index in place.a { parameters.pointer[index] = Float((2 * random.uniform() - 1) * bound) }
+            let bound = 1 / Double(place.a.columns).squareRoot()
+            for index in place.a.range { parameters.pointer[index] = Float((2 * random.uniform() - 1) * bound) }
         }
+        let adapters = Self.bySlot(places, base.architecture) { place, rows in place.factors(in: parameters)[rows: rows]
+        }
+        model = LanguageModel(base, storage: parameters) { layer, slot in adapters[layer][slot] }
     }
 
-    /// Floats of the adapters, and of the copies kept of the weights they stand on.
-    package static func sizes(_ architecture: DecoderArchitecture, _ rank: Int, _ targets: [String]) -> (
-        trained: Int, frozen: Int
-    ) {
-        let endings = architecture.projections.distinct.filter { isTarget($0, targets) }.map { $0 + ".weight" }
-        let adapted = ParameterLayout(architecture).parameters.filter { parameter in
-            endings.contains { parameter.name.hasSuffix($0) }
+    private static func places(
+        _ architecture: DecoderArchitecture, rank: Int, alpha: Double, targets: [String]
+    ) -> (ParameterLayout, [Place]) {
+        var layout = ParameterLayout(), places: [Place] = []
+        let model = ParameterLayout(architecture), names = architecture.projections.distinct
+        for layer in 0..<architecture.layers {
+            for name in names where isTarget(name, targets) {
+                let path = architecture.layerPrefix(layer) + name
+                guard let weight = model[path + ".weight"] else { preconditionFailure("no parameter \(path).weight") }
+                // As PEFT names them.
+                let a = layout.add("base_model.model." + path + ".lora_A.weight", [rank, weight.columns]),
+                    b = layout.add("base_model.model." + path + ".lora_B.weight", [weight.rows, rank])
+                places.append(
+                    Place(
+                        layer: layer, name: name, weight: weight.name, a: a, b: b, scale: Float(alpha / Double(rank))))
+            }
         }
-        return (
-            adapted.reduce(0) { $0 + rank * ($1.shape[0] + $1.shape[1]) }, adapted.reduce(0) { $0 + $1.range.count }
-        )
+        return (layout, places)
     }
 
-    private func matrices(_ place: Place, in buffer: Buffer) -> (a: Matrix, b: Matrix) {
-        let rank = layout.parameters[0].shape[0]
-        return (
-            Matrix(buffer.pointer + place.a.lowerBound, rows: rank, columns: place.a.count / rank),
-            Matrix(buffer.pointer + place.b.lowerBound, rows: place.b.count / rank, columns: rank)
-        )
+    /// Per layer, what `make` gives for the rows that a linear layer has of an adapted weight.
+    private static func bySlot<Part>(
+        _ places: [Place], _ architecture: DecoderArchitecture, _ make: (Place, _ rows: Range<Int>) -> Part
+    ) -> [[LinearSlot: Part]] {
+        var parts = [[LinearSlot: Part]](repeating: [:], count: architecture.layers)
+        for place in places {
+            for slot in architecture.projections.slots(of: place.name) {
+                parts[place.layer][slot] = make(place, architecture.rows(slot).own)
+            }
+        }
+        return parts
+    }
+
+    /// Floats of the adapters.
+    package static func size(_ architecture: DecoderArchitecture, _ rank: Int, _ targets: [String]) -> Int {
+        places(architecture, rank: rank, alpha: 1, targets: targets).0.count
     }
 
     package func gradients(into buffer: Buffer) -> DecoderGradients {
-        var layers = [LayerGradients](repeating: LayerGradients(), count: model.architecture.layers)
-        for place in places {
-            let own = matrices(place, in: parameters), gradient = matrices(place, in: buffer)
-            for slot in model.architecture.projections.slots(of: place.name) {
-                let rows = model.architecture.rows(slot).own
-                layers[place.layer][slot] = LowRankGradient(
-                    a: own.a, b: own.b[rows: rows], da: gradient.a, db: gradient.b[rows: rows], scale: scale)
-            }
+        let own = Self.bySlot(places, model.architecture) { place, rows in
+            let gradient = place.factors(in: buffer)[rows: rows]
+            return LowRankGradient(place.factors(in: parameters)[rows: rows], da: gradient.a, db: gradient.b)
         }
-        return DecoderGradients(layers: layers)
+        return DecoderGradients(
+            layers: own.map { gradients in
+                gradients.reduce(into: LayerGradients()) { layer, gradient in layer[gradient.key] = gradient.value }
+            })
     }
 
-    /// Merges anew from the frozen weights, so that no rounding adds up over steps.
-    package func mergeAdapters() {
-        for place in places {
-            let own = matrices(place, in: parameters)
-            place.weight.base.update(from: place.frozen.pointer, count: place.frozen.count)
-            multiply(own.b, own.a, into: place.weight, scale: scale, keep: 1)
+    /// The weights with the adapters in them, as files hold them: W₀ + scale · B · A element by element, the same bytes
+    /// however they are cut.
+    package var merged: any ParameterValues {
+        MergedParameters(
+            base: model.parameters,
+            adapters: Dictionary(uniqueKeysWithValues: places.map { ($0.weight, $0.factors(in: parameters)) }),
+            storage: parameters)
+    }
+}
+
+private struct MergedParameters: ParameterValues {
+    let base: any ModelParameters
+    let adapters: [String: LowRankAdapter]
+    /// Holds the adapters' memory.
+    let storage: Buffer
+
+    func read(_ parameter: ParameterLayout.Parameter, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+        base.read(parameter, range, into: target)
+        guard let adapter = adapters[parameter.name] else { return }
+        forEachRow(of: range, columns: parameter.columns) { row, columns, offset in
+            adapter.add(to: target + offset, row: row, columns: columns)
         }
     }
 }
