@@ -42,6 +42,7 @@ package func contents(of folder: String) throws -> [String: Data] {
 
 package func readBytes(_ path: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: path))) }
 
+/// As another file under the same name: who has mapped the one that was there before still reads that.
 package func writeBytes(_ bytes: some Sequence<UInt8>, to path: String) throws {
-    try Data(bytes).write(to: URL(fileURLWithPath: path))
+    try Data(bytes).write(to: URL(fileURLWithPath: path), options: .atomic)
 }
