@@ -22,6 +22,9 @@ package enum MappedFiles {
         }
     }
 
+    /// Forgets what has been read: for a process that does one run after another.
+    package static func forget() { register.forget() }
+
     static let register = MappedFileRegister()
 }
 
@@ -63,6 +66,8 @@ final class MappedFileRegister: @unchecked Sendable {
         guard let earlier = mutex.withLock({ digested[path] }), !earlier.mayBe(identity) else { return }
         throw IOError.changedSinceDigest(path, was: earlier, now: identity)
     }
+
+    func forget() { mutex.withLock { (faults, digested) = ([], [:]) } }
 
     func noteDigest(_ path: String, _ identity: FileIdentity) { mutex.withLock { digested[path] = identity } }
 

@@ -97,23 +97,31 @@ private let rollout = Executable("crux-rollout")
         #expect(rows[0].temperature == 1 && rows[0].extras == #"{"greedy":"true"}"#)
     }
 
-    /// NaN in a weight ends in an error, whichever way tokens are drawn: with top-p it was a trap, without one rollouts
-    /// of log-probabilities that are NaN.
+    /// Weights so large that logits overflow end in an error, whichever way tokens are drawn: with top-p it was a trap,
+    /// without it rollouts of log-probabilities that are NaN.
     @Test(arguments: [[], ["--top-p", "0.9"], ["--top-k", "5"], ["--temperature", "0"]])
     func aPolicyWithoutADistributionIsRefused(_ drawing: [String]) throws {
         try FileManager.default.copyItem(atPath: fixture("policy"), toPath: folder("nan"))
-        let weights = folder("nan/model.safetensors"), file = try SafetensorsFile(path: weights)
-        let norm = try file.tensor("model.norm.weight")
+        let weights = folder("nan/model.safetensors"), norm = try placeOfFinalNorm(weights)
         var bytes = try #require(FileManager.default.contents(atPath: weights))
-        let start = bytes.count - file.header.dataBytes + norm.begin
-        bytes.replaceSubrange(start..<start + 2, with: [0xc0, 0x7f])
-        try bytes.write(to: URL(fileURLWithPath: weights))
+        // The largest number of bf16.
+        for start in stride(from: norm.lowerBound, to: norm.upperBound, by: 2) {
+            bytes.replaceSubrange(start..<start + 2, with: [0x7f, 0x7f])
+        }
+        try bytes.write(to: URL(fileURLWithPath: weights), options: .atomic)
         var arguments = try arguments("out", drawing)
         arguments[2] = folder("nan")
         let result = try rollout.run(arguments)
         #expect(result.status == 3 && result.errors.contains("found NaN or infinity"), "\(result.errors)")
-        #expect(result.errors.contains("\(folder("nan")): logits of rollout 'train-0000-00' after 0 of its tokens"))
+        #expect(result.errors.contains("\(folder("nan")): logits of rollout 'train-00000-00' after 0 of its tokens"))
         #expect(access(folder("out/manifest.json"), F_OK) != 0)
+    }
+
+    /// Bytes of the file.
+    private func placeOfFinalNorm(_ weights: String) throws -> Range<Int> {
+        let file = try SafetensorsFile(path: weights), norm = try file.tensor("model.norm.weight")
+        let data = try Data(contentsOf: URL(fileURLWithPath: weights)).count - file.header.dataBytes
+        return data + norm.begin..<data + norm.end
     }
 
     @Test func tokenIDsServeAsAPrompt() throws {

@@ -98,6 +98,7 @@ final class FuzzedRun {
 /// Runs a stage inside this process, as its executable's main does.
 @discardableResult
 func runStage<Command: StageCommand>(_ command: Command.Type, _ arguments: [String]) throws -> StageSummary {
+    MappedFiles.forget()
     let parsed = try Command.parse(arguments + ["--quiet", "--threads", "1"])
     return try parsed.runStage(StageContext(stage: Command.stage, options: parsed.options))
 }
