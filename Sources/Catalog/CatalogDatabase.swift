@@ -27,7 +27,7 @@ package final class CatalogDatabase: Sendable {
             try DatabaseQueue(path: place.path, configuration: Self.configuration(access, patience))
         }
         try Self.calling(path) {
-            let isCurrent = try queue.writeWithoutTransaction { try checkIdentity($0) }
+            let isCurrent = try queue.writeWithoutTransaction { try hasCurrentTables($0) }
             guard access == .read else { return try prepare(place, isCurrent, patience) }
             if !isCurrent { throw CatalogError(path, .older) }
         }
@@ -44,6 +44,16 @@ package final class CatalogDatabase: Sendable {
             try db.execute(sql: "PRAGMA synchronous = NORMAL")
         }
         return configuration
+    }
+
+    /// As it is at one moment: between two, somebody else may have made its tables.
+    private func hasCurrentTables(_ db: Database) throws -> Bool {
+        var isCurrent = false
+        try db.inTransaction(.deferred) {
+            isCurrent = try checkIdentity(db)
+            return .commit
+        }
+        return isCurrent
     }
 
     /// Whether it has this version's tables; throws where it is something else.

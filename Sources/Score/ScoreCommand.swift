@@ -118,7 +118,7 @@ struct ScoreCommand: StageCommand {
         try Undertaking.requireApart(output, places.map { InputPlace($0) }, options)
         let ingest = try Manifest.finished(input, stage: "ingest"),
             names = ingest.outputs.map(\.path).filter { $0.hasPrefix("rollouts-") }
-        let files = DumpFiles(ingest: input, inputs: ingest.inputs)
+        let files = DumpFiles(ingest: input, ingest)
         if options.dryRun || options.overwrite { try check(names, files) }
         let policies = try ScoringModels(paths, threads: context.threads, halves: try products(context))
         policies.fileNotes.forEach(context.warn)

@@ -92,6 +92,22 @@ import Testing
         #expect(Date().timeIntervalSince(start) < 60)
     }
 
+    /// Neither by its absolute path nor by way of the folders above does a table lead to what ingest hasn't read.
+    @Test(arguments: [false, true]) func aTableLeadsToNoOtherFile(_ isRelative: Bool) throws {
+        let run = try Pipeline(), input = run.folder("ingest")
+        try run.ingest()
+        let stranger = folder("stranger.rollouts.zst")
+        try FileManager.default.copyItem(atPath: fixture("dump/rollouts-00000.rollouts.zst"), toPath: stranger)
+        let up = String(repeating: "../", count: 40)
+        try point(input + "/rollouts-00000.arrow", at: isRelative ? up + stranger.dropFirst() : stranger)
+        try describeAnew(input)
+        let result = try score(input)
+        #expect(result.status == 1, "\(result.errors)")
+        for words in ["stranger.rollouts.zst: found a file of", "none of those which", "run crux-ingest again"] {
+            #expect(result.errors.contains(words), "no '\(words)' in \(result.errors)")
+        }
+    }
+
     /// What its manifest calls right is refused as well, and what differs from the manifest before anything is read of
     /// it.
     @Test func aChangedTableIsRefusedByItsDigest() throws {
