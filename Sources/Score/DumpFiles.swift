@@ -60,7 +60,8 @@ final class DumpFiles: @unchecked Sendable {
         }
         guard !isListed else { return }
         throw FormatError(
-            file: file.path, place: "", found: "a file of \(bytes) bytes that is none of those which \(ingest) was made of",
+            file: file.path, place: "",
+            found: "a file of \(bytes) bytes that is none of those which \(ingest) was made of",
             expected: "one that \(ingest)/\(Manifest.name) lists, with the length that it has there",
             remedy: "Put the dump back as it was, or run crux-ingest again.")
     }
