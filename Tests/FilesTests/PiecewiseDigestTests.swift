@@ -8,7 +8,7 @@ import Testing
     func isWhatXxhsumSaysOfThePieces(_ length: Int, _ expected: String) throws {
         let path = FileManager.default.temporaryDirectory.path + "/crux-pieces-\(UUID().uuidString)"
         defer { try? FileManager.default.removeItem(atPath: path) }
-        try Data((0..<length).map { UInt8($0 % 251) }).write(to: URL(fileURLWithPath: path))
+        try Data((0..<length).map { UInt8($0 % 251) }).write(to: URL(fileURLWithPath: path), options: .atomic)
         let file = try MappedFile(path: path)
         #expect(PiecewiseDigest.of(file) == expected)
         let pieces = (0..<PiecewiseDigest.pieceCount(file)).reversed().map { PiecewiseDigest.piece($0, of: file) }
