@@ -164,7 +164,8 @@ struct MemoryPlan {
             .usage,
             "\(budget.origin): found a budget of \(MemorySize.text(budget.bytes)), expected at least \(MemorySize.text(needed)): \(standing.text), "
                 + "\(moments.text), \(MemorySize.text(pass)) for a pass over the longest sequence alone (\(rows.longest) tokens, every layer but one computed again). "
-                + "Give --memory more, give --offload a folder, train adapters instead (trainable: lora), or plan shorter sequences."
+                + "Give --memory more, \(moments.folder == nil ? "give --offload a folder, " : "")"
+                + "train adapters instead (trainable: lora), or plan shorter sequences."
         )
     }
 

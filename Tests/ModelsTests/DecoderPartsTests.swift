@@ -73,32 +73,14 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
 }
 
 @Suite struct DecoderPartsTests {
-    /// Longer than any window, and with a stem in common.
-    private let sequences: [SequenceQuery] = [[3, 9, 4, 11, 6, 2, 30, 21, 7], [3, 9, 4, 7, 5, 0, 8, 12]].map {
-        (tokens: [Int32]) in
-        SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { $0 > 0 }, temperature: 0.8)
-    }
-
-    private var coefficients: [[Float]] {
-        sequences.map { sequence in
-            sequence.wanted.indices.map {
-                sequence.wanted[$0] ? Float(sin(Double(3 * $0 + sequence.tokenIDs.count))) + 0.4 : 0
-            }
-        }
-    }
-
-    private func loss(_ scores: [SequenceScores]) -> Double {
-        zip(scores, coefficients).reduce(0) { sum, pair in
-            sum + zip(pair.0.outputs, pair.1).reduce(0) { $0 + Double($1.0) * Double($1.1) }
-        }
-    }
+    private let loss = LinearLoss()
 
     /// Of each parameter alone, along its own gradient, where the derivative is its length.
     @Test(arguments: SmallDecoder.all) func everyParametersGradientEqualsCentralDifferences(_ small: SmallDecoder)
         throws
     {
         let model = try small.model(), gradient = Buffer(model.layout.count)
-        try model.accumulateGradients(sequences, into: gradient) { _ in coefficients }
+        try model.accumulateGradients(loss.sequences, into: gradient) { _ in loss.coefficients }
         for parameter in model.layout.parameters {
             let slope = parameter.range.map { Double(gradient.pointer[$0]) }
             let length = slope.reduce(0) { $0 + $1 * $1 }.squareRoot(), step = min(2e-2, 0.05 / length)
@@ -108,7 +90,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
                     moved.pointer[index] += Float(step * slope[offset] / max(length, 1e-30))
                 }
                 return loss(
-                    try LanguageModel(model.architecture, parameters: moved, threads: 2).score(sequences))
+                    try LanguageModel(model.architecture, parameters: moved, threads: 2).score(loss.sequences))
             }
             let found = (try along(step) - along(-step)) / (2 * step)
             // Float32's noise of a sum of twenty log-probabilities, over twice the step.
@@ -151,9 +133,9 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         _ small: SmallDecoder
     ) throws {
         let model = try small.model(), a = model.architecture, kept = Buffer(model.layout.count)
-        try model.accumulateGradients(sequences, into: kept) { _ in coefficients }
+        try model.accumulateGradients(loss.sequences, into: kept) { _ in loss.coefficients }
         // Two of the fifteen tokens stand in both sequences.
-        let forest = TokenForest(sequences), wanted = 13
+        let forest = TokenForest(loss.sequences), wanted = 13
         let memory = TrainingMemory(a, head: .logprob, headRows: headChunkRows(vocabulary: a.vocabulary))
         for layers in 1...a.layers {
             let foreseen =
@@ -165,15 +147,15 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
             let garbage = space.scoped { space.take(foreseen) }
             for i in 0..<foreseen { garbage.pointer[i] = .nan }
             try model.accumulateGradients(
-                sequences, into: again, memory: PassMemory(keptLayers: layers, space: space)
-            ) { _ in coefficients }
+                loss.sequences, into: again, memory: PassMemory(keptLayers: layers, space: space)
+            ) { _ in loss.coefficients }
             #expect(again.array == kept.array && space.peak == foreseen, "\(layers) layers kept")
             // Put aside and brought back in place of that, in the same memory.
             let store = StoreInMemory(), broughtBack = Buffer(model.layout.count)
             for i in 0..<foreseen { garbage.pointer[i] = .nan }
             try model.accumulateGradients(
-                sequences, into: broughtBack, memory: PassMemory(keptLayers: layers, store: store, space: space)
-            ) { _ in coefficients }
+                loss.sequences, into: broughtBack, memory: PassMemory(keptLayers: layers, store: store, space: space)
+            ) { _ in loss.coefficients }
             #expect(broughtBack.array == kept.array && space.peak == foreseen, "\(layers) layers kept")
             #expect(store.written == Array(0..<a.layers - layers) && store.read == store.written.reversed())
         }
@@ -232,7 +214,7 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         #expect(ParameterLayout(a).parameters.count < plain.layout.parameters.count)
         let parts = small.parameters(plain.architecture)
         let fused = LanguageModel(a, parameters: try fusedParameters(a, from: plain.layout, parts), threads: 2)
-        let one = try plain.score(sequences), other = try fused.score(sequences)
+        let one = try plain.score(loss.sequences), other = try fused.score(loss.sequences)
         for (one, other) in zip(one, other) {
             #expect(firstDifference(one.logprobs, other.logprobs, absolute: 1e-5) == nil)
         }
@@ -240,10 +222,11 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         let training = LowRankTraining(fused, rank: 2, alpha: 4, targets: ["qkv_proj"], seed: 3)
         let own = Buffer(training.layout.count), full = Buffer(fused.layout.count)
         fill(training.parameters, seed: 5, size: 0.1)
-        try training.model.accumulateGradients(sequences, units: [2], into: training.gradients(into: own)) { _, _ in
-            coefficients
+        try training.model.accumulateGradients(loss.sequences, units: [2], into: training.gradients(into: own)) {
+            _, _ in
+            loss.coefficients
         }
-        try training.model.accumulateGradients(sequences, into: full) { _ in coefficients }
+        try training.model.accumulateGradients(loss.sequences, into: full) { _ in loss.coefficients }
         let b = training.layout.parameters[1],
             weight = try #require(fused.layout["model.layers.0.self_attn.qkv_proj.weight"])
         #expect(b.shape == [weight.shape[0], 2])

@@ -60,30 +60,13 @@ import Testing
         }
     }
 
-    private let sequences: [SequenceQuery] = [[3, 9, 4, 11, 6, 2, 30, 21, 7], [3, 9, 4, 7, 5, 0, 8, 12]].map {
-        (tokens: [Int32]) in
-        SequenceQuery(tokenIDs: tokens, wanted: tokens.indices.map { $0 > 0 }, temperature: 0.8)
-    }
-
-    private var coefficients: [[Float]] {
-        sequences.map { sequence in
-            sequence.wanted.indices.map {
-                sequence.wanted[$0] ? Float(sin(Double(3 * $0 + sequence.tokenIDs.count))) + 0.4 : 0
-            }
-        }
-    }
-
-    private func loss(_ scores: [SequenceScores]) -> Double {
-        zip(scores, coefficients).reduce(0) { sum, pair in
-            sum + zip(pair.0.outputs, pair.1).reduce(0) { $0 + Double($1.0) * Double($1.1) }
-        }
-    }
+    private let loss = LinearLoss()
 
     @Test(arguments: cases) func weightsOf16BitsAreComputedWithAsTheNumbersThatTheyStandFor(_ given: Case) throws {
         let a = try given.architecture, (standing, widened) = given.parameters(a)
         for question in [ModelOutputKind.logprob, .tokenLogit] {
-            let one = try LanguageModel(a, standing, threads: 2).score(sequences, question),
-                other = try LanguageModel(a, parameters: widened, threads: 2).score(sequences, question)
+            let one = try LanguageModel(a, standing, threads: 2).score(loss.sequences, question),
+                other = try LanguageModel(a, parameters: widened, threads: 2).score(loss.sequences, question)
             for (one, other) in zip(one, other) {
                 // The same products, but for how many threads other tests let OpenBLAS have.
                 #expect(firstDifference(one.outputs, other.outputs, absolute: 1e-5) == nil)
@@ -96,8 +79,8 @@ import Testing
     func productsIn16BitsAreThoseOfTheNumbersThatWeightsStandFor(_ given: Case) throws {
         let a = try given.architecture, (standing, widened) = given.parameters(a),
             halves = try Precision.bf16.products()
-        let one = try LanguageModel(a, standing, threads: 2, halves: halves).score(sequences),
-            other = try LanguageModel(a, parameters: widened, threads: 2, halves: halves).score(sequences)
+        let one = try LanguageModel(a, standing, threads: 2, halves: halves).score(loss.sequences),
+            other = try LanguageModel(a, parameters: widened, threads: 2, halves: halves).score(loss.sequences)
         #expect(one.map(\.outputs) == other.map(\.outputs))
     }
 
@@ -113,9 +96,9 @@ import Testing
     /// Along all adapters' gradient, where the derivative is its length, on weights that stand still.
     @Test(arguments: cases) func anAdaptersGradientEqualsCentralDifferences(_ given: Case) throws {
         let training = try training(given), gradient = Buffer(training.layout.count)
-        try training.model.accumulateGradients(sequences, units: [2], into: training.gradients(into: gradient)) {
+        try training.model.accumulateGradients(loss.sequences, units: [2], into: training.gradients(into: gradient)) {
             _, _ in
-            coefficients
+            loss.coefficients
         }
         let start = training.parameters.array, slope = gradient.array
         let length = slope.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot(), step = min(1e-2, 0.05 / length)
@@ -123,7 +106,7 @@ import Testing
             for i in start.indices {
                 training.parameters.pointer[i] = Float(Double(start[i]) + step * Double(slope[i]) / length)
             }
-            return loss(try training.model.score(sequences))
+            return loss(try training.model.score(loss.sequences))
         }
         let found = (try along(step) - along(-step)) / (2 * step)
         // Float32's noise of a sum of twenty log-probabilities, over twice the step.
@@ -159,8 +142,8 @@ import Testing
                 #expect(isClose(Double(merged.pointer[element]), expected, absolute: 1e-6), "\(parameter.name)")
             }
         }
-        let beside = try training.model.score(sequences),
-            summed = try LanguageModel(a, parameters: merged, threads: 2).score(sequences)
+        let beside = try training.model.score(loss.sequences),
+            summed = try LanguageModel(a, parameters: merged, threads: 2).score(loss.sequences)
         for (one, other) in zip(beside, summed) {
             // The adapters' share is added before rounding in one, after it in the other.
             #expect(firstDifference(one.outputs, other.outputs, absolute: 2e-4) == nil)

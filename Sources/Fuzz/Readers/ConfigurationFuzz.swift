@@ -37,6 +37,6 @@ final class AdapterFuzz: FuzzTarget {
 
     func run(_ bytes: UnsafeRawBufferPointer) throws {
         try bytes.write(to: folder + "/" + SavedAdapters.configurationName)
-        _ = try SavedAdapters(directory: folder).merge(into: checkpoint, threads: 1)
+        _ = try SavedAdapters(directory: folder).model(on: checkpoint, threads: 1)
     }
 }

@@ -10,11 +10,7 @@ final class ShardFuzz: FuzzTarget {
 
     func run(_ bytes: UnsafeRawBufferPointer) throws {
         try bytes.write(to: path)
-        let shard = try RolloutShard(path: path)
-        for case .frame(let span) in shard.entries {
-            let stream = try FrameStream(span, in: shard.file, place: "frame")
-            try readRollout(stream, memory)
-        }
+        try readRollouts(path, memory)
     }
 }
 
@@ -30,16 +26,17 @@ final class FrameFuzz: FuzzTarget {
         let writer = try RolloutShardWriter(path: path)
         try writer.append(blob: Array(bytes))
         try writer.finish()
-        let shard = try RolloutShard(path: path)
-        for case .frame(let span) in shard.entries {
-            try readRollout(try FrameStream(span, in: shard.file, place: "frame"), memory)
-        }
+        try readRollouts(path, memory)
     }
 }
 
-/// Reads a rollout and touches every logit of it.
-private func readRollout(_ stream: FrameStream, _ memory: PlaneMemory) throws {
+/// Reads a shard's rollouts and touches every logit of them; the first that can't be read ends it.
+private func readRollouts(_ path: String, _ memory: PlaneMemory) throws {
     func see(_ row: LogitsRow) { _ = row.fault }
-    _ = try RolloutFrameReader.read(
-        stream, file: "fuzz", place: "frame", memory: memory, logitsRow: see, hiddenRow: see)
+    let shard = try RolloutShard(path: path)
+    for case .frame(let span) in shard.entries {
+        _ = try RolloutFrameReader.read(
+            try FrameStream(span, in: shard.file, place: "frame"), file: path, place: "frame", memory: memory,
+            logitsRow: see, hiddenRow: see)
+    }
 }

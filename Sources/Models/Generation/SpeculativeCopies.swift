@@ -17,6 +17,7 @@ struct SpeculativeCopies {
         var waiting = 0
         /// The prompt, then each continuation that has begun, one behind the other.
         var texts: [[Int32]]
+        /// Of each request that has begun; the prompt is looked through when the first one has.
         var textOf: [Int: Int] = [:]
         /// What came last behind these tokens.
         var places: [Matched: Place] = [:]
@@ -38,7 +39,6 @@ struct SpeculativeCopies {
             if group == groups.count {
                 known[prompt] = group
                 groups.append(Group(texts: [prompt]))
-                groups[group].learn(text: 0, from: 0)
             }
             groups[group].waiting += 1
             groupOf.append(group)
@@ -63,6 +63,7 @@ struct SpeculativeCopies {
 
 extension SpeculativeCopies.Group {
     fileprivate mutating func add(_ continuation: [Int32], _ request: Int) {
+        if textOf.isEmpty { learn(text: 0, from: 0) }
         let text = textOf[request] ?? texts.count
         if text == texts.count {
             textOf[request] = text
