@@ -24,7 +24,7 @@ struct RowRequirements: Sendable {
     /// itself. Rewards stay as they are.
     init(jobsOf recipe: Recipe, directory: String) {
         var bare = recipe
-        (bare.credit, bare.kl, bare.objective) = (CreditRecipe(), KLPenalty(), PPOClip())
+        (bare.credit, bare.loss) = (CreditRecipe(), TrainingLoss())
         self.init(recipe: bare, directory: directory)
     }
 
@@ -36,16 +36,24 @@ struct RowRequirements: Sendable {
                 try require(column, row, for: "kl.placement reward")
             }
         }
-        if checksSampling, row.wasTruncatedSampling {
-            throw StageError(
-                .invalidInput,
-                "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
-                    + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true."
-            )
-        }
+        if checksSampling, row.wasTruncatedSampling { throw truncated(row) }
     }
 
-    private var checksSampling: Bool {
+    private func truncated(_ row: ScoredRollout) -> StageError {
+        let purpose =
+            correctionChecksSampling
+            ? "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true."
+            : "entropy.bonus: the policy that sampled had another entropy. Sample with top-p 1, or leave the bonus out."
+        return StageError(
+            .invalidInput,
+            "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
+                + purpose)
+    }
+
+    /// Whether a row that was sampled from a part of the distribution is refused.
+    var checksSampling: Bool { correctionChecksSampling || recipe.loss.bonus != nil }
+
+    private var correctionChecksSampling: Bool {
         recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling
     }
 
@@ -132,7 +140,8 @@ struct RowRequirements: Sendable {
     /// Columns of the scores that the update will read.
     var updateColumns: [String] {
         var columns: [String] = []
-        if recipe.objective.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
+        if recipe.loss.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
+        if recipe.loss.staleRows?.against == .sampler { columns.append(TokenColumn.rolloutLogprobs.rawValue) }
         if recipe.kl.isInLoss || recipe.objective.reference == .policy {
             columns.append(TokenColumn.referenceLogprobs.rawValue)
         }
@@ -146,7 +155,12 @@ struct RowRequirements: Sendable {
     /// That a kept row has them.
     func requireLogprobs(_ row: ScoredRollout) throws {
         let objective = "objective \(type(of: recipe.objective).name)"
-        if recipe.objective.readsOldLogprobs { try require(.oldLogprobs, row, for: objective) }
+        if recipe.loss.readsOldLogprobs {
+            try require(.oldLogprobs, row, for: recipe.objective.readsOldLogprobs ? objective : termOfOldLogprobs)
+        }
+        if recipe.loss.staleRows?.against == .sampler {
+            try require(.rolloutLogprobs, row, for: "objective.drop_stale against the sampler")
+        }
         if recipe.kl.isInLoss { try require(.referenceLogprobs, row, for: "kl.coef \(recipe.kl.coef)") }
         switch recipe.objective.reference {
         case .policy: try require(.referenceLogprobs, row, for: objective)
@@ -154,6 +168,12 @@ struct RowRequirements: Sendable {
             throw missing("process_reference_logprobs", row, objective, "Score again with --process-reference DIR.")
         case .process, nil: break
         }
+    }
+
+    /// The term that compares with old log-probabilities where the objective does not.
+    private var termOfOldLogprobs: String {
+        recipe.loss.staleRows?.against == .trainer
+            ? "objective.drop_stale" : "kl.weighted \(recipe.kl.weighted.rawValue)"
     }
 
     private func missing(_ what: String, _ row: ScoredRollout, _ purpose: String, _ remedy: String) -> StageError {
