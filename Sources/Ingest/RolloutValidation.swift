@@ -27,6 +27,7 @@ struct RolloutValidation {
         row.rolloutLogprobs = try sampledLogprobs()
         try checkReferenceAndValues()
         try checkDistributions()
+        row.support = try support()
         row.tokenIDs = frame.tokenIDs
         row.lossMask = frame.lossMask
         locate(&row)
@@ -74,6 +75,10 @@ struct RolloutValidation {
         let kinds = ["raw", "processed"]
         if let kind = metadata["logits_kind"], !kinds.contains(kind) {
             throw reject(.invalidValue, "logits_kind '\(kind)'", kinds.joined(separator: " or "))
+        }
+        let logprobKinds = LogprobKind.allCases.map(\.rawValue)
+        if let kind = metadata[LogprobKind.key], !logprobKinds.contains(kind) {
+            throw reject(.invalidValue, "\(LogprobKind.key) '\(kind)'", logprobKinds.joined(separator: " or "))
         }
         _ = try number("top_k", default: 0, "a whole number, 0 or -1 for all tokens") {
             Int($0).flatMap { $0 >= -1 ? $0 : nil }
@@ -175,6 +180,36 @@ struct RolloutValidation {
         if let bad = logprobs.firstIndex(where: { $0.isNaN || $0 > 1e-3 }) {
             throw reject(.invalidLogprob, "top-k log-probability \(logprobs[bad])", "at most 0")
         }
+    }
+
+    /// Which tokens could have been drawn, as the frame says it.
+    private func support() throws -> SamplingSupport? {
+        guard let ids = frame.supportTokenIDs, let offsets = frame.supportOffsets else { return nil }
+        let support = SamplingSupport(tokenIDs: ids, offsets: offsets.map { Int32(clamping: $0) }),
+            sampled = zip(frame.tokenIDs, frame.lossMask).filter(\.1).map(\.0)
+        switch support.fault(sampled: sampled) {
+        case .count(let count):
+            throw reject(
+                .lengthMismatch, "\(count) sets of tokens that could be drawn",
+                "\(sampled.count), one for each masked-in token")
+        case .offsets:
+            throw reject(.invalidValue, "support_offsets that fall or don't end at \(ids.count)", "ascending ones from 0")
+        case .tokenID(let id, let k):
+            throw reject(.invalidTokenID, "token id \(id) in the support of trainable token \(k)", "ids from 0")
+        case .missesToken(let k, let size):
+            throw reject(
+                .supportMissesToken, "\(size) tokens that could be drawn for trainable token \(k), without it",
+                "the sampled token among them")
+        case .twice(let k):
+            throw reject(.invalidValue, "a token twice in the support of trainable token \(k)", "each once")
+        case nil: break
+        }
+        if let logits = frame.logits, let bad = ids.first(where: { Int($0) >= logits.vocabulary }) {
+            throw reject(
+                .tokenOutOfVocabulary, "token id \(bad) among those that could be drawn",
+                "ids below \(logits.vocabulary), the width of the logits")
+        }
+        return support
     }
 
     /// Whatever a producer left on tokens outside the mask is dropped.

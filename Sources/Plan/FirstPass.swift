@@ -49,7 +49,7 @@ struct FirstPass: Sendable {
         var columns = RowColumns(tokens: needs.scannedColumns), recipe = needs.recipe.credit
         columns.rollouts.formUnion(["group_id", "policy_version", "finish_reason", "evidence"])
         columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
-        if recipe.correction.isOn { columns.rollouts.formUnion(["top_p", "extras"]) }
+        if recipe.correction.isOn { columns.rollouts.formUnion(["top_p", "extras", "support_offsets"]) }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         columns.lookedFor = (
             wanted.filter(\.isOfIngest).flatMap(\.fileColumns).sorted(),

@@ -27,12 +27,28 @@ struct PlanRowMaker: Sendable {
         row.values = source.score.values
         row.pair = credit.pair.map { Int32($0) }
         row.klWeights = recipe.kl.isInLoss ? floats(credit.unmaskedWeights) : nil
+        row.support = try support(credit, source)
         row.temperature = source.rollout.temperature
         row.step = Int32(credit.step)
         row.reward = Float(credit.reward)
         row.evidence = source.evidence
         try requireFinite(row)
         return row
+    }
+
+    /// Of the tokens to train on.
+    private func support(_ credit: TokenCredit, _ source: ScoredRollout) throws -> SamplingSupport? {
+        guard let support = source.rollout.support else { return nil }
+        let sampled = source.rollout.lossMask
+        if credit.mask == sampled { return support }
+        guard !zip(credit.mask, sampled).contains(where: { $0 && !$1 }) else {
+            throw StageError(
+                .invalidInput,
+                "\(directory): rollout '\(source.rollout.rolloutID)': found tokens of its base to train on, of which nobody "
+                    + "knows what else could have been drawn, expected none. Score again with --ignore-support.")
+        }
+        let lists = support.byPosition(sampled)
+        return SamplingSupport(credit.mask.indices.filter { credit.mask[$0] }.map { lists[$0].map(Array.init) ?? [] })
     }
 
     /// Nothing that is no finite number leaves a plan.

@@ -36,13 +36,25 @@ struct RowRequirements: Sendable {
                 try require(column, row, for: "kl.placement reward")
             }
         }
-        if checksSampling, row.wasTruncatedSampling {
-            throw StageError(
+        if checksSampling, row.isOfUnknownSupport { throw biased(row) }
+    }
+
+    private func biased(_ row: ScoredRollout) -> StageError {
+        let place = "\(directory): rollout '\(row.rollout.rolloutID)': "
+        guard row.rollout.supportOffsets == nil else {
+            return StageError(
                 .invalidInput,
-                "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
-                    + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true."
-            )
+                place + "found rollout_logprobs whose logprobs_kind isn't support, expected those over the tokens that "
+                    + "could be drawn, for a correction: the ratio is biased otherwise. Dump them (SGLang: "
+                    + "output_token_sampling_logprobs; vLLM: logprobs_mode processed_logprobs), or set "
+                    + "correction.allow_truncated_sampling=true.")
         }
+        return StageError(
+            .invalidInput,
+            place + "found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution, or the tokens "
+                + "that could be drawn, for a correction: the ratio is biased otherwise. Dump the engine's sampling mask "
+                + "(vLLM: --return-sampling-mask; SGLang: return_sampling_mask), sample with top-p 1, or set "
+                + "correction.allow_truncated_sampling=true.")
     }
 
     private var checksSampling: Bool {

@@ -32,6 +32,8 @@ struct ScoredRollouts: Sendable {
     /// Width of the dump's logits, where it has any and they agree.
     let vocabulary: Int?
     let trainer: TrainerLogprobs
+    /// Whether scores are of the whole vocabulary, whatever rows say could be drawn.
+    private let ignoresSupport: Bool
     let rowCount: Int
     private let parts: [Part]
 
@@ -43,6 +45,7 @@ struct ScoredRollouts: Sendable {
         directory = scores
         vocabulary = ingestManifest.counts["vocabulary"]
         trainer = TrainerLogprobs(scoreManifest)
+        ignoresSupport = ScoredSupport(scoreManifest) == .ignored
         var parts: [Part] = [], count = 0
         for name in Self.tables(of: ingestManifest) {
             let scoreName = Self.scoreName(name)
@@ -155,6 +158,7 @@ struct ScoredRollouts: Sendable {
                 throw rollouts.mismatchError(row)
             }
             try scored.score.require(scored.rollout, file: part.scores.path)
+            if rollouts.ignoresSupport { scored.rollout.support = nil }
             guard let looked = columns?.lookedFor else { return scored }
             scored.present =
                 try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) }
@@ -318,8 +322,13 @@ extension ScoredRollout {
         verdict.hasPrefix("invalid_") ? .unusable(verdict: verdict) : reward == nil ? .noReward : nil
     }
 
-    /// Whether the sampler drew from less than the whole distribution.
-    var wasTruncatedSampling: Bool {
+    /// Whether the sampler drew from less than the whole distribution, and its log-probabilities aren't known to be of
+    /// what it drew from.
+    var isOfUnknownSupport: Bool {
+        rollout.supportOffsets == nil ? wasTruncatedSampling : rollout.logprobKind != .support
+    }
+
+    private var wasTruncatedSampling: Bool {
         if rollout.topP < 1 { return true }
         guard rollout.extras.contains("top_k") else { return false }
         let extras = (try? JSONSerialization.jsonObject(with: Data(rollout.extras.utf8)) as? [String: Any]) ?? [:]

@@ -74,6 +74,12 @@ struct ScoreCommand: StageCommand {
     @Flag(help: "Also write the sum of squared probabilities of each position, where the dump has logits.")
     var sumPSquared = false
 
+    @Flag(
+        help:
+            "Take distributions over the whole vocabulary, also where the dump says which tokens could be drawn (top-p, top-k)."
+    )
+    var ignoreSupport = false
+
     @Option(
         help:
             "What the checkpoints' matrix products are computed in: f32, or bf16 where the processor multiplies it (AVX-512 BF16)."
@@ -137,6 +143,7 @@ struct ScoreCommand: StageCommand {
             var summary = try ScoreRun(
                 directory: directory, ingest: input, manifest: ingest, names: names, files: files, judge: judge,
                 policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
+                ignoresSupport: ignoreSupport,
                 memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()
             if let policy = policies.checkpoint { summary.fields["policy_weights"] = policy.source.kind }
@@ -175,6 +182,7 @@ struct ScoreCommand: StageCommand {
         if rewardCommand != nil { settings["on_reward_failure"] = onRewardFailure.rawValue }
         if topK > 0 { settings["top_k"] = "\(topK)" }
         if sumPSquared { settings["sum_p_squared"] = "true" }
+        if ignoreSupport { settings[ScoredSupport.key] = ScoredSupport.ignored.rawValue }
         return settings
     }
 }

@@ -8,12 +8,17 @@ package struct HeadRequest: Sendable {
     package let inverseTemperature: Float
     /// Added to the target's log-odds where a distribution is drawn towards another.
     package let bonus: Float
+    /// The tokens that the softmax goes over, the target among them; nil is the whole vocabulary.
+    package let support: ArraySlice<Int32>?
 
-    package init(row: Int, target: Int32, inverseTemperature: Float, bonus: Float = 0) {
+    package init(
+        row: Int, target: Int32, inverseTemperature: Float, bonus: Float = 0, support: ArraySlice<Int32>? = nil
+    ) {
         self.row = row
         self.target = target
         self.inverseTemperature = inverseTemperature
         self.bonus = bonus
+        self.support = support
     }
 }
 
@@ -86,9 +91,11 @@ private func answer(
         compute.forEach(queries.count) { i in
             let query = queries[queries.startIndex + i]
             var answer = HeadAnswer()
-            crux_log_softmax_stats(
-                z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy,
-                &answer.logSumExp)
+            query.withReachable(z.row(i), z.columns) { logits, count, target in
+                crux_log_softmax_stats(
+                    logits, count, query.inverseTemperature, target, &answer.output, &answer.entropy,
+                    &answer.logSumExp)
+            }
             out[i] = answer
         }
     }
@@ -102,8 +109,10 @@ private func logitGradients(
     compute.timed(.softmax) {
         compute.forEach(queries.count) { i in
             head.backward(z.row(i)) {
-                crux_head_backward_row(
-                    z.row(i), z.columns, queries[i].inverseTemperature, logSumExp(i), queries[i].target, dlogprob(i))
+                queries[i].replacingReachable(z.row(i), z.columns) { logits, count, target in
+                    crux_head_backward_row(
+                        logits, count, queries[i].inverseTemperature, logSumExp(i), target, dlogprob(i))
+                }
             }
         }
     }

@@ -101,7 +101,8 @@ struct OptimizerStep {
         // One by one: no more memory than the step's own passes were given.
         for row in rows {
             let query = SequenceQuery(
-                tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: temperature ?? row.temperature)
+                tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: temperature ?? row.temperature,
+                supports: row.support?.byPosition(row.lossMask))
             guard let scores = try model.score([query], in: space).first else { continue }
             for t in row.lossMask.indices where row.lossMask[t] {
                 ratios.add(scores.logprobs[t], old: row.oldLogprobs[t])
@@ -113,7 +114,9 @@ struct OptimizerStep {
     private func query(_ row: PlanRow, wanted: [Bool]) -> SequenceQuery {
         let bonuses = recipe.objective.boltzmann.map { settings in row.advantages.map { settings.bonus(advantage: $0) }
         }
-        return SequenceQuery(tokenIDs: row.tokenIDs, wanted: wanted, temperature: row.temperature, bonuses: bonuses)
+        return SequenceQuery(
+            tokenIDs: row.tokenIDs, wanted: wanted, temperature: row.temperature, bonuses: bonuses,
+            supports: row.support?.byPosition(row.lossMask))
     }
 
     /// A forward pass over the whole step, for what must be known before the first gradient.

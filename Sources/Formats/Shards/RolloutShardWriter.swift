@@ -78,6 +78,8 @@ package struct RolloutShardWriter {
             vector("reference_logprobs", .f32, frame.referenceLogprobs),
             matrix("topk_token_ids", .i32, frame.topkTokenIDs),
             matrix("topk_logprobs", .f32, frame.topkLogprobs),
+            vector("support_token_ids", .i32, frame.supportTokenIDs),
+            vector("support_offsets", .i64, frame.supportOffsets),
         ]
         let hidden =
             frame.hiddenStates.map { [Part("hidden_states", $0.dtype, [$0.rows, $0.vocabulary], hiddenStates)] } ?? []

@@ -10,6 +10,11 @@ package enum ModelOutputKind: Sendable {
     case tokenLogit
     /// KL(π || π*) of the state before the token
     case divergence(BoltzmannTarget)
+
+    /// Whether it is of the softmax over the tokens that could be drawn, where those are known.
+    package var isOfSupport: Bool {
+        if case .logprob = self { true } else { false }
+    }
 }
 
 /// π* ∝ reference · exp(Q / β), with models that stand still. Without a Q network the sampled tokens' bonuses alone
