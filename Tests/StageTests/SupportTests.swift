@@ -151,7 +151,8 @@ import Testing
 
     /// The best log-probabilities hold all that could be drawn, or the entropy is not known.
     @Test func bestLogprobsThatHoldTheSupportGiveItsEntropy() throws {
-        let rollouts = [[[0, 1], [2, 3], []], [[1, 4], [2, 3], []]].enumerated().map { index, supports in
+        let supports: [[[Int32]]] = [[[0, 1], [2, 3], []], [[1, 4], [2, 3], []]]
+        let rollouts = supports.enumerated().map { index, supports in
             var next = rollout(index, supports: supports)
             next.removeLogits()
             next.frame.topk = 2
