@@ -53,6 +53,19 @@ VARIANTS = {
     "value without a clip": ("ppo-critic", ["objective.clip=null"]),
     "preferences with KL": ("dpo", ["kl={estimator: k3, coef: 0.1, placement: loss}"]),
     **{f"KL by {name}": ("grpo-kl", [f"kl.estimator='{name}'", "kl.coef=0.5"]) for name in ESTIMATORS},
+    "KL times the ratio": ("grpo-kl", ["kl.weighted=ratio", "kl.coef=0.5"]),
+    "KL by its score": ("grpo-kl", ["kl.weighted=score", "kl.coef=0.5"]),
+    "dppo by KL, with a square": ("dppo", ["objective={type: dppo, divergence: kl, low: 1e-4, high: 1e-4, squared: 0.1}"]),
+    "topr by the product": ("topr", ["objective.level=sequence_sum"]),
+    "stale rows that are dropped": (
+        "grpo-drop-stale", ["objective.drop_stale={threshold: 1e-6, against: trainer}"]),
+    "bonus by the aggregation": (
+        "dapo-entropy", ["aggregation=sequence_mean_token_mean", "entropy.bonus={coef: 0.1, weights: policy}"]),
+    "bonus on kept tokens": (
+        "dapo-top20", ["entropy={mask: {top: 0.2}, bonus: {coef: 0.1, tokens: kept}}"]),
+    "bonus that adapts": (
+        "grpo-entropy-adaptive", ["entropy.bonus={coef: 0.1, adaptive: {target: 5, step: 0.05}}"]),
+    "bonus with adapters": ("dapo-entropy", [LORA, "optimizer.lr=3e-3", "entropy.bonus.coef=0.1"]),
     "KL without bounds": ("grpo-kl", ["kl.bounded=false", "kl.coef=0.5"]),
 }
 

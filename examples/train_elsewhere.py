@@ -6,7 +6,7 @@ usage: train_elsewhere.py PLAN_DIR CHECKPOINT [--reference DIR] [--q-network DIR
 Prints loss and gradient norm of each optimizer step, as crux-update's metrics do, one JSON line each. With --output the
 result is saved, a checkpoint or PEFT adapters. What is not computed here is refused by name. Every step of every epoch
 runs the whole schedule: warm-up and decay, clipping, decoupled weight decay, the KL term, masks that are made anew from
-the policy as it stands (entropy.mask.policy: current), critics, Q networks, preference pairs, adapters.
+the policy as it stands (entropy.mask.policy: current), entropy bonuses, critics, Q networks, preference pairs, adapters.
 
 The loss of a step is the sum over tokens of token_weights * l(token), plus coef * kl_weights * KL(token): no group,
 reward or entropy is needed any more.
@@ -199,6 +199,97 @@ def cispo(logprobs, row):
     return -ratio * column(row, "advantages") * logprobs
 
 
+def log_ratios(logprobs, row):
+    return logprobs - column(row, "old_logprobs")
+
+
+def of_trained(values, row):
+    return values[torch.tensor(row["loss_mask"][1:])]
+
+
+def sapo(logprobs, row):
+    advantage = column(row, "advantages")
+    tau = torch.where(advantage > 0, objective["tau_pos"], objective["tau_neg"])
+    return -advantage * 4 / tau * torch.sigmoid(tau * (ratio_of(logprobs, row) - 1))
+
+
+def dppo(logprobs, row):
+    advantage, d = column(row, "advantages"), log_ratios(logprobs, row)
+    now, old = logprobs.detach().exp().clamp(max=1), column(row, "old_logprobs").exp().clamp(max=1)
+    up = advantage > 0
+    threshold = torch.where(up, objective["high"], objective["low"])
+    if objective["divergence"] == "tv":
+        kept = torch.where(up, now - old, old - now) <= threshold
+    else:
+        drawn = -old * d.detach() + (1 - old) * ((1 - old + 1e-8) / (1 - now + 1e-8)).log()
+        kept = (drawn <= threshold) | torch.where(up, now <= old, now >= old)
+    ratio = ratio_of(logprobs, row)
+    cap = objective["cap"] if objective["cap"] is not None else math.inf
+    # Also at the cap the derivative is that of the ratio as a fixed weight.
+    weight = ratio.detach().clamp(max=cap)
+    surrogate = -advantage * weight * (1 + logprobs - logprobs.detach())
+    return torch.where(kept, surrogate, 0) + objective["squared"] * d * d
+
+
+def dro(logprobs, row):
+    return -column(row, "advantages") * logprobs + objective["beta"] / 2 * log_ratios(logprobs, row) ** 2
+
+
+def ce_gppo(logprobs, row):
+    advantage, ratio = column(row, "advantages"), ratio_of(logprobs, row)
+    step = 1 + logprobs - logprobs.detach()
+    loss = -advantage * ratio
+    if objective["clip_dual"]:
+        loss = torch.where((advantage < 0) & (ratio > objective["clip_dual"]), -advantage * objective["clip_dual"], loss)
+    low = objective["beta_low"] * (1 - objective["clip_low"])
+    high = objective["beta_high"] * (1 + objective["clip_high"])
+    loss = torch.where((advantage < 0) & (ratio < 1 - objective["clip_low"]), -low * advantage * step, loss)
+    return torch.where((advantage > 0) & (ratio > 1 + objective["clip_high"]), -high * advantage * step, loss)
+
+
+def topr(logprobs, row):
+    taper = ratio_of(logprobs, row).detach()
+    if objective["level"] == "sequence_sum":
+        taper = of_trained(log_ratios(logprobs, row).detach().clamp(-20, 20), row).sum().clamp(-20, 20).exp()
+    return -column(row, "advantages") * (1 if row["reward"] > 0 else taper.clamp(max=1)) * logprobs
+
+
+def vespo(logprobs, row):
+    advantage = column(row, "advantages")
+    total = of_trained(log_ratios(logprobs, row).detach().clamp(-20, 20), row).sum().clamp(math.log(1e-8), 20)
+    k = torch.where(advantage < 0, objective["k_neg"], objective["k_pos"])
+    lam = torch.where(advantage < 0, objective["lambda_neg"], objective["lambda_pos"])
+    return -advantage * (lam + k * total - lam * total.exp()).exp() * logprobs
+
+
+def gmpo(logprobs, row):
+    """The row's loss, as tokens that each have it: weights of a row's tokens are alike but where a mask has made them 0."""
+    advantage, weights = column(row, "advantages"), column(row, "token_weights")
+    trained = torch.tensor(row["loss_mask"][1:])
+    kept = trained & (weights != 0)
+    if not kept.any():
+        return torch.zeros_like(logprobs)
+    d = log_ratios(logprobs, row)
+    clipped = torch.where(advantage > 0, d.clamp(max=objective["clip_high"]), d.clamp(min=-objective["clip_low"]))
+    loss = -advantage[kept].mean() * clipped[kept].mean().exp()
+    row_weight = weights[kept].log().mean().exp() * trained.sum()
+    # Summed up with their weights the tokens give the row's loss once.
+    return torch.where(kept, loss * row_weight / weights[kept].sum(), 0)
+
+
+def fipo(logprobs, row):
+    ratio, advantage = ratio_of(logprobs, row).detach(), column(row, "advantages")
+    trained = torch.tensor(row["loss_mask"][1:])
+    counted = trained if objective["delta"] is None else trained & (ratio <= objective["delta"])
+    decay, future, weights = 2 ** (-1 / objective["half_life"]), 0.0, torch.ones_like(ratio)
+    for t in reversed(range(len(ratio))):
+        future = future * decay + (float(ratio[t].log()) if counted[t] else 0.0)
+        guarded = advantage[t] < 0 and ratio[t] > objective["guarded_ratio"]
+        low, high = (objective["guarded_low"], 1) if guarded else (objective["weight_low"], objective["weight_high"])
+        weights[t] = min(max(math.exp(future), low), high)
+    return weights * ppo_clip(logprobs, row)
+
+
 def nll(logprobs, row):
     return -column(row, "advantages") * logprobs
 
@@ -228,7 +319,8 @@ def huber(q, row):
 
 # What the model is asked for each token, and the loss of it.
 TOKEN_LOSSES = {
-    "ppo_clip": ppo_clip, "gspo": gspo, "cispo": cispo, "nll": nll, "clip_cov": ppo_clip, "kl_cov": kl_cov,
+    "ppo_clip": ppo_clip, "gspo": gspo, "cispo": cispo, "nll": nll, "sapo": sapo, "dppo": dppo, "dro": dro,
+    "ce_gppo": ce_gppo, "topr": topr, "vespo": vespo, "gmpo": gmpo, "fipo": fipo, "clip_cov": ppo_clip, "kl_cov": kl_cov,
     "value": clipped_value, "etpo_q": huber, "etpo_policy": lambda divergence, row: divergence,
 }
 SEQUENCE_LOSSES = ["h_dpo", "prime_ce"]
@@ -253,12 +345,72 @@ def kl_term(logprobs, row):
     d = logprobs - against
     name = known(kl["estimator"], ["k1", "k2", "k3", "abs", "k1+", "k3+", "abs+"], "kl.estimator")
     minus = (-d).clamp(-20, 20) if kl.get("bounded") else -d
+    weighted = kl.get("weighted", "none")
     k3 = torch.expm1(minus) - minus
-    k3 = k3.clamp(-10, 10) if kl.get("bounded") else k3
+    k3 = k3.clamp(-10, 10) if kl.get("bounded") and weighted != "ratio" else k3
     value = {"k1": d, "k2": d * d / 2, "k3": k3, "abs": size(d)}[name.rstrip("+")]
     if name.endswith("+"):      # the value of one, the derivative of k2
         value = value.detach() + d * d / 2 - (d * d / 2).detach()
+    if weighted == "ratio":
+        value = value * ratio_of(logprobs, row)
+        value = value.clamp(-10, 10) if kl.get("bounded") and name == "k3" else value
+    elif weighted == "score":
+        value = value * (logprobs - logprobs.detach()).exp()
     return kl["coef"] * (weights * value).sum()
+
+
+def is_stale(logprobs, row):
+    """Whether the policy has moved away from a rollout of negative advantage."""
+    stale, trained = objective.get("drop_stale"), torch.tensor(row["loss_mask"][1:])
+    if stale is None or column(row, "advantages")[trained].sum() >= 0:
+        return False
+    anchor = column(row, "rollout_logprobs" if stale["against"] == "sampler" else "old_logprobs")
+    return bool((anchor - logprobs.detach())[trained].nan_to_num(nan=0.0).mean() > stale["threshold"])
+
+
+def likelihood(logprobs, row):
+    """The likelihood of right answers beside the objective."""
+    auxiliary = objective.get("auxiliary")
+    if auxiliary is None:
+        return 0
+    known(auxiliary["type"], ["positive_nll"], "objective.auxiliary.type")
+    return -auxiliary["coef"] * (column(row, "auxiliary_weights") * logprobs).sum()
+
+
+class EntropyBonus:
+    """What is taken off the loss for the policy's entropy, and how its coefficient moves."""
+
+    def __init__(self, settings):
+        self.settings, self.adaptive = settings, settings.get("adaptive")
+        self.coef, self.previous = settings["coef"], math.inf
+        if settings["tokens"] == "kept" and is_current:
+            refuse("entropy.bonus.tokens: kept with a mask of the current policy")
+        self.begin()
+
+    def begin(self):
+        self.entropy, self.tokens = 0.0, 0
+        resting = self.adaptive is not None and self.previous > self.adaptive["target"]
+        self.applied = 0.0 if resting else self.coef
+
+    def term(self, entropies, row):
+        weights = column(row, "entropy_weights")
+        acted = torch.tensor(row["loss_mask"][1:]) & (weights != 0)
+        self.entropy, self.tokens = self.entropy + float(entropies[acted].sum()), self.tokens + int(acted.sum())
+        return -self.applied * (weights[acted] * entropies[acted]).sum()
+
+    def end(self):
+        if self.adaptive is not None and self.tokens:
+            self.previous = self.entropy / self.tokens
+            if self.previous <= self.adaptive["target"]:
+                self.coef = min(self.coef + self.adaptive["step"], self.adaptive["max"])
+            else:
+                self.coef = max(self.coef - self.adaptive["step"], self.adaptive["min"])
+        self.begin()
+
+
+bonus = EntropyBonus(recipe["entropy"]["bonus"]) if recipe["entropy"].get("bonus") else None
+if bonus and kind in SEQUENCE_LOSSES:
+    refuse(f"entropy.bonus with objective.type: {kind}")
 
 
 def token_loss(row, scale, marks):
@@ -272,11 +424,13 @@ def token_loss(row, scale, marks):
     elif kind == "etpo_policy":
         outputs = divergences(row)
     else:
-        outputs = logprobs_of(row)[0]
+        outputs, entropies = logprobs_of(row)
     weights = column(row, "token_weights") * (1 if scale is None else scale)
     losses = TOKEN_LOSSES[kind](outputs, row, *([marks] if kind in MARKED else []))
     # Selected, not multiplied: outside the mask anything may stand.
-    return (weights[trained] * losses[trained]).sum() + kl_term(outputs, row)
+    policy = 0 if is_stale(outputs, row) else (weights[trained] * losses[trained]).sum()
+    entropy = bonus.term(entropies, row) if bonus else 0
+    return policy + kl_term(outputs, row) + likelihood(outputs, row) + entropy
 
 
 def sequence_sums(row):
@@ -416,6 +570,8 @@ for epoch in range(recipe["schedule"]["epochs"]):
         norm = torch.nn.utils.clip_grad_norm_(parameters, settings["max_grad_norm"] or math.inf).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise SystemExit(f"step {done + 1}: loss {total}, gradient norm {norm}")
+        if bonus:
+            bonus.end()
         done += 1
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(done)

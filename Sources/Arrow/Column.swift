@@ -89,6 +89,10 @@ extension Column {
         make(name, .int64, path, documentation, { $0.append($1) }, { $0.int64($1) })
     }
     @inlinable @inline(__always)
+    package static func int64(_ name: String, _ path: any Path<Row, Int64?>, _ documentation: String) -> Column {
+        optional(name, .int64, path, documentation, { $0.append($1) }, { $0.int64($1) })
+    }
+    @inlinable @inline(__always)
     package static func float32(_ name: String, _ path: any Path<Row, Float>, _ documentation: String) -> Column {
         make(name, .float32, path, documentation, { $0.append($1) }, { $0.float32($1) })
     }

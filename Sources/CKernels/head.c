@@ -14,6 +14,13 @@ void crux_head_backward_row(
     CHOOSE(head_backward_row(logits, n, inverse_temperature, log_sum_exp, target, dlogprob))
 }
 
+void crux_head_backward_row_with_entropy(
+    float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob,
+    float entropy, float dentropy) {
+    CHOOSE(head_backward_row_with_entropy(
+        logits, n, inverse_temperature, log_sum_exp, target, dlogprob, entropy, dentropy))
+}
+
 #else
 
 #include "exponential.inc"
@@ -50,6 +57,20 @@ static void NAME(head_backward_row)(
     for (size_t i = 0; i < n; i++) logits[i] = -factor * NAME(exp)(logits[i] * inverse_temperature - log_sum_exp);
     // 1 - p through expm1: near p = 1 the plain difference has no digits left.
     logits[target] = -factor * expm1f(kept * inverse_temperature - log_sum_exp);
+}
+
+// dH/dz = -p (log p + H) / T beside the log-probability's derivative; a token of probability 0 has none.
+static void NAME(head_backward_row_with_entropy)(
+    float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob,
+    float entropy, float dentropy) {
+    const float factor = dlogprob * inverse_temperature, spread = dentropy * inverse_temperature;
+    const float kept = logits[target] * inverse_temperature - log_sum_exp;
+    for (size_t i = 0; i < n; i++) {
+        const float raw = logits[i] * inverse_temperature - log_sum_exp, lp = raw < -100.0f ? -100.0f : raw;
+        logits[i] = -NAME(exp)(lp) * (factor + spread * (lp + entropy));
+    }
+    const float lp = kept < -100.0f ? -100.0f : kept;
+    logits[target] = -factor * expm1f(kept) - spread * expf(lp) * (lp + entropy);
 }
 
 #endif

@@ -20,10 +20,7 @@ package struct GSPO: Objective {
     }
 
     /// A token's ratio is the whole sequence's.
-    package func reads(_ sequence: SequenceInputs) -> [Bool] {
-        let weighted = sequence.weighted
-        return weighted.contains(true) ? sequence.mask : weighted
-    }
+    package func reads(_ sequence: SequenceInputs) -> [Bool] { sequence.wholeIfWeighted }
 
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss {
         var sum = SequenceLoss()

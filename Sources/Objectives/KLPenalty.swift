@@ -9,16 +9,22 @@ package struct KLPenalty: Codable, Sendable {
     package var placement = KLPlacement.loss
     /// k3's bounds, as verl has them; TRL has none.
     package var bounded = true
+    package var weighted = KLWeighting.none
 
     package init() {}
 
     package var problems: [String] { coef >= 0 ? [] : ["kl.coef is \(coef); expected 0 or more"] }
     /// Keys that have no effect beside the others, with what stands against them.
     package var unread: [String: String] {
-        estimator.type.readsBounds ? [:] : ["bounded": "estimator \(estimator.type.name) has no bounds"]
+        var unread: [String: String] = [:]
+        if !estimator.type.readsBounds { unread["bounded"] = "estimator \(estimator.type.name) has no bounds" }
+        if placement == .reward { unread["weighted"] = "placement is reward, which has no derivative" }
+        return unread
     }
     package var isOn: Bool { coef != 0 }
     package var isInLoss: Bool { isOn && placement == .loss }
+    /// Whether ratios have a part in the term.
+    var readsOldLogprobs: Bool { isInLoss && weighted == .ratio }
     package var isInReward: Bool { isOn && placement == .reward }
 
     /// -coef · KL for each token, [L], to be added to its reward.
@@ -44,10 +50,38 @@ package struct KLPenalty: Codable, Sendable {
         guard isInLoss, let reference = sequence.referenceLogprobs, let weights = sequence.klWeights else { return 0 }
         var sum = 0.0
         for t in sequence.mask.indices where sequence.mask[t] {
-            let term = estimator.type.evaluate(Double(sequence.logprobs[t]) - Double(reference[t]), bounded: bounded)
+            let term = term(sequence, t, reference: reference[t])
             sum += coef * Double(weights[t]) * term.value
             gradient[t] += Float(coef * Double(weights[t]) * term.derivative)
         }
         return sum
+    }
+
+    private func term(_ sequence: SequenceInputs, _ t: Int, reference: Float) -> KLTerm {
+        let difference = Double(sequence.logprobs[t]) - Double(reference)
+        switch weighted {
+        case .none: return estimator.type.evaluate(difference, bounded: bounded)
+        case .score:
+            let term = estimator.type.evaluate(difference, bounded: bounded)
+            return KLTerm(term.value, derivative: isAtBound(difference) ? 0 : term.value + term.derivative)
+        case .ratio:
+            let ratio = ImportanceRatio(sequence.logprobs[t], sequence.oldLogprobs[t])
+            return weighed(estimator.type.evaluate(difference, bounded: false), difference, ratio)
+        }
+    }
+
+    /// The product first, then the bounds.
+    private func weighed(_ term: KLTerm, _ difference: Double, _ ratio: ImportanceRatio) -> KLTerm {
+        let value = ratio.value * term.value, slope = ratio.value * (term.value + term.derivative)
+        guard readsBounds else { return KLTerm(value, derivative: ratio.isClamped ? 0 : slope) }
+        let isBounded = ratio.isClamped || abs(difference) > 20 || abs(value) > 10
+        return KLTerm(min(max(value, -10), 10), derivative: isBounded ? 0 : slope)
+    }
+
+    private var readsBounds: Bool { bounded && estimator.type.readsBounds }
+
+    /// Whether the estimate's own bounds bind.
+    private func isAtBound(_ difference: Double) -> Bool {
+        readsBounds && (abs(difference) > 20 || estimator.type.evaluate(difference, bounded: false).value > 10)
     }
 }

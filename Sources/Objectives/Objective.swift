@@ -24,6 +24,9 @@ package enum Measure: String, CaseIterable, Sendable {
     case targetDivergence = "target_divergence"
 }
 
+/// How an objective's tokens are summed.
+package enum NaturalAggregation: Sendable { case tokenMean, sequenceMeans, sequenceSums }
+
 /// Whose log-probabilities `referenceLogprobs` are: the frozen policy's, or the frozen model's that an implicit reward
 /// model is measured against.
 package enum Reference: String, Sendable { case policy, process }
@@ -70,6 +73,12 @@ package protocol Objective: Codable, Sendable {
     var readsPairs: Bool { get }
     /// The loss is one of whole sequences, so that only sequence aggregations make sense.
     var isPerSequence: Bool { get }
+    /// How its tokens are summed where a recipe doesn't say.
+    var aggregation: NaturalAggregation { get }
+    /// False where no other aggregation makes sense.
+    var takesOtherAggregations: Bool { get }
+    /// False where weights of single tokens for what sampler and trainer disagree about have no place in it.
+    var takesCorrection: Bool { get }
     /// What stands still beside the model, where the output is a divergence.
     var boltzmann: BoltzmannSettings? { get }
     /// Share of its own that a target network keeps at each step; nil: there is none.
@@ -99,6 +108,9 @@ extension Objective {
     package var measure: Measure? { nil }
     package var readsPairs: Bool { false }
     package var isPerSequence: Bool { false }
+    package var aggregation: NaturalAggregation { isPerSequence ? .sequenceSums : .tokenMean }
+    package var takesOtherAggregations: Bool { !isPerSequence }
+    package var takesCorrection: Bool { !isPerSequence }
     package var boltzmann: BoltzmannSettings? { nil }
     package var targetDecay: Double? { nil }
     package var selectsTokens: Bool { false }

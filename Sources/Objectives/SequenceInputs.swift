@@ -13,6 +13,11 @@ package struct SequenceInputs: Sendable {
     package var referenceLogprobs: [Float]?
     /// Aggregation weights of the KL term, which the entropy mask does not touch.
     package var klWeights: [Float]?
+    /// Aggregation weights of an entropy bonus, and of the likelihood beside the objective.
+    package var entropyWeights: [Float]?
+    package var auxiliaryWeights: [Float]?
+    /// Log-probabilities as the sampler wrote them.
+    package var samplerLogprobs: [Float]?
     /// What a critic or Q network is to learn.
     package var returns: [Float]?
     /// The critic's values when the plan was made.
@@ -45,4 +50,17 @@ package struct SequenceInputs: Sendable {
 
     /// Trainable tokens that carry weight, [L].
     var weighted: [Bool] { mask.indices.map { mask[$0] && weights[$0] != 0 } }
+
+    /// All trainable tokens, where any of them carries weight, [L].
+    var wholeIfWeighted: [Bool] {
+        let weighted = weighted
+        return weighted.contains(true) ? mask : weighted
+    }
+
+    /// Σ lp - lp_old over trainable tokens, each kept within ±20.
+    var logRatioSum: Double {
+        positions.reduce(0) {
+            $0 + min(max(Double(logprobs[$1]) - Double(oldLogprobs[$1]), -20), 20)
+        }
+    }
 }

@@ -9,6 +9,9 @@ package struct SequenceLoss: Equatable, Sendable {
     package var measure = 0.0
     package var measured = 0
 
+    /// Sequences that were left out as stale.
+    package var staleRows = 0
+
     package init() {}
 
     package static func += (sum: inout SequenceLoss, next: SequenceLoss) {
@@ -18,5 +21,6 @@ package struct SequenceLoss: Equatable, Sendable {
         sum.largestRatio = max(sum.largestRatio, next.largestRatio)
         sum.measure += next.measure
         sum.measured += next.measured
+        sum.staleRows += next.staleRows
     }
 }

@@ -49,11 +49,12 @@ struct FirstPass: Sendable {
         var columns = RowColumns(tokens: needs.scannedColumns), recipe = needs.recipe.credit
         columns.rollouts.formUnion(["group_id", "policy_version", "finish_reason", "evidence"])
         columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
-        if recipe.correction.isOn { columns.rollouts.formUnion(["top_p", "extras", "support_offsets"]) }
+        if needs.checksSampling { columns.rollouts.formUnion(["top_p", "extras", "support_offsets"]) }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
+        let update = needs.updateColumns, isOfIngest = { TokenColumn(rawValue: $0)?.isOfIngest ?? false }
         columns.lookedFor = (
-            wanted.filter(\.isOfIngest).flatMap(\.fileColumns).sorted(),
-            Set(wanted.filter { !$0.isOfIngest }.flatMap(\.fileColumns) + needs.updateColumns).sorted()
+            Set(wanted.filter(\.isOfIngest).flatMap(\.fileColumns) + update.filter(isOfIngest)).sorted(),
+            Set(wanted.filter { !$0.isOfIngest }.flatMap(\.fileColumns) + update.filter { !isOfIngest($0) }).sorted()
         )
         return columns
     }

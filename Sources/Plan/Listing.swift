@@ -35,6 +35,11 @@ enum Listing {
             Entry("filter", GroupFilter(), "DAPO's dynamic sampling, overlong filtering; PRIME's accuracy range"),
             Entry("entropy.shaping", EntropyShaping(), "arXiv 2506.14758"),
             Entry("entropy.mask", EntropyMask().spelledOut, "arXiv 2506.01939"),
+            Entry("entropy.bonus", EntropyBonus(), EntropyBonus.source),
+            Entry(
+                "entropy.bonus.adaptive", AdaptiveEntropy(), "Skywork-OR1, arXiv 2505.22312; TRL use_adaptive_entropy"),
+            Entry("objective.drop_stale", StaleRows(), StaleRows.source),
+            Entry("objective.auxiliary", AuxiliaryLoss(), AuxiliaryLoss.source),
             Entry("kl", KLPenalty(), "in the loss or in the reward"),
             Entry("correction", ImportanceCorrection(), "TIS, IcePop, MIS: sampler against trainer"),
             Entry("pairs", PreferencePairs(), "for h_dpo"),

@@ -1,5 +1,6 @@
 import Credit
 import Formats
+import Objectives
 import Recipes
 import StageSupport
 
@@ -28,6 +29,9 @@ struct PlanRowMaker: Sendable {
         row.pair = credit.pair.map { Int32($0) }
         row.klWeights = recipe.kl.isInLoss ? floats(credit.unmaskedWeights) : nil
         row.support = try support(credit, source)
+        row.entropyWeights = recipe.loss.bonus.map { floats(entropyWeights(credit, $0)) }
+        row.auxiliaryWeights = recipe.loss.auxiliary == nil ? nil : floats(likelihoodWeights(credit))
+        row.rolloutLogprobs = recipe.loss.staleRows?.against == .sampler ? source.column(.rolloutLogprobs) : nil
         row.temperature = source.rollout.temperature
         row.step = Int32(credit.step)
         row.reward = Float(credit.reward)
@@ -51,13 +55,34 @@ struct PlanRowMaker: Sendable {
         return SamplingSupport(credit.mask.indices.filter { credit.mask[$0] }.map { lists[$0].map(Array.init) ?? [] })
     }
 
+    /// [L]
+    private func entropyWeights(_ credit: TokenCredit, _ bonus: EntropyBonus) -> [Double] {
+        let counts = credit.counts
+        switch (bonus.weights, bonus.tokens) {
+        case (.policy, .all): return credit.unmaskedWeights
+        case (.policy, .kept): return credit.plainWeights
+        case (.tokenMean, .all): return credit.mask.map { $0 ? 1 / Double(max(1, counts.trainable)) : 0 }
+        case (.tokenMean, .kept): return credit.entropyMask.map { $0 ? 1 / Double(max(1, counts.kept)) : 0 }
+        }
+    }
+
+    /// [L]: the mean over the tokens of the step's right answers, but for tokens that a correction leaves out.
+    private func likelihoodWeights(_ credit: TokenCredit) -> [Double] {
+        credit.mask.indices.map { t in
+            let isOut = credit.plainWeights[t] != 0 && credit.weights[t] == 0
+            return credit.isRight && credit.mask[t] && !isOut ? 1 / Double(max(1, credit.counts.right)) : 0
+        }
+    }
+
     /// Nothing that is no finite number leaves a plan.
     private func requireFinite(_ row: PlanRow) throws {
         let smaller = "Take smaller rewards, coefficients or values."
         let columns: [(String, [Float]?, String)] = [
             ("advantages", row.advantages, smaller), ("token_weights", row.tokenWeights, smaller),
             ("returns", row.returns, smaller),
-            ("kl_weights", row.klWeights, smaller), ("old_logprobs", row.oldLogprobs, TokenColumn.oldLogprobs.remedy),
+            ("kl_weights", row.klWeights, smaller), ("entropy_weights", row.entropyWeights, smaller),
+            ("auxiliary_weights", row.auxiliaryWeights, smaller),
+            ("old_logprobs", row.oldLogprobs, TokenColumn.oldLogprobs.remedy),
             ("reference_logprobs", row.referenceLogprobs, TokenColumn.referenceLogprobs.remedy),
             ("values", row.values, TokenColumn.values.remedy), ("reward", [row.reward], smaller),
         ]

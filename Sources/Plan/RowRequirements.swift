@@ -24,7 +24,7 @@ struct RowRequirements: Sendable {
     /// itself. Rewards stay as they are.
     init(jobsOf recipe: Recipe, directory: String) {
         var bare = recipe
-        (bare.credit, bare.kl, bare.objective) = (CreditRecipe(), KLPenalty(), PPOClip())
+        (bare.credit, bare.loss) = (CreditRecipe(), TrainingLoss())
         self.init(recipe: bare, directory: directory)
     }
 
@@ -36,28 +36,34 @@ struct RowRequirements: Sendable {
                 try require(column, row, for: "kl.placement reward")
             }
         }
-        if checksSampling, row.isOfUnknownSupport { throw biased(row) }
+        if correctionChecksSampling, row.isOfUnknownSupport { throw biased(row, "a correction: the ratio is biased otherwise") }
+        if recipe.loss.bonus != nil, row.lacksSupport {
+            throw truncated(row, "entropy.bonus: the policy that sampled had another entropy", "leave the bonus out")
+        }
     }
 
-    private func biased(_ row: ScoredRollout) -> StageError {
-        let place = "\(directory): rollout '\(row.rollout.rolloutID)': "
-        guard row.rollout.supportOffsets == nil else {
-            return StageError(
-                .invalidInput,
-                place + "found rollout_logprobs whose logprobs_kind isn't support, expected those over the tokens that "
-                    + "could be drawn, for a correction: the ratio is biased otherwise. Dump them (SGLang: "
-                    + "output_token_sampling_logprobs; vLLM: logprobs_mode processed_logprobs), or set "
-                    + "correction.allow_truncated_sampling=true.")
-        }
+    private func biased(_ row: ScoredRollout, _ purpose: String) -> StageError {
+        let allowed = "set correction.allow_truncated_sampling=true"
+        guard row.rollout.supportOffsets != nil else { return truncated(row, purpose, allowed) }
         return StageError(
             .invalidInput,
-            place + "found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution, or the tokens "
-                + "that could be drawn, for a correction: the ratio is biased otherwise. Dump the engine's sampling mask "
-                + "(vLLM: --return-sampling-mask; SGLang: return_sampling_mask), sample with top-p 1, or set "
-                + "correction.allow_truncated_sampling=true.")
+            "\(directory): rollout '\(row.rollout.rolloutID)': found rollout_logprobs whose logprobs_kind isn't support, "
+                + "expected those over the tokens that could be drawn, for \(purpose). Dump them (SGLang: "
+                + "output_token_sampling_logprobs; vLLM: logprobs_mode processed_logprobs), or \(allowed).")
     }
 
-    private var checksSampling: Bool {
+    private func truncated(_ row: ScoredRollout, _ purpose: String, _ other: String) -> StageError {
+        StageError(
+            .invalidInput,
+            "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling "
+                + "from the whole distribution, or the tokens that could be drawn, for \(purpose). Dump the engine's sampling "
+                + "mask (vLLM: --return-sampling-mask; SGLang: return_sampling_mask), sample with top-p 1, or \(other).")
+    }
+
+    /// Whether a row that was sampled from a part of the distribution is refused.
+    var checksSampling: Bool { correctionChecksSampling || recipe.loss.bonus != nil }
+
+    private var correctionChecksSampling: Bool {
         recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling
     }
 
@@ -144,7 +150,8 @@ struct RowRequirements: Sendable {
     /// Columns of the scores that the update will read.
     var updateColumns: [String] {
         var columns: [String] = []
-        if recipe.objective.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
+        if recipe.loss.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
+        if recipe.loss.staleRows?.against == .sampler { columns.append(TokenColumn.rolloutLogprobs.rawValue) }
         if recipe.kl.isInLoss || recipe.objective.reference == .policy {
             columns.append(TokenColumn.referenceLogprobs.rawValue)
         }
@@ -158,7 +165,12 @@ struct RowRequirements: Sendable {
     /// That a kept row has them.
     func requireLogprobs(_ row: ScoredRollout) throws {
         let objective = "objective \(type(of: recipe.objective).name)"
-        if recipe.objective.readsOldLogprobs { try require(.oldLogprobs, row, for: objective) }
+        if recipe.loss.readsOldLogprobs {
+            try require(.oldLogprobs, row, for: recipe.objective.readsOldLogprobs ? objective : termOfOldLogprobs)
+        }
+        if recipe.loss.staleRows?.against == .sampler {
+            try require(.rolloutLogprobs, row, for: "objective.drop_stale against the sampler")
+        }
         if recipe.kl.isInLoss { try require(.referenceLogprobs, row, for: "kl.coef \(recipe.kl.coef)") }
         switch recipe.objective.reference {
         case .policy: try require(.referenceLogprobs, row, for: objective)
@@ -166,6 +178,12 @@ struct RowRequirements: Sendable {
             throw missing("process_reference_logprobs", row, objective, "Score again with --process-reference DIR.")
         case .process, nil: break
         }
+    }
+
+    /// The term that compares with old log-probabilities where the objective does not.
+    private var termOfOldLogprobs: String {
+        recipe.loss.staleRows?.against == .trainer
+            ? "objective.drop_stale" : "kl.weighted \(recipe.kl.weighted.rawValue)"
     }
 
     private func missing(_ what: String, _ row: ScoredRollout, _ purpose: String, _ remedy: String) -> StageError {

@@ -328,6 +328,9 @@ extension ScoredRollout {
         rollout.supportOffsets == nil ? wasTruncatedSampling : rollout.logprobKind != .support
     }
 
+    /// Whether it did, and nobody knows from what.
+    var lacksSupport: Bool { rollout.supportOffsets == nil && wasTruncatedSampling }
+
     private var wasTruncatedSampling: Bool {
         if rollout.topP < 1 { return true }
         guard rollout.extras.contains("top_k") else { return false }

@@ -31,6 +31,8 @@ private struct Request: Decodable {
         var returns: [Float]?
         var values: [Float]?
         var reward: Double?
+        var sampler: [Float]?
+        var auxiliaryWeights: [Float]?
     }
 
     var recipe: String
@@ -88,6 +90,7 @@ private func inputs(_ sequence: Request.Sequence) -> SequenceInputs {
         weights: sequence.weights, mask: sequence.mask,
         referenceLogprobs: sequence.reference, klWeights: sequence.klWeights)
     (inputs.returns, inputs.oldValues, inputs.reward) = (sequence.returns, sequence.values, sequence.reward ?? 0)
+    (inputs.samplerLogprobs, inputs.auxiliaryWeights) = (sequence.sampler, sequence.auxiliaryWeights)
     return inputs
 }
 
@@ -104,10 +107,7 @@ private func loss(_ units: [[Request.Sequence]], _ recipe: Recipe, seed: UInt64)
     var total = 0.0
     let gradients = units.map { unit in
         var gradients = unit.map { [Float](repeating: 0, count: $0.mask.count) }
-        total += recipe.objective.evaluate(unit: unit, gradients: &gradients).loss
-        for (index, sequence) in unit.enumerated() {
-            total += recipe.kl.evaluate(sequence, gradient: &gradients[index])
-        }
+        total += recipe.loss.evaluate(unit: unit, gradients: &gradients).loss
         return gradients
     }
     return Answer(loss: total, gradients: gradients, selected: selected)

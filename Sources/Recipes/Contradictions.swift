@@ -23,12 +23,43 @@ extension Recipe {
             found.append(
                 "objective \(objectiveName) is a loss of whole sequences; expected aggregation sequence_mean_token_sum")
         }
+        if !objective.isPerSequence, !objective.takesOtherAggregations,
+            type(of: credit.aggregation).name != naturalAggregation
+        {
+            found.append(
+                "objective \(objectiveName) has one loss for a whole sequence; expected aggregation \(naturalAggregation)"
+            )
+        }
         if trainable.adapters != nil, objective.output == .value || objective.targetDecay != nil {
             found.append(
                 "objective \(objectiveName) trains a head or a target network of its own; expected trainable full")
         }
         if objective.readsPairs, credit.expansion != nil {
             found.append("objective \(objectiveName) reads pairs; expected no expansion")
+        }
+        return found + termProblems
+    }
+
+    /// Terms beside the objective that it leaves nothing to say.
+    private var termProblems: [String] {
+        var found: [String] = []
+        let isOfTokens = !objective.isPerSequence && objective.output == .logprob
+        if loss.staleRows != nil, !isOfTokens || !objective.readsAdvantages {
+            found.append(
+                "objective.drop_stale leaves out rollouts of negative advantage, but objective \(objectiveName) is no "
+                    + "policy gradient of single tokens; expected none")
+        }
+        if loss.auxiliary != nil, !isOfTokens {
+            found.append(
+                "objective.auxiliary is a likelihood of single tokens, which objective \(objectiveName) does not go with; "
+                    + "expected none")
+        }
+        if loss.bonus != nil, objective.output != .logprob {
+            found.append(
+                "entropy.bonus needs entropies, which objective \(objectiveName) does not ask for; expected none")
+        }
+        if let bonus = loss.bonus, bonus.tokens == .kept, credit.mask == nil {
+            found.append("entropy.bonus.tokens is kept, but there is no entropy.mask that keeps any; expected all")
         }
         return found
     }
@@ -42,6 +73,11 @@ extension Recipe {
             found.append(
                 "kl in the loss needs log-probabilities, which objective \(objectiveName) does not ask for; expected coef 0"
             )
+        }
+        if kl.weighted != .none, kl.estimator.type.isStraightThrough {
+            found.append(
+                "kl.weighted is \(kl.weighted.rawValue), but estimator \(kl.estimator.type.name) has the gradient of another "
+                    + "estimate; expected none")
         }
         guard kl.isInReward else { return found }
         if credit.expansion != nil { found.append("kl.placement is reward with an expansion; expected loss") }
@@ -162,6 +198,11 @@ extension Recipe {
             found.append(
                 "correction weighs tokens, but objective \(objectiveName) is a loss of whole sequences; expected none")
         }
+        if credit.correction.isOn, !objective.takesCorrection, !objective.isPerSequence {
+            found.append(
+                "correction weighs tokens, but the ratio of objective \(objectiveName) is a whole sequence's; expected none"
+            )
+        }
         return found
     }
 }
@@ -169,7 +210,10 @@ extension Recipe {
 extension RecipeNode {
     /// An infinite bound is none: `.inf` is null where null says so.
     var withoutInfiniteBounds: RecipeNode {
-        ["correction.high", "objective.clip_dual", "objective.clip", "optimizer.max_grad_norm"].reduce(self) {
+        [
+            "correction.high", "objective.clip_dual", "objective.clip", "objective.cap", "objective.delta",
+            "optimizer.max_grad_norm",
+        ].reduce(self) {
             node, path in
             guard case .plain(let text)? = node.written(at: path), RecipeScalar.isInfinite(text), text.first != "-"
             else { return node }

@@ -26,6 +26,9 @@ package enum Preset {
             Convention(section: ["objective"], type: "ppo_clip", key: "clip_dual", value: .plain("3")),
             Convention(section: ["objective"], type: "cispo", key: "clip_low", value: .plain("0.2")),
             Convention(section: ["objective"], type: "cispo", key: "clip_high", value: .plain("0.2")),
+            Convention(section: ["objective"], type: "dppo", key: "cap", value: .plain("3")),
+            Convention(section: ["objective"], type: "gmpo", key: "clip_low", value: .plain("0.2")),
+            Convention(section: ["objective"], type: "gmpo", key: "clip_high", value: .plain("0.2")),
             Convention(section: ["objective"], type: "gspo", key: "clip_low", value: .plain("0.2")),
             Convention(section: ["objective"], type: "gspo", key: "clip_high", value: .plain("0.2")),
             Convention(
@@ -37,6 +40,7 @@ package enum Preset {
             Convention(
                 section: ["entropy", "mask"], type: nil, key: "normalizer", value: .plain("all"), ifPresent: true),
             Convention(section: ["kl"], type: nil, key: "bounded", value: .plain("false")),
+            Convention(section: ["kl"], type: nil, key: "weighted", value: .plain("ratio")),
             Convention(section: ["correction"], type: nil, key: "rejected", value: .plain("keep"), ifPresent: true),
         ],
     ]

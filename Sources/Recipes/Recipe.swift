@@ -8,10 +8,12 @@ import Optimizers
 package struct Recipe: Sendable {
     package var name = ""
     package var credit = CreditRecipe()
-    package var objective: any Objective = PPOClip()
-    package var kl = KLPenalty()
+    package var loss = TrainingLoss()
     package var optimizer = AdamW()
     package var trainable: any Trainable = AllParameters()
+
+    package var objective: any Objective { loss.objective }
+    package var kl: KLPenalty { loss.kl }
 
     private static let sections = [
         "name", "reward", "filter", "advantage", "entropy", "objective", "aggregation", "kl", "schedule", "optimizer",
@@ -60,11 +62,7 @@ package struct Recipe: Sendable {
             }
         }
         readCredit(sections, &reader)
-        objective = reader.readTyped(
-            sections["objective"], ObjectiveRegistry.all.map { ($0.name, $0.init()) }, default: PPOClip.name,
-            at: "objective"
-        ) { $0.unread }
-        kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl") { $0.unread }
+        readLoss(sections, &reader)
         readPairs(sections, &reader)
         optimizer = reader.readTyped(
             sections["optimizer"], [(AdamW.name, AdamW())], default: AdamW.name, at: "optimizer"
@@ -73,6 +71,25 @@ package struct Recipe: Sendable {
             sections["trainable"], TrainableRegistry.all.map { ($0.name, $0.init()) }, default: AllParameters.name,
             at: "trainable"
         ) { _ in [:] }
+    }
+
+    /// The objective, with the sections that any objective may have, and the terms beside it.
+    private mutating func readLoss(_ sections: [String: RecipeNode], _ reader: inout SectionReader) {
+        let section = sections["objective"]
+        loss.objective = reader.readTyped(
+            section, ObjectiveRegistry.all.map { ($0.name, $0.init()) }, default: PPOClip.name, at: "objective",
+            ignoring: ["drop_stale", "auxiliary"]
+        ) { $0.unread }
+        loss.staleRows = reader.readOptional(
+            StaleRows.self, StaleRows(), section?["drop_stale"], at: "objective.drop_stale")
+        loss.auxiliary = reader.readOptional(
+            AuxiliaryLoss.self, AuxiliaryLoss(), section?["auxiliary"], at: "objective.auxiliary")
+        loss.kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl") { $0.unread }
+        let bonus = sections["entropy"]?["bonus"]
+        loss.bonus = reader.readOptional(
+            EntropyBonus.self, EntropyBonus(), bonus, at: "entropy.bonus", ignoring: ["adaptive"])
+        loss.bonus?.adaptive = reader.readOptional(
+            AdaptiveEntropy.self, AdaptiveEntropy(), bonus?["adaptive"], at: "entropy.bonus.adaptive")
     }
 
     private mutating func readCredit(_ sections: [String: RecipeNode], _ reader: inout SectionReader) {
@@ -89,7 +106,8 @@ package struct Recipe: Sendable {
             default: GRPO.name, at: "advantage"
         ) { $0.unread }
         _ = reader.read(
-            EntropySection.self, defaults: EntropySection(), entropy, at: "entropy", ignoring: ["shaping", "mask"])
+            EntropySection.self, defaults: EntropySection(), entropy, at: "entropy",
+            ignoring: ["shaping", "mask", "bonus"])
         credit.shaping = reader.readOptional(
             EntropyShaping.self, EntropyShaping(), entropy?["shaping"], at: "entropy.shaping")
         credit.mask =
@@ -107,7 +125,7 @@ package struct Recipe: Sendable {
     private mutating func readPairs(_ sections: [String: RecipeNode], _ reader: inout SectionReader) {
         credit.aggregation = reader.readTyped(
             sections["aggregation"], AggregationRegistry.all.map { ($0.name, $0.init()) },
-            default: objective.isPerSequence ? SequenceMeanTokenSum.name : TokenMean.name, at: "aggregation"
+            default: naturalAggregation, at: "aggregation"
         ) { _ in [:] }
         let pairs = reader.read(PreferencePairs.self, defaults: PreferencePairs(), sections["pairs"], at: "pairs")
         if objective.readsPairs {
@@ -115,6 +133,15 @@ package struct Recipe: Sendable {
         } else if let node = sections["pairs"], node != .null {
             reader.report(
                 "pairs are given, but objective \(type(of: objective).name) reads none; expected h_dpo, or no pairs")
+        }
+    }
+
+    /// The name of the aggregation that goes with the objective.
+    var naturalAggregation: String {
+        switch objective.aggregation {
+        case .tokenMean: TokenMean.name
+        case .sequenceMeans: SequenceMeanTokenMean.name
+        case .sequenceSums: SequenceMeanTokenSum.name
         }
     }
 
@@ -147,7 +174,9 @@ package struct Recipe: Sendable {
         let method = credit.expansion?.problems ?? credit.advantage.problems
         let entropies = (credit.shaping?.problems ?? []) + (credit.mask?.problems ?? [])
         let steps = credit.aggregation.problems + credit.schedule.problems + credit.correction.problems
-        let losses = (credit.pairs?.problems ?? []) + objective.problems.map { "objective: " + $0 } + kl.problems
+        let losses =
+            (credit.pairs?.problems ?? []) + objective.problems.map { "objective: " + $0 } + kl.problems
+            + (loss.staleRows?.problems ?? []) + (loss.auxiliary?.problems ?? []) + (loss.bonus?.problems ?? [])
         return credited + method + entropies + steps + losses + optimizer.problems + trainable.problems
     }
 
@@ -160,11 +189,12 @@ package struct Recipe: Sendable {
             "shaping": credit.shaping.map { .map(SectionReader.resolved($0)) } ?? .null,
             "mask": credit.mask.map { Self.section($0, unread: $0.unread.merging(unreadOfMask) { own, _ in own }) }
                 ?? .null,
+            "bonus": bonusNode,
         ]
         let sections: [String: RecipeNode] = [
             "name": .text(name), "reward": .map(reward), "filter": .map(SectionReader.resolved(credit.filter)),
             "advantage": advantageNode, "entropy": .map(entropy),
-            "objective": Self.typed(objective, type(of: objective).name, unread: objective.unread),
+            "objective": objectiveNode,
             "aggregation": Self.typed(credit.aggregation, type(of: credit.aggregation).name),
             "kl": Self.section(kl, unread: kl.unread),
             "schedule": Self.section(credit.schedule, unread: credit.schedule.unread),
@@ -185,6 +215,16 @@ package struct Recipe: Sendable {
             separator: ", ")
     }
 
+    private var objectiveNode: RecipeNode {
+        Self.typed(objective, type(of: objective).name, unread: objective.unread)
+            .adding("drop_stale", loss.staleRows).adding("auxiliary", loss.auxiliary)
+    }
+
+    private var bonusNode: RecipeNode {
+        guard let bonus = loss.bonus else { return .null }
+        return Self.section(bonus, unread: [:]).adding("adaptive", bonus.adaptive)
+    }
+
     private var advantageNode: RecipeNode {
         if let expansion = credit.expansion { return .map(["type": .plain(type(of: expansion).name)]) }
         if credit.pairs != nil { return .null }
@@ -198,6 +238,13 @@ package struct Recipe: Sendable {
 
     private static func section(_ value: some Encodable, unread: [String: String]) -> RecipeNode {
         .map(SectionReader.resolved(value).filter { unread[$0.key] == nil })
+    }
+}
+
+extension RecipeNode {
+    /// With one more section; null where it is off.
+    fileprivate func adding(_ key: String, _ section: (some Encodable)?) -> RecipeNode {
+        replacing([key], with: section.map { .map(SectionReader.resolved($0)) } ?? .null)
     }
 }
 

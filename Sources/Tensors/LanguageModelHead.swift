@@ -31,6 +31,17 @@ package struct HeadAnswer: Sendable {
     package var logSumExp: Float = 0
 }
 
+/// What a loss's derivatives are by an answer.
+package struct HeadDerivative: Equatable, Sendable {
+    package var output: Float = 0
+    /// 0 but where entropies have a part in the loss.
+    package var entropy: Float = 0
+
+    package init(output: Float = 0, entropy: Float = 0) { (self.output, self.entropy) = (output, entropy) }
+
+    var isZero: Bool { output == 0 && entropy == 0 }
+}
+
 /// Logits of a chunk stay below this many floats (128 MiB), so a [tokens, V] matrix never exists.
 private let chunkFloats = 32 << 20
 
@@ -103,15 +114,21 @@ private func answer(
 
 /// Logits `z` [Q, V] → dL/d(what the head's product gave) in their place.
 private func logitGradients(
-    _ head: LogitHead, _ z: Matrix, _ queries: [HeadRequest], logSumExp: (Int) -> Float, dlogprob: (Int) -> Float,
-    _ compute: Compute
+    _ head: LogitHead, _ z: Matrix, _ queries: [HeadRequest], answer: (Int) -> HeadAnswer,
+    derivative: (Int) -> HeadDerivative, _ compute: Compute
 ) {
     compute.timed(.softmax) {
         compute.forEach(queries.count) { i in
+            let (query, answer, derivative) = (queries[i], answer(i), derivative(i))
             head.backward(z.row(i)) {
-                queries[i].replacingReachable(z.row(i), z.columns) { logits, count, target in
-                    crux_head_backward_row(
-                        logits, count, queries[i].inverseTemperature, logSumExp(i), target, dlogprob(i))
+                query.replacingReachable(z.row(i), z.columns) { logits, count, target in
+                    guard derivative.entropy != 0 else {
+                        return crux_head_backward_row(
+                            logits, count, query.inverseTemperature, answer.logSumExp, target, derivative.output)
+                    }
+                    crux_head_backward_row_with_entropy(
+                        logits, count, query.inverseTemperature, answer.logSumExp, target, derivative.output,
+                        answer.entropy, derivative.entropy)
                 }
             }
         }
@@ -119,11 +136,11 @@ private func logitGradients(
 }
 
 /// Both halves with the logits computed once, [queries, V] in memory meanwhile: for as many queries as a chunk holds
-/// (`headChunkRows`). `derivatives`: from the answers to dL/dlogprob of each.
+/// (`headChunkRows`). `derivatives`: from the answers to the loss's by each.
 package func headLearn(
     _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], dhidden: Matrix, dweight: Matrix?, _ compute: Compute,
     in space: any Allocator = HeapAllocator(),
-    derivatives: ([HeadAnswer]) throws -> [Float]
+    derivatives: ([HeadAnswer]) throws -> [HeadDerivative]
 ) rethrows {
     try space.scoped {
         let arrays = HeadArrays(queries: queries.count, width: hidden.columns, vocabulary: head.vocabulary, in: space)
@@ -133,9 +150,9 @@ package func headLearn(
         head.logits(x, into: z, compute)
         var answers = [HeadAnswer](repeating: HeadAnswer(), count: queries.count)
         answers.withUnsafeMutableBufferPointer { answer(queries[...], z, $0, compute) }
-        let dlogprobs = try derivatives(answers)
+        let derivatives = try derivatives(answers)
         // Queries without a derivative give way to those that have one, so that the products shrink.
-        let live = queries.indices.filter { dlogprobs[$0] != 0 }
+        let live = queries.indices.filter { !derivatives[$0].isZero }
         for (place, index) in live.enumerated() where place != index {
             z.row(place).update(from: z.row(index), count: z.columns)
             x.row(place).update(from: x.row(index), count: x.columns)
@@ -143,8 +160,7 @@ package func headLearn(
         let dz = Matrix(z.base, rows: live.count, columns: z.columns),
             kept = Matrix(x.base, rows: live.count, columns: x.columns)
         logitGradients(
-            head, dz, live.map { queries[$0] }, logSumExp: { answers[live[$0]].logSumExp },
-            dlogprob: { dlogprobs[live[$0]] },
+            head, dz, live.map { queries[$0] }, answer: { answers[live[$0]] }, derivative: { derivatives[live[$0]] },
             compute)
         head.products(dz, kept, dweight: dweight, compute)
         for (place, index) in live.enumerated() {
@@ -156,15 +172,16 @@ package func headLearn(
 /// Queries whose logits `headLearn` may hold at a time: 512 MiB of them.
 package func headChunkRows(vocabulary: Int) -> Int { max(64, (128 << 20) / max(1, vocabulary)) }
 
-/// From dL/dlogprob of each query: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed
+/// From the loss's derivatives by each query's answer: dhidden[row] += and, unless the head stands still, dweight +=. Logits are computed
 /// once more, chunk by chunk.
 package func headBackward(
-    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], answers: [HeadAnswer], dlogprobs: [Float],
+    _ hidden: Matrix, _ head: LogitHead, queries: [HeadRequest], answers: [HeadAnswer],
+    derivatives: [HeadDerivative],
     dhidden: Matrix,
     dweight: Matrix?,
     _ compute: Compute, in space: any Allocator = HeapAllocator()
 ) {
-    let live = queries.indices.filter { dlogprobs[$0] != 0 }
+    let live = queries.indices.filter { !derivatives[$0].isZero }
     let ranges = chunks(live.count, vocabulary: head.vocabulary), widest = ranges.first?.count ?? 0
     space.scoped {
         let arrays = HeadArrays(queries: widest, width: hidden.columns, vocabulary: head.vocabulary, in: space)
@@ -174,8 +191,8 @@ package func headBackward(
                 z = Matrix(arrays.logits.pointer, rows: range.count, columns: head.vocabulary)
             head.logits(x, into: z, compute)
             logitGradients(
-                head, z, asked, logSumExp: { answers[indices[range.lowerBound + $0]].logSumExp },
-                dlogprob: { dlogprobs[indices[range.lowerBound + $0]] }, compute)
+                head, z, asked, answer: { answers[indices[range.lowerBound + $0]] },
+                derivative: { derivatives[indices[range.lowerBound + $0]] }, compute)
             head.products(z, x, dweight: dweight, compute)
             for (i, query) in asked.enumerated() { crux_add(dhidden.row(query.row), x.row(i), hidden.columns) }
         }

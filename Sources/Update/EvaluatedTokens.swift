@@ -19,8 +19,7 @@ struct EvaluatedTokens {
 
     /// `step`: the rows' inputs without outputs, weights as they will be evaluated.
     init(_ step: [SequenceInputs], _ recipe: Recipe, _ architecture: DecoderArchitecture, seed: UInt64) {
-        read = step.map { sequence in zip(recipe.objective.reads(sequence), recipe.kl.reads(sequence)).map { $0 || $1 }
-        }
+        read = step.map(recipe.loss.reads)
         let others = zip(step, read).map { sequence, read in Self.others(sequence.mask, read) },
             count = others.reduce(0) { $0 + $1.count { $0 } }
         let most = min(count, Self.affordable(read, recipe.objective.output, architecture))

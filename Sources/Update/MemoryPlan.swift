@@ -317,11 +317,15 @@ private struct RowSizes {
             let units = try run.units(ofStep: step), tokens = units.reduce(0) { $0 + $1.tokens }
             longest = max(longest, units.map(\.tokens).max() ?? 0)
             mostWanted = max(mostWanted, units.reduce(0) { $0 + $1.wanted })
-            stepBytes = max(stepBytes, Self.bytesPerToken * tokens)
+            stepBytes = max(stepBytes, Self.bytesPerToken(run.recipe) * tokens)
         }
     }
 
-    private static let bytesPerToken = 96
+    /// Weights of terms beside the objective lie in the rows and in their inputs; an entropy bonus has derivatives too.
+    private static func bytesPerToken(_ recipe: Recipe) -> Int {
+        let terms = [recipe.loss.bonus != nil, recipe.loss.auxiliary != nil, recipe.loss.staleRows != nil]
+        return 96 + 8 * terms.count { $0 } + (recipe.loss.bonus == nil ? 0 : 8)
+    }
 }
 
 /// Rows that an objective sees together, by index: each alone, or the two of a pair.

@@ -41,10 +41,11 @@ struct OptimizerStep {
         let asked = EvaluatedTokens(
             rows.indices.map { preview.inputs(rows[$0], at: $0) }, recipe, model.architecture,
             seed: askedSeed(rows, seed))
+        let bonus = recipe.loss.bonus.map { AppliedBonus($0, state.entropyControl) }
         let own = try gang.together {
             var totals = StepTotals()
             for batch in shares[gang.rank] {
-                try accumulate(batch, units, rows, preview, asked, &totals)
+                try accumulate(batch, units, rows, preview, asked, bonus, &totals)
                 try progress(batch, totals.lossSoFar)
             }
             return totals
@@ -66,8 +67,13 @@ struct OptimizerStep {
         try gang.together { try apply(state, scale: scale) }
         try gang.shareSlices(state.parameters)
         moveTarget(state)
+        if let bonus { state.entropyControl = bonus.control(after: totals) }
         let seconds = Date().timeIntervalSince(start) - paused
-        return totals.metrics(step: state.step, norm: norm, seconds: seconds, recipe.objective)
+        var metrics = totals.metrics(step: state.step, norm: norm, seconds: seconds, recipe.loss)
+        if let bonus {
+            (metrics.entropyCoef, metrics.entropyCoefApplied) = (state.entropyControl?.coef, bonus.coefficient)
+        }
+        return metrics
     }
 
     /// In the order of ranks.
@@ -139,20 +145,20 @@ struct OptimizerStep {
 
     private func accumulate(
         _ batch: MicroBatch, _ units: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ asked: EvaluatedTokens,
-        _ totals: inout StepTotals
+        _ bonus: AppliedBonus?, _ totals: inout StepTotals
     ) throws {
         let own = batch.units.map { units[$0] }, unitAt = Self.unitsByStart(own)
-        try model.accumulateGradients(
+        try model.accumulateScoreGradients(
             own.joined().map { query(rows[$0], wanted: asked.wanted($0)) }, units: own.map(\.count),
             into: training.gradients(into: gradients), question,
             memory: PassMemory(keptLayers: batch.keptLayers, store: store, headRows: headRows, space: space)
         ) { part, scores in
-            var gradients: [[Float]] = [], next = part.lowerBound
+            var gradients: [ScoreDerivatives] = [], next = part.lowerBound
             while next < part.upperBound {
                 guard let unit = unitAt[next] else { break }
                 gradients += derivatives(
                     unit, rows, Array(scores[next - part.lowerBound..<next - part.lowerBound + unit.count]), preview,
-                    asked, &totals)
+                    asked, bonus, &totals)
                 next += unit.count
             }
             return gradients
@@ -171,15 +177,14 @@ struct OptimizerStep {
 
     private func derivatives(
         _ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ asked: EvaluatedTokens,
-        _ totals: inout StepTotals
-    ) -> [[Float]] {
+        _ bonus: AppliedBonus?, _ totals: inout StepTotals
+    ) -> [ScoreDerivatives] {
         let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }
         let read = zip(unit, inputs).map { $1.masked(asked.read[$0]) },
             sampled = zip(unit, inputs).map { $1.masked(asked.sampled[$0]) }
         var gradients = unit.map { [Float](repeating: 0, count: rows[$0].tokenIDs.count) }
-        totals.add(recipe.objective.evaluate(unit: read, gradients: &gradients), times: 1)
+        totals.add(recipe.loss.evaluate(unit: read, gradients: &gradients), times: 1)
         for (position, index) in unit.enumerated() {
-            totals.add(loss: recipe.kl.evaluate(read[position], gradient: &gradients[position]))
             totals.add(rows[index])
             addTokens(asked.read[index], rows[index], scores[position], times: 1, &totals)
             addTokens(asked.sampled[index], rows[index], scores[position], times: asked.inverseSamplingRate, &totals)
@@ -189,7 +194,12 @@ struct OptimizerStep {
             totals.add(
                 recipe.objective.evaluate(unit: sampled, gradients: &gradients), times: asked.inverseSamplingRate)
         }
-        return gradients
+        guard let bonus else { return gradients.map { ScoreDerivatives(outputs: $0) } }
+        return gradients.indices.map { position in
+            let term = bonus.term(read[position], scores[position].entropy)
+            totals.add(term)
+            return ScoreDerivatives(outputs: gradients[position], entropy: term.derivatives)
+        }
     }
 
     /// target ← decay · target + (1 - decay) · parameters
@@ -202,7 +212,7 @@ struct OptimizerStep {
     }
 
     /// Whether ratios between the policy and the sampler's have a part in the loss.
-    private var comparesPolicies: Bool { recipe.objective.readsOldLogprobs && recipe.objective.output == .logprob }
+    private var comparesPolicies: Bool { recipe.loss.readsOldLogprobs && recipe.objective.output == .logprob }
 
     private func addTokens(
         _ mask: [Bool], _ row: PlanRow, _ scores: SequenceScores, times: Double, _ totals: inout StepTotals
@@ -210,7 +220,7 @@ struct OptimizerStep {
         if times == 1, comparesPolicies {
             for t in mask.indices where mask[t] { totals.addRatio(scores.logprobs[t], old: row.oldLogprobs[t]) }
         }
-        let anchor = row.referenceLogprobs ?? (recipe.objective.readsOldLogprobs ? row.oldLogprobs : scores.logprobs)
+        let anchor = row.referenceLogprobs ?? (recipe.loss.readsOldLogprobs ? row.oldLogprobs : scores.logprobs)
         for t in mask.indices where mask[t] {
             let klK3 =
                 recipe.objective.output == .logprob
@@ -232,5 +242,28 @@ struct OptimizerStep {
                     step: state.step, gradientScale: scale)
             }
         }
+    }
+}
+
+/// An entropy bonus with the coefficient that the step at hand applies.
+private struct AppliedBonus {
+    private let bonus: EntropyBonus
+    private let before: EntropyControl
+    let coefficient: Double
+
+    /// `control`: where it stands; nil at the beginning.
+    init(_ bonus: EntropyBonus, _ control: EntropyControl?) {
+        let before = control ?? EntropyControl(coef: bonus.coef)
+        (self.bonus, self.before, coefficient) = (bonus, before, before.applied(bonus))
+    }
+
+    func term(_ sequence: SequenceInputs, _ entropies: [Float]) -> EntropyTerm {
+        bonus.evaluate(sequence, entropies: entropies, coefficient: coefficient)
+    }
+
+    func control(after totals: StepTotals) -> EntropyControl {
+        var control = before
+        control.move(bonus, entropy: totals.bonusEntropy)
+        return control
     }
 }

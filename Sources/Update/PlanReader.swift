@@ -43,6 +43,23 @@ private struct PlanCheck {
         try checkTokens(row)
         try checkSupport(row)
         try checkReturns(row)
+        try checkTerms(row)
+    }
+
+    /// Columns of the terms that stand beside the objective.
+    private func checkTerms(_ row: PlanRow) throws {
+        let loss = recipe.loss
+        let needed = [
+            (loss.bonus != nil, "entropy_weights", row.entropyWeights, "entropy.bonus"),
+            (loss.auxiliary != nil, "auxiliary_weights", row.auxiliaryWeights, "objective.auxiliary"),
+            (
+                loss.staleRows?.against == .sampler, "rollout_logprobs", row.rolloutLogprobs,
+                "objective.drop_stale against the sampler"
+            ),
+        ]
+        for (isNeeded, name, values, purpose) in needed where isNeeded && values == nil {
+            throw fail(row, "no \(name)", "them, for \(purpose)", "Plan again with this version.")
+        }
     }
 
     private func fail(_ row: PlanRow, _ found: String, _ expected: String, _ remedy: String = "Plan again.")
@@ -84,7 +101,9 @@ private struct PlanCheck {
         let columns: [(String, [Float]?)] = [
             ("advantages", row.advantages), ("token_weights", row.tokenWeights), ("old_logprobs", row.oldLogprobs),
             ("returns", row.returns),
-            ("kl_weights", row.klWeights), ("reference_logprobs", row.referenceLogprobs), ("values", row.values),
+            ("kl_weights", row.klWeights), ("entropy_weights", row.entropyWeights),
+            ("auxiliary_weights", row.auxiliaryWeights), ("reference_logprobs", row.referenceLogprobs),
+            ("values", row.values),
         ]
         for (name, values) in columns {
             guard let values, let bad = values.indices.first(where: { row.lossMask[$0] && !values[$0].isFinite }) else {

@@ -4,6 +4,7 @@ import Formats
 import Foundation
 import Gang
 import Models
+import Objectives
 import Scratch
 import StageSupport
 import Tensors
@@ -67,6 +68,7 @@ struct SavedStep {
         try form.load(from: path, into: state.parameters)
         let file = try SafetensorsFile(path: try statePath())
         state.step = try savedStep(file)
+        state.entropyControl = try EntropyControl(file)
         for parameter in form.layout.parameters {
             for moment in Moment.allCases { try read(moment, parameter, file, into: state.moments) }
             if file.header["master." + parameter.name] != nil {
@@ -205,6 +207,12 @@ struct SavedStep {
             + (state.target.map { all("target.", .sliced($0), of: parameters) } ?? [])
     }
 
+    private static func metadata(_ state: TrainingState) -> [String: String] {
+        var metadata = ["format": "pt", "step": "\(state.step)"]
+        if let control = state.entropyControl { metadata.merge(control.metadata) { $1 } }
+        return metadata
+    }
+
     /// `path`: nil on ranks that hand their slices over to the one that writes.
     private static func writeState(_ state: TrainingState, _ form: any TrainedForm, to path: String?) throws {
         let tensors = stateTensors(state, form)
@@ -212,7 +220,7 @@ struct SavedStep {
             try SafetensorsWriter(
                 path: path,
                 header: SafetensorsHeader(
-                    laying: tensors.map(\.info), metadata: ["format": "pt", "step": "\(state.step)"]))
+                    laying: tensors.map(\.info), metadata: metadata(state)))
         }
         for tensor in tensors {
             let range = tensor.parameter.range
@@ -243,6 +251,8 @@ final class TrainingState {
     let moments: any Moments
     /// A slow copy of the parameters, where the objective keeps one.
     var target: SlicedArray?
+    /// Where an adaptive entropy bonus stands; nil before the first step, or without one.
+    var entropyControl: EntropyControl?
     /// Optimizer steps done.
     var step: Int
 
@@ -261,4 +271,28 @@ final class TrainingState {
 
     /// The target begins as what is trained.
     func beginTarget() { target = SlicedArray(copying: parameters, rank: gang.rank, ranks: gang.size) }
+}
+
+/// As a step's state carries it.
+extension EntropyControl {
+    private static let coefKey = "entropy_coef", previousKey = "entropy_previous"
+
+    var metadata: [String: String] { [Self.coefKey: "\(coef)", Self.previousKey: "\(previous)"] }
+
+    /// nil where a step was made without a bonus.
+    init?(_ file: SafetensorsFile) throws {
+        guard let coef = try Self.number(Self.coefKey, file), let previous = try Self.number(Self.previousKey, file)
+        else { return nil }
+        self.init(coef: coef, previous: previous)
+    }
+
+    private static func number(_ key: String, _ file: SafetensorsFile) throws -> Double? {
+        guard let text = file.header.metadata[key] else { return nil }
+        guard let number = Double(text), !number.isNaN else {
+            throw FormatError(
+                file: file.path, place: "metadata", found: "\(key) '\(text)'", expected: "a number",
+                remedy: "Copy the step again.")
+        }
+        return number
+    }
 }

@@ -10,10 +10,14 @@ struct StepPreview {
     /// Factors on the planned weights, [L] per row; nil leaves them.
     let factors: [[Double]]?
     let selected: [[Bool]]?
+    /// Where its weights hang on the factors.
+    private let bonus: EntropyBonus?
+    /// Tokens of the step that the factors keep.
+    private let kept: Int
 
-    static let none = StepPreview(factors: nil, selected: nil)
+    static let none = StepPreview()
 
-    private init(factors: [[Double]]?, selected: [[Bool]]?) { (self.factors, self.selected) = (factors, selected) }
+    private init() { (factors, selected, bonus, kept) = (nil, nil, nil, 0) }
 
     static func isNeeded(_ recipe: Recipe) -> Bool {
         recipe.objective.selectsTokens || recipe.credit.mask?.policy == .current
@@ -28,6 +32,8 @@ struct StepPreview {
             recipe.objective.selectsTokens
             ? recipe.objective.selection(zip(rows, scores).map { SequenceInputs($0, outputs: $1.outputs) }, seed: seed)
             : nil
+        bonus = recipe.loss.bonus
+        kept = factors?.reduce(0) { $0 + $1.count { $0 != 0 } } ?? 0
     }
 
     /// The row's inputs with what was found out laid over them.
@@ -35,7 +41,17 @@ struct StepPreview {
         var inputs = SequenceInputs(row, outputs: outputs)
         if let factors { inputs.weights = zip(inputs.weights, factors[index]).map { Float(Double($0) * $1) } }
         inputs.selected = selected?[index]
+        if let factors, bonus?.tokens == .kept { inputs.entropyWeights = entropyWeights(row, factors[index]) }
         return inputs
+    }
+
+    /// A bonus on tokens that a mask keeps goes with the mask that was made anew.
+    private func entropyWeights(_ row: PlanRow, _ factors: [Double]) -> [Float]? {
+        row.entropyWeights.map { planned in
+            zip(planned, factors).map { weight, factor in
+                factor == 0 ? 0 : bonus?.weights == .policy ? Float(Double(weight) * factor) : Float(1 / Double(kept))
+            }
+        }
     }
 }
 
@@ -52,6 +68,8 @@ extension SequenceInputs {
             logprobs: outputs, oldLogprobs: row.oldLogprobs, advantages: row.advantages, weights: row.tokenWeights,
             mask: row.lossMask,
             referenceLogprobs: row.referenceLogprobs, klWeights: row.klWeights)
+        (entropyWeights, auxiliaryWeights) = (row.entropyWeights, row.auxiliaryWeights)
+        samplerLogprobs = row.rolloutLogprobs
         returns = row.returns
         oldValues = row.values
         reward = Double(row.reward)

@@ -16,12 +16,16 @@ struct StepTotals {
     private var evaluated = 0
     private var trainable = 0
     private var reward = 0.0
+    private var staleRows = 0
+    /// Of an entropy bonus: Σ H over the tokens that it acts on, and how many those are.
+    private var acted = 0.0
+    private var actedTokens = 0
     private var rows = 0
     private(set) var ratios = FirstRatios()
 
     var lossSoFar: Double { loss }
-
-    mutating func add(loss more: Double) { loss += more }
+    /// Mean entropy of the tokens that a bonus acts on; nil where there are none.
+    var bonusEntropy: Double? { actedTokens == 0 ? nil : acted / Double(actedTokens) }
 
     /// What another rank has seen of the same step.
     mutating func add(_ other: StepTotals) {
@@ -38,6 +42,9 @@ struct StepTotals {
         trainable += other.trainable
         reward += other.reward
         rows += other.rows
+        staleRows += other.staleRows
+        acted += other.acted
+        actedTokens += other.actedTokens
         ratios.add(other.ratios)
     }
 
@@ -49,6 +56,13 @@ struct StepTotals {
         largestRatio = max(largestRatio, part.largestRatio)
         measure += times * part.measure
         measured += times * Double(part.measured)
+        staleRows += part.staleRows
+    }
+
+    mutating func add(_ term: EntropyTerm) {
+        loss += term.loss
+        acted += term.entropy
+        actedTokens += term.tokens
     }
 
     mutating func add(_ row: PlanRow) {
@@ -68,7 +82,7 @@ struct StepTotals {
         evaluated += 1
     }
 
-    func metrics(step: Int, norm: Double, seconds: Double, _ objective: any Objective) -> MetricsRow {
+    func metrics(step: Int, norm: Double, seconds: Double, _ trained: TrainingLoss) -> MetricsRow {
         let tokens = max(1, counted)
         var row = MetricsRow()
         row.step = Int32(step)
@@ -83,7 +97,10 @@ struct StepTotals {
         row.trainableTokens = Int64(trainable)
         row.evaluatedTokens = Int64(evaluated)
         row.seconds = seconds
-        if let measure = objective.measure { row[keyPath: Self.column(measure)] = self.measure / max(1, measured) }
+        if trained.staleRows != nil { row.staleRows = Int64(staleRows) }
+        if let measure = trained.objective.measure {
+            row[keyPath: Self.column(measure)] = self.measure / max(1, measured)
+        }
         return row
     }
 

@@ -135,6 +135,50 @@ import Testing
         }
     }
 
+    /// c b = .01 / 3 taken off the loss, at temperatures 1 and 2.
+    @Test func theEntropysDerivativeIsTheWorkedNumbers() {
+        let cases: [([Float], Float, Double, [Double])] = [
+            ([2, 1, 0, -1], 1, 0.947537, [1.088960, -0.389003, -0.433587, -0.266370]),
+            ([0, 0, 0, 0], 1, 1.386294, [0, 0, 0, 0]),
+            ([3, 0, 0, -2], 1, 0.401501, [0.905316, -0.404954, -0.404954, -0.095408]),
+            ([2, 1, 0, -1], 2, 1.245050, [0.347139, -0.019453, -0.151303, -0.176384]),
+        ]
+        onEverySet {
+            for (logits, temperature, expected, slopes) in cases {
+                var z = logits, logprob: Float = 0, entropy: Float = 0, lse: Float = 0
+                crux_log_softmax_stats(z, 4, 1 / temperature, 0, &logprob, &entropy, &lse)
+                crux_head_backward_row_with_entropy(&z, 4, 1 / temperature, lse, 0, 0, entropy, -0.01 / 3)
+                #expect(isClose(Double(entropy), expected, absolute: 1e-6))
+                #expect(firstDifference(z.map { 1000 * Double($0) }, slopes, absolute: 2e-6) == nil, "\(z)")
+            }
+        }
+    }
+
+    /// Beside the log-probability's derivative, over a vocabulary with impossible tokens; against the formula in double.
+    @Test(arguments: [3, 1000, 5001]) func theEntropysDerivativeIsTheSlowOne(_ n: Int) {
+        var generator = SplitMix(seed: UInt64(n))
+        let logits = (0..<n).map { index -> Float in
+            index % 97 == 5 ? -.infinity : 8 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5)
+        }
+        let inverse = 1.25, (output, spread) = (0.7, -0.3), largest = Double(logits.max() ?? 0) * inverse
+        let total = logits.reduce(0.0) { $0 + exp(Double($1) * inverse - largest) }
+        let logs = logits.map { Double($0) * inverse - largest - log(total) },
+            entropy = logs.reduce(0.0) { $1 == -.infinity ? $0 : $0 - exp($1) * $1 }
+        let slow = logs.enumerated().map { index, lp -> Double in
+            guard lp > -.infinity else { return 0 }
+            return output * ((index == 1 ? 1 : 0) - exp(lp)) * inverse - spread * exp(lp) * (lp + entropy) * inverse
+        }
+        onEverySet {
+            var z = logits, logprob: Float = 0, found: Float = 0, lse: Float = 0
+            crux_log_softmax_stats(z, n, Float(inverse), 1, &logprob, &found, &lse)
+            crux_head_backward_row_with_entropy(
+                &z, n, Float(inverse), lse, 1, Float(output), found, Float(spread))
+            #expect(firstDifference(z.map { Double($0) }, slow, absolute: 2e-6) == nil)
+            // It moves nothing but the distribution's shape.
+            #expect(abs(z.reduce(0.0) { $0 + Double($1) }) < 1e-4)
+        }
+    }
+
     @Test func theHeadsDerivativeIsTheWorkedFormulaAlsoWhereTheTokenIsNearlyCertain() {
         onEverySet {
             var z: [Float] = [20, 0, -1, -.infinity], logprob: Float = 0, entropy: Float = 0, lse: Float = 0

@@ -78,6 +78,82 @@ import Testing
             length > 0 && isClose(slope, length, absolute: 0, relative: 2e-3), "\(name): \(slope) against \(length)")
     }
 
+    // MARK: entropies
+
+    /// Σ c · entropy beside the outputs'.
+    private func lossWithEntropies(_ scores: [SequenceScores]) -> Double {
+        var sum = loss(scores)
+        for (score, coefficients) in zip(scores, coefficients) {
+            for (entropy, coefficient) in zip(score.entropy, coefficients) {
+                sum -= 0.5 * Double(entropy) * Double(coefficient)
+            }
+        }
+        return sum
+    }
+
+    private func derivatives(_ rows: Range<Int>) -> [ScoreDerivatives] {
+        coefficients[rows].map { ScoreDerivatives(outputs: $0, entropy: $0.map { -0.5 * $0 }) }
+    }
+
+    /// Along the gradient, where the derivative is its length; the sequences share a stem.
+    private func expectGradient(_ training: any Training, relative: Double) throws {
+        let gradient = Buffer(training.layout.count), start = training.parameters.array
+        try training.model.accumulateScoreGradients(
+            sequences, units: [1, 1], into: training.gradients(into: gradient)
+        ) { part, _ in derivatives(part) }
+        let slope = gradient.array, length = slope.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
+        func along(_ step: Double) throws -> Double {
+            for i in start.indices {
+                training.parameters.pointer[i] = Float(Double(start[i]) + step * Double(slope[i]) / length)
+            }
+            return lossWithEntropies(try training.model.score(sequences))
+        }
+        let step = min(2e-3, 0.1 / length), found = (try along(step) - along(-step)) / (2 * step)
+        #expect(length > 0 && isClose(found, length, absolute: 0, relative: relative), "\(found) against \(length)")
+    }
+
+    @Test func theGradientOfEntropiesEqualsCentralDifferences() throws {
+        let checkpoint = try Checkpoint(directory: fixture("policy"))
+        try expectGradient(
+            FullTraining(
+                checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 1), threads: 2, halves: nil),
+            relative: 2e-3)
+    }
+
+    @Test func theGradientOfEntropiesByAdaptersEqualsCentralDifferences() throws {
+        let checkpoint = try Checkpoint(directory: fixture("policy"))
+        let model = LanguageModel(
+            checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
+        let training = LowRankTraining(model, rank: 3, alpha: 6, targets: ["q_proj", "down_proj"], seed: 4)
+        var generator = SplitMix(seed: 8)
+        for i in 0..<training.parameters.count {
+            training.parameters.pointer[i] = 0.1 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5)
+        }
+        try expectGradient(training, relative: 2e-2)
+    }
+
+    /// A stem that two sequences share is computed once, and so are logits that fit in no chunk twice: the same gradient.
+    @Test func entropiesOfATreeHaveTheGradientOfItsRows() throws {
+        let checkpoint = try Checkpoint(directory: fixture("policy"))
+        let training = FullTraining(
+            checkpoint.architecture, parameters: try parameters(checkpoint, shaken: 1), threads: 2, halves: nil)
+        func gradient(_ batches: [Range<Int>], headRows: Int? = nil) throws -> [Float] {
+            let gradient = Buffer(training.layout.count)
+            for batch in batches {
+                try training.model.accumulateScoreGradients(
+                    Array(sequences[batch]), units: batch.map { _ in 1 }, into: training.gradients(into: gradient),
+                    memory: PassMemory(headRows: headRows)
+                ) { part, _ in
+                    derivatives(part.lowerBound + batch.lowerBound..<part.upperBound + batch.lowerBound)
+                }
+            }
+            return gradient.array
+        }
+        let tree = try gradient([0..<2])
+        #expect(relativeDistance(tree, try gradient([0..<1, 1..<2])) < 1e-5)
+        #expect(relativeDistance(tree, try gradient([0..<2], headRows: 1)) < 1e-5)
+    }
+
     /// But for last bits: tests run side by side and share OpenBLAS's thread count, on which these depend.
     private func areSame(_ some: [SequenceScores], _ others: [SequenceScores]) -> Bool {
         some.count == others.count

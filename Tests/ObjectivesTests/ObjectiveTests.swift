@@ -41,13 +41,21 @@ import Testing
         return (result.loss, result.gradients[0])
     }
 
-    /// GSPO's and CISPO's derivatives are straight-through, so plain differences measure something else: they have
-    /// tests of their own.
+    /// Factors that stand still, so that plain differences measure something else: they have tests of their own.
+    private static let straightThrough = [
+        CEGPPO.name, CISPO.name, FIPO.name, GSPO.name, TOPR.name, VESPO.name,
+    ]
+
+    /// Those in which a token's term hangs on its whole row.
+    private static let ofRows = [FIPO.name, GMPO.name, GSPO.name, VESPO.name]
+
     private func objectives() -> [any Objective] {
-        var dual = PPOClip(), sharper = HDPO()
+        var dual = PPOClip(), sharper = HDPO(), squared = DPPO()
         (dual.clipHigh, dual.clipDual) = (0.28, 3)
         sharper.alpha = 0.8
-        return ObjectiveRegistry.all.filter { $0 != GSPO.self && $0 != CISPO.self }.map { $0.init() } + [dual, sharper]
+        (squared.squared, squared.cap) = (0.3, nil)
+        return ObjectiveRegistry.all.filter { !Self.straightThrough.contains($0.name) }.map { $0.init() }
+            + [dual, sharper, squared]
     }
 
     @Test(arguments: [1, 2, 3, 4] as [UInt64]) func gradientsEqualCentralDifferences(_ seed: UInt64) {
@@ -88,7 +96,7 @@ import Testing
         }
         let (all, read) = (evaluate(objective, unit: whole), evaluate(objective, unit: part))
         #expect(all.loss == read.loss && all.gradients == read.gradients)
-        let isOfTokens = !objective.isPerSequence && !(objective is GSPO)
+        let isOfTokens = !objective.isPerSequence && !Self.ofRows.contains(name)
         #expect(
             part.contains { $0.mask.count { $0 } < $0.mask.indices.count { t in t > 2 && t % 7 != 0 } } == isOfTokens)
     }
@@ -98,6 +106,11 @@ import Testing
     private func isNearKink(_ objective: any Objective, _ sequence: SequenceInputs, _ t: Int) -> Bool {
         guard objective.output == .value else {
             let ratio = exp(Double(sequence.outputs[t] - sequence.oldLogprobs[t]))
+            if objective is DPPO {
+                let moved = exp(Double(sequence.outputs[t])) - exp(Double(sequence.oldLogprobs[t]))
+                return abs(abs(moved) - 0.2) < 0.01 || sequence.outputs[t] > -0.01
+            }
+            if objective is GMPO { return [exp(-0.4), exp(0.4)].contains { abs(ratio - $0) < 0.01 } }
             return ([0.8, 1.2, 1.28, 3] + (objective is KLCov ? [1] : [])).contains { abs(ratio - $0) < 0.01 }
         }
         guard let old = sequence.oldValues?[t], let target = sequence.returns?[t] else { return false }

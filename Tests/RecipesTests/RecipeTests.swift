@@ -30,9 +30,12 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
 
     @Test func anUnknownKeyNamesTheKnownOnes() {
         let found = problems("objective: {type: ppo_clip, clip_hgih: 0.3}")
-        #expect(found == ["unknown key objective.clip_hgih; known: clip_dual, clip_high, clip_low, type"])
+        #expect(
+            found == [
+                "unknown key objective.clip_hgih; known: auxiliary, clip_dual, clip_high, clip_low, drop_stale, type"
+            ])
         #expect(problems("rewrad: {}").first?.contains("known: name, reward") == true)
-        #expect(problems("entropy: {msk: {top: 0.2}}").first?.contains("known: mask, shaping") == true)
+        #expect(problems("entropy: {msk: {top: 0.2}}").first?.contains("known: bonus, mask, shaping") == true)
     }
 
     @Test func anUnknownTypeNamesTheKnownOnes() {
@@ -113,11 +116,47 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
             "expansion: fr3e\nkl: {coef: 0.1, placement: reward}": "placement",
             "entropy: {mask: {policy: current, scope: plan}}": "scope plan",
             "correction: {level: token, high: 0.5}": "correction.high",
+            "objective: gmpo\naggregation: token_mean": "sequence_mean_token_mean",
+            "objective: vespo\ncorrection: {level: token}": "a whole sequence's",
+            "objective: {type: sapo, tau_pos: 0}": "tau_pos is 0.0; expected more than 0",
+            "objective: {type: h_dpo, drop_stale: {threshold: 0.5}}": "objective.drop_stale",
+            "objective: {type: ppo_clip, drop_stale: {threshold: 0}}": "objective.drop_stale.threshold is 0.0",
+            "objective: {type: ppo_clip, drop_stale: {against: engine}}": "expected sampler, trainer",
+            "objective: {type: ppo_clip, auxiliary: {coef: 0}}": "objective.auxiliary.coef is 0.0",
+            "objective: {type: ppo_clip, auxiliary: {type: nll}}": "expected positive_nll",
+            "objective: {type: h_dpo, auxiliary: {coef: 1}}": "objective.auxiliary",
+            "kl: {coef: 0.1, placement: reward, weighted: ratio}\nadvantage: reinforce_pp": "kl.weighted has no effect",
+            "kl: {coef: 0.1, estimator: k1+, weighted: score}": "kl.weighted is score",
+            "entropy: {bonus: {}}": "entropy.bonus.coef is 0",
+            "entropy: {bonus: {coef: -1}}": "entropy.bonus.coef is -1.0; expected 0 or more",
+            "entropy: {bonus: {coef: 0.1, tokens: kept}}": "no entropy.mask",
+            "entropy: {bonus: {coef: 2, adaptive: {max: 1}}}": "expected 0.0 to 1.0",
+            "entropy: {bonus: {adaptive: {target: 0}}}": "entropy.bonus.adaptive.target is 0.0",
+            "entropy: {bonus: {coef: 0.1}}\nobjective: value\nadvantage: gae": "entropy.bonus needs entropies",
             "filter: {min_accuracy: 2}": "filter.min_accuracy", "objective: {type: h_dpo, alpha: 0}": "alpha",
         ]
         for (yaml, word) in cases {
             #expect(problems(yaml).contains { $0.contains(word) }, "\(yaml): \(problems(yaml))")
         }
+    }
+
+    @Test func termsOfAnyObjectiveAreReadAndWritten() throws {
+        let yaml = """
+            objective: {type: sapo, drop_stale: {threshold: 0.1, against: trainer}, auxiliary: {coef: 0.2}}
+            entropy: {bonus: {adaptive: {target: 0.3}}}
+            kl: {coef: 0.1, weighted: ratio}
+            """
+        let recipe = try Recipe.load(yaml: yaml, file: "r.yaml"), resolved = try recipe.resolvedJSON()
+        #expect(recipe.loss.staleRows?.threshold == 0.1 && recipe.loss.staleRows?.against == .trainer)
+        #expect(recipe.loss.auxiliary?.coef == 0.2 && recipe.loss.bonus?.adaptive?.target == 0.3)
+        #expect(recipe.kl.weighted == .ratio && recipe.credit.aggregation is SequenceMeanTokenMean)
+        #expect(try Recipe.load(json: resolved, file: "resolved").resolvedJSON() == resolved)
+        // Nothing of all this where it isn't asked for.
+        let plain = try Recipe.load(yaml: "objective: sapo", file: "r.yaml")
+        #expect(plain.loss.staleRows == nil && plain.loss.auxiliary == nil && plain.loss.bonus == nil)
+        #expect(try Recipe.load(yaml: "preset: trl\nkl: {coef: 0.1}", file: "r.yaml").kl.weighted == .ratio)
+        #expect(problems("preset: trl\nadvantage: reinforce_pp\nkl: {coef: 0.1, placement: reward}").isEmpty)
+        #expect(try Recipe.load(yaml: "objective: {type: dppo, cap: .inf}", file: "r.yaml").objective is DPPO)
     }
 
     @Test func theResolvedFormReadsBackAsItself() throws {

@@ -145,6 +145,10 @@ void crux_log_softmax_stats(const float *logits, size_t n, float inverse_tempera
 // logits -> dlogprob * (1[v = target] - p_v) * inverse_temperature in place.
 void crux_head_backward_row(
     float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob);
+// The same with dentropy * dH/dlogits added, H the `entropy` of the row.
+void crux_head_backward_row_with_entropy(
+    float *logits, size_t n, float inverse_temperature, float log_sum_exp, int32_t target, float dlogprob,
+    float entropy, float dentropy);
 
 // Calls `body` once for each index below `count`, which is at least 1, on at most `threads` threads, the caller's among
 // them, and returns 1 when all are done; 0, having called nothing, while the team is at work for somebody else.

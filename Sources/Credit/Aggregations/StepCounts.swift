@@ -3,6 +3,8 @@ package struct StepCounts: Sendable {
     /// Over all rows: trainable tokens, and those that the mask kept.
     package private(set) var trainable = 0
     package private(set) var kept = 0
+    /// Trainable tokens of right answers.
+    package private(set) var right = 0
     /// Rows with something to train on: B of the sequence modes.
     package private(set) var liveRows = 0
     /// Divide a token mean by kept tokens rather than trainable ones.
@@ -12,7 +14,8 @@ package struct StepCounts: Sendable {
 
     package init(countsKept: Bool, longest: Int) { (self.countsKept, self.longest) = (countsKept, longest) }
 
-    package mutating func add(trainable: Int, kept: Int) {
+    package mutating func add(trainable: Int, kept: Int, isRight: Bool = false) {
+        right += isRight ? trainable : 0
         self.trainable += trainable
         self.kept += kept
         liveRows += trainable > 0 ? 1 : 0

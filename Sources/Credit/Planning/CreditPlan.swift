@@ -63,7 +63,8 @@ extension CreditRecipe {
         facts.space.forEach(kept.indices) { position in
             let row = kept[position], trainable = Int(rows[Int(row.row)].trainable)
             while steps.count <= row.step { steps.append(StepCounts(countsKept: countsKept, longest: 0)) }
-            steps[Int(row.step)].add(trainable: trainable, kept: Int(keptTokens[position]))
+            steps[Int(row.step)].add(
+                trainable: trainable, kept: Int(keptTokens[position]), isRight: rows[Int(row.row)].isRight)
             longest = max(longest, trainable)
         }
         for step in steps.indices { steps[step].longest = reward.overlong?.maxLength ?? longest }
@@ -124,6 +125,8 @@ package struct CreditPlan: Sendable {
         var result = TokenCredit(
             index: Int(row.row), groupID: groupNames[Int(row.group)], step: Int(row.step), mask: input.mask,
             reward: facts.rows[Int(row.row)].reward, advantages: shaped, entropyMask: entropyMask)
+        (result.plainWeights, result.counts) = (weights, step)
+        result.isRight = facts.rows[Int(row.row)].isRight
         result.weights = recipe.correction.corrected(weights, input)
         result.unmaskedWeight = klAggregation.weight(trainable: trainable, in: step.unmasked)
         result.returns = credit.returns

@@ -21,6 +21,9 @@ package struct RolloutFacts: Sendable {
         /// Trainable tokens whose entropies are known.
         var entropies: Int { entropy == .none ? 0 : Int(trainable) }
 
+        /// By its verdict; by its reward where there is none.
+        package var isRight: Bool { correct ?? (reward > 0) }
+
         /// Of a row whose tokens have no rewards of their own.
         package init(
             length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge

@@ -40,6 +40,12 @@ package struct TokenCredit: Sendable {
     package var advantages: [Double]
     package var entropyMask: [Bool]
     package var weights: [Double] = []
+    /// The same without a correction.
+    package var plainWeights: [Double] = []
+    /// What is known of the rollout's optimizer step.
+    package var counts = StepCounts(countsKept: false, longest: 0)
+    /// Whether it answers its question, as the filter sees it.
+    package var isRight = false
     /// What a critic or Q network is to learn, where the method has one.
     package var returns: [Double]?
     /// Rollouts that an objective sees together carry the same number.

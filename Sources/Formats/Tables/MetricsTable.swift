@@ -20,6 +20,11 @@ package struct MetricsRow: Equatable, Sendable {
     package var rewardAccuracy: Double?
     package var valueError: Double?
     package var targetDivergence: Double?
+    /// Of an entropy bonus.
+    package var entropyCoef: Double?
+    package var entropyCoefApplied: Double?
+    /// Rollouts that the objective left out (objective.drop_stale).
+    package var staleRows: Int64?
     package init() {}
 }
 
@@ -62,6 +67,15 @@ extension Tables {
             .float64(
                 "target_divergence", \.targetDivergence,
                 "nats: mean KL to the target distribution; null for other objectives"),
+            .float64(
+                "entropy_coef", \.entropyCoef,
+                "coefficient of the entropy bonus as the step leaves it; null without a bonus"),
+            .float64(
+                "entropy_coef_applied", \.entropyCoefApplied,
+                "coefficient that the step applied, 0 where an adaptive bonus rests; null without a bonus"),
+            .int64(
+                "stale_rows", \.staleRows,
+                "rollouts that objective.drop_stale left out of the step; null without it"),
         ],
         make: { MetricsRow() }, weight: { _ in 16 }, writer: "crux-update")
 }

@@ -13,6 +13,11 @@ package struct PlanRow: Equatable, Sendable {
     package var oldLogprobs: [Float] = []
     package var referenceLogprobs: [Float]?
     package var klWeights: [Float]?
+    /// Weights of an entropy bonus, and of a likelihood beside the objective.
+    package var entropyWeights: [Float]?
+    package var auxiliaryWeights: [Float]?
+    /// As the sampler wrote them, where the update compares with the sampler.
+    package var rolloutLogprobs: [Float]?
     /// What a critic or Q network is to learn, and the critic's values now.
     package var returns: [Float]?
     package var values: [Float]?
@@ -71,6 +76,21 @@ extension Tables {
             .listFloat32(
                 "kl_weights", \.klWeights,
                 "per token: factor of its KL term, which the entropy mask does not touch; null without a KL term"),
+            .listFloat32(
+                "entropy_weights", \.entropyWeights,
+                "per token: factor of its entropy in the recipe's bonus (entropy.bonus); null without one"),
+            .listFloat32(
+                "auxiliary_weights", \.auxiliaryWeights,
+                """
+                per token: factor of its log-probability in the likelihood beside the objective (objective.auxiliary); \
+                null without one
+                """),
+            .listFloat32(
+                "rollout_logprobs", \.rolloutLogprobs,
+                """
+                per token, nats: log-probability as the sampler wrote it; null unless objective.drop_stale compares \
+                with the sampler
+                """),
             .listFloat32("returns", \.returns, "per token: what a critic or Q network is to learn; null without one"),
             .listFloat32(
                 "values", \.values, "per token: the critic's value when the rollout was scored; null without a critic"),
@@ -111,6 +131,9 @@ extension Tables {
         perToken("old_logprobs") { $0.oldLogprobs.count },
         perToken("reference_logprobs") { $0.referenceLogprobs?.count },
         perToken("kl_weights") { $0.klWeights?.count },
+        perToken("entropy_weights") { $0.entropyWeights?.count },
+        perToken("auxiliary_weights") { $0.auxiliaryWeights?.count },
+        perToken("rollout_logprobs") { $0.rolloutLogprobs?.count },
         perToken("returns") { $0.returns?.count },
         perToken("values") { $0.values?.count },
         .support { ($0.support, $0.tokenIDs, $0.lossMask) },
@@ -118,6 +141,8 @@ extension Tables {
         .allFinite("token_weights") { $0.tokenWeights },
         .allFinite("old_logprobs") { $0.oldLogprobs },
         .allFinite("kl_weights") { $0.klWeights },
+        .allFinite("entropy_weights") { $0.entropyWeights },
+        .allFinite("auxiliary_weights") { $0.auxiliaryWeights },
         .allFinite("returns") { $0.returns },
         .noNaN("reference_logprobs") { $0.referenceLogprobs },
         .noNaN("values") { $0.values },

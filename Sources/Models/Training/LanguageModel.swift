@@ -44,6 +44,15 @@ package struct SequenceScores: Sendable {
     package init(outputs: [Float], entropy: [Float]) { (self.outputs, self.entropy) = (outputs, entropy) }
 }
 
+/// A loss's derivatives by a sequence's scores, [L]; what is not wanted has none.
+package struct ScoreDerivatives: Sendable {
+    package var outputs: [Float]
+    /// nil where entropies have no part in the loss.
+    package var entropy: [Float]?
+
+    package init(outputs: [Float], entropy: [Float]? = nil) { (self.outputs, self.entropy) = (outputs, entropy) }
+}
+
 /// What a policy and its reference say of a sequence, and how they differ; arrays of length L.
 package struct ComparedScores: Sendable {
     package var policy: SequenceScores
@@ -154,15 +163,26 @@ package final class LanguageModel: Sendable {
         }
     }
 
-    /// Forward, then `derivatives(which, scores)` — dL/doutput for each of some sequences, [L] each — then backward
-    /// into what of `gradients` is trained (`+=`). A shared token's derivatives are summed over the sequences that pass
-    /// it. `units`: how many neighbours must be seen together, one unit after the other; the head takes as many units
-    /// at a time as fit in a chunk of logits.
+    /// The same where derivatives are by outputs alone.
     @discardableResult
     package func accumulateGradients(
         _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ kind: ModelOutputKind = .logprob,
         memory: PassMemory = PassMemory(),
         derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
+    ) throws -> [SequenceScores] {
+        try accumulateScoreGradients(sequences, units: units, into: g, kind, memory: memory) { part, scores in
+            try derivatives(part, scores).map { ScoreDerivatives(outputs: $0) }
+        }
+    }
+
+    /// Forward, then `derivatives(which, scores)` of each of some sequences, then backward into what of `gradients` is trained (`+=`). A shared token's derivatives are summed over the sequences that pass
+    /// it. `units`: how many neighbours must be seen together, one unit after the other; the head takes as many units
+    /// at a time as fit in a chunk of logits.
+    @discardableResult
+    package func accumulateScoreGradients(
+        _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ kind: ModelOutputKind = .logprob,
+        memory: PassMemory = PassMemory(),
+        derivatives: (Range<Int>, [SequenceScores]) throws -> [ScoreDerivatives]
     ) throws -> [SequenceScores] {
         try memory.space.scoped {
             let batch = try SequenceBatch(sequences, self), forest = batch.forest
@@ -182,7 +202,7 @@ package final class LanguageModel: Sendable {
     private func learnHead(
         _ batch: SequenceBatch, units: [Int], hidden: Buffer, _ arrays: TrainingArrays, _ g: DecoderGradients,
         _ kind: ModelOutputKind, _ memory: PassMemory,
-        _ derivatives: (Range<Int>, [SequenceScores]) throws -> [[Float]]
+        _ derivatives: (Range<Int>, [SequenceScores]) throws -> [ScoreDerivatives]
     ) throws -> [SequenceScores] {
         let rows = batch.forest.outputPositions.count, head = try kind.head(of: self, batch.forest, memory)
         var scores: [SequenceScores] = []
@@ -302,10 +322,16 @@ private struct HeadRequests {
     }
 
     /// Derivatives per sequence → per query, summed in Double in sequence order.
-    func gather(_ derivatives: [[Float]]) -> [Float] {
+    func gather(_ derivatives: [ScoreDerivatives]) -> [HeadDerivative] {
+        let outputs = sums(derivatives.map(\.outputs)), entropies = sums(derivatives.map { $0.entropy ?? [] })
+        return zip(outputs, entropies).map { HeadDerivative(output: $0, entropy: $1) }
+    }
+
+    /// Per sequence → per query; a sequence without numbers adds none.
+    private func sums(_ values: [[Float]]) -> [Float] {
         var sums = [Double](repeating: 0, count: queries.count)
-        for (asked, derivative) in zip(asked, derivatives) {
-            for (position, query) in asked { sums[query] += Double(derivative[position]) }
+        for (asked, values) in zip(asked, values) where !values.isEmpty {
+            for (position, query) in asked { sums[query] += Double(values[position]) }
         }
         return sums.map { Float($0) }
     }

@@ -46,26 +46,27 @@ protocol TokenHead {
     func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer]
     /// dhidden +=, gradients +=.
     func backward(
-        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [HeadDerivative],
+        dhidden: Matrix,
         gradients: DecoderGradients)
     /// Forward, `derivatives`, backward; a head that can saves itself the second computation of what both need.
     func learn(
         _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
-        derivatives: ([HeadAnswer]) throws -> [Float]
+        derivatives: ([HeadAnswer]) throws -> [HeadDerivative]
     ) throws
 }
 
 extension TokenHead {
     func learn(
         _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
-        derivatives: ([HeadAnswer]) throws -> [Float]
+        derivatives: ([HeadAnswer]) throws -> [HeadDerivative]
     ) throws {
         try learnInTwoHalves(hidden, queries, dhidden: dhidden, gradients: gradients, derivatives: derivatives)
     }
 
     func learnInTwoHalves(
         _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
-        derivatives: ([HeadAnswer]) throws -> [Float]
+        derivatives: ([HeadAnswer]) throws -> [HeadDerivative]
     ) throws {
         let answers = forward(hidden, queries)
         backward(hidden, queries, answers, try derivatives(answers), dhidden: dhidden, gradients: gradients)
@@ -98,11 +99,12 @@ fileprivate struct LogprobHead: TokenHead {
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [HeadDerivative],
+        dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         headBackward(
-            hidden, head, queries: queries, answers: answers, dlogprobs: derivatives, dhidden: dhidden,
+            hidden, head, queries: queries, answers: answers, derivatives: derivatives, dhidden: dhidden,
             dweight: gradients.head, compute,
             in: memory.space)
     }
@@ -111,7 +113,7 @@ fileprivate struct LogprobHead: TokenHead {
 extension LogprobHead {
     func learn(
         _ hidden: Matrix, _ queries: [HeadRequest], dhidden: Matrix, gradients: DecoderGradients,
-        derivatives: ([HeadAnswer]) throws -> [Float]
+        derivatives: ([HeadAnswer]) throws -> [HeadDerivative]
     ) throws {
         guard queries.count <= memory.headRows(vocabulary: head.vocabulary) else {
             // One sequence longer than a chunk: its logits are computed twice, piece by piece.
@@ -132,11 +134,13 @@ private struct ValueHead: TokenHead {
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [HeadDerivative],
+        dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         valueHeadBackward(
-            hidden, weight: weights.head.float32, queries: queries, derivatives: derivatives, dhidden: dhidden,
+            hidden, weight: weights.head.float32, queries: queries, derivatives: derivatives.map(\.output),
+            dhidden: dhidden,
             dweight: gradients.head, dbias: gradients.headBias)
     }
 }
@@ -149,11 +153,12 @@ private struct TokenLogitHead: TokenHead {
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [HeadDerivative],
+        dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         tokenLogitBackward(
-            hidden, head, queries: queries, answers: answers, derivatives: derivatives, dhidden: dhidden,
+            hidden, head, queries: queries, answers: answers, derivatives: derivatives.map(\.output), dhidden: dhidden,
             dweight: gradients.head)
     }
 }
@@ -173,11 +178,13 @@ private struct DivergenceHead: TokenHead {
     }
 
     func backward(
-        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [Float], dhidden: Matrix,
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [HeadDerivative],
+        dhidden: Matrix,
         gradients: DecoderGradients
     ) {
         softTargetBackward(
-            FrozenHead(hidden: hidden, head: head), target: target, queries: queries, derivatives: derivatives,
+            FrozenHead(hidden: hidden, head: head), target: target, queries: queries,
+            derivatives: derivatives.map(\.output),
             dhidden: dhidden, dweight: gradients.head, compute,
             in: space)
     }

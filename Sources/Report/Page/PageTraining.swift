@@ -35,6 +35,8 @@ enum PageTraining {
         ("reward_accuracy", { $0.rewardAccuracy }),
         ("value_error", { $0.valueError }),
         ("target_divergence", { $0.targetDivergence }),
+        ("entropy_coef_applied", { $0.entropyCoefApplied }),
+        ("stale_rows", { $0.staleRows.map { Double($0) } }),
     ]
 
     /// A panel for each quantity that the update has.
