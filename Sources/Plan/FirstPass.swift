@@ -50,6 +50,7 @@ struct FirstPass: Sendable {
         columns.rollouts.formUnion(["group_id", "policy_version", "finish_reason", "evidence"])
         columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
         if recipe.correction.isOn { columns.rollouts.formUnion(["top_p", "extras"]) }
+        if recipe.readsGreedy { columns.rollouts.insert("extras") }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         columns.lookedFor = (
             wanted.filter(\.isOfIngest).flatMap(\.fileColumns).sorted(),
