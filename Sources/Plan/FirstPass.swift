@@ -50,6 +50,7 @@ struct FirstPass: Sendable {
         columns.rollouts.formUnion(["group_id", "policy_version", "finish_reason", "evidence"])
         columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
         if needs.checksSampling { columns.rollouts.formUnion(["top_p", "extras", "support_offsets"]) }
+        if recipe.readsGreedy { columns.rollouts.insert("extras") }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         let update = needs.updateColumns, isOfIngest = { TokenColumn(rawValue: $0)?.isOfIngest ?? false }
         columns.lookedFor = (

@@ -74,11 +74,18 @@ struct PlanReport {
     {
         let unknown = Dictionary(
             uniqueKeysWithValues: measures(Staleness()).keys.map { ($0, NSNull() as any Sendable) })
-        return [
+        let means: [String: any Sendable] = [
+            "advantage_mean_right": orNull(tally.right.mean), "advantage_mean_wrong": orNull(tally.wrong.mean),
+        ]
+        let tokens: [String: any Sendable] = [
             "positive_tokens": tally.positive, "negative_tokens": tally.negative, "zero_tokens": tally.zero,
             "warnings": plan.warnings + plan.closingWarnings(tally.staleness),
-        ].merging(staleness.map { measures($0).mapValues { $0 as any Sendable } } ?? unknown) { $1 }
+        ]
+        let stale = staleness.map { measures($0).mapValues { $0 as any Sendable } } ?? unknown
+        return tokens.merging(means) { $1 }.merging(stale) { $1 }
     }
+
+    private static func orNull(_ value: Double?) -> any Sendable { value ?? NSNull() as any Sendable }
 
     private static func measures(_ staleness: Staleness) -> [String: Double] {
         [
@@ -136,6 +143,7 @@ struct PlanReport {
         }
         let advantages = tally.map {
             "advantages: \($0.positive) tokens positive, \($0.negative) negative, \($0.zero) zero; mean \(number($0.advantageMean)), largest size \(number($0.advantageMax))"
+                + verdicts($0)
         }
         return [
             "\(plan.kept.count) rollouts kept, \(counts["dropped"] ?? 0) dropped"
@@ -147,6 +155,14 @@ struct PlanReport {
             undecided(counts, figures), tally == nil || plan.kept.isEmpty ? nil : Self.staleness(staleness),
             resample(plan, figures),
         ].compactMap { $0 } + steps(figures, tally)
+    }
+
+    /// What right and wrong rollouts' tokens get on average: where an outcome pushes at all, they differ.
+    private static func verdicts(_ tally: PlanTally) -> String {
+        let parts = [("right", tally.right.mean), ("wrong", tally.wrong.mean)].compactMap { word, mean in
+            mean.map { "\(word) tokens \(number($0))" }
+        }
+        return parts.isEmpty ? "" : "; " + parts.joined(separator: ", ") + " on average"
     }
 
     private static func steps(_ figures: Figures, _ tally: PlanTally?) -> [String] {

@@ -68,7 +68,7 @@ struct RowRequirements: Sendable {
     }
 
     /// Whether a row's facts follow from its small columns and the length of its mask.
-    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling }
+    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling && !recipe.credit.readsGreedy }
 
     /// Per-token columns that decide whether a row takes part: one number that is none would spoil its whole group, or
     /// plan. (Entropies are looked at in the passes that read them.)
@@ -98,7 +98,7 @@ struct RowRequirements: Sendable {
     }
 
     private func purpose(_ column: TokenColumn) -> String {
-        if column == .entropy { return "the recipe's entropy section" }
+        if column == .entropy, recipe.credit.needsEntropy { return "the recipe's entropy section" }
         if recipe.credit.correction.isOn, column == .rolloutLogprobs { return "the recipe's correction" }
         return "advantage \(type(of: recipe.credit.advantage).name)"
     }
@@ -110,6 +110,7 @@ struct RowRequirements: Sendable {
             isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: row.rollout.lossMask,
             entropy: row.score.entropy ?? [])
         input.length = length
+        input.isGreedy = recipe.credit.readsGreedy && row.isGreedy
         for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }
         if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {
             input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: row.rollout.lossMask)

@@ -50,7 +50,8 @@ struct ScoredRollouts: Sendable {
         for name in Self.tables(of: ingestManifest) {
             let scoreName = Self.scoreName(name)
             let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
-            let scoreTable = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
+            let scoreTable = try ArrowTableReader(
+                path: scores + "/" + scoreName, table: Tables.scores.adding([Tables.sumPSquared]))
             guard rollouts.rowCount == scoreTable.rowCount else {
                 throw Self.mismatchError(scoreTable.path, "\(scoreTable.rowCount) rows", rollouts)
             }
@@ -296,6 +297,7 @@ extension ScoredRollout {
         case .processRewards: processRewards
         case .referenceKL: score.referenceKL
         case .expectedQ: score.expectedQ
+        case .sumPSquared: score.sumPSquared
         }
     }
 
@@ -320,6 +322,13 @@ extension ScoredRollout {
 
     static func dropReason(verdict: String, reward: Float?) -> DropReason? {
         verdict.hasPrefix("invalid_") ? .unusable(verdict: verdict) : reward == nil ? .noReward : nil
+    }
+
+    /// Whether its metadata say that it was decoded greedily.
+    var isGreedy: Bool {
+        guard rollout.extras.contains("\"greedy\"") else { return false }
+        let extras = (try? JSONSerialization.jsonObject(with: Data(rollout.extras.utf8)) as? [String: Any]) ?? [:]
+        return ["true", "1"].contains((extras["greedy"] as? String)?.lowercased() ?? "")
     }
 
     /// Whether the sampler drew from less than the whole distribution, and its log-probabilities aren't known to be of

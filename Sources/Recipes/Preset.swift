@@ -20,6 +20,8 @@ package enum Preset {
         "verl": [
             Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .plain("1e-06")),
             Convention(section: ["advantage"], type: "grpo", key: "group_of_one", value: .plain("raw")),
+            Convention(section: ["advantage"], type: "opo", key: "group_of_one", value: .plain("raw")),
+            Convention(section: ["advantage"], type: "otb", key: "group_of_one", value: .plain("raw")),
             Convention(section: ["advantage"], type: "rloo", key: "group_of_one", value: .plain("raw")),
             Convention(
                 section: ["advantage"], type: "reinforce_pp_baseline", key: "group_of_one", value: .plain("raw")),

@@ -5,11 +5,17 @@ package enum AdvantageRegistry {
         ETPOBellman.self,
         GAE.self,
         GRPO.self,
+        GTPO.self,
+        NoAdvantage.self,
+        OPO.self,
+        OptimalTokenBaseline.self,
+        PassAtK.self,
         PositiveReward.self,
         PRIME.self,
         RawReward.self,
         ReinforcePlusPlus.self,
         ReinforcePlusPlusBaseline.self,
+        ReMax.self,
         RLOO.self,
     ]
 }

@@ -18,7 +18,7 @@ extension CreditRecipe {
         let rows = try filter.run()
         let advantages: any AdvantageSource =
             advantage.readsTokens && pairs == nil
-            ? try TokenAdvantages(advantage, self.filter, rows, facts, source)
+            ? try TokenAdvantages(self, rows, facts, source)
             : RewardAdvantages(kept: rows.kept, facts: facts)
         return try buildPlan(rows, facts.groupNames, facts, advantages, whitens: advantage.whitens, source, seed)
     }
@@ -154,10 +154,16 @@ extension EntropyShaping {
 extension ImportanceCorrection {
     /// [L] weights times what trainer and sampler disagree about, where the recipe asks for it.
     fileprivate func corrected(_ weights: [Double], _ input: CreditInput) -> [Double] {
+        guard let own = self.weights(input) else { return weights }
+        return zip(weights, own).map(*)
+    }
+
+    /// nil where the recipe asks for no correction.
+    func weights(_ input: CreditInput) -> [Double]? {
         guard isOn, let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs] else {
-            return weights
+            return nil
         }
-        return zip(weights, self.weights(trainer: trainer, sampler: sampler, mask: input.mask)).map(*)
+        return weights(trainer: trainer, sampler: sampler, mask: input.mask)
     }
 }
 

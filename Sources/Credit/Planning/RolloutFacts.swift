@@ -11,12 +11,19 @@ package struct RolloutFacts: Sendable {
         package var length: Int32
         package var trainable: Int32
         package var isTruncated: Bool
+        /// Whether it was decoded greedily, where somebody wants to know.
+        package var isGreedy: Bool
         package var correct: Bool?
         /// Whether its entropies are known, and whether only as intervals.
         package var entropy: EntropyKnowledge
         /// Shaped reward of the outcome, and with the rewards of single tokens added.
         package var reward: Double
         package var score: Double
+
+        /// As an estimator sees it that reads no tokens.
+        var outcome: EpisodeOutcome {
+            EpisodeOutcome(score: score, correct: correct, trainable: Int(trainable), isGreedy: isGreedy)
+        }
 
         /// Trainable tokens whose entropies are known.
         var entropies: Int { entropy == .none ? 0 : Int(trainable) }
@@ -28,16 +35,16 @@ package struct RolloutFacts: Sendable {
         package init(
             length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge
         ) {
-            (self.length, self.trainable, self.isTruncated, self.correct) = (
-                Int32(length), Int32(trainable), isTruncated, correct
+            (self.length, self.trainable, self.isTruncated, self.correct, isGreedy) = (
+                Int32(length), Int32(trainable), isTruncated, correct, false
             )
             (self.reward, score, self.entropy, group) = (reward, reward, entropy, -1)
         }
 
         /// `reward`: shaped. The group is numbered where the row is added.
         package init(_ input: CreditInput, reward: Double, entropy: EntropyKnowledge) {
-            (length, trainable, isTruncated, correct) = (
-                Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct
+            (length, trainable, isTruncated, correct, isGreedy) = (
+                Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct, input.isGreedy
             )
             (self.reward, self.entropy, group) = (reward, entropy, -1)
             score = reward + (input.tokenRewards?.reduce(0, +) ?? 0)

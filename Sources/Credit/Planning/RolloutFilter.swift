@@ -14,6 +14,8 @@ struct RolloutFilter {
     private let isLive: ScratchTable<Bool>
     private var reasons = DropReasons()
     private var warnings: [String] = []
+    /// How many groups get no advantages, by the reason.
+    private var idle: [String: Int] = [:]
 
     /// What becomes of a row.
     private struct Verdict: BitwiseCopyable {
@@ -29,9 +31,9 @@ struct RolloutFilter {
     }
 
     mutating func run() throws -> FilteredRollouts {
-        let resample = try filter(), (kept, planScale) = try recipe.pairs.map { (try pair($0), 1) } ?? compare()
+        let resample = try filter(), (kept, figures) = try recipe.pairs.map { (try pair($0), [Double]()) } ?? compare()
         return FilteredRollouts(
-            kept: kept, dropped: try dropped(), warnings: warnings, resample: resample, planScale: planScale)
+            kept: kept, dropped: try dropped(), warnings: warnings, resample: resample, planFigures: figures)
     }
 
     private func rows(_ group: [Int32]) -> [RolloutFacts.Row] { group.map { facts.rows[Int($0)] } }
@@ -67,18 +69,19 @@ struct RolloutFilter {
     // MARK: groups
 
     /// Rollouts credited by the estimator, kept in dump order.
-    private mutating func compare() throws -> (kept: ScratchArray<PlannedRow>, planScale: Double) {
-        let scale = try planScale(), places = try ScratchTable<Int32>(facts.space, count: facts.groups.count)
+    private mutating func compare() throws -> (kept: ScratchArray<PlannedRow>, figures: [Double]) {
+        let figures = try planFigures(), places = try ScratchTable<Int32>(facts.space, count: facts.groups.count)
         var trained = 0, singles = 0, kept = ScratchWriter<PlannedRow>(facts.space)
         for group in 0..<facts.groups.count where isLive[group] {
             let members = facts.groups[group]
             singles += members.count == 1 ? 1 : 0
             facts.space.releasePages(after: members.count)
-            guard judge(members, scale) else { continue }
+            guard try judge(members, figures, group) else { continue }
             places[group] = Int32(trained)
             trained += 1
         }
         if singles > 0 { warnings.append("\(singles) groups have a single rollout: nothing to compare it with") }
+        warnings += idle.sorted { $0.key < $1.key }.map { "\($0.value) groups \($0.key)" } + recipe.advantage.caveats
         let steps = recipe.schedule.steps(groups: trained, seed: seed)
         try facts.space.forEach(0..<facts.rows.count) { row in
             guard verdicts[row].reason == 0 else { return }
@@ -86,14 +89,20 @@ struct RolloutFilter {
             try kept.append(
                 PlannedRow(row: Int32(row), group: group, step: Int32(step), advantage: verdicts[row].advantage))
         }
-        return (try kept.finish(), scale)
+        return (try kept.finish(), figures)
     }
 
     /// Advantages of a group's rollouts as far as rewards tell, and who drops out. Returns whether anybody stays.
-    private mutating func judge(_ members: [Int32], _ scale: Double) -> Bool {
-        let isZeroed = recipe.filter.zeroes(rows(members)), scores = members.map { facts.rows[Int($0)].score }
+    private mutating func judge(_ members: [Int32], _ figures: [Double], _ group: Int) throws -> Bool {
+        let isZeroed = recipe.filter.zeroes(rows(members)), outcomes = members.map { facts.rows[Int($0)].outcome }
+        switch recipe.advantage.remark(outcomes) {
+        case .refused(let found, let expected):
+            throw CreditRefusal(group: facts.groupNames[group], found: found, expected: expected)
+        case .idle(let reason): idle[reason, default: 0] += 1
+        case nil: break
+        }
         var stays = false
-        for (row, advantage) in zip(members, recipe.advantage.advantages(rewards: scores, planScale: scale)) {
+        for (row, advantage) in zip(members, recipe.advantage.advantages(outcomes, plan: figures)) {
             if let reason = dropReason(row, advantage) {
                 drop(row, reason)
             } else {
@@ -111,22 +120,22 @@ struct RolloutFilter {
         return isFiniteInFloat32(advantage) ? nil : .notFiniteAdvantage
     }
 
-    private func planScale() throws -> Double {
+    private func planFigures() throws -> [Double] {
         let estimator = recipe.advantage
-        guard estimator.readsWholePlan else { return 1 }
+        guard estimator.readsWholePlan else { return [] }
         let live = (0..<facts.groups.count).filter { isLive[$0] }
         var numbers: [Double] = []
         try source.inOrder(live.count) { index in
             let members = facts.groups[live[index]], rows = rows(members)
             guard estimator.readsTokens else {
-                return estimator.planNumbers(rows.map { Episode(reward: $0.score, mask: []) })
+                return estimator.planNumbers(rows.map(Episode.init))
             }
-            let inputs = try source.inputs(of: members[...], reading: estimator.columns)
-            return estimator.planNumbers(zip(inputs, rows).map { Episode($0, reward: $1.reward) })
+            let inputs = try source.inputs(of: members[...], reading: recipe.advantageColumns)
+            return estimator.planNumbers(zip(inputs, rows).map { Episode($0, $1) })
         } _: {
-            numbers += $1
+            estimator.gather(&numbers, $1)
         }
-        return estimator.planScale(numbers)
+        return estimator.planFigures(numbers)
     }
 
     // MARK: pairs
@@ -195,9 +204,17 @@ extension GroupFilter {
 }
 
 extension Episode {
-    init(_ input: CreditInput, reward: Double) {
+    init(_ input: CreditInput, _ facts: RolloutFacts.Row) {
         self.init(
-            reward: reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards,
+            reward: facts.reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards,
             columns: input.columns)
+        isGreedy = facts.isGreedy
+        if !input.entropy.isEmpty { columns[.entropy] = input.entropy }
+    }
+
+    /// Without its tokens: all rewards in one.
+    init(_ facts: RolloutFacts.Row) {
+        self.init(reward: facts.score, correct: facts.correct, mask: [])
+        isGreedy = facts.isGreedy
     }
 }

@@ -13,6 +13,8 @@ package struct CreditInput: Sendable {
     package var columns: [TokenColumn: [Float]] = [:]
     /// Rewards of single tokens beside the outcome's, [L]; nil is none.
     package var tokenRewards: [Double]?
+    /// Whether it was decoded greedily, where somebody wants to know.
+    package var isGreedy = false
 
     package init(groupID: String, reward: Double, correct: Bool?, isTruncated: Bool, mask: [Bool], entropy: [Float]) {
         self.groupID = groupID
@@ -66,6 +68,8 @@ package struct InMemoryPlan: Sendable {
     /// Per scope that was masked, its threshold (one per step with scope `step`).
     package var thresholds: [Double] = []
     package var warnings: [String] = []
+    /// Why there is no plan; nil where there is one.
+    package var refusal: String?
     /// Groups that were left out for lack of contrast: prompts to sample again.
     package var resample: [String] = []
     package var staleness = Staleness()
@@ -104,10 +108,19 @@ package struct CreditRecipe: Sendable {
         return columns
     }
 
+    /// What the estimator reads of a row, with what its correction is made of where it wants to know that.
+    var advantageColumns: Set<TokenColumn> {
+        advantage.readsCorrection && correction.isOn
+            ? advantage.columns.union([.oldLogprobs, .rolloutLogprobs]) : advantage.columns
+    }
+
+    /// Whether a row's metadata must be looked at.
+    package var readsGreedy: Bool { expansion == nil && pairs == nil && advantage.readsGreedy }
+
     /// What a row takes of its own tokens once the plan spans all rows: less than `columns`, since advantages have been
     /// worked out by then.
     package var rowColumns: Set<TokenColumn> {
-        columns.intersection([.entropy]).union(correction.isOn ? [.oldLogprobs, .rolloutLogprobs] : [])
+        Set(needsEntropy ? [.entropy] : []).union(correction.isOn ? [.oldLogprobs, .rolloutLogprobs] : [])
     }
 
     /// The reward that everything after works with.
@@ -139,7 +152,11 @@ package struct CreditRecipe: Sendable {
     }
 
     private func inMemory(_ inputs: [CreditInput], _ build: (InMemoryTokens) throws -> CreditPlan) -> InMemoryPlan {
-        do { return InMemoryPlan(try build(InMemoryTokens(inputs: inputs)), inputs) } catch {
+        do { return InMemoryPlan(try build(InMemoryTokens(inputs: inputs)), inputs) } catch let error as CreditRefusal {
+            var none = InMemoryPlan()
+            none.refusal = error.description
+            return none
+        } catch {
             preconditionFailure("an array can't fail to be read: \(error)")
         }
     }
