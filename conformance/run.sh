@@ -107,4 +107,7 @@ try "$python" conformance/check_metrics.py "$work/metrics/update" "$work/metrics
 echo "== plans trained elsewhere"
 try "$python" conformance/check_train_elsewhere.py "$bin" "$work/elsewhere"
 
+echo "== plans handed over, and deltas"
+try "$python" conformance/check_export.py "$bin" "$work/export"
+
 [ $failed = 0 ] && echo "conformance: all within limits" || { echo "conformance: some limits are broken, see FAIL above"; exit 1; }

@@ -43,7 +43,7 @@ struct NeMoRLExport: PlanExport {
         ])
 
     func write(_ plan: ExportedPlan, to directory: StageDirectory) throws -> [Manifest.File] {
-        try plan.requireTemperature(for: "NeMo-RL")
+        try plan.requirePlainSampling(for: "NeMo-RL")
         return try writeTable(Self.table, plan, to: directory) { row in
             row.advantages = row.weighedAdvantages
             // Its lists begin with the prompt.

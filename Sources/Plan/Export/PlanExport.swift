@@ -49,6 +49,8 @@ struct ExportedPlan: Sendable {
     let rowCount: Int
     /// The one temperature of all rows; nil where they have several.
     let temperature: Float?
+    /// The first rollout that says which tokens could be drawn.
+    private let sampledFromPart: String?
     private let reader: ArrowTableReader<PlanRow>
 
     struct Step: Equatable, Sendable {
@@ -60,8 +62,9 @@ struct ExportedPlan: Sendable {
     /// Reads and checks every row once.
     init(path: String) throws {
         let reader = try ArrowTableReader(path: path, table: Tables.plan)
-        var steps: [Int32: Step] = [:], count = 0, temperatures: Set<Float> = []
+        var steps: [Int32: Step] = [:], count = 0, temperatures: Set<Float> = [], part: String?
         try reader.forEachRow { row in
+            if part == nil, row.support != nil { part = row.rolloutID }
             steps[row.step, default: Step(number: row.step)].rows.append(count)
             steps[row.step]?.tokens += row.lossMask.count { $0 }
             temperatures.insert(row.temperature)
@@ -70,6 +73,7 @@ struct ExportedPlan: Sendable {
         (self.path, self.reader, rowCount) = (path, reader, count)
         self.steps = steps.values.sorted { $0.number < $1.number }
         temperature = temperatures.count == 1 ? temperatures.first : nil
+        sampledFromPart = part
     }
 
     func rows(of step: Step) throws -> [PlanRow] { try reader.rows(at: step.rows) }
@@ -79,8 +83,16 @@ struct ExportedPlan: Sendable {
         for step in steps { for row in try rows(of: step) { try body(row, step.tokens) } }
     }
 
-    /// Throws where rows were sampled at several temperatures, or at another than the only one that there is.
-    func requireTemperature(_ wanted: Float? = nil, for trainer: String) throws {
+    /// Throws where rows were sampled from a part of the vocabulary, at several temperatures, or at another than the
+    /// only one that there is.
+    func requirePlainSampling(_ wanted: Float? = nil, for trainer: String) throws {
+        if let sampledFromPart {
+            throw StageError(
+                .invalidInput,
+                "\(path): rollout '\(sampledFromPart)': found a set of tokens that could be drawn, expected none: "
+                    + "\(trainer)'s softmax goes over the whole vocabulary. Export with --format torch, or score with "
+                    + "--ignore-support and plan again.")
+        }
         if let temperature, wanted == nil || wanted == temperature { return }
         throw StageError(
             .invalidInput,
@@ -182,6 +194,13 @@ extension Recipe {
         let name = type(of: objective).name
         if objective.readsPairs || objective.isPerSequence || objective.output != .logprob {
             throw ExportRefusal(found: "objective \(name)", expected: "a loss of tokens' log-probabilities")
+        }
+        let terms = [
+            ("entropy.bonus", loss.bonus != nil), ("objective.auxiliary", loss.auxiliary != nil),
+            ("objective.drop_stale", loss.staleRows != nil),
+        ]
+        if let (term, _) = terms.first(where: \.1) {
+            throw ExportRefusal(found: term, expected: "none: a plan's weights for it have no place in \(trainer)'s batch")
         }
         if credit.mask?.policy == .current {
             throw ExportRefusal(

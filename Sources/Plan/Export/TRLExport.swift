@@ -14,8 +14,12 @@ struct TRLExport: PlanExport {
     init(_ recipe: Recipe) throws(ExportRefusal) {
         try recipe.requirePlainTokens("TRL")
         try recipe.requireKL(["k3"], "TRL")
+        if recipe.kl.isInLoss, recipe.kl.weighted == .score {
+            throw ExportRefusal(found: "kl.weighted score", expected: "ratio, TRL's use_bias_correction_kl, or none")
+        }
         settings = try Self.loss(recipe.objective).merging([
-            "beta": recipe.kl.isInLoss ? recipe.kl.coef : 0, "use_bias_correction_kl": false,
+            "beta": recipe.kl.isInLoss ? recipe.kl.coef : 0,
+            "use_bias_correction_kl": recipe.kl.isInLoss && recipe.kl.weighted == .ratio,
             "importance_sampling_level": "token",
         ]) { $1 }
     }
@@ -62,7 +66,7 @@ struct TRLExport: PlanExport {
         ])
 
     func write(_ plan: ExportedPlan, to directory: StageDirectory) throws -> [Manifest.File] {
-        try plan.requireTemperature(for: "TRL")
+        try plan.requirePlainSampling(for: "TRL")
         try plan.requireUniformKL(for: "TRL")
         return try writeTable(Self.table, plan, to: directory) { $0.advantages = $0.weighedAdvantages }
     }

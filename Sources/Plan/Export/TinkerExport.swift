@@ -43,7 +43,7 @@ struct TinkerExport: PlanExport {
     }
 
     func write(_ plan: ExportedPlan, to directory: StageDirectory) throws -> [Manifest.File] {
-        try plan.requireTemperature(1, for: "Tinker")
+        try plan.requirePlainSampling(1, for: "Tinker")
         return try plan.steps.map { step in
             let name = StepFolders.name(Int(step.number)) + ".jsonl"
             try directory.note([name])

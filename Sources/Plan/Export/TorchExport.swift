@@ -4,10 +4,11 @@ import Recipes
 import StageSupport
 
 /// Every column of the plan as tensors, a safetensors file for each optimizer step: rows one behind the other, row i at
-/// `offsets[i]..<offsets[i + 1]`. `examples/plan_dataset.py` reads them and has the losses of every objective.
+/// `offsets[i]..<offsets[i + 1]`; what could be drawn for row i's tokens is between neighbours of
+/// `support_offsets[support_starts[i]..<support_starts[i + 1]]`. `examples/plan_batches.py` reads them.
 struct TorchExport: PlanExport {
     static let name = "torch"
-    static let source = "examples/plan_dataset.py: a torch.utils.data.Dataset with the plan's losses"
+    static let source = "examples/plan_batches.py: a torch.utils.data.Dataset with the plan's losses"
 
     let settings: [String: any Sendable] = [:]
     private let resolved: String
@@ -72,6 +73,23 @@ struct TorchExport: PlanExport {
                 floats("advantages", \.advantages), floats("token_weights", \.tokenWeights),
                 floats("old_logprobs", \.oldLogprobs), floats("reference_logprobs", \.referenceLogprobs),
                 floats("kl_weights", \.klWeights), floats("returns", \.returns), floats("values", \.values),
-            ].compactMap(\.self)
+                floats("entropy_weights", \.entropyWeights), floats("auxiliary_weights", \.auxiliaryWeights),
+                floats("rollout_logprobs", \.rolloutLogprobs),
+            ].compactMap(\.self) + supports(rows)
+    }
+
+    private func supports(_ rows: [PlanRow]) -> [Tensor] {
+        guard rows.contains(where: { $0.support != nil }) else { return [] }
+        var ids: [Int32] = [], offsets: [Int64] = [], starts: [Int64] = [0]
+        for row in rows {
+            let support = row.support
+            offsets += (support?.offsets ?? []).map { Int64(ids.count) + Int64($0) }
+            ids += support?.tokenIDs ?? []
+            starts.append(Int64(offsets.count))
+        }
+        return [
+            Tensor("support_starts", .i64, starts), Tensor("support_offsets", .i64, offsets),
+            Tensor("support_token_ids", .i32, ids),
+        ]
     }
 }

@@ -49,7 +49,7 @@ struct VerlExport: PlanExport {
         ])
 
     func write(_ plan: ExportedPlan, to directory: StageDirectory) throws -> [Manifest.File] {
-        try plan.requireTemperature(for: "verl")
+        try plan.requirePlainSampling(for: "verl")
         return try writeTable(Self.table, plan, to: directory)
     }
 }
