@@ -17,15 +17,15 @@ import Testing
         let compute = Compute(threads: 1), hidden = Buffer(logits), weight = identity(logits.count),
             gradient = Buffer(logits.count)
         let head = LogitHead(weight: .float32(weight.matrix(rows: logits.count)), cap: cap)
-        var answer = HeadAnswer()
+        var answers: [HeadAnswer] = []
         let query = HeadRequest(row: 0, target: 1, inverseTemperature: 1, support: support?[...])
         headLearn(
             hidden.matrix(rows: 1), head, queries: [query], dhidden: gradient.matrix(rows: 1), dweight: nil, compute
         ) {
-            answer = $0[0]
+            answers = $0
             return [HeadDerivative(output: 1)]
         }
-        return (answer, gradient.array)
+        return (answers[0], gradient.array)
     }
 
     /// The numbers of the specification.
