@@ -19,7 +19,7 @@ struct PlanRowMaker: Sendable {
         row.advantages = floats(credit.advantages)
         row.entropyMask = credit.entropyMask
         row.tokenWeights = floats(credit.weights)
-        row.oldLogprobs = source.score.oldLogprobs ?? [Float](repeating: 0, count: row.tokenIDs.count)
+        row.oldLogprobs = oldLogprobs(source) ?? [Float](repeating: 0, count: row.tokenIDs.count)
         row.referenceLogprobs =
             recipe.objective.reference == .process
             ? source.score.processReferenceLogprobs : source.score.referenceLogprobs
@@ -33,6 +33,14 @@ struct PlanRowMaker: Sendable {
         row.evidence = source.evidence
         try requireFinite(row)
         return row
+    }
+
+    /// What the objective's ratio starts from.
+    private func oldLogprobs(_ source: ScoredRollout) -> [Float]? {
+        switch recipe.credit.correction.behavior {
+        case .trainer: source.score.oldLogprobs
+        case .sampler: source.rollout.rolloutLogprobs
+        }
     }
 
     /// Nothing that is no finite number leaves a plan.

@@ -79,7 +79,7 @@ extension SectionReader {
     /// A section whose `type` names a member of a registry; a bare word is its type.
     mutating func readTyped<P>(
         _ node: RecipeNode?, _ known: [(name: String, defaults: P)], default fallback: String, at path: String,
-        unread: (P) -> [String: String]
+        ignoring: Set<String> = [], unread: (P) -> [String: String]
     ) -> P {
         let (name, section) = typeName(node, default: fallback, at: path)
         guard let entry = known.first(where: { $0.name == name }) else {
@@ -88,13 +88,15 @@ extension SectionReader {
             return known.first { $0.name == fallback }!.defaults
         }
         guard let defaults = entry.defaults as? any Codable else { return entry.defaults }
-        return readAny(defaults, section, at: path) { ($0 as? P).map(unread) ?? [:] } as? P ?? entry.defaults
+        return readAny(defaults, section, at: path, ignoring: ignoring) { ($0 as? P).map(unread) ?? [:] } as? P
+            ?? entry.defaults
     }
 
     private mutating func readAny<T: Codable>(
-        _ defaults: T, _ node: RecipeNode?, at path: String, unread: (any Codable) -> [String: String]
+        _ defaults: T, _ node: RecipeNode?, at path: String, ignoring: Set<String>,
+        unread: (any Codable) -> [String: String]
     ) -> any Codable {
-        read(T.self, defaults: defaults, node, at: path, ignoring: ["type"]) { unread($0) }
+        read(T.self, defaults: defaults, node, at: path, ignoring: ignoring.union(["type"])) { unread($0) }
     }
 
     mutating func typeName(_ node: RecipeNode?, default fallback: String, at path: String) -> (String, RecipeNode?) {
