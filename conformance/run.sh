@@ -34,6 +34,7 @@ compare() {    # NAME CHECKPOINT DUMP RECIPE…
 
 echo "== methods and rewards, beside verl and TRL"
 try "$python" conformance/check_methods.py "$bin"
+try "$python" conformance/check_coverage.py "$bin"
 reward_score=$("$python" -c 'import importlib.util as u; print(u.find_spec("verl").submodule_search_locations[0])')/utils/reward_score
 "$python" conformance/make_reward_fixture.py "$reward_score" "$work/rewards.json" > /dev/null
 # The tests hold ours against the fixture; here the fixture is held against verl as it is.

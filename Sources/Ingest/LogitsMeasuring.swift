@@ -65,6 +65,7 @@ struct LogitsMeasuring {
         (measure.entropy, measure.logprobs) = (measured.entropy, measured.logprobs)
         measure.invalid = measured.invalid?.rawValue
         (measure.values, measure.referenceLogprobs) = (frame.values, frame.referenceLogprobs)
+        measure.teacherLogprobs = frame.teacherLogprobs
         measure.storage = String(decoding: storage, as: UTF8.self)
         return measure
     }

@@ -83,6 +83,9 @@ struct RolloutValidation {
         _ = try number("top_k", default: 0, "a whole number, 0 or -1 for all tokens") {
             Int($0).flatMap { $0 >= -1 ? $0 : nil }
         }
+        if let text = metadata["rewards"], NamedRewards.parse(text) == nil {
+            throw reject(.invalidValue, "rewards '\(text.prefix(60))'", "a JSON object of finite numbers, or null")
+        }
         _ = try number("vocab_size", default: 1, "a whole number above 0") { Int($0).flatMap { $0 > 0 ? $0 : nil } }
     }
 
@@ -143,6 +146,12 @@ struct RolloutValidation {
     private func checkReferenceAndValues() throws {
         if let values = frame.referenceLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) {
             throw SampledLogprobs.rejection(id, "reference_logprobs", "\(values[bad])", at: bad)
+        }
+        // A teacher may exclude a token that the policy sampled.
+        if let values = frame.teacherLogprobs,
+            let bad = values.indices.first(where: { frame.lossMask[$0] && (values[$0].isNaN || values[$0] > 1e-3) })
+        {
+            throw SampledLogprobs.rejection(id, "teacher_logprobs", "\(values[bad])", at: bad)
         }
         if let values = frame.values,
             let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite })
@@ -221,9 +230,8 @@ struct RolloutValidation {
     private func locate(_ row: inout RolloutRow) {
         let logits = frame.logits != nil && keepLogits, hidden = frame.hiddenStates != nil && keepLogits
         row.evidence = (logits ? EntropySource.logits : hidden ? .hidden : frame.topk > 0 ? .topk : .none).rawValue
-        guard logits || hidden || frame.topk > 0 || frame.values != nil || frame.referenceLogprobs != nil else {
-            return
-        }
+        let beside = [frame.values, frame.referenceLogprobs, frame.teacherLogprobs]
+        guard logits || hidden || frame.topk > 0 || beside.contains(where: { $0 != nil }) else { return }
         row.logitsOffset = Int64(span.offset)
         row.logitsLength = Int64(span.length)
     }

@@ -20,7 +20,7 @@ struct PlanRowMaker: Sendable {
         row.advantages = floats(credit.advantages)
         row.entropyMask = credit.entropyMask
         row.tokenWeights = floats(credit.weights)
-        row.oldLogprobs = source.score.oldLogprobs ?? [Float](repeating: 0, count: row.tokenIDs.count)
+        row.oldLogprobs = oldLogprobs(source) ?? [Float](repeating: 0, count: row.tokenIDs.count)
         row.referenceLogprobs =
             recipe.objective.reference == .process
             ? source.score.processReferenceLogprobs : source.score.referenceLogprobs
@@ -71,6 +71,14 @@ struct PlanRowMaker: Sendable {
         credit.mask.indices.map { t in
             let isOut = credit.plainWeights[t] != 0 && credit.weights[t] == 0
             return credit.isRight && credit.mask[t] && !isOut ? 1 / Double(max(1, credit.counts.right)) : 0
+        }
+    }
+
+    /// What the objective's ratio starts from.
+    private func oldLogprobs(_ source: ScoredRollout) -> [Float]? {
+        switch recipe.credit.correction.behavior {
+        case .trainer: source.score.oldLogprobs
+        case .sampler: source.rollout.rolloutLogprobs
         }
     }
 

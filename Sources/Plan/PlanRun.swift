@@ -26,7 +26,7 @@ struct PlanRun {
         let tokens = try DumpTokens(rollouts, needs, eligible: firstPass.eligible, space, passes)
         do {
             return (firstPass, tokens, try recipe.credit.buildPlan(firstPass.facts, tokens, seed: context.options.seed))
-        } catch let refusal as CreditRefusal {
+        } catch let refusal where refusal is CreditRefusal || refusal is MissingComponent {
             throw StageError(.invalidInput, "\(rollouts.directory): \(refusal)")
         }
     }

@@ -11,6 +11,11 @@ struct PlanTally: Sendable {
     private(set) var weights: [Int: Double] = [:]
     /// Σ |weight|.
     private(set) var weightSize = 0.0
+    /// Tokens that the correction leaves out, and rollouts of which it leaves none.
+    private(set) var rejectedTokens = 0
+    private(set) var rejectedRows = 0
+    /// Tokens that the teacher excludes.
+    private(set) var excludedByTeacher = 0
     private var sum = 0.0
     /// Of rollouts that are right, and of those that are wrong.
     private(set) var right = MeanAdvantage()
@@ -51,6 +56,9 @@ struct PlanTally: Sendable {
         }
         weights[credit.step, default: 0] += weight
         if let part = credit.staleness { staleness.add(part) }
+        excludedByTeacher += credit.excludedByTeacher
+        rejectedTokens += credit.rejected
+        rejectedRows += credit.rejected > 0 && credit.rejected == count ? 1 : 0
         if let correct { if correct { right.add(own, count) } else { wrong.add(own, count) } }
     }
 
@@ -63,6 +71,9 @@ struct PlanTally: Sendable {
         weightSize += next.weightSize
         weights.merge(next.weights, uniquingKeysWith: +)
         staleness.add(next.staleness)
+        excludedByTeacher += next.excludedByTeacher
+        rejectedTokens += next.rejectedTokens
+        rejectedRows += next.rejectedRows
         right.add(next.right)
         wrong.add(next.wrong)
     }

@@ -64,11 +64,13 @@ struct RowRequirements: Sendable {
     var checksSampling: Bool { correctionChecksSampling || recipe.loss.bonus != nil }
 
     private var correctionChecksSampling: Bool {
-        recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling
+        recipe.credit.correction.readsSampler && !recipe.credit.correction.allowTruncatedSampling
     }
 
     /// Whether a row's facts follow from its small columns and the length of its mask.
-    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling && !recipe.credit.readsGreedy }
+    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling && !readsMetadata }
+
+    private var readsMetadata: Bool { recipe.credit.readsGreedy || recipe.credit.reward.components != nil }
 
     /// Per-token columns that decide whether a row takes part: one number that is none would spoil its whole group, or
     /// plan. (Entropies are looked at in the passes that read them.)
@@ -99,7 +101,8 @@ struct RowRequirements: Sendable {
 
     private func purpose(_ column: TokenColumn) -> String {
         if column == .entropy, recipe.credit.needsEntropy { return "the recipe's entropy section" }
-        if recipe.credit.correction.isOn, column == .rolloutLogprobs { return "the recipe's correction" }
+        if recipe.credit.correction.readsSampler, column == .rolloutLogprobs { return "the recipe's correction" }
+        if column == .teacherLogprobs { return "advantage.teacher" }
         return "advantage \(type(of: recipe.credit.advantage).name)"
     }
 
@@ -110,6 +113,9 @@ struct RowRequirements: Sendable {
             isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: row.rollout.lossMask,
             entropy: row.score.entropy ?? [])
         input.length = length
+        if recipe.credit.reward.components != nil {
+            input.rewards = row.score.rewards.flatMap { NamedRewards.parse($0) } ?? [:]
+        }
         input.isGreedy = recipe.credit.readsGreedy && row.isGreedy
         for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }
         if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {
@@ -148,11 +154,17 @@ struct RowRequirements: Sendable {
         throw missing(found, row, purpose, column.remedy)
     }
 
+    /// Whether the objective's ratio starts from the trainer's log-probabilities, not the sampler's.
+    private var startsFromTrainer: Bool { recipe.credit.correction.behavior == .trainer }
+
     /// Columns of the scores that the update will read.
     var updateColumns: [String] {
         var columns: [String] = []
-        if recipe.loss.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
-        if recipe.loss.staleRows?.against == .sampler { columns.append(TokenColumn.rolloutLogprobs.rawValue) }
+        let isOfSampler = recipe.loss.readsOldLogprobs && !startsFromTrainer
+        if recipe.loss.readsOldLogprobs, startsFromTrainer { columns.append(TokenColumn.oldLogprobs.rawValue) }
+        if isOfSampler || recipe.loss.staleRows?.against == .sampler {
+            columns.append(TokenColumn.rolloutLogprobs.rawValue)
+        }
         if recipe.kl.isInLoss || recipe.objective.reference == .policy {
             columns.append(TokenColumn.referenceLogprobs.rawValue)
         }
@@ -167,7 +179,9 @@ struct RowRequirements: Sendable {
     func requireLogprobs(_ row: ScoredRollout) throws {
         let objective = "objective \(type(of: recipe.objective).name)"
         if recipe.loss.readsOldLogprobs {
-            try require(.oldLogprobs, row, for: recipe.objective.readsOldLogprobs ? objective : termOfOldLogprobs)
+            try require(
+                startsFromTrainer ? .oldLogprobs : .rolloutLogprobs, row,
+                for: recipe.objective.readsOldLogprobs ? objective : termOfOldLogprobs)
         }
         if recipe.loss.staleRows?.against == .sampler {
             try require(.rolloutLogprobs, row, for: "objective.drop_stale against the sampler")

@@ -293,6 +293,7 @@ extension ScoredRollout {
         case .oldLogprobs: score.oldLogprobs
         case .rolloutLogprobs: rollout.rolloutLogprobs
         case .referenceLogprobs: score.referenceLogprobs
+        case .teacherLogprobs: teacherLogprobs
         case .values: score.values
         case .processRewards: processRewards
         case .referenceKL: score.referenceKL
@@ -305,11 +306,20 @@ extension ScoredRollout {
     var evidence: String { score.evidence ?? rollout.evidence }
 
     func has(_ column: TokenColumn) -> Bool {
-        present.map { column.fileColumns.allSatisfy($0.contains) } ?? (self.column(column) != nil)
+        guard let present else { return self.column(column) != nil }
+        return column.isOneOfFileColumns
+            ? column.fileColumns.contains(where: present.contains) : column.fileColumns.allSatisfy(present.contains)
     }
 
     var hasProcessReference: Bool {
         present?.contains("process_reference_logprobs") ?? (score.processReferenceLogprobs != nil)
+    }
+
+    /// A token that the teacher excludes counts as very unlikely, not as impossible.
+    private var teacherLogprobs: [Float]? {
+        (score.teacherLogprobs ?? score.referenceLogprobs).map {
+            $0.map { $0 < TeacherTerm.least ? TeacherTerm.least : $0 }
+        }
     }
 
     private var processRewards: [Float]? {
@@ -352,8 +362,15 @@ extension ScoredRollout {
 extension TokenColumn {
     /// What it is made of in the files of ingest and score.
     var fileColumns: [String] {
-        self == .processRewards ? ["process_logprobs", "process_reference_logprobs"] : [rawValue]
+        switch self {
+        case .processRewards: ["process_logprobs", "process_reference_logprobs"]
+        case .teacherLogprobs: ["teacher_logprobs", "reference_logprobs"]
+        default: [rawValue]
+        }
     }
+
+    /// Whether one of those is enough, the first that is there.
+    var isOneOfFileColumns: Bool { self == .teacherLogprobs }
 
     /// Whether ingest has it; score has all others.
     var isOfIngest: Bool { self == .rolloutLogprobs }

@@ -104,8 +104,10 @@ struct ScoreRun {
         scored.rolloutID = row.rolloutID
         scored.setVerdict(outcome.verdict)
         (scored.reward, scored.correct, scored.extracted) = (outcome.reward, outcome.correct, outcome.extracted)
+        scored.rewards = NamedRewards.text(NamedRewards.ofExtras(row.extras).merging(outcome.rewards) { $1 })
         scored.values = models.values ?? frame.values
         scored.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
+        scored.teacherLogprobs = frame.teacherLogprobs
         scored.processLogprobs = models.processLogprobs
         scored.processReferenceLogprobs = models.processReferenceLogprobs
         scored.referenceKL = models.referenceKL

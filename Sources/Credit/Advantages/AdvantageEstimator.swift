@@ -9,6 +9,8 @@ package enum TokenColumn: String, CaseIterable, Sendable {
     /// As the sampler wrote them.
     case rolloutLogprobs = "rollout_logprobs"
     case referenceLogprobs = "reference_logprobs"
+    /// Under a teacher: the dump's own, else the reference's.
+    case teacherLogprobs = "teacher_logprobs"
     /// A critic's, of the state before the token.
     case values
     /// log-probability under an implicit reward model minus that under its reference (PRIME's q_t).
@@ -29,6 +31,7 @@ package enum TokenColumn: String, CaseIterable, Sendable {
         case .oldLogprobs: "Score again with --checkpoint DIR, the policy that sampled."
         case .rolloutLogprobs: "Dump the sampler's log-probabilities (rollout_logprobs), or leave out what needs them."
         case .referenceLogprobs: "Score again with --reference DIR."
+        case .teacherLogprobs: "Score again with --reference DIR, the teacher, or dump teacher_logprobs."
         case .values: "Score again with --critic DIR, or dump values."
         case .processRewards: "Score again with --process-reward DIR --process-reference DIR."
         case .referenceKL: "Score again with --checkpoint DIR --reference DIR, or set the estimator's kl to k1 or k3."
@@ -49,6 +52,8 @@ package struct Episode: Sendable {
     package var columns: [TokenColumn: [Float]]
     /// Whether it was decoded greedily: what others are compared with, where a method does that.
     package var isGreedy = false
+    /// Several rewards, where a recipe names them.
+    package var components: [EpisodeOutcome.Reward] = []
     /// What its tokens weigh by what trainer and sampler disagree about, [L]; nil without a correction.
     package var correctionWeights: [Double]?
 
@@ -66,7 +71,8 @@ package struct Episode: Sendable {
 
     /// What is known of it without its tokens.
     var outcome: EpisodeOutcome {
-        EpisodeOutcome(score: score, correct: correct, trainable: mask.count { $0 }, isGreedy: isGreedy)
+        EpisodeOutcome(
+            score: score, correct: correct, trainable: mask.count { $0 }, isGreedy: isGreedy, components: components)
     }
 
     /// Trainable positions.
@@ -109,10 +115,25 @@ package struct EpisodeOutcome: Sendable {
     /// Tokens to train on.
     package var trainable: Int
     package var isGreedy: Bool
+    private var components: [Reward]
 
-    package init(score: Double, correct: Bool? = nil, trainable: Int = 1, isGreedy: Bool = false) {
-        (self.score, self.correct, self.trainable, self.isGreedy) = (score, correct, trainable, isGreedy)
+    /// One of several rewards; nil where the rollout has none of that name.
+    package struct Reward: Sendable {
+        package var value: Double?
+        package var weight: Double
+
+        package init(value: Double?, weight: Double) { (self.value, self.weight) = (value, weight) }
     }
+
+    package init(
+        score: Double, correct: Bool? = nil, trainable: Int = 1, isGreedy: Bool = false, components: [Reward] = []
+    ) {
+        (self.score, self.correct, self.trainable, self.isGreedy) = (score, correct, trainable, isGreedy)
+        self.components = components
+    }
+
+    /// The rewards by themselves; all in one where a recipe names none.
+    var rewards: [Reward] { components.isEmpty ? [Reward(value: score, weight: 1)] : components }
 
     /// By its verdict; where there is none, by a reward that is more than half of what a right answer is worth.
     var isRight: Bool { correct ?? (score > 0.5) }
@@ -161,6 +182,8 @@ package protocol AdvantageEstimator: Codable, Sendable {
     var columns: Set<TokenColumn> { get }
     /// Whether it wants to know which rollouts were decoded greedily.
     var readsGreedy: Bool { get }
+    /// Whether it looks at several rewards one by one, not at their sum.
+    var readsComponents: Bool { get }
     /// Whether it wants to know the correction's weights.
     var readsCorrection: Bool { get }
     /// False where rewards say all, and every token of a rollout gets the same.
@@ -193,6 +216,7 @@ extension AdvantageEstimator {
     package var rewardsByVerdict: Bool { false }
     package var columns: Set<TokenColumn> { [] }
     package var readsGreedy: Bool { false }
+    package var readsComponents: Bool { false }
     package var readsCorrection: Bool { false }
     package var readsTokens: Bool { true }
     package var givesReturns: Bool { false }

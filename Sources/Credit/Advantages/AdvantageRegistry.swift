@@ -4,6 +4,7 @@ package enum AdvantageRegistry {
         ETPOMonteCarlo.self,
         ETPOBellman.self,
         GAE.self,
+        GDPO.self,
         GRPO.self,
         GTPO.self,
         NoAdvantage.self,

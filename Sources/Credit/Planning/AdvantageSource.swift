@@ -110,14 +110,14 @@ private struct GroupCredits: Sendable {
     func credits(_ group: Int) throws -> [RowCredit] {
         let members = facts.groups[group]
         let estimator = recipe.advantage
-        guard !recipe.filter.zeroes(members.map { facts.rows[Int($0)] }) else {
+        guard !recipe.filter.zeroes(members, facts) else {
             return members.map {
                 RowCredit(row: $0, advantages: [Double](repeating: 0, count: Int(facts.rows[Int($0)].trainable)))
             }
         }
         let inputs = try source.inputs(of: members[...], reading: recipe.advantageColumns)
         let episodes = zip(members, inputs).map { member, input in
-            var episode = Episode(input, facts.rows[Int(member)])
+            var episode = Episode(input, facts, Int(member))
             if estimator.readsCorrection { episode.correctionWeights = recipe.correction.weights(input) }
             return episode
         }

@@ -31,9 +31,20 @@ struct RolloutFilter {
     }
 
     mutating func run() throws -> FilteredRollouts {
+        try checkComponents()
         let resample = try filter(), (kept, figures) = try recipe.pairs.map { (try pair($0), [Double]()) } ?? compare()
         return FilteredRollouts(
             kept: kept, dropped: try dropped(), warnings: warnings, resample: resample, planFigures: figures)
+    }
+
+    /// A reward that nobody gave is a name that is wrong; one that some rows lack is said.
+    private mutating func checkComponents() throws {
+        for (name, missing) in zip(facts.components.names, facts.components.missing(facts.space)) where missing > 0 {
+            guard missing < facts.rows.count else {
+                throw MissingComponent(name: name)
+            }
+            warnings.append("\(missing) rollouts have no reward '\(name)', which counts 0 for them")
+        }
     }
 
     private func rows(_ group: [Int32]) -> [RolloutFacts.Row] { group.map { facts.rows[Int($0)] } }
@@ -49,7 +60,8 @@ struct RolloutFilter {
         try facts.space.forEach(0..<groups.count) { group in
             let members = resamples ? groups[group] : [], rows = rows(members)
             guard resamples,
-                let reason = recipe.filter.dropReason(correct: rows.map(\.correct), rewards: rows.map(\.reward))
+                let reason = recipe.filter.dropReason(
+                    correct: rows.map(\.correct), rewards: rows.map(\.reward), areEqual: facts.areEqual(members))
             else { return isLive[group] = true }
             members.forEach { drop($0, reason) }
             try left.append(Int32(group))
@@ -94,7 +106,7 @@ struct RolloutFilter {
 
     /// Advantages of a group's rollouts as far as rewards tell, and who drops out. Returns whether anybody stays.
     private mutating func judge(_ members: [Int32], _ figures: [Double], _ group: Int) throws -> Bool {
-        let isZeroed = recipe.filter.zeroes(rows(members)), outcomes = members.map { facts.rows[Int($0)].outcome }
+        let isZeroed = recipe.filter.zeroes(members, facts), outcomes = members.map { facts.outcome(Int($0)) }
         switch recipe.advantage.remark(outcomes) {
         case .refused(let found, let expected):
             throw CreditRefusal(group: facts.groupNames[group], found: found, expected: expected)
@@ -126,12 +138,12 @@ struct RolloutFilter {
         let live = (0..<facts.groups.count).filter { isLive[$0] }
         var numbers: [Double] = []
         try source.inOrder(live.count) { index in
-            let members = facts.groups[live[index]], rows = rows(members)
+            let members = facts.groups[live[index]]
             guard estimator.readsTokens else {
-                return estimator.planNumbers(rows.map(Episode.init))
+                return estimator.planNumbers(members.map { Episode(facts, Int($0)) })
             }
             let inputs = try source.inputs(of: members[...], reading: recipe.advantageColumns)
-            return estimator.planNumbers(zip(inputs, rows).map { Episode($0, $1) })
+            return estimator.planNumbers(zip(inputs, members).map { Episode($0, facts, Int($1)) })
         } _: {
             estimator.gather(&numbers, $1)
         }
@@ -191,30 +203,41 @@ struct RolloutFilter {
     }
 }
 
+/// A reward that a recipe names and no rollout has.
+package struct MissingComponent: Error, CustomStringConvertible {
+    package let name: String
+
+    package var description: String {
+        "found no reward '\(name)' in any rollout, expected it for reward.components. Dump it in the metadata rewards, "
+            + "a JSON object, or score again with --judge \(name)=COMMAND or a --reward-command that answers with it"
+    }
+}
+
 /// Whether a table of float32 can hold a number.
 func isFiniteInFloat32(_ value: Double) -> Bool { abs(value) <= Double(Float.greatestFiniteMagnitude) }
 
 extension GroupFilter {
     /// Whether a group stays with advantage 0, since it has no contrast.
-    func zeroes(_ rows: @autoclosure () -> [RolloutFacts.Row]) -> Bool {
+    func zeroes(_ members: [Int32], _ facts: RolloutFacts) -> Bool {
         guard degenerateGroups == .zero else { return false }
-        let rows = rows()
+        if let areEqual = facts.areEqual(members) { return areEqual }
+        let rows = members.map { facts.rows[Int($0)] }
         return Self.isDegenerate(correct: rows.map(\.correct), rewards: rows.map(\.reward))
     }
 }
 
 extension Episode {
-    init(_ input: CreditInput, _ facts: RolloutFacts.Row) {
+    init(_ input: CreditInput, _ facts: RolloutFacts, _ row: Int) {
         self.init(
-            reward: facts.reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards,
+            reward: facts.rows[row].reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards,
             columns: input.columns)
-        isGreedy = facts.isGreedy
+        (isGreedy, components) = (facts.rows[row].isGreedy, facts.components.rewards(row))
         if !input.entropy.isEmpty { columns[.entropy] = input.entropy }
     }
 
     /// Without its tokens: all rewards in one.
-    init(_ facts: RolloutFacts.Row) {
-        self.init(reward: facts.score, correct: facts.correct, mask: [])
-        isGreedy = facts.isGreedy
+    init(_ facts: RolloutFacts, _ row: Int) {
+        self.init(reward: facts.rows[row].score, correct: facts.rows[row].correct, mask: [])
+        (isGreedy, components) = (facts.rows[row].isGreedy, facts.components.rewards(row))
     }
 }

@@ -6,6 +6,7 @@ package struct RolloutFrame: Sendable {
     package var rolloutLogprobs: [Float]?
     package var values: [Float]?
     package var referenceLogprobs: [Float]?
+    package var teacherLogprobs: [Float]?
     /// [M, topk], row by row.
     package var topkTokenIDs: [Int32]?
     package var topkLogprobs: [Float]?

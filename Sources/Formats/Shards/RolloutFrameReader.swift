@@ -138,7 +138,7 @@ package struct RolloutFrameReader {
         guard length <= Self.maximumTokens else {
             throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)")
         }
-        for name in ["loss_mask", "rollout_logprobs", "values", "reference_logprobs"] {
+        for name in ["loss_mask", "rollout_logprobs", "values", "reference_logprobs", "teacher_logprobs"] {
             guard let tensor = header[name] else { continue }
             let count = try vector(tensor)
             guard count == length else {
@@ -233,7 +233,7 @@ package struct RolloutFrameReader {
         "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
         "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
         "topk_logprobs": [.f32], "values": [.f32], "support_token_ids": [.i32], "support_offsets": [.i64],
-        "reference_logprobs": [.f32],
+        "reference_logprobs": [.f32], "teacher_logprobs": [.f32],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
@@ -250,6 +250,7 @@ package struct RolloutFrameReader {
         case "rollout_logprobs": frame.rolloutLogprobs = try elements(tensor)
         case "values": frame.values = try elements(tensor)
         case "reference_logprobs": frame.referenceLogprobs = try elements(tensor)
+        case "teacher_logprobs": frame.teacherLogprobs = try elements(tensor)
         case "topk_token_ids":
             frame.topkTokenIDs = try elements(tensor)
             frame.topk = tensor.shape[1]

@@ -76,6 +76,7 @@ package struct RolloutShardWriter {
             vector("rollout_logprobs", .f32, frame.rolloutLogprobs),
             vector("values", .f32, frame.values),
             vector("reference_logprobs", .f32, frame.referenceLogprobs),
+            vector("teacher_logprobs", .f32, frame.teacherLogprobs),
             matrix("topk_token_ids", .i32, frame.topkTokenIDs),
             matrix("topk_logprobs", .f32, frame.topkLogprobs),
             vector("support_token_ids", .i32, frame.supportTokenIDs),
