@@ -110,9 +110,12 @@ import Testing
     /// first ratios are 1, and a correction is no longer biased.
     @Test(arguments: [["--top-p", "0.8"], ["--top-k", "3"], ["--top-p", "0.9", "--temperature", "0.7"]])
     func truncatedSamplingIsReplayedExactly(_ sampling: [String]) throws {
+        let lines = try String(contentsOfFile: fixture("prompts-train.jsonl"), encoding: .utf8).split(separator: "\n")
+        try lines.prefix(8).joined(separator: "\n").write(
+            toFile: run.folder("prompts.jsonl"), atomically: true, encoding: .utf8)
         let rollouts = try Executable("crux-rollout").run(
             [
-                "--quiet", "--checkpoint", fixture("policy"), "--prompts", fixture("prompts-train.jsonl"), "--output",
+                "--quiet", "--checkpoint", fixture("policy"), "--prompts", run.folder("prompts.jsonl"), "--output",
                 run.folder("rollouts"), "--group-size", "4", "--max-tokens", "48", "--seed", "3",
             ] + sampling)
         #expect(rollouts.status == 0, "\(rollouts.errors)")
