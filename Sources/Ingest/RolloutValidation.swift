@@ -202,7 +202,8 @@ struct RolloutValidation {
                 .lengthMismatch, "\(count) sets of tokens that could be drawn",
                 "\(sampled.count), one for each masked-in token")
         case .offsets:
-            throw reject(.invalidValue, "support_offsets that fall or don't end at \(ids.count)", "ascending ones from 0")
+            throw reject(
+                .invalidValue, "support_offsets that fall or don't end at \(ids.count)", "ascending ones from 0")
         case .tokenID(let id, let k):
             throw reject(.invalidTokenID, "token id \(id) in the support of trainable token \(k)", "ids from 0")
         case .missesToken(let k, let size):

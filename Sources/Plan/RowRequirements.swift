@@ -36,7 +36,9 @@ struct RowRequirements: Sendable {
                 try require(column, row, for: "kl.placement reward")
             }
         }
-        if correctionChecksSampling, row.isOfUnknownSupport { throw biased(row, "a correction: the ratio is biased otherwise") }
+        if correctionChecksSampling, row.isOfUnknownSupport {
+            throw biased(row, "a correction: the ratio is biased otherwise")
+        }
         if recipe.loss.bonus != nil, row.lacksSupport {
             throw truncated(row, "entropy.bonus: the policy that sampled had another entropy", "leave the bonus out")
         }
@@ -57,7 +59,8 @@ struct RowRequirements: Sendable {
             .invalidInput,
             "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling "
                 + "from the whole distribution, or the tokens that could be drawn, for \(purpose). Dump the engine's sampling "
-                + "mask (vLLM: --return-sampling-mask; SGLang: return_sampling_mask), sample with top-p 1, or \(other).")
+                + "mask (vLLM: --return-sampling-mask; SGLang: return_sampling_mask), sample with top-p 1, or \(other)."
+        )
     }
 
     /// Whether a row that was sampled from a part of the distribution is refused.

@@ -71,7 +71,9 @@ struct ScoreRun {
     /// What ingest measured of a file's rollouts; nil where it was not asked to, or more is wanted than it measures.
     private func measures(_ name: String) throws -> MeasuredFrames? {
         let measures = MeasuredFrames.name(name)
-        guard wanted == DistributionColumns(), !ignoresSupport, manifest.outputs.contains(where: { $0.path == measures }) else {
+        guard wanted == DistributionColumns(), !ignoresSupport,
+            manifest.outputs.contains(where: { $0.path == measures })
+        else {
             return nil
         }
         try manifest.verify(measures, in: ingest, context.options)

@@ -58,7 +58,8 @@ struct TopKScores {
     func fill(_ scores: inout FrameScores) {
         guard let logprobs = frame.topkLogprobs, let ids = frame.topkTokenIDs, frame.topk > 0 else { return }
         let own = Self.isWhole(frame, row) ? frame.rolloutLogprobs : nil
-        var low = [Float](repeating: 0, count: frame.tokenIDs.count), high = low, middle = low, start = 0, token = 0, known = 0
+        var low = [Float](repeating: 0, count: frame.tokenIDs.count), high = low, middle = low, start = 0, token = 0,
+            known = 0
         for position in frame.lossMask.indices where frame.lossMask[position] {
             let entries = start..<start + frame.topk
             start = entries.upperBound

@@ -70,7 +70,8 @@ struct ApplyDeltaCommand: StageCommand {
         if options.overwrite, stray == nil { return false }
         throw StageError(
             .otherConfiguration,
-            "\(output): found " + (stray.map { "\($0), which is none of the checkpoint's files" } ?? "another checkpoint")
+            "\(output): found "
+                + (stray.map { "\($0), which is none of the checkpoint's files" } ?? "another checkpoint")
                 + (stray == nil ? ". Choose another --output, or --overwrite." : ". Choose another --output."))
     }
 

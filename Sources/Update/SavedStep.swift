@@ -135,7 +135,8 @@ struct SavedStep {
         guard let directory else { return try writeState(state, form, to: nil) }
         let folders = StepFolders(directory: directory.path, step: state.step)
         let weights = try AtomicFolder(folders.weights), optimizer = try AtomicFolder(folders.optimizer)
-        let delta = withDelta ? try AtomicFolder(folders.delta) : nil, all = [optimizer, delta, weights].compactMap(\.self)
+        let delta = withDelta ? try AtomicFolder(folders.delta) : nil,
+            all = [optimizer, delta, weights].compactMap(\.self)
         try directory.note(temporariesOf: all)
         try form.save(state.parameters, to: weights.unfinished)
         if let delta { try form.saveDelta(of: weights.unfinished, to: delta.unfinished) }

@@ -202,7 +202,8 @@ struct UpdateCommand: StageCommand {
         return try UpdateRun(
             output: output, directory: directory, checkpoint: update.source, recipe: update.recipe, rows: update.rows,
             memory: update.memory, resume: update.resume, saveEvery: saveEvery, withDelta: delta, question: question,
-            weights: weights, halves: update.halves, offloading: offload.map { Offloading(folder: $0) }, metricForms: metrics, gang: gang,
+            weights: weights, halves: update.halves, offloading: offload.map { Offloading(folder: $0) },
+            metricForms: metrics, gang: gang,
             context: context
         ).run()
     }
@@ -314,15 +315,18 @@ struct UpdateCommand: StageCommand {
         guard delta else { return }
         if recipe.trainable.adapters != nil {
             throw StageError(
-                .usage, "--delta: the recipe trains adapters, which hold nothing but what changed; expected trainable full")
+                .usage,
+                "--delta: the recipe trains adapters, which hold nothing but what changed; expected trainable full")
         }
         if source.hasFreshValueHead {
             throw StageError(
-                .usage, "--delta: \(checkpoint) gets a value head that none of its files has; expected a critic's checkpoint")
+                .usage,
+                "--delta: \(checkpoint) gets a value head that none of its files has; expected a critic's checkpoint")
         }
         if weights == .f32, source.needsMasters {
             throw StageError(
-                .usage, "--delta: --weights f32 gives the tensors of \(checkpoint) another type; expected one of the two")
+                .usage,
+                "--delta: --weights f32 gives the tensors of \(checkpoint) another type; expected one of the two")
         }
     }
 

@@ -208,7 +208,9 @@ struct UpdateRun {
             summary["offload"] = offloading.summary
         }
         if let carried { summary["files"] = carried.measures }
-        if withDelta, let last = steps.last { summary["delta"] = try tell(CheckpointDelta(directory: last.folders.delta)) }
+        if withDelta, let last = steps.last {
+            summary["delta"] = try tell(CheckpointDelta(directory: last.folders.delta))
+        }
         if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
         return StageSummary(summary)
     }

@@ -76,8 +76,10 @@ import Testing
 
     /// What of a delta's file is damaged, and a part of what is said.
     @Test(arguments: [
-        ("half.positions", 0, UInt8(5), "5 behind 5"), ("half.positions", 4, UInt8(6), "expected ascending positions below 6"),
-        ("half.positions", 3, UInt8(0x80), "expected ascending positions below 6"), ("float.values", 0, UInt8(9), "The delta is damaged"),
+        ("half.positions", 0, UInt8(5), "5 behind 5"),
+        ("half.positions", 4, UInt8(6), "expected ascending positions below 6"),
+        ("half.positions", 3, UInt8(0x80), "expected ascending positions below 6"),
+        ("float.values", 0, UInt8(9), "The delta is damaged"),
     ])
     func aDamagedDeltaIsRefused(_ tensor: String, _ byte: Int, _ value: UInt8, _ message: String) throws {
         let (base, _, path) = try delta(), file = try SafetensorsFile(path: path)

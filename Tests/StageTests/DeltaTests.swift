@@ -78,7 +78,8 @@ import Testing
     func whatHasNoDeltaIsRefused(_ flags: [String], _ recipe: String, _ message: String) throws {
         let run = try Pipeline()
         try run.ingest()
-        try run.score(recipe.contains("critic") ? ["--critic", fixture("policy"), "--reference", fixture("policy")] : [])
+        try run.score(
+            recipe.contains("critic") ? ["--critic", fixture("policy"), "--reference", fixture("policy")] : [])
         try run.plan(repository(recipe))
         let refused = try run.runUpdate(["--delta"] + flags)
         #expect(refused.status == 2)

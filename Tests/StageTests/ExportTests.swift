@@ -30,7 +30,8 @@ import Testing
             .enumerated().sorted { ($0.element.step, $0.offset) < ($1.element.step, $1.offset) }.map(\.element)
     }
 
-    @Test(arguments: formats) func everyFormatIsWrittenTheSameTwiceAndSaysWhatToTellTheTrainer(_ format: String) throws {
+    @Test(arguments: formats) func everyFormatIsWrittenTheSameTwiceAndSaysWhatToTellTheTrainer(_ format: String) throws
+    {
         let run = try planned("dapo-top20", ["objective.clip_dual=null"])
         for name in ["a", "b"] {
             let result = try export(run, format, to: name)

@@ -54,14 +54,21 @@ import Testing
             #expect(isClose(Double(try #require(scored[0].oldLogprobs)[2 + k]), logprob, absolute: 1e-6), "\(k)")
             #expect(isClose(Double(try #require(scored[0].entropy)[2 + k]), entropy, absolute: 1e-6), "\(k)")
         }
-        #expect(isClose(Double(try #require(scored[1].entropy)[2]), obvious([2, 1, 0, -1, -3, 0, 0, 0], 1).entropy, absolute: 1e-6))
+        #expect(
+            isClose(
+                Double(try #require(scored[1].entropy)[2]), obvious([2, 1, 0, -1, -3, 0, 0, 0], 1).entropy,
+                absolute: 1e-6))
     }
 
     @Test func ignoredSupportsChangeNothing() throws {
         let without = try score([rollout(0, supports: nil), rollout(1, supports: nil)])
         let all = (0..<8).map { Int32($0) }
-        #expect(try score([rollout(0, supports: [[], [], []]), rollout(1, supports: nil)]).map(\.entropy) == without.map(\.entropy))
-        #expect(try score([rollout(0, supports: [all, all, all]), rollout(1, supports: nil)]).map(\.entropy) == without.map(\.entropy))
+        #expect(
+            try score([rollout(0, supports: [[], [], []]), rollout(1, supports: nil)]).map(\.entropy)
+                == without.map(\.entropy))
+        #expect(
+            try score([rollout(0, supports: [all, all, all]), rollout(1, supports: nil)]).map(\.entropy)
+                == without.map(\.entropy))
         let ignored = try score(
             [rollout(0, supports: [[0, 1], [2], [0]]), rollout(1, supports: nil)], [], ["--ignore-support"])
         #expect(ignored.map(\.entropy) == without.map(\.entropy))
@@ -74,13 +81,18 @@ import Testing
         #expect(scored[0].oldLogprobs == [0, 0, 0, 0, 0])
     }
 
-    @Test(arguments: [
-        ([[0, 1], [3], []], RejectReason.supportMissesToken, "1 tokens that could be drawn for trainable token 1"),
-        ([[0, 1], [2]], .lengthMismatch, "2 sets of tokens"), ([[1, 1], [2], []], .invalidValue, "a token twice"),
-        ([[1, -4], [2], []], .invalidTokenID, "token id -4"), ([[1, 8], [2], []], .tokenOutOfVocabulary, "token id 8"),
-    ] as [([[Int32]], RejectReason, String)])
+    @Test(
+        arguments: [
+            (
+                [[0, 1], [3], []], RejectReason.supportMissesToken, "1 tokens that could be drawn for trainable token 1"
+            ),
+            ([[0, 1], [2]], .lengthMismatch, "2 sets of tokens"), ([[1, 1], [2], []], .invalidValue, "a token twice"),
+            ([[1, -4], [2], []], .invalidTokenID, "token id -4"),
+            ([[1, 8], [2], []], .tokenOutOfVocabulary, "token id 8"),
+        ] as [([[Int32]], RejectReason, String)])
     func whatIsNoSupportCostsItsRollout(_ supports: [[Int32]], _ reason: RejectReason, _ found: String) throws {
-        try writeShard([rollout(0, supports: supports), rollout(1, supports: nil)], to: run.folder("dump.rollouts.zst"))
+        try writeShard(
+            [rollout(0, supports: supports), rollout(1, supports: nil)], to: run.folder("dump.rollouts.zst"))
         try run.ingest([run.folder("dump.rollouts.zst")], to: "ingest")
         let rejected = try ArrowTableReader(path: run.folder("ingest/rejected.arrow"), table: Tables.rejected).rows()
         #expect(rejected.map(\.reason) == [reason.rawValue])
@@ -125,7 +137,8 @@ import Testing
             scored = try ArrowTableReader(path: run.folder("score/scores-00000.arrow"), table: Tables.scores).rows()
         for (row, score) in zip(rows, scored) {
             // Products of other shapes in float32.
-            let difference = firstDifference(try #require(score.oldLogprobs), try #require(row.rolloutLogprobs), absolute: 2e-5)
+            let difference = firstDifference(
+                try #require(score.oldLogprobs), try #require(row.rolloutLogprobs), absolute: 2e-5)
             #expect(difference == nil, "\(row.rolloutID)")
         }
         try run.plan(repository("recipes/dapo-tis.yaml"))

@@ -13,7 +13,8 @@ package struct SamplingSupport: Equatable, Sendable {
     package init(_ lists: [[Int32]]) {
         tokenIDs = lists.flatMap { $0 }
         var end: Int32 = 0
-        offsets = [0]
+        offsets =
+            [0]
             + lists.map {
                 end += Int32($0.count)
                 return end

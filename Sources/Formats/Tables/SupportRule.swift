@@ -10,8 +10,10 @@ extension RowRule {
             guard let support, tokens.count == mask.count else { return nil }
             switch support.placeFault(sampled: zip(tokens, mask).filter(\.1).map(\.0)) {
             case .count(let count):
-                return RowFault("support_offsets", "\(count) lists", "\(mask.count { $0 }), one for each trainable token")
-            case .offsets: return RowFault("support_offsets", "numbers that fall", "ascending ones up to the ids' count")
+                return RowFault(
+                    "support_offsets", "\(count) lists", "\(mask.count { $0 }), one for each trainable token")
+            case .offsets:
+                return RowFault("support_offsets", "numbers that fall", "ascending ones up to the ids' count")
             case .tokenID(let id, _): return RowFault("support_token_ids", "\(id)", "ids from 0")
             case .missesToken(let k, _):
                 return RowFault("support_token_ids", "a list \(k) without its token", "the sampled token in it")

@@ -106,7 +106,10 @@ struct ExportedPlan: Sendable {
         try forEachRow { row, tokens in
             guard let weights = row.klWeights else { return }
             let uniform = 1 / Float(tokens)
-            guard let bad = weights.indices.first(where: { row.lossMask[$0] && abs(weights[$0] - uniform) > 1e-6 * uniform })
+            guard
+                let bad = weights.indices.first(where: {
+                    row.lossMask[$0] && abs(weights[$0] - uniform) > 1e-6 * uniform
+                })
             else { return }
             throw StageError(
                 .invalidInput,
@@ -200,7 +203,8 @@ extension Recipe {
             ("objective.drop_stale", loss.staleRows != nil),
         ]
         if let (term, _) = terms.first(where: \.1) {
-            throw ExportRefusal(found: term, expected: "none: a plan's weights for it have no place in \(trainer)'s batch")
+            throw ExportRefusal(
+                found: term, expected: "none: a plan's weights for it have no place in \(trainer)'s batch")
         }
         if credit.mask?.policy == .current {
             throw ExportRefusal(

@@ -37,7 +37,8 @@ struct TRLExport: PlanExport {
         case let loss as CISPO where loss.clipLow >= 1:
             return ["loss_type": "cispo", "epsilon_high": 1 + loss.clipHigh]
         case is CISPO:
-            throw ExportRefusal(found: "cispo with a lower bound", expected: "clip_low 1: TRL's has an upper bound alone")
+            throw ExportRefusal(
+                found: "cispo with a lower bound", expected: "clip_low 1: TRL's has an upper bound alone")
         default:
             throw ExportRefusal(
                 found: "objective \(type(of: objective).name)", expected: "ppo_clip or cispo, or --format torch")
