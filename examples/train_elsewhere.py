@@ -373,8 +373,9 @@ def likelihood(logprobs, row):
     auxiliary = objective.get("auxiliary")
     if auxiliary is None:
         return 0
-    known(auxiliary["type"], ["positive_nll"], "objective.auxiliary.type")
-    return -auxiliary["coef"] * (column(row, "auxiliary_weights") * logprobs).sum()
+    known(auxiliary["type"], ["positive_nll", "environment_nll"], "objective.auxiliary.type")
+    # The environment's coefficients are in the plan's weights.
+    return -auxiliary.get("coef", 1) * (column(row, "auxiliary_weights") * logprobs).sum()
 
 
 class EntropyBonus:

@@ -55,7 +55,7 @@ struct ResultJoin {
         (row.evidence, row.logitsPath, row.logitsOffset, row.logitsLength) = (
             rollout.evidence, rollout.logitsPath, rollout.logitsOffset, rollout.logitsLength
         )
-        row.support = rollout.support
+        (row.support, row.tokenRoles) = (rollout.support, rollout.tokenRoles)
         if !rollout.policyVersion.isEmpty { row.policyVersion = rollout.policyVersion }
         // crux-rollout knows where the response began and has written all of it.
         let isWhole = extras(rollout.extras)["completion_scope"] == "response"

@@ -28,6 +28,7 @@ struct RolloutValidation {
         try checkReferenceAndValues()
         try checkDistributions()
         row.support = try support()
+        row.tokenRoles = try roles()
         row.tokenIDs = frame.tokenIDs
         row.lossMask = frame.lossMask
         locate(&row)
@@ -189,6 +190,24 @@ struct RolloutValidation {
         if let bad = logprobs.firstIndex(where: { $0.isNaN || $0 > 1e-3 }) {
             throw reject(.invalidLogprob, "top-k log-probability \(logprobs[bad])", "at most 0")
         }
+    }
+
+    /// Who wrote each token; what is trained on is the policy's.
+    private func roles() throws -> [Int32]? {
+        guard let roles = frame.tokenRoles else { return nil }
+        for (position, number) in roles.enumerated() {
+            guard let role = TokenRole(rawValue: Int32(number)) else {
+                throw reject(
+                    .invalidValue, "token_roles \(number) at position \(position)",
+                    "0 to \(TokenRole.allCases.count - 1)")
+            }
+            guard !frame.lossMask[position] || role == .policy else {
+                throw reject(
+                    .invalidValue, "loss_mask 1 on a token of role \(role.name) at position \(position)",
+                    "role 1, the policy's")
+            }
+        }
+        return roles.map { Int32($0) }
     }
 
     /// Which tokens could have been drawn, as the frame says it.

@@ -51,6 +51,7 @@ struct FirstPass: Sendable {
         columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
         if recipe.reward.components != nil { columns.scores.insert("rewards") }
         if needs.checksSampling { columns.rollouts.formUnion(["top_p", "extras", "support_offsets"]) }
+        if needs.readsRoles { columns.rollouts.formUnion(["token_ids", "token_roles"]) }
         if recipe.readsGreedy { columns.rollouts.insert("extras") }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         let update = needs.updateColumns, isOfIngest = { TokenColumn(rawValue: $0)?.isOfIngest ?? false }

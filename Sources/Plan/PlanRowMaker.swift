@@ -1,6 +1,7 @@
 import Credit
 import Formats
 import Objectives
+import Objectives
 import Recipes
 import StageSupport
 
@@ -30,7 +31,7 @@ struct PlanRowMaker: Sendable {
         row.klWeights = recipe.kl.isInLoss ? floats(credit.unmaskedWeights) : nil
         row.support = try support(credit, source)
         row.entropyWeights = recipe.loss.bonus.map { floats(entropyWeights(credit, $0)) }
-        row.auxiliaryWeights = recipe.loss.auxiliary == nil ? nil : floats(likelihoodWeights(credit))
+        row.auxiliaryWeights = recipe.loss.auxiliary.map { floats(auxiliaryWeights(credit, source, $0)) }
         row.rolloutLogprobs = recipe.loss.staleRows?.against == .sampler ? source.column(.rolloutLogprobs) : nil
         row.temperature = source.rollout.temperature
         row.step = Int32(credit.step)
@@ -63,6 +64,18 @@ struct PlanRowMaker: Sendable {
         case (.policy, .kept): return credit.plainWeights
         case (.tokenMean, .all): return credit.mask.map { $0 ? 1 / Double(max(1, counts.trainable)) : 0 }
         case (.tokenMean, .kept): return credit.entropyMask.map { $0 ? 1 / Double(max(1, counts.kept)) : 0 }
+        }
+    }
+
+    /// [L]
+    private func auxiliaryWeights(_ credit: TokenCredit, _ source: ScoredRollout, _ auxiliary: AuxiliaryLoss)
+        -> [Double]
+    {
+        switch auxiliary.type {
+        case .positiveNLL: return likelihoodWeights(credit)
+        case .environmentNLL:
+            let coefficients = source.rollout.environmentCoefficients(auxiliary)
+            return coefficients.map { $0 / Double(max(1, credit.counts.environment)) }
         }
     }
 

@@ -36,6 +36,11 @@ struct RowRequirements: Sendable {
                 try require(column, row, for: "kl.placement reward")
             }
         }
+        if readsRoles, row.rollout.tokenRoles == nil {
+            throw missing(
+                "token_roles", row, "objective.auxiliary environment_nll",
+                "Write them into the dump (who wrote each token, docs/dump-format.md), or leave it out.")
+        }
         if correctionChecksSampling, row.isOfUnknownSupport {
             throw biased(row, "a correction: the ratio is biased otherwise")
         }
@@ -73,7 +78,12 @@ struct RowRequirements: Sendable {
     /// Whether a row's facts follow from its small columns and the length of its mask.
     var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling && !readsMetadata }
 
-    private var readsMetadata: Bool { recipe.credit.readsGreedy || recipe.credit.reward.components != nil }
+    private var readsMetadata: Bool {
+        recipe.credit.readsGreedy || recipe.credit.reward.components != nil || readsRoles
+    }
+
+    /// Whether it matters who wrote a token.
+    var readsRoles: Bool { recipe.loss.auxiliary?.type == .environmentNLL }
 
     /// Per-token columns that decide whether a row takes part: one number that is none would spoil its whole group, or
     /// plan. (Entropies are looked at in the passes that read them.)
@@ -118,6 +128,9 @@ struct RowRequirements: Sendable {
         input.length = length
         if recipe.credit.reward.components != nil {
             input.rewards = row.score.rewards.flatMap { NamedRewards.parse($0) } ?? [:]
+        }
+        if readsRoles, let auxiliary = recipe.loss.auxiliary {
+            input.environment = row.rollout.environmentCoefficients(auxiliary).count { $0 != 0 }
         }
         input.isGreedy = recipe.credit.readsGreedy && row.isGreedy
         for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }

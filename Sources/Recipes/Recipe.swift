@@ -83,7 +83,8 @@ package struct Recipe: Sendable {
         loss.staleRows = reader.readOptional(
             StaleRows.self, StaleRows(), section?["drop_stale"], at: "objective.drop_stale")
         loss.auxiliary = reader.readOptional(
-            AuxiliaryLoss.self, AuxiliaryLoss(), section?["auxiliary"], at: "objective.auxiliary")
+            AuxiliaryLoss.self, AuxiliaryLoss(), section?["auxiliary"], at: "objective.auxiliary"
+        ) { $0.unread }
         loss.kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl") { $0.unread }
         let bonus = sections["entropy"]?["bonus"]
         loss.bonus = reader.readOptional(
@@ -223,7 +224,8 @@ package struct Recipe: Sendable {
 
     private var objectiveNode: RecipeNode {
         Self.typed(objective, type(of: objective).name, unread: objective.unread)
-            .adding("drop_stale", loss.staleRows).adding("auxiliary", loss.auxiliary)
+            .adding("drop_stale", loss.staleRows)
+            .adding("auxiliary", loss.auxiliary, unread: loss.auxiliary?.unread ?? [:])
     }
 
     private var bonusNode: RecipeNode {
@@ -251,8 +253,11 @@ package struct Recipe: Sendable {
 
 extension RecipeNode {
     /// With one more section; null where it is off.
-    fileprivate func adding(_ key: String, _ section: (some Encodable)?) -> RecipeNode {
-        replacing([key], with: section.map { .map(SectionReader.resolved($0)) } ?? .null)
+    fileprivate func adding(
+        _ key: String, _ section: (some Encodable)?, unread: [String: String] = [:]
+    ) -> RecipeNode {
+        replacing(
+            [key], with: section.map { .map(SectionReader.resolved($0).filter { unread[$0.key] == nil }) } ?? .null)
     }
 }
 

@@ -180,13 +180,13 @@ struct OptimizerStep {
         _ bonus: AppliedBonus?, _ totals: inout StepTotals
     ) -> [ScoreDerivatives] {
         let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }
-        let read = zip(unit, inputs).map { $1.masked(asked.read[$0]) },
+        let read = zip(unit, inputs).map { $1.masked(asked.trained[$0]) },
             sampled = zip(unit, inputs).map { $1.masked(asked.sampled[$0]) }
         var gradients = unit.map { [Float](repeating: 0, count: rows[$0].tokenIDs.count) }
         totals.add(recipe.loss.evaluate(unit: read, gradients: &gradients), times: 1)
         for (position, index) in unit.enumerated() {
             totals.add(rows[index])
-            addTokens(asked.read[index], rows[index], scores[position], times: 1, &totals)
+            addTokens(asked.trained[index], rows[index], scores[position], times: 1, &totals)
             addTokens(asked.sampled[index], rows[index], scores[position], times: asked.inverseSamplingRate, &totals)
         }
         // Without weight they add to no derivative: what is clipped among them is counted.

@@ -50,9 +50,10 @@ import Testing
     static let recipes: [String] = {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: repository("recipes"))) ?? []
         return names.sorted().filter { name in
-            guard let credit = (try? Recipe.load(path: repository("recipes/" + name)))?.credit else { return true }
-            // The fixture has no greedy rollouts; a test of its own has.
-            return credit.expansion == nil && !credit.readsGreedy
+            guard let recipe = try? Recipe.load(path: repository("recipes/" + name)) else { return true }
+            // The fixture has no greedy rollouts, and nobody's tokens but the policy's; tests of their own have.
+            return recipe.credit.expansion == nil && !recipe.credit.readsGreedy
+                && recipe.loss.auxiliary?.type != .environmentNLL
         }
     }()
 

@@ -71,7 +71,8 @@ extension CreditRecipe {
             let counts = corrected?[position]
             steps[Int(row.step)].add(
                 trainable: counts.map { Int($0.trainable) } ?? trainable,
-                kept: Int(counts?.kept ?? keptTokens[position]), isRight: rows[Int(row.row)].isRight)
+                kept: Int(counts?.kept ?? keptTokens[position]), isRight: rows[Int(row.row)].isRight,
+                environment: Int(rows[Int(row.row)].environment))
             longest = max(longest, trainable)
         }
         for step in steps.indices { steps[step].longest = reward.overlong?.maxLength ?? longest }

@@ -10,6 +10,8 @@ package struct RolloutFacts: Sendable {
         /// Tokens of the rollout, and those to train on.
         package var length: Int32
         package var trainable: Int32
+        /// Tokens of an environment that the recipe learns from.
+        package var environment: Int32 = 0
         package var isTruncated: Bool
         /// Whether it was decoded greedily, where somebody wants to know.
         package var isGreedy: Bool
@@ -41,6 +43,7 @@ package struct RolloutFacts: Sendable {
             (length, trainable, isTruncated, correct, isGreedy) = (
                 Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct, input.isGreedy
             )
+            environment = Int32(input.environment)
             (self.reward, self.entropy, group) = (reward, entropy, -1)
             score = reward + (input.tokenRewards?.reduce(0, +) ?? 0)
         }

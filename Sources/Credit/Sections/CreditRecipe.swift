@@ -15,6 +15,8 @@ package struct CreditInput: Sendable {
     package var tokenRewards: [Double]?
     /// Whether it was decoded greedily, where somebody wants to know.
     package var isGreedy = false
+    /// Tokens of an environment that a recipe learns from.
+    package var environment = 0
     /// Rewards beside score's own, where a recipe names them.
     package var rewards: [String: Double] = [:]
 

@@ -11,6 +11,8 @@ package struct RolloutFrame: Sendable {
     package var topkTokenIDs: [Int32]?
     package var topkLogprobs: [Float]?
     package var topk = 0
+    /// [L], as `TokenRole` numbers them.
+    package var tokenRoles: [UInt8]?
     /// [S] and [M + 1]: which tokens could have been drawn, as in `SamplingSupport`.
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int64]?

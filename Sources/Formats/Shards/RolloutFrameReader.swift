@@ -138,7 +138,9 @@ package struct RolloutFrameReader {
         guard length <= Self.maximumTokens else {
             throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)")
         }
-        for name in ["loss_mask", "rollout_logprobs", "values", "reference_logprobs", "teacher_logprobs"] {
+        for name in [
+            "loss_mask", "rollout_logprobs", "values", "reference_logprobs", "teacher_logprobs", "token_roles",
+        ] {
             guard let tensor = header[name] else { continue }
             let count = try vector(tensor)
             guard count == length else {
@@ -233,7 +235,7 @@ package struct RolloutFrameReader {
         "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
         "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
         "topk_logprobs": [.f32], "values": [.f32], "support_token_ids": [.i32], "support_offsets": [.i64],
-        "reference_logprobs": [.f32], "teacher_logprobs": [.f32],
+        "reference_logprobs": [.f32], "teacher_logprobs": [.f32], "token_roles": [.u8],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
@@ -255,6 +257,7 @@ package struct RolloutFrameReader {
             frame.topkTokenIDs = try elements(tensor)
             frame.topk = tensor.shape[1]
         case "topk_logprobs": frame.topkLogprobs = try elements(tensor)
+        case "token_roles": frame.tokenRoles = try elements(tensor)
         case "support_token_ids": frame.supportTokenIDs = try elements(tensor)
         case "support_offsets": frame.supportOffsets = try elements(tensor)
         case "logits", "logits_high", "logits_low": try rows.logits?.take(tensor)

@@ -79,6 +79,7 @@ package struct RolloutShardWriter {
             vector("teacher_logprobs", .f32, frame.teacherLogprobs),
             matrix("topk_token_ids", .i32, frame.topkTokenIDs),
             matrix("topk_logprobs", .f32, frame.topkLogprobs),
+            vector("token_roles", .u8, frame.tokenRoles),
             vector("support_token_ids", .i32, frame.supportTokenIDs),
             vector("support_offsets", .i64, frame.supportOffsets),
         ]

@@ -17,6 +17,7 @@ package struct RolloutRow: Equatable, Sendable {
     package var tokenIDs: [Int32] = []
     package var lossMask: [Bool] = []
     package var rolloutLogprobs: [Float]?
+    package var tokenRoles: [Int32]?
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int32]?
     package var evidence = EntropySource.none.rawValue
@@ -93,6 +94,12 @@ extension Tables {
                 unknown
                 """),
             .listInt32(
+                "token_roles", \.tokenRoles,
+                """
+                per token, who wrote it: 0 prompt, 1 policy, 2 tool, 3 user, 4 system, 5 injected by the harness; null \
+                where the dump does not say
+                """),
+            .listInt32(
                 "support_token_ids", \.supportTokenIDs,
                 """
                 tokens that the sampler could have drawn, trainable token by trainable token; null where the dump does \
@@ -133,6 +140,11 @@ extension Tables {
         .allFinite("rollout_logprobs") { $0.rolloutLogprobs },
         .positive("temperature") { $0.temperature },
         .topP { $0.topP },
+        .perToken("token_roles", of: "token_ids", { $0.tokenIDs.count }) { $0.tokenRoles?.count },
+        RowRule("token_roles") { row, column in
+            guard let odd = row.tokenRoles?.first(where: { TokenRole(rawValue: $0) == nil }) else { return nil }
+            return RowFault(column, "\(odd)", "0 to \(TokenRole.allCases.count - 1)")
+        },
         .support { ($0.support, $0.tokenIDs, $0.lossMask) },
         .evidence("evidence") { $0.evidence },
         .atLeast(0, "logits_offset") { $0.logitsOffset },
