@@ -21,6 +21,7 @@
 #   make soak         2,000 small shards, 100 of them broken in different ways, through four stages (python3)
 #   make counts       the same bytes for 1, 2 and 7 tasks of 1 to 4 threads, of whatever writes (python3)
 #   make fuzz         feed readers and stages with libFuzzer, with sanitizers: SECONDS=60 for each, TARGETS="arrow recipe …"
+#   make races        every stage with four threads under the thread sanitizer
 #   make arm64        run the kernels as arm64 does, by emulation, beside this processor's (installs qemu-user)
 #   make slurm        the chain and the loop on a Slurm of this machine's own, against the same by hand (root)
 #   make bench        measure every stage on synthetic data, beside this machine's own limits and its peers (makes .venv)
@@ -68,7 +69,7 @@ NAME       := $(basename $(notdir $(RECIPE)))
 OWN        := $(RUN)$(if $(filter $(abspath $(DEFAULT)),$(abspath $(RECIPE))),,/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline loop table test stress faults kills soak counts fuzz arm64 slurm build install mpi check-mpi dist \
+.PHONY: help pipeline loop table test stress faults kills soak counts fuzz races arm64 slurm build install mpi check-mpi dist \
         check-dist docs reference house bench browser screenshots conformance real lint setup clean
 .DELETE_ON_ERROR:
 
@@ -146,6 +147,11 @@ fuzz: setup
 	CRUX_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product crux-fuzz --sanitize fuzzer \
 	  -Xswiftc -sanitize=address,fuzzer -Xcc -fsanitize=address,undefined -Xcc -fno-sanitize-recover=undefined
 	conformance/fuzz.sh .build/fuzz/release/crux-fuzz $(SECONDS) $(TARGETS)
+
+# A folder of its own, because everything is compiled anew.
+races: setup
+	$(SWIFT) build -c release --scratch-path .build/races --sanitize thread
+	conformance/races.sh .build/races/release
 
 arm64:
 	@{ command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; } > /dev/null || \

@@ -178,7 +178,12 @@ def compare(name, recipe, settings, beside, critic):
 
 
 beside, critic = prepare()
+# What the fixture's dump has not; tests of their own hold the plans of these.
+LACKING = {"remax": "greedy rollouts", "grpo-echo": "token_roles"}
 recipes = [os.path.basename(path)[: -len(".yaml")] for path in sorted(glob.glob("recipes/*.yaml"))]
+for recipe in [recipe for recipe in recipes if recipe in LACKING]:
+    print(f"     {recipe}: left out, the dump has no {LACKING[recipe]}")
+recipes = [recipe for recipe in recipes if recipe not in LACKING]
 cases = {recipe: (recipe, OWN_SETTINGS.get(recipe, [])) for recipe in recipes} | VARIANTS
 def case(name, recipe, settings):
     try:

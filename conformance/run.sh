@@ -34,6 +34,7 @@ compare() {    # NAME CHECKPOINT DUMP RECIPE…
 
 echo "== methods and rewards, beside verl and TRL"
 try "$python" conformance/check_methods.py "$bin"
+try "$python" conformance/check_coverage.py "$bin"
 reward_score=$("$python" -c 'import importlib.util as u; print(u.find_spec("verl").submodule_search_locations[0])')/utils/reward_score
 "$python" conformance/make_reward_fixture.py "$reward_score" "$work/rewards.json" > /dev/null
 # The tests hold ours against the fixture; here the fixture is held against verl as it is.
@@ -106,5 +107,8 @@ try "$python" conformance/check_metrics.py "$work/metrics/update" "$work/metrics
 
 echo "== plans trained elsewhere"
 try "$python" conformance/check_train_elsewhere.py "$bin" "$work/elsewhere"
+
+echo "== plans handed over, and deltas"
+try "$python" conformance/check_export.py "$bin" "$work/export"
 
 [ $failed = 0 ] && echo "conformance: all within limits" || { echo "conformance: some limits are broken, see FAIL above"; exit 1; }

@@ -136,8 +136,22 @@ def read(row, network=None):
 def logprobs_of(row):
     """Log-probabilities of tokens 1 to L - 1 at the temperature they were sampled with, and the entropies there."""
     logits, tokens = read(row)
-    logp = torch.log_softmax(logits / row["temperature"], -1)
-    return logp.gather(1, tokens)[:, 0], -(logp.exp() * logp).sum(-1)
+    logp = torch.log_softmax((logits / row["temperature"]).masked_fill(~reachable(row, logits), -math.inf), -1)
+    return logp.gather(1, tokens)[:, 0], -(logp.exp() * logp.clamp(min=-1e30)).sum(-1)
+
+
+def reachable(row, logits):
+    """Which tokens could be drawn at each place: all, but where the plan has the sampler's mask."""
+    result = torch.ones_like(logits, dtype=torch.bool)
+    ids, offsets = row.get("support_token_ids"), row.get("support_offsets")
+    if offsets is None:
+        return result
+    places = [t for t, is_trained in enumerate(row["loss_mask"][1:]) if is_trained]
+    for place, start, end in zip(places, offsets, offsets[1:]):
+        if end > start:
+            result[place] = False
+            result[place, ids[start:end]] = True
+    return result
 
 
 def divergences(row):
@@ -393,8 +407,9 @@ def likelihood(logprobs, row):
     auxiliary = objective.get("auxiliary")
     if auxiliary is None:
         return 0
-    known(auxiliary["type"], ["positive_nll"], "objective.auxiliary.type")
-    return -auxiliary["coef"] * (column(row, "auxiliary_weights") * logprobs).sum()
+    known(auxiliary["type"], ["positive_nll", "environment_nll"], "objective.auxiliary.type")
+    # The environment's coefficients are in the plan's weights.
+    return -auxiliary.get("coef", 1) * (column(row, "auxiliary_weights") * logprobs).sum()
 
 
 class EntropyBonus:

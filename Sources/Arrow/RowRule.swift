@@ -22,7 +22,8 @@ package struct RowRule<Row>: Sendable {
         self.fault = { fault($0, column) }
     }
 
-    private init(columns: Set<String>, _ fault: @escaping @Sendable (Row) -> RowFault?) {
+    /// One that looks at several.
+    package init(columns: Set<String>, _ fault: @escaping @Sendable (Row) -> RowFault?) {
         (self.columns, self.fault) = (columns, fault)
     }
 

@@ -10,6 +10,8 @@ package enum TopKFault: String, Error, CaseIterable, Sendable {
     case likelierOutside
     /// The sampled token is one of the best, and its own log-probability another one.
     case otherLogprob
+    /// Some of the tokens that could be drawn are none of the best.
+    case supportNotAmongBest
     /// More than all probability, or a tail that can't be as likely as it would have to be.
     case impossibleSum
 
@@ -20,6 +22,7 @@ package enum TopKFault: String, Error, CaseIterable, Sendable {
         case .unknownToken: "a token id beyond the vocabulary"
         case .likelierOutside: "a sampled token outside the best that is likelier than the last of them"
         case .otherLogprob: "a sampled token among the best with another rollout_logprobs entry"
+        case .supportNotAmongBest: "tokens that could be drawn and are none of the best"
         case .impossibleSum: "probabilities that can't add up to 1"
         }
     }

@@ -41,17 +41,22 @@ package struct MeasuredRollout: Equatable, Sendable {
     package let temperature: Float
     /// The logits have been divided by the temperature already.
     package let isProcessed: Bool
+    /// Which tokens could have been drawn; nil is the whole vocabulary.
+    package let support: SamplingSupport?
 
-    package init(rolloutID: String, tokenIDs: [Int32], lossMask: [Bool], temperature: Float, isProcessed: Bool) {
+    package init(
+        rolloutID: String, tokenIDs: [Int32], lossMask: [Bool], temperature: Float, isProcessed: Bool,
+        support: SamplingSupport? = nil
+    ) {
         (self.rolloutID, self.tokenIDs, self.lossMask) = (rolloutID, tokenIDs, lossMask)
-        (self.temperature, self.isProcessed) = (temperature, isProcessed)
+        (self.temperature, self.isProcessed, self.support) = (temperature, isProcessed, support)
     }
 
     package init(_ row: RolloutRow) {
         let extras = try? JSONSerialization.jsonObject(with: Data(row.extras.utf8)) as? [String: Any]
         self.init(
             rolloutID: row.rolloutID, tokenIDs: row.tokenIDs, lossMask: row.lossMask, temperature: row.temperature,
-            isProcessed: extras?["logits_kind"] as? String == "processed")
+            isProcessed: extras?["logits_kind"] as? String == "processed", support: row.support)
     }
 }
 
@@ -80,7 +85,8 @@ package struct LogitsScan {
     /// of it.
     @discardableResult package mutating func see(_ logits: LogitsRow) -> Bool {
         if measured == nil { measured = empty }
-        let position = positions[logits.index], measure = measure(logits, position)
+        let position = positions[logits.index], row = ReachableLogits(logits, rollout, position),
+            measure = measure(row, position)
         guard measure.isValid else {
             measured?.invalid = .invalidLogits
             return false
@@ -93,14 +99,14 @@ package struct LogitsScan {
         measured?.entropy[position] = Float(measure.entropy)
         measured?.logprobs[position] = Float(measure.logprob)
         measured?.sumPSquared?[position] = Float(measure.sumPSquared)
-        addStorageError(logits, position, measure)
+        addStorageError(row, logits.index, measure)
         return true
     }
 
-    private mutating func addStorageError(_ logits: LogitsRow, _ position: Int, _ measure: LogitsMeasure) {
-        if let weight = draw.weight(logits.index, measure) {
-            let error = meter.storageError(logits.kernelRow, sampled: rollout.tokenIDs[position], measure)
-            if logits.index == 0 {
+    private mutating func addStorageError(_ row: ReachableLogits, _ index: Int, _ measure: LogitsMeasure) {
+        if let weight = draw.weight(index, measure) {
+            let error = row.withKernelRow { meter.storageError($0, sampled: row.sampled, measure) }
+            if index == 0 {
                 precision = error.precision
                 measured?.storage.add(type: error.type)
             }
@@ -119,12 +125,11 @@ package struct LogitsScan {
         return measured
     }
 
-    private mutating func measure(_ logits: LogitsRow, _ position: Int) -> LogitsMeasure {
-        let token = rollout.tokenIDs[position]
-        guard wanted.topK > 0 else { return meter.measure(logits.kernelRow, sampled: token) }
-        let (measure, best) = meter.measure(logits.kernelRow, sampled: token, topK: wanted.topK)
+    private mutating func measure(_ row: ReachableLogits, _ position: Int) -> LogitsMeasure {
+        guard wanted.topK > 0 else { return row.withKernelRow { meter.measure($0, sampled: row.sampled) } }
+        let (measure, best) = row.withKernelRow { meter.measure($0, sampled: row.sampled, topK: wanted.topK) }
         let place = position * wanted.topK..<(position + 1) * wanted.topK
-        measured?.topkTokenIDs?.replaceSubrange(place, with: best.ids)
+        measured?.topkTokenIDs?.replaceSubrange(place, with: best.ids.map(row.tokenID))
         measured?.topkLogprobs?.replaceSubrange(place, with: best.logprobs)
         return measure
     }

@@ -42,6 +42,7 @@ struct DumpedFrame {
             prompt.map { _ in Float(0) } + $0
         }
         if !isRetokenised { fillTopK(&frame, completion, mask) }
+        fillSupport(&frame, mask, isRetokenised: isRetokenised)
         frame.metadata = metadata(prompt, completion, isRetokenised: isRetokenised || rollout.promptIDs == nil)
         return frame
     }
@@ -134,6 +135,17 @@ struct DumpedFrame {
         guard width > 0 else { return }
         let padded = best.padded(to: width)
         (frame.topk, frame.topkTokenIDs, frame.topkLogprobs) = (width, padded.tokens, padded.logprobs)
+    }
+
+    /// Which tokens could have been drawn, if the engine said so.
+    private mutating func fillSupport(_ frame: inout RolloutFrame, _ mask: [Bool], isRetokenised: Bool) {
+        guard let supports = rollout.supports else { return }
+        guard !isRetokenised, supports.count == mask.count else {
+            remarks.insert(.samplingMaskUnusable)
+            return
+        }
+        let support = SamplingSupport(zip(supports, mask).filter(\.1).map(\.0))
+        (frame.supportTokenIDs, frame.supportOffsets) = (support.tokenIDs, support.offsets.map { Int64($0) })
     }
 
     // MARK: metadata

@@ -32,8 +32,19 @@ struct LogitsMeasuring {
         scan = LogitsScan(
             MeasuredRollout(
                 rolloutID: id, tokenIDs: tokens, lossMask: mask, temperature: temperature,
-                isProcessed: frame.metadata["logits_kind"] == "processed"),
+                isProcessed: frame.metadata["logits_kind"] == "processed", support: support(frame, tokens, mask)),
             DistributionColumns())
+    }
+
+    /// As far as it has gone by, and where nothing is wrong with it.
+    private func support(_ frame: RolloutFrame, _ tokens: [Int32], _ mask: [Bool]) -> SamplingSupport? {
+        guard let ids = frame.supportTokenIDs, let offsets = frame.supportOffsets, let width = frame.logits?.vocabulary
+        else { return nil }
+        let support = SamplingSupport(tokenIDs: ids, offsets: offsets.map { Int32(clamping: $0) })
+        guard support.fault(sampled: zip(tokens, mask).filter(\.1).map(\.0)) == nil,
+            ids.allSatisfy({ Int($0) < width })
+        else { return nil }
+        return support
     }
 
     mutating func see(_ row: LogitsRow) {
@@ -54,6 +65,7 @@ struct LogitsMeasuring {
         (measure.entropy, measure.logprobs) = (measured.entropy, measured.logprobs)
         measure.invalid = measured.invalid?.rawValue
         (measure.values, measure.referenceLogprobs) = (frame.values, frame.referenceLogprobs)
+        measure.teacherLogprobs = frame.teacherLogprobs
         measure.storage = String(decoding: storage, as: UTF8.self)
         return measure
     }

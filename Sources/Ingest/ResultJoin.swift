@@ -55,6 +55,7 @@ struct ResultJoin {
         (row.evidence, row.logitsPath, row.logitsOffset, row.logitsLength) = (
             rollout.evidence, rollout.logitsPath, rollout.logitsOffset, rollout.logitsLength
         )
+        (row.support, row.tokenRoles) = (rollout.support, rollout.tokenRoles)
         if !rollout.policyVersion.isEmpty { row.policyVersion = rollout.policyVersion }
         // crux-rollout knows where the response began and has written all of it.
         let isWhole = extras(rollout.extras)["completion_scope"] == "response"
@@ -112,7 +113,7 @@ struct ResultJoin {
     private func row(_ found: RolloutRow, _ known: RolloutRow, _ named: NamedJob) -> RolloutRow {
         var row = known
         (row.tokenIDs, row.lossMask, row.rolloutLogprobs) = (found.tokenIDs, found.lossMask, found.rolloutLogprobs)
-        (row.finishReason, row.extras) = (found.finishReason, found.extras)
+        (row.finishReason, row.extras, row.support) = (found.finishReason, found.extras, found.support)
         (row.evidence, row.logitsOffset, row.logitsLength) = (found.evidence, found.logitsOffset, found.logitsLength)
         row.completion = completion(found.completion, row.tokenIDs, named)
         return row

@@ -27,6 +27,8 @@ struct RolloutValidation {
         row.rolloutLogprobs = try sampledLogprobs()
         try checkReferenceAndValues()
         try checkDistributions()
+        row.support = try support()
+        row.tokenRoles = try roles()
         row.tokenIDs = frame.tokenIDs
         row.lossMask = frame.lossMask
         locate(&row)
@@ -75,8 +77,15 @@ struct RolloutValidation {
         if let kind = metadata["logits_kind"], !kinds.contains(kind) {
             throw reject(.invalidValue, "logits_kind '\(kind)'", kinds.joined(separator: " or "))
         }
+        let logprobKinds = LogprobKind.allCases.map(\.rawValue)
+        if let kind = metadata[LogprobKind.key], !logprobKinds.contains(kind) {
+            throw reject(.invalidValue, "\(LogprobKind.key) '\(kind)'", logprobKinds.joined(separator: " or "))
+        }
         _ = try number("top_k", default: 0, "a whole number, 0 or -1 for all tokens") {
             Int($0).flatMap { $0 >= -1 ? $0 : nil }
+        }
+        if let text = metadata["rewards"], NamedRewards.parse(text) == nil {
+            throw reject(.invalidValue, "rewards '\(text.prefix(60))'", "a JSON object of finite numbers, or null")
         }
         _ = try number("vocab_size", default: 1, "a whole number above 0") { Int($0).flatMap { $0 > 0 ? $0 : nil } }
     }
@@ -139,6 +148,12 @@ struct RolloutValidation {
         if let values = frame.referenceLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) {
             throw SampledLogprobs.rejection(id, "reference_logprobs", "\(values[bad])", at: bad)
         }
+        // A teacher may exclude a token that the policy sampled.
+        if let values = frame.teacherLogprobs,
+            let bad = values.indices.first(where: { frame.lossMask[$0] && (values[$0].isNaN || values[$0] > 1e-3) })
+        {
+            throw SampledLogprobs.rejection(id, "teacher_logprobs", "\(values[bad])", at: bad)
+        }
         if let values = frame.values,
             let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite })
         {
@@ -177,6 +192,55 @@ struct RolloutValidation {
         }
     }
 
+    /// Who wrote each token; what is trained on is the policy's.
+    private func roles() throws -> [Int32]? {
+        guard let roles = frame.tokenRoles else { return nil }
+        for (position, number) in roles.enumerated() {
+            guard let role = TokenRole(rawValue: Int32(number)) else {
+                throw reject(
+                    .invalidValue, "token_roles \(number) at position \(position)",
+                    "0 to \(TokenRole.allCases.count - 1)")
+            }
+            guard !frame.lossMask[position] || role == .policy else {
+                throw reject(
+                    .invalidValue, "loss_mask 1 on a token of role \(role.name) at position \(position)",
+                    "role 1, the policy's")
+            }
+        }
+        return roles.map { Int32($0) }
+    }
+
+    /// Which tokens could have been drawn, as the frame says it.
+    private func support() throws -> SamplingSupport? {
+        guard let ids = frame.supportTokenIDs, let offsets = frame.supportOffsets else { return nil }
+        let support = SamplingSupport(tokenIDs: ids, offsets: offsets.map { Int32(clamping: $0) }),
+            sampled = zip(frame.tokenIDs, frame.lossMask).filter(\.1).map(\.0)
+        switch support.fault(sampled: sampled) {
+        case .count(let count):
+            throw reject(
+                .lengthMismatch, "\(count) sets of tokens that could be drawn",
+                "\(sampled.count), one for each masked-in token")
+        case .offsets:
+            throw reject(
+                .invalidValue, "support_offsets that fall or don't end at \(ids.count)", "ascending ones from 0")
+        case .tokenID(let id, let k):
+            throw reject(.invalidTokenID, "token id \(id) in the support of trainable token \(k)", "ids from 0")
+        case .missesToken(let k, let size):
+            throw reject(
+                .supportMissesToken, "\(size) tokens that could be drawn for trainable token \(k), without it",
+                "the sampled token among them")
+        case .twice(let k):
+            throw reject(.invalidValue, "a token twice in the support of trainable token \(k)", "each once")
+        case nil: break
+        }
+        if let logits = frame.logits, let bad = ids.first(where: { Int($0) >= logits.vocabulary }) {
+            throw reject(
+                .tokenOutOfVocabulary, "token id \(bad) among those that could be drawn",
+                "ids below \(logits.vocabulary), the width of the logits")
+        }
+        return support
+    }
+
     /// Whatever a producer left on tokens outside the mask is dropped.
     private func masked(_ values: [Float]?) -> [Float]? {
         values.map { zip($0, frame.lossMask).map { $1 ? $0 : 0 } }
@@ -186,9 +250,8 @@ struct RolloutValidation {
     private func locate(_ row: inout RolloutRow) {
         let logits = frame.logits != nil && keepLogits, hidden = frame.hiddenStates != nil && keepLogits
         row.evidence = (logits ? EntropySource.logits : hidden ? .hidden : frame.topk > 0 ? .topk : .none).rawValue
-        guard logits || hidden || frame.topk > 0 || frame.values != nil || frame.referenceLogprobs != nil else {
-            return
-        }
+        let beside = [frame.values, frame.referenceLogprobs, frame.teacherLogprobs]
+        guard logits || hidden || frame.topk > 0 || beside.contains(where: { $0 != nil }) else { return }
         row.logitsOffset = Int64(span.offset)
         row.logitsLength = Int64(span.length)
     }

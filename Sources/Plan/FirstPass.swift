@@ -19,7 +19,7 @@ struct FirstPass: Sendable {
     init(_ rollouts: ScoredRollouts, _ needs: RowRequirements, _ space: ScratchSpace, _ passes: any Passes) throws {
         let reader = RowReader(rollouts, columns: Self.columns(needs)), batches = rollouts.batches
         let scanned = ScannedColumns(needs), views = ColumnReader(rollouts, scanned.views)
-        var found = try FirstPassWriter(space)
+        var found = try FirstPassWriter(space, components: needs.recipe.credit.reward.components)
         try passes.inOrder(batches.count) { index in
             var part = RowScan(rows: batches[index].count)
             func read(_ row: Int) throws {
@@ -49,7 +49,10 @@ struct FirstPass: Sendable {
         var columns = RowColumns(tokens: needs.scannedColumns), recipe = needs.recipe.credit
         columns.rollouts.formUnion(["group_id", "policy_version", "finish_reason", "evidence"])
         columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
-        if needs.checksSampling { columns.rollouts.formUnion(["top_p", "extras"]) }
+        if recipe.reward.components != nil { columns.scores.insert("rewards") }
+        if needs.checksSampling { columns.rollouts.formUnion(["top_p", "extras", "support_offsets"]) }
+        if needs.readsRoles { columns.rollouts.formUnion(["token_ids", "token_roles"]) }
+        if recipe.readsGreedy { columns.rollouts.insert("extras") }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         let update = needs.updateColumns, isOfIngest = { TokenColumn(rawValue: $0)?.isOfIngest ?? false }
         columns.lookedFor = (
@@ -68,8 +71,9 @@ private struct FirstPassWriter {
     var lackingLogprobs: ScratchWriter<Int32>
     var labels: RowLabelsWriter
 
-    init(_ space: ScratchSpace) throws {
-        (facts, eligible, dropped) = (try RolloutFactsBuilder(space), ScratchWriter(space), DroppedRowsWriter(space))
+    init(_ space: ScratchSpace, components: RewardComponents?) throws {
+        facts = try RolloutFactsBuilder(space, components: components)
+        (eligible, dropped) = (ScratchWriter(space), DroppedRowsWriter(space))
         (lackingLogprobs, labels) = (ScratchWriter(space), try RowLabelsWriter(space))
     }
 
@@ -77,7 +81,7 @@ private struct FirstPassWriter {
         for row in part.lackingLogprobs { try lackingLogprobs.append(Int32(eligible.count) + row) }
         try part.eligible.withUnsafeBufferPointer { try eligible.append(contentsOf: $0) }
         for row in part.dropped { try dropped.append(row.row, row.reason) }
-        try facts.add(part.facts, groupNames: part.groups.names)
+        try facts.add(part.facts, groupNames: part.groups.names, components: part.components)
         try labels.add(part)
     }
 }

@@ -33,6 +33,9 @@ enum Listing {
             Entry("reward", RewardShaping(), "what a verdict is worth"),
             Entry("reward.overlong", OverlongPenalty(), "DAPO, arXiv 2503.14476"),
             Entry("filter", GroupFilter(), "DAPO's dynamic sampling, overlong filtering; PRIME's accuracy range"),
+            Entry(
+                "advantage.teacher", TeacherTerm(),
+                "on-policy distillation by the sampled token; RLSD, arXiv 2604.03128"),
             Entry("entropy.shaping", EntropyShaping(), "arXiv 2506.14758"),
             Entry("entropy.mask", EntropyMask().spelledOut, "arXiv 2506.01939"),
             Entry("entropy.bonus", EntropyBonus(), EntropyBonus.source),

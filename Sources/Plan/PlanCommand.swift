@@ -15,7 +15,7 @@ enum PlanMain {
             print(Listing.text)
             exit(0)
         }
-        PlanCommand.runMain()
+        PlanCommand.runMain(besides: ["export": ExportCommand.self])
     }
 }
 
@@ -25,6 +25,7 @@ struct PlanCommand: StageCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-plan",
         abstract: "Decides what to learn from: advantages, masks, weights, optimizer steps, re-expansion jobs.",
+        discussion: "crux-plan export hands a plan over to another trainer.",
         version: cruxVersion)
     static let stage = "plan"
 

@@ -48,8 +48,14 @@ struct PlanReport {
     /// Steps that would change nothing, or only what decay and penalties do.
     private static func warnings(_ plan: CreditPlan, _ tally: PlanTally?, _ recipe: Recipe) -> [String] {
         guard let tally, !plan.kept.isEmpty, recipe.objective.readsAdvantages else { return [] }
-        guard tally.positive == 0, tally.negative == 0 else { return [] }
-        return [
+        let excluded =
+            tally.excludedByTeacher == 0
+            ? []
+            : [
+                "the teacher excludes \(tally.excludedByTeacher) of the sampled tokens: they count as \(TeacherTerm.least) nats"
+            ]
+        guard tally.positive == 0, tally.negative == 0 else { return excluded }
+        return excluded + [
             "every advantage is 0: no rollout is better than another, and the steps have no gradient\(recipe.kl.isInLoss ? " but the KL term's" : "")"
         ]
     }
@@ -74,11 +80,19 @@ struct PlanReport {
     {
         let unknown = Dictionary(
             uniqueKeysWithValues: measures(Staleness()).keys.map { ($0, NSNull() as any Sendable) })
-        return [
+        let means: [String: any Sendable] = [
+            "advantage_mean_right": orNull(tally.right.mean), "advantage_mean_wrong": orNull(tally.wrong.mean),
+        ]
+        let tokens: [String: any Sendable] = [
             "positive_tokens": tally.positive, "negative_tokens": tally.negative, "zero_tokens": tally.zero,
+            "rejected_tokens": tally.rejectedTokens, "rejected_rollouts": tally.rejectedRows,
             "warnings": plan.warnings + plan.closingWarnings(tally.staleness),
-        ].merging(staleness.map { measures($0).mapValues { $0 as any Sendable } } ?? unknown) { $1 }
+        ]
+        let stale = staleness.map { measures($0).mapValues { $0 as any Sendable } } ?? unknown
+        return tokens.merging(means) { $1 }.merging(stale) { $1 }
     }
+
+    private static func orNull(_ value: Double?) -> any Sendable { value ?? NSNull() as any Sendable }
 
     private static func measures(_ staleness: Staleness) -> [String: Double] {
         [
@@ -136,17 +150,34 @@ struct PlanReport {
         }
         let advantages = tally.map {
             "advantages: \($0.positive) tokens positive, \($0.negative) negative, \($0.zero) zero; mean \(number($0.advantageMean)), largest size \(number($0.advantageMax))"
+                + verdicts($0)
         }
         return [
             "\(plan.kept.count) rollouts kept, \(counts["dropped"] ?? 0) dropped"
                 + (reasons.isEmpty ? "" : " (\(reasons.joined(separator: ", ")))"),
             groups(figures) + "; mean shaped reward \(number(figures.rewardMean))",
-            advantages,
+            advantages, tally.flatMap { rejected($0) },
             plan.entropyQuantiles.map { "entropy at 20/50/80/95 %: " + $0.map(number).joined(separator: ", ") },
             thresholds(plan, figures),
             undecided(counts, figures), tally == nil || plan.kept.isEmpty ? nil : Self.staleness(staleness),
             resample(plan, figures),
         ].compactMap { $0 } + steps(figures, tally)
+    }
+
+    /// What a correction leaves out of rollouts that are kept; nil where it leaves out nothing.
+    private static func rejected(_ tally: PlanTally) -> String? {
+        guard tally.rejectedTokens > 0 else { return nil }
+        let tokens = tally.positive + tally.negative + tally.zero
+        return "correction: \(tally.rejectedTokens) of \(tokens) tokens rejected, "
+            + "all of them in \(tally.rejectedRows) rollouts"
+    }
+
+    /// What right and wrong rollouts' tokens get on average: where an outcome pushes at all, they differ.
+    private static func verdicts(_ tally: PlanTally) -> String {
+        let parts = [("right", tally.right.mean), ("wrong", tally.wrong.mean)].compactMap { word, mean in
+            mean.map { "\(word) tokens \(number($0))" }
+        }
+        return parts.isEmpty ? "" : "; " + parts.joined(separator: ", ") + " on average"
     }
 
     private static func steps(_ figures: Figures, _ tally: PlanTally?) -> [String] {

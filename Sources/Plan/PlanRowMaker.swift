@@ -1,6 +1,7 @@
 import Credit
 import Formats
 import Objectives
+import Objectives
 import Recipes
 import StageSupport
 
@@ -20,7 +21,7 @@ struct PlanRowMaker: Sendable {
         row.advantages = floats(credit.advantages)
         row.entropyMask = credit.entropyMask
         row.tokenWeights = floats(credit.weights)
-        row.oldLogprobs = source.score.oldLogprobs ?? [Float](repeating: 0, count: row.tokenIDs.count)
+        row.oldLogprobs = oldLogprobs(source) ?? [Float](repeating: 0, count: row.tokenIDs.count)
         row.referenceLogprobs =
             recipe.objective.reference == .process
             ? source.score.processReferenceLogprobs : source.score.referenceLogprobs
@@ -28,8 +29,9 @@ struct PlanRowMaker: Sendable {
         row.values = source.score.values
         row.pair = credit.pair.map { Int32($0) }
         row.klWeights = recipe.kl.isInLoss ? floats(credit.unmaskedWeights) : nil
+        row.support = try support(credit, source)
         row.entropyWeights = recipe.loss.bonus.map { floats(entropyWeights(credit, $0)) }
-        row.auxiliaryWeights = recipe.loss.auxiliary == nil ? nil : floats(likelihoodWeights(credit))
+        row.auxiliaryWeights = recipe.loss.auxiliary.map { floats(auxiliaryWeights(credit, source, $0)) }
         row.rolloutLogprobs = recipe.loss.staleRows?.against == .sampler ? source.column(.rolloutLogprobs) : nil
         row.temperature = source.rollout.temperature
         row.step = Int32(credit.step)
@@ -37,6 +39,21 @@ struct PlanRowMaker: Sendable {
         row.evidence = source.evidence
         try requireFinite(row)
         return row
+    }
+
+    /// Of the tokens to train on.
+    private func support(_ credit: TokenCredit, _ source: ScoredRollout) throws -> SamplingSupport? {
+        guard let support = source.rollout.support else { return nil }
+        let sampled = source.rollout.lossMask
+        if credit.mask == sampled { return support }
+        guard !zip(credit.mask, sampled).contains(where: { $0 && !$1 }) else {
+            throw StageError(
+                .invalidInput,
+                "\(directory): rollout '\(source.rollout.rolloutID)': found tokens of its base to train on, of which nobody "
+                    + "knows what else could have been drawn, expected none. Score again with --ignore-support.")
+        }
+        let lists = support.byPosition(sampled)
+        return SamplingSupport(credit.mask.indices.filter { credit.mask[$0] }.map { lists[$0].map(Array.init) ?? [] })
     }
 
     /// [L]
@@ -50,11 +67,31 @@ struct PlanRowMaker: Sendable {
         }
     }
 
+    /// [L]
+    private func auxiliaryWeights(_ credit: TokenCredit, _ source: ScoredRollout, _ auxiliary: AuxiliaryLoss)
+        -> [Double]
+    {
+        switch auxiliary.type {
+        case .positiveNLL: return likelihoodWeights(credit)
+        case .environmentNLL:
+            let coefficients = source.rollout.environmentCoefficients(auxiliary)
+            return coefficients.map { $0 / Double(max(1, credit.counts.environment)) }
+        }
+    }
+
     /// [L]: the mean over the tokens of the step's right answers, but for tokens that a correction leaves out.
     private func likelihoodWeights(_ credit: TokenCredit) -> [Double] {
         credit.mask.indices.map { t in
             let isOut = credit.plainWeights[t] != 0 && credit.weights[t] == 0
             return credit.isRight && credit.mask[t] && !isOut ? 1 / Double(max(1, credit.counts.right)) : 0
+        }
+    }
+
+    /// What the objective's ratio starts from.
+    private func oldLogprobs(_ source: ScoredRollout) -> [Float]? {
+        switch recipe.credit.correction.behavior {
+        case .trainer: source.score.oldLogprobs
+        case .sampler: source.rollout.rolloutLogprobs
         }
     }
 

@@ -24,7 +24,11 @@ struct PlanRun {
         let needs = RowRequirements(recipe: recipe, directory: rollouts.directory)
         let firstPass = try FirstPass(rollouts, needs, space, passes)
         let tokens = try DumpTokens(rollouts, needs, eligible: firstPass.eligible, space, passes)
-        return (firstPass, tokens, try recipe.credit.buildPlan(firstPass.facts, tokens, seed: context.options.seed))
+        do {
+            return (firstPass, tokens, try recipe.credit.buildPlan(firstPass.facts, tokens, seed: context.options.seed))
+        } catch let refusal where refusal is CreditRefusal || refusal is MissingComponent {
+            throw StageError(.invalidInput, "\(rollouts.directory): \(refusal)")
+        }
     }
 
     func run(_ writer: PlanWriter) throws -> StageSummary {
@@ -188,7 +192,7 @@ struct PlanWriter {
         var tally = PlanTally()
         try plan.forEachCredit(positions, rows) { credit, source in
             builder.append(try maker.row(credit, source))
-            tally.add(credit)
+            tally.add(credit, correct: plan.facts.rows[credit.index].correct)
         }
         return (try builder.take(.none), tally)
     }

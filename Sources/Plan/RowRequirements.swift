@@ -36,29 +36,54 @@ struct RowRequirements: Sendable {
                 try require(column, row, for: "kl.placement reward")
             }
         }
-        if checksSampling, row.wasTruncatedSampling { throw truncated(row) }
+        if readsRoles, row.rollout.tokenRoles == nil {
+            throw missing(
+                "token_roles", row, "objective.auxiliary environment_nll",
+                "Write them into the dump (who wrote each token, docs/dump-format.md), or leave it out.")
+        }
+        if correctionChecksSampling, row.isOfUnknownSupport {
+            throw biased(row, "a correction: the ratio is biased otherwise")
+        }
+        if recipe.loss.bonus != nil, row.lacksSupport {
+            throw truncated(row, "entropy.bonus: the policy that sampled had another entropy", "leave the bonus out")
+        }
     }
 
-    private func truncated(_ row: ScoredRollout) -> StageError {
-        let purpose =
-            correctionChecksSampling
-            ? "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true."
-            : "entropy.bonus: the policy that sampled had another entropy. Sample with top-p 1, or leave the bonus out."
+    private func biased(_ row: ScoredRollout, _ purpose: String) -> StageError {
+        let allowed = "set correction.allow_truncated_sampling=true"
+        guard row.rollout.supportOffsets != nil else { return truncated(row, purpose, allowed) }
         return StageError(
             .invalidInput,
-            "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling from the whole distribution for a "
-                + purpose)
+            "\(directory): rollout '\(row.rollout.rolloutID)': found rollout_logprobs whose logprobs_kind isn't support, "
+                + "expected those over the tokens that could be drawn, for \(purpose). Dump them (SGLang: "
+                + "output_token_sampling_logprobs; vLLM: logprobs_mode processed_logprobs), or \(allowed).")
+    }
+
+    private func truncated(_ row: ScoredRollout, _ purpose: String, _ other: String) -> StageError {
+        StageError(
+            .invalidInput,
+            "\(directory): rollout '\(row.rollout.rolloutID)': found top_p \(row.rollout.topP) or a top_k, expected sampling "
+                + "from the whole distribution, or the tokens that could be drawn, for \(purpose). Dump the engine's sampling "
+                + "mask (vLLM: --return-sampling-mask; SGLang: return_sampling_mask), sample with top-p 1, or \(other)."
+        )
     }
 
     /// Whether a row that was sampled from a part of the distribution is refused.
     var checksSampling: Bool { correctionChecksSampling || recipe.loss.bonus != nil }
 
     private var correctionChecksSampling: Bool {
-        recipe.credit.correction.isOn && !recipe.credit.correction.allowTruncatedSampling
+        recipe.credit.correction.readsSampler && !recipe.credit.correction.allowTruncatedSampling
     }
 
     /// Whether a row's facts follow from its small columns and the length of its mask.
-    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling }
+    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling && !readsMetadata }
+
+    private var readsMetadata: Bool {
+        recipe.credit.readsGreedy || recipe.credit.reward.components != nil || readsRoles
+    }
+
+    /// Whether it matters who wrote a token.
+    var readsRoles: Bool { recipe.loss.auxiliary?.type == .environmentNLL }
 
     /// Per-token columns that decide whether a row takes part: one number that is none would spoil its whole group, or
     /// plan. (Entropies are looked at in the passes that read them.)
@@ -88,8 +113,9 @@ struct RowRequirements: Sendable {
     }
 
     private func purpose(_ column: TokenColumn) -> String {
-        if column == .entropy { return "the recipe's entropy section" }
-        if recipe.credit.correction.isOn, column == .rolloutLogprobs { return "the recipe's correction" }
+        if column == .entropy, recipe.credit.needsEntropy { return "the recipe's entropy section" }
+        if recipe.credit.correction.readsSampler, column == .rolloutLogprobs { return "the recipe's correction" }
+        if column == .teacherLogprobs { return "advantage.teacher" }
         return "advantage \(type(of: recipe.credit.advantage).name)"
     }
 
@@ -100,6 +126,13 @@ struct RowRequirements: Sendable {
             isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: row.rollout.lossMask,
             entropy: row.score.entropy ?? [])
         input.length = length
+        if recipe.credit.reward.components != nil {
+            input.rewards = row.score.rewards.flatMap { NamedRewards.parse($0) } ?? [:]
+        }
+        if readsRoles, let auxiliary = recipe.loss.auxiliary {
+            input.environment = row.rollout.environmentCoefficients(auxiliary).count { $0 != 0 }
+        }
+        input.isGreedy = recipe.credit.readsGreedy && row.isGreedy
         for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }
         if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {
             input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: row.rollout.lossMask)
@@ -137,11 +170,17 @@ struct RowRequirements: Sendable {
         throw missing(found, row, purpose, column.remedy)
     }
 
+    /// Whether the objective's ratio starts from the trainer's log-probabilities, not the sampler's.
+    private var startsFromTrainer: Bool { recipe.credit.correction.behavior == .trainer }
+
     /// Columns of the scores that the update will read.
     var updateColumns: [String] {
         var columns: [String] = []
-        if recipe.loss.readsOldLogprobs { columns.append(TokenColumn.oldLogprobs.rawValue) }
-        if recipe.loss.staleRows?.against == .sampler { columns.append(TokenColumn.rolloutLogprobs.rawValue) }
+        let isOfSampler = recipe.loss.readsOldLogprobs && !startsFromTrainer
+        if recipe.loss.readsOldLogprobs, startsFromTrainer { columns.append(TokenColumn.oldLogprobs.rawValue) }
+        if isOfSampler || recipe.loss.staleRows?.against == .sampler {
+            columns.append(TokenColumn.rolloutLogprobs.rawValue)
+        }
         if recipe.kl.isInLoss || recipe.objective.reference == .policy {
             columns.append(TokenColumn.referenceLogprobs.rawValue)
         }
@@ -156,7 +195,9 @@ struct RowRequirements: Sendable {
     func requireLogprobs(_ row: ScoredRollout) throws {
         let objective = "objective \(type(of: recipe.objective).name)"
         if recipe.loss.readsOldLogprobs {
-            try require(.oldLogprobs, row, for: recipe.objective.readsOldLogprobs ? objective : termOfOldLogprobs)
+            try require(
+                startsFromTrainer ? .oldLogprobs : .rolloutLogprobs, row,
+                for: recipe.objective.readsOldLogprobs ? objective : termOfOldLogprobs)
         }
         if recipe.loss.staleRows?.against == .sampler {
             try require(.rolloutLogprobs, row, for: "objective.drop_stale against the sampler")

@@ -9,6 +9,8 @@ struct RowScan: Sendable {
     private(set) var facts: [RolloutFacts.Row] = []
     /// Where in the dump those are.
     private(set) var eligible: [Int32] = []
+    /// Several rewards of each of them, where the recipe names them.
+    private(set) var components: [Double] = []
     private(set) var dropped: [(row: Int32, reason: DropReason)] = []
     private(set) var groups = StringNumbering()
     private(set) var versions = StringNumbering()
@@ -29,6 +31,7 @@ struct RowScan: Sendable {
         let input = try needs.creditInput(row, columns: needs.scannedColumns),
             reward = needs.recipe.credit.shapedReward(input)
         if let reason = needs.dropReason(input, reward: reward) { return dropped.append((number, reason)) }
+        components += needs.recipe.credit.componentValues(input)
         let fact = RolloutFacts.Row(
             input, reward: reward, entropy: row.has(.entropyLow) ? .interval : row.has(.entropy) ? .exact : .none)
         add(

@@ -32,6 +32,8 @@ struct ScoredRollouts: Sendable {
     /// Width of the dump's logits, where it has any and they agree.
     let vocabulary: Int?
     let trainer: TrainerLogprobs
+    /// Whether scores are of the whole vocabulary, whatever rows say could be drawn.
+    private let ignoresSupport: Bool
     let rowCount: Int
     private let parts: [Part]
 
@@ -43,11 +45,13 @@ struct ScoredRollouts: Sendable {
         directory = scores
         vocabulary = ingestManifest.counts["vocabulary"]
         trainer = TrainerLogprobs(scoreManifest)
+        ignoresSupport = ScoredSupport(scoreManifest) == .ignored
         var parts: [Part] = [], count = 0
         for name in Self.tables(of: ingestManifest) {
             let scoreName = Self.scoreName(name)
             let rollouts = try ArrowTableReader(path: ingest + "/" + name, table: Tables.rollouts)
-            let scoreTable = try ArrowTableReader(path: scores + "/" + scoreName, table: Tables.scores)
+            let scoreTable = try ArrowTableReader(
+                path: scores + "/" + scoreName, table: Tables.scores.adding([Tables.sumPSquared]))
             guard rollouts.rowCount == scoreTable.rowCount else {
                 throw Self.mismatchError(scoreTable.path, "\(scoreTable.rowCount) rows", rollouts)
             }
@@ -155,6 +159,7 @@ struct ScoredRollouts: Sendable {
                 throw rollouts.mismatchError(row)
             }
             try scored.score.require(scored.rollout, file: part.scores.path)
+            if rollouts.ignoresSupport { scored.rollout.support = nil }
             guard let looked = columns?.lookedFor else { return scored }
             scored.present =
                 try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) }
@@ -288,10 +293,12 @@ extension ScoredRollout {
         case .oldLogprobs: score.oldLogprobs
         case .rolloutLogprobs: rollout.rolloutLogprobs
         case .referenceLogprobs: score.referenceLogprobs
+        case .teacherLogprobs: teacherLogprobs
         case .values: score.values
         case .processRewards: processRewards
         case .referenceKL: score.referenceKL
         case .expectedQ: score.expectedQ
+        case .sumPSquared: score.sumPSquared
         }
     }
 
@@ -299,11 +306,20 @@ extension ScoredRollout {
     var evidence: String { score.evidence ?? rollout.evidence }
 
     func has(_ column: TokenColumn) -> Bool {
-        present.map { column.fileColumns.allSatisfy($0.contains) } ?? (self.column(column) != nil)
+        guard let present else { return self.column(column) != nil }
+        return column.isOneOfFileColumns
+            ? column.fileColumns.contains(where: present.contains) : column.fileColumns.allSatisfy(present.contains)
     }
 
     var hasProcessReference: Bool {
         present?.contains("process_reference_logprobs") ?? (score.processReferenceLogprobs != nil)
+    }
+
+    /// A token that the teacher excludes counts as very unlikely, not as impossible.
+    private var teacherLogprobs: [Float]? {
+        (score.teacherLogprobs ?? score.referenceLogprobs).map {
+            $0.map { $0 < TeacherTerm.least ? TeacherTerm.least : $0 }
+        }
     }
 
     private var processRewards: [Float]? {
@@ -318,8 +334,23 @@ extension ScoredRollout {
         verdict.hasPrefix("invalid_") ? .unusable(verdict: verdict) : reward == nil ? .noReward : nil
     }
 
-    /// Whether the sampler drew from less than the whole distribution.
-    var wasTruncatedSampling: Bool {
+    /// Whether its metadata say that it was decoded greedily.
+    var isGreedy: Bool {
+        guard rollout.extras.contains("\"greedy\"") else { return false }
+        let extras = (try? JSONSerialization.jsonObject(with: Data(rollout.extras.utf8)) as? [String: Any]) ?? [:]
+        return ["true", "1"].contains((extras["greedy"] as? String)?.lowercased() ?? "")
+    }
+
+    /// Whether the sampler drew from less than the whole distribution, and its log-probabilities aren't known to be of
+    /// what it drew from.
+    var isOfUnknownSupport: Bool {
+        rollout.supportOffsets == nil ? wasTruncatedSampling : rollout.logprobKind != .support
+    }
+
+    /// Whether it did, and nobody knows from what.
+    var lacksSupport: Bool { rollout.supportOffsets == nil && wasTruncatedSampling }
+
+    private var wasTruncatedSampling: Bool {
         if rollout.topP < 1 { return true }
         guard rollout.extras.contains("top_k") else { return false }
         let extras = (try? JSONSerialization.jsonObject(with: Data(rollout.extras.utf8)) as? [String: Any]) ?? [:]
@@ -331,8 +362,15 @@ extension ScoredRollout {
 extension TokenColumn {
     /// What it is made of in the files of ingest and score.
     var fileColumns: [String] {
-        self == .processRewards ? ["process_logprobs", "process_reference_logprobs"] : [rawValue]
+        switch self {
+        case .processRewards: ["process_logprobs", "process_reference_logprobs"]
+        case .teacherLogprobs: ["teacher_logprobs", "reference_logprobs"]
+        default: [rawValue]
+        }
     }
+
+    /// Whether one of those is enough, the first that is there.
+    var isOneOfFileColumns: Bool { self == .teacherLogprobs }
 
     /// Whether ingest has it; score has all others.
     var isOfIngest: Bool { self == .rolloutLogprobs }

@@ -18,6 +18,8 @@ private struct Request: Decodable {
         var mask: [Bool]
         var entropy: [Float]?
         var columns: [String: [Float]]?
+        var greedy: Bool?
+        var rewards: [String: Double]?
     }
 
     struct Sequence: Decodable {
@@ -65,6 +67,7 @@ private func plan(_ rows: [Request.Row], _ recipe: Recipe, seed: UInt64) -> Answ
         var input = CreditInput(
             groupID: row.group, reward: row.reward, correct: row.correct, isTruncated: false, mask: row.mask,
             entropy: row.entropy ?? [])
+        (input.isGreedy, input.rewards) = (row.greedy ?? false, row.rewards ?? [:])
         for (name, values) in row.columns ?? [:] {
             if let column = TokenColumn(rawValue: name) { input.columns[column] = values }
         }
@@ -75,7 +78,9 @@ private func plan(_ rows: [Request.Row], _ recipe: Recipe, seed: UInt64) -> Answ
         }
         return input
     }
-    let kept = recipe.credit.assign(inputs, seed: seed).kept.map { credit in
+    let plan = recipe.credit.assign(inputs, seed: seed)
+    if let refusal = plan.refusal { return Answer(error: refusal) }
+    let kept = plan.kept.map { credit in
         Answer.Row(
             index: credit.index, advantages: credit.advantages, weights: credit.weights,
             klWeights: credit.unmaskedWeights, mask: credit.entropyMask,

@@ -107,6 +107,7 @@ extension Recipe {
                 found.append("reward.overlong makes rewards below 0; expected none with objective \(objectiveName)")
             }
         }
+        found += componentProblems
         guard credit.pairs == nil else { return found }
         if credit.expansion?.rewardsByVerdict == true {
             for key in ["correct", "wrong"] where reader.isWritten("reward." + key) {
@@ -119,6 +120,31 @@ extension Recipe {
             if reward.overlong != nil {
                 found.append("reward.overlong has no effect: advantage \(methodName) takes verdicts; expected none")
             }
+        }
+        return found
+    }
+
+    private var componentProblems: [String] {
+        let takesVerdicts = credit.expansion == nil && credit.pairs == nil && credit.advantage.rewardsByVerdict
+        if credit.reward.components != nil {
+            let reason: String? =
+                credit.expansion != nil
+                ? "an expansion compares its continuations by one reward"
+                : credit.pairs != nil
+                    ? "pairs are made of verdicts" : takesVerdicts ? "advantage \(methodName) takes verdicts" : nil
+            if let reason { return ["reward.components has no effect: \(reason); expected it left out"] }
+        }
+        guard credit.expansion == nil, credit.pairs == nil, credit.advantage.readsComponents else { return [] }
+        var found: [String] = []
+        if credit.reward.overlong != nil {
+            found.append(
+                "reward.overlong has no effect: advantage \(methodName) compares each reward by itself; expected none, or "
+                    + "a length reward among reward.components")
+        }
+        if kl.isInReward {
+            found.append(
+                "kl.placement is reward, which has no effect: advantage \(methodName) compares each reward by itself; "
+                    + "expected loss")
         }
         return found
     }
@@ -175,10 +201,14 @@ extension Recipe {
     }
 
     private func unreadAdvantages(_ reader: SectionReader) -> [String] {
-        guard !objective.readsAdvantages else { return [] }
+        guard !objective.readsAdvantages else { return teacherProblems }
         var found = problems(unreadOfAdvantage, "advantage", reader)
         if credit.pairs != nil, reader.isWritten("advantage") {
             found.append("advantage has no effect: objective \(objectiveName) learns from pairs; expected it left out")
+        }
+        if credit.teacher != nil {
+            found.append(
+                "advantage.teacher has no effect: objective \(objectiveName) reads no advantages; expected it left out")
         }
         if reader.isWritten("entropy.shaping") {
             found.append(
@@ -187,12 +217,30 @@ extension Recipe {
         return found
     }
 
+    /// A teacher has something to say of groups without contrast too.
+    private var teacherProblems: [String] {
+        guard let teacher = credit.teacher, teacher.form == .difference, credit.filter.degenerateGroups == .drop else {
+            return []
+        }
+        return [
+            "filter.degenerate_groups is drop with advantage.teacher, which teaches on groups without contrast too; "
+                + "expected keep"
+        ]
+    }
+
     private func correctionProblems(_ reader: SectionReader) -> [String] {
         var found: [String] = []
-        if reader.isWritten("correction"), !reader.isWritten("correction.level") {
+        let correction = credit.correction
+        if reader.isWritten("correction"), !reader.isWritten("correction.level"), !correction.readsSampler {
             found.append(
-                "correction has no level, which is none then; expected token, sequence_sum or sequence_mean, or no correction"
+                "correction has no level, which is none then, and rejects nothing; expected token, segment, sequence_sum "
+                    + "or sequence_mean, a reject list, a veto, or no correction"
             )
+        }
+        if correction.behavior == .sampler, !objective.readsOldLogprobs {
+            found.append(
+                "correction.behavior is sampler, which has no effect: objective \(objectiveName) has no ratio that starts "
+                    + "from anywhere; expected it left out")
         }
         if credit.correction.isOn, objective.isPerSequence {
             found.append(

@@ -89,7 +89,10 @@ struct NodeDecoder: Decoder {
         let codingPath: [any CodingKey]
         var allKeys: [Key] { map.keys.compactMap { Key(stringValue: $0) } }
 
-        private func name(_ key: Key) -> String { SectionReader.snakeCase(key.stringValue) }
+        /// A property's, or a name that the recipe chose itself.
+        private func name(_ key: Key) -> String {
+            map[key.stringValue] == nil ? SectionReader.snakeCase(key.stringValue) : key.stringValue
+        }
 
         private func child(_ key: Key) throws -> NodeDecoder {
             guard let node = map[name(key)] else {

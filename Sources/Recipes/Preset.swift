@@ -18,8 +18,11 @@ package enum Preset {
 
     static let conventions: [String: [Convention]] = [
         "verl": [
+            Convention(section: ["advantage"], type: "gdpo", key: "whiten", value: .plain("tokens")),
             Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .plain("1e-06")),
             Convention(section: ["advantage"], type: "grpo", key: "group_of_one", value: .plain("raw")),
+            Convention(section: ["advantage"], type: "opo", key: "group_of_one", value: .plain("raw")),
+            Convention(section: ["advantage"], type: "otb", key: "group_of_one", value: .plain("raw")),
             Convention(section: ["advantage"], type: "rloo", key: "group_of_one", value: .plain("raw")),
             Convention(
                 section: ["advantage"], type: "reinforce_pp_baseline", key: "group_of_one", value: .plain("raw")),
@@ -34,8 +37,11 @@ package enum Preset {
             Convention(
                 section: ["reward", "overlong"], type: nil, key: "floor", value: .plain("false"), ifPresent: true),
             Convention(section: ["correction"], type: nil, key: "rejected", value: .plain("keep"), ifPresent: true),
+            Convention(section: ["correction"], type: nil, key: "denominator", value: .plain("kept"), ifPresent: true),
         ],
         "trl": [
+            Convention(section: ["advantage"], type: "gdpo", key: "epsilon", value: .plain("0.0001")),
+            Convention(section: ["advantage"], type: "gdpo", key: "whiten_epsilon", value: .plain("0.0001")),
             Convention(section: ["advantage"], type: "grpo", key: "epsilon", value: .plain("0.0001")),
             Convention(
                 section: ["entropy", "mask"], type: nil, key: "normalizer", value: .plain("all"), ifPresent: true),

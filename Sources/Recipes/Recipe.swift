@@ -83,7 +83,8 @@ package struct Recipe: Sendable {
         loss.staleRows = reader.readOptional(
             StaleRows.self, StaleRows(), section?["drop_stale"], at: "objective.drop_stale")
         loss.auxiliary = reader.readOptional(
-            AuxiliaryLoss.self, AuxiliaryLoss(), section?["auxiliary"], at: "objective.auxiliary")
+            AuxiliaryLoss.self, AuxiliaryLoss(), section?["auxiliary"], at: "objective.auxiliary"
+        ) { $0.unread }
         loss.kl = reader.read(KLPenalty.self, defaults: kl, sections["kl"], at: "kl") { $0.unread }
         let bonus = sections["entropy"]?["bonus"]
         loss.bonus = reader.readOptional(
@@ -103,8 +104,13 @@ package struct Recipe: Sendable {
         readExpansion(sections, &reader)
         credit.advantage = reader.readTyped(
             credit.expansion == nil ? sections["advantage"] : nil, AdvantageRegistry.all.map { ($0.name, $0.init()) },
-            default: GRPO.name, at: "advantage"
+            default: GRPO.name, at: "advantage", ignoring: ["teacher"]
         ) { $0.unread }
+        if credit.expansion == nil {
+            credit.teacher = reader.readOptional(
+                TeacherTerm.self, TeacherTerm(), sections["advantage"]?["teacher"], at: "advantage.teacher"
+            ) { $0.unread }
+        }
         _ = reader.read(
             EntropySection.self, defaults: EntropySection(), entropy, at: "entropy",
             ignoring: ["shaping", "mask", "bonus"])
@@ -113,9 +119,10 @@ package struct Recipe: Sendable {
         credit.mask =
             reader.readOptional(EntropyMask.self, EntropyMask(), entropy?["mask"], at: "entropy.mask") { $0.unread }?
             .spelledOut
-        credit.correction = reader.read(
-            ImportanceCorrection.self, defaults: credit.correction, sections["correction"], at: "correction"
-        ) { $0.unread }
+        credit.correction =
+            reader.read(
+                ImportanceCorrection.self, defaults: credit.correction, sections["correction"], at: "correction"
+            ) { $0.unread }.spelledOut
         credit.schedule = reader.read(Schedule.self, defaults: Schedule(), sections["schedule"], at: "schedule") {
             $0.unread
         }
@@ -171,7 +178,7 @@ package struct Recipe: Sendable {
 
     private var problems: [String] {
         let credited = credit.reward.problems + (credit.reward.overlong?.problems ?? []) + credit.filter.problems
-        let method = credit.expansion?.problems ?? credit.advantage.problems
+        let method = credit.expansion?.problems ?? (credit.advantage.problems + (credit.teacher?.problems ?? []))
         let entropies = (credit.shaping?.problems ?? []) + (credit.mask?.problems ?? [])
         let steps = credit.aggregation.problems + credit.schedule.problems + credit.correction.problems
         let losses =
@@ -217,7 +224,8 @@ package struct Recipe: Sendable {
 
     private var objectiveNode: RecipeNode {
         Self.typed(objective, type(of: objective).name, unread: objective.unread)
-            .adding("drop_stale", loss.staleRows).adding("auxiliary", loss.auxiliary)
+            .adding("drop_stale", loss.staleRows)
+            .adding("auxiliary", loss.auxiliary, unread: loss.auxiliary?.unread ?? [:])
     }
 
     private var bonusNode: RecipeNode {
@@ -229,7 +237,9 @@ package struct Recipe: Sendable {
         if let expansion = credit.expansion { return .map(["type": .plain(type(of: expansion).name)]) }
         if credit.pairs != nil { return .null }
         let unread = credit.advantage.unread.merging(unreadOfAdvantage) { own, _ in own }
-        return Self.typed(credit.advantage, type(of: credit.advantage).name, unread: unread)
+        let section = Self.typed(credit.advantage, type(of: credit.advantage).name, unread: unread)
+        guard let teacher = credit.teacher else { return section }
+        return section.replacing(["teacher"][...], with: Self.section(teacher, unread: teacher.unread))
     }
 
     private static func typed(_ value: any Encodable, _ name: String, unread: [String: String] = [:]) -> RecipeNode {
@@ -243,8 +253,11 @@ package struct Recipe: Sendable {
 
 extension RecipeNode {
     /// With one more section; null where it is off.
-    fileprivate func adding(_ key: String, _ section: (some Encodable)?) -> RecipeNode {
-        replacing([key], with: section.map { .map(SectionReader.resolved($0)) } ?? .null)
+    fileprivate func adding(
+        _ key: String, _ section: (some Encodable)?, unread: [String: String] = [:]
+    ) -> RecipeNode {
+        replacing(
+            [key], with: section.map { .map(SectionReader.resolved($0).filter { unread[$0.key] == nil }) } ?? .null)
     }
 }
 

@@ -1,10 +1,11 @@
+import Formats
 import Foundation
 
 /// A reward that another program gives, in JSON lines over stdin and stdout: Math-Verify, or anyone's Python, as it is.
 ///
 /// Request: `id`, `data_source`, `prompt`, `response`, `ground_truth`, `extra_info`. Answer: `id` and `score` (a
-/// number, or null for "not judged"), optionally `acc` (right or wrong) and `pred` (the answer as found); or `id` and
-/// `error`. Every worker process has one request at a time. One that hangs, crashes or answers with something invalid loses that row and
+/// number, or null for "not judged"), optionally `acc` (right or wrong), `pred` (the answer as found) and `rewards`
+/// (others beside the score: an object of numbers by name); or `id` and `error`. Every worker process has one request at a time. One that hangs, crashes or answers with something invalid loses that row and
 /// is replaced; a command that never answers at all ends the run.
 package final class ExternalReward: @unchecked Sendable {
     package struct Settings: Sendable {
@@ -110,12 +111,19 @@ package final class ExternalReward: @unchecked Sendable {
             return .open(.rewardError, "\(answer["error"] ?? "")")
         }
         let extracted = answer["pred"].map { $0 is NSNull ? "" : "\($0)" } ?? ""
-        if answer["score"] is NSNull { return .open(.noReward, extracted) }
-        guard let score = (answer["score"] as? NSNumber)?.floatValue, score.isFinite else {
+        let rewards = answer["rewards"].flatMap { $0 is NSNull ? nil : $0 } ?? [String: Any]()
+        let named = (rewards as? [String: Any]).flatMap { NamedRewards.parse($0) }
+        if answer["score"] is NSNull, named != nil {
+            var open = RewardOutcome.open(.noReward, extracted)
+            open.rewards = named ?? [:]
+            return open
+        }
+        guard let named, let score = (answer["score"] as? NSNumber)?.floatValue, score.isFinite else {
             return .open(RewardWorker.Failure.invalid.verdict, extracted)
         }
         let accuracy = (answer["acc"] as? NSNumber)?.doubleValue
         let correct = accuracy.map { $0 > 0.5 } ?? ([-1, 0, 1].contains(score) ? score > 0 : nil)
-        return RewardOutcome(reward: score, correct: correct, verdict: .external, extracted: extracted)
+        return RewardOutcome(
+            reward: score, correct: correct, verdict: .external, extracted: extracted, rewards: named)
     }
 }

@@ -7,6 +7,8 @@ package struct RewardOutcome: Equatable, Sendable {
     package var verdict: Verdict
     /// The answer as it was found.
     package var extracted: String
+    /// Others beside it, by name.
+    package var rewards: [String: Double] = [:]
 
     static func judged(_ isCorrect: Bool, _ extracted: String) -> RewardOutcome {
         RewardOutcome(

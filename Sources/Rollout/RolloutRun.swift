@@ -134,7 +134,12 @@ struct RolloutRun {
         if sampling.isGreedy { frame.metadata["greedy"] = "true" }
         // Engines that give log-probabilities at temperature 1 all the same make score ask; ours are of the
         // temperature.
-        if sampling.scoringTemperature != 1 { frame.metadata["logprobs_kind"] = "processed" }
+        if sampling.scoringTemperature != 1 { frame.metadata[LogprobKind.key] = LogprobKind.processed.rawValue }
+        if sampling.isTruncated {
+            let support = SamplingSupport(continuation.supports)
+            (frame.supportTokenIDs, frame.supportOffsets) = (support.tokenIDs, support.offsets.map { Int64($0) })
+            frame.metadata[LogprobKind.key] = LogprobKind.support.rawValue
+        }
         guard let stored else { return try writer.append(frame) }
         frame.metadata["logits_kind"] = "raw"
         frame.logits = LogitsInfo(

@@ -10,6 +10,7 @@ struct FrameScores: Sendable {
     var logprobs: [Float]?
     var values: [Float]?
     var referenceLogprobs: [Float]?
+    var teacherLogprobs: [Float]?
     /// Where wanted; [L * k].
     var sumPSquared: [Float]?
     var topkTokenIDs: [Int32]?

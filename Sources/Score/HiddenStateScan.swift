@@ -55,7 +55,9 @@ struct HiddenStateScan {
     private mutating func score() {
         let part = positions[done..<done + waiting], hidden = Matrix(chunk.pointer, rows: waiting, columns: head.width)
         let answers = Self.lock.withLock {
-            head.answers(hidden, targets: part.map { row.tokenIDs[$0] }, temperature: row.temperature)
+            head.answers(
+                hidden, targets: part.map { row.tokenIDs[$0] }, temperature: row.temperature,
+                supports: row.support.map { support in (done..<done + waiting).map { support[$0] } })
         }
         for (position, answer) in zip(part, answers) {
             guard answer.output.isFinite, answer.entropy.isFinite else {

@@ -10,6 +10,8 @@ enum RewardFailure: String, ExpressibleByArgument, CaseIterable, Sendable { case
 struct Judge: Sendable {
     private let function: TimeLimitedReward?
     private let external: ExternalReward?
+    /// Judges of further rewards, by their names.
+    private let others: [(name: String, reward: ExternalReward)]
     private let onFailure: RewardFailure
     private let workers: Int
 
@@ -17,21 +19,36 @@ struct Judge: Sendable {
         let name = command.reward ?? (command.rewardCommand == nil ? AutomaticReward.name : nil)
         function = name.flatMap(RewardRegistry.named).map { TimeLimitedReward($0, seconds: command.rewardTimeout) }
         workers = command.rewardWorkers ?? context.threads
-        external = command.rewardCommand.map {
+        func program(_ text: String) -> ExternalReward {
             ExternalReward(
                 ExternalReward.Settings(
-                    command: $0, workers: command.rewardWorkers ?? context.threads, seconds: command.rewardTimeout,
+                    command: text, workers: command.rewardWorkers ?? context.threads, seconds: command.rewardTimeout,
                     log: log,
                     check: { try context.checkInterruption() }))
         }
+        external = command.rewardCommand.map(program)
+        others = try command.judges.map { ($0.name, program($0.command)) }
         onFailure = command.onRewardFailure
     }
 
-    func close() { external?.close() }
+    func close() {
+        external?.close()
+        others.forEach { $0.reward.close() }
+    }
 
     /// One outcome per row, in order.
     func judge(_ rows: [RolloutRow]) throws -> [RewardOutcome] {
         let inputs = rows.map(Self.input)
+        var outcomes = try judge(inputs, rows)
+        for (name, reward) in others {
+            for (index, outcome) in try answers(reward, inputs, rows).enumerated() {
+                outcomes[index].rewards[name] = outcome.reward.map { Double($0) }
+            }
+        }
+        return outcomes
+    }
+
+    private func judge(_ inputs: [RewardInput], _ rows: [RolloutRow]) throws -> [RewardOutcome] {
         guard var outcomes = try function?.judge(inputs).enumerated().map({ try checked($1, rows[$0]) }) else {
             return try external(inputs, rows)
         }
@@ -45,6 +62,12 @@ struct Judge: Sendable {
 
     private func external(_ inputs: [RewardInput], _ rows: [RolloutRow]) throws -> [RewardOutcome] {
         guard let external else { return inputs.map { _ in .open(.noReward) } }
+        return try answers(external, inputs, rows)
+    }
+
+    private func answers(_ external: ExternalReward, _ inputs: [RewardInput], _ rows: [RolloutRow]) throws
+        -> [RewardOutcome]
+    {
         var outcomes: [RewardOutcome] = []
         try parallelInOrder(inputs.count, threads: workers) {
             try ask(external, inputs[$0], rows[$0])

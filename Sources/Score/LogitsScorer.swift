@@ -93,6 +93,7 @@ struct LogitsScorer: Sendable {
         var scores = hidden?.finished() ?? FrameScores(scan.measured)
         scores.values = masked(frame.values, row)
         scores.referenceLogprobs = masked(frame.referenceLogprobs, row)
+        scores.teacherLogprobs = masked(frame.teacherLogprobs, row)
         if row.evidence == EntropySource.topk.rawValue {
             fill(&scores, TopKScores(frame, row, checkpoint: checkpoint?.vocabulary))
         }
@@ -114,6 +115,7 @@ struct LogitsScorer: Sendable {
                 invalid: try measures.invalidity(measure)))
         scores.values = masked(measure.values, row)
         scores.referenceLogprobs = masked(measure.referenceLogprobs, row)
+        scores.teacherLogprobs = masked(measure.teacherLogprobs, row)
         return scores
     }
 

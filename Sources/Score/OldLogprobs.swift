@@ -21,7 +21,7 @@ struct OldLogprobs {
         let head = row.evidence == EntropySource.hidden.rawValue ? frame.logprobs : nil
         if let trainer = head ?? policy?.logprobs {
             (values, source) = (trainer, .checkpoint)
-        } else if let sampler = row.rolloutLogprobs {
+        } else if let sampler = row.comparableLogprobs {
             (values, source) = (sampler, .sampler)
         } else {
             (values, source) = (frame.logprobs, frame.logprobs == nil ? nil : .logits)

@@ -35,6 +35,12 @@ struct ScoreCommand: StageCommand {
     )
     var rewardCommand: String?
 
+    @Option(
+        help:
+            "NAME=COMMAND: a further program that judges in JSON lines; its score becomes the reward of that name, for reward.components. May be repeated."
+    )
+    var judge: [String] = []
+
     @Option(help: "Processes of the reward command (default: --threads).")
     var rewardWorkers: Int?
 
@@ -74,6 +80,12 @@ struct ScoreCommand: StageCommand {
     @Flag(help: "Also write the sum of squared probabilities of each position, where the dump has logits.")
     var sumPSquared = false
 
+    @Flag(
+        help:
+            "Take distributions over the whole vocabulary, also where the dump says which tokens could be drawn (top-p, top-k)."
+    )
+    var ignoreSupport = false
+
     @Option(
         help:
             "What the checkpoints' matrix products are computed in: f32, or bf16 where the processor multiplies it (AVX-512 BF16)."
@@ -83,6 +95,25 @@ struct ScoreCommand: StageCommand {
     @OptionGroup var memory: MemoryOption
 
     @OptionGroup var options: StageOptions
+
+    /// Programs by the names of their rewards.
+    var judges: [(name: String, command: String)] {
+        get throws {
+            let named = judge.map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
+            for (text, parts) in zip(judge, named) where parts.count != 2 || parts[0].isEmpty || text.hasPrefix("=") {
+                throw ValidationError("--judge is '\(text)'; it must be NAME=COMMAND.")
+            }
+            let names = named.map { $0[0] }
+            if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
+                throw ValidationError("--judge \(twice) is there twice; names must differ.")
+            }
+            if names.contains("correct") {
+                throw ValidationError(
+                    "--judge correct: that is the name of the reward that --reward gives; take another.")
+            }
+            return named.map { ($0[0], $0[1]) }
+        }
+    }
 
     private var paths: ModelPaths {
         ModelPaths(
@@ -97,6 +128,7 @@ struct ScoreCommand: StageCommand {
         if let reward, RewardRegistry.named(reward) == nil {
             throw ValidationError("--reward is '\(reward)'; known: \(RewardRegistry.names.joined(separator: ", ")).")
         }
+        _ = try judges
         if let rewardWorkers, rewardWorkers < 1 {
             throw ValidationError("--reward-workers is \(rewardWorkers); it must be at least 1.")
         }
@@ -137,6 +169,7 @@ struct ScoreCommand: StageCommand {
             var summary = try ScoreRun(
                 directory: directory, ingest: input, manifest: ingest, names: names, files: files, judge: judge,
                 policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
+                ignoresSupport: ignoreSupport,
                 memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()
             if let policy = policies.checkpoint { summary.fields["policy_weights"] = policy.source.kind }
@@ -172,9 +205,11 @@ struct ScoreCommand: StageCommand {
         if !paths.all.isEmpty { settings["threads"] = "\(context.threads)" }
         if precision != .f32 { settings["precision"] = precision.rawValue }
         settings["reward_command"] = rewardCommand
-        if rewardCommand != nil { settings["on_reward_failure"] = onRewardFailure.rawValue }
+        for judge in (try? judges) ?? [] { settings["judge_" + judge.name] = judge.command }
+        if rewardCommand != nil || !judge.isEmpty { settings["on_reward_failure"] = onRewardFailure.rawValue }
         if topK > 0 { settings["top_k"] = "\(topK)" }
         if sumPSquared { settings["sum_p_squared"] = "true" }
+        if ignoreSupport { settings[ScoredSupport.key] = ScoredSupport.ignored.rawValue }
         return settings
     }
 }

@@ -48,11 +48,11 @@ struct ScoreRecord: Codable, Sendable {
         storage += frame.storage
         if scored.oldLogprobs != nil, let source { logprobs[source.rawValue, default: 0] += 1 }
         addEvidence(row, scored, frame)
-        let ownRounding = ErrorVariance(rounded: row.rolloutLogprobs, row.lossMask),
+        let sampler = row.comparableLogprobs, ownRounding = ErrorVariance(rounded: sampler, row.lossMask),
             stored = frame.storage.logprobVariance
-        add(.logitsSampler, frame.logprobs, row.rolloutLogprobs, row, rounding: stored + ownRounding)
+        add(.logitsSampler, frame.logprobs, sampler, row, rounding: stored + ownRounding)
         add(.logitsCheckpoint, frame.logprobs, policy?.logprobs, row, rounding: stored)
-        add(.samplerCheckpoint, row.rolloutLogprobs, policy?.logprobs, row, rounding: ownRounding)
+        add(.samplerCheckpoint, sampler, policy?.logprobs, row, rounding: ownRounding)
         unclearTemperature +=
             row.temperature != 1 && source == .sampler && frame.logprobs == nil && !row.saysProcessedLogprobs ? 1 : 0
     }
@@ -146,8 +146,9 @@ struct ScoreRecord: Codable, Sendable {
 extension RolloutRow {
     /// Whether its producer says that `rollout_logprobs` are those of the temperature that was sampled at.
     fileprivate var saysProcessedLogprobs: Bool {
-        guard extras.contains("logprobs_kind") else { return false }
-        let extras = (try? JSONSerialization.jsonObject(with: Data(self.extras.utf8)) as? [String: Any]) ?? [:]
-        return extras["logprobs_kind"] as? String == "processed"
+        switch logprobKind {
+        case .processed, .full, .support: true
+        case .raw, nil: false
+        }
     }
 }

@@ -17,6 +17,8 @@ struct ScoreRun {
     let judge: Judge
     let policies: ScoringModels
     let wanted: DistributionColumns
+    /// Whether distributions go over the vocabulary, whatever a row says could be drawn.
+    let ignoresSupport: Bool
     let memory: PlaneMemory
     let context: StageContext
 
@@ -54,6 +56,8 @@ struct ScoreRun {
         }
         var record = ScoreRecord(), table = EvidenceTableWriter(evidenceTable), chunk: [RolloutRow] = [], tokens = 0
         try rollouts.forEachRow { row in
+            var row = row
+            if ignoresSupport { row.support = nil }
             chunk.append(row)
             tokens += row.tokenIDs.count
             guard tokens >= wanted.chunkTokens || chunk.count >= Self.chunkRows else { return }
@@ -67,7 +71,9 @@ struct ScoreRun {
     /// What ingest measured of a file's rollouts; nil where it was not asked to, or more is wanted than it measures.
     private func measures(_ name: String) throws -> MeasuredFrames? {
         let measures = MeasuredFrames.name(name)
-        guard wanted == DistributionColumns(), manifest.outputs.contains(where: { $0.path == measures }) else {
+        guard wanted == DistributionColumns(), !ignoresSupport,
+            manifest.outputs.contains(where: { $0.path == measures })
+        else {
             return nil
         }
         try manifest.verify(measures, in: ingest, context.options)
@@ -100,8 +106,10 @@ struct ScoreRun {
         scored.rolloutID = row.rolloutID
         scored.setVerdict(outcome.verdict)
         (scored.reward, scored.correct, scored.extracted) = (outcome.reward, outcome.correct, outcome.extracted)
+        scored.rewards = NamedRewards.text(NamedRewards.ofExtras(row.extras).merging(outcome.rewards) { $1 })
         scored.values = models.values ?? frame.values
         scored.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
+        scored.teacherLogprobs = frame.teacherLogprobs
         scored.processLogprobs = models.processLogprobs
         scored.processReferenceLogprobs = models.processReferenceLogprobs
         scored.referenceKL = models.referenceKL

@@ -94,9 +94,13 @@ struct ScoringModels: Sendable {
             let compared = try checkpoint.compare(rows, reference: reference, q: q)
             fill(\.policy, compared.map(\.policy))
             fill(\.referenceLogprobs, compared.map(\.reference.logprobs))
-            fill(\.referenceKL, compared.map(\.kl))
-            for (index, score) in compared.enumerated() { scores[index].excludingStates = score.excludingStates }
-            if q != nil { fill(\.expectedQ, compared.map(\.expectedQ)) }
+            for (index, score) in compared.enumerated() {
+                scores[index].excludingStates = score.excludingStates
+                // These two are of whole distributions, which nobody drew from there.
+                guard rows[index].support == nil else { continue }
+                scores[index].referenceKL = score.kl
+                if q != nil { scores[index].expectedQ = score.expectedQ }
+            }
         } else {
             // Where the dump has hidden states, the head has said it all.
             let open = rows.indices.filter { rows[$0].evidence != EntropySource.hidden.rawValue }
@@ -172,16 +176,16 @@ final class ScoringModel: @unchecked Sendable {
     func score(_ rows: [RolloutRow], _ question: ModelOutputKind = .logprob) throws -> [SequenceScores] {
         guard !rows.isEmpty else { return [] }
         let model = try model()
-        return try batches(rows).flatMap { try model.score($0, question) }
+        return try batches(rows, isOfSupport: question.isOfSupport).flatMap { try model.score($0, question) }
     }
 
     func compare(_ rows: [RolloutRow], reference: ScoringModel, q: ScoringModel?) throws -> [ComparedScores] {
         let model = try model(), reference = try reference.model(), q = try q?.model()
-        return try batches(rows).flatMap { try model.compare($0, reference: reference, q: q) }
+        return try batches(rows, isOfSupport: true).flatMap { try model.compare($0, reference: reference, q: q) }
     }
 
     /// Cut by tokens alone.
-    private func batches(_ rows: [RolloutRow]) throws -> [[SequenceQuery]] {
+    private func batches(_ rows: [RolloutRow], isOfSupport: Bool) throws -> [[SequenceQuery]] {
         var batches: [[SequenceQuery]] = [[]], tokens = 0
         for row in rows {
             try check(row)
@@ -190,14 +194,17 @@ final class ScoringModel: @unchecked Sendable {
                 tokens = 0
             }
             batches[batches.count - 1].append(
-                SequenceQuery(tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature))
+                SequenceQuery(
+                    tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature,
+                    supports: isOfSupport ? row.support?.byPosition(row.lossMask) : nil))
             tokens += row.tokenIDs.count
         }
         return batches.filter { !$0.isEmpty }
     }
 
     private func check(_ row: RolloutRow) throws {
-        guard let token = row.tokenIDs.first(where: { !(0..<Int32(vocabulary)).contains($0) }) else { return }
+        let all = [row.tokenIDs, row.supportTokenIDs ?? []].joined()
+        guard let token = all.first(where: { !(0..<Int32(vocabulary)).contains($0) }) else { return }
         throw StageError(
             .invalidInput,
             "\(directory): rollout '\(row.rolloutID)': found token id \(token), expected ids below the checkpoint's vocabulary, \(vocabulary). Give the checkpoint that sampled the dump."

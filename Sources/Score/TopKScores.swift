@@ -24,8 +24,10 @@ struct TopKScores {
     /// Whether the log-probabilities are those of the distribution that entropies are taken of. Raw ones are before the
     /// temperature, and what entropy is at another temperature doesn't follow from some of them; processed ones must
     /// not have been cut off.
+    /// Of tokens whose support is known they may have been: shares among those stay the same.
     var areOfThePolicy: Bool {
-        frame.metadata["logits_kind"] == "processed" ? Self.isWhole(frame, row) : row.temperature == 1
+        guard frame.metadata["logits_kind"] == "processed" else { return row.temperature == 1 }
+        return row.support != nil || Self.isWhole(frame, row)
     }
 
     /// Whether the sampler drew from the whole distribution, so that `rollout_logprobs` are of it too.
@@ -39,15 +41,40 @@ struct TopKScores {
         return frame.lossMask.indices.filter { frame.lossMask[$0] }.map { logprobs[$0] }
     }
 
+    /// Of the softmax over the tokens that could be drawn, where all of them are among the best; their shares of each
+    /// other don't depend on the others.
+    private static func entropy(
+        over support: ArraySlice<Int32>, _ ids: ArraySlice<Int32>, _ logprobs: ArraySlice<Float>
+    ) -> Double? {
+        let known = Dictionary(zip(ids, logprobs.map { Double($0) })) { first, _ in first }
+        let found = support.compactMap { known[$0] }
+        guard found.count == support.count, found.allSatisfy(\.isFinite) else { return nil }
+        let largest = found.max() ?? 0, sum = found.reduce(0) { $0 + exp($1 - largest) }
+        return found.reduce(0) { $0 - exp($1 - largest) / sum * ($1 - largest - log(sum)) }
+    }
+
     /// A token whose best log-probabilities are at fault has the interval from 0 to ln V, and for its entropy 0:
     /// nothing that is not known is taken for a fork. A rollout of which that is so throughout has no entropies.
     func fill(_ scores: inout FrameScores) {
         guard let logprobs = frame.topkLogprobs, let ids = frame.topkTokenIDs, frame.topk > 0 else { return }
         let own = Self.isWhole(frame, row) ? frame.rolloutLogprobs : nil
-        var low = [Float](repeating: 0, count: frame.tokenIDs.count), high = low, middle = low, start = 0, known = 0
+        var low = [Float](repeating: 0, count: frame.tokenIDs.count), high = low, middle = low, start = 0, token = 0,
+            known = 0
         for position in frame.lossMask.indices where frame.lossMask[position] {
             let entries = start..<start + frame.topk
             start = entries.upperBound
+            defer { token += 1 }
+            if let support = row.support?[token] {
+                let entropy = Self.entropy(over: support, ids[entries], logprobs[entries])
+                high[position] = Float(entropy ?? log(Double(support.count)))
+                if let entropy {
+                    (low[position], middle[position]) = (Float(entropy), Float(entropy))
+                    known += 1
+                } else {
+                    scores.topKFaults.append((position, .supportNotAmongBest))
+                }
+                continue
+            }
             do {
                 let interval = try bounds.interval(
                     ids[entries], logprobs[entries], sampled: own.map { (frame.tokenIDs[position], $0[position]) })

@@ -38,8 +38,15 @@ package let cruxVersion = "0.1.0"
 extension StageCommand {
     package static var memoryHabit: MemoryHabit { .returned }
 
-    /// `main` of the executable.
-    package static func runMain() -> Never { main { ($0 as? Self)?.execute() } }
+    /// `main` of the executable. `besides`: commands that go by a word in front of their arguments; a stage with
+    /// subcommands would have no --help of its own.
+    package static func runMain(besides: [String: any StageCommand.Type] = [:]) -> Never {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        if let other = arguments.first.flatMap({ besides[$0] }) { other.runMain(Array(arguments.dropFirst())) }
+        runMain(arguments)
+    }
+
+    private static func runMain(_ arguments: [String]) -> Never { main(arguments) { ($0 as? Self)?.execute() } }
 
     fileprivate func execute() -> ExitStatus {
         if let parent = ProcessInfo.processInfo.environment[SiblingStages.dieWithParent].flatMap({ Int32($0) }),
@@ -104,10 +111,13 @@ extension ParsableCommand {
     }
 
     /// Parses the arguments and runs the command; nil from `run` says that it isn't this one, but --help and the like.
-    fileprivate static func main(_ run: (any ParsableCommand) -> ExitStatus?) -> Never {
+    /// `arguments`: nil is all of the process's.
+    fileprivate static func main(
+        _ arguments: [String]? = nil, _ run: (any ParsableCommand) -> ExitStatus?
+    ) -> Never {
         StandardStreams.prepare()
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(arguments)
             if let status = run(command) { Foundation.exit(status.rawValue) }
             try command.run()
             Foundation.exit(ExitStatus.done.rawValue)

@@ -13,12 +13,15 @@ package struct StepFolders: Equatable, Sendable {
 
     package static func name(_ step: Int) -> String { String(format: "step-%06d", step) }
     package static func optimizerName(_ step: Int) -> String { String(format: "optimizer-%06d", step) }
+    package static func deltaName(_ step: Int) -> String { String(format: "delta-%06d", step) }
     /// The file with moments, masters and target network, in either place.
     package static let stateName = "optimizer.safetensors"
 
     /// The checkpoint, or the adapters.
     package var weights: String { directory + "/" + Self.name(step) }
     package var optimizer: String { directory + "/" + Self.optimizerName(step) }
+    /// What its weights have otherwise than those that the update began with, where that was asked for.
+    package var delta: String { directory + "/" + Self.deltaName(step) }
 
     /// Moments and masters; nil where they are missing. Earlier versions put them among the weights.
     package func state() throws -> String? {

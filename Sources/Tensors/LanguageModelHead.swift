@@ -8,12 +8,17 @@ package struct HeadRequest: Sendable {
     package let inverseTemperature: Float
     /// Added to the target's log-odds where a distribution is drawn towards another.
     package let bonus: Float
+    /// The tokens that the softmax goes over, the target among them; nil is the whole vocabulary.
+    package let support: ArraySlice<Int32>?
 
-    package init(row: Int, target: Int32, inverseTemperature: Float, bonus: Float = 0) {
+    package init(
+        row: Int, target: Int32, inverseTemperature: Float, bonus: Float = 0, support: ArraySlice<Int32>? = nil
+    ) {
         self.row = row
         self.target = target
         self.inverseTemperature = inverseTemperature
         self.bonus = bonus
+        self.support = support
     }
 }
 
@@ -97,9 +102,11 @@ private func answer(
         compute.forEach(queries.count) { i in
             let query = queries[queries.startIndex + i]
             var answer = HeadAnswer()
-            crux_log_softmax_stats(
-                z.row(i), z.columns, query.inverseTemperature, query.target, &answer.output, &answer.entropy,
-                &answer.logSumExp)
+            query.withReachable(z.row(i), z.columns) { logits, count, target in
+                crux_log_softmax_stats(
+                    logits, count, query.inverseTemperature, target, &answer.output, &answer.entropy,
+                    &answer.logSumExp)
+            }
             out[i] = answer
         }
     }
@@ -114,14 +121,14 @@ private func logitGradients(
         compute.forEach(queries.count) { i in
             let (query, answer, derivative) = (queries[i], answer(i), derivative(i))
             head.backward(z.row(i)) {
-                if derivative.entropy == 0 {
-                    crux_head_backward_row(
-                        z.row(i), z.columns, query.inverseTemperature, answer.logSumExp, query.target,
-                        derivative.output)
-                } else {
+                query.replacingReachable(z.row(i), z.columns) { logits, count, target in
+                    guard derivative.entropy != 0 else {
+                        return crux_head_backward_row(
+                            logits, count, query.inverseTemperature, answer.logSumExp, target, derivative.output)
+                    }
                     crux_head_backward_row_with_entropy(
-                        z.row(i), z.columns, query.inverseTemperature, answer.logSumExp, query.target,
-                        derivative.output, answer.entropy, derivative.entropy)
+                        logits, count, query.inverseTemperature, answer.logSumExp, target, derivative.output,
+                        answer.entropy, derivative.entropy)
                 }
             }
         }

@@ -10,6 +10,8 @@ import Recipes
 struct EvaluatedTokens {
     /// Per row of the step, [L].
     private(set) var read: [[Bool]] = []
+    /// Those of them that may be trained on; others are an environment's, of which only their likelihood is read.
+    private(set) var trained: [[Bool]] = []
     private(set) var sampled: [[Bool]] = []
     /// How many trainable tokens each sampled one counts for, itself included.
     private(set) var inverseSamplingRate = 1.0
@@ -20,6 +22,7 @@ struct EvaluatedTokens {
     /// `step`: the rows' inputs without outputs, weights as they will be evaluated.
     init(_ step: [SequenceInputs], _ recipe: Recipe, _ architecture: DecoderArchitecture, seed: UInt64) {
         read = step.map(recipe.loss.reads)
+        trained = zip(step, read).map { zip($0.mask, $1).map { $0 && $1 } }
         let others = zip(step, read).map { sequence, read in Self.others(sequence.mask, read) },
             count = others.reduce(0) { $0 + $1.count { $0 } }
         let most = min(count, Self.affordable(read, recipe.objective.output, architecture))

@@ -107,7 +107,8 @@ struct OptimizerStep {
         // One by one: no more memory than the step's own passes were given.
         for row in rows {
             let query = SequenceQuery(
-                tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: temperature ?? row.temperature)
+                tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: temperature ?? row.temperature,
+                supports: row.support?.byPosition(row.lossMask))
             guard let scores = try model.score([query], in: space).first else { continue }
             for t in row.lossMask.indices where row.lossMask[t] {
                 ratios.add(scores.logprobs[t], old: row.oldLogprobs[t])
@@ -119,7 +120,9 @@ struct OptimizerStep {
     private func query(_ row: PlanRow, wanted: [Bool]) -> SequenceQuery {
         let bonuses = recipe.objective.boltzmann.map { settings in row.advantages.map { settings.bonus(advantage: $0) }
         }
-        return SequenceQuery(tokenIDs: row.tokenIDs, wanted: wanted, temperature: row.temperature, bonuses: bonuses)
+        return SequenceQuery(
+            tokenIDs: row.tokenIDs, wanted: wanted, temperature: row.temperature, bonuses: bonuses,
+            supports: row.support?.byPosition(row.lossMask))
     }
 
     /// A forward pass over the whole step, for what must be known before the first gradient.
@@ -177,13 +180,13 @@ struct OptimizerStep {
         _ bonus: AppliedBonus?, _ totals: inout StepTotals
     ) -> [ScoreDerivatives] {
         let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }
-        let read = zip(unit, inputs).map { $1.masked(asked.read[$0]) },
+        let read = zip(unit, inputs).map { $1.masked(asked.trained[$0]) },
             sampled = zip(unit, inputs).map { $1.masked(asked.sampled[$0]) }
         var gradients = unit.map { [Float](repeating: 0, count: rows[$0].tokenIDs.count) }
         totals.add(recipe.loss.evaluate(unit: read, gradients: &gradients), times: 1)
         for (position, index) in unit.enumerated() {
             totals.add(rows[index])
-            addTokens(asked.read[index], rows[index], scores[position], times: 1, &totals)
+            addTokens(asked.trained[index], rows[index], scores[position], times: 1, &totals)
             addTokens(asked.sampled[index], rows[index], scores[position], times: asked.inverseSamplingRate, &totals)
         }
         // Without weight they add to no derivative: what is clipped among them is counted.

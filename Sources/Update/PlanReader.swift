@@ -41,6 +41,7 @@ private struct PlanCheck {
     /// Beyond what every reader of plans holds.
     func check(_ row: PlanRow) throws {
         try checkTokens(row)
+        try checkSupport(row)
         try checkReturns(row)
         try checkTerms(row)
     }
@@ -74,6 +75,21 @@ private struct PlanCheck {
                 row, "token id \(token)", "ids below the vocabulary of \(checkpoint.directory), \(vocabulary)",
                 "Give the checkpoint that sampled the dump.")
         }
+    }
+
+    private func checkSupport(_ row: PlanRow) throws {
+        guard let support = row.support else { return }
+        let vocabulary = Int32(checkpoint.architecture.vocabulary)
+        if let token = support.tokenIDs.first(where: { !(0..<vocabulary).contains($0) }) {
+            throw fail(
+                row, "token id \(token) among those that could be drawn", "ids below \(vocabulary)",
+                "Give the checkpoint that sampled the dump.")
+        }
+        guard recipe.objective.output == .divergence else { return }
+        throw fail(
+            row, "a set of tokens that could be drawn",
+            "none: objective \(type(of: recipe.objective).name) compares whole distributions",
+            "Score again with --ignore-support, and plan by those scores.")
     }
 
     private func checkReturns(_ row: PlanRow) throws {

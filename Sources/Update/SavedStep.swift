@@ -126,22 +126,26 @@ struct SavedStep {
     }
 
     /// Writes checkpoint and state under other names; the state takes its own first, so that no step without it ever
-    /// stands. `directory`: rank 0's; the other ranks have none and hand over what they hold.
+    /// stands. `directory`: rank 0's; the other ranks have none and hand over what they hold. `withDelta`: write what
+    /// differs from the weights that the update began with, too.
     static func save(
-        _ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], in directory: StageDirectory?
+        _ state: TrainingState, _ form: any TrainedForm, metrics: [MetricsRow], withDelta: Bool,
+        in directory: StageDirectory?
     ) throws {
         guard let directory else { return try writeState(state, form, to: nil) }
         let folders = StepFolders(directory: directory.path, step: state.step)
         let weights = try AtomicFolder(folders.weights), optimizer = try AtomicFolder(folders.optimizer)
-        try directory.note(temporariesOf: [weights, optimizer])
+        let delta = withDelta ? try AtomicFolder(folders.delta) : nil,
+            all = [optimizer, delta, weights].compactMap(\.self)
+        try directory.note(temporariesOf: all)
         try form.save(state.parameters, to: weights.unfinished)
+        if let delta { try form.saveDelta(of: weights.unfinished, to: delta.unfinished) }
         try writeState(state, form, to: optimizer.unfinished + "/" + StepFolders.stateName)
         try writeMetrics(metrics, to: directory.workPath + "/metrics-\(StepFolders.name(state.step)).arrow", directory)
         // Another's weights would look whole beside this optimizer.
         if try folders.state() == nil { try weights.clear() }
-        try directory.note(filesOf: [weights, optimizer])
-        try optimizer.commit()
-        try weights.commit()
+        try directory.note(filesOf: all)
+        for folder in all { try folder.commit() }
     }
 
     static func writeMetrics(_ rows: [MetricsRow], to path: String, _ directory: StageDirectory) throws {

@@ -12,6 +12,8 @@ protocol TrainedForm: Sendable {
     /// Writes them, in float32 as they are, into the folder.
     func save(_ parameters: Buffer, to folder: String) throws
     func load(from folder: String, into parameters: Buffer) throws
+    /// Writes into another folder what a saved one has otherwise than the files that the update began with.
+    func saveDelta(of folder: String, to delta: String) throws
     /// True where the file's 16 bits hold less than the parameter: a float32 master is kept beside it.
     func needsMaster(_ name: String) -> Bool
     /// The checkpoint that a step's folder holds, the weights that it was made of, and where those were when `resumed`
@@ -34,6 +36,10 @@ struct CheckpointForm: TrainedForm {
     func save(_ parameters: Buffer, to folder: String) throws { try checkpoint.save(parameters, to: folder, as: type) }
     func needsMaster(_ name: String) -> Bool { type == .stored && checkpoint.isHalf(name) }
     var roundedTensors: Int { layout.parameters.count { needsMaster($0.name) } }
+
+    func saveDelta(of folder: String, to delta: String) throws {
+        try CheckpointDelta(directory: delta).write(from: checkpoint, to: folder)
+    }
 
     private func open(_ folder: String) throws -> Checkpoint {
         try Checkpoint(directory: folder, as: checkpoint.architecture.valueHead == nil ? .languageModel : .critic)
@@ -77,6 +83,10 @@ struct AdapterForm: TrainedForm {
     func needsMaster(_ name: String) -> Bool { false }
     var roundedTensors: Int {
         type == .stored && settings.merged ? checkpoint.layout.parameters.count { checkpoint.isHalf($0.name) } : 0
+    }
+
+    func saveDelta(of folder: String, to delta: String) throws {
+        preconditionFailure("--delta is refused where adapters are trained")
     }
 
     /// Merged weights stand beside those that were adapted, whatever came before.

@@ -10,13 +10,14 @@ import Tensors
 
 @main
 enum UpdateMain {
-    static func main() { UpdateCommand.runMain() }
+    static func main() { UpdateCommand.runMain(besides: ["apply-delta": ApplyDeltaCommand.self]) }
 }
 
 /// `plan/` and a checkpoint → `update/`: the checkpoint after the plan's optimizer steps.
 struct UpdateCommand: StageCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-update", abstract: "Trains a Hugging Face checkpoint on a plan by real gradients.",
+        discussion: "crux-update apply-delta makes a checkpoint of another one and of what --delta has written.",
         version: cruxVersion)
     static let stage = "update"
     static let memoryHabit = MemoryHabit.kept
@@ -71,6 +72,12 @@ struct UpdateCommand: StageCommand {
             "What matrix products are computed in: f32, or bf16 where the processor multiplies it (AVX-512 BF16). Weights, sums, moments stay float32."
     )
     var precision = Precision.f32
+
+    @Flag(
+        help:
+            "Write beside each kept step, in delta-NNNNNN, what its weights have otherwise than --checkpoint; crux-update apply-delta makes the step of both."
+    )
+    var delta = false
 
     @Flag(
         help:
@@ -150,6 +157,7 @@ struct UpdateCommand: StageCommand {
         let source = try Checkpoint(
             directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
         try requireVocabulary(of: planned, source)
+        try requireDelta(recipe, source)
         let auxiliary = try auxiliaries(recipe, source, context)
         ([source] + auxiliary).flatMap(\.notes).forEach(context.warn)
         let resume = try resumeFrom.map { try verified(SavedStep.last(in: $0), of: $0, context) }
@@ -195,8 +203,9 @@ struct UpdateCommand: StageCommand {
         let question = try gang.together { try self.question(update, context) }
         return try UpdateRun(
             output: output, directory: directory, checkpoint: update.source, recipe: update.recipe, rows: update.rows,
-            memory: update.memory, resume: update.resume, saveEvery: saveEvery, question: question, weights: weights,
-            halves: update.halves, offloading: offload.map { Offloading(folder: $0) }, metricForms: metrics, gang: gang,
+            memory: update.memory, resume: update.resume, saveEvery: saveEvery, withDelta: delta, question: question,
+            weights: weights, halves: update.halves, offloading: offload.map { Offloading(folder: $0) },
+            metricForms: metrics, gang: gang,
             context: context
         ).run()
     }
@@ -335,6 +344,26 @@ struct UpdateCommand: StageCommand {
         )
     }
 
+    /// A delta is between files of the same tensors.
+    private func requireDelta(_ recipe: Recipe, _ source: Checkpoint) throws {
+        guard delta else { return }
+        if recipe.trainable.adapters != nil {
+            throw StageError(
+                .usage,
+                "--delta: the recipe trains adapters, which hold nothing but what changed; expected trainable full")
+        }
+        if source.hasFreshValueHead {
+            throw StageError(
+                .usage,
+                "--delta: \(checkpoint) gets a value head that none of its files has; expected a critic's checkpoint")
+        }
+        if weights == .f32, source.needsMasters {
+            throw StageError(
+                .usage,
+                "--delta: --weights f32 gives the tensors of \(checkpoint) another type; expected one of the two")
+        }
+    }
+
     /// Rounding differs between numbers of threads and of ranks, and between micro-batches, so a half-done update must
     /// go on with the same.
     private func settings(_ memory: MemoryPlan, _ gang: any Gang) -> [String: String] {
@@ -342,6 +371,7 @@ struct UpdateCommand: StageCommand {
         if !gang.isAlone { settings["ranks"] = "\(gang.size)" }
         settings["save_every"] = saveEvery.map { "\($0)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
+        if delta { settings["delta"] = "true" }
         if precision != .f32 { settings["precision"] = precision.rawValue }
         return settings
     }

@@ -22,6 +22,8 @@ struct UpdateRun {
     let memory: MemoryPlan
     let resume: SavedStep?
     let saveEvery: Int?
+    /// Whether what a step's weights have otherwise than the checkpoint's is written beside it.
+    let withDelta: Bool
     let question: ModelOutputKind
     let weights: WeightType
     /// nil: products are float32.
@@ -77,13 +79,13 @@ struct UpdateRun {
             }
             metrics.append(row)
             if saveEvery.map({ state.step % $0 == 0 }) ?? false {
-                try SavedStep.save(state, form, metrics: earlier + metrics, in: directory)
+                try SavedStep.save(state, form, metrics: earlier + metrics, withDelta: withDelta, in: directory)
             }
             progress.end(loss: row.loss)
         }
         // Not again what an interrupted run had saved before it could say so.
         if try lastSaved() != state.step {
-            try SavedStep.save(state, form, metrics: earlier + metrics, in: directory)
+            try SavedStep.save(state, form, metrics: earlier + metrics, withDelta: withDelta, in: directory)
         }
         return metrics
     }
@@ -172,6 +174,7 @@ struct UpdateRun {
             outputs +=
                 try describe(StepFolders.name(step.step), directory)
                 + describe(StepFolders.optimizerName(step.step), directory)
+                + (withDelta ? describe(StepFolders.deltaName(step.step), directory) : [])
         }
         if recipe.objective.targetDecay != nil { outputs += try describe(SavedStep.targetName, directory) }
         // Wall-clock seconds stand in these: the files whose bytes differ between equal runs.
@@ -205,6 +208,9 @@ struct UpdateRun {
             summary["offload"] = offloading.summary
         }
         if let carried { summary["files"] = carried.measures }
+        if withDelta, let last = steps.last {
+            summary["delta"] = try tell(CheckpointDelta(directory: last.folders.delta))
+        }
         if recipe.objective.targetDecay != nil { summary["target"] = directory.file(SavedStep.targetName) }
         return StageSummary(summary)
     }
@@ -220,6 +226,17 @@ struct UpdateRun {
 
     private func describe(_ name: String, _ directory: StageDirectory) throws -> [Manifest.File] {
         try Folder.files(below: directory.file(name)).map { try Manifest.describe(name + "/" + $0, in: directory.path) }
+    }
+
+    /// How little a step changes.
+    private func tell(_ delta: CheckpointDelta) throws -> [String: Int] {
+        let count = try delta.count(of: checkpoint), bytes = try delta.bytes(of: checkpoint),
+            all = try checkpoint.weightPaths.reduce(0) { try $0 + Int(fileStatus($1)?.st_size ?? 0) }
+        let share = 100 * Double(count.changed) / Double(max(1, count.elements))
+        context.say(
+            "delta of the last step: \(count.changed) of \(count.elements) stored numbers differ (\(text(share)) %), "
+                + "\(MemorySize.text(bytes)) beside \(MemorySize.text(all))")
+        return ["changed": count.changed, "elements": count.elements, "bytes": bytes]
     }
 
     private func measures(_ row: MetricsRow) -> String {

@@ -47,6 +47,8 @@ private final class CountedTokens: TokenSource, @unchecked Sendable {
             for name in TokenColumn.allCases where ![.entropy, .entropyLow, .entropyHigh].contains(name) {
                 input.columns[name] = column
             }
+            // Each group has one.
+            input.isGreedy = index < 4
             return input
         }
     }

@@ -32,6 +32,7 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
                 episode.columns[column] = (0..<count).map { Float(sin(Double(1 + index + 3 * $0 + 7 * number))) }
             }
             episode.correct = rewards[index] > 0
+            episode.isGreedy = index == 0
         }
     }
 

@@ -24,7 +24,7 @@ import Testing
 
     /// Rollouts of some tokens in groups whose members stand side by side, or don't.
     private static func inputs(scattered: Bool) -> [CreditInput] {
-        var random = SplitMix(seed: scattered ? 5 : 6)
+        var random = SplitMix(seed: scattered ? 5 : 6), seen: Set<Int> = []
         return (0..<240).map { index in
             let length = 3 + Int(random.next() % 40), group = scattered ? Int(random.next() % 30) : index / 8
             let mask = (0..<length).map { $0 > 0 && random.next() % 8 > 0 }
@@ -36,6 +36,8 @@ import Testing
             for name in TokenColumn.allCases where name != .entropy && name != .entropyLow && name != .entropyHigh {
                 input.columns[name] = column()
             }
+            input.isGreedy = !seen.contains(group)
+            seen.insert(group)
             return input
         }
     }

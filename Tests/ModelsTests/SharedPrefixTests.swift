@@ -47,7 +47,9 @@ import Testing
         let model = try model(threads: 2), queries = family(of: 12, seed: seed)
         let together = try gradients(model, [queries]), apart = try gradients(model, queries.map { [$0] })
         for (one, other) in zip(together.scores, apart.scores) {
-            #expect(firstDifference(one, other, absolute: 1e-5) == nil)
+            // Products of other shapes, and with what other tests of this process leave OpenBLAS's threads at: logits of
+            // 20 were once 1.1e-5 apart.
+            #expect(firstDifference(one, other, absolute: 1e-5, relative: 2e-6) == nil)
         }
         // Sums in another order, in float32: a few units in the last place of the largest terms.
         #expect(relativeDistance(together.gradients, apart.gradients) < 1e-5)

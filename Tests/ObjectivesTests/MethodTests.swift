@@ -281,6 +281,19 @@ import Testing
         #expect(loss.reads(right) == [true, true])
     }
 
+    /// Tokens outside of the mask, which have a log-probability only here.
+    @Test func environmentTokensAreLearntBesideTheMask() {
+        var loss = TrainingLoss(), sequence = row([-9, -9, -2, -0.5], [0, 0, 0, 0])
+        loss.auxiliary = AuxiliaryLoss()
+        loss.auxiliary?.type = .environmentNLL
+        (sequence.mask, sequence.weights) = ([false, true, false, false], [0, 0, 0, 0])
+        sequence.auxiliaryWeights = [0, 0, 0.05, 0.05]
+        let found = evaluate(loss, sequence)
+        expect([found.loss.loss], [0.125])
+        expect(found.gradient, [0, 0, -0.05, -0.05])
+        #expect(loss.reads(sequence) == [false, false, true, true])
+    }
+
     // MARK: entropy
 
     @Test func theControllerIsAStepBehind() {

@@ -22,7 +22,7 @@ package struct ETPOMonteCarlo: AdvantageEstimator {
         beta == 0 ? [] : kl == .full ? [.referenceKL] : [.oldLogprobs, .referenceLogprobs]
     }
 
-    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] {
+    package func credit(_ group: [Episode], plan: [Double]) -> [EpisodeCredit?] {
         let rewards = group.map(\.score), mean = rewards.reduce(0, +) / Double(max(1, group.count)),
             areEqual = GroupFilter.areEqual(rewards)
         let toGo = group.map { Self.behind(divergences($0)) }, longest = toGo.map(\.count).max() ?? 0
@@ -70,7 +70,7 @@ package struct ETPOBellman: AdvantageEstimator {
     package var columns: Set<TokenColumn> { [.expectedQ, .referenceKL] }
     package var givesReturns: Bool { true }
 
-    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] { group.map(credit) }
+    package func credit(_ group: [Episode], plan: [Double]) -> [EpisodeCredit?] { group.map(credit) }
 
     private func credit(_ episode: Episode) -> EpisodeCredit {
         let values = zip(episode.numbers(.expectedQ), episode.numbers(.referenceKL)).map { $0 - beta * $1 }

@@ -21,7 +21,7 @@ package struct GAE: AdvantageEstimator {
     package var whitens: Bool { whiten }
     package var givesReturns: Bool { true }
 
-    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] { group.map(credit) }
+    package func credit(_ group: [Episode], plan: [Double]) -> [EpisodeCredit?] { group.map(credit) }
 
     private func credit(_ episode: Episode) -> EpisodeCredit {
         let rewards = episode.rewardsByPosition, values = episode.numbers(.values)

@@ -51,9 +51,10 @@ package struct PRIME: AdvantageEstimator {
     }
 
     /// What process rewards are divided by.
-    package func planScale(_ numbers: [Double]) -> Double { (numbers.max() ?? 0) + 1e-6 }
+    package func planFigures(_ numbers: [Double]) -> [Double] { [(numbers.max() ?? 0) + 1e-6] }
 
-    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] {
+    package func credit(_ group: [Episode], plan: [Double]) -> [EpisodeCredit?] {
+        let planScale = plan.first ?? 1
         let rewards = group.map { variant == .recipe ? recipeRewards($0, planScale) : processRewards($0) }
         let terms = Self.leaveOneOut(rewards, adjusts: variant == .recipe), outcomes = outcomeTerms(group)
         return group.indices.map { row in

@@ -12,7 +12,7 @@ package struct ReinforcePlusPlus: AdvantageEstimator {
     package var problems: [String] { (0...1).contains(gamma) ? [] : ["advantage.gamma is \(gamma); expected 0 to 1"] }
     package var whitens: Bool { whiten }
 
-    package func credit(_ group: [Episode], planScale: Double) -> [EpisodeCredit?] {
+    package func credit(_ group: [Episode], plan: [Double]) -> [EpisodeCredit?] {
         group.map { EpisodeCredit(advantages: $0.spread(discountedReturns($0.rewardsByPosition, gamma: gamma))) }
     }
 }

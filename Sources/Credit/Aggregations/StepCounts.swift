@@ -5,6 +5,8 @@ package struct StepCounts: Sendable {
     package private(set) var kept = 0
     /// Trainable tokens of right answers.
     package private(set) var right = 0
+    /// Tokens of an environment that the recipe learns from.
+    package private(set) var environment = 0
     /// Rows with something to train on: B of the sequence modes.
     package private(set) var liveRows = 0
     /// Divide a token mean by kept tokens rather than trainable ones.
@@ -14,7 +16,8 @@ package struct StepCounts: Sendable {
 
     package init(countsKept: Bool, longest: Int) { (self.countsKept, self.longest) = (countsKept, longest) }
 
-    package mutating func add(trainable: Int, kept: Int, isRight: Bool = false) {
+    package mutating func add(trainable: Int, kept: Int, isRight: Bool = false, environment: Int = 0) {
+        self.environment += environment
         right += isRight ? trainable : 0
         self.trainable += trainable
         self.kept += kept

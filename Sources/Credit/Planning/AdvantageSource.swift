@@ -65,14 +65,13 @@ struct TokenAdvantages: AdvantageSource {
 extension TokenAdvantages {
     /// What an estimator makes of every group's tokens, each group once.
     init(
-        _ estimator: any AdvantageEstimator, _ filter: GroupFilter, _ rows: FilteredRollouts, _ facts: RolloutFacts,
-        _ source: any TokenSource
+        _ recipe: CreditRecipe, _ rows: FilteredRollouts, _ facts: RolloutFacts, _ source: any TokenSource
     ) throws {
+        let estimator = recipe.advantage
         let space = facts.space, positions = try rows.positions(facts)
         let places = try ScratchTable<Place>(space, count: rows.kept.count)
         var advantages = ScratchWriter<Double>(space), returns = ScratchWriter<Double>(space)
-        let groups = GroupCredits(
-            estimator: estimator, filter: filter, planScale: rows.planScale, facts: facts, source: source)
+        let groups = GroupCredits(recipe: recipe, plan: rows.planFigures, facts: facts, source: source)
         try source.inOrder(facts.groups.count) { group in
             let isKept = facts.groups[group].map { positions[Int($0)] > 0 }
             return isKept.contains(true) ? try groups.credits(group) : []
@@ -94,9 +93,9 @@ extension TokenAdvantages {
 
 /// What an estimator that reads tokens makes of a group.
 private struct GroupCredits: Sendable {
-    let estimator: any AdvantageEstimator
-    let filter: GroupFilter
-    let planScale: Double
+    let recipe: CreditRecipe
+    /// Figures of the whole plan.
+    let plan: [Double]
     let facts: RolloutFacts
     let source: any TokenSource
 
@@ -110,14 +109,19 @@ private struct GroupCredits: Sendable {
     /// Of every member that the estimator doesn't drop.
     func credits(_ group: Int) throws -> [RowCredit] {
         let members = facts.groups[group]
-        guard !filter.zeroes(members.map { facts.rows[Int($0)] }) else {
+        let estimator = recipe.advantage
+        guard !recipe.filter.zeroes(members, facts) else {
             return members.map {
                 RowCredit(row: $0, advantages: [Double](repeating: 0, count: Int(facts.rows[Int($0)].trainable)))
             }
         }
-        let inputs = try source.inputs(of: members[...], reading: estimator.columns)
-        let episodes = zip(members, inputs).map { Episode($1, reward: facts.rows[Int($0)].reward) }
-        return zip(members.indices, estimator.credit(episodes, planScale: planScale)).compactMap { index, credit in
+        let inputs = try source.inputs(of: members[...], reading: recipe.advantageColumns)
+        let episodes = zip(members, inputs).map { member, input in
+            var episode = Episode(input, facts, Int(member))
+            if estimator.readsCorrection { episode.correctionWeights = recipe.correction.weights(input) }
+            return episode
+        }
+        return zip(members.indices, estimator.credit(episodes, plan: plan)).compactMap { index, credit in
             credit.map {
                 RowCredit(
                     row: members[index], advantages: masked($0.advantages, inputs[index].mask),

@@ -18,7 +18,7 @@ extension CreditRecipe {
         let rows = try filter.run()
         let advantages: any AdvantageSource =
             advantage.readsTokens && pairs == nil
-            ? try TokenAdvantages(advantage, self.filter, rows, facts, source)
+            ? try TokenAdvantages(self, rows, facts, source)
             : RewardAdvantages(kept: rows.kept, facts: facts)
         return try buildPlan(rows, facts.groupNames, facts, advantages, whitens: advantage.whitens, source, seed)
     }
@@ -47,24 +47,32 @@ extension CreditRecipe {
         let masking = try MaskPlanner(
             mask: plannedMask, facts: facts, kept: rows.kept, tokens: KeptTokens(rows.kept, facts, source), seed: seed
         ).run()
+        let correction = try CorrectionPlanner(
+            recipe: self, facts: facts, kept: rows.kept, source: source, mask: masking.mask
+        ).run()
         let single =
             whitening?.count == 1 ? ["a single trainable token can't be whitened: its advantage is 0"] : []
         return CreditPlan(
             kept: rows.kept, groupNames: groupNames, facts: facts, dropped: rows.dropped, resample: rows.resample,
-            warnings: rows.warnings + single + masking.warnings, masking: masking, recipe: self,
-            advantages: advantages, whitening: whitening, steps: steps(rows.kept, facts, masking.keptTokens))
+            warnings: rows.warnings + single + masking.warnings, masking: masking,
+            correction: correction, recipe: self, advantages: advantages, whitening: whitening,
+            steps: steps(rows.kept, facts, masking.keptTokens, correction?.counts))
     }
 
     private func steps(
-        _ kept: ScratchArray<PlannedRow>, _ facts: RolloutFacts, _ keptTokens: ScratchArray<Int32>
+        _ kept: ScratchArray<PlannedRow>, _ facts: RolloutFacts, _ keptTokens: ScratchArray<Int32>,
+        _ corrected: ScratchArray<PlannedCorrection.RowCounts>?
     ) -> [StepCounts] {
         let rows = facts.rows, countsKept = plannedMask?.normalizer == .kept
         var steps: [StepCounts] = [], longest = 0
         facts.space.forEach(kept.indices) { position in
             let row = kept[position], trainable = Int(rows[Int(row.row)].trainable)
             while steps.count <= row.step { steps.append(StepCounts(countsKept: countsKept, longest: 0)) }
+            let counts = corrected?[position]
             steps[Int(row.step)].add(
-                trainable: trainable, kept: Int(keptTokens[position]), isRight: rows[Int(row.row)].isRight)
+                trainable: counts.map { Int($0.trainable) } ?? trainable,
+                kept: Int(counts?.kept ?? keptTokens[position]), isRight: rows[Int(row.row)].isRight,
+                environment: Int(rows[Int(row.row)].environment))
             longest = max(longest, trainable)
         }
         for step in steps.indices { steps[step].longest = reward.overlong?.maxLength ?? longest }
@@ -87,6 +95,8 @@ package struct CreditPlan: Sendable {
     package let warnings: [String]
 
     let masking: MaskOutcome
+    /// nil where the recipe has none.
+    let correction: PlannedCorrection?
     let recipe: CreditRecipe
     let advantages: any AdvantageSource
     let whitening: Whitening?
@@ -115,9 +125,11 @@ package struct CreditPlan: Sendable {
 
     /// One row, step by step. A credit of an expansion has the expansion's factor in it.
     private func credit(_ position: Int, _ input: CreditInput, _ credit: EpisodeCredit) -> TokenCredit {
-        let row = kept[position], step = steps[Int(row.step)], trainable = Int(facts.rows[Int(row.row)].trainable)
+        let row = kept[position], step = steps[Int(row.step)], counts = correction?.counts?[position],
+            trainable = Int(counts?.trainable ?? facts.rows[Int(row.row)].trainable)
         let whitened = whitening?.apply(credit.advantages, input.mask) ?? credit.advantages
-        let shaped = recipe.shaping?.shaped(whitened, input.entropy, input.mask) ?? whitened
+        let taught = recipe.teacher?.applied(to: whitened, input) ?? whitened
+        let shaped = recipe.shaping?.shaped(taught, input.entropy, input.mask) ?? taught
         let entropyMask = masking.mask?.marks(position, input) ?? input.mask
         let weights = spread(recipe.aggregation.weight(trainable: trainable, in: step), entropyMask)
         let klAggregation = recipe.expansion?.klAggregation ?? recipe.aggregation
@@ -127,7 +139,11 @@ package struct CreditPlan: Sendable {
             reward: facts.rows[Int(row.row)].reward, advantages: shaped, entropyMask: entropyMask)
         (result.plainWeights, result.counts) = (weights, step)
         result.isRight = facts.rows[Int(row.row)].isRight
-        result.weights = recipe.correction.corrected(weights, input)
+        let corrected = correction?.row(position, Int(row.step), input)
+        result.weights = corrected.map { zip(weights, $0.weights).map(*) } ?? weights
+        result.rejected = corrected.map { input.trainable - $0.keeps.count { $0 } } ?? 0
+        result.excludedByTeacher = recipe.teacher == nil ? 0 : TeacherTerm.excluded(input)
+        if counts != nil { result.klMask = corrected?.keeps }
         result.unmaskedWeight = klAggregation.weight(trainable: trainable, in: step.unmasked)
         result.returns = credit.returns
         result.pair = row.pair < 0 ? nil : Int(row.pair)
@@ -144,6 +160,22 @@ package struct CreditPlan: Sendable {
     }
 }
 
+extension TeacherTerm {
+    /// [L] advantages with what the teacher says of the tokens.
+    fileprivate func applied(to advantages: [Double], _ input: CreditInput) -> [Double] {
+        guard let teacher = input.columns[.teacherLogprobs], let old = input.columns[.oldLogprobs] else {
+            return advantages
+        }
+        return applied(to: advantages, teacher: teacher, old: old, mask: input.mask)
+    }
+
+    /// Trainable tokens that it gives no probability worth the name.
+    fileprivate static func excluded(_ input: CreditInput) -> Int {
+        guard let teacher = input.columns[.teacherLogprobs] else { return 0 }
+        return input.mask.indices.count { input.mask[$0] && teacher[$0] <= least }
+    }
+}
+
 extension EntropyShaping {
     /// [L] advantages, shaped where tokens are trained on.
     fileprivate func shaped(_ advantages: [Double], _ entropy: [Float], _ mask: [Bool]) -> [Double] {
@@ -152,12 +184,12 @@ extension EntropyShaping {
 }
 
 extension ImportanceCorrection {
-    /// [L] weights times what trainer and sampler disagree about, where the recipe asks for it.
-    fileprivate func corrected(_ weights: [Double], _ input: CreditInput) -> [Double] {
+    /// nil where the recipe asks for no correction.
+    func weights(_ input: CreditInput) -> [Double]? {
         guard isOn, let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs] else {
-            return weights
+            return nil
         }
-        return zip(weights, self.weights(trainer: trainer, sampler: sampler, mask: input.mask)).map(*)
+        return weights(trainer: trainer, sampler: sampler, mask: input.mask)
     }
 }
 

@@ -13,6 +13,7 @@ package enum DropReason: Hashable, Sendable {
     case accuracyOutOfRange
     case noAdvantage
     case notPositive
+    case baseline
     case notFiniteAdvantage
     case truncated
     case noVerdict
@@ -34,6 +35,7 @@ package enum DropReason: Hashable, Sendable {
         case .accuracyOutOfRange: "accuracy_out_of_range"
         case .noAdvantage: "no_advantage"
         case .notPositive: "not_positive"
+        case .baseline: "baseline"
         case .notFiniteAdvantage: "not_finite_advantage"
         case .truncated: "truncated"
         case .noVerdict: "no_verdict"
@@ -58,6 +60,7 @@ package enum DropReason: Hashable, Sendable {
         case .accuracyOutOfRange: "its group's accuracy lies outside of filter.min_accuracy and filter.max_accuracy"
         case .noAdvantage: "the estimator gives it no advantage"
         case .notPositive: "its reward is not positive (advantage positive_reward)"
+        case .baseline: "a greedy rollout: the others of its group are compared with it (advantage remax)"
         case .notFiniteAdvantage: "its advantage is no number that float32 can hold"
         case .truncated: "it was cut off by the length limit (filter.truncated: drop)"
         case .noVerdict: "a pair wants to know whether it is right, and nobody says so"
@@ -74,7 +77,8 @@ package enum DropReason: Hashable, Sendable {
         [.unusable(verdict: "invalid_logits"), .noReward, .notFiniteReward, .rewardOutOfRange]
         + TokenColumn.allCases.filter { ![.entropy, .entropyLow, .entropyHigh].contains($0) }.map { .notFinite($0) }
         + [
-            .correction, .degenerateGroup, .accuracyOutOfRange, .noAdvantage, .notPositive, .notFiniteAdvantage,
-            .truncated, .noVerdict, .noPair, .degenerateState, .missingValue, .valuesOnly, .unknownJob,
+            .correction, .degenerateGroup, .accuracyOutOfRange, .noAdvantage, .notPositive, .baseline,
+            .notFiniteAdvantage, .truncated, .noVerdict, .noPair, .degenerateState, .missingValue, .valuesOnly,
+            .unknownJob,
         ]
 }

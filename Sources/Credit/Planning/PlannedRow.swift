@@ -37,7 +37,7 @@ struct FilteredRollouts {
     /// Groups that are worth sampling again.
     var resample = ScratchArray<Int32>([])
     /// What the estimator knows of the plan as a whole.
-    var planScale = 1.0
+    var planFigures: [Double] = []
 
     /// By row of the plan: its position among those kept + 1; 0 where it isn't kept.
     func positions(_ facts: RolloutFacts) throws -> ScratchTable<Int32> {

@@ -10,7 +10,11 @@ package struct RolloutFacts: Sendable {
         /// Tokens of the rollout, and those to train on.
         package var length: Int32
         package var trainable: Int32
+        /// Tokens of an environment that the recipe learns from.
+        package var environment: Int32 = 0
         package var isTruncated: Bool
+        /// Whether it was decoded greedily, where somebody wants to know.
+        package var isGreedy: Bool
         package var correct: Bool?
         /// Whether its entropies are known, and whether only as intervals.
         package var entropy: EntropyKnowledge
@@ -28,17 +32,18 @@ package struct RolloutFacts: Sendable {
         package init(
             length: Int, trainable: Int, isTruncated: Bool, correct: Bool?, reward: Double, entropy: EntropyKnowledge
         ) {
-            (self.length, self.trainable, self.isTruncated, self.correct) = (
-                Int32(length), Int32(trainable), isTruncated, correct
+            (self.length, self.trainable, self.isTruncated, self.correct, isGreedy) = (
+                Int32(length), Int32(trainable), isTruncated, correct, false
             )
             (self.reward, score, self.entropy, group) = (reward, reward, entropy, -1)
         }
 
         /// `reward`: shaped. The group is numbered where the row is added.
         package init(_ input: CreditInput, reward: Double, entropy: EntropyKnowledge) {
-            (length, trainable, isTruncated, correct) = (
-                Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct
+            (length, trainable, isTruncated, correct, isGreedy) = (
+                Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct, input.isGreedy
             )
+            environment = Int32(input.environment)
             (self.reward, self.entropy, group) = (reward, entropy, -1)
             score = reward + (input.tokenRewards?.reduce(0, +) ?? 0)
         }
@@ -58,13 +63,16 @@ package struct RolloutFacts: Sendable {
     /// Members of each group, groups and members in dump order.
     package let groups: Groups
     package let hasIntervals: Bool
+    /// Several rewards of each row, where a recipe names them.
+    let components: ComponentTable
     /// Where lists are kept that are as long as these.
     package let space: ScratchSpace
 
     fileprivate init(
         _ rows: ScratchArray<Row>, _ groupNames: InternedStrings, _ groups: Groups, hasIntervals: Bool,
-        _ space: ScratchSpace
+        _ components: ComponentTable, _ space: ScratchSpace
     ) {
+        self.components = components
         (self.rows, self.groupNames, self.groups, self.hasIntervals, self.space) = (
             rows, groupNames, groups, hasIntervals, space
         )
@@ -82,7 +90,50 @@ package struct RolloutFacts: Sendable {
         let changed = try ScratchTable<Row>(space, count: rows.count)
         space.forEach(rows.indices) { changed[$0] = rows[$0] }
         change(changed)
-        return RolloutFacts(changed.array, groupNames, groups, hasIntervals: hasIntervals, space)
+        return RolloutFacts(changed.array, groupNames, groups, hasIntervals: hasIntervals, components, space)
+    }
+
+    /// A row as an estimator sees it that reads no tokens.
+    func outcome(_ row: Int) -> EpisodeOutcome {
+        let fact = rows[row]
+        return EpisodeOutcome(
+            score: fact.score, correct: fact.correct, trainable: Int(fact.trainable), isGreedy: fact.isGreedy,
+            components: components.rewards(row))
+    }
+
+    /// Whether rewards of a group don't differ: none of them, where there are several.
+    func areEqual(_ members: [Int32]) -> Bool? { components.areEqual(members) }
+}
+
+/// Several rewards of each row.
+struct ComponentTable: Sendable {
+    let names: [String]
+    let weights: [Double]
+    /// Row by row, one for each name; NaN where the row has none.
+    let values: ScratchArray<Double>
+
+    func rewards(_ row: Int) -> [EpisodeOutcome.Reward] {
+        weights.indices.map { index in
+            let value = values[row * weights.count + index]
+            return EpisodeOutcome.Reward(value: value.isNaN ? nil : value, weight: weights[index])
+        }
+    }
+
+    /// nil where there are none to compare.
+    func areEqual(_ members: [Int32]) -> Bool? {
+        guard !weights.isEmpty else { return nil }
+        return weights.indices.allSatisfy { index in
+            GroupFilter.areEqual(
+                members.map { values[Int($0) * weights.count + index] }.filter { !$0.isNaN })
+        }
+    }
+
+    /// How many rows have none of each name.
+    func missing(_ space: ScratchSpace) -> [Int] {
+        var missing = weights.map { _ in 0 }
+        guard !weights.isEmpty else { return [] }
+        space.forEach(values.indices) { missing[$0 % weights.count] += values[$0].isNaN ? 1 : 0 }
+        return missing
     }
 }
 
@@ -92,20 +143,29 @@ package struct RolloutFactsBuilder {
     private var rows: ScratchWriter<RolloutFacts.Row>
     private var groups: StringInterner
     private var hasIntervals = false
+    private let components: RewardComponents?
+    private var values: ScratchWriter<Double>
 
-    package init(_ space: ScratchSpace) throws {
+    /// `components`: several rewards that a recipe names.
+    package init(_ space: ScratchSpace, components: RewardComponents? = nil) throws {
         (self.space, rows, groups) = (space, ScratchWriter(space), try StringInterner(space))
+        (self.components, values) = (components, ScratchWriter(space))
     }
 
     /// `reward`: shaped.
-    package mutating func add(_ input: CreditInput, reward: Double) throws {
+    package mutating func add(_ input: CreditInput, reward: Double, components: [Double] = []) throws {
+        for value in components { try values.append(value) }
         try add(
             RolloutFacts.Row(input, reward: reward, entropy: RolloutFacts.EntropyKnowledge(input)),
             group: try groups.number(of: input.groupID))
     }
 
     /// Rows whose groups are numbers of these names.
-    package mutating func add(_ rows: [RolloutFacts.Row], groupNames: some Sequence<String>) throws {
+    /// `components`: several rewards of each, one row behind the other.
+    package mutating func add(
+        _ rows: [RolloutFacts.Row], groupNames: some Sequence<String>, components: [Double] = []
+    ) throws {
+        for value in components { try values.append(value) }
         let numbers = try groupNames.map { try groups.number(of: $0) }
         for row in rows { try add(row, group: numbers[Int(row.group)]) }
     }
@@ -121,7 +181,9 @@ package struct RolloutFactsBuilder {
     package mutating func finish() throws -> RolloutFacts {
         let rows = try rows.finish(), count = groups.count
         let members = try Groups(space, of: rows.count, in: count) { rows[$0].group }
-        return RolloutFacts(rows, try groups.finish(), members, hasIntervals: hasIntervals, space)
+        let table = ComponentTable(
+            names: components?.names ?? [], weights: components?.weightsInOrder ?? [], values: try values.finish())
+        return RolloutFacts(rows, try groups.finish(), members, hasIntervals: hasIntervals, table, space)
     }
 }
 

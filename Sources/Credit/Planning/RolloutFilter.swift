@@ -14,6 +14,8 @@ struct RolloutFilter {
     private let isLive: ScratchTable<Bool>
     private var reasons = DropReasons()
     private var warnings: [String] = []
+    /// How many groups get no advantages, by the reason.
+    private var idle: [String: Int] = [:]
 
     /// What becomes of a row.
     private struct Verdict: BitwiseCopyable {
@@ -29,9 +31,20 @@ struct RolloutFilter {
     }
 
     mutating func run() throws -> FilteredRollouts {
-        let resample = try filter(), (kept, planScale) = try recipe.pairs.map { (try pair($0), 1) } ?? compare()
+        try checkComponents()
+        let resample = try filter(), (kept, figures) = try recipe.pairs.map { (try pair($0), [Double]()) } ?? compare()
         return FilteredRollouts(
-            kept: kept, dropped: try dropped(), warnings: warnings, resample: resample, planScale: planScale)
+            kept: kept, dropped: try dropped(), warnings: warnings, resample: resample, planFigures: figures)
+    }
+
+    /// A reward that nobody gave is a name that is wrong; one that some rows lack is said.
+    private mutating func checkComponents() throws {
+        for (name, missing) in zip(facts.components.names, facts.components.missing(facts.space)) where missing > 0 {
+            guard missing < facts.rows.count else {
+                throw MissingComponent(name: name)
+            }
+            warnings.append("\(missing) rollouts have no reward '\(name)', which counts 0 for them")
+        }
     }
 
     private func rows(_ group: [Int32]) -> [RolloutFacts.Row] { group.map { facts.rows[Int($0)] } }
@@ -47,7 +60,8 @@ struct RolloutFilter {
         try facts.space.forEach(0..<groups.count) { group in
             let members = resamples ? groups[group] : [], rows = rows(members)
             guard resamples,
-                let reason = recipe.filter.dropReason(correct: rows.map(\.correct), rewards: rows.map(\.reward))
+                let reason = recipe.filter.dropReason(
+                    correct: rows.map(\.correct), rewards: rows.map(\.reward), areEqual: facts.areEqual(members))
             else { return isLive[group] = true }
             members.forEach { drop($0, reason) }
             try left.append(Int32(group))
@@ -67,18 +81,19 @@ struct RolloutFilter {
     // MARK: groups
 
     /// Rollouts credited by the estimator, kept in dump order.
-    private mutating func compare() throws -> (kept: ScratchArray<PlannedRow>, planScale: Double) {
-        let scale = try planScale(), places = try ScratchTable<Int32>(facts.space, count: facts.groups.count)
+    private mutating func compare() throws -> (kept: ScratchArray<PlannedRow>, figures: [Double]) {
+        let figures = try planFigures(), places = try ScratchTable<Int32>(facts.space, count: facts.groups.count)
         var trained = 0, singles = 0, kept = ScratchWriter<PlannedRow>(facts.space)
         for group in 0..<facts.groups.count where isLive[group] {
             let members = facts.groups[group]
             singles += members.count == 1 ? 1 : 0
             facts.space.releasePages(after: members.count)
-            guard judge(members, scale) else { continue }
+            guard try judge(members, figures, group) else { continue }
             places[group] = Int32(trained)
             trained += 1
         }
         if singles > 0 { warnings.append("\(singles) groups have a single rollout: nothing to compare it with") }
+        warnings += idle.sorted { $0.key < $1.key }.map { "\($0.value) groups \($0.key)" } + recipe.advantage.caveats
         let steps = recipe.schedule.steps(groups: trained, seed: seed)
         try facts.space.forEach(0..<facts.rows.count) { row in
             guard verdicts[row].reason == 0 else { return }
@@ -86,14 +101,20 @@ struct RolloutFilter {
             try kept.append(
                 PlannedRow(row: Int32(row), group: group, step: Int32(step), advantage: verdicts[row].advantage))
         }
-        return (try kept.finish(), scale)
+        return (try kept.finish(), figures)
     }
 
     /// Advantages of a group's rollouts as far as rewards tell, and who drops out. Returns whether anybody stays.
-    private mutating func judge(_ members: [Int32], _ scale: Double) -> Bool {
-        let isZeroed = recipe.filter.zeroes(rows(members)), scores = members.map { facts.rows[Int($0)].score }
+    private mutating func judge(_ members: [Int32], _ figures: [Double], _ group: Int) throws -> Bool {
+        let isZeroed = recipe.filter.zeroes(members, facts), outcomes = members.map { facts.outcome(Int($0)) }
+        switch recipe.advantage.remark(outcomes) {
+        case .refused(let found, let expected):
+            throw CreditRefusal(group: facts.groupNames[group], found: found, expected: expected)
+        case .idle(let reason): idle[reason, default: 0] += 1
+        case nil: break
+        }
         var stays = false
-        for (row, advantage) in zip(members, recipe.advantage.advantages(rewards: scores, planScale: scale)) {
+        for (row, advantage) in zip(members, recipe.advantage.advantages(outcomes, plan: figures)) {
             if let reason = dropReason(row, advantage) {
                 drop(row, reason)
             } else {
@@ -111,22 +132,22 @@ struct RolloutFilter {
         return isFiniteInFloat32(advantage) ? nil : .notFiniteAdvantage
     }
 
-    private func planScale() throws -> Double {
+    private func planFigures() throws -> [Double] {
         let estimator = recipe.advantage
-        guard estimator.readsWholePlan else { return 1 }
+        guard estimator.readsWholePlan else { return [] }
         let live = (0..<facts.groups.count).filter { isLive[$0] }
         var numbers: [Double] = []
         try source.inOrder(live.count) { index in
-            let members = facts.groups[live[index]], rows = rows(members)
+            let members = facts.groups[live[index]]
             guard estimator.readsTokens else {
-                return estimator.planNumbers(rows.map { Episode(reward: $0.score, mask: []) })
+                return estimator.planNumbers(members.map { Episode(facts, Int($0)) })
             }
-            let inputs = try source.inputs(of: members[...], reading: estimator.columns)
-            return estimator.planNumbers(zip(inputs, rows).map { Episode($0, reward: $1.reward) })
+            let inputs = try source.inputs(of: members[...], reading: recipe.advantageColumns)
+            return estimator.planNumbers(zip(inputs, members).map { Episode($0, facts, Int($1)) })
         } _: {
-            numbers += $1
+            estimator.gather(&numbers, $1)
         }
-        return estimator.planScale(numbers)
+        return estimator.planFigures(numbers)
     }
 
     // MARK: pairs
@@ -182,22 +203,41 @@ struct RolloutFilter {
     }
 }
 
+/// A reward that a recipe names and no rollout has.
+package struct MissingComponent: Error, CustomStringConvertible {
+    package let name: String
+
+    package var description: String {
+        "found no reward '\(name)' in any rollout, expected it for reward.components. Dump it in the metadata rewards, "
+            + "a JSON object, or score again with --judge \(name)=COMMAND or a --reward-command that answers with it"
+    }
+}
+
 /// Whether a table of float32 can hold a number.
 func isFiniteInFloat32(_ value: Double) -> Bool { abs(value) <= Double(Float.greatestFiniteMagnitude) }
 
 extension GroupFilter {
     /// Whether a group stays with advantage 0, since it has no contrast.
-    func zeroes(_ rows: @autoclosure () -> [RolloutFacts.Row]) -> Bool {
+    func zeroes(_ members: [Int32], _ facts: RolloutFacts) -> Bool {
         guard degenerateGroups == .zero else { return false }
-        let rows = rows()
+        if let areEqual = facts.areEqual(members) { return areEqual }
+        let rows = members.map { facts.rows[Int($0)] }
         return Self.isDegenerate(correct: rows.map(\.correct), rewards: rows.map(\.reward))
     }
 }
 
 extension Episode {
-    init(_ input: CreditInput, reward: Double) {
+    init(_ input: CreditInput, _ facts: RolloutFacts, _ row: Int) {
         self.init(
-            reward: reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards,
+            reward: facts.rows[row].reward, correct: input.correct, mask: input.mask, tokenRewards: input.tokenRewards,
             columns: input.columns)
+        (isGreedy, components) = (facts.rows[row].isGreedy, facts.components.rewards(row))
+        if !input.entropy.isEmpty { columns[.entropy] = input.entropy }
+    }
+
+    /// Without its tokens: all rewards in one.
+    init(_ facts: RolloutFacts, _ row: Int) {
+        self.init(reward: facts.rows[row].score, correct: facts.rows[row].correct, mask: [])
+        (isGreedy, components) = (facts.rows[row].isGreedy, facts.components.rewards(row))
     }
 }

@@ -13,6 +13,12 @@ package struct CreditInput: Sendable {
     package var columns: [TokenColumn: [Float]] = [:]
     /// Rewards of single tokens beside the outcome's, [L]; nil is none.
     package var tokenRewards: [Double]?
+    /// Whether it was decoded greedily, where somebody wants to know.
+    package var isGreedy = false
+    /// Tokens of an environment that a recipe learns from.
+    package var environment = 0
+    /// Rewards beside score's own, where a recipe names them.
+    package var rewards: [String: Double] = [:]
 
     package init(groupID: String, reward: Double, correct: Bool?, isTruncated: Bool, mask: [Bool], entropy: [Float]) {
         self.groupID = groupID
@@ -52,11 +58,17 @@ package struct TokenCredit: Sendable {
     package var pair: Int?
     /// The aggregation weight of each token without the entropy mask, for the KL term.
     package var unmaskedWeight = 0.0
+    /// Tokens that the KL term is over, [L]; nil: all that may be trained on.
+    package var klMask: [Bool]?
+    /// Trainable tokens that the correction leaves out.
+    package var rejected = 0
+    /// Trainable tokens that the teacher excludes.
+    package var excludedByTeacher = 0
     /// How far trainer and sampler are apart, where both are known.
     package var staleness: Staleness?
 
     /// [L]
-    package var unmaskedWeights: [Double] { spread(unmaskedWeight, mask) }
+    package var unmaskedWeights: [Double] { spread(unmaskedWeight, klMask ?? mask) }
 }
 
 /// Credit for a whole dump: kept rollouts in dump order, dropped ones with their reason.
@@ -66,6 +78,8 @@ package struct InMemoryPlan: Sendable {
     /// Per scope that was masked, its threshold (one per step with scope `step`).
     package var thresholds: [Double] = []
     package var warnings: [String] = []
+    /// Why there is no plan; nil where there is one.
+    package var refusal: String?
     /// Groups that were left out for lack of contrast: prompts to sample again.
     package var resample: [String] = []
     package var staleness = Staleness()
@@ -74,11 +88,12 @@ package struct InMemoryPlan: Sendable {
 }
 
 /// The part of a recipe that decides credit before training, in the order in which it acts: reward shaping → group
-/// filter → advantage → entropy shaping → entropy mask → aggregation weights.
+/// filter → advantage → teacher → entropy shaping → entropy mask → aggregation weights.
 package struct CreditRecipe: Sendable {
     package var reward = RewardShaping()
     package var filter = GroupFilter()
     package var advantage: any AdvantageEstimator = GRPO()
+    package var teacher: TeacherTerm?
     package var shaping: EntropyShaping?
     package var mask: EntropyMask?
     package var aggregation: any Aggregation = TokenMean()
@@ -100,19 +115,35 @@ package struct CreditRecipe: Sendable {
     package var columns: Set<TokenColumn> {
         var columns = expansion == nil && pairs == nil ? advantage.columns : []
         if needsEntropy { columns.insert(.entropy) }
-        if correction.isOn { columns.formUnion([.oldLogprobs, .rolloutLogprobs]) }
-        return columns
+        return columns.union(teacherColumns).union(correctionColumns)
     }
+
+    private var teacherColumns: Set<TokenColumn> { teacher == nil ? [] : [.teacherLogprobs, .oldLogprobs] }
+
+    private var correctionColumns: Set<TokenColumn> {
+        correction.isOn ? [.oldLogprobs, .rolloutLogprobs] : correction.readsSampler ? [.rolloutLogprobs] : []
+    }
+
+    /// What the estimator reads of a row, with what its correction is made of where it wants to know that.
+    var advantageColumns: Set<TokenColumn> {
+        advantage.readsCorrection && correction.isOn
+            ? advantage.columns.union([.oldLogprobs, .rolloutLogprobs]) : advantage.columns
+    }
+
+    /// Whether a row's metadata must be looked at.
+    package var readsGreedy: Bool { expansion == nil && pairs == nil && advantage.readsGreedy }
 
     /// What a row takes of its own tokens once the plan spans all rows: less than `columns`, since advantages have been
     /// worked out by then.
     package var rowColumns: Set<TokenColumn> {
-        columns.intersection([.entropy]).union(correction.isOn ? [.oldLogprobs, .rolloutLogprobs] : [])
+        Set(needsEntropy ? [.entropy] : []).union(teacherColumns).union(correctionColumns)
     }
 
     /// The reward that everything after works with.
     package func shapedReward(_ input: CreditInput) -> Double {
-        shapedReward(score: input.reward, isCorrect: input.correct, length: input.length ?? input.trainable)
+        reward.reward(
+            score: input.reward, isCorrect: input.correct, length: input.length ?? input.trainable,
+            named: input.rewards)
     }
 
     /// The same of a row's small columns. `length`: tokens that a length penalty counts.
@@ -122,7 +153,7 @@ package struct CreditRecipe: Sendable {
 
     /// The plan of rows that are in memory.
     package func assign(_ inputs: [CreditInput], seed: UInt64) -> InMemoryPlan {
-        inMemory(inputs) { try buildPlan(try RolloutFacts(inputs, reward: shapedReward), $0, seed: seed) }
+        inMemory(inputs) { try buildPlan(try facts(inputs), $0, seed: seed) }
     }
 
     /// The second plan of an expansion: rows with advantages of their own. `inputs` describe all rows; a credited row's
@@ -138,8 +169,26 @@ package struct CreditRecipe: Sendable {
         }
     }
 
+    /// Facts of rows that are in memory.
+    private func facts(_ inputs: [CreditInput]) throws -> RolloutFacts {
+        var builder = try RolloutFactsBuilder(.memory, components: reward.components)
+        for input in inputs { try builder.add(input, reward: shapedReward(input), components: componentValues(input)) }
+        return try builder.finish()
+    }
+
+    /// What each of the recipe's components is worth; empty where it names none.
+    package func componentValues(_ input: CreditInput) -> [Double] {
+        reward.componentValues(score: input.reward, isCorrect: input.correct, named: input.rewards)
+    }
+
     private func inMemory(_ inputs: [CreditInput], _ build: (InMemoryTokens) throws -> CreditPlan) -> InMemoryPlan {
-        do { return InMemoryPlan(try build(InMemoryTokens(inputs: inputs)), inputs) } catch {
+        do { return InMemoryPlan(try build(InMemoryTokens(inputs: inputs)), inputs) } catch let error
+            where error is CreditRefusal || error is MissingComponent
+        {
+            var none = InMemoryPlan()
+            none.refusal = "\(error)"
+            return none
+        } catch {
             preconditionFailure("an array can't fail to be read: \(error)")
         }
     }

@@ -30,8 +30,9 @@ package struct GroupFilter: Codable, Equatable, Sendable {
     package var resamples: Bool { degenerateGroups == .drop || minAccuracy != nil || maxAccuracy != nil }
 
     /// Why a group is left out as a whole; nil where it stays.
-    package func dropReason(correct: [Bool?], rewards: [Double]) -> DropReason? {
-        if degenerateGroups == .drop, Self.isDegenerate(correct: correct, rewards: rewards) {
+    /// `areEqual`: whether several rewards are equal, each by itself; nil where there is one.
+    package func dropReason(correct: [Bool?], rewards: [Double], areEqual: Bool? = nil) -> DropReason? {
+        if degenerateGroups == .drop, areEqual ?? Self.isDegenerate(correct: correct, rewards: rewards) {
             return .degenerateGroup
         }
         let verdicts = correct.compactMap { $0 }

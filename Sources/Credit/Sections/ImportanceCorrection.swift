@@ -1,135 +1,154 @@
 import Foundation
 
-/// Weights for what the sampler and the trainer disagree about (other kernels, other precision, an older policy):
-/// w = π_trainer / π_sampler of the sampled tokens before the first step, multiplied onto the token weights.
+/// What is done about the distance between sampler and trainer (other kernels, other precision, an older policy):
+/// weights w = π_trainer / π_sampler of the sampled tokens before the first step, multiplied onto the token weights, and
+/// tokens or rollouts that are too far away left out.
 package struct ImportanceCorrection: Codable, Equatable, Sendable {
-    /// One ratio per token; one per rollout, exp(Σ Δ) or exp(mean Δ) — the product and its geometric mean are different
-    /// methods.
+    /// One ratio per token; one per unbroken run of trainable tokens, exp(mean Δ); one per rollout, exp(Σ Δ) or
+    /// exp(mean Δ) — the product and its geometric mean are different methods.
     package enum Level: String, Codable, CaseIterable, Sendable {
         case none
         case token
+        case segment
         case sequenceSum = "sequence_sum"
         case sequenceMean = "sequence_mean"
     }
-    /// `truncate`: min(w, high) (TIS). `mask`: w where it lies in low…high, 0 elsewhere (IcePop, MIS).
+    /// `truncate`: w within low…high (TIS). `mask`: w where it lies in low…high, 0 elsewhere (IcePop, MIS).
     package enum Mode: String, Codable, CaseIterable, Sendable { case truncate, mask }
-    /// What becomes of a rollout all of whose tokens `mask` leaves out: it takes no part in the plan, neither in its
-    /// group's comparison nor in denominators; or it keeps its place in both (verl, TRL).
+    /// Whether weights are divided by their mean over the plan: over tokens, or over rollouts where each has one weight.
+    package enum Normalization: String, Codable, CaseIterable, Sendable { case none, batch }
+    /// What becomes of a rollout none of whose tokens has any weight: it takes no part in the plan, neither in its
+    /// group's comparison nor in denominators; or it stays in the comparison (verl, TRL).
     package enum Rejected: String, Codable, CaseIterable, Sendable { case exclude, keep }
+    /// Whether tokens that `reject` and `veto` leave out stay in denominators (`all`), or leave them and the KL term
+    /// too (`kept`: verl, SkyRL, ROLL).
+    package enum Denominator: String, Codable, CaseIterable, Sendable { case all, kept }
+    /// Whose log-probabilities the objective's ratio starts from. `sampler`: the sampler's own, so that this ratio is
+    /// the whole correction (verl's bypass mode).
+    package enum Behavior: String, Codable, CaseIterable, Sendable { case trainer, sampler }
 
     package var level = Level.none
     package var mode = Mode.truncate
-    package var low = 0.5
+    /// null: 0 with truncate, 0.5 with mask.
+    package var low: Double?
     /// null is no bound.
     package var high: Double? = 2.0
+    package var normalize = Normalization.none
+    /// Criteria all of which must hold.
+    package var reject: [RejectionRule] = []
+    package var veto: RatioVeto?
     package var rejected = Rejected.exclude
+    package var denominator = Denominator.all
+    package var behavior = Behavior.trainer
     /// Under top-p or top-k the sampler's distribution is another one than the trainer's softmax, and the ratio is
     /// biased.
     package var allowTruncatedSampling = false
 
     package init() {}
 
+    /// With the lower bound written out where none was given.
+    package var spelledOut: ImportanceCorrection {
+        var correction = self
+        correction.low = lowest
+        return correction
+    }
+
+    private var lowest: Double { low ?? (mode == .mask ? 0.5 : 0) }
+
     package var problems: [String] {
-        guard isOn else { return [] }
-        return
-            (high.map { $0 >= 1 } ?? true
+        let rules = reject.enumerated().flatMap { $1.problems("correction.reject[\($0)]") } + (veto?.problems ?? [])
+        let several =
+            reject.count { $0.metric == .secondMoment } > 1
+            ? ["correction.reject has several second moments; expected one"] : []
+        return rules + several + twice + (weighs ? boundProblems : [])
+    }
+
+    private var boundProblems: [String] {
+        (high.map { $0 >= 1 } ?? true
             ? [] : ["correction.high is \(high ?? 0); expected at least 1, or null for no bound"])
-            + (mode == .truncate || (low >= 0 && low <= 1) ? [] : ["correction.low is \(low); expected 0 to 1"])
+            + ((0...1).contains(lowest) ? [] : ["correction.low is \(lowest); expected 0 to 1"])
+    }
+
+    private var twice: [String] {
+        guard behavior == .sampler, weighs else { return [] }
+        return [
+            "correction.level is \(level.rawValue) with behavior sampler, which corrects twice: the objective's ratio "
+                + "already starts from the sampler; expected level none, or behavior trainer"
+        ]
     }
 
     /// Keys that have no effect beside the others, with what stands against them.
     package var unread: [String: String] {
-        isOn && mode == .truncate
-            ? ["low": "mode is truncate", "rejected": "mode is truncate, which leaves nothing out"] : [:]
+        var unread: [String: String] = [:]
+        if !weighs, isOn || behavior == .sampler {
+            for key in ["mode", "low", "high", "normalize"] { unread[key] = "level is none" }
+        }
+        if isOn, !leavesOut {
+            unread["rejected"] = "mode is truncate, which leaves nothing out, and nothing is rejected"
+        }
+        if isOn, reject.isEmpty, veto == nil { unread["denominator"] = "nothing is rejected" }
+        return unread
     }
 
-    package var isOn: Bool { level != .none }
-    /// Whether rollouts may drop out.
-    package var rejects: Bool { isOn && mode == .mask && rejected == .exclude }
+    /// Whether tokens get weights.
+    package var weighs: Bool { level != .none }
+    /// Whether trainer and sampler are compared.
+    package var isOn: Bool { weighs || !reject.isEmpty || veto != nil }
+    /// Whether the sampler's log-probabilities are read.
+    package var readsSampler: Bool { isOn || behavior == .sampler }
+    private var leavesOut: Bool { weighs && mode == .mask || !reject.isEmpty || veto != nil }
+    /// Whether rollouts may drop out of the plan.
+    package var rejects: Bool { isOn && leavesOut && rejected == .exclude }
 
-    /// Whether a rollout drops out: none of its tokens has any weight.
+    var secondMoment: RejectionRule? { reject.first { $0.metric == .secondMoment } }
+
+    /// Whether a row's weights depend on other rows.
+    var needsPlan: Bool {
+        weighs && normalize == .batch || secondMoment != nil
+            || denominator == .kept && !(reject.isEmpty && veto == nil)
+    }
+
+    // MARK: one row
+
+    /// Whether a rollout drops out: none of its tokens has any weight, whatever the other rollouts are.
     package func rejects(trainer: [Float], sampler: [Float], mask: [Bool]) -> Bool {
         rejects && mask.contains(true) && !weights(trainer: trainer, sampler: sampler, mask: mask).contains { $0 != 0 }
     }
 
-    /// One weight per token, [L]; 0 where masked out.
+    /// One weight per token, [L]; 0 where masked or left out.
     package func weights(trainer: [Float], sampler: [Float], mask: [Bool]) -> [Double] {
-        let differences = mask.indices.map { mask[$0] ? Double(trainer[$0]) - Double(sampler[$0]) : 0 }
-        let sum = differences.reduce(0, +), count = Double(max(1, mask.count { $0 }))
-        return mask.indices.map { t in
-            guard mask[t] else { return 0 }
+        let row = LogRatios(trainer: trainer, sampler: sampler, mask: mask), keeps = keeps(row)
+        return zip(weights(row), keeps).map { $1 ? $0 : 0 }
+    }
+
+    /// Before anything is rejected; 0 where masked.
+    func weights(_ row: LogRatios) -> [Double] {
+        let runs = level == .segment ? row.runMeans : []
+        return row.mask.indices.map { t in
+            guard row.mask[t] else { return 0 }
             switch level {
             case .none: return 1
-            case .token: return bounded(differences[t])
-            case .sequenceSum: return bounded(sum)
-            case .sequenceMean: return bounded(sum / count)
+            case .token: return bounded(row.differences[t])
+            case .segment: return bounded(runs[t])
+            case .sequenceSum: return bounded(row.sum)
+            case .sequenceMean: return bounded(row.mean)
             }
         }
     }
 
+    /// Tokens that every criterion holds for which looks at this row alone.
+    func keeps(_ row: LogRatios) -> [Bool] {
+        var keeps = row.mask
+        for rule in reject where !rule.isOfPopulation { rule.apply(row, to: &keeps) }
+        if let veto, !veto.holds(row) { keeps = keeps.map { _ in false } }
+        return keeps
+    }
+
     private func bounded(_ logRatio: Double) -> Double {
-        let ratio = exp(min(max(logRatio, -20), 20))
+        let ratio = exp(LogRatios.bounded(logRatio)), highest = high ?? .infinity
         switch mode {
-        case .truncate: return min(ratio, high ?? .infinity)
-        case .mask: return ratio >= low && ratio <= high ?? .infinity ? ratio : 0
+        case .truncate: return min(max(ratio, lowest), highest)
+        case .mask: return ratio >= lowest && ratio <= highest ? ratio : 0
         }
     }
-}
-
-/// How far the trainer's policy is from the sampler's, over trainable tokens: what shows a stale or mismatched dump.
-package struct Staleness: Equatable, Sendable {
-    package private(set) var tokens = 0
-    private var absolute = 0.0
-    private var divergence = 0.0
-    private var ratios = 0.0
-    private var squares = 0.0
-    package private(set) var largest = 0.0
-
-    package init() {}
-
-    package mutating func add(trainer: [Float], sampler: [Float], mask: [Bool]) {
-        if areEqual(trainer, sampler) { return addEqual(mask.count { $0 }) }
-        for t in mask.indices where mask[t] {
-            let d = Double(trainer[t]) - Double(sampler[t]), ratio = exp(min(max(d, -20), 20))
-            tokens += 1
-            absolute += abs(d)
-            divergence += ratio - 1 - d
-            ratios += ratio
-            squares += ratio * ratio
-            largest = max(largest, abs(d))
-        }
-    }
-
-    private mutating func addEqual(_ count: Int) {
-        tokens += count
-        ratios += Double(count)
-        squares += Double(count)
-    }
-
-    package mutating func add(_ next: Staleness) {
-        tokens += next.tokens
-        absolute += next.absolute
-        divergence += next.divergence
-        ratios += next.ratios
-        squares += next.squares
-        largest = max(largest, next.largest)
-    }
-
-    private var count: Double { Double(max(1, tokens)) }
-    /// Mean of |Δ|.
-    package var meanDifference: Double { absolute / count }
-    /// k3 estimate of KL(sampler || trainer) per token.
-    package var kl: Double { divergence / count }
-    /// (Σw)² / (n Σw²): 1 where nothing differs.
-    package var effectiveShare: Double { squares == 0 ? 1 : ratios * ratios / (count * squares) }
-}
-
-/// Without a branch, so that many are done at a time; arrays of one length.
-private func areEqual(_ a: [Float], _ b: [Float]) -> Bool {
-    guard a.count == b.count else { return false }
-    var odd: UInt32 = 0
-    a.withUnsafeBufferPointer { a in
-        b.withUnsafeBufferPointer { b in for t in 0..<a.count { odd |= a[t] == b[t] ? 0 : 1 } }
-    }
-    return odd == 0
 }

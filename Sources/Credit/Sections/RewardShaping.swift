@@ -4,18 +4,30 @@ package struct RewardShaping: Codable, Equatable, Sendable {
     package var correct: Double?
     package var wrong: Double?
     package var overlong: OverlongPenalty?
+    /// Names and weights of several rewards; null: the one of score alone.
+    package var components: RewardComponents?
 
     package init() {}
 
-    package var problems: [String] {
+    package var problems: [String] { verdictProblems + (components?.problems ?? []) }
+
+    private var verdictProblems: [String] {
         guard correct != nil || wrong != nil, (correct ?? 1) <= (wrong ?? 0) else { return [] }
         return [
             "reward.correct is \(correct ?? 1) and reward.wrong \(wrong ?? 0); expected a right answer to be worth more than a wrong one"
         ]
     }
 
-    package func reward(score: Double, isCorrect: Bool?, length: Int) -> Double {
-        base(score, isCorrect) + (overlong?.penalty(length: length) ?? 0)
+    /// `named`: what others than score's own reward say.
+    package func reward(score: Double, isCorrect: Bool?, length: Int, named: [String: Double] = [:]) -> Double {
+        let own = base(score, isCorrect)
+        let reward = components.map { $0.sum($0.values(own: own, named: named)) } ?? own
+        return reward + (overlong?.penalty(length: length) ?? 0)
+    }
+
+    /// By the names' order, NaN where there is none; empty where the recipe names none.
+    package func componentValues(score: Double, isCorrect: Bool?, named: [String: Double]) -> [Double] {
+        components?.values(own: base(score, isCorrect), named: named) ?? []
     }
 
     /// A row with a reward but no verdict keeps its reward.

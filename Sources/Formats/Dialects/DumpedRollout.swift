@@ -21,6 +21,8 @@ package struct DumpedRollout: Sendable {
     /// One for each token of the completion.
     package var logprobs: GivenLogprobs?
     package var best: TopLogprobs?
+    /// Which tokens could have been drawn in the place of each of the completion's; an empty list is all.
+    package var supports: [[Int32]]?
     /// Sampled tokens by the program's own count, and where the line has several rollouts, of all of them together.
     package var tokenCount: Int?
     package var lineTokenCount: Int?
@@ -47,12 +49,25 @@ package struct DumpedRollout: Sendable {
         }
     }
 
+    /// Takes an engine's sampling mask, lists of the ids that could be drawn; null in a list's place is all of them.
+    mutating func takeSupports(_ value: JSONValue?, _ name: String) {
+        guard let value, !value.isNull else { return }
+        supports = reading { () throws(RolloutFault) in
+            guard let lists = value.list else {
+                throw RolloutFault(.invalidTokenID, found: "\(name) \(value.excerpt)", expected: "lists of token ids")
+            }
+            var supports: [[Int32]] = []
+            for list in lists { supports.append(try tokenIDs(list, name) ?? []) }
+            return supports
+        }
+    }
+
     /// Takes what a driver added to an engine's response, under the names of a shard's metadata. `choice`: which of the
     /// line's it is, of how many; a list of as many rewards has one for each.
     mutating func takeAdded(to object: JSONObject, choice: Int = 0, of choices: Int = 1) {
         for key in [
             "reference_answer", "data_source", "temperature", "top_p", "top_k", "policy_version", "logits_kind",
-            "sample_index",
+            LogprobKind.key, "sample_index",
         ] {
             if let text = object[key]?.text { metadata[key] = text }
         }

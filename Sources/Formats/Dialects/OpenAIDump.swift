@@ -121,6 +121,7 @@ private struct OpenAIResponse {
         }
         if rollout.completionIDs == nil, rollout.tokenCount == nil { rollout.tokenCount = choice.logprobs?.count }
         rollout.group = choices > 1 || prompts > 1 ? id : nil
+        rollout.takeSupports(choice.samplingMask, "sampling_mask")
         rollout.takeAdded(to: line, choice: choice.index, of: choices)
         if let request { rollout.take(request, prompt: number) }
         takeLists(&rollout, prompt: number, of: prompts)
@@ -169,6 +170,8 @@ struct OpenAIChoice {
     var tokenIDs: [Int32]?
     var logprobs: GivenLogprobs?
     var best: TopLogprobs?
+    /// vLLM's, of the sampled tokens alone.
+    private(set) var samplingMask: JSONValue?
     var text = ""
     /// Whether a parser took something off the text.
     var isParsed = false
@@ -186,6 +189,7 @@ struct OpenAIChoice {
 
     init(_ choice: JSONObject, _ body: JSONObject) {
         index = choice["index"]?.int ?? -1
+        samplingMask = choice.given("sampling_mask")
         readText(choice)
         readEnd(choice)
         do throws(RolloutFault) {

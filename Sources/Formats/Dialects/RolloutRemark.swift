@@ -12,6 +12,8 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
     case completionUnknown = "completion_unknown"
     case samplingAssumed = "sampling_assumed"
     case samplingShaped = "sampling_shaped"
+    case samplingMaskCut = "sampling_mask_cut"
+    case samplingMaskUnusable = "sampling_mask_unusable"
 
     /// Behind "N rollouts ".
     package var sentence: String {
@@ -37,6 +39,10 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
             "have the prompt within their text (echo) and nothing that says where it ends: no completion text. Give --tokenizer"
         case .samplingAssumed:
             "have no temperature of their own, in the line or in its request: taken as --temperature (1 where not given)"
+        case .samplingMaskCut:
+            "have a sampling mask that the engine cut short: kept without it. Ask for all of it"
+        case .samplingMaskUnusable:
+            "have a sampling mask of other tokens than theirs (text that was made tokens again): kept without it"
         case .samplingShaped:
             "were sampled with penalties, min_p, a bias or a grammar: their log-probabilities may not be those of softmax(logits / temperature)"
         }

@@ -69,6 +69,28 @@ package enum SGLangDump: DumpDialect {
             (row.list ?? []).map { entry in (token: tokenID(id(entry)), logprob: entry.list?.first) }
         }
         rollout.best = TopLogprobs(rows, remarks: &rollout.remarks)
+        readSupports(meta, &rollout)
+    }
+
+    /// `return_sampling_mask`: the ids that top-p, top-k and min-p left, and the log-probabilities over these. A mask
+    /// that was cut short is no mask.
+    private static func readSupports(_ meta: JSONObject, _ rollout: inout DumpedRollout) {
+        if meta["output_token_sampling_mask_truncated"]?.bool == true {
+            rollout.remarks.insert(.samplingMaskCut)
+            return
+        }
+        rollout.takeSupports(meta["output_token_sampling_mask"], "output_token_sampling_mask")
+        guard let supports = rollout.supports, let given = meta["output_token_sampling_logprobs"]?.list,
+            given.count == supports.count, let ids = rollout.completionIDs, ids.count == given.count
+        else { return }
+        rollout.logprobs = GivenLogprobs(
+            given.indices.map { place in
+                // A number for each token, or one for each id that could be drawn.
+                guard let list = given[place].list else { return given[place] }
+                let own = supports[place].firstIndex(of: ids[place])
+                return own.flatMap { list.indices.contains($0) ? list[$0] : nil } ?? .null
+            })
+        rollout.metadata[LogprobKind.key] = LogprobKind.support.rawValue
     }
 
     /// Drivers that keep the whole sequence have the prompt in front of the sampled ids.

@@ -60,6 +60,23 @@ package struct LogitsRow {
     /// The row's bytes; not of split rows.
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: values, count: info.rowBytes) }
 
+    /// The bytes of some elements, whole ones also where the row has them in halves.
+    package func elements(_ ids: ArraySlice<Int32>) -> [UInt8] {
+        var bytes: [UInt8] = []
+        guard let values else { return bytes }
+        let size = info.dtype.size
+        bytes.reserveCapacity(ids.count * size)
+        for id in ids {
+            if let low {
+                bytes.append(low.load(fromByteOffset: Int(id), as: UInt8.self))
+                bytes.append(values.load(fromByteOffset: Int(id), as: UInt8.self))
+            } else {
+                bytes.append(contentsOf: UnsafeRawBufferPointer(start: values + Int(id) * size, count: size))
+            }
+        }
+        return bytes
+    }
+
     /// Sees each row, once, in order.
     package typealias Consumer = (LogitsRow) throws -> Void
 }

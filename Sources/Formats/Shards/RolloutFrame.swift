@@ -6,10 +6,16 @@ package struct RolloutFrame: Sendable {
     package var rolloutLogprobs: [Float]?
     package var values: [Float]?
     package var referenceLogprobs: [Float]?
+    package var teacherLogprobs: [Float]?
     /// [M, topk], row by row.
     package var topkTokenIDs: [Int32]?
     package var topkLogprobs: [Float]?
     package var topk = 0
+    /// [L], as `TokenRole` numbers them.
+    package var tokenRoles: [UInt8]?
+    /// [S] and [M + 1]: which tokens could have been drawn, as in `SamplingSupport`.
+    package var supportTokenIDs: [Int32]?
+    package var supportOffsets: [Int64]?
     package var logits: LogitsInfo?
     /// Shape and type of the final hidden states, [rows, width]; its `vocabulary` is their width.
     package var hiddenStates: LogitsInfo?

@@ -8,6 +8,8 @@ package struct RolloutFrameReader {
     package static let maximumTopK = 1 << 16
     /// Of a whole rollout: they are held in memory.
     static let maximumTopKEntries = 1 << 28
+    /// The same of the tokens that could have been drawn.
+    static let maximumSupportEntries = 1 << 28
 
     /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory`
     /// lets it. Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow`
@@ -136,7 +138,9 @@ package struct RolloutFrameReader {
         guard length <= Self.maximumTokens else {
             throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)")
         }
-        for name in ["loss_mask", "rollout_logprobs", "values", "reference_logprobs"] {
+        for name in [
+            "loss_mask", "rollout_logprobs", "values", "reference_logprobs", "teacher_logprobs", "token_roles",
+        ] {
             guard let tensor = header[name] else { continue }
             let count = try vector(tensor)
             guard count == length else {
@@ -152,6 +156,7 @@ package struct RolloutFrameReader {
                     "[trainable tokens, width] with at most \(length) rows")
             }
         }
+        try checkSupports(header, length: length)
         let ids = header["topk_token_ids"]?.shape, logprobs = header["topk_logprobs"]?.shape
         guard (ids == nil) == (logprobs == nil) else {
             throw fail(
@@ -164,6 +169,22 @@ package struct RolloutFrameReader {
                 .wrongShape,
                 "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")",
                 "both, of one shape")
+        }
+    }
+
+    private func checkSupports(_ header: SafetensorsHeader, length: Int) throws {
+        let ids = header["support_token_ids"], offsets = header["support_offsets"]
+        guard (ids == nil) == (offsets == nil) else {
+            throw fail(
+                .missingTensor, "no tensor '\(ids == nil ? "support_token_ids" : "support_offsets")'",
+                "both tensors of the tokens that could be drawn or none")
+        }
+        guard let ids, let offsets else { return }
+        let entries = try vector(ids), bounds = try vector(offsets)
+        guard entries <= Self.maximumSupportEntries, bounds <= length + 1 else {
+            throw fail(
+                .oversized, "support_token_ids [\(entries)] and support_offsets [\(bounds)]",
+                "at most \(Self.maximumSupportEntries) ids and one offset more than trainable tokens")
         }
     }
 
@@ -213,8 +234,8 @@ package struct RolloutFrameReader {
     private static let dtypes: [String: [DType]] = [
         "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
         "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
-        "topk_logprobs": [.f32], "values": [.f32],
-        "reference_logprobs": [.f32],
+        "topk_logprobs": [.f32], "values": [.f32], "support_token_ids": [.i32], "support_offsets": [.i64],
+        "reference_logprobs": [.f32], "teacher_logprobs": [.f32], "token_roles": [.u8],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
@@ -231,10 +252,14 @@ package struct RolloutFrameReader {
         case "rollout_logprobs": frame.rolloutLogprobs = try elements(tensor)
         case "values": frame.values = try elements(tensor)
         case "reference_logprobs": frame.referenceLogprobs = try elements(tensor)
+        case "teacher_logprobs": frame.teacherLogprobs = try elements(tensor)
         case "topk_token_ids":
             frame.topkTokenIDs = try elements(tensor)
             frame.topk = tensor.shape[1]
         case "topk_logprobs": frame.topkLogprobs = try elements(tensor)
+        case "token_roles": frame.tokenRoles = try elements(tensor)
+        case "support_token_ids": frame.supportTokenIDs = try elements(tensor)
+        case "support_offsets": frame.supportOffsets = try elements(tensor)
         case "logits", "logits_high", "logits_low": try rows.logits?.take(tensor)
         case "hidden_states": try rows.hiddenStates?.take(tensor)
         default: try stream.skip(tensor.end - tensor.begin)

@@ -76,8 +76,12 @@ package struct RolloutShardWriter {
             vector("rollout_logprobs", .f32, frame.rolloutLogprobs),
             vector("values", .f32, frame.values),
             vector("reference_logprobs", .f32, frame.referenceLogprobs),
+            vector("teacher_logprobs", .f32, frame.teacherLogprobs),
             matrix("topk_token_ids", .i32, frame.topkTokenIDs),
             matrix("topk_logprobs", .f32, frame.topkLogprobs),
+            vector("token_roles", .u8, frame.tokenRoles),
+            vector("support_token_ids", .i32, frame.supportTokenIDs),
+            vector("support_offsets", .i64, frame.supportOffsets),
         ]
         let hidden =
             frame.hiddenStates.map { [Part("hidden_states", $0.dtype, [$0.rows, $0.vocabulary], hiddenStates)] } ?? []

@@ -9,6 +9,7 @@ package struct MeasureRow: Equatable, Sendable {
     package var logprobs: [Float] = []
     package var values: [Float]?
     package var referenceLogprobs: [Float]?
+    package var teacherLogprobs: [Float]?
     /// Why the rollout can't be used, as a verdict.
     package var invalid: String?
     /// What rounding logits to their type has moved: `StorageError` as JSON.
@@ -32,6 +33,9 @@ extension Tables {
             .listFloat32(
                 "reference_logprobs", \.referenceLogprobs,
                 "per token, nats: under the reference model, where the dump has them"),
+            .listFloat32(
+                "teacher_logprobs", \.teacherLogprobs,
+                "per token, nats: under a teacher, where the dump has them"),
             .utf8("invalid", \.invalid, "verdict of a rollout that can't be used; null for others"),
             .utf8("storage_error", \.storage, "JSON: sums of what rounding the logits to their type has moved"),
         ],
@@ -41,6 +45,7 @@ extension Tables {
             .named("rollout_id") { $0.rolloutID },
             .perToken("logprobs", of: "entropy", { $0.entropy.count }, { $0.logprobs.count }),
             .perToken("values", of: "entropy", { $0.entropy.count }, { $0.values?.count }),
+            .perToken("teacher_logprobs", of: "entropy", { $0.entropy.count }, { $0.teacherLogprobs?.count }),
             .perToken("reference_logprobs", of: "entropy", { $0.entropy.count }, { $0.referenceLogprobs?.count }),
         ])
 }

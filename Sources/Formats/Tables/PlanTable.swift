@@ -23,12 +23,26 @@ package struct PlanRow: Equatable, Sendable {
     package var values: [Float]?
     /// Chosen and rejected response carry the same number, chosen first.
     package var pair: Int32?
+    /// Tokens that the sampler could have drawn, as in the rollouts' table.
+    package var supportTokenIDs: [Int32]?
+    package var supportOffsets: [Int32]?
     package var temperature: Float = 1
     package var step: Int32 = 0
     package var reward: Float = 0
     /// What the rollout's entropies came from.
     package var evidence: String?
     package init() {}
+}
+
+extension PlanRow {
+    /// Which tokens could have been drawn; nil is all of the vocabulary.
+    package var support: SamplingSupport? {
+        get {
+            guard let supportTokenIDs, let supportOffsets else { return nil }
+            return SamplingSupport(tokenIDs: supportTokenIDs, offsets: supportOffsets)
+        }
+        set { (supportTokenIDs, supportOffsets) = (newValue?.tokenIDs, newValue?.offsets) }
+    }
 }
 
 extension Tables {
@@ -86,6 +100,18 @@ extension Tables {
                 number of a preference pair, shared by its two rows, the chosen one first; null where the recipe makes \
                 no pairs
                 """),
+            .listInt32(
+                "support_token_ids", \.supportTokenIDs,
+                """
+                tokens that the sampler could have drawn, trainable token by trainable token: log-probabilities are of \
+                the softmax over these; null where it could draw all
+                """),
+            .listInt32(
+                "support_offsets", \.supportOffsets,
+                """
+                where in support_token_ids each trainable token's begin, and behind the last; nothing between two is \
+                the whole vocabulary
+                """),
             .utf8(
                 "evidence", \.evidence,
                 "what the rollout's entropies came from: \(EntropySource.list); null in tables of earlier versions"),
@@ -110,6 +136,7 @@ extension Tables {
         perToken("rollout_logprobs") { $0.rolloutLogprobs?.count },
         perToken("returns") { $0.returns?.count },
         perToken("values") { $0.values?.count },
+        .support { ($0.support, $0.tokenIDs, $0.lossMask) },
         .allFinite("advantages") { $0.advantages },
         .allFinite("token_weights") { $0.tokenWeights },
         .allFinite("old_logprobs") { $0.oldLogprobs },

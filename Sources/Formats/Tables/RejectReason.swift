@@ -36,6 +36,7 @@ package enum RejectReason: String, Codable, TableWord {
     case invalidValue = "invalid_value"
     case invalidLogprob = "invalid_logprob"
     case lengthMismatch = "length_mismatch"
+    case supportMissesToken = "support_misses_token"
     case nanLogits = "nan_logits"
     case infiniteLogits = "infinite_logits"
     case emptyLogits = "empty_logits"
@@ -83,6 +84,8 @@ package enum RejectReason: String, Codable, TableWord {
         case .invalidLogprob:
             "a log-probability above 0, infinite, NaN or -9999: sample again, or give --invalid-logprobs drop"
         case .lengthMismatch: "a list that should have an entry for each token has another length: mend the writer"
+        case .supportMissesToken:
+            "the tokens that could be drawn don't hold the one that was: the engine's mask is of another step"
         case .nanLogits: "logits hold NaN: the model that sampled is broken, or what wrote them"
         case .infiniteLogits: "logits hold +inf: the model that sampled is broken, or what wrote them"
         case .emptyLogits: "a row of logits is -inf throughout, which no token can be sampled from"

@@ -1,4 +1,5 @@
 import Arrow
+import Foundation
 
 /// One rollout as `ingest` leaves it.
 package struct RolloutRow: Equatable, Sendable {
@@ -16,6 +17,9 @@ package struct RolloutRow: Equatable, Sendable {
     package var tokenIDs: [Int32] = []
     package var lossMask: [Bool] = []
     package var rolloutLogprobs: [Float]?
+    package var tokenRoles: [Int32]?
+    package var supportTokenIDs: [Int32]?
+    package var supportOffsets: [Int32]?
     package var evidence = EntropySource.none.rawValue
     package var logitsPath = ""
     package var logitsOffset: Int64 = 0
@@ -24,6 +28,30 @@ package struct RolloutRow: Equatable, Sendable {
     package var jobID: String?
     package var extras = "{}"
     package init() {}
+}
+
+extension RolloutRow {
+    /// Which tokens could have been drawn; nil is all of the vocabulary.
+    package var support: SamplingSupport? {
+        get {
+            guard let supportTokenIDs, let supportOffsets else { return nil }
+            return SamplingSupport(tokenIDs: supportTokenIDs, offsets: supportOffsets)
+        }
+        set { (supportTokenIDs, supportOffsets) = (newValue?.tokenIDs, newValue?.offsets) }
+    }
+
+    /// The sampler's log-probabilities as far as they are of the distribution that scores are of: where less than the
+    /// vocabulary could be drawn, those over just that.
+    package var comparableLogprobs: [Float]? {
+        supportOffsets == nil || logprobKind == .support ? rolloutLogprobs : nil
+    }
+
+    /// nil where the dump doesn't say.
+    package var logprobKind: LogprobKind? {
+        guard extras.contains(LogprobKind.key) else { return nil }
+        let values = try? JSONSerialization.jsonObject(with: Data(extras.utf8)) as? [String: Any]
+        return (values?[LogprobKind.key] as? String).flatMap { LogprobKind(rawValue: $0) }
+    }
 }
 
 extension Tables {
@@ -65,6 +93,24 @@ extension Tables {
                 per token, nats: log-probability the sampler gave the token, 0 outside the loss mask; null where \
                 unknown
                 """),
+            .listInt32(
+                "token_roles", \.tokenRoles,
+                """
+                per token, who wrote it: 0 prompt, 1 policy, 2 tool, 3 user, 4 system, 5 injected by the harness; null \
+                where the dump does not say
+                """),
+            .listInt32(
+                "support_token_ids", \.supportTokenIDs,
+                """
+                tokens that the sampler could have drawn, trainable token by trainable token; null where the dump does \
+                not say
+                """),
+            .listInt32(
+                "support_offsets", \.supportOffsets,
+                """
+                where in support_token_ids each trainable token's begin, and behind the last; nothing between two is \
+                the whole vocabulary; null where the dump does not say
+                """),
             .utf8("evidence", \.evidence, "how well the distributions are known: \(EntropySource.list)"),
             .utf8(
                 "logits_path", \.logitsPath,
@@ -94,6 +140,12 @@ extension Tables {
         .allFinite("rollout_logprobs") { $0.rolloutLogprobs },
         .positive("temperature") { $0.temperature },
         .topP { $0.topP },
+        .perToken("token_roles", of: "token_ids", { $0.tokenIDs.count }) { $0.tokenRoles?.count },
+        RowRule("token_roles") { row, column in
+            guard let odd = row.tokenRoles?.first(where: { TokenRole(rawValue: $0) == nil }) else { return nil }
+            return RowFault(column, "\(odd)", "0 to \(TokenRole.allCases.count - 1)")
+        },
+        .support { ($0.support, $0.tokenIDs, $0.lossMask) },
         .evidence("evidence") { $0.evidence },
         .atLeast(0, "logits_offset") { $0.logitsOffset },
         .atLeast(0, "logits_length") { $0.logitsLength },

@@ -9,11 +9,15 @@ package struct ScoreRow: Equatable, Sendable {
     /// A `Verdict`'s word; in a file of another version whatever stands there.
     package internal(set) var verdict = ""
     package var extracted = ""
+    /// Beside `reward`: `NamedRewards` as JSON.
+    package var rewards: String?
     package var entropy: [Float]?
     package var entropyLow: [Float]?
     package var entropyHigh: [Float]?
     package var oldLogprobs: [Float]?
     package var referenceLogprobs: [Float]?
+    /// Under a teacher, as the dump has them.
+    package var teacherLogprobs: [Float]?
     package var values: [Float]?
     /// log-probabilities under an implicit reward model and under its reference.
     package var processLogprobs: [Float]?
@@ -51,6 +55,12 @@ extension Tables {
                 "verdict", \.verdict,
                 "how the reward came about, in one word, or why the row can't be used; the words are below"),
             .utf8("extracted", \.extracted, "the answer found in the response; empty where none was"),
+            .utf8(
+                "rewards", \.rewards,
+                """
+                JSON object: rewards by name, which the dump's metadata state or judges gave, beside reward; null where \
+                there are none
+                """),
             .listFloat32(
                 "entropy", \.entropy,
                 """
@@ -70,6 +80,12 @@ extension Tables {
             .listFloat32(
                 "reference_logprobs", \.referenceLogprobs,
                 "per token, nats: log-probability under the reference model; null without one"),
+            .listFloat32(
+                "teacher_logprobs", \.teacherLogprobs,
+                """
+                per token, nats: log-probability under a teacher, as the dump has it; null where it doesn't, and the \
+                reference is the teacher then
+                """),
             .listFloat32(
                 "values", \.values,
                 "per token: the critic's value of the state before the token; null without a critic"),
@@ -132,7 +148,8 @@ extension ScoreRow {
         let lists: [(String, Int?)] = [
             ("entropy", entropy?.count), ("entropy_low", entropyLow?.count), ("entropy_high", entropyHigh?.count),
             ("old_logprobs", oldLogprobs?.count),
-            ("reference_logprobs", referenceLogprobs?.count), ("values", values?.count),
+            ("reference_logprobs", referenceLogprobs?.count), ("teacher_logprobs", teacherLogprobs?.count),
+            ("values", values?.count),
             ("process_logprobs", processLogprobs?.count),
             ("process_reference_logprobs", processReferenceLogprobs?.count), ("reference_kl", referenceKL?.count),
             ("expected_q", expectedQ?.count),

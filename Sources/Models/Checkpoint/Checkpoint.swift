@@ -82,7 +82,10 @@ package struct Checkpoint: Sendable {
     }
 
     /// Every file that the weights depend on.
-    package var inputPaths: [String] { [directory + "/config.json"] + files.map(\.path) }
+    package var inputPaths: [String] { [directory + "/config.json"] + weightPaths }
+
+    /// Every file of weights.
+    package var weightPaths: [String] { files.map(\.path) }
 
     /// True where some parameter is stored in 16 bits, so that small updates need float32 masters beside it.
     package var needsMasters: Bool {
@@ -350,7 +353,8 @@ package struct Checkpoint: Sendable {
             || name.contains(AtomicFile.temporarySuffix)
     }
 
-    private func copyRest(to target: String, but left: Set<String> = []) throws {
+    /// Copies tokenizer, configuration and whatever else lies beside the weights.
+    package func copyRest(to target: String, but left: Set<String> = []) throws {
         var own = left.union(
             files.map { ($0.path as NSString).lastPathComponent } + ["optimizer.safetensors", "manifest.json"])
         // An index beside a single file names other weights than those that were trained.

@@ -26,6 +26,8 @@ package struct GenerationRequest: Sendable {
 package struct Continuation: Sendable {
     package internal(set) var tokens: [Int32] = []
     package internal(set) var logprobs: [Float] = []
+    /// Which tokens could have been drawn for each; empty throughout where all could.
+    package internal(set) var supports: [[Int32]] = []
     /// Of softmax(logits / temperature), nats.
     package internal(set) var entropies: [Float] = []
     /// nil where the limit ended it.
@@ -220,6 +222,7 @@ private struct Sequence {
     mutating func take(_ sampled: SampledToken, _ ending: Ending) {
         continuation.tokens.append(sampled.token)
         continuation.logprobs.append(sampled.logprob)
+        continuation.supports.append(sampled.support)
         continuation.entropies.append(sampled.entropy)
         continuation.stopped = cause(sampled.token, ending)
         isFinished = continuation.isStopped || continuation.tokens.count >= maxTokens

@@ -18,16 +18,21 @@ package struct SamplingParameters: Equatable, Sendable {
     }
 
     package var isGreedy: Bool { temperature == 0 }
+    /// Whether less than the vocabulary can be drawn.
+    package var isTruncated: Bool { !isGreedy && (topK > 0 || topP < 1) }
     /// Log-probabilities of greedy rollouts are those at temperature 1: at 0 every one of them would be 0.
     package var scoringTemperature: Float { isGreedy ? 1 : temperature }
 }
 
-/// A sampled token with its log-probability under softmax(logits / temperature) over the whole vocabulary, whatever
-/// top-p and top-k left of it: the distribution that training knows.
+/// A sampled token with its log-probability under softmax(logits / temperature), of the tokens that top-p and top-k
+/// left where they were on: the distribution that it was drawn from.
 struct SampledToken {
     let token: Int32
     let logprob: Float
+    /// Over the whole vocabulary.
     let entropy: Float
+    /// Tokens that top-p and top-k left, ascending; none where they were off.
+    let support: [Int32]
 
     /// `uniform` in [0, 1) decides. nil where the logits make no distribution: NaN or +inf among them, or all -inf.
     init?(_ logits: UnsafePointer<Float>, count: Int, _ sampling: SamplingParameters, uniform: Double) {
@@ -35,17 +40,31 @@ struct SampledToken {
         var logprob: Float = 0, entropy: Float = 0, logSumExp: Float = 0
         crux_log_softmax_stats(logits, count, inverse, 0, &logprob, &entropy, &logSumExp)
         guard logSumExp.isFinite, entropy.isFinite else { return nil }
+        let nucleus =
+            sampling.isTruncated
+            ? Nucleus(logits, count: count, sampling, inverseTemperature: inverse, logSumExp: logSumExp) : nil
         if sampling.isGreedy {
             token = crux_argmax(logits, count)
-        } else if sampling.topK > 0 || sampling.topP < 1 {
-            let nucleus = Nucleus(logits, count: count, sampling, inverseTemperature: inverse, logSumExp: logSumExp)
+        } else if let nucleus {
             token = nucleus.token(at: uniform)
         } else {
             token = crux_sample_row(logits, count, inverse, logSumExp, uniform)
         }
         crux_log_softmax_stats(logits, count, inverse, token, &logprob, &entropy, &logSumExp)
-        self.logprob = logprob
         self.entropy = entropy
+        support = nucleus?.tokens.map(\.id).sorted() ?? []
+        self.logprob = Self.logprob(of: token, among: support, logits, inverse) ?? logprob
+    }
+
+    /// Over these tokens alone, as scores take it; nil of none.
+    private static func logprob(
+        of token: Int32, among support: [Int32], _ logits: UnsafePointer<Float>, _ inverse: Float
+    ) -> Float? {
+        guard let place = support.firstIndex(of: token) else { return nil }
+        let reachable = support.map { logits[Int($0)] }
+        var logprob: Float = 0, entropy: Float = 0, logSumExp: Float = 0
+        crux_log_softmax_stats(reachable, reachable.count, inverse, Int32(place), &logprob, &entropy, &logSumExp)
+        return logprob
     }
 }
 

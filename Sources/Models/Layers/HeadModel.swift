@@ -17,8 +17,13 @@ package final class HeadModel: Sendable {
 
     /// `hidden` [n, C]: what the final norm gives out, one row for each of `targets`. Logits exist for a chunk of rows
     /// at a time.
-    package func answers(_ hidden: Matrix, targets: [Int32], temperature: Float) -> [HeadAnswer] {
-        let queries = targets.enumerated().map { HeadRequest(row: $0, target: $1, inverseTemperature: 1 / temperature) }
+    /// `supports`: the tokens that the softmax goes over for each; nil is the whole vocabulary.
+    package func answers(
+        _ hidden: Matrix, targets: [Int32], temperature: Float, supports: [ArraySlice<Int32>?]? = nil
+    ) -> [HeadAnswer] {
+        let queries = targets.enumerated().map {
+            HeadRequest(row: $0, target: $1, inverseTemperature: 1 / temperature, support: supports?[$0])
+        }
         return headForward(hidden, head, queries: queries, compute)
     }
 }

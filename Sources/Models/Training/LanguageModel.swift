@@ -10,12 +10,19 @@ package struct SequenceQuery: Sendable {
     package let temperature: Float
     /// [L]: what a target distribution adds to the log-odds of each token; nil is nothing.
     package let bonuses: [Float]?
+    /// [L]: the tokens that could be drawn in a wanted token's place, over which alone the softmax goes; nil, of a token
+    /// or of all, is the whole vocabulary.
+    package let supports: [ArraySlice<Int32>?]?
 
-    package init(tokenIDs: [Int32], wanted: [Bool], temperature: Float, bonuses: [Float]? = nil) {
+    package init(
+        tokenIDs: [Int32], wanted: [Bool], temperature: Float, bonuses: [Float]? = nil,
+        supports: [ArraySlice<Int32>?]? = nil
+    ) {
         self.tokenIDs = tokenIDs
         self.wanted = wanted
         self.temperature = temperature
         self.bonuses = bonuses
+        self.supports = supports
     }
 }
 
@@ -267,6 +274,7 @@ private struct HeadRequests {
         let target: Int32
         let temperature: Float
         let bonus: Float
+        let support: ArraySlice<Int32>?
     }
 
     init(_ sequences: [SequenceQuery], _ part: Range<Int>, _ forest: TokenForest) {
@@ -285,13 +293,16 @@ private struct HeadRequests {
 
     private mutating func ask(_ row: Int, _ sequence: SequenceQuery, at position: Int, _ known: inout [Key: Int]) -> Int
     {
+        let support = sequence.supports?[position]
         let key = Key(
             row: row, target: sequence.tokenIDs[position], temperature: sequence.temperature,
-            bonus: sequence.bonuses?[position] ?? 0)
+            bonus: sequence.bonuses?[position] ?? 0, support: support)
         if let index = known[key] { return index }
         known[key] = queries.count
         queries.append(
-            HeadRequest(row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus))
+            HeadRequest(
+                row: row, target: key.target, inverseTemperature: 1 / sequence.temperature, bonus: key.bonus,
+                support: support))
         return queries.count - 1
     }
 

@@ -12,6 +12,11 @@ package enum ModelOutputKind: Sendable {
     case divergence(BoltzmannTarget)
     /// how far the state before the token is from a teacher's
     case distillation(Teacher)
+
+    /// Whether it is of the softmax over the tokens that could be drawn, where those are known.
+    package var isOfSupport: Bool {
+        if case .logprob = self { true } else { false }
+    }
 }
 
 /// A model that stands still, and how the policy's distribution is compared with its own.

@@ -58,7 +58,7 @@ struct SweptPlan: Sendable {
             var part = PlanTally(), marks: [(Int32, [Bool])] = []
             try plan.forEachCredit(batches[index], tokens) { credit, source in
                 _ = try maker.row(credit, source)
-                part.add(credit)
+                part.add(credit, correct: plan.facts.rows[credit.index].correct)
                 marks.append((Int32(credit.index), zip(credit.entropyMask, credit.mask).map { $0 && $1 }))
             }
             return (part, marks)

@@ -1,0 +1,112 @@
+import Arrow
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+/// Metadata and columns that methods of 2026 read, from a shard to the plan.
+@Suite struct AdvantageStageTests {
+    private func rollouts(_ edit: (Int, inout TinyRollout) -> Void) -> [TinyRollout] {
+        (0..<4).map { index in
+            var rollout = TinyRollout(id: "r-\(index)", group: "g-0")
+            rollout.removeLogits()
+            rollout.frame.metadata["sample_index"] = "\(index)"
+            rollout.frame.metadata["reward"] = "\(index % 2)"
+            edit(index, &rollout)
+            return rollout
+        }
+    }
+
+    private func scored(_ rollouts: [TinyRollout], _ more: [String] = []) throws -> Pipeline {
+        let pipeline = try Pipeline(), shard = pipeline.folder("dump.rollouts.zst")
+        try writeShard(rollouts, to: shard)
+        try pipeline.ingest(shard)
+        try pipeline.score(["--reward", "given"] + more)
+        return pipeline
+    }
+
+    private func plan(_ pipeline: Pipeline, _ recipe: String) throws -> (rows: [PlanRow], result: Executable.Result) {
+        let path = pipeline.folder("recipe.yaml")
+        try recipe.write(toFile: path, atomically: true, encoding: .utf8)
+        let name = "plan-\(UUID().uuidString.prefix(8))", result = try pipeline.runPlan(path, to: name)
+        guard result.status == 0 else { return ([], result) }
+        return (
+            try ArrowTableReader(path: pipeline.folder(name) + "/plan.arrow", table: Tables.plan).rows(), result
+        )
+    }
+
+    @Test func remaxComparesWithTheGreedyRollout() throws {
+        let pipeline = try scored(rollouts { if $0 == 3 { $1.frame.metadata["greedy"] = "true" } })
+        let (rows, _) = try plan(pipeline, "advantage: remax")
+        #expect(rows.map(\.rolloutID) == ["r-0", "r-1", "r-2"])
+        #expect(rows.map { $0.advantages[4] } == [-1, 0, -1])
+        let refused = try plan(try scored(rollouts { _, _ in }), "advantage: remax").result
+        #expect(refused.status == 3 && refused.errors.contains("group 'g-0': found no greedy rollout"))
+    }
+
+    @Test func severalRewardsComeFromMetadata() throws {
+        let pipeline = try scored(
+            rollouts { $1.frame.metadata["rewards"] = "{\"format\": \($0 < 2 ? 1 : 0), \"length\": null}" })
+        let recipe = "reward: {components: {correct: 1, format: 2}}\nadvantage: {type: gdpo, whiten: none}"
+        let (rows, result) = try plan(pipeline, recipe)
+        try #require(result.status == 0, "\(result.errors)")
+        // Rewards 0, 1, 0, 1 and 1, 1, 0, 0: each deviates by ±.5 of a deviation of .57735.
+        let step = 0.5 / (0.577350 + 1e-6)
+        #expect(
+            firstDifference(rows.map { Double($0.advantages[4]) }, [1, 3, -3, -1].map { $0 * step }, absolute: 1e-5)
+                == nil)
+        #expect(rows.map(\.reward) == [2, 3, 0, 1])
+        let missing = try plan(pipeline, recipe.replacingOccurrences(of: "format", with: "tone")).result
+        #expect(missing.status == 3 && missing.errors.contains("found no reward 'tone'"))
+    }
+
+    @Test func rewardsThatAreNoneAreRejected() throws {
+        let pipeline = try Pipeline(), shard = pipeline.folder("dump.rollouts.zst")
+        try writeShard(rollouts { if $0 == 1 { $1.frame.metadata["rewards"] = "[1]" } }, to: shard)
+        try pipeline.ingest(shard)
+        let rejected = try ArrowTableReader(
+            path: pipeline.folder("ingest") + "/rejected.arrow", table: Tables.rejected
+        ).rows()
+        #expect(rejected.map(\.rolloutID) == ["r-1"] && rejected.first?.detail.contains("rewards") == true)
+    }
+
+    @Test func judgesNameRewardsOfTheirOwn() throws {
+        let judge = """
+            while read line; do id=$(printf '%s' "$line" | sed 's/.*"id":"\\([0-9]*\\)".*/\\1/'); \
+            echo "{\\"id\\": \\"$id\\", \\"score\\": 0.5}"; done
+            """
+        let pipeline = try scored(rollouts { _, _ in }, ["--judge", "tone=" + judge])
+        let scores = try ArrowTableReader(
+            path: pipeline.folder("score") + "/scores-00000.arrow", table: Tables.scores
+        ).rows()
+        #expect(scores.map(\.rewards) == [String?](repeating: "{\"tone\":0.5}", count: 4))
+        let bad = try Executable("crux-score").run(
+            ["--input", pipeline.folder("ingest"), "--output", pipeline.folder("bad"), "--judge", "tone"])
+        #expect(bad.status == 2 && bad.errors.contains("NAME=COMMAND"))
+    }
+
+    @Test func aTeachersColumnWinsOverTheReference() throws {
+        let pipeline = try scored(
+            rollouts { index, rollout in
+                rollout.frame.referenceLogprobs = rollout.frame.lossMask.map { $0 ? -1 : 0 }
+                guard index < 2 else { return }
+                rollout.frame.teacherLogprobs = rollout.frame.lossMask.map {
+                    $0 ? (index == 0 ? -0.25 : -.infinity) : 0
+                }
+            })
+        let (rows, result) = try plan(pipeline, "advantage: {type: none, teacher: {coef: 2}}")
+        try #require(result.status == 0, "\(result.errors)")
+        // Sampled at -.5.
+        #expect(rows.map { $0.advantages[4] } == [0.5, -59, -1, -1])
+        #expect(rows.allSatisfy { $0.advantages[0] == 0 })
+        let without = try plan(try scored(rollouts { _, _ in }), "advantage: {type: none, teacher: {}}").result
+        #expect(without.status == 3 && without.errors.contains("teacher_logprobs"))
+    }
+
+    @Test func theSamplersLogprobsAreWhereTheRatioStarts() throws {
+        let pipeline = try scored(rollouts { _, _ in })
+        let (rows, result) = try plan(pipeline, "correction: {behavior: sampler}")
+        try #require(result.status == 0, "\(result.errors)")
+        #expect(rows.allSatisfy { $0.oldLogprobs == [0, 0, -0.5, -0.5, -0.5] })
+    }
+}
