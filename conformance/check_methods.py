@@ -251,7 +251,7 @@ def check_formulas(probe, batch):
     def prime(current):
         ratio, moved = (current - old).exp(), (current.exp() - old.exp()).detach()
         keep = torch.where(advantages > 0, moved <= 0.2, moved >= -0.2)
-        return mean(-keep * advantages * ratio + 1e-3 * (current - old) ** 2)
+        return mean(-1.0 * keep * advantages * ratio + 1e-3 * (current - old) ** 2)
 
     def topr(current):
         taper = torch.where(batch.t(batch.rewards)[:, None] > 0, torch.ones(()).double(), (current - old).exp().detach().clamp(max=1))

@@ -71,6 +71,9 @@ plan divergence etpo "${steps[@]}" schedule.groups_per_step=12
 plan target etpo-q "${steps[@]}" schedule.groups_per_step=12
 plan critic ppo-critic "${steps[@]}" schedule.groups_per_step=12
 plan penalty grpo-kl "${steps[@]}" schedule.groups_per_step=12
+plan bonus grpo-entropy-adaptive "${steps[@]}" schedule.groups_per_step=12 schedule.epochs=2 \
+  "entropy.bonus={coef: 0.1, adaptive: {target: 5, step: 0.05}}"
+plan distilled distill "${steps[@]}" schedule.groups_per_step=12
 
 say "== 1, 2 and 4 ranks against the plain update: relative L2 of weights, and of what the update has changed"
 hold full --save-every 2
@@ -82,6 +85,8 @@ hold divergence --reference "$beside" --q-network "$beside"
 hold target
 hold critic
 hold penalty
+hold bonus
+hold distilled --reference "$beside"
 
 say "== the same command again: the same bytes"
 update 4 --plan "$work/full/plan" --checkpoint $policy --save-every 2 --output "$work/full/again" > /dev/null

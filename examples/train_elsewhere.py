@@ -169,6 +169,30 @@ def divergences(row):
     return (logp.exp() * (logp - target)).sum(-1)
 
 
+def distances(row):
+    """How far each state's distribution is from the teacher's."""
+    s = torch.log_softmax(read(row)[0] / row["temperature"], -1)
+    with torch.no_grad():
+        t = torch.log_softmax(read(row, reference)[0] / row["temperature"], -1).clamp(min=-30)
+    if objective["support"] != "full":
+        chosen = (t if objective["support"] == "teacher" else s).topk(min(objective["top_k"], s.shape[-1]), -1).indices
+        s, t = s.gather(-1, chosen), t.gather(-1, chosen)
+        if objective["tail"] == "renormalize":
+            s, t = torch.log_softmax(s, -1), torch.log_softmax(t, -1)
+        elif objective["tail"] == "bucket":
+            s, t = (torch.cat([p, torch.log1p(-p.exp().sum(-1, keepdim=True).clamp(max=math.exp(-1e-7)))], -1)
+                    for p in (s, t))
+    kind, beta = objective["divergence"], objective.get("beta")
+    forward, reverse = (t.exp() * (t - s)).sum(-1), (s.exp() * (s - t)).sum(-1)
+    if objective["support"] != "full" and objective["tail"] == "drop" and kind == "forward":
+        return forward.clamp(min=0)
+    if kind == "jsd" and beta not in (0, 1):
+        m = torch.logsumexp(torch.stack([s + math.log(1 - beta), t + math.log(beta)]), 0)
+        return (beta * t.exp() * (t - m) + (1 - beta) * s.exp() * (s - m)).sum(-1)
+    share = {"forward": 1, "reverse": 0, "mixed": objective.get("mix"), "jsd": 1 - (beta or 0)}[kind]
+    return share * forward + (1 - share) * reverse
+
+
 # --- losses of tokens ------------------------------------------------------------------------------------------------
 
 def ratio_of(logprobs, row):
@@ -279,11 +303,12 @@ def gmpo(logprobs, row):
 
 def fipo(logprobs, row):
     ratio, advantage = ratio_of(logprobs, row).detach(), column(row, "advantages")
+    d = log_ratios(logprobs, row).detach().clamp(-20, 20)
     trained = torch.tensor(row["loss_mask"][1:])
     counted = trained if objective["delta"] is None else trained & (ratio <= objective["delta"])
     decay, future, weights = 2 ** (-1 / objective["half_life"]), 0.0, torch.ones_like(ratio)
     for t in reversed(range(len(ratio))):
-        future = future * decay + (float(ratio[t].log()) if counted[t] else 0.0)
+        future = future * decay + (float(d[t]) if counted[t] else 0.0)
         guarded = advantage[t] < 0 and ratio[t] > objective["guarded_ratio"]
         low, high = (objective["guarded_low"], 1) if guarded else (objective["weight_low"], objective["weight_high"])
         weights[t] = min(max(math.exp(future), low), high)
@@ -322,12 +347,13 @@ TOKEN_LOSSES = {
     "ppo_clip": ppo_clip, "gspo": gspo, "cispo": cispo, "nll": nll, "sapo": sapo, "dppo": dppo, "dro": dro,
     "ce_gppo": ce_gppo, "topr": topr, "vespo": vespo, "gmpo": gmpo, "fipo": fipo, "clip_cov": ppo_clip, "kl_cov": kl_cov,
     "value": clipped_value, "etpo_q": huber, "etpo_policy": lambda divergence, row: divergence,
+    "distill": lambda divergence, row: divergence,
 }
 SEQUENCE_LOSSES = ["h_dpo", "prime_ce"]
 MARKED = ["clip_cov", "kl_cov"]
 kind = known(objective["type"], list(TOKEN_LOSSES) + SEQUENCE_LOSSES, "objective.type")
 has_kl = kl.get("coef", 0) != 0 and kl.get("placement") == "loss"
-if has_kl and kind in ["value", "etpo_q", "etpo_policy"]:
+if has_kl and kind in ["value", "etpo_q", "etpo_policy", "distill"]:
     refuse(f"a KL term with objective.type: {kind}, which has no log-probabilities,")
 reference = q_network = None
 if kind == "etpo_policy":
@@ -335,6 +361,12 @@ if kind == "etpo_policy":
         raise SystemExit("objective etpo_policy needs --reference, and with target q_network --q-network")
     reference = load(options.reference).eval()
     q_network = options.q_network and load(options.q_network).eval()
+
+
+if kind == "distill":
+    if options.reference is None or options.q_network is not None:
+        raise SystemExit("objective distill needs --reference, its teacher, and no --q-network")
+    reference = load(options.reference).eval()
 
 
 def kl_term(logprobs, row):
@@ -355,7 +387,9 @@ def kl_term(logprobs, row):
         value = value * ratio_of(logprobs, row)
         value = value.clamp(-10, 10) if kl.get("bounded") and name == "k3" else value
     elif weighted == "score":
-        value = value * (logprobs - logprobs.detach()).exp()
+        # Where a bound binds there is no derivative.
+        is_free = value < 10 if kl.get("bounded") and name == "k3" else torch.ones_like(value, dtype=torch.bool)
+        value = torch.where(is_free, value * (logprobs - logprobs.detach()).exp(), value)
     return kl["coef"] * (weights * value).sum()
 
 
@@ -424,6 +458,8 @@ def token_loss(row, scale, marks):
         outputs = logits.gather(1, tokens)[:, 0]
     elif kind == "etpo_policy":
         outputs = divergences(row)
+    elif kind == "distill":
+        outputs = distances(row)
     else:
         outputs, entropies = logprobs_of(row)
     weights = column(row, "token_weights") * (1 if scale is None else scale)

@@ -174,6 +174,7 @@ struct LoopRun {
 
     /// Models that stand still beside the policy in its update.
     private func frozen(_ iteration: Iteration) throws -> [String] {
+        if recipe.objective.distillation != nil { return ["--reference", command.checkpoint] }
         guard let settings = recipe.objective.boltzmann else { return [] }
         let q = try auxiliaries.filter { settings.readsQNetwork && $0.role == .qNetwork }.flatMap {
             ["--q-network", try $0.auxiliary(after: iteration.before, start: command.checkpoint)]

@@ -24,12 +24,6 @@ package struct ETPOPolicy: Objective {
 
     /// The outputs are the divergences themselves.
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss {
-        var sum = SequenceLoss()
-        for t in sequence.mask.indices where sequence.mask[t] {
-            sum.loss += Double(sequence.weights[t]) * Double(sequence.outputs[t])
-            (sum.measure, sum.measured) = (sum.measure + Double(sequence.outputs[t]), sum.measured + 1)
-            gradient[t] += sequence.weights[t]
-        }
-        return sum
+        sequence.divergenceLoss(gradient: &gradient)
     }
 }

@@ -81,6 +81,8 @@ package protocol Objective: Codable, Sendable {
     var takesCorrection: Bool { get }
     /// What stands still beside the model, where the output is a divergence.
     var boltzmann: BoltzmannSettings? { get }
+    /// How the policy is drawn towards a teacher, where the output is a divergence from one.
+    var distillation: Distill? { get }
     /// Share of its own that a target network keeps at each step; nil: there is none.
     var targetDecay: Double? { get }
     /// Tokens whose outputs its loss and derivatives depend on, [L], before there are any outputs: the model is not
@@ -112,6 +114,7 @@ extension Objective {
     package var takesOtherAggregations: Bool { !isPerSequence }
     package var takesCorrection: Bool { !isPerSequence }
     package var boltzmann: BoltzmannSettings? { nil }
+    package var distillation: Distill? { nil }
     package var targetDecay: Double? { nil }
     package var selectsTokens: Bool { false }
     package func selection(_ step: [SequenceInputs], seed: UInt64) -> [[Bool]]? { nil }

@@ -5,6 +5,7 @@ package enum ObjectiveRegistry {
         CEGPPO.self,
         CISPO.self,
         ClipCov.self,
+        Distill.self,
         DPPO.self,
         DRO.self,
         ETPOPolicy.self,

@@ -26,7 +26,7 @@ package struct SoftTarget: Sendable {
 }
 
 /// Logits of up to three models for the rows of one chunk.
-private struct LogitChunk {
+struct LogitChunk {
     let policy: Matrix
     let reference: Matrix
     let q: Matrix?
@@ -34,7 +34,7 @@ private struct LogitChunk {
     /// Holds the matrices' memory.
     private let arrays: [HeadArrays]
 
-    init(
+    fileprivate init(
         _ policy: FrozenHead, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: ArraySlice<HeadRequest>,
         _ compute: Compute, in space: any Allocator
     ) {
@@ -55,7 +55,7 @@ private struct LogitChunk {
 }
 
 /// Runs `body` on the logits of each chunk of queries in turn.
-private func forEachChunk(
+func forEachChunk(
     _ policy: FrozenHead, _ reference: FrozenHead, _ q: FrozenHead?, _ queries: [HeadRequest], _ compute: Compute,
     in space: any Allocator,
     _ body: (LogitChunk, Range<Int>) -> Void

@@ -1,7 +1,9 @@
 import ArgumentParser
+import Files
 import Foundation
 import Gang
 import Models
+import Objectives
 import Recipes
 import StageSupport
 import Tensors
@@ -53,7 +55,7 @@ struct UpdateCommand: StageCommand {
     )
     var offload: String?
 
-    @Option(help: "Frozen reference, for objectives whose target is made of it.")
+    @Option(help: "Frozen reference, for objectives whose target is made of it: the teacher of distill.")
     var reference: String?
 
     @Option(help: "Q network, for objectives whose target is made of it.")
@@ -156,7 +158,7 @@ struct UpdateCommand: StageCommand {
             directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
         try requireVocabulary(of: planned, source)
         try requireDelta(recipe, source)
-        let auxiliary = try auxiliaries(recipe, source)
+        let auxiliary = try auxiliaries(recipe, source, context)
         ([source] + auxiliary).flatMap(\.notes).forEach(context.warn)
         let resume = try resumeFrom.map { try verified(SavedStep.last(in: $0), of: $0, context) }
         let rows = try PlanReader(path: plan + "/plan.arrow", source, recipe)
@@ -257,22 +259,27 @@ struct UpdateCommand: StageCommand {
     }
 
     /// The frozen models that the objective's target is made of: the reference, then the Q network.
-    private func auxiliaries(_ recipe: Recipe, _ source: Checkpoint) throws -> [Checkpoint] {
-        let name = type(of: recipe.objective).name
-        guard let settings = recipe.objective.boltzmann else {
+    private func auxiliaries(_ recipe: Recipe, _ source: Checkpoint, _ context: StageContext) throws -> [Checkpoint] {
+        let name = type(of: recipe.objective).name, teaches = recipe.objective.distillation != nil
+        let readsQNetwork = recipe.objective.boltzmann?.readsQNetwork ?? false
+        guard recipe.objective.boltzmann != nil || teaches else {
             if let given = reference ?? qNetwork {
                 throw StageError(.usage, "\(given) was given, but objective \(name) has no target made of other models")
             }
             return []
         }
         guard let reference else {
-            throw StageError(.usage, "objective \(name) needs the frozen reference: give --reference DIR")
+            let what = teaches ? "its teacher" : "the frozen reference"
+            throw StageError(.usage, "objective \(name) needs \(what): give --reference DIR")
         }
-        if settings.readsQNetwork, qNetwork == nil {
+        if teaches, let qNetwork {
+            throw StageError(.usage, "\(qNetwork) was given, but objective \(name) reads no Q network")
+        }
+        if readsQNetwork, qNetwork == nil {
             throw StageError(
                 .usage, "objective \(name) needs a Q network: give --q-network DIR, the target of an etpo_q update")
         }
-        let models = try ([reference] + (settings.readsQNetwork ? [qNetwork ?? ""] : [])).map {
+        let models = try ([reference] + (readsQNetwork ? [qNetwork ?? ""] : [])).map {
             try Checkpoint(directory: $0)
         }
         if let other = models.first(where: { $0.architecture.vocabulary != source.architecture.vocabulary }) {
@@ -281,7 +288,23 @@ struct UpdateCommand: StageCommand {
                 "\(other.directory): found a vocabulary of \(other.architecture.vocabulary), expected \(source.architecture.vocabulary), that of \(checkpoint)"
             )
         }
+        if teaches { try requireTokenizer(of: source, in: models[0], context) }
         return models
+    }
+
+    /// A teacher's token ids must mean what the policy's do.
+    private func requireTokenizer(of source: Checkpoint, in teacher: Checkpoint, _ context: StageContext) throws {
+        guard let own = try source.tokenizerDigest(), let other = try teacher.tokenizerDigest() else {
+            context.warn(
+                "\(source.directory) or \(teacher.directory) has no tokenizer.json: whether both have one vocabulary is "
+                    + "not known, only that both have \(source.architecture.vocabulary) tokens")
+            return
+        }
+        guard own != other else { return }
+        throw StageError(
+            .invalidInput,
+            "\(teacher.directory): found a tokenizer.json of digest \(other.prefix(12)), expected \(own.prefix(12)), that of "
+                + "\(source.directory): a teacher of another vocabulary says nothing of the policy's tokens")
     }
 
     private func question(_ update: PreparedUpdate, _ context: StageContext) throws -> ModelOutputKind {
@@ -289,6 +312,8 @@ struct UpdateCommand: StageCommand {
         case .logprob: return .logprob
         case .value: return .value
         case .tokenLogit: return .tokenLogit
+        case .divergence where update.recipe.objective.distillation != nil:
+            return .distillation(try teacher(update, context))
         case .divergence:
             let models = try update.auxiliary.map {
                 LanguageModel($0.architecture, try $0.loadStanding(), threads: context.threads, halves: update.halves)
@@ -298,6 +323,15 @@ struct UpdateCommand: StageCommand {
                     reference: models[0], q: models.dropFirst().first,
                     beta: Float(update.recipe.objective.boltzmann?.beta ?? 1)))
         }
+    }
+
+    private func teacher(_ update: PreparedUpdate, _ context: StageContext) throws -> Teacher {
+        guard let checkpoint = update.auxiliary.first, let settings = update.recipe.objective.distillation else {
+            throw StageError(.usage, "objective distill needs its teacher: give --reference DIR")
+        }
+        let model = LanguageModel(
+            checkpoint.architecture, try checkpoint.loadStanding(), threads: context.threads, halves: update.halves)
+        return Teacher(model, settings.teacherDivergence)
     }
 
     private func requireVocabulary(of planned: Manifest, _ source: Checkpoint) throws {
@@ -355,10 +389,47 @@ struct UpdateCommand: StageCommand {
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: plan + "/recipe.resolved.json") }
 }
 
+extension Distill {
+    /// As the model's head computes it.
+    fileprivate var teacherDivergence: TeacherDivergence {
+        var found = TeacherDivergence(kind, chosen: topK)
+        found.support =
+            switch support {
+            case .full: .all
+            case .teacher: .teacher
+            case .student: .student
+            }
+        found.rest =
+            switch tail {
+            case .bucket: .bucket
+            case .renormalize: .renormalized
+            case .drop: .dropped
+            }
+        return found
+    }
+
+    private var kind: TeacherDivergence.Kind {
+        switch divergence {
+        case .forward: .directions(share: 1)
+        case .reverse: .directions(share: 0)
+        case .mixed: .directions(share: mix)
+        case .jsd: beta == 0 || beta == 1 ? .directions(share: 1 - beta) : .jensenShannon(beta: beta)
+        }
+    }
+}
+
 extension WeightType: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
 
 extension Checkpoint {
     /// Configuration and weights, by digest.
     func inputFiles(_ role: String) throws -> [Manifest.File] { try inputPaths.map { try .input(role, $0) } }
+}
+
+extension Checkpoint {
+    /// Of its tokenizer.json; nil where it has none.
+    fileprivate func tokenizerDigest() throws -> String? {
+        let path = directory + "/tokenizer.json"
+        return try fileExists(path) ? Manifest.describe("tokenizer.json", in: directory).sha256 : nil
+    }
 }

@@ -15,22 +15,31 @@ import Testing
             bonuses: [0, 0, 1.5, -2, 0.5]),
     ]
 
-    private func parameters(_ checkpoint: Checkpoint, shaken seed: UInt64? = nil) throws -> Buffer {
+    private func parameters(_ checkpoint: Checkpoint, shaken seed: UInt64? = nil, by size: Float = 0.02) throws
+        -> Buffer
+    {
         let buffer = try checkpoint.loadParameters()
         guard let seed else { return buffer }
         var generator = SplitMix(seed: seed)
-        for i in 0..<buffer.count { buffer.pointer[i] += 0.02 * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
+        for i in 0..<buffer.count { buffer.pointer[i] += size * (Float(generator.next() >> 40) / Float(1 << 24) - 0.5) }
         return buffer
     }
 
     private func question(_ name: String, _ checkpoint: Checkpoint) throws -> ModelOutputKind {
-        func model(_ seed: UInt64) throws -> LanguageModel {
-            LanguageModel(checkpoint.architecture, parameters: try parameters(checkpoint, shaken: seed), threads: 2)
+        func model(_ seed: UInt64, by size: Float = 0.02) throws -> LanguageModel {
+            LanguageModel(
+                checkpoint.architecture, parameters: try parameters(checkpoint, shaken: seed, by: size), threads: 2)
         }
         switch name {
         case "logprob": return .logprob
         case "value": return .value
         case "tokenLogit": return .tokenLogit
+        // Far enough away that the divergence is no parabola.
+        case "a teacher":
+            return .distillation(Teacher(try model(5, by: 0.2), TeacherDivergence(.jensenShannon(beta: 0.3))))
+        case "a teacher's likeliest":
+            return .distillation(
+                Teacher(try model(5), TeacherDivergence(.directions(share: 0), support: .teacher, chosen: 4)))
         case "towards Q": return .divergence(BoltzmannTarget(reference: try model(5), q: try model(6), beta: 2))
         default: return .divergence(BoltzmannTarget(reference: try model(5), q: nil, beta: 1))
         }
@@ -51,7 +60,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"])
+    @Test(arguments: questions)
     func theGradientEqualsCentralDifferences(_ name: String) throws {
         let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel)
         let question = try question(name, try Checkpoint(directory: fixture("policy")))
@@ -160,7 +169,9 @@ import Testing
             && zip(some, others).allSatisfy { firstDifference($0.outputs, $1.outputs, absolute: 1e-5) == nil }
     }
 
-    private static let questions = ["logprob", "value", "tokenLogit", "towards Q", "towards a bonus"]
+    private static let questions = [
+        "logprob", "value", "tokenLogit", "towards Q", "towards a bonus", "a teacher", "a teacher's likeliest",
+    ]
 
     /// A pass in memory of the foreseen size beside one in memory of its own.
     private struct PassInMemory {
@@ -175,7 +186,11 @@ import Testing
         let checkpoint = try Checkpoint(directory: fixture("policy"), as: name == "value" ? .critic : .languageModel),
             a = checkpoint.architecture
         let foreseen: TrainingMemory.Head =
-            ["logprob": .logprob, "towards Q": .divergence([a, a]), "towards a bonus": .divergence([a])][name]
+            [
+                "logprob": .logprob, "towards Q": .divergence([a, a]), "towards a bonus": .divergence([a]),
+                "a teacher": .divergence([a]),
+                "a teacher's likeliest": .divergence([a]),
+            ][name]
             ?? .scalar
         let model = LanguageModel(a, parameters: try parameters(checkpoint, shaken: 1), threads: 2)
         let question = try question(name, try Checkpoint(directory: fixture("policy")))

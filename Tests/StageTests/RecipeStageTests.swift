@@ -64,8 +64,10 @@ import Testing
         _ name: String, _ recipe: Recipe, _ scored: Scored, _ plan: String, to output: String, _ more: [String] = []
     ) throws {
         let checkpoint = recipe.objective.output == .value ? scored.critic : fixture("policy")
+        let reference = ["--reference", scored.beside], teaches = recipe.objective.distillation != nil
         let target =
-            recipe.objective.boltzmann.map { _ in ["--reference", scored.beside, "--q-network", scored.beside] } ?? []
+            teaches
+            ? reference : recipe.objective.boltzmann.map { _ in reference + ["--q-network", scored.beside] } ?? []
         let result = try scored.pipeline.runUpdate(plan: plan, to: output, checkpoint: checkpoint, target + more)
         try #require(result.status == 0, "\(name): \(result.errors)")
     }

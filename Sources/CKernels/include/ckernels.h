@@ -139,6 +139,28 @@ size_t crux_joint_row(const float *policy, const float *reference, const float *
 double crux_target_row(float *policy, float *reference, const float *q, size_t n, float inverse_temperature,
     float inverse_beta, int32_t token, float bonus, float derivative);
 
+/// A divergence between policy S and teacher T. `share`: of the first named part, KL(T || S) of the two directions, or b
+/// of b KL(T || M) + (1 - b) KL(S || M) with M = (1 - b) S + b T.
+typedef enum { CRUX_FORWARD_REVERSE, CRUX_JENSEN_SHANNON } crux_divergence_kind;
+typedef enum { CRUX_SUPPORT_ALL, CRUX_SUPPORT_TEACHER, CRUX_SUPPORT_POLICY } crux_divergence_support;
+/// What becomes of the tokens that are not among the likeliest.
+typedef enum { CRUX_REST_BUCKET, CRUX_REST_RENORMALIZED, CRUX_REST_DROPPED } crux_divergence_rest;
+typedef struct {
+    crux_divergence_kind kind;
+    float share;
+    crux_divergence_support support;
+    /// How many likeliest tokens.
+    size_t chosen;
+    crux_divergence_rest rest;
+} crux_divergence;
+
+/// The divergence between softmax(inverse_temperature · policy) and that of `teacher`, whose log-probabilities of -inf
+/// count as -30. A `derivative` by it that is not 0 turns `policy` into the derivative by its logits; without one it is
+/// overwritten too, as `teacher` is. `chosen`: room for as many numbers as are chosen; null over the whole vocabulary.
+double crux_divergence_row(
+    float *policy, float *teacher, size_t n, float inverse_temperature, const crux_divergence *what, int32_t *chosen,
+    float derivative);
+
 // Of softmax(inverse_temperature * logits): log-probability of `target`, entropy, log-sum-exp.
 void crux_log_softmax_stats(const float *logits, size_t n, float inverse_temperature, int32_t target,
                             float *logprob, float *entropy, float *log_sum_exp);

@@ -10,10 +10,22 @@ package enum ModelOutputKind: Sendable {
     case tokenLogit
     /// KL(π || π*) of the state before the token
     case divergence(BoltzmannTarget)
+    /// how far the state before the token is from a teacher's
+    case distillation(Teacher)
 
     /// Whether it is of the softmax over the tokens that could be drawn, where those are known.
     package var isOfSupport: Bool {
         if case .logprob = self { true } else { false }
+    }
+}
+
+/// A model that stands still, and how the policy's distribution is compared with its own.
+package struct Teacher: Sendable {
+    package let model: LanguageModel
+    package let divergence: TeacherDivergence
+
+    package init(_ model: LanguageModel, _ divergence: TeacherDivergence) {
+        (self.model, self.divergence) = (model, divergence)
     }
 }
 
@@ -85,6 +97,10 @@ extension ModelOutputKind {
                 head: model.head, compute: model.compute,
                 reference: try target.reference.frozen(forest, in: memory.space),
                 q: try target.q?.frozen(forest, in: memory.space), beta: target.beta, space: memory.space)
+        case .distillation(let teacher):
+            DistillationHead(
+                head: model.head, compute: model.compute, teacher: try teacher.model.frozen(forest, in: memory.space),
+                divergence: teacher.divergence, space: memory.space)
         }
     }
 }
@@ -187,5 +203,29 @@ private struct DivergenceHead: TokenHead {
             derivatives: derivatives.map(\.output),
             dhidden: dhidden, dweight: gradients.head, compute,
             in: space)
+    }
+}
+
+private struct DistillationHead: TokenHead {
+    let head: LogitHead
+    let compute: Compute
+    let teacher: FrozenModel
+    let divergence: TeacherDivergence
+    let space: any Allocator
+
+    private var target: TeacherTarget { TeacherTarget(teacher: teacher.head, divergence: divergence) }
+
+    func forward(_ hidden: Matrix, _ queries: [HeadRequest]) -> [HeadAnswer] {
+        distillationForward(
+            FrozenHead(hidden: hidden, head: head), target: target, queries: queries, compute, in: space)
+    }
+
+    func backward(
+        _ hidden: Matrix, _ queries: [HeadRequest], _ answers: [HeadAnswer], _ derivatives: [HeadDerivative],
+        dhidden: Matrix, gradients: DecoderGradients
+    ) {
+        distillationBackward(
+            FrozenHead(hidden: hidden, head: head), target: target, queries: queries,
+            derivatives: derivatives.map(\.output), dhidden: dhidden, dweight: gradients.head, compute, in: space)
     }
 }
