@@ -51,6 +51,7 @@ struct FirstPass: Sendable {
         columns.scores.formUnion(["reward", "correct", "verdict", "evidence"])
         if recipe.reward.components != nil { columns.scores.insert("rewards") }
         if recipe.correction.readsSampler { columns.rollouts.formUnion(["top_p", "extras"]) }
+        if !needs.endTokens.isEmpty { columns.rollouts.insert("token_ids") }
         if recipe.readsGreedy { columns.rollouts.insert("extras") }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         columns.lookedFor = (

@@ -33,6 +33,8 @@ struct ScoredRollouts: Sendable {
     let vocabulary: Int?
     let trainer: TrainerLogprobs
     let rowCount: Int
+    /// Tokens that end a sequence, where a recipe leaves them out.
+    var endTokens: Set<Int32> = []
     private let parts: [Part]
 
     init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest, _ context: StageContext)
