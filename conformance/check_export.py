@@ -108,7 +108,7 @@ def by_nemo_rl(model, folder, step, settings):
 
 
 def by_tinker(model, folder, step, settings):
-    """The formulas of Tinker's documented losses, which its servers compute; the shape by its own types where installed."""
+    """The formulas of Tinker's documented losses, which its servers compute."""
     total = 0.0
     for datum in plan_batches.tinker_datums(folder, step):
         inputs = {name: torch.tensor(tensor["data"]) for name, tensor in datum["loss_fn_inputs"].items()}
@@ -178,11 +178,8 @@ def compare(name, format, folder, update):
 
 
 def check_datums(folder):
-    """By Tinker's own types, where they are installed."""
-    try:
-        import tinker
-    except ImportError:
-        return
+    """Tinker's own types take every datum."""
+    import tinker
     for datum in plan_batches.tinker_datums(folder, 0):
         tokens = [token for chunk in datum["model_input"]["chunks"] for token in chunk["tokens"]]
         inputs = {name: tinker.TensorData(**tensor) for name, tensor in datum["loss_fn_inputs"].items()}

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=${BIN:-.build/release} OUT=${OUT:-run/table} ITERATIONS=${ITERATIONS:-400} SEEDS=${SEEDS:-1 2 3} JOBS=${JOBS:-2}
 MORE=${MORE:-}
-RECIPES=${RECIPES:-$(ls recipes | sed 's/.yaml//' | grep -vx -e ppo-critic -e prime-reward-model -e etpo-q -e remax -e grpo-echo)}   # all but the companions, and what needs other rollouts
+RECIPES=${RECIPES:-$(ls recipes | sed 's/.yaml//' | grep -vx -e ppo-critic -e prime-reward-model -e etpo-q -e remax -e grpo-echo -e arpo)}   # all but the companions, and what needs other rollouts
 
 # What a recipe needs on this task: rollouts per prompt, prompts of the first iteration (later ones follow from the token
 # budget), groups per optimizer step (about four steps an iteration for all), how it finds steps and answers, and the model

@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 COMMANDS = ["ingest", "score", "plan", "update", "rollout", "loop", "report", "runs", "slurm"]
+# Words in front of a command's arguments that make another one of it.
+BESIDE = {"plan": ["export"], "update": ["apply-delta"]}
 EXITS = """0 done, also when nothing was left to do; 1 some shards failed, the rest are complete; 2 usage; 3 invalid input;
 4 output or I/O; 5 the directory was made with another configuration; 6 nothing to learn from; 75 interrupted, or somebody
 else is at work in the directory: run again."""
@@ -64,6 +66,10 @@ def main():
         described = json.loads(said(name, "--experimental-dump-help"))["command"]
         (target / f"{name}.1").write_text("\n".join(page(name, described, version)) + "\n")
         about += [".TP", f".B {command}", escaped(described["abstract"])]
+        for word in BESIDE.get(command, []):
+            other = json.loads(said(name, word, "--experimental-dump-help"))["command"]
+            (target / f"{name}-{word}.1").write_text("\n".join(page(f"{name} {word}", other, version)) + "\n")
+            about += [".TP", f".B {command} {word}", escaped(other["abstract"])]
     (target / "crux.1").write_text("\n".join(
         [f'.TH CRUX 1 "" "Crux {version}"', ".SH NAME", "crux \\- offline reinforcement learning on language models", ".SH SYNOPSIS",
          ".B crux", "COMMAND \\&...", ".SH COMMANDS", "Each is the same as crux\\-COMMAND, which has a page of its own."] + about) + "\n")

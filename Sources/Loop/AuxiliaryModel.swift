@@ -57,14 +57,19 @@ struct AuxiliaryModel: Sendable {
 struct ModelNeeds: Sendable {
     let needsPolicy: Bool
     let needsReference: Bool
+    /// Whether rollouts must be sampled with their logits, and scored with sums of squared probabilities.
+    let needsLogits: Bool
+    private let needsSumPSquared: Bool
     private let roles: Set<AuxiliaryModel.Role>
 
     init(_ recipes: [Recipe]) {
         let columns = recipes.reduce(into: Set<TokenColumn>()) { $0.formUnion($1.credit.columns) }
         let whole = !columns.isDisjoint(with: [.referenceKL, .expectedQ])
         needsPolicy = whole || recipes.contains { $0.credit.correction.isOn }
+        needsSumPSquared = columns.contains(.sumPSquared)
+        needsLogits = needsSumPSquared || columns.contains(.entropy)
         needsReference =
-            whole || columns.contains(.referenceLogprobs)
+            whole || !columns.isDisjoint(with: [.referenceLogprobs, .teacherLogprobs])
             || recipes.contains { $0.kl.isOn || $0.objective.reference == .policy }
         var roles = Set<AuxiliaryModel.Role>()
         if columns.contains(.values) { roles.insert(.critic) }
@@ -94,6 +99,7 @@ struct ModelNeeds: Sendable {
         for auxiliary in auxiliaries where roles.contains(auxiliary.role) {
             flags += ["--" + auxiliary.role.rawValue, try auxiliary.scorer(after: before, start: start)]
         }
+        if needsSumPSquared { flags.append("--sum-p-squared") }
         return flags + (roles.contains(.processReward) ? ["--process-reference", start] : [])
     }
 }

@@ -199,12 +199,16 @@ struct LoopRun {
     }
 
     private func planSettings(_ iteration: Iteration) -> [String] {
-        ["--recipe", command.recipe] + command.set.flatMap { ["--set", $0] } + seed(iteration, "plan")
+        let endTokens =
+            recipe.credit.excludesEndTokens && recipe.credit.expansion == nil
+            ? ["--tokenizer", command.checkpoint] : []
+        return ["--recipe", command.recipe] + command.set.flatMap { ["--set", $0] } + seed(iteration, "plan")
+            + endTokens
     }
 
     /// Logits are kept where the recipe wants to see entropies.
     private func sample(_ iteration: Iteration, _ name: String, _ policy: String, _ source: [String]) throws {
-        let needsEntropy = recipe.credit.needsEntropy || recipe.credit.expansion?.readsEntropy == true
+        let needsLogits = needs.needsLogits || recipe.credit.expansion?.readsEntropy == true
         let version = try iteration.before.trained()?.number ?? 0
         try stages.run(
             "crux-rollout",
@@ -212,7 +216,7 @@ struct LoopRun {
                 "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)",
                 "--batch", "\(command.batch)",
                 "--rollouts-per-shard", "\(command.rolloutsPerShard)", "--policy-version", "\(version)",
-            ] + source + textFlags + precision + threads + seed(iteration, name) + (needsEntropy ? ["--logits"] : []))
+            ] + source + textFlags + precision + threads + seed(iteration, name) + (needsLogits ? ["--logits"] : []))
     }
 
     /// What says how prompts are read and rollouts end. A stop string goes in one word with its flag, since it may

@@ -41,7 +41,9 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
     private func reader(_ columns: Set<TokenColumn>) -> RowReader {
         lock.withLock {
             if let reader = readers[columns] { return reader }
-            let reader = RowReader(rollouts, columns: RowColumns(tokens: columns))
+            var wanted = RowColumns(tokens: columns)
+            if !needs.endTokens.isEmpty { wanted.rollouts.insert("token_ids") }
+            let reader = RowReader(rollouts, columns: wanted)
             readers[columns] = reader
             return reader
         }
@@ -63,6 +65,7 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
         _ rows: ArraySlice<Int32>, _ columns: [TokenColumn],
         _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void
     ) throws {
+        guard needs.endTokens.isEmpty else { return try forEachInput(rows, columns, body) }
         let memory = scratch.take() ?? FloatScratch()
         defer { scratch.give(memory) }
         let (reader, last) = readerWithEntropy(columns)
@@ -84,6 +87,7 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
         _ rows: ArraySlice<Int32>, _ column: TokenColumn,
         _ body: (_ place: Int, UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
+        guard needs.endTokens.isEmpty else { return try forEachInput(rows, [column]) { try body($0, $1[0]) } }
         let memory = scratch.take() ?? FloatScratch()
         defer { scratch.give(memory) }
         let (reader, last) = readerWithEntropy([column])
@@ -99,6 +103,12 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
     }
 
     func gather(_ ranges: [GatherRange], _ column: TokenColumn, into target: UnsafeMutablePointer<Float>) throws {
+        guard needs.endTokens.isEmpty else {
+            for gather in ranges {
+                try forEachInput([Int32(gather.row)], [column]) { gather.copy($1[0], into: target) }
+            }
+            return
+        }
         let (reader, last) = readerWithEntropy([column])
         var next = 0
         try reader.forEach(ranges.lazy.map { [eligible] in Int(eligible[$0.row]) }) { row, copy in
@@ -112,6 +122,17 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
                 copy(list, $0, target + place)
                 place += $0.count
             }
+        }
+    }
+
+    /// Row by row, where a row's trainable tokens are not those of the file.
+    private func forEachInput(
+        _ rows: ArraySlice<Int32>, _ columns: [TokenColumn],
+        _ body: (_ place: Int, [UnsafeBufferPointer<Float>]) throws -> Void
+    ) throws {
+        let wanted = Set(columns).union([.entropy])
+        for (place, row) in rows.enumerated() {
+            try inputs(of: [row], reading: wanted)[0].withTrainable(columns) { try body(place, $0) }
         }
     }
 

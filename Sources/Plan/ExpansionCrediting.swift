@@ -56,11 +56,14 @@ struct ExpansionCrediting {
 
     func run(threads: Int) throws -> (credited: CreditedRows, figures: Figures) {
         var credited = try CreditedRowsWriter(firstPass.facts.space, rows: rows.count), figures = Figures()
-        try parallelInOrder(index.baseCount, threads: threads) {
-            try credit($0)
-        } consume: { _, credit in
-            try credited.add(credit)
-            figures.add(credit)
+        let together = try self.together
+        try parallelInOrder(together.count, threads: threads) {
+            expansion.credit(group: try together[$0].map(expanded))
+        } consume: { _, credits in
+            for credit in credits {
+                try credited.add(credit)
+                figures.add(credit)
+            }
         }
         // A base that isn't trained on is no row that could be left out.
         let trained = expansion.trainsBases ? rows.count : rows.results.count
@@ -74,7 +77,25 @@ struct ExpansionCrediting {
         return (try credited.finish(), figures)
     }
 
-    private func credit(_ number: Int) throws -> ExpansionCredit {
+    /// Bases that are credited together: neighbours of one group, where the method compares them, else each alone.
+    private var together: [Range<Int>] {
+        get throws {
+            guard expansion.comparesBases else { return (0..<index.baseCount).map { $0..<$0 + 1 } }
+            var ranges: [Range<Int>] = [], last = ""
+            for number in 0..<index.baseCount {
+                let group = try index.base(number).rollout.groupID
+                if !ranges.isEmpty, group == last {
+                    ranges[ranges.count - 1] = ranges[ranges.count - 1].lowerBound..<number + 1
+                } else {
+                    ranges.append(number..<number + 1)
+                }
+                last = group
+            }
+            return ranges
+        }
+    }
+
+    private func expanded(_ number: Int) throws -> ExpandedBase {
         let base = try index.base(number), row = rows.number(ofBase: number), fact = firstPass.facts.rows[row]
         let states = try self.states(of: base, number)
         var expanded = ExpandedBase(
@@ -83,7 +104,7 @@ struct ExpansionCrediting {
             row: row, states: states,
             outcomes: try states.indices.map { try self.outcomes(of: base, number, $0, states[$0]) })
         expanded.isBaseRejected = firstPass.dropReason(row) != nil
-        return expansion.credit(expanded)
+        return expanded
     }
 
     private func states(of base: BaseRow, _ number: Int) throws -> [ExpansionState] {

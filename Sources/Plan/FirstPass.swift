@@ -52,6 +52,7 @@ struct FirstPass: Sendable {
         if recipe.reward.components != nil { columns.scores.insert("rewards") }
         if needs.checksSampling { columns.rollouts.formUnion(["top_p", "extras", "support_offsets"]) }
         if needs.readsRoles { columns.rollouts.formUnion(["token_ids", "token_roles"]) }
+        if !needs.endTokens.isEmpty { columns.rollouts.insert("token_ids") }
         if recipe.readsGreedy { columns.rollouts.insert("extras") }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         let update = needs.updateColumns, isOfIngest = { TokenColumn(rawValue: $0)?.isOfIngest ?? false }

@@ -21,6 +21,13 @@ extension BaseRollout {
         correct = row.score.correct
         isTruncated = FinishReason.isTruncated(row.rollout.finishReason)
         answer = row.score.extracted
+        roles = (row.rollout.tokenRoles ?? []).map {
+            switch TokenRole(rawValue: $0) {
+            case .policy: .policy
+            case .tool: .tool
+            default: .other
+            }
+        }
         text = tokenizer.map { tokenizer in
             ResponseText(tokens: tokenIDs[responseStart...].map { tokenizer.decodedBytes([$0]) })
         }
@@ -79,6 +86,7 @@ struct JobPlanRun {
         let needs = RowRequirements(jobsOf: writer.recipe, directory: rollouts.directory)
         let firstPass = try FirstPass(
             rollouts, needs, ScratchSpace(folder: writer.directory.path), OwnPasses(threads: writer.context.threads))
+        try requireVocabulary()
         let expanded = try expand(firstPass, needs)
         let (files, jobs, skipped) = try write(expanded, maxTokens: maxTokens(firstPass.facts))
         warn(rows: firstPass.eligible.count, expanded: expanded.count, skipped: skipped)
@@ -145,6 +153,19 @@ struct JobPlanRun {
         let purpose = "expansion \(type(of: expansion).name)"
         if expansion.readsEntropy { try needs.require(.entropy, row, for: purpose) }
         if expansion.readsLogprobs { try needs.require(.oldLogprobs, row, for: purpose) }
+        guard expansion.readsRoles, row.rollout.tokenRoles == nil else { return }
+        throw StageError(
+            .invalidInput,
+            "\(rollouts.directory): rollout '\(row.rollout.rolloutID)': found no token_roles, expected them for \(purpose). "
+                + "Write them into the dump: who wrote each token, docs/dump-format.md.")
+    }
+
+    private func requireVocabulary() throws {
+        guard expansion.readsVocabulary, rollouts.vocabulary == nil else { return }
+        throw StageError(
+            .invalidInput,
+            "\(rollouts.directory): found no logits, which say how large the vocabulary is, expected expansion.vocabulary for "
+                + "expansion \(type(of: expansion).name)")
     }
 
     private func requireFew(bases: Int, _ states: Int) throws {
@@ -172,7 +193,9 @@ struct JobPlanRun {
     }
 
     private func base(_ row: ScoredRollout) -> BaseRollout {
-        BaseRollout(row, reward: Double(row.score.reward ?? 0), tokenizer: tokenizer)
+        var base = BaseRollout(row, reward: Double(row.score.reward ?? 0), tokenizer: tokenizer)
+        base.vocabulary = rollouts.vocabulary
+        return base
     }
 
     // MARK: jobs

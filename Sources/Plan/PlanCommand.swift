@@ -57,7 +57,10 @@ struct PlanCommand: StageCommand {
     @Option(help: "The jobs folder of an earlier plan, whose results --input and --scores now hold.")
     var jobs: String?
 
-    @Option(help: "Checkpoint folder (or tokenizer.json): gives expansions the text of tokens.")
+    @Option(
+        help:
+            "Checkpoint folder (or tokenizer.json): gives expansions the text of tokens, and entropy.exclude_eos the ids that end a sequence."
+    )
     var tokenizer: String?
 
     @Option(help: "Shape of the job lines: \(EngineDialects.names.joined(separator: ", ")).")
@@ -123,7 +126,9 @@ struct PlanCommand: StageCommand {
             try jobs.map {
                 try JobDirectory($0).verify(only: [JobDirectory.jobsName, JobDirectory.basesName], context)
             }
-            return try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
+            var rollouts = try ScoredRollouts(ingest: input, ingest, scores: scores, score, context)
+            rollouts.endTokens = try endTokens(recipe)
+            return rollouts
         }
         // Before anything is emptied; else when it is known that there is something to do.
         if !sweep.isEmpty { return try runSweep(open, context) }
@@ -160,7 +165,10 @@ struct PlanCommand: StageCommand {
     private func runSweep(_ open: () throws -> ScoredRollouts, _ context: StageContext) throws -> StageSummary {
         let keys = try sweep.map(SweptKey.init),
             settings = try SweepSetting.all(keys, recipe: recipe, overrides: set)
-        for setting in settings { try check(setting.recipe) }
+        for setting in settings {
+            try check(setting.recipe)
+            _ = try endTokens(setting.recipe)
+        }
         let files = outputFolder.map { output in Sweep.suffixes.map { output + $0 } } ?? []
         for file in files { try Undertaking.requireApart(file, places, options) }
         guard !options.dryRun else { return StageSummary(["would_write": files, "settings": settings.count]) }
@@ -239,6 +247,19 @@ struct PlanCommand: StageCommand {
                 .usage,
                 "--engine \(engine) sends prefixes as text; give --tokenizer DIR, the checkpoint that sampled the dump")
         }
+    }
+
+    /// Tokens that end a sequence, where a plan may leave them out.
+    private func endTokens(_ recipe: Recipe) throws -> Set<Int32> {
+        guard recipe.credit.excludesEndTokens || !sweep.isEmpty else { return [] }
+        let tokens = try tokenizer.flatMap { try StopTokens.read($0) } ?? []
+        guard tokens.isEmpty, recipe.credit.excludesEndTokens else { return tokens }
+        let found =
+            tokenizer.map { "\($0) has no eos_token_id" } ?? "nothing says which tokens end a sequence"
+        throw StageError(
+            .usage,
+            "\(self.recipe): entropy.exclude_eos is true and \(found); give --tokenizer DIR, the checkpoint that sampled "
+                + "the dump")
     }
 
     private func configuration(_ recipe: Recipe, _ resolved: String) -> [String: String] {

@@ -157,6 +157,7 @@ struct PlanReport {
                 + (reasons.isEmpty ? "" : " (\(reasons.joined(separator: ", ")))"),
             groups(figures) + "; mean shaped reward \(number(figures.rewardMean))",
             advantages, tally.flatMap { rejected($0) },
+            tally.flatMap { $0.endTokens > 0 ? "\($0.endTokens) tokens that end a sequence have no part" : nil },
             plan.entropyQuantiles.map { "entropy at 20/50/80/95 %: " + $0.map(number).joined(separator: ", ") },
             thresholds(plan, figures),
             undecided(counts, figures), tally == nil || plan.kept.isEmpty ? nil : Self.staleness(staleness),

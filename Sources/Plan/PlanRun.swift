@@ -21,7 +21,8 @@ struct PlanRun {
 
     /// Everything but the rows' tokens.
     func buildPlan(_ space: ScratchSpace) throws -> (firstPass: FirstPass, tokens: DumpTokens, plan: CreditPlan) {
-        let needs = RowRequirements(recipe: recipe, directory: rollouts.directory)
+        let needs = RowRequirements(
+            recipe: recipe, directory: rollouts.directory, endTokens: rollouts.endTokens)
         let firstPass = try FirstPass(rollouts, needs, space, passes)
         let tokens = try DumpTokens(rollouts, needs, eligible: firstPass.eligible, space, passes)
         do {
@@ -193,6 +194,7 @@ struct PlanWriter {
         try plan.forEachCredit(positions, rows) { credit, source in
             builder.append(try maker.row(credit, source))
             tally.add(credit, correct: plan.facts.rows[credit.index].correct)
+            if recipe.credit.excludesEndTokens { tally.addLeftOut(source.rollout.lossMask, credit.mask) }
         }
         return (try builder.take(.none), tally)
     }

@@ -16,6 +16,8 @@ struct PlanTally: Sendable {
     private(set) var rejectedRows = 0
     /// Tokens that the teacher excludes.
     private(set) var excludedByTeacher = 0
+    /// Tokens that end a sequence and have no part.
+    private(set) var endTokens = 0
     private var sum = 0.0
     /// Of rollouts that are right, and of those that are wrong.
     private(set) var right = MeanAdvantage()
@@ -62,7 +64,12 @@ struct PlanTally: Sendable {
         if let correct { if correct { right.add(own, count) } else { wrong.add(own, count) } }
     }
 
+    mutating func addLeftOut(_ sampled: [Bool], _ mask: [Bool]) {
+        endTokens += sampled.count { $0 } - mask.count { $0 }
+    }
+
     mutating func add(_ next: PlanTally) {
+        endTokens += next.endTokens
         positive += next.positive
         negative += next.negative
         zero += next.zero

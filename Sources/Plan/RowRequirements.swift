@@ -12,9 +12,12 @@ struct RowRequirements: Sendable {
     /// Per-token columns without which no credit can be given.
     let creditColumns: [TokenColumn]
     private let known: Set<TokenColumn>
+    /// Tokens that the recipe leaves out.
+    let endTokens: Set<Int32>
 
-    init(recipe: Recipe, directory: String) {
+    init(recipe: Recipe, directory: String, endTokens: Set<Int32> = []) {
         (self.recipe, self.directory) = (recipe, directory)
+        self.endTokens = recipe.credit.excludesEndTokens ? endTokens : []
         let columns = recipe.credit.columns
         creditColumns = columns.sorted { $0.rawValue < $1.rawValue }
         known = columns.union([.oldLogprobs, .rolloutLogprobs, .entropyLow, .entropyHigh])
@@ -76,7 +79,7 @@ struct RowRequirements: Sendable {
     }
 
     /// Whether a row's facts follow from its small columns and the length of its mask.
-    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling && !readsMetadata }
+    var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling && !readsMetadata && endTokens.isEmpty }
 
     private var readsMetadata: Bool {
         recipe.credit.readsGreedy || recipe.credit.reward.components != nil || readsRoles
@@ -93,6 +96,7 @@ struct RowRequirements: Sendable {
 
     /// Why a row that has all that is needed takes no part all the same. `input`: with the scanned columns.
     func dropReason(_ input: CreditInput, reward: Double) -> DropReason? {
+        guard input.mask.contains(true) else { return .onlyEndTokens }
         for column in scannedColumns.sorted(by: { $0.rawValue < $1.rawValue }) {
             guard let values = input.columns[column], input.mask.firstNotFinite(values) != nil else { continue }
             return .notFinite(column)
@@ -123,9 +127,10 @@ struct RowRequirements: Sendable {
     func creditInput(_ row: ScoredRollout, length: Int? = nil, columns: Set<TokenColumn>? = nil) throws -> CreditInput {
         var input = CreditInput(
             groupID: row.rollout.groupID, reward: Double(row.score.reward ?? 0), correct: row.score.correct,
-            isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: row.rollout.lossMask,
+            isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: mask(row.rollout),
             entropy: row.score.entropy ?? [])
-        input.length = length
+        // A length penalty counts the token that ends a rollout, whoever learns from it.
+        input.length = length ?? (endTokens.isEmpty ? nil : row.rollout.lossMask.count { $0 })
         if recipe.credit.reward.components != nil {
             input.rewards = row.score.rewards.flatMap { NamedRewards.parse($0) } ?? [:]
         }
@@ -135,10 +140,16 @@ struct RowRequirements: Sendable {
         input.isGreedy = recipe.credit.readsGreedy && row.isGreedy
         for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }
         if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {
-            input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: row.rollout.lossMask)
+            input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: input.mask)
         }
         try checkLengths(input, row)
         return input
+    }
+
+    /// A rollout's trainable tokens, as far as the recipe takes them.
+    private func mask(_ rollout: RolloutRow) -> [Bool] {
+        guard !endTokens.isEmpty else { return rollout.lossMask }
+        return zip(rollout.lossMask, rollout.tokenIDs).map { $0 && !endTokens.contains($1) }
     }
 
     /// What the rewards of single tokens are made of.

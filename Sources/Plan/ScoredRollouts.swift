@@ -35,6 +35,8 @@ struct ScoredRollouts: Sendable {
     /// Whether scores are of the whole vocabulary, whatever rows say could be drawn.
     private let ignoresSupport: Bool
     let rowCount: Int
+    /// Tokens that end a sequence, where a recipe leaves them out.
+    var endTokens: Set<Int32> = []
     private let parts: [Part]
 
     init(ingest: String, _ ingestManifest: Manifest, scores: String, _ scoreManifest: Manifest, _ context: StageContext)

@@ -170,8 +170,11 @@ extension Recipe {
     }
 
     private func maskProblems(_ reader: SectionReader) -> [String] {
-        guard let mask = credit.mask else { return [] }
         var found: [String] = []
+        if credit.excludesEndTokens, credit.expansion != nil {
+            found.append("entropy.exclude_eos with an expansion, whose states have masks of their own; expected false")
+        }
+        guard let mask = credit.mask else { return found }
         if objective.isPerSequence {
             found.append("objective \(objectiveName) is a loss of whole sequences; expected no entropy.mask")
         }

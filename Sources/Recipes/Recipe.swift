@@ -111,9 +111,11 @@ package struct Recipe: Sendable {
                 TeacherTerm.self, TeacherTerm(), sections["advantage"]?["teacher"], at: "advantage.teacher"
             ) { $0.unread }
         }
-        _ = reader.read(
-            EntropySection.self, defaults: EntropySection(), entropy, at: "entropy",
-            ignoring: ["shaping", "mask", "bonus"])
+        credit.excludesEndTokens =
+            reader.read(
+                EntropySection.self, defaults: EntropySection(), entropy, at: "entropy",
+                ignoring: ["shaping", "mask", "bonus"]
+            ).excludeEos
         credit.shaping = reader.readOptional(
             EntropyShaping.self, EntropyShaping(), entropy?["shaping"], at: "entropy.shaping")
         credit.mask =
@@ -193,6 +195,7 @@ package struct Recipe: Sendable {
         var reward = SectionReader.resolved(credit.reward)
         reward["overlong"] = credit.reward.overlong.map { Self.section($0, unread: $0.unread) } ?? .null
         let entropy: [String: RecipeNode] = [
+            "exclude_eos": .plain(credit.excludesEndTokens ? "true" : "false"),
             "shaping": credit.shaping.map { .map(SectionReader.resolved($0)) } ?? .null,
             "mask": credit.mask.map { Self.section($0, unread: $0.unread.merging(unreadOfMask) { own, _ in own }) }
                 ?? .null,
@@ -261,5 +264,8 @@ extension RecipeNode {
     }
 }
 
-/// `entropy` has no keys of its own, only sections.
-private struct EntropySection: Codable {}
+/// The keys of `entropy` that are no sections.
+private struct EntropySection: Codable {
+    /// Leaves tokens that end a sequence out of statistics, thresholds and the update.
+    var excludeEos = false
+}

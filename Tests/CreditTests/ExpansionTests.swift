@@ -466,6 +466,143 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 }
 
+@Suite struct TreeSearchTests {
+    /// Two rollouts of a prompt: one of 6 tokens that ends with `own` and has two branches from its fourth, and one
+    /// without a branch.
+    private func group(_ own: Double, _ branch: [Double], _ other: Double) -> [ExpandedBase] {
+        let forked = ExpandedBase(
+            base: base(length: 6, reward: own), row: 10, states: [ExpansionState(position: 5)],
+            outcomes: [branch.enumerated().map { outcome($0, $1, from: 5) }])
+        return [forked, ExpandedBase(base: base("c", length: 3, reward: other), row: 11, states: [], outcomes: [])]
+    }
+
+    private func outcome(_ row: Int, _ reward: Double, from start: Int) -> Outcome {
+        Outcome(row: row, reward: reward, correct: reward > 0, mask: (0..<8).map { $0 >= start })
+    }
+
+    private func advantages(_ credits: [ExpansionCredit], _ row: Int) -> [Double] {
+        credits.flatMap(\.rows).first { $0.row == row }?.advantages ?? []
+    }
+
+    /// Leaves 1 and 0 below A, 1 beside it: .5, -1, .5; V(A) is -.25.
+    @Test func theWorkedExample() {
+        let credits = TreeSearch().credit(group: group(1, [0], 1))
+        #expect(credits[0].values == [-0.25])
+        #expect(advantages(credits, 10) == [0, 0, -0.5, -0.5, -0.5, 1.25, 1.25, 1.25])
+        #expect(advantages(credits, 0) == [0, 0, -0.5, -0.5, -0.5, -1.75, -1.75, -1.75])
+        #expect(advantages(credits, 11) == [0, 0, 1, 1, 1])
+        #expect(credits.flatMap(\.rows).allSatisfy { $0.groupID == "g" })
+    }
+
+    @Test(
+        arguments: [
+            (TreeSearch.Credit.local, [0, 0, -0.25, -0.25, -0.25, 0.75, 0.75, 0.75]),
+            (.global, [0, 0, -0.25, -0.25, -0.25, 0.5, 0.5, 0.5]),
+        ] as [(TreeSearch.Credit, [Double])]) func creditsArePartsOfTheWhole(
+            _ kind: TreeSearch.Credit, _ expected: [Double]
+        )
+    {
+        var method = TreeSearch()
+        method.credit = kind
+        #expect(advantages(method.credit(group: group(1, [0], 1)), 10) == expected)
+    }
+
+    /// The stretch before the fork is in two rows.
+    @Test(arguments: [(TreeSearch.LeafWeight.uniform, 2.0), (.sqrt, 2.0.squareRoot())])
+    func sharedTokensAreWeighed(_ weight: TreeSearch.LeafWeight, _ divisor: Double) {
+        var method = TreeSearch()
+        method.leafWeight = weight
+        let found = advantages(method.credit(group: group(1, [0], 1)), 10)
+        #expect(isClose(found[2], -0.5 / divisor, absolute: 1e-12) && found[7] == 1.25)
+    }
+
+    @Test func leavesThatAreAlikeTeachNothing() {
+        for group in [group(1, [1, 1], 1), [group(1, [], 1)[1]]] {
+            let credits = TreeSearch().credit(group: group)
+            #expect(credits.allSatisfy(\.rows.isEmpty))
+            #expect(credits.flatMap(\.dropped).allSatisfy { $0.reason == .degenerateState })
+            #expect(credits.flatMap(\.dropped).count == group.flatMap(\.leafCount).count)
+        }
+    }
+
+    /// A base that is left out is no leaf, and what came back from it still is one.
+    @Test func aBaseThatIsLeftOutIsNoLeaf() {
+        var group = group(1, [0, 1], 0)
+        group[0].isBaseRejected = true
+        let credits = TreeSearch().credit(group: group)
+        #expect(credits.flatMap(\.rows).map(\.row) == [0, 1, 11])
+        // Leaves 0, 1 and 0: -.5, 1, -.5.
+        #expect(credits[0].values == [0.25])
+    }
+}
+
+extension ExpandedBase {
+    fileprivate var leafCount: [Int] { outcomes.flatMap { $0.map(\.row) } + [row] }
+}
+
+@Suite struct ARPOTests {
+    /// The numbers of the specification: probabilities .53 and .46.
+    @Test func theMoreUncertainTheAnswerLeavesItTheMoreReadilyItBranches() {
+        let method = ARPO()
+        #expect(method.branches(0.529, change: 0.15) && !method.branches(0.531, change: 0.15))
+        #expect(method.branches(0.459, change: -0.2) && !method.branches(0.461, change: -0.2))
+        var always = ARPO()
+        always.probability = 1
+        #expect(always.branches(0.999, change: -1))
+    }
+
+    /// prompt, policy, tool, policy, tool, policy: it may go on behind each answer, and nowhere else.
+    private func agent() -> BaseRollout {
+        var one = base(length: 8, reward: 1)
+        one.roles = [.other, .other, .policy, .policy, .tool, .policy, .tool, .other, .policy, .policy]
+        one.mask = one.roles.map { $0 == .policy }
+        one.entropy = [0, 0, 0.2, 0.4, 0, 0.9, 0, 0, 0.1, 0.1]
+        one.vocabulary = 100
+        return one
+    }
+
+    @Test func branchesBeginBehindAnswersOfTools() {
+        var method = ARPO()
+        method.probability = 1
+        let states = method.states(of: agent(), seed: 3, encode: noTokens)
+        #expect(states.map(\.position) == [5, 8])
+        #expect(states.map(\.anchorEntropy) == [0.9, 0.1])
+        method.branches = 1
+        #expect(method.states(of: agent(), seed: 3, encode: noTokens).map(\.position) == [5])
+        (method.probability, method.entropyWeight) = (0, 0)
+        #expect(method.states(of: agent(), seed: 3, encode: noTokens).isEmpty)
+    }
+
+    /// No answer, no branch; no vocabulary, nothing to measure by.
+    @Test func withoutToolsItBranchesNowhere() {
+        var method = ARPO(), one = agent()
+        method.probability = 1
+        one.roles = one.roles.map { $0 == .tool ? .other : $0 }
+        #expect(method.states(of: one, seed: 3, encode: noTokens).isEmpty)
+        #expect(method.readsVocabulary)
+        method.vocabulary = 1000
+        #expect(!method.readsVocabulary)
+    }
+
+    @Test func allRowsOfAPromptAreComparedAsGRPODoes() {
+        let one = agent(), mask = one.mask.indices.map { $0 >= 8 }
+        let group = [
+            ExpandedBase(
+                base: one, row: 7, states: [ExpansionState(position: 8)],
+                outcomes: [[Outcome(row: 1, reward: 0, correct: false, mask: mask)]]),
+            ExpandedBase(base: agent(), row: 8, states: [], outcomes: []),
+        ]
+        let rows = ARPO().credit(group: group).flatMap(\.rows)
+        #expect(rows.map(\.row) == [1, 7, 8])
+        let expected = GRPO().advantages(rewards: [0, 1, 1]).compactMap { $0 }
+        // Tokens before the cut are the base's, and count in both rows.
+        #expect(rows[0].mask == one.mask)
+        for (row, advantage) in zip(rows, expected) {
+            #expect(row.advantages == row.mask.map { $0 ? advantage : 0 })
+        }
+    }
+}
+
 @Suite struct ExpansionRegistryTests {
     /// Every method, on the same base: rows name their tokens, masked tokens get nothing, states come in order.
     @Test func everyMethodKeepsTheRules() {
@@ -473,6 +610,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         let words = ["a b", " c\n", "d e", " f\n", "</think>", "4", ""]
         var one = base(length: 7, reward: 1, correct: true, text: words)
         one.entropy = [0, 0, 0.1, 0.7, 0.3, 0.9, 0.2, 0.5, 0]
+        (one.roles, one.vocabulary) = ([.other, .other, .policy] + [BaseRollout.Role](repeating: .tool, count: 6), 50)
         for type in ExpansionRegistry.all {
             let method = type.init()
             #expect(method.problems.isEmpty && method.replicates >= 1, "\(type.name)")

@@ -35,7 +35,8 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
                 "unknown key objective.clip_hgih; known: auxiliary, clip_dual, clip_high, clip_low, drop_stale, type"
             ])
         #expect(problems("rewrad: {}").first?.contains("known: name, reward") == true)
-        #expect(problems("entropy: {msk: {top: 0.2}}").first?.contains("known: bonus, mask, shaping") == true)
+        #expect(
+            problems("entropy: {msk: {top: 0.2}}").first?.contains("known: bonus, exclude_eos, mask, shaping") == true)
     }
 
     @Test func anUnknownTypeNamesTheKnownOnes() {
@@ -233,6 +234,18 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
         ("correction: {level: token, low: 2}", "correction.low is 2.0; expected 0 to 1"),
         ("name: [a]", "name is a list; expected a word"),
         ("preset: [verl]", "preset is a list"),
+        ("expansion: fr3e\nentropy: {exclude_eos: true}", "entropy.exclude_eos with an expansion"),
+        ("reward: {components: {}}", "reward.components has no name"),
+        ("advantage: prime\nreward: {components: {correct: 1}}", "takes verdicts"),
+        ("expansion: fr3e\nreward: {components: {correct: 1}}", "one reward"),
+        ("advantage: gdpo\nreward: {overlong: {}}", "reward.overlong has no effect: advantage gdpo"),
+        ("advantage: gdpo\nkl: {coef: 1, placement: reward}", "kl.placement is reward, which has no effect"),
+        ("advantage: {teacher: {clip: 1, form: rlsd}}", "advantage.teacher.clip is 1.0; expected 0 to less than 1"),
+        ("advantage: {teacher: {mix: 0.1}}", "advantage.teacher.mix has no effect: form is difference"),
+        ("advantage: {teacher: {}}\nfilter: {degenerate_groups: drop}", "filter.degenerate_groups is drop with"),
+        ("advantage: {teacher: {policy: current}}", "unknown key advantage.teacher.policy"),
+        ("objective: h_dpo\nadvantage: {teacher: {}}", "advantage.teacher has no effect"),
+        ("expansion: fr3e\nadvantage: {type: fr3e, teacher: {}}", "unknown key advantage.teacher"),
         ("advantage: {type: fr3e, epsilon: 1}\nexpansion: fr3e", "unknown key advantage.epsilon"),
     ]) func aValueOutOfRangeIsNamed(_ yaml: String, _ expected: String) {
         let found = problems(yaml)
@@ -389,7 +402,9 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
         "preset: trl\nkl: {coef: 0.1, estimator: k2}",
         "preset: verl\ncorrection: {level: token}",
         "aggregation: constant\nentropy: {mask: {top: 0.1}}", "schedule: {epochs: 3}",
-        "reward: {overlong: {cache_length: 0}}", "expansion: s_grpo",
+        "reward: {overlong: {cache_length: 0}}", "expansion: s_grpo", "entropy: {exclude_eos: true}",
+        "advantage: {type: gdpo, whiten: none}\nreward: {components: {correct: 1, Format/x: 0.5}}",
+        "advantage: {type: none, teacher: {form: rlsd}}", "advantage: {type: pass_at_k, form: analytic, k: 4}",
     ]) func whatIsResolvedLoadsAgain(_ yaml: String) throws {
         let resolved = try Recipe.load(yaml: yaml, file: "r").resolvedJSON()
         #expect(try Recipe.load(json: resolved, file: "resolved").resolvedJSON() == resolved)

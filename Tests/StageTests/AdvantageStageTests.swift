@@ -103,6 +103,34 @@ import Testing
         #expect(without.status == 3 && without.errors.contains("teacher_logprobs"))
     }
 
+    /// The fixture's policy ends its rollouts with token 0.
+    @Test func tokensThatEndASequenceMayBeLeftOut() throws {
+        let pipeline = try Pipeline()
+        try pipeline.ingest()
+        try pipeline.score()
+        let recipe = repository("recipes/dapo-top20.yaml"), exclude = ["--set", "entropy.exclude_eos=true"]
+        let unknown = try pipeline.runPlan(recipe, to: "unknown", exclude)
+        #expect(unknown.status == 2 && unknown.errors.contains("--tokenizer DIR"))
+        try pipeline.plan(recipe, to: "with")
+        try pipeline.plan(recipe, to: "without", exclude + ["--tokenizer", fixture("policy")])
+        func rows(_ name: String) throws -> [PlanRow] {
+            try ArrowTableReader(path: pipeline.folder(name) + "/plan.arrow", table: Tables.plan).rows()
+        }
+        let with = try rows("with"), without = try rows("without")
+        #expect(with.map(\.rolloutID) == without.map(\.rolloutID))
+        var left = 0
+        for (row, shorter) in zip(with, without) {
+            let expected = zip(row.lossMask, row.tokenIDs).map { $0 && $1 != 0 }
+            #expect(shorter.lossMask == expected)
+            #expect(zip(shorter.tokenWeights, expected).allSatisfy { $1 || $0 == 0 })
+            left += row.lossMask.count { $0 } - expected.count { $0 }
+        }
+        #expect(left > 0)
+        let kept = without.reduce(0) { $0 + $1.entropyMask.count { $0 } },
+            trainable = without.reduce(0) { $0 + $1.lossMask.count { $0 } }
+        #expect(abs(Double(kept) / Double(trainable) - 0.2) < 0.02)
+    }
+
     @Test func theSamplersLogprobsAreWhereTheRatioStarts() throws {
         let pipeline = try scored(rollouts { _, _ in })
         let (rows, result) = try plan(pipeline, "correction: {behavior: sampler}")

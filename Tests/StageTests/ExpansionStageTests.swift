@@ -271,6 +271,7 @@ struct JobChain {
     /// Both plans of each method: rows are read on several threads, and written in their order.
     @Test(arguments: [
         ("fr3e", JobChain.fr3e), ("vineppo", JobChain.vineppo), ("s-grpo", JobChain.serial),
+        ("tree", ["expansion.replicates=1"]),
     ]) func plansOfAnExpansionHaveTheSameBytesForAnyThreads(_ recipe: String, _ set: [String]) throws {
         let chain = try JobChain(recipe, set)
         try chain.wholeWay()

@@ -17,6 +17,13 @@ package struct BaseRollout: Sendable {
     package var text: ResponseText?
     /// The answer as the reward found it.
     package var answer = ""
+    /// Who wrote each token; empty where unknown.
+    package var roles: [Role] = []
+    /// Size of the vocabulary, where the dump has it.
+    package var vocabulary: Int?
+
+    /// Who may have written a token, as far as a method cares.
+    package enum Role: Sendable { case policy, tool, other }
 
     package init() {}
 
@@ -24,6 +31,13 @@ package struct BaseRollout: Sendable {
     package var responseStart: Int { mask.firstIndex(of: true) ?? mask.count }
     /// Behind the last trainable token.
     package var responseEnd: Int { (mask.lastIndex(of: true) ?? -1) + 1 }
+    /// Tokens that the final answer lies in.
+    var answerTokens: Range<Int> {
+        guard let text, let range = text.lastRange(of: answer) else { return 0..<0 }
+        let first = text.token(holding: range.lowerBound), last = text.token(holding: range.upperBound - 1)
+        return responseStart + first..<responseStart + last + 1
+    }
+
     /// Sampled tokens that may be sampled anew: the end-of-sequence token is none of them.
     var content: Range<Int> { responseStart..<max(responseStart, isTruncated ? responseEnd : responseEnd - 1) }
 }
@@ -161,6 +175,10 @@ package protocol Expansion: Codable, Sendable {
     var readsLogprobs: Bool { get }
     /// Needs a tokenizer: for the response's text, or to write tokens of its own.
     var readsText: Bool { get }
+    /// Needs to know who wrote each token.
+    var readsRoles: Bool { get }
+    /// Needs the size of the dump's vocabulary.
+    var readsVocabulary: Bool { get }
     /// Continuations are sampled from the first this many states only; nil: from all.
     var sampledStates: Int? { get }
     /// The token that ends a base's thinking, for methods that cut it short.
@@ -177,6 +195,10 @@ package protocol Expansion: Codable, Sendable {
     /// into tokens.
     func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState]
     func credit(_ expanded: ExpandedBase) -> ExpansionCredit
+    /// Whether bases of one prompt are credited together.
+    var comparesBases: Bool { get }
+    /// The same of these, in order.
+    func credit(group: [ExpandedBase]) -> [ExpansionCredit]
 }
 
 extension Expansion {
@@ -190,6 +212,10 @@ extension Expansion {
     package var readsText: Bool { false }
     package var sharesPrefixes: Bool { false }
     package var whitens: Bool { false }
+    package var readsRoles: Bool { false }
+    package var readsVocabulary: Bool { false }
+    package var comparesBases: Bool { false }
+    package func credit(group: [ExpandedBase]) -> [ExpansionCredit] { group.map { credit($0) } }
     package var sampledStates: Int? { nil }
     package func thoughtEnd(of base: BaseRollout) -> Int? { nil }
     package var judgesTruncatedWrong: Bool { false }

@@ -1,5 +1,7 @@
 /// Methods that recipes may name as `expansion.type`.
 package enum ExpansionRegistry {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
-    package static let all: [any Expansion.Type] = [FR3E.self, SGRPO.self, VinePPO.self]
+    package static let all: [any Expansion.Type] = [
+        ARPO.self, FR3E.self, SGRPO.self, TreeSearch.self, VinePPO.self,
+    ]
 }

@@ -80,16 +80,10 @@ package struct FR3E: Expansion {
         let count = min(anchors, base.responseEnd - base.responseStart - 1)
         guard count > 0 else { return [root] }
         return [root]
-            + rule.positions(in: base, count: count, gap: minimumGap, answer: answerTokens(base)).map {
+            + rule.positions(in: base, count: count, gap: minimumGap, answer: excludeAnswer ? base.answerTokens : 0..<0)
+            .map {
                 ExpansionState(position: $0, anchorEntropy: base.entropy.isEmpty ? nil : base.entropy[$0])
             }
-    }
-
-    /// Tokens that the final answer lies in.
-    private func answerTokens(_ base: BaseRollout) -> Range<Int> {
-        guard excludeAnswer, let text = base.text, let range = text.lastRange(of: base.answer) else { return 0..<0 }
-        let first = text.token(holding: range.lowerBound), last = text.token(holding: range.upperBound - 1)
-        return base.responseStart + first..<base.responseStart + last + 1
     }
 
     package func credit(_ expanded: ExpandedBase) -> ExpansionCredit {

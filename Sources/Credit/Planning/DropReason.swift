@@ -8,6 +8,7 @@ package enum DropReason: Hashable, Sendable {
     case rewardOutOfRange
     /// A column of it has a trainable token whose number is none.
     case notFinite(TokenColumn)
+    case onlyEndTokens
     case correction
     case degenerateGroup
     case accuracyOutOfRange
@@ -30,6 +31,7 @@ package enum DropReason: Hashable, Sendable {
         case .notFiniteReward: "not_finite_reward"
         case .rewardOutOfRange: "reward_out_of_range"
         case .notFinite(let column): "not_finite_\(column.rawValue)"
+        case .onlyEndTokens: "only_end_tokens"
         case .correction: "correction"
         case .degenerateGroup: "degenerate_group"
         case .accuracyOutOfRange: "accuracy_out_of_range"
@@ -55,6 +57,7 @@ package enum DropReason: Hashable, Sendable {
         case .notFiniteReward: "its shaped reward is no number that float32 can hold"
         case .rewardOutOfRange: "its shaped reward lies outside of what the objective takes"
         case .notFinite(let column): "a trainable token's \(column.rawValue) is NaN or infinite"
+        case .onlyEndTokens: "no token of it but ends a sequence (entropy.exclude_eos)"
         case .correction: "the correction gives none of its tokens any weight (correction.rejected: exclude)"
         case .degenerateGroup: "its group gives no contrast (filter.degenerate_groups: drop)"
         case .accuracyOutOfRange: "its group's accuracy lies outside of filter.min_accuracy and filter.max_accuracy"
@@ -77,7 +80,7 @@ package enum DropReason: Hashable, Sendable {
         [.unusable(verdict: "invalid_logits"), .noReward, .notFiniteReward, .rewardOutOfRange]
         + TokenColumn.allCases.filter { ![.entropy, .entropyLow, .entropyHigh].contains($0) }.map { .notFinite($0) }
         + [
-            .correction, .degenerateGroup, .accuracyOutOfRange, .noAdvantage, .notPositive, .baseline,
+            .onlyEndTokens, .correction, .degenerateGroup, .accuracyOutOfRange, .noAdvantage, .notPositive, .baseline,
             .notFiniteAdvantage, .truncated, .noVerdict, .noPair, .degenerateState, .missingValue, .valuesOnly,
             .unknownJob,
         ]

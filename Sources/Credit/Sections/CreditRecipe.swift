@@ -94,6 +94,8 @@ package struct CreditRecipe: Sendable {
     package var filter = GroupFilter()
     package var advantage: any AdvantageEstimator = GRPO()
     package var teacher: TeacherTerm?
+    /// Whether tokens that end a sequence have no part in statistics, thresholds and the update.
+    package var excludesEndTokens = false
     package var shaping: EntropyShaping?
     package var mask: EntropyMask?
     package var aggregation: any Aggregation = TokenMean()

@@ -36,6 +36,19 @@ enum TinyDump {
         frame.lossMask = frame.tokenIDs.indices.map { $0 >= prompt }
         frame.rolloutLogprobs = frame.lossMask.map { $0 ? -1.5 : 0 }
         frame.referenceLogprobs = frame.lossMask.map { $0 ? -1.4 : 0 }
+        frame.teacherLogprobs = frame.lossMask.map { $0 ? -1.2 : 0 }
+        frame.tokenRoles = frame.lossMask.map { $0 ? 1 : 0 }
+        if index % 2 == 1 {
+            // Some of the vocabulary for every other token, all of it for the others.
+            let supports = frame.lossMask.indices.filter { frame.lossMask[$0] }.map { place -> [Int32] in
+                place % 2 == 0 ? [] : Set([0, 5, 9, frame.tokenIDs[place]]).sorted()
+            }
+            let support = SamplingSupport(supports)
+            (frame.supportTokenIDs, frame.supportOffsets) = (
+                support.tokenIDs, support.offsets.map { Int64($0) }
+            )
+            frame.metadata["logprobs_kind"] = "support"
+        }
         frame.logits = LogitsInfo(dtype: .f32, rows: completion, vocabulary: vocabulary)
         return frame
     }
