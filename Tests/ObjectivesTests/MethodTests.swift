@@ -283,7 +283,7 @@ import Testing
 
     /// Tokens outside of the mask, which have a log-probability only here.
     @Test func environmentTokensAreLearntBesideTheMask() {
-        var loss = TrainingLoss(), sequence = row([-9, -9, -2, -0.5], [0, 0, 0, 0])
+        var loss = TrainingLoss(), sequence = row([-9, -9, -1, 0.5], [0, 0, 0, 0])
         loss.auxiliary = AuxiliaryLoss()
         loss.auxiliary?.type = .environmentNLL
         (sequence.mask, sequence.weights) = ([false, true, false, false], [0, 0, 0, 0])
