@@ -20,6 +20,7 @@ for name in ("ray",):     # verl imports it at the top for things that no formul
         sys.modules[name] = types.ModuleType(name)
 
 import check_credit  # noqa: E402
+import check_divergences  # noqa: E402
 from verl.trainer.ppo import core_algos  # noqa: E402
 from verl.workers.config import ActorConfig  # noqa: E402
 
@@ -399,6 +400,7 @@ def main():
         check_newer_losses(probe, batch)
         check_trl(probe, batch)
         check_preferences(probe, batch)
+        check_divergences.run(seed, compare)
         check_credit.run(probe, batch, compare, plan)
     print(f"methods: {checks} comparisons with verl and TRL, {failures} beyond {LIMIT}")
     sys.exit(1 if failures else 0)
