@@ -33,7 +33,7 @@ struct RowRequirements: Sendable {
 
     /// Everything that credit and the update will read of a row, before any work starts.
     func check(_ row: ScoredRollout) throws {
-        for column in creditColumns { try require(column, row, for: purpose(column)) }
+        for column in creditColumns where !mayLack(column) { try require(column, row, for: purpose(column)) }
         if recipe.kl.isInReward {
             for column in [TokenColumn.oldLogprobs, .referenceLogprobs] {
                 try require(column, row, for: "kl.placement reward")
@@ -46,6 +46,10 @@ struct RowRequirements: Sendable {
                     + "correction: the ratio is biased otherwise. Sample with top-p 1, or set correction.allow_truncated_sampling=true."
             )
         }
+    }
+
+    private func mayLack(_ column: TokenColumn) -> Bool {
+        column == .rolloutLogprobs && recipe.credit.correction.allowMissing && recipe.credit.correction.isOn
     }
 
     private var checksSampling: Bool {
