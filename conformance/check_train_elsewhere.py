@@ -128,7 +128,7 @@ def prepare():
     beside = last_step("beside")
     models = [
         "--checkpoint", policy, "--reference", beside, "--process-reward", beside, "--process-reference", policy,
-        "--q-network", beside]
+        "--q-network", beside, "--sum-p-squared"]
     crux("score", "--input", folder("ingest"), "--output", folder("score-fresh"), *models, "--critic", policy)
     plan("ppo-critic", "plan-critic", ["optimizer.lr=1e-3"], "score-fresh")
     crux("update", "--plan", folder("plan-critic"), "--checkpoint", policy, "--output", folder("critic"))

@@ -106,7 +106,11 @@ struct RolloutValidation {
 
     /// Keys that the contract does not know are kept, and `logits_kind`, which tells score what the logits are.
     private func extras() throws -> String {
-        let unknown = metadata.filter { !Self.knownKeys.contains($0.key) }
+        var unknown = metadata.filter { !Self.knownKeys.contains($0.key) }
+        if let ids = frame.teacherPromptIDs { unknown[TeacherPrompt.key] = TeacherPrompt.text(ids) }
+        if let text = unknown[TeacherPrompt.key], TeacherPrompt.parse(text) == nil {
+            throw reject(.invalidTokenID, "\(TeacherPrompt.key) '\(text.prefix(60))'", "a list of ids from 0")
+        }
         let data = try JSONSerialization.data(withJSONObject: unknown, options: [.sortedKeys, .withoutEscapingSlashes])
         return String(decoding: data, as: UTF8.self)
     }

@@ -48,16 +48,27 @@ struct PlanReport {
     /// Steps that would change nothing, or only what decay and penalties do.
     private static func warnings(_ plan: CreditPlan, _ tally: PlanTally?, _ recipe: Recipe) -> [String] {
         guard let tally, !plan.kept.isEmpty, recipe.objective.readsAdvantages else { return [] }
-        let excluded =
-            tally.excludedByTeacher == 0
-            ? []
-            : [
-                "the teacher excludes \(tally.excludedByTeacher) of the sampled tokens: they count as \(TeacherTerm.least) nats"
-            ]
-        guard tally.positive == 0, tally.negative == 0 else { return excluded }
-        return excluded + [
+        let missing = missing(tally)
+        guard tally.positive == 0, tally.negative == 0 else { return missing }
+        return missing + [
             "every advantage is 0: no rollout is better than another, and the steps have no gradient\(recipe.kl.isInLoss ? " but the KL term's" : "")"
         ]
+    }
+
+    /// What others don't know of tokens that the plan trains on all the same.
+    private static func missing(_ tally: PlanTally) -> [String] {
+        var found: [String] = []
+        if tally.withoutSampler > 0 {
+            found.append(
+                "\(tally.withoutSampler) rollouts have no log-probabilities of the sampler's: the correction leaves them "
+                    + "as they are (correction.allow_missing)")
+        }
+        if tally.excludedByTeacher > 0 {
+            found.append(
+                "the teacher excludes \(tally.excludedByTeacher) of the sampled tokens: they count as "
+                    + "\(TeacherTerm.least) nats")
+        }
+        return found
     }
 
     /// Groups that the filter's range of accuracy says nothing of.

@@ -14,6 +14,8 @@ struct PlanTally: Sendable {
     /// Tokens that the correction leaves out, and rollouts of which it leaves none.
     private(set) var rejectedTokens = 0
     private(set) var rejectedRows = 0
+    /// Rollouts whose correction knows no sampler.
+    private(set) var withoutSampler = 0
     /// Tokens that the teacher excludes.
     private(set) var excludedByTeacher = 0
     /// Tokens that end a sequence and have no part.
@@ -59,6 +61,7 @@ struct PlanTally: Sendable {
         weights[credit.step, default: 0] += weight
         if let part = credit.staleness { staleness.add(part) }
         excludedByTeacher += credit.excludedByTeacher
+        withoutSampler += credit.lacksSampler ? 1 : 0
         rejectedTokens += credit.rejected
         rejectedRows += credit.rejected > 0 && credit.rejected == count ? 1 : 0
         if let correct { if correct { right.add(own, count) } else { wrong.add(own, count) } }
@@ -79,6 +82,7 @@ struct PlanTally: Sendable {
         weights.merge(next.weights, uniquingKeysWith: +)
         staleness.add(next.staleness)
         excludedByTeacher += next.excludedByTeacher
+        withoutSampler += next.withoutSampler
         rejectedTokens += next.rejectedTokens
         rejectedRows += next.rejectedRows
         right.add(next.right)

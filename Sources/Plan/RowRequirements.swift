@@ -33,7 +33,7 @@ struct RowRequirements: Sendable {
 
     /// Everything that credit and the update will read of a row, before any work starts.
     func check(_ row: ScoredRollout) throws {
-        for column in creditColumns { try require(column, row, for: purpose(column)) }
+        for column in creditColumns where !mayLack(column) { try require(column, row, for: purpose(column)) }
         if recipe.kl.isInReward {
             for column in [TokenColumn.oldLogprobs, .referenceLogprobs] {
                 try require(column, row, for: "kl.placement reward")
@@ -50,6 +50,10 @@ struct RowRequirements: Sendable {
         if recipe.loss.bonus != nil, row.lacksSupport {
             throw truncated(row, "entropy.bonus: the policy that sampled had another entropy", "leave the bonus out")
         }
+    }
+
+    private func mayLack(_ column: TokenColumn) -> Bool {
+        column == .rolloutLogprobs && recipe.credit.correction.allowMissing && recipe.credit.correction.isOn
     }
 
     private func biased(_ row: ScoredRollout, _ purpose: String) -> StageError {

@@ -59,6 +59,12 @@ struct ScoreCommand: StageCommand {
     @Option(help: "Checkpoint of the frozen reference: fills reference_logprobs.")
     var reference: String?
 
+    @Option(
+        help:
+            "Checkpoint of a teacher, the policy itself too: fills teacher_logprobs, behind teacher_prompt_ids where the dump has them."
+    )
+    var teacher: String?
+
     @Option(help: "Critic (or a language model to become one): fills values.")
     var critic: String?
 
@@ -117,7 +123,8 @@ struct ScoreCommand: StageCommand {
 
     private var paths: ModelPaths {
         ModelPaths(
-            checkpoint: checkpoint, reference: reference, critic: critic, processReward: processReward,
+            checkpoint: checkpoint, reference: reference, teacher: teacher, critic: critic,
+            processReward: processReward,
             processReference: processReference, qNetwork: qNetwork)
     }
 

@@ -30,6 +30,8 @@ struct ScoreRecord: Codable, Sendable {
     private(set) var unclearTemperature = 0
     /// States in which the reference excludes a token that the policy reaches.
     var excludingStates = 0
+    /// Rollouts that a teacher read behind another prompt.
+    var teacherPrompts = 0
     /// Rollouts that no plan can use: the first of each verdict.
     private(set) var unusable: [String: String] = [:]
     /// Tokens whose best log-probabilities are at fault, by what it is, and the first of them.
@@ -97,6 +99,7 @@ struct ScoreRecord: Codable, Sendable {
         otherTemperature += next.otherTemperature
         unclearTemperature += next.unclearTemperature
         excludingStates += next.excludingStates
+        teacherPrompts += next.teacherPrompts
         unusable.merge(next.unusable) { first, _ in first }
         topKFaults.merge(next.topKFaults, uniquingKeysWith: +)
         firstTopKFault = firstTopKFault ?? next.firstTopKFault
@@ -121,6 +124,7 @@ struct ScoreRecord: Codable, Sendable {
         for (source, count) in evidence { counts["evidence_\(source)"] = count }
         for (width, count) in widths { counts["evidence_topk_\(width)"] = count }
         for (source, count) in logprobs { counts["old_logprobs_\(source)"] = count }
+        if teacherPrompts > 0 { counts["teacher_prompts"] = teacherPrompts }
         if excludingStates > 0 { counts["reference_excludes"] = excludingStates }
         if faultyTokens > 0 { counts["topk_fault_tokens"] = faultyTokens }
         return counts

@@ -9,7 +9,9 @@ struct ScoreReport {
 
     init(_ record: ScoreRecord) {
         lines =
-            [Self.outcomes(record), Self.entropies(record), Self.storage(record)].compactMap { $0 }
+            [Self.outcomes(record), Self.entropies(record), Self.storage(record), Self.teacher(record)].compactMap {
+                $0
+            }
             + record.pairs.map(Self.difference)
         warnings =
             record.pairs.filter { !$0.difference.isExplained }.map(Self.unexplained) + Self.topKWarnings(record)
@@ -47,6 +49,11 @@ struct ScoreReport {
         }
         return "entropy of \(record.entropyTokens) tokens, \(number(100 * share)) % below 0.01; evidence: "
             + list(record.evidence)
+    }
+
+    private static func teacher(_ record: ScoreRecord) -> String? {
+        guard record.teacherPrompts > 0 else { return nil }
+        return "the teacher read a prompt of its own in \(record.teacherPrompts) of \(record.rows) rollouts"
     }
 
     private static func storage(_ record: ScoreRecord) -> String? {

@@ -93,6 +93,7 @@ struct ScoreRun {
             let logprobs = OldLogprobs(row, frames[index], models[index].policy)
             let scored = score(row, frames[index], models[index], outcomes[index], logprobs)
             record.add(row, scored, frames[index], models[index].policy, logprobs.source)
+            record.teacherPrompts += models[index].hasTeacherPrompt ? 1 : 0
             record.excludingStates += models[index].excludingStates
             try table.append(scored)
         }
@@ -109,7 +110,7 @@ struct ScoreRun {
         scored.rewards = NamedRewards.text(NamedRewards.ofExtras(row.extras).merging(outcome.rewards) { $1 })
         scored.values = models.values ?? frame.values
         scored.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
-        scored.teacherLogprobs = frame.teacherLogprobs
+        scored.teacherLogprobs = models.teacherLogprobs ?? frame.teacherLogprobs
         scored.processLogprobs = models.processLogprobs
         scored.processReferenceLogprobs = models.processReferenceLogprobs
         scored.referenceKL = models.referenceKL

@@ -8,6 +8,9 @@ import Tensors
 struct ModelScores: Sendable {
     var policy: SequenceScores?
     var referenceLogprobs: [Float]?
+    var teacherLogprobs: [Float]?
+    /// Whether the teacher read another prompt than the policy did.
+    var hasTeacherPrompt = false
     var values: [Float]?
     var processLogprobs: [Float]?
     var processReferenceLogprobs: [Float]?
@@ -23,6 +26,8 @@ struct ScoringModels: Sendable {
     let checkpoint: ScoringModel?
     /// Its frozen reference.
     let reference: ScoringModel?
+    /// Who teaches the policy, maybe from behind another prompt.
+    let teacher: ScoringModel?
     let critic: ScoringModel?
     /// An implicit reward model and what it is measured against (PRIME).
     let process: ScoringModel?
@@ -42,6 +47,7 @@ struct ScoringModels: Sendable {
         }
         checkpoint = try open(paths.checkpoint, "--checkpoint")
         reference = try open(paths.reference, "--reference")
+        teacher = try open(paths.teacher, "--teacher")
         critic = try open(paths.critic, "--critic", as: .critic)
         process = try open(paths.processReward, "--process-reward")
         processReference = try open(paths.processReference, "--process-reference")
@@ -52,11 +58,15 @@ struct ScoringModels: Sendable {
     /// What a reader should know of the checkpoints' files.
     var fileNotes: [String] { all.flatMap(\.notes) }
 
-    private var all: [ScoringModel] { [checkpoint, reference, critic, process, processReference, q].compactMap { $0 } }
+    private var all: [ScoringModel] {
+        [checkpoint, reference, teacher, critic, process, processReference, q].compactMap { $0 }
+    }
 
     private func requireOneVocabulary() throws {
         guard let checkpoint,
-            let other = [reference, q].compactMap({ $0 }).first(where: { $0.vocabulary != checkpoint.vocabulary })
+            let other = [reference, teacher, q].compactMap({ $0 }).first(where: {
+                $0.vocabulary != checkpoint.vocabulary
+            })
         else { return }
         throw StageError(
             .invalidInput,
@@ -66,7 +76,8 @@ struct ScoringModels: Sendable {
 
     func inputFiles() throws -> [Manifest.File] {
         let roles = [
-            ("checkpoint", checkpoint), ("reference", reference), ("critic", critic), ("process-reward", process),
+            ("checkpoint", checkpoint), ("reference", reference), ("teacher", teacher), ("critic", critic),
+            ("process-reward", process),
             ("process-reference", processReference), ("q-network", q),
         ]
         return try roles.flatMap { role, policy in try policy?.inputFiles(role) ?? [] }
@@ -75,7 +86,8 @@ struct ScoringModels: Sendable {
     /// Which weights were taken, where a folder has them twice.
     func notes() throws -> [String] {
         let named = [
-            ("policy", checkpoint), ("reference", reference), ("critic", critic), ("reward model", process),
+            ("policy", checkpoint), ("reference", reference), ("teacher", teacher), ("critic", critic),
+            ("reward model", process),
             ("its reference", processReference),
             ("Q network", q),
         ]
@@ -109,6 +121,11 @@ struct ScoringModels: Sendable {
             }
             fill(\.referenceLogprobs, try reference?.score(rows).map(\.logprobs))
         }
+        if let teacher {
+            let read = try rows.map(TeacherRow.init), scored = try teacher.score(read.map(\.row))
+            fill(\.teacherLogprobs, zip(read, scored).map { $0.placed($1.logprobs) })
+            for (index, row) in read.enumerated() { scores[index].hasTeacherPrompt = row.isPrivileged }
+        }
         fill(\.values, try critic?.score(rows, .value).map(\.outputs))
         fill(\.processLogprobs, try process?.score(rows).map(\.logprobs))
         fill(\.processReferenceLogprobs, try processReference?.score(rows).map(\.logprobs))
@@ -120,12 +137,15 @@ struct ScoringModels: Sendable {
 struct ModelPaths {
     var checkpoint: String?
     var reference: String?
+    var teacher: String?
     var critic: String?
     var processReward: String?
     var processReference: String?
     var qNetwork: String?
 
-    var all: [String] { [checkpoint, reference, critic, processReward, processReference, qNetwork].compactMap { $0 } }
+    var all: [String] {
+        [checkpoint, reference, teacher, critic, processReward, processReference, qNetwork].compactMap { $0 }
+    }
 }
 
 /// A checkpoint, asked about the tokens of rollouts. Its weights are loaded when the first question comes: all of them,

@@ -222,6 +222,23 @@ import Testing
         #expect(joint.kept.map { $0.weights.map { $0 > 0 } } == [[false, true], [false, false]])
     }
 
+    /// A ratio of 1, in means and denominators too.
+    @Test func aRolloutWithoutASamplerIsLeftAsItIs() {
+        var recipe = policy {
+            ($0.level, $0.normalize, $0.denominator, $0.allowMissing) = (.token, .batch, .kept, true)
+            $0.reject = [RejectionRule(.secondMoment, high: 0.3)]
+        }
+        var inputs = both
+        inputs[1].columns[.rolloutLogprobs] = nil
+        let plan = recipe.assign(inputs, seed: 0)
+        #expect(plan.kept.map(\.lacksSampler) == [false, true] && plan.kept[1].rejected == 0)
+        // Δ² = .01, .04, 2.25, 0 | 0, 0: the largest goes; the mean weight is 5.147032 / 6.
+        #expect(plan.kept[0].rejected == 1)
+        #expect(isClose(plan.kept[1].weights[0], 6 / 5.147032 / 5, absolute: 1e-6))
+        recipe.correction.allowMissing = false
+        #expect(recipe.assign(inputs, seed: 0).kept[1].lacksSampler)
+    }
+
     @Test func aMaskAndARejectionShareTheDenominator() {
         var recipe = policy {
             $0.reject = [RejectionRule(.ratio, low: 0.5, high: 2)]

@@ -519,7 +519,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     @Test func leavesThatAreAlikeTeachNothing() {
         for group in [group(1, [1, 1], 1), [group(1, [], 1)[1]]] {
             let credits = TreeSearch().credit(group: group)
-            #expect(credits.allSatisfy(\.rows.isEmpty))
+            #expect(credits.allSatisfy { $0.rows.isEmpty })
             #expect(credits.flatMap(\.dropped).allSatisfy { $0.reason == .degenerateState })
             #expect(credits.flatMap(\.dropped).count == group.flatMap(\.leafCount).count)
         }
@@ -544,11 +544,11 @@ extension ExpandedBase {
     /// The numbers of the specification: probabilities .53 and .46.
     @Test func theMoreUncertainTheAnswerLeavesItTheMoreReadilyItBranches() {
         let method = ARPO()
-        #expect(method.branches(0.529, change: 0.15) && !method.branches(0.531, change: 0.15))
-        #expect(method.branches(0.459, change: -0.2) && !method.branches(0.461, change: -0.2))
+        #expect(method.isTaken(0.529, change: 0.15) && !method.isTaken(0.531, change: 0.15))
+        #expect(method.isTaken(0.459, change: -0.2) && !method.isTaken(0.461, change: -0.2))
         var always = ARPO()
         always.probability = 1
-        #expect(always.branches(0.999, change: -1))
+        #expect(always.isTaken(0.999, change: -1))
     }
 
     /// prompt, policy, tool, policy, tool, policy: it may go on behind each answer, and nowhere else.

@@ -103,6 +103,49 @@ import Testing
         #expect(without.status == 3 && without.errors.contains("teacher_logprobs"))
     }
 
+    /// The policy as its own teacher, with and without another prompt.
+    @Test func aTeacherReadsItsOwnPrompt() throws {
+        let policy = fixture("policy")
+        func scores(_ edit: (Int, inout TinyRollout) -> Void) throws -> [ScoreRow] {
+            let pipeline = try scored(rollouts(edit), ["--checkpoint", policy, "--teacher", policy])
+            return try ArrowTableReader(
+                path: pipeline.folder("score") + "/scores-00000.arrow", table: Tables.scores
+            ).rows()
+        }
+        let other: [Int32] = [5, 7, 1]
+        let plain = try scores { _, _ in }, taught = try scores { $1.frame.teacherPromptIDs = $0 == 0 ? other : nil }
+        // The rollout that was sampled behind that prompt.
+        let behind = try scores { index, rollout in
+            rollout.frame.tokenIDs = other + rollout.frame.tokenIDs[2...]
+            rollout.frame.lossMask = [false, false, false, true, true, true]
+            rollout.frame.rolloutLogprobs = rollout.frame.lossMask.map { $0 ? -0.5 : 0 }
+        }
+        #expect(plain.map(\.teacherLogprobs) == plain.map(\.oldLogprobs))
+        // Sums in another order, where rows share other prefixes.
+        func isSame(_ a: [Float]?, _ b: [Float]?) -> Bool {
+            firstDifference((a ?? []).map { Double($0) }, (b ?? [1]).map { Double($0) }, absolute: 1e-5) == nil
+        }
+        #expect(isSame(taught[1].teacherLogprobs, plain[1].teacherLogprobs))
+        #expect(isSame(taught[0].oldLogprobs, plain[0].oldLogprobs))
+        let found = try #require(taught[0].teacherLogprobs), expected = try #require(behind[0].oldLogprobs)
+        #expect(found.count == 5 && found.prefix(2).allSatisfy { $0 == 0 })
+        #expect(
+            firstDifference(found.suffix(3).map { Double($0) }, expected.suffix(3).map { Double($0) }, absolute: 1e-5)
+                == nil)
+        #expect(found != plain[0].teacherLogprobs)
+    }
+
+    @Test func aTeachersPromptThatIsNoneIsRejected() throws {
+        let pipeline = try Pipeline(), shard = pipeline.folder("dump.rollouts.zst")
+        try writeShard(rollouts { if $0 < 2 { $1.frame.teacherPromptIDs = $0 == 0 ? [] : [-1] } }, to: shard)
+        try pipeline.ingest(shard)
+        let rejected = try ArrowTableReader(
+            path: pipeline.folder("ingest") + "/rejected.arrow", table: Tables.rejected
+        ).rows()
+        #expect(rejected.map(\.rolloutID) == ["r-0", "r-1"])
+        #expect(rejected.allSatisfy { $0.detail.contains("teacher_prompt_ids") })
+    }
+
     /// The fixture's policy ends its rollouts with token 0.
     @Test func tokensThatEndASequenceMayBeLeftOut() throws {
         let pipeline = try Pipeline()

@@ -9,7 +9,7 @@ package enum TokenColumn: String, CaseIterable, Sendable {
     /// As the sampler wrote them.
     case rolloutLogprobs = "rollout_logprobs"
     case referenceLogprobs = "reference_logprobs"
-    /// Under a teacher: the dump's own, else the reference's.
+    /// Under a teacher, else under the reference.
     case teacherLogprobs = "teacher_logprobs"
     /// A critic's, of the state before the token.
     case values
@@ -31,7 +31,7 @@ package enum TokenColumn: String, CaseIterable, Sendable {
         case .oldLogprobs: "Score again with --checkpoint DIR, the policy that sampled."
         case .rolloutLogprobs: "Dump the sampler's log-probabilities (rollout_logprobs), or leave out what needs them."
         case .referenceLogprobs: "Score again with --reference DIR."
-        case .teacherLogprobs: "Score again with --reference DIR, the teacher, or dump teacher_logprobs."
+        case .teacherLogprobs: "Score again with --teacher DIR (or --reference DIR), or dump teacher_logprobs."
         case .values: "Score again with --critic DIR, or dump values."
         case .processRewards: "Score again with --process-reward DIR --process-reference DIR."
         case .referenceKL: "Score again with --checkpoint DIR --reference DIR, or set the estimator's kl to k1 or k3."

@@ -57,7 +57,7 @@ package struct ARPO: Expansion {
         let chosen = answeredPositions(base).filter { position in
             let uniform = random.uniform()
             guard let entropy = meanEntropy(base, from: position) else { return false }
-            return branches(uniform, change: (entropy - first) / log(Double(size)))
+            return isTaken(uniform, change: (entropy - first) / log(Double(size)))
         }
         return chosen.prefix(branches ?? chosen.count).map {
             ExpansionState(position: $0, anchorEntropy: base.entropy[$0])
@@ -65,7 +65,7 @@ package struct ARPO: Expansion {
     }
 
     /// `uniform` in [0, 1); `change`: ΔH.
-    func branches(_ uniform: Double, change: Double) -> Bool {
+    package func isTaken(_ uniform: Double, change: Double) -> Bool {
         min(max(uniform - entropyWeight * change, 0), 1) <= probability
     }
 

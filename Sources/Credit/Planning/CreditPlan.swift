@@ -141,6 +141,7 @@ package struct CreditPlan: Sendable {
         result.isRight = facts.rows[Int(row.row)].isRight
         let corrected = correction?.row(position, Int(row.step), input)
         result.weights = corrected.map { zip(weights, $0.weights).map(*) } ?? weights
+        result.lacksSampler = recipe.correction.isOn && input.columns[.rolloutLogprobs] == nil
         result.rejected = corrected.map { input.trainable - $0.keeps.count { $0 } } ?? 0
         result.excludedByTeacher = recipe.teacher == nil ? 0 : TeacherTerm.excluded(input)
         if counts != nil { result.klMask = corrected?.keeps }
@@ -186,10 +187,8 @@ extension EntropyShaping {
 extension ImportanceCorrection {
     /// nil where the recipe asks for no correction.
     func weights(_ input: CreditInput) -> [Double]? {
-        guard isOn, let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs] else {
-            return nil
-        }
-        return weights(trainer: trainer, sampler: sampler, mask: input.mask)
+        guard isOn, let row = LogRatios(input, self) else { return nil }
+        return zip(weights(row), keeps(row)).map { $1 ? $0 : 0 }
     }
 }
 

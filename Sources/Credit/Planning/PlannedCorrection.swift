@@ -27,7 +27,7 @@ struct PlannedCorrection: Sendable {
 
     /// nil where the row's log-probabilities are not known.
     func row(_ position: Int, _ step: Int, _ input: CreditInput) -> Row? {
-        guard let ratios = LogRatios(input) else { return nil }
+        guard let ratios = LogRatios(input, correction) else { return nil }
         let keeps = keeps(position, step, ratios)
         return Row(
             weights: zip(correction.weights(ratios), keeps).map { $1 ? $0 / mean : 0 }, keeps: keeps)
@@ -49,10 +49,10 @@ struct PlannedCorrection: Sendable {
 
 extension LogRatios {
     /// nil where the row's log-probabilities are not known.
-    init?(_ input: CreditInput) {
-        guard let trainer = input.columns[.oldLogprobs], let sampler = input.columns[.rolloutLogprobs] else {
-            return nil
-        }
+    init?(_ input: CreditInput, _ correction: ImportanceCorrection) {
+        guard let trainer = input.columns[.oldLogprobs],
+            let sampler = input.columns[.rolloutLogprobs] ?? (correction.allowMissing ? trainer : nil)
+        else { return nil }
         self.init(trainer: trainer, sampler: sampler, mask: input.mask)
     }
 }
@@ -124,7 +124,7 @@ struct CorrectionPlanner {
         var populations: [[Float]] = []
         func population(_ position: Int) -> Int { isOfPlan ? 0 : Int(kept[position].step) }
         try forEachRow {
-            Self.squares($1)
+            squares($1)
         } _: { position, squares in
             while populations.count <= population(position) { populations.append([]) }
             populations[population(position)] += squares
@@ -138,7 +138,7 @@ struct CorrectionPlanner {
         let ties = try ScratchTable<Int32>(facts.space, count: kept.count)
         try forEachRow { position, input in
             let highest = cuts[isOfPlan ? 0 : Int(kept[position].step)].highest
-            return Self.squares(input).count { $0 == highest }
+            return squares(input).count { $0 == highest }
         } _: { position, count in
             let own = population(position)
             ties[position] = Int32(max(0, left[own]))
@@ -147,8 +147,8 @@ struct CorrectionPlanner {
         planned.ties = ties.array
     }
 
-    private static func squares(_ input: CreditInput) -> [Float] {
-        guard let ratios = LogRatios(input) else { return [] }
+    private func squares(_ input: CreditInput) -> [Float] {
+        guard let ratios = LogRatios(input, correction) else { return [] }
         return ratios.mask.indices.filter { ratios.mask[$0] }.map { SecondMomentCut.square(ratios.differences[$0]) }
     }
 
@@ -178,7 +178,7 @@ struct CorrectionPlanner {
     }
 
     private func measured(_ position: Int, _ input: CreditInput, _ planned: PlannedCorrection) -> Measured {
-        guard let ratios = LogRatios(input) else { return Measured() }
+        guard let ratios = LogRatios(input, correction) else { return Measured() }
         let weights = correction.weights(ratios), trainable = input.mask.count { $0 }
         let keeps = planned.keeps(position, Int(kept[position].step), ratios),
             marks = mask?.marks(position, input) ?? input.mask

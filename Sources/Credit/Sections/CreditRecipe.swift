@@ -62,6 +62,8 @@ package struct TokenCredit: Sendable {
     package var klMask: [Bool]?
     /// Trainable tokens that the correction leaves out.
     package var rejected = 0
+    /// Whether the sampler's log-probabilities are missing where a correction would read them.
+    package var lacksSampler = false
     /// Trainable tokens that the teacher excludes.
     package var excludedByTeacher = 0
     /// How far trainer and sampler are apart, where both are known.

@@ -43,6 +43,8 @@ package struct ImportanceCorrection: Codable, Equatable, Sendable {
     /// Under top-p or top-k the sampler's distribution is another one than the trainer's softmax, and the ratio is
     /// biased.
     package var allowTruncatedSampling = false
+    /// Takes rollouts without the sampler's log-probabilities for such that trainer and sampler agree on (TRL).
+    package var allowMissing = false
 
     package init() {}
 
@@ -86,6 +88,7 @@ package struct ImportanceCorrection: Codable, Equatable, Sendable {
         if isOn, !leavesOut {
             unread["rejected"] = "mode is truncate, which leaves nothing out, and nothing is rejected"
         }
+        if behavior == .sampler { unread["allow_missing"] = "behavior is sampler, which needs them" }
         if isOn, reject.isEmpty, veto == nil { unread["denominator"] = "nothing is rejected" }
         return unread
     }

@@ -7,6 +7,8 @@ package struct RolloutFrame: Sendable {
     package var values: [Float]?
     package var referenceLogprobs: [Float]?
     package var teacherLogprobs: [Float]?
+    /// What a teacher reads in place of the prompt.
+    package var teacherPromptIDs: [Int32]?
     /// [M, topk], row by row.
     package var topkTokenIDs: [Int32]?
     package var topkLogprobs: [Float]?

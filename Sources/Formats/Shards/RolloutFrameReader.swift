@@ -147,6 +147,9 @@ package struct RolloutFrameReader {
                 throw fail(.lengthMismatch, "\(count) entries in '\(name)'", "\(length), one for each of token_ids")
             }
         }
+        if let tensor = header[TeacherPrompt.key], try vector(tensor) > Self.maximumTokens {
+            throw fail(.oversized, "\(tensor.shape[0]) entries in '\(tensor.name)'", "at most \(Self.maximumTokens)")
+        }
         for name in ["logits", "logits_high", "logits_low", "hidden_states", "topk_token_ids", "topk_logprobs"] {
             guard let tensor = header[name] else { continue }
             guard tensor.shape.count == 2, tensor.shape[0] <= length, tensor.shape[1] > 0, tensor.shape[1] <= 1 << 24
@@ -235,7 +238,7 @@ package struct RolloutFrameReader {
         "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
         "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
         "topk_logprobs": [.f32], "values": [.f32], "support_token_ids": [.i32], "support_offsets": [.i64],
-        "reference_logprobs": [.f32], "teacher_logprobs": [.f32], "token_roles": [.u8],
+        "reference_logprobs": [.f32], "teacher_logprobs": [.f32], "teacher_prompt_ids": [.i32], "token_roles": [.u8],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
@@ -252,6 +255,7 @@ package struct RolloutFrameReader {
         case "rollout_logprobs": frame.rolloutLogprobs = try elements(tensor)
         case "values": frame.values = try elements(tensor)
         case "reference_logprobs": frame.referenceLogprobs = try elements(tensor)
+        case "teacher_prompt_ids": frame.teacherPromptIDs = try elements(tensor)
         case "teacher_logprobs": frame.teacherLogprobs = try elements(tensor)
         case "topk_token_ids":
             frame.topkTokenIDs = try elements(tensor)

@@ -77,6 +77,7 @@ package struct RolloutShardWriter {
             vector("values", .f32, frame.values),
             vector("reference_logprobs", .f32, frame.referenceLogprobs),
             vector("teacher_logprobs", .f32, frame.teacherLogprobs),
+            vector("teacher_prompt_ids", .i32, frame.teacherPromptIDs),
             matrix("topk_token_ids", .i32, frame.topkTokenIDs),
             matrix("topk_logprobs", .f32, frame.topkLogprobs),
             vector("token_roles", .u8, frame.tokenRoles),

@@ -16,7 +16,7 @@ package struct ScoreRow: Equatable, Sendable {
     package var entropyHigh: [Float]?
     package var oldLogprobs: [Float]?
     package var referenceLogprobs: [Float]?
-    /// Under a teacher, as the dump has them.
+    /// Under a teacher, which may have read another prompt.
     package var teacherLogprobs: [Float]?
     package var values: [Float]?
     /// log-probabilities under an implicit reward model and under its reference.
@@ -83,8 +83,8 @@ extension Tables {
             .listFloat32(
                 "teacher_logprobs", \.teacherLogprobs,
                 """
-                per token, nats: log-probability under a teacher, as the dump has it; null where it doesn't, and the \
-                reference is the teacher then
+                per token, nats: log-probability under a teacher, which --teacher gave or else the dump; null without \
+                one, and plans take the reference for it then
                 """),
             .listFloat32(
                 "values", \.values,
