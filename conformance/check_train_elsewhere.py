@@ -70,6 +70,7 @@ VARIANTS = {
         "grpo-entropy-adaptive", ["entropy.bonus={coef: 0.1, adaptive: {target: 5, step: 0.05}}"]),
     **{f"distill, {name}": ("distill", [f"objective={{type: distill, {keys}}}"]) for name, keys in {
         "forward": "divergence: forward", "mixed": "divergence: mixed, mix: 0.3", "jsd": "divergence: jsd, beta: 0.3",
+        "weighed by ratios": "divergence: reverse, importance_cap: 1.001",
         "teacher's bucket": "support: teacher, top_k: 5", "forward, dropped": "divergence: forward, support: teacher, top_k: 5, tail: drop",
         "student's, renormalized": "support: student, top_k: 5, tail: renormalize"}.items()},
     "bonus with adapters": ("dapo-entropy", [LORA, "optimizer.lr=3e-3", "entropy.bonus.coef=0.1"]),

@@ -460,6 +460,10 @@ def token_loss(row, scale, marks):
         outputs = divergences(row)
     elif kind == "distill":
         outputs = distances(row)
+        if objective.get("importance_cap") is not None:
+            with torch.no_grad():
+                outputs_weight = ratio_of(logprobs_of(row)[0], row).clamp(max=objective["importance_cap"])
+            outputs = outputs * outputs_weight
     else:
         outputs, entropies = logprobs_of(row)
     weights = column(row, "token_weights") * (1 if scale is None else scale)

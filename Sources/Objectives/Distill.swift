@@ -27,6 +27,9 @@ package struct Distill: Objective {
     package var support = Support.full
     package var topK = 64
     package var tail = Tail.bucket
+    /// Each state's divergence times min(exp(lp - lp_old), this) of the token that was drawn there, which stands still;
+    /// null: every state counts the same. (TRL's SDPO and SDFT: 2.)
+    package var importanceCap: Double?
 
     package init() {}
 
@@ -35,6 +38,9 @@ package struct Distill: Objective {
         if !(0...1).contains(beta) { problems.append("beta is \(beta); expected 0 to 1") }
         if !(0...1).contains(mix) { problems.append("mix is \(mix); expected 0 to 1") }
         if !(1...4096).contains(topK) { problems.append("top_k is \(topK); expected 1 to 4096") }
+        if let importanceCap, !(importanceCap > 0) {
+            problems.append("importance_cap is \(importanceCap); expected more than 0, or null for none")
+        }
         return problems
     }
 
@@ -48,12 +54,23 @@ package struct Distill: Objective {
 
     package var output: ModelOutput { .divergence }
     package var measure: Measure? { .targetDivergence }
-    package var readsOldLogprobs: Bool { false }
+    package var readsOldLogprobs: Bool { importanceCap != nil }
     package var readsAdvantages: Bool { false }
     package var distillation: Distill? { self }
 
     package func evaluate(_ sequence: SequenceInputs, gradient: inout [Float]) -> SequenceLoss {
-        sequence.divergenceLoss(gradient: &gradient)
+        guard let importanceCap, let logprobs = sequence.tokenLogprobs else {
+            return sequence.divergenceLoss(gradient: &gradient)
+        }
+        var weighed = sequence, largest = 0.0
+        for t in sequence.positions {
+            let ratio = ImportanceRatio(logprobs[t], sequence.oldLogprobs[t]).value
+            weighed.weights[t] = Float(Double(sequence.weights[t]) * min(ratio, importanceCap))
+            largest = max(largest, ratio)
+        }
+        var sum = weighed.divergenceLoss(gradient: &gradient)
+        sum.largestRatio = largest
+        return sum
     }
 }
 

@@ -16,6 +16,8 @@ package struct SequenceInputs: Sendable {
     /// Aggregation weights of an entropy bonus, and of the likelihood beside the objective.
     package var entropyWeights: [Float]?
     package var auxiliaryWeights: [Float]?
+    /// Log-probabilities of the tokens now, where outputs are something else.
+    package var tokenLogprobs: [Float]?
     /// Log-probabilities as the sampler wrote them.
     package var samplerLogprobs: [Float]?
     /// What a critic or Q network is to learn.

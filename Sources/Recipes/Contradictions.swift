@@ -262,7 +262,8 @@ extension RecipeNode {
     /// An infinite bound is none: `.inf` is null where null says so.
     var withoutInfiniteBounds: RecipeNode {
         [
-            "correction.high", "objective.clip_dual", "objective.clip", "objective.cap", "objective.delta",
+            "correction.high", "objective.clip_dual", "objective.clip", "objective.cap", "objective.importance_cap",
+            "objective.delta",
             "optimizer.max_grad_norm",
         ].reduce(self) {
             node, path in

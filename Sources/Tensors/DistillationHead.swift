@@ -78,6 +78,7 @@ package func distillationForward(
                 crux_log_softmax_stats(
                     chunk.policy.row(i), chunk.policy.columns, query.inverseTemperature, query.target, &answer.output,
                     &answer.entropy, &answer.logSumExp)
+                answer.logprob = answer.output
                 answer.output = Float(row(chunk, i, query, target.divergence, derivative: 0))
                 out[i] = answer
             }

@@ -27,6 +27,8 @@ package struct HeadAnswer: Sendable {
     /// The log-probability, or what else the head was asked for: a value, a logit, a divergence.
     package var output: Float = 0
     package var entropy: Float = 0
+    /// The token's log-probability, where the output is a divergence.
+    package var logprob: Float?
     /// Of logits / temperature; the backward half rebuilds probabilities from it.
     package var logSumExp: Float = 0
 }

@@ -325,6 +325,7 @@ private struct RowSizes {
     private static func bytesPerToken(_ recipe: Recipe) -> Int {
         let terms = [recipe.loss.bonus != nil, recipe.loss.auxiliary != nil, recipe.loss.staleRows != nil]
         return 96 + 8 * terms.count { $0 } + (recipe.loss.bonus == nil ? 0 : 8)
+            + (recipe.objective.distillation?.importanceCap == nil ? 0 : 8)
     }
 }
 

@@ -179,7 +179,11 @@ struct OptimizerStep {
         _ unit: [Int], _ rows: [PlanRow], _ scores: [SequenceScores], _ preview: StepPreview, _ asked: EvaluatedTokens,
         _ bonus: AppliedBonus?, _ totals: inout StepTotals
     ) -> [ScoreDerivatives] {
-        let inputs = zip(unit, scores).map { preview.inputs(rows[$0], at: $0, outputs: $1.outputs) }
+        let inputs = zip(unit, scores).map { index, scores in
+            var inputs = preview.inputs(rows[index], at: index, outputs: scores.outputs)
+            inputs.tokenLogprobs = scores.tokenLogprobs
+            return inputs
+        }
         let read = zip(unit, inputs).map { $1.masked(asked.trained[$0]) },
             sampled = zip(unit, inputs).map { $1.masked(asked.sampled[$0]) }
         var gradients = unit.map { [Float](repeating: 0, count: rows[$0].tokenIDs.count) }

@@ -169,6 +169,19 @@ import Testing
         }
     }
 
+    @Test func statesOfADistillationAreWeighedByTheirTokens() {
+        var objective = Distill(), inputs = row([0, 0, 0], [0, 0, 0])
+        (inputs.outputs, inputs.oldLogprobs) = ([0.5, 0.25, 2], [-1, -1, -1])
+        inputs.tokenLogprobs = [-1 + Float(log(1.5)), -1 + Float(log(4.0)), -1 - Float(log(2.0))]
+        expect(evaluate(objective, inputs).gradient, [1, 1, 1])
+        #expect(!objective.readsOldLogprobs)
+        objective.importanceCap = 2
+        let found = evaluate(objective, inputs)
+        expect(found.gradient, [1.5, 2, 0.5])
+        expect([found.loss], [1.5 * 0.5 + 2 * 0.25 + 0.5 * 2])
+        #expect(objective.readsOldLogprobs)
+    }
+
     // MARK: terms of any objective
 
     private func evaluate(_ loss: TrainingLoss, _ inputs: SequenceInputs) -> (loss: SequenceLoss, gradient: [Double]) {

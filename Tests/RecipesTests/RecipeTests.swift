@@ -124,6 +124,7 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
             "objective: {type: distill, mix: 0.3}": "objective.mix has no effect: divergence is reverse",
             "objective: {type: distill, support: teacher, top_k: 0}": "top_k is 0; expected 1 to 4096",
             "objective: {type: distill, divergence: jsd, beta: 1.5}": "beta is 1.5; expected 0 to 1",
+            "objective: {type: distill, importance_cap: 0}": "importance_cap is 0.0; expected more than 0",
             "objective: distill\nkl: {coef: 0.1}": "log-probabilities",
             "objective: {type: sapo, tau_pos: 0}": "tau_pos is 0.0; expected more than 0",
             "objective: {type: h_dpo, drop_stale: {threshold: 0.5}}": "objective.drop_stale",

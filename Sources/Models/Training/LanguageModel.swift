@@ -38,6 +38,8 @@ package struct SequenceScores: Sendable {
     package var outputs: [Float]
     /// 0 where the output doesn't need the whole distribution.
     package var entropy: [Float]
+    /// Log-probabilities of the tokens, where outputs are divergences from a teacher.
+    package var tokenLogprobs: [Float]?
 
     package var logprobs: [Float] { outputs }
 
@@ -307,9 +309,14 @@ private struct HeadRequests {
     }
 
     func scores(_ answers: [HeadAnswer]) -> [SequenceScores] {
-        zip(spread(answers.map(\.output)), spread(answers.map(\.entropy))).map {
+        var scores = zip(spread(answers.map(\.output)), spread(answers.map(\.entropy))).map {
             SequenceScores(outputs: $0, entropy: $1)
         }
+        guard answers.contains(where: { $0.logprob != nil }) else { return scores }
+        for (index, logprobs) in spread(answers.map { $0.logprob ?? 0 }).enumerated() {
+            scores[index].tokenLogprobs = logprobs
+        }
+        return scores
     }
 
     /// One number per query → per sequence, [L], 0 where nothing was asked.
