@@ -23,6 +23,8 @@ import Testing
         rollout.frame.rolloutLogprobs = nil
         rollout.frame.metadata["reward"] = "\(index)"
         rollout.frame.tokenRoles = roles
+        // Another beginning is another prompt.
+        if !trained.contains(1) { rollout.frame.metadata["group_id"] = "g-\(index)" }
         return rollout
     }
 
@@ -82,7 +84,7 @@ import Testing
         let result = try plan([rollout(0, roles: nil), rollout(1)], to: "unknown")
         #expect(result.status == 3)
         #expect(result.errors.contains("found no token_roles"), "\(result.errors)")
-        #expect(!FileManager.default.fileExists(atPath: run.folder("unknown")))
+        #expect(!FileManager.default.fileExists(atPath: run.folder("unknown/plan.arrow")))
     }
 
     @Test(
