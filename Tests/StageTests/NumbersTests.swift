@@ -83,7 +83,11 @@ import Testing
         let folder = try TemporaryDirectory(), run = try Pipeline()
         let rewards = ["3e38", "-3e38", "3e38", "-3e38", "1", "0"]
         let rollouts = rewards.enumerated().map { index, reward in
-            TinyRollout(id: "r\(index)", group: "g\(index / 4)").changed { $0.frame.metadata["reward"] = reward }
+            TinyRollout(id: "r\(index)", group: "g\(index / 4)").changed {
+                $0.frame.metadata["reward"] = reward
+                // What remax compares with.
+                if name == "remax", index == 3 || index == 5 { $0.frame.metadata["greedy"] = "true" }
+            }
         }
         try writeShard(rollouts, to: folder("a.rollouts.zst"))
         try run.ingest([folder("a.rollouts.zst")], to: "ingest")
