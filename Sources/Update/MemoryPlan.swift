@@ -319,6 +319,8 @@ private struct RowSizes {
             mostWanted = max(mostWanted, units.reduce(0) { $0 + $1.wanted })
             stepBytes = max(stepBytes, Self.bytesPerToken(run.recipe) * tokens)
         }
+        // Each in the row, and once more while a table's batch is read.
+        stepBytes += 8 * run.rows.mostSupportIDs
     }
 
     /// Weights of terms beside the objective lie in the rows and in their inputs; an entropy bonus has derivatives too.

@@ -9,6 +9,8 @@ import Recipes
 struct PlanReader {
     let path: String
     let count: Int
+    /// Tokens that could be drawn, over all rows of the step that has most.
+    let mostSupportIDs: Int
     /// Per step of the plan, in order, its rows' numbers in the file.
     private let steps: [[Int]]
     private let reader: ArrowTableReader<PlanRow>
@@ -17,13 +19,15 @@ struct PlanReader {
     init(path: String, _ checkpoint: Checkpoint, _ recipe: Recipe) throws {
         let check = PlanCheck(path: path, checkpoint: checkpoint, recipe: recipe),
             reader = try ArrowTableReader(path: path, table: Tables.plan)
-        var members: [Int32: [Int]] = [:], count = 0
+        var members: [Int32: [Int]] = [:], supportIDs: [Int32: Int] = [:], count = 0
         try reader.forEachRow { row in
             try check.check(row)
             members[row.step, default: []].append(count)
+            supportIDs[row.step, default: 0] += row.supportTokenIDs?.count ?? 0
             count += 1
         }
         (self.path, self.reader, self.count) = (path, reader, count)
+        mostSupportIDs = supportIDs.values.max() ?? 0
         steps = members.sorted { $0.key < $1.key }.map(\.value)
     }
 

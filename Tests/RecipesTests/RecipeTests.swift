@@ -45,7 +45,8 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
                 == "unknown advantage type 'grop'; known: \(AdvantageRegistry.all.map { $0.name }.joined(separator: ", "))"
         )
         #expect(
-            problems("expansion: {type: fr4e}").first == "unknown expansion type 'fr4e'; known: arpo, fr3e, s_grpo, tree, vineppo")
+            problems("expansion: {type: fr4e}").first
+                == "unknown expansion type 'fr4e'; known: arpo, fr3e, s_grpo, tree, vineppo")
         #expect(
             problems("expansion: {type: fr3e, anchor_score: tokens}") == [
                 "expansion.anchor_score is 'tokens'; expected blank_lines, entropy, surprisal"
