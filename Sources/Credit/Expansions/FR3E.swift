@@ -43,9 +43,11 @@ package struct FR3E: Expansion {
             + Bounds.problems("expansion.minimum_gap", minimumGap, Bounds.tokens)
             + (sharpen.map { $0 > 0 } ?? true
                 ? [] : ["expansion.sharpen is \(sharpen ?? 0); expected above 0, or null"])
-            + (normalize == .batch
-                ? ["expansion.normalize is batch, but advantages are compared within a state; expected std or none"]
-                : [])
+            + (normalize == .batch || normalize == .mean
+                ? [
+                    "expansion.normalize is \(normalize.rawValue), but advantages are compared within a state, of any "
+                        + "rewards; expected std or none"
+                ] : [])
     }
 
     package var unread: [String: String] {
