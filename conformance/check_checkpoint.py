@@ -8,13 +8,14 @@ import sys
 
 import pyarrow.ipc as ipc
 import torch
-from transformers import AutoModelForCausalLM
+
+from checkpoints import load
 
 step, ingest, score, *wanted = sys.argv[1:]
-own = str(AutoModelForCausalLM.from_pretrained(step).dtype).removeprefix("torch.")
+own = str(load(step).dtype).removeprefix("torch.")
 if wanted and [own] != wanted:
     raise SystemExit(f"FAIL transformers loads {step} as {own}, expected {wanted[0]}")
-model = AutoModelForCausalLM.from_pretrained(step, dtype=torch.float32).eval()
+model = load(step, dtype=torch.float32).eval()
 worst = 0.0
 for name in sorted(glob.glob(ingest + "/rollouts-*.arrow")):
     rows = ipc.open_file(name).read_all().to_pylist()

@@ -14,7 +14,8 @@ import sys
 import pyarrow.ipc as ipc
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM
+
+from checkpoints import load, text_parameters
 
 binaries, checkpoint, ingest, score, out, *keys = sys.argv[1:]
 
@@ -48,7 +49,7 @@ def ours(precision):
 
 
 def theirs(dtype, autocast):
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="sdpa").to(dtype).train()
+    model = load(checkpoint, dtype=torch.float32, attn_implementation="sdpa").to(dtype).train()
     for row in rows:
         ids, asked = torch.tensor(row["token_ids"]), torch.tensor(row["token_weights"])[1:] != 0
         weights, advantages, old = (torch.tensor(row[name], dtype=dtype)[1:][asked] for name in ("token_weights", "advantages", "old_logprobs"))
@@ -59,7 +60,7 @@ def theirs(dtype, autocast):
         ratio = (logprobs - old).exp()
         clipped = ratio.clamp(1 - objective["clip_low"], 1 + objective["clip_high"])
         (weights * torch.maximum(-advantages * ratio, -advantages * clipped)).sum().backward()
-    return {name: parameter.grad.double() for name, parameter in model.named_parameters()}
+    return {name: parameter.grad.double() for name, parameter in text_parameters(model).items()}
 
 
 exact = theirs(torch.float64, False)

@@ -8,7 +8,8 @@ import os
 import torch
 import zstandard
 from safetensors.torch import save
-from transformers import AutoModelForCausalLM
+
+from checkpoints import load, vocabulary
 
 parser = argparse.ArgumentParser()
 parser.add_argument("checkpoint")
@@ -22,8 +23,8 @@ parser.add_argument("--seed", type=int, default=3)
 a = parser.parse_args()
 
 torch.manual_seed(a.seed)
-model = AutoModelForCausalLM.from_pretrained(a.checkpoint, dtype=torch.float32).eval()
-vocab = model.config.vocab_size
+model = load(a.checkpoint, dtype=torch.float32).eval()
+vocab = vocabulary(model)
 dtype = dict(bf16=torch.bfloat16, f16=torch.float16, f32=torch.float32)[a.dtype]
 os.makedirs(a.out, exist_ok=True)
 compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)

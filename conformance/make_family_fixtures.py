@@ -13,8 +13,13 @@ import os
 import sys
 
 import torch
-from transformers import (Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, MinistralConfig, MinistralForCausalLM, MistralConfig,
-                          MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig,
+                          Glm4Config, Glm4ForCausalLM, GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, Ministral3Config,
+                          Ministral3ForCausalLM, MinistralConfig, MinistralForCausalLM, Mistral3Config, Mistral3ForConditionalGeneration, MistralConfig,
+                          MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, SeedOssConfig, SeedOssForCausalLM, SmolLM3Config, SmolLM3ForCausalLM)
+
+from checkpoints import text_parameters
 
 SIZE = dict(vocab_size=40, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64,
             bos_token_id=None, eos_token_id=0, pad_token_id=0)
@@ -26,7 +31,71 @@ def gemma3_of_transformers_4(config):
     config |= dict(rope_theta=500000.0, rope_local_base_freq=5000.0, rope_scaling=dict(rope_type="linear", factor=2.0), sliding_window_pattern=2)
 
 
+def without_rope_parameters(**keys):
+    """A file of transformers 4."""
+    def change(config):
+        del config["rope_parameters"]
+        config |= keys
+    return change
+
+
+
+
+def default(**more):
+    """A new one each time: configurations write into theirs."""
+    return dict(rope_type="default", rope_theta=10000.0) | more
+
+
+SMALL_IMAGES = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4)
+
 CASES = {
+    "gemma2-tied": (Gemma2ForCausalLM, Gemma2Config(**SIZE | dict(num_hidden_layers=3), num_key_value_heads=2, head_dim=10, sliding_window=5,
+        query_pre_attn_scalar=20, attn_logit_softcapping=0.7, final_logit_softcapping=1.5, rope_parameters=default()), torch.bfloat16, None),
+    "gemma2-uncapped-sharded": (Gemma2ForCausalLM, Gemma2Config(**SIZE, num_key_value_heads=1, head_dim=8, sliding_window=4, query_pre_attn_scalar=6,
+        attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True, tie_word_embeddings=False, rope_parameters=default()),
+        torch.float32, "20KB"),
+    "gemma3-with-images": (Gemma3ForConditionalGeneration, Gemma3Config(text_config=Gemma3TextConfig(**SIZE, num_key_value_heads=2, head_dim=10,
+        sliding_window=5, query_pre_attn_scalar=20, layer_types=["sliding_attention", "full_attention"]), vision_config=SMALL_IMAGES | dict(
+        model_type="siglip_vision_model"), mm_tokens_per_image=4, image_token_index=39, boi_token_index=38, eoi_token_index=37), torch.bfloat16, None),
+    "glm4-untied": (Glm4ForCausalLM, Glm4Config(**SIZE, num_key_value_heads=2, head_dim=12, tie_word_embeddings=False, attention_bias=True,
+        rope_parameters=default(partial_rotary_factor=0.5)), torch.bfloat16, None),
+    "glm4-tied-sharded": (Glm4ForCausalLM, Glm4Config(**SIZE, num_key_value_heads=1, head_dim=8, tie_word_embeddings=True, attention_bias=False,
+        rope_parameters=default()), torch.float32, "9KB", without_rope_parameters(rope_theta=10000.0, partial_rotary_factor=0.5)),
+    "granite-tied": (GraniteForCausalLM, GraniteConfig(**SIZE, num_key_value_heads=2, tie_word_embeddings=True, embedding_multiplier=3.0,
+        attention_multiplier=0.3, residual_multiplier=0.4, logits_scaling=1.7, rope_parameters=default()), torch.bfloat16, None),
+    "granite-biased": (GraniteForCausalLM, GraniteConfig(**SIZE, num_key_value_heads=4, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
+        rope_parameters=default()), torch.float32, None),
+    "ministral3-scaled": (Ministral3ForCausalLM, Ministral3Config(**SIZE, num_key_value_heads=2, head_dim=10, tie_word_embeddings=True,
+        sliding_window=6, rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=4, beta_fast=32.0,
+        beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.3)), torch.float32, None),
+    "ministral3-with-images": (Mistral3ForConditionalGeneration, Mistral3Config(text_config=Ministral3Config(**SIZE, num_key_value_heads=1, head_dim=8,
+        tie_word_embeddings=False, rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16,
+        beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)), vision_config=SMALL_IMAGES | dict(
+        model_type="pixtral", head_dim=8), image_token_index=39, tie_word_embeddings=False), torch.bfloat16, None),
+    "olmo2-untied": (Olmo2ForCausalLM, Olmo2Config(**SIZE, num_key_value_heads=2, tie_word_embeddings=False, rope_parameters=default()),
+        torch.bfloat16, None),
+    "olmo2-biased-sharded": (Olmo2ForCausalLM, Olmo2Config(**SIZE, num_key_value_heads=4, tie_word_embeddings=True, attention_bias=True,
+        rope_parameters=default()), torch.float32, "9KB"),
+    "olmo3-scaled": (Olmo3ForCausalLM, Olmo3Config(**SIZE | dict(num_hidden_layers=3), num_key_value_heads=2, tie_word_embeddings=False, sliding_window=5,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"], rope_parameters=dict(
+            sliding_attention=dict(rope_type="default", rope_theta=5000.0), full_attention=dict(rope_type="yarn", rope_theta=500000.0, factor=4.0,
+            original_max_position_embeddings=16))), torch.bfloat16, None),
+    "olmo3-before-5": (Olmo3ForCausalLM, Olmo3Config(**SIZE | dict(num_hidden_layers=4), num_key_value_heads=4, tie_word_embeddings=False,
+        sliding_window=4), torch.float32, None, without_rope_parameters(rope_theta=500000.0, rope_scaling=dict(rope_type="linear", factor=2.0))),
+    "phi3-untied": (Phi3ForCausalLM, Phi3Config(**SIZE, num_key_value_heads=2, tie_word_embeddings=False, sliding_window=6, rope_parameters=default()),
+        torch.bfloat16, None),
+    "phi3-long-tied": (Phi3ForCausalLM, Phi3Config(**SIZE | dict(hidden_size=32), num_key_value_heads=4, tie_word_embeddings=True,
+        original_max_position_embeddings=14, rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
+        short_factor=[1.0, 1.1, 1.3], long_factor=[1.5, 2.5, 4.0], original_max_position_embeddings=14)), torch.float32, "20KB"),
+    "seed-oss-untied": (SeedOssForCausalLM, SeedOssConfig(**SIZE, attention_dropout=0.0, residual_dropout=0.0, num_key_value_heads=2, head_dim=10, tie_word_embeddings=False, rope_parameters=default()),
+        torch.bfloat16, None),
+    "seed-oss-biased": (SeedOssForCausalLM, SeedOssConfig(**SIZE, attention_dropout=0.0, residual_dropout=0.0, num_key_value_heads=1, head_dim=8, tie_word_embeddings=True, attention_bias=False,
+        attention_out_bias=True, mlp_bias=True, rope_parameters=default()), torch.float32, None),
+    "smollm3-tied": (SmolLM3ForCausalLM, SmolLM3Config(**SIZE | dict(num_hidden_layers=4), num_key_value_heads=2, no_rope_layer_interval=2,
+        rope_parameters=default()), torch.bfloat16, None),
+    "smollm3-window": (SmolLM3ForCausalLM, SmolLM3Config(**SIZE | dict(num_hidden_layers=3), num_key_value_heads=4, no_rope_layers=[1, 0, 1],
+        use_sliding_window=True, sliding_window=5, attention_bias=True, mlp_bias=True, tie_word_embeddings=False, rope_parameters=default()),
+        torch.float32, None),
     "llama-untied": (LlamaForCausalLM, LlamaConfig(**SIZE, num_key_value_heads=2, tie_word_embeddings=False, rms_norm_eps=1e-5, rope_parameters=dict(
         rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)), torch.float32, None),
     "llama-biased-sharded": (LlamaForCausalLM, LlamaConfig(**SIZE, num_key_value_heads=1, tie_word_embeddings=True, attention_bias=True, mlp_bias=True,
@@ -67,13 +136,15 @@ def reference(model, vocab):
         sequences.append(dict(token_ids=prompt + tail, temperature=temperature, derivatives=derivative))
     for s in sequences:
         ids = torch.tensor(s["token_ids"])
-        z = model(input_ids=ids[None]).logits[0, :-1] / s["temperature"]
+        # As far as the last token that is wanted: what stands behind decides which factors longrope takes.
+        z = model(input_ids=ids[None, :-1]).logits[0] / s["temperature"]
         logp = torch.log_softmax(z, -1)
         chosen = logp.gather(1, ids[1:, None])[:, 0]
         (chosen * torch.tensor(s["derivatives"][1:], dtype=torch.float64)).sum().backward()
         s["logprobs"] = [0.0] + chosen.tolist()
         s["entropy"] = [0.0] + (-(logp.exp() * logp).sum(-1)).tolist()
-    gradients = {n: dict(norm=p.grad.norm().item(), projection=(p.grad.flatten() * direction(p.numel())).sum().item()) for n, p in model.named_parameters()}
+    trained = {n: p.grad for n, p in text_parameters(model).items()}
+    gradients = {n: dict(norm=g.norm().item(), projection=(g.flatten() * direction(g.numel())).sum().item()) for n, g in trained.items()}
     return dict(sequences=sequences, gradients=gradients)
 
 
@@ -96,7 +167,7 @@ def main():
             change(keys)
             json.dump(keys, open(f"{path}/config.json", "w"), indent=2)
         model = kind.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").to(torch.float64).train()
-        json.dump(reference(model, config.vocab_size), open(f"{path}/reference.json", "w"))
+        json.dump(reference(model, getattr(config, "text_config", config).vocab_size), open(f"{path}/reference.json", "w"))
         print(name, sorted(os.listdir(path)))
 
 

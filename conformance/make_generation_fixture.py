@@ -4,12 +4,13 @@ usage: make_generation_fixture.py FIXTURES_DIR   (writes generation.json there)
 """
 import json, os, sys
 import torch
-from transformers import AutoModelForCausalLM
+
+from checkpoints import load
 
 root = sys.argv[1]
 out = {}
 for name in ["policy"] + sorted("families/" + f for f in os.listdir(root + "/families")):
-    model = AutoModelForCausalLM.from_pretrained(f"{root}/{name}", dtype=torch.float32).eval()
+    model = load(f"{root}/{name}", dtype=torch.float32).eval()
     if name == "policy":
         prompts = [[17, 16, 19, 3, 8, 11, 5, 6, 11, 3, 8, 12, 15, 20, 18, 16, 19], [17, 16, 19, 2, 11, 3, 11, 6, 1, 11, 7, 12, 15, 20, 18, 16, 19]]
     else:

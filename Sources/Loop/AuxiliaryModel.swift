@@ -59,6 +59,8 @@ struct ModelNeeds: Sendable {
     let needsReference: Bool
     /// Whether rollouts must be sampled with their logits, and scored with sums of squared probabilities.
     let needsLogits: Bool
+    /// Whether any recipe has a model that stands still beside its own, in scoring or in its update.
+    let readsReference: Bool
     private let needsSumPSquared: Bool
     private let roles: Set<AuxiliaryModel.Role>
 
@@ -71,6 +73,8 @@ struct ModelNeeds: Sendable {
         needsReference =
             whole || !columns.isDisjoint(with: [.referenceLogprobs, .teacherLogprobs])
             || recipes.contains { $0.kl.isOn || $0.objective.reference == .policy }
+        readsReference =
+            needsReference || recipes.contains { $0.objective.distillation != nil || $0.objective.boltzmann != nil }
         var roles = Set<AuxiliaryModel.Role>()
         if columns.contains(.values) { roles.insert(.critic) }
         if columns.contains(.processRewards) || recipes.contains(where: { $0.objective.reference == .process }) {
@@ -89,13 +93,14 @@ struct ModelNeeds: Sendable {
         return roles.subtracting(auxiliaries.map(\.role)).compactMap { examples[$0] }.sorted()
     }
 
-    /// Flags of crux-score. `start` is frozen: the reference of everything. `trainer`: the policy that the update will
-    /// start with, where it is not the one that sampled.
-    func flags(policy: String, trainer: String?, start: String, auxiliaries: [AuxiliaryModel], before: Iteration) throws
-        -> [String]
-    {
+    /// Flags of crux-score. `reference` is frozen; auxiliaries set out from `start`. `trainer`: the policy that the
+    /// update will start with, where it is not the one that sampled.
+    func flags(
+        policy: String, trainer: String?, start: String, reference: String, auxiliaries: [AuxiliaryModel],
+        before: Iteration
+    ) throws -> [String] {
         var flags = (trainer ?? (needsPolicy ? policy : nil)).map { ["--checkpoint", $0] } ?? []
-        if needsReference { flags += ["--reference", start] }
+        if needsReference { flags += ["--reference", reference] }
         for auxiliary in auxiliaries where roles.contains(auxiliary.role) {
             flags += ["--" + auxiliary.role.rawValue, try auxiliary.scorer(after: before, start: start)]
         }

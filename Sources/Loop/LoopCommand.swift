@@ -42,6 +42,12 @@ struct LoopCommand: StageCommand {
     @Option(help: "Hugging Face checkpoint to start from.")
     var checkpoint: String
 
+    @Option(
+        help:
+            "Checkpoint that stands still beside the policy, as a teacher or for KL penalties; without it the one that the loop starts from."
+    )
+    var reference: String?
+
     @Option(help: "Training prompts, JSON lines; taken in order, round and round.")
     var prompts: String
 
@@ -168,6 +174,7 @@ struct LoopCommand: StageCommand {
                 "\(recipe) reads what a second model says: give \(missing.map { "--companion \($0)" }.joined(separator: " "))"
             )
         }
+        try requireReferenceIsRead([loaded] + auxiliaries.map(\.recipe))
         // One task runs the stages of all iterations.
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let plan = Manifest(
@@ -183,6 +190,17 @@ struct LoopCommand: StageCommand {
         }
     }
 
+    /// What stands still beside the policy.
+    var standing: String { reference ?? checkpoint }
+
+    private func requireReferenceIsRead(_ recipes: [Recipe]) throws {
+        guard let reference, !ModelNeeds(recipes).readsReference else { return }
+        throw StageError(
+            .usage,
+            "--reference \(reference): nothing in \(recipe) reads a reference or a teacher; leave the flag out, or use a recipe that does (kl, advantage.teacher, objective distill)"
+        )
+    }
+
     /// Threads of the stages: where jobs run them, this machine's processors say nothing.
     var stageThreads: Int { slurm ? options.threads ?? jobs.processors(of: .update) ?? 1 : options.threadCount }
 
@@ -193,7 +211,7 @@ struct LoopCommand: StageCommand {
     }
 
     private var places: [InputPlace] {
-        ([recipe, checkpoint, prompts] + companion + [heldout].compactMap { $0 }).map { InputPlace($0) }
+        ([recipe, checkpoint, prompts] + companion + [heldout, reference].compactMap { $0 }).map { InputPlace($0) }
     }
 
     /// By their keys in the configuration.
@@ -241,9 +259,15 @@ struct LoopCommand: StageCommand {
     }
 
     private func inputFiles() throws -> [Manifest.File] {
-        let names = ["config.json", "generation_config.json", "tokenizer.json"]
-        let weights = try Folder.names(checkpoint).filter { $0.hasSuffix(".safetensors") || names.contains($0) }
-        return try weights.map { try .input("checkpoint", checkpoint + "/" + $0) }
+        let models = [("checkpoint", checkpoint)] + (reference.map { [("reference", $0)] } ?? [])
+        return try models.flatMap { try modelFiles($0.0, in: $0.1) }
             + [try .input("prompts", prompts)] + (try heldout.map { [try .input("heldout", $0)] } ?? [])
+    }
+
+    private func modelFiles(_ role: String, in folder: String) throws -> [Manifest.File] {
+        let names = ["config.json", "generation_config.json", "tokenizer.json"]
+        return try Folder.names(folder).filter { $0.hasSuffix(".safetensors") || names.contains($0) }.map {
+            try .input(role, folder + "/" + $0)
+        }
     }
 }

@@ -118,7 +118,8 @@ struct LoopRun {
         try ingestAndScore(
             iteration, "", [],
             needs.flags(
-                policy: policy, trainer: trainer, start: command.checkpoint, auxiliaries: auxiliaries, before: before))
+                policy: policy, trainer: trainer, start: command.checkpoint, reference: command.standing,
+                auxiliaries: auxiliaries, before: before))
         try addSampled(iteration, "rollout", &row)
         try addScored(iteration, "score", &row)
         let isPlanned = try plan(iteration, policy, trainer, &row)
@@ -174,12 +175,12 @@ struct LoopRun {
 
     /// Models that stand still beside the policy in its update.
     private func frozen(_ iteration: Iteration) throws -> [String] {
-        if recipe.objective.distillation != nil { return ["--reference", command.checkpoint] }
+        if recipe.objective.distillation != nil { return ["--reference", command.standing] }
         guard let settings = recipe.objective.boltzmann else { return [] }
         let q = try auxiliaries.filter { settings.readsQNetwork && $0.role == .qNetwork }.flatMap {
             ["--q-network", try $0.auxiliary(after: iteration.before, start: command.checkpoint)]
         }
-        return ["--reference", command.checkpoint] + q
+        return ["--reference", command.standing] + q
     }
 
     /// Jobs out and home again; returns the inputs of the plan that trains, nil where there is nothing to go back into.

@@ -18,30 +18,58 @@ package final class RotaryTable: Sendable {
     private let pairs: RotaryPairs
     private let positions: Int
 
+    /// Positions from 0 on that turn at the same rates.
+    package struct Stretch: Sendable {
+        /// [R/2], radians per position.
+        package let inverseFrequencies: [Float]
+        package let positions: Int
+
+        package init(inverseFrequencies: [Float], positions: Int) {
+            (self.inverseFrequencies, self.positions) = (inverseFrequencies, positions)
+        }
+    }
+
     /// - Parameters:
     ///   - inverseFrequencies: [R/2], radians per position.
     ///   - attentionFactor: multiplies cosines and sines (YaRN's temperature; 1 elsewhere).
     ///   - positions: how many positions, from 0, are made ready.
     ///   - headWidth: D, at least R; nil is R.
-    package init(
+    package convenience init(
         inverseFrequencies: [Float], attentionFactor: Float, positions: Int, headWidth: Int? = nil,
         pairs: RotaryPairs = .halves
     ) {
-        half = inverseFrequencies.count
+        self.init(
+            [Stretch(inverseFrequencies: inverseFrequencies, positions: positions)], attentionFactor: attentionFactor,
+            headWidth: headWidth, pairs: pairs)
+    }
+
+    /// `stretches`: one behind the other. A position of the second one is looked up behind the first one's.
+    package init(
+        _ stretches: [Stretch], attentionFactor: Float, headWidth: Int? = nil, pairs: RotaryPairs = .halves
+    ) {
+        half = stretches.first?.inverseFrequencies.count ?? 0
+        positions = stretches.reduce(0) { $0 + $1.positions }
         self.headWidth = headWidth ?? 2 * half
         self.pairs = pairs
-        self.positions = positions
         precondition(2 * half <= self.headWidth, "\(2 * half) rotated elements of a head of \(self.headWidth)")
         cosines = Buffer(positions * half)
         sines = Buffer(positions * half)
-        for position in 0..<positions {
-            for (i, frequency) in inverseFrequencies.enumerated() {
-                // The product is rounded to float32 first, as the reference does: at large positions the angle's
-                // rounding is visible in the log-probabilities.
-                let angle = Double(Float(position) * frequency)
-                cosines.pointer[position * half + i] = Float(cos(angle)) * attentionFactor
-                sines.pointer[position * half + i] = Float(sin(angle)) * attentionFactor
+        var row = 0
+        for stretch in stretches {
+            for position in 0..<stretch.positions {
+                fill(row + position, position, stretch.inverseFrequencies, attentionFactor)
             }
+            row += stretch.positions
+        }
+    }
+
+    private func fill(_ row: Int, _ position: Int, _ inverseFrequencies: [Float], _ attentionFactor: Float) {
+        for (i, frequency) in inverseFrequencies.enumerated() {
+            // The product is rounded to float32 first, as the reference does: at large positions the angle's
+            // rounding is visible in the log-probabilities.
+            let angle = Double(Float(position) * frequency)
+            cosines.pointer[row * half + i] = Float(cos(angle)) * attentionFactor
+            sines.pointer[row * half + i] = Float(sin(angle)) * attentionFactor
         }
     }
 

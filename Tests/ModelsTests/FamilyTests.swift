@@ -41,7 +41,7 @@ let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: 
         let types = try families.map {
             try ModelConfiguration(directory: fixture("families/\($0)")).string("model_type")
         }
-        #expect(Set(types) == Set(ModelRegistry.modelTypes))
+        #expect(Set(types) == Set(ModelRegistry.modelTypes + ModelRegistry.combinedTypes))
     }
 
     @Test(arguments: families) func logprobsAndEntropyMatchPyTorch(_ name: String) throws {

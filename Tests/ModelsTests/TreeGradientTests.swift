@@ -115,11 +115,17 @@ struct TinyModel: Sendable {
 
 /// A configuration of any family that is small, with windows where the family has them.
 func tinyConfiguration(_ modelType: String) -> String {
-    """
-    {"model_type": "\(modelType)", "vocab_size": 37, "hidden_size": 20, "intermediate_size": 28, "num_hidden_layers": 4,
-     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "tie_word_embeddings": false,
-     "use_sliding_window": true, "sliding_window": 5, "max_window_layers": 2, "sliding_window_pattern": 2}
-    """
+    let own =
+        modelType == "ministral3"
+        ? """
+        , "rope_parameters": {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 4,
+         "llama_4_scaling_beta": 0.3}
+        """ : ""
+    return """
+        {"model_type": "\(modelType)", "vocab_size": 37, "hidden_size": 20, "intermediate_size": 28, "num_hidden_layers": 4,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": false,
+         "use_sliding_window": true, "sliding_window": 5, "max_window_layers": 2, "sliding_window_pattern": 2\(own)}
+        """
 }
 
 func fill(_ buffer: Buffer, seed: UInt64, size: Float) {

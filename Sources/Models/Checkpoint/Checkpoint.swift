@@ -38,6 +38,13 @@ package struct Checkpoint: Sendable {
         let weights = try WeightFiles(directory: directory)
         (files, places) = (weights.files, weights.places)
         var notes = weights.notes
+        if role == .critic, !architecture.places.isEmpty {
+            throw FormatError(
+                file: directory + "/config.json", place: "key model_type", found: "a text model beside others",
+                expected: "a text model alone, for a critic",
+                remedy: "No class of transformers is a critic on such a checkpoint; save its text model with save_pretrained.")
+        }
+        weights.resolvePlace(of: &architecture)
         if architecture.valueHead == nil { notes += try weights.resolveHead(of: &architecture) }
         self.architecture = architecture
         layout = ParameterLayout(architecture)
@@ -54,7 +61,7 @@ package struct Checkpoint: Sendable {
     private func check(_ parameter: ParameterLayout.Parameter) throws {
         let name = storedName(parameter.name)
         guard let index = places[name], let tensor = files[index].header[name] else {
-            let isHead = parameter.name == DecoderWeights.ownHeadName
+            let isHead = parameter.name == architecture.headName
             throw FormatError(
                 file: directory, place: "", found: "no tensor '\(parameter.name)'",
                 expected: "it, of shape \(parameter.shape)",
@@ -78,7 +85,7 @@ package struct Checkpoint: Sendable {
     /// A tied embedding may be stored as the head alone.
     private func storedName(_ name: String) -> String {
         let isHeadAlone = architecture.tiedHead && name == architecture.embeddingName && places[name] == nil
-        return isHeadAlone ? DecoderWeights.ownHeadName : name
+        return isHeadAlone ? architecture.headName : name
     }
 
     /// Every file that the weights depend on.
@@ -232,6 +239,9 @@ package struct Checkpoint: Sendable {
     private static func setFloat32(_ configuration: inout [String: Any]) {
         let keys = ["dtype", "torch_dtype"].filter { configuration[$0] != nil }
         for key in keys.isEmpty ? ["dtype"] : keys { configuration[key] = "float32" }
+        guard var text = configuration["text_config"] as? [String: Any] else { return }
+        setFloat32(&text)
+        configuration["text_config"] = text
     }
 
     /// The shards' index, with the size that they have now.
@@ -341,7 +351,7 @@ package struct Checkpoint: Sendable {
     /// A stored copy of a tied head is the embedding; anything unknown is passed through.
     private func trained(_ name: String) -> ParameterLayout.Parameter? {
         if let parameter = layout[name] { return parameter }
-        guard architecture.tiedHead, name == DecoderWeights.ownHeadName else { return nil }
+        guard architecture.tiedHead, name == architecture.headName else { return nil }
         return layout[architecture.embeddingName]
     }
 

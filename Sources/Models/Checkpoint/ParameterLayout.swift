@@ -38,11 +38,11 @@ package struct DecoderWeights: Sendable {
     /// [1], of a critic only.
     package let headBias: Matrix?
 
-    static let valueWeight = "score.weight", valueBias = "score.bias", ownHeadName = "lm_head.weight"
+    static let valueWeight = "score.weight", valueBias = "score.bias"
 
     /// Where a language model's head lies.
     static func headName(_ architecture: DecoderArchitecture) -> String {
-        architecture.tiedHead ? architecture.embeddingName : ownHeadName
+        architecture.tiedHead ? architecture.embeddingName : architecture.headName
     }
 
     typealias Parameter = (_ name: String, _ shape: [Int]) -> WeightMatrix
@@ -59,7 +59,7 @@ package struct DecoderWeights: Sendable {
         } else {
             head =
                 architecture.tiedHead
-                ? embedding : parameter(Self.ownHeadName, [architecture.vocabulary, architecture.hidden])
+                ? embedding : parameter(architecture.headName, [architecture.vocabulary, architecture.hidden])
             headBias = nil
         }
     }

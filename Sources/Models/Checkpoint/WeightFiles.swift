@@ -42,20 +42,29 @@ struct WeightFiles {
         return places
     }
 
+    // MARK: a model beside others
+
+    /// The place under which there are layers; where there is none, the errors name the first.
+    func resolvePlace(of architecture: inout DecoderArchitecture) {
+        let known = architecture.places.first { place in places.keys.contains { $0.hasPrefix(place.prefix + "layers.") } }
+        guard let place = known ?? architecture.places.first else { return }
+        (architecture.prefix, architecture.headName) = (place.prefix, place.headName)
+    }
+
     // MARK: the head
 
     /// `tie_word_embeddings: true` beside a stored head, as transformers 5 reads it: one that equals the embedding is
     /// tied to it, another is a parameter of its own. To tell costs a look at both tensors, and only where both are
     /// stored.
     func resolveHead(of architecture: inout DecoderArchitecture) throws -> [String] {
-        guard architecture.tiedHead, let head = tensor(DecoderWeights.ownHeadName) else { return [] }
+        guard architecture.tiedHead, let head = tensor(architecture.headName) else { return [] }
         guard let embedding = tensor(architecture.embeddingName) else {
-            return ["\(directory): the embedding is tied to lm_head.weight, which alone is stored"]
+            return ["\(directory): the embedding is tied to \(architecture.headName), which alone is stored"]
         }
         if try equal(head, embedding) { return [] }
         architecture.tiedHead = false
         return [
-            "\(directory): config.json says tie_word_embeddings: true, but the stored lm_head.weight differs from the embedding. It counts as "
+            "\(directory): config.json says tie_word_embeddings: true, but the stored \(architecture.headName) differs from the embedding. It counts as "
                 + "a parameter of its own, as in transformers 5; older versions and engines tie it and compute another model"
         ]
     }
@@ -100,7 +109,7 @@ struct WeightFiles {
     /// out of the computation in silence. Others are passed through, and said.
     func unknownTensors(_ layout: ParameterLayout, _ architecture: DecoderArchitecture) throws -> [String] {
         let unknown = places.keys.filter {
-            layout[$0] == nil && $0 != DecoderWeights.ownHeadName && !$0.hasSuffix("rotary_emb.inv_freq")
+            layout[$0] == nil && $0 != architecture.headName && !$0.hasSuffix("rotary_emb.inv_freq")
         }.sorted()
         if let name = unknown.first(where: { isInLayer($0, architecture) }), let place = places[name] {
             throw FormatError(

@@ -31,8 +31,15 @@ package struct DecoderArchitecture: Sendable {
     /// One for each layer.
     package var attention: [LayerAttention]
     package var rotaries: [RotaryEmbedding]
+    /// On queries, after their rotation; nil is none.
+    package var queryScale: PositionScale?
     /// Of the names of all parameters but the head's.
     package var prefix = "model."
+    /// Of a head of its own.
+    package var headName = "lm_head.weight"
+    /// Where the model lies in a checkpoint that holds others beside it: what of `prefix` and `headName` its files have
+    /// is found out from them. Empty where there is one place.
+    var places: [TextModelPlace] = []
 
     /// What a family's configuration class takes a missing key for.
     struct Defaults {
@@ -43,6 +50,8 @@ package struct DecoderArchitecture: Sendable {
         var maxPositions = 2048
         var tiedHead = false
         var paddingToken: Int?
+        var normEpsilon = 1e-6
+        var rotaryBase = 10_000.0
     }
 
     /// What all families read alike; a family then sets what is its own. `rotaries`: nil is one for all layers.
@@ -60,12 +69,13 @@ package struct DecoderArchitecture: Sendable {
             "num_key_value_heads", default: keyValueHeads ?? queryHeads, limit: SizeLimits.heads)
         headWidth = try configuration.size(
             "head_dim", default: defaults.headWidth ?? hidden / queryHeads, limit: SizeLimits.width)
-        normEpsilon = Float(try configuration.double("rms_norm_eps", default: 1e-6))
+        normEpsilon = Float(try configuration.double("rms_norm_eps", default: defaults.normEpsilon))
         maxPositions = try configuration.size("max_position_embeddings", default: defaults.maxPositions)
         tiedHead = try configuration.bool("tie_word_embeddings", default: defaults.tiedHead)
         paddingToken = try Self.paddingToken(configuration, defaults, vocabulary: vocabulary)
         let scalings =
-            try rotaries?(maxPositions) ?? [RotaryScaling(configuration, maxPositions: maxPositions)]
+            try rotaries?(maxPositions)
+            ?? [RotaryScaling(configuration, defaultBase: defaults.rotaryBase, maxPositions: maxPositions)]
         self.rotaries = scalings.map { RotaryEmbedding($0) }
         attention = [LayerAttention](repeating: LayerAttention(), count: layers)
         valueHead = try ValueHeadShape(configuration)
@@ -92,6 +102,7 @@ package struct DecoderArchitecture: Sendable {
     func validate(_ configuration: ModelConfiguration, ownKeys: Set<String>) throws {
         try checkParameterCount(configuration)
         try Self.refuseUnknown(configuration, but: ownKeys)
+        for rotary in rotaries where rotary.width == nil { try rotary.scaling.refusePartial(configuration) }
         guard queryHeads % keyValueHeads == 0 else {
             throw configuration.error(
                 "num_key_value_heads", found: "\(keyValueHeads)",
@@ -126,16 +137,12 @@ package struct DecoderArchitecture: Sendable {
         "attention_chunk_size", "attention_multiplier", "attention_out_bias", "attn_logit_softcapping", "clip_qkv",
         "embedding_multiplier",
         "final_logit_softcapping", "logit_scale", "logits_scaling", "n_routed_experts", "no_rope_layers", "num_experts",
-        "num_local_experts", "qk_layernorm", "query_pre_attn_scalar", "residual_multiplier",
+        "num_local_experts", "qk_layernorm", "query_pre_attn_scalar", "residual_multiplier", "sinks",
         "use_bidirectional_attention", "use_qk_norm",
     ]
 
     private static func refuseUnknown(_ configuration: ModelConfiguration, but ownKeys: Set<String>) throws {
-        if configuration.has("quantization_config") {
-            throw configuration.error(
-                "quantization_config", found: configuration.spelled("quantization_config"), expected: "none",
-                remedy: "Quantised checkpoints can't be trained; use the original weights.")
-        }
+        try configuration.refuseQuantised()
         if let key = foreignKeys.first(where: { !ownKeys.contains($0) && configuration.isActive($0) }) {
             throw configuration.error(
                 key, found: configuration.spelled(key),
@@ -156,6 +163,10 @@ package struct DecoderArchitecture: Sendable {
             queryHeads: queryHeads, keyValueHeads: keyValueHeads, headWidth: headWidth, window: own.window,
             scale: own.scale, cap: own.cap)
     }
+
+    /// Longer sequences are rotated by other tables than shorter ones, so that they share no prefix with them; nil: all
+    /// by the same.
+    package var longSequences: Int? { rotaries.compactMap(\.scaling.longSequences).first }
 
     /// For sequences of at most `positions` tokens, one for each of `rotaries`.
     func rotaryTables(positions: Int) throws -> [RotaryTable] {
@@ -222,6 +233,35 @@ package struct ValueHeadShape: Equatable, Sendable {
     }
 }
 
+extension ModelConfiguration {
+    func refuseQuantised() throws {
+        guard has("quantization_config") else { return }
+        throw error(
+            "quantization_config", found: spelled("quantization_config"), expected: "none",
+            remedy: "Quantised checkpoints can't be trained; use the original weights.")
+    }
+
+    /// A number above 0.
+    func positive(_ key: String, default fallback: Double) throws -> Double {
+        let value = try double(key, default: fallback)
+        guard value > 0, value.isFinite else {
+            throw error(key, found: "\(value)", expected: "a number above 0")
+        }
+        return value
+    }
+
+    /// A cap of scores or logits; nil where null switches it off. `fallback`: of a missing key.
+    func cap(_ key: String, default fallback: Double? = nil) throws -> Float? {
+        if isMissing(key) { return fallback.map { Float($0) } }
+        guard has(key) else { return nil }
+        let cap = try double(key)
+        guard cap > 0, cap.isFinite else {
+            throw error(key, found: "\(cap)", expected: "a number above 0, or null")
+        }
+        return Float(cap)
+    }
+}
+
 /// The activation that a configuration names; others are refused.
 func activation(
     _ configuration: ModelConfiguration, _ key: String = "hidden_act", default name: String = "silu"
@@ -232,6 +272,14 @@ func activation(
         throw configuration.error(key, found: "'\(found)'", expected: name)
     }
     return activation
+}
+
+/// `attention_bias`: on q, k, v and the output alike.
+func attentionBiases(_ configuration: ModelConfiguration, default fallback: Bool) throws -> Biases {
+    var biases = Biases()
+    biases.queryKeyValue = try configuration.bool("attention_bias", default: fallback)
+    biases.output = biases.queryKeyValue
+    return biases
 }
 
 /// A switch that a family's layers don't have.
@@ -251,6 +299,18 @@ func slidingWindows(_ configuration: ModelConfiguration, layers: Int) throws -> 
     let first = try configuration.int("max_window_layers", default: 28)
     let types = given ?? (0..<layers).map { $0 >= first ? "sliding_attention" : "full_attention" }
     return types.map { LayerAttention(window: $0 == "sliding_attention" ? window : nil) }
+}
+
+/// A window of `window` tokens in the layers that `layer_types` names, or in those for which `isSliding` holds; nil is no
+/// window at all.
+func windows(
+    _ configuration: ModelConfiguration, layers: Int, window: Int?, isSliding: (_ layer: Int) -> Bool
+) throws -> [LayerAttention] {
+    let given = try layerTypes(configuration, layers: layers, hasWindow: window != nil)
+    return (0..<layers).map { layer in
+        let slides = given.map { $0[layer] == "sliding_attention" } ?? isSliding(layer)
+        return LayerAttention(window: slides ? window : nil)
+    }
 }
 
 /// `layer_types`, of known kinds and one for each layer; nil where it isn't given. Kinds that need a window are refused

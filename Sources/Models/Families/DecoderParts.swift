@@ -1,3 +1,4 @@
+import Foundation
 import Tensors
 
 // The parts of a decoder's description, as values. A layer is x += s · after(attention(before(x))), then x += s ·
@@ -24,6 +25,9 @@ package struct NormPlacement: Sendable {
     /// Llama, Mistral, Qwen.
     package static let before = NormPlacement(
         beforeAttention: "input_layernorm", beforeFeedForward: "post_attention_layernorm")
+    /// OLMo 2 and 3.
+    package static let after = NormPlacement(
+        afterAttention: "post_attention_layernorm", afterFeedForward: "post_feedforward_layernorm")
     /// Gemma 2 and 3.
     package static let around = NormPlacement(
         beforeAttention: "input_layernorm", afterAttention: "post_attention_layernorm",
@@ -76,6 +80,11 @@ package struct ProjectionNames: Sendable {
         for (slot, name) in fused { names[slot.rawValue] = name }
     }
 
+    static let gateAndUp: [LinearSlot: String] = [.gate: "mlp.gate_up_proj", .up: "mlp.gate_up_proj"]
+    static let queryKeyValue: [LinearSlot: String] = [
+        .query: "self_attn.qkv_proj", .key: "self_attn.qkv_proj", .value: "self_attn.qkv_proj",
+    ]
+
     package subscript(slot: LinearSlot) -> String { names[slot.rawValue] }
 
     /// Each once, in the order of the slots.
@@ -115,6 +124,25 @@ package struct RotaryEmbedding: Sendable {
 
     func table(headWidth: Int, positions: Int) throws -> RotaryTable {
         try scaling.table(width: width ?? headWidth, headWidth: headWidth, pairs: pairs, positions: positions)
+    }
+}
+
+/// A factor on a token's queries by its position p: 1 + beta · ln(1 + ⌊p / length⌋), 1 below `length` (Llama 4's, which
+/// Ministral 3 has).
+package struct PositionScale: Sendable {
+    package var beta: Float
+    package var length: Int
+
+    package init(beta: Float, length: Int) { (self.beta, self.length) = (beta, length) }
+
+    func factor(_ position: Int32) -> Float { 1 + beta * log(1 + Float(Int(position) / length)) }
+
+    /// Rows of x [T, ·], each by its token's factor. Its own transpose.
+    func apply(to x: Matrix, positions: [Int32]) {
+        for (row, position) in positions.enumerated() where Int(position) >= length {
+            let factor = factor(position), values = x.row(row)
+            for column in 0..<x.columns { values[column] *= factor }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 import Foundation
 
-/// Gemma 3's text models (`gemma3_text`: 270M, 1B): norms with weights 1 + w before and after both halves and on every
+/// Gemma 3's text models (`gemma3_text`: 270M, 1B, and within `gemma3`): norms with weights 1 + w before and after both halves and on every
 /// query and key head, gelu in its tanh form, embeddings times √C, scores divided by √query_pre_attn_scalar. Most
 /// layers see a window and rotate with a base of their own; every sixth sees all.
 package enum Gemma3: ModelFamily {
@@ -22,12 +22,8 @@ package enum Gemma3: ModelFamily {
         architecture.activation = try activation(
             configuration, "hidden_activation", default: "gelu_pytorch_tanh")
         architecture.scales.embedding = Float(Double(architecture.hidden).squareRoot())
-        if configuration.has("final_logit_softcapping") {
-            architecture.scales.logitCap = try cap(configuration, "final_logit_softcapping")
-        }
-        let attentionBias = try configuration.bool("attention_bias", default: false)
-        architecture.biases.queryKeyValue = attentionBias
-        architecture.biases.output = attentionBias
+        architecture.scales.logitCap = try configuration.cap("final_logit_softcapping")
+        architecture.biases = try attentionBiases(configuration, default: false)
         architecture.attention = try attention(configuration, layers: architecture.layers)
         return architecture
     }
@@ -43,10 +39,7 @@ package enum Gemma3: ModelFamily {
     }
 
     private static func attention(_ configuration: ModelConfiguration, layers: Int) throws -> [LayerAttention] {
-        let scalar = try configuration.double("query_pre_attn_scalar", default: 256)
-        guard scalar > 0, scalar.isFinite else {
-            throw configuration.error("query_pre_attn_scalar", found: "\(scalar)", expected: "a number above 0")
-        }
+        let scalar = try configuration.positive("query_pre_attn_scalar", default: 256)
         let window = try configuration.size("sliding_window", default: 4096)
         let pattern = try configuration.size("sliding_window_pattern", default: 6)
         let given = try layerTypes(configuration, layers: layers, hasWindow: true)?.map { $0 == LayerType.full.name }
@@ -55,13 +48,5 @@ package enum Gemma3: ModelFamily {
                 window: isFull ? nil : window, scale: Float(pow(scalar, -0.5)),
                 rotary: (isFull ? LayerType.full : .sliding).rawValue)
         }
-    }
-
-    private static func cap(_ configuration: ModelConfiguration, _ key: String) throws -> Float {
-        let cap = try configuration.double(key)
-        guard cap > 0, cap.isFinite else {
-            throw configuration.error(key, found: "\(cap)", expected: "a number above 0, or null")
-        }
-        return Float(cap)
     }
 }

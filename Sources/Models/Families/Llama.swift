@@ -5,9 +5,7 @@ package enum Llama: ModelFamily {
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         var architecture = try DecoderArchitecture(configuration)
         architecture.activation = try activation(configuration)
-        let attentionBias = try configuration.bool("attention_bias", default: false)
-        architecture.biases.queryKeyValue = attentionBias
-        architecture.biases.output = attentionBias
+        architecture.biases = try attentionBiases(configuration, default: false)
         architecture.biases.feedForward = try configuration.bool("mlp_bias", default: false)
         _ = try layerTypes(configuration, layers: architecture.layers, hasWindow: false)
         return architecture

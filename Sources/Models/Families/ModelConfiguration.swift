@@ -101,6 +101,16 @@ package struct ModelConfiguration: @unchecked Sendable {
         return whole(values) == whole(other.values)
     }
 
+    package func ints(_ key: String) throws -> [Int]? {
+        has(key)
+            ? try value(key, "a list of whole numbers") { ($0 as? [NSNumber])?.map { Int(exactly: $0.doubleValue) ?? -1 } }
+            : nil
+    }
+
+    package func doubles(_ key: String) throws -> [Double]? {
+        has(key) ? try value(key, "a list of numbers") { ($0 as? [NSNumber])?.map(\.doubleValue) } : nil
+    }
+
     package func strings(_ key: String) throws -> [String]? {
         has(key) ? try value(key, "a list of strings") { $0 as? [String] } : nil
     }

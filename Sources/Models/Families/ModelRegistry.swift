@@ -4,20 +4,44 @@ import Formats
 package enum ModelRegistry {
     /// Sorted by name. A newcomer: one file, one line here, one fixture.
     package static let families: [any ModelFamily.Type] = [
+        Gemma2.self,
         Gemma3.self,
+        Glm4.self,
+        Granite.self,
         Llama.self,
+        Ministral3.self,
         Mistral.self,
+        Olmo2.self,
+        Olmo3.self,
+        Phi3.self,
         Qwen2.self,
         Qwen3.self,
+        SeedOss.self,
+        SmolLM3.self,
     ]
 
     package static var modelTypes: [String] { families.flatMap { $0.modelTypes } }
 
+    /// Of checkpoints that hold a text model beside others.
+    package static var combinedTypes: [String] { CombinedModel.all.map(\.modelType) }
+
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         let name = try configuration.string("model_type")
+        guard let combined = CombinedModel.all.first(where: { $0.modelType == name }) else {
+            return try architecture(configuration, modelType: name)
+        }
+        let (text, textType) = try combined.text(of: configuration)
+        var architecture = try architecture(text, modelType: textType)
+        architecture.places = TextModelPlace.all
+        return architecture
+    }
+
+    private static func architecture(_ configuration: ModelConfiguration, modelType name: String) throws
+        -> DecoderArchitecture
+    {
         guard let family = families.first(where: { $0.modelTypes.contains(name) }) else {
-            throw configuration.error(
-                "model_type", found: "'\(name)'", expected: "one of \(modelTypes.joined(separator: ", "))")
+            let known = (modelTypes + combinedTypes).sorted().joined(separator: ", ")
+            throw configuration.error("model_type", found: "'\(name)'", expected: "one of \(known)")
         }
         let architecture = try family.architecture(configuration)
         try architecture.validate(configuration, ownKeys: family.ownKeys)

@@ -6,9 +6,7 @@ package enum Qwen3: ModelFamily {
         var architecture = try DecoderArchitecture(configuration, DecoderArchitecture.Defaults(headWidth: 128))
         architecture.activation = try activation(configuration)
         architecture.queryKeyNorm = .perHead
-        let attentionBias = try configuration.bool("attention_bias", default: false)
-        architecture.biases.queryKeyValue = attentionBias
-        architecture.biases.output = attentionBias
+        architecture.biases = try attentionBiases(configuration, default: false)
         try refuseActive("mlp_bias", configuration)
         architecture.attention = try slidingWindows(configuration, layers: architecture.layers)
         return architecture

@@ -8,10 +8,12 @@ import Tensors
 package struct RotaryScaling: Sendable {
     package let base: Double
     private let kind: any RotaryKind
+    /// Of a head's elements, as far as the file says.
+    private let partialFactor: Double?
 
     /// Reads `rope_parameters` (transformers 5) or `rope_theta` with `rope_scaling` (before).
-    package init(_ configuration: ModelConfiguration, maxPositions: Int) throws {
-        let fallback = try configuration.double("rope_theta", default: 10_000)
+    package init(_ configuration: ModelConfiguration, defaultBase: Double = 10_000, maxPositions: Int) throws {
+        let fallback = try configuration.double("rope_theta", default: defaultBase)
         let section = try Self.section(configuration, defaultBase: fallback)
         try section.map { try Self.refuseLayerTypes($0, in: configuration) }
         try self.init(section, in: configuration, defaultBase: fallback, maxPositions: maxPositions)
@@ -27,17 +29,56 @@ package struct RotaryScaling: Sendable {
         try self.init(section, in: configuration, defaultBase: fallback, maxPositions: maxPositions)
     }
 
+    /// Of Phi-3, whose scaling is longrope by whatever name.
+    init(longrope configuration: ModelConfiguration, maxPositions: Int) throws {
+        let fallback = try configuration.double("rope_theta", default: 10_000)
+        let section = try Self.section(configuration, defaultBase: fallback)
+        try section.map { try Self.refuseLayerTypes($0, in: configuration) }
+        let kind = try section.flatMap { try LongRotary($0, in: configuration, maxPositions: maxPositions) }
+        try self.init(section, in: configuration, defaultBase: fallback, kind: kind ?? DefaultRotary())
+    }
+
     private init(
         _ section: ModelConfiguration?, in configuration: ModelConfiguration, defaultBase fallback: Double,
         maxPositions: Int
     ) throws {
+        try section.map { try Self.check($0, in: configuration) }
+        let kind = try section.map { try Self.kind($0, maxPositions: maxPositions) } ?? DefaultRotary()
+        try self.init(section, in: configuration, defaultBase: fallback, kind: kind)
+    }
+
+    private init(
+        _ section: ModelConfiguration?, in configuration: ModelConfiguration, defaultBase fallback: Double,
+        kind: any RotaryKind
+    ) throws {
+        self.kind = kind
         base = try section?.double("rope_theta", default: fallback) ?? fallback
         guard base > 0, base.isFinite else {
             throw (section ?? configuration).error("rope_theta", found: "\(base)", expected: "a number above 0")
         }
-        try Self.refusePartial(configuration)
-        try section.map { try Self.check($0, in: configuration) }
-        kind = try section.map { try Self.kind($0, maxPositions: maxPositions) } ?? DefaultRotary()
+        let holder = [section, configuration].compactMap { $0 }.first { $0.has("partial_rotary_factor") }
+        partialFactor = try holder?.double("partial_rotary_factor")
+    }
+
+    /// Longer sequences are rotated by another table than shorter ones; nil: all by the same.
+    var longSequences: Int? { kind.longSequences }
+
+    /// Elements of a head that are rotated: the file's share, else `fallback`.
+    func rotatedWidth(_ headWidth: Int, _ configuration: ModelConfiguration, default fallback: Double) throws -> Int {
+        let factor = partialFactor ?? fallback, width = factor * Double(headWidth)
+        guard width >= 2, factor <= 1, Int(width) % 2 == 0 else {
+            throw configuration.error(
+                "partial_rotary_factor", found: "\(factor)",
+                expected: "a share of head_dim, \(headWidth), that gives an even number of elements")
+        }
+        try kind.check(width: Int(width))
+        return Int(width)
+    }
+
+    /// Where a family rotates whole heads.
+    func refusePartial(_ configuration: ModelConfiguration) throws {
+        guard let partialFactor, partialFactor != 1 else { return }
+        throw configuration.error("partial_rotary_factor", found: "\(partialFactor)", expected: "1")
     }
 
     /// The section that counts. transformers 5 takes `rope_scaling` where both stand, with a base from outside of both;
@@ -93,11 +134,6 @@ package struct RotaryScaling: Sendable {
             remedy: "model_type \(try configuration.string("model_type")) has no positions by layer type.")
     }
 
-    private static func refusePartial(_ configuration: ModelConfiguration) throws {
-        let factor = try configuration.double("partial_rotary_factor", default: 1)
-        guard factor == 1 else { throw configuration.error("partial_rotary_factor", found: "\(factor)", expected: "1") }
-    }
-
     private static func check(_ section: ModelConfiguration, in configuration: ModelConfiguration) throws {
         let key = "original_max_position_embeddings",
             type = try section.string("rope_type", default: try section.string("type", default: ""))
@@ -114,8 +150,8 @@ package struct RotaryScaling: Sendable {
     func table(width: Int, headWidth: Int, pairs: RotaryPairs, positions: Int) throws -> RotaryTable {
         try kind.check(positions: positions)
         return RotaryTable(
-            inverseFrequencies: kind.scale(plainFrequencies(width), base: base), attentionFactor: kind.attentionFactor,
-            positions: positions, headWidth: headWidth, pairs: pairs)
+            kind.stretches(plainFrequencies(width), base: base, positions: positions),
+            attentionFactor: kind.attentionFactor, headWidth: headWidth, pairs: pairs)
     }
 
     private func plainFrequencies(_ width: Int) -> [Float] {
@@ -123,10 +159,6 @@ package struct RotaryScaling: Sendable {
     }
 
     private static func kind(_ section: ModelConfiguration, maxPositions: Int) throws -> any RotaryKind {
-        guard try section.double("partial_rotary_factor", default: 1) == 1 else {
-            throw section.error(
-                "partial_rotary_factor", found: "\(try section.double("partial_rotary_factor"))", expected: "1")
-        }
         let name = try section.string("rope_type", default: try section.string("type", default: "default"))
         guard let make = kinds[name] else {
             throw section.error(
@@ -146,13 +178,22 @@ package struct RotaryScaling: Sendable {
 
 private protocol RotaryKind: Sendable {
     var attentionFactor: Float { get }
+    /// See `RotaryScaling.longSequences`.
+    var longSequences: Int? { get }
     func scale(_ frequencies: [Float], base: Double) -> [Float]
+    func stretches(_ frequencies: [Float], base: Double, positions: Int) -> [RotaryTable.Stretch]
     func check(positions: Int) throws
+    func check(width: Int) throws
 }
 
 extension RotaryKind {
     var attentionFactor: Float { 1 }
+    var longSequences: Int? { nil }
+    func stretches(_ frequencies: [Float], base: Double, positions: Int) -> [RotaryTable.Stretch] {
+        [RotaryTable.Stretch(inverseFrequencies: scale(frequencies, base: base), positions: positions)]
+    }
     func check(positions: Int) throws {}
+    func check(width: Int) throws {}
 }
 
 private struct DefaultRotary: RotaryKind {
@@ -202,6 +243,72 @@ private struct Llama3Rotary: RotaryKind {
             return (1 - smooth) * frequency / factor + smooth * frequency
         }
     }
+}
+
+/// LongRoPE: each frequency is divided by a factor of its own, from one list up to the trained length and from another in
+/// longer sequences, from their first token on. A table of both has the short one's positions first.
+private struct LongRotary: RotaryKind {
+    let attentionFactor: Float
+    private let short: [Float], long: [Float]
+    private let trainedPositions: Int
+    private let section: ModelConfiguration
+
+    var longSequences: Int? { trainedPositions }
+
+    /// nil where the section asks for no scaling.
+    init?(_ section: ModelConfiguration, in configuration: ModelConfiguration, maxPositions: Int) throws {
+        let name = try section.string("rope_type", default: try section.string("type", default: "default"))
+        guard name != "default" else { return nil }
+        guard ["longrope", "su", "yarn"].contains(name) else {
+            throw section.error("rope_type", found: "'\(name)'", expected: "default or longrope (older: su, yarn)")
+        }
+        self.section = section
+        trainedPositions = try Self.trainedPositions(section, configuration)
+        (short, long) = (try Self.factors("short_factor", section), try Self.factors("long_factor", section))
+        let ratio = Double(maxPositions) / Double(trainedPositions), factor = try section.double("factor", default: ratio)
+        let usual = factor <= 1 ? 1 : (1 + log(factor) / log(Double(trainedPositions))).squareRoot()
+        attentionFactor = Float(try section.double("attention_factor", default: usual))
+    }
+
+    /// transformers takes the configuration's own key, which has a default, and never the section's.
+    private static func trainedPositions(_ section: ModelConfiguration, _ configuration: ModelConfiguration) throws
+        -> Int
+    {
+        let key = "original_max_position_embeddings"
+        let trained = try configuration.size(key, default: 4096)
+        guard try section.size(key, default: trained) == trained else {
+            throw section.error(
+                key, found: section.spelled(key), expected: "\(trained), as config.json itself has it or by default")
+        }
+        return trained
+    }
+
+    private static func factors(_ key: String, _ section: ModelConfiguration) throws -> [Float] {
+        guard let factors = try section.doubles(key), factors.allSatisfy({ $0 > 0 && $0.isFinite }) else {
+            throw section.error(key, found: section.spelled(key), expected: "a list of numbers above 0")
+        }
+        return factors.map { Float($0) }
+    }
+
+    func check(width: Int) throws {
+        for (key, factors) in [("short_factor", short), ("long_factor", long)] where factors.count != width / 2 {
+            throw section.error(
+                key, found: "\(factors.count) numbers", expected: "\(width / 2), half of the rotated width")
+        }
+    }
+
+    func scale(_ frequencies: [Float], base: Double) -> [Float] { divide(frequencies, by: short) }
+
+    func stretches(_ frequencies: [Float], base: Double, positions: Int) -> [RotaryTable.Stretch] {
+        let own = RotaryTable.Stretch(
+            inverseFrequencies: divide(frequencies, by: short), positions: min(positions, trainedPositions))
+        guard positions > trainedPositions else { return [own] }
+        return [
+            own, RotaryTable.Stretch(inverseFrequencies: divide(frequencies, by: long), positions: positions),
+        ]
+    }
+
+    private func divide(_ frequencies: [Float], by factors: [Float]) -> [Float] { zip(frequencies, factors).map(/) }
 }
 
 /// YaRN: fast dimensions kept, slow ones interpolated, a ramp between; attention is tempered by `attentionFactor`.

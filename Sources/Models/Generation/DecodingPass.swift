@@ -1,4 +1,5 @@
 import CKernels
+import Files
 import Tensors
 
 /// The decoder one token at a time over a key-value cache. Every row's numbers depend on its own path alone — never on
@@ -18,15 +19,26 @@ struct DecodingPass {
 
     /// `positions`: length of the longest sequence to come.
     mutating func prepare(positions: Int) throws {
+        try refuseLong(positions)
         rotaries = try model.architecture.rotaryTables(positions: positions)
+    }
+
+    /// What was cached of a short sequence holds for no long one.
+    private func refuseLong(_ positions: Int) throws {
+        guard let trained = model.architecture.longSequences, positions > trained else { return }
+        throw FormatError(
+            file: "config.json", place: "key original_max_position_embeddings",
+            found: "rollouts of up to \(positions) tokens, prompt included",
+            expected: "at most \(trained): longer ones are rotated by other factors from their first token on",
+            remedy: "Lower --max-tokens, or leave out the longest prompts.")
     }
 
     /// Writes each row's keys and values into its block and returns the final norm's output, [R, C]. A row may see rows
     /// before it in the same pass: parents and earlier tokens come first.
     func hidden(_ rows: [DecodingRow]) -> Buffer {
-        let a = model.architecture, space = HeapAllocator()
+        let a = model.architecture, space = HeapAllocator(), positions = rows.map { Int32($0.position) }
         let batch = DecoderBatch(
-            architecture: a, tokenIDs: rows.map(\.token), positions: rows.map { Int32($0.position) },
+            architecture: a, tokenIDs: rows.map(\.token), positions: positions, tablePositions: positions,
             outputPositions: RowSubset(allOf: rows.count), rotaries: rotaries, keys: CachedKeys(rows: rows),
             compute: model.compute)
         let final = FinalNorm(a, tokens: rows.count, in: space),

@@ -33,7 +33,8 @@ struct AttentionBlock: Sendable {
     ) {
         let t = batch.tokens, compute = batch.compute, input = saved.input.matrix(rows: t), x = saved.x(rows: t)
         if let norm { rmsNormForward(input, norm, into: x, rstd: saved.rstd.pointer, compute) }
-        saved.query.forward(x, query, norm: queryNorm, layer: layer, batch)
+        saved.query.forward(
+            x, query, norm: queryNorm, scale: batch.architecture.queryScale, layer: layer, batch)
         saved.key.forward(x, key, norm: keyNorm, layer: layer, batch)
         linearForward(x, value, into: saved.value.matrix(rows: t), compute)
         batch.keys.attend(
@@ -65,8 +66,8 @@ struct AttentionBlock: Sendable {
             scratch.dkey.matrix(rows: t), scratch: scratch.dheads, norm: keyNorm, dnorm: g.keyNorm, layer: layer, batch)
         linearBackward(dkey, x: x, key, gradient: g[.key], into: dx, adding: true, compute)
         let dquery = saved.query.backward(
-            scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: queryNorm, dnorm: g.queryNorm, layer: layer,
-            batch)
+            scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: queryNorm, dnorm: g.queryNorm,
+            scale: batch.architecture.queryScale, layer: layer, batch)
         linearBackward(dquery, x: x, query, gradient: g[.query], into: dx, adding: true, compute)
         guard let norm else { return }
         rmsNormBackward(

@@ -8,6 +8,8 @@ struct DecoderBatch<Keys: AttendedKeys> {
     let tokenIDs: [Int32]
     /// [T], place in the sequence, from 0.
     let positions: [Int32]
+    /// [T], the same as rows of `rotaries`.
+    let tablePositions: [Int32]
     /// The tokens whose final states are read.
     let outputPositions: RowSubset
     /// One for each of the architecture's rotary embeddings.
@@ -52,6 +54,7 @@ extension DecoderBatch<ForestKeys> {
     init(_ architecture: DecoderArchitecture, _ forest: TokenForest, _ compute: Compute) throws {
         self.init(
             architecture: architecture, tokenIDs: forest.tokenIDs, positions: forest.positions,
+            tablePositions: try forest.tablePositions(architecture),
             outputPositions: forest.outputPositions,
             rotaries: try architecture.rotaryTables(positions: forest.longestSequence),
             keys: ForestKeys(runs: forest.runs), compute: compute)

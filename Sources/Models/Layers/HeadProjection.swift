@@ -24,23 +24,27 @@ struct HeadActivations {
     /// One row for each normed one, [T·heads, D] or [T, heads·D].
     private func normed(_ buffer: Buffer) -> Matrix { buffer.matrix(rows: buffer.count / width) }
 
-    /// x [T, C] → `rotated`.
+    /// x [T, C] → `rotated`. `scale`: a factor by position on what was rotated.
     func forward<Keys>(
-        _ x: Matrix, _ weights: LinearWeights, norm: RMSNorm?, layer: Int, _ batch: DecoderBatch<Keys>
+        _ x: Matrix, _ weights: LinearWeights, norm: RMSNorm?, scale: PositionScale? = nil, layer: Int,
+        _ batch: DecoderBatch<Keys>
     ) {
         linearForward(x, weights, into: (raw ?? rotated).matrix(rows: x.rows), batch.compute)
         if let norm, let raw, let rstd {
             rmsNormForward(normed(raw), norm, into: normed(rotated), rstd: rstd.pointer, batch.compute)
         }
-        batch.rotary(ofLayer: layer)?.forward(
-            rotated.matrix(rows: x.rows), positions: batch.positions, batch.compute)
+        let heads = rotated.matrix(rows: x.rows)
+        batch.rotary(ofLayer: layer)?.forward(heads, positions: batch.tablePositions, batch.compute)
+        scale?.apply(to: heads, positions: batch.positions)
     }
 
     /// `d` [T, heads·D] goes in as the gradient of the rotated heads and comes out as that of the projection.
     func backward<Keys>(
-        _ d: Matrix, scratch: Buffer, norm: RMSNorm?, dnorm: Matrix?, layer: Int, _ batch: DecoderBatch<Keys>
+        _ d: Matrix, scratch: Buffer, norm: RMSNorm?, dnorm: Matrix?, scale: PositionScale? = nil, layer: Int,
+        _ batch: DecoderBatch<Keys>
     ) -> Matrix {
-        batch.rotary(ofLayer: layer)?.backward(d, positions: batch.positions, batch.compute)
+        scale?.apply(to: d, positions: batch.positions)
+        batch.rotary(ofLayer: layer)?.backward(d, positions: batch.tablePositions, batch.compute)
         guard let norm, let raw, let rstd else { return d }
         let draw = Matrix(scratch.pointer, rows: d.rows * d.columns / width, columns: width)
         draw.base.update(repeating: 0, count: d.rows * d.columns)

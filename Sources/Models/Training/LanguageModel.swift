@@ -240,7 +240,7 @@ private struct SequenceBatch {
 
     init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
         self.sequences = sequences
-        forest = TokenForest(sequences)
+        forest = TokenForest(sequences, longSequences: model.architecture.longSequences)
         decoder = try DecoderBatch(model.architecture, forest, model.compute)
     }
 

@@ -31,6 +31,8 @@ package struct BatchLimits: Sendable {
     let tokens: Int
     /// See `TrainingMemory.recomputedShare`.
     let recomputedShare: Double
+    /// See `DecoderArchitecture.longSequences`.
+    let longSequences: Int?
 
     /// Beyond this a matrix product gains nothing by more rows, and memory that nobody needs is left to others.
     package static let usualTokens = 8192
@@ -45,6 +47,7 @@ package struct BatchLimits: Sendable {
         }
         self.tokens = tokens
         recomputedShare = memory.recomputedShare
+        longSequences = memory.architecture.longSequences
     }
 
     /// The most layers that can be kept beside so many tokens; nil where not even one can.
@@ -70,7 +73,8 @@ package func microBatches(_ units: [BatchUnit], _ limits: BatchLimits) throws ->
 package func microBatches(
     _ units: [BatchUnit], _ limits: BatchLimits, ranks: Int, _ costs: UnitCosts
 ) throws -> [[MicroBatch]] {
-    let order = orderOfTokens(units), stretches = UnitLine(order.map { units[$0] }).stretches(ranks, costs)
+    let order = orderOfTokens(units)
+    let stretches = UnitLine(order.map { units[$0] }, longSequences: limits.longSequences).stretches(ranks, costs)
     return try stretches.map { try batches(of: Array(order[$0]), units, limits) }
 }
 
@@ -87,7 +91,7 @@ private func orderOfTokens(_ units: [BatchUnit]) -> [Int] {
 }
 
 private func batches(of order: [Int], _ units: [BatchUnit], _ limits: BatchLimits) throws -> [MicroBatch] {
-    let line = UnitLine(order.map { units[$0] })
+    let line = UnitLine(order.map { units[$0] }, longSequences: limits.longSequences)
     return try line.cheapestCuts(limits).map { cut in
         MicroBatch(
             units: Array(order[cut.range]), tokens: line.tokens(cut.range), wanted: line.wanted(cut.range),
@@ -116,11 +120,14 @@ private struct UnitLine {
     /// Tokens that each unit shares with the one before it.
     private var shared: [Int] = []
 
-    init(_ units: [BatchUnit]) {
+    init(_ units: [BatchUnit], longSequences: Int?) {
         self.units = units
+        func newTokens(_ unit: BatchUnit, after others: [[Int32]]) -> Int {
+            Self.newTokens(unit, after: others, longSequences: longSequences ?? .max)
+        }
         for (index, unit) in units.enumerated() {
-            let alone = Self.newTokens(unit, after: []),
-                new = Self.newTokens(unit, after: index > 0 ? units[index - 1].sequences : [])
+            let alone = newTokens(unit, after: []),
+                new = newTokens(unit, after: index > 0 ? units[index - 1].sequences : [])
             shared.append(alone - new)
             tokensBefore.append(tokensBefore[index] + new)
             wantedBefore.append(wantedBefore[index] + unit.wanted)
@@ -133,10 +140,11 @@ private struct UnitLine {
     func wanted(_ range: Range<Int>) -> Int { wantedBefore[range.upperBound] - wantedBefore[range.lowerBound] }
 
     /// Tokens of a unit that no earlier sequence of it or of `others` has in its place.
-    private static func newTokens(_ unit: BatchUnit, after others: [[Int32]]) -> Int {
+    private static func newTokens(_ unit: BatchUnit, after others: [[Int32]], longSequences limit: Int) -> Int {
         var known = others, count = 0
         for sequence in unit.sequences {
-            count += sequence.count - (known.map { sharedPrefix(sequence, $0) }.max() ?? 0)
+            let akin = known.filter { ($0.count > limit) == (sequence.count > limit) }
+            count += sequence.count - (akin.map { sharedPrefix(sequence, $0) }.max() ?? 0)
             known.append(sequence)
         }
         return count

@@ -1,3 +1,4 @@
+import Files
 import Tensors
 
 /// The tokens of several sequences laid out so that every distinct prefix stands once: a forest of runs, parents before
@@ -11,20 +12,29 @@ package struct TokenForest: Sendable {
     package private(set) var runs: [AttentionRun] = []
     /// Per sequence, the flat ranges that make it up, in order.
     package private(set) var paths: [[Range<Int>]]
+    /// [T], the positions as rows of rotary tables: those of long sequences stand behind those of short ones.
+    private var tablePositions: [Int32] = []
+    private let longSequences: Int?
     /// The tokens whose final states are read. Above the last layer's attention nothing is computed for others.
     package private(set) var outputPositions = RowSubset(allOf: 0)
 
-    package init(_ sequences: [[Int32]], sharingPrefixes: Bool = true) {
+    /// `longSequences`: those of more tokens share nothing with shorter ones; see `DecoderArchitecture.longSequences`.
+    package init(_ sequences: [[Int32]], sharingPrefixes: Bool = true, longSequences: Int? = nil) {
         paths = [[Range<Int>]](repeating: [], count: sequences.count)
-        let members = Array(sequences.indices)
-        let roots = sharingPrefixes ? Self.partition(members, at: 0, sequences) : members.map { [$0] }
-        for root in roots { add(root, from: 0, prefix: [], sequences) }
+        self.longSequences = longSequences
+        let limit = longSequences ?? .max
+        let short = sequences.indices.filter { sequences[$0].count <= limit },
+            long = sequences.indices.filter { sequences[$0].count > limit }
+        for (members, offset) in [(short, 0), (long, limit)] {
+            let roots = sharingPrefixes ? Self.partition(members, at: 0, sequences) : members.map { [$0] }
+            for root in roots { add(root, from: 0, prefix: [], offset: offset, sequences) }
+        }
         outputPositions = RowSubset(allOf: tokenIDs.count)
     }
 
     /// The sequences as far as they must be computed, read where a wanted token follows.
-    package init(_ queries: [SequenceQuery]) {
-        self.init(queries.map(\.context))
+    package init(_ queries: [SequenceQuery], longSequences: Int? = nil) {
+        self.init(queries.map(\.context), longSequences: longSequences)
         var isRead = [Bool](repeating: false, count: tokenIDs.count)
         for (index, query) in queries.enumerated() {
             for (position, token) in tokens(of: index).enumerated() where query.wanted[position + 1] {
@@ -37,19 +47,33 @@ package struct TokenForest: Sendable {
     /// Flat token indices of a sequence, [L].
     package func tokens(of sequence: Int) -> [Int] { paths[sequence].flatMap { Array($0) } }
 
+    /// Of a model, which may have long sequences from another length on than the one that the forest was made for.
+    func tablePositions(_ architecture: DecoderArchitecture) throws -> [Int32] {
+        guard architecture.longSequences != longSequences else { return tablePositions }
+        guard let limit = architecture.longSequences, longestSequence > limit else { return positions }
+        throw FormatError(
+            file: "config.json", place: "key original_max_position_embeddings",
+            found: "a sequence of \(longestSequence) tokens, scored beside another model",
+            expected: "at most \(limit): longer ones share no prefix with shorter ones in this model, but do in the other",
+            remedy: "Score the two models apart, or leave out longer sequences.")
+    }
+
     package var longestSequence: Int { Int(positions.max() ?? -1) + 1 }
 
     /// Adds the run that all `members` share from `start` on, then what follows it.
-    private mutating func add(_ members: [Int], from start: Int, prefix: [Range<Int>], _ sequences: [[Int32]]) {
+    private mutating func add(
+        _ members: [Int], from start: Int, prefix: [Range<Int>], offset: Int, _ sequences: [[Int32]]
+    ) {
         let end = Self.sharedEnd(members, from: start, sequences)
         guard end > start, let first = members.first else { return }
         let run = tokenIDs.count..<tokenIDs.count + end - start
         tokenIDs += sequences[first][start..<end]
         positions += (start..<end).map(Int32.init)
+        tablePositions += (start..<end).map { Int32($0 + offset) }
         runs.append(AttentionRun(tokens: run, prefix: prefix))
         for member in members { paths[member].append(run) }
         for branch in Self.partition(members, at: end, sequences) {
-            add(branch, from: end, prefix: prefix + [run], sequences)
+            add(branch, from: end, prefix: prefix + [run], offset: offset, sequences)
         }
     }
 
