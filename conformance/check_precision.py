@@ -15,7 +15,7 @@ import pyarrow.ipc as ipc
 import torch
 from safetensors import safe_open
 
-from checkpoints import load, text_parameters
+from checkpoints import load, stored_tensors, text_parameters
 
 binaries, checkpoint, ingest, score, out, *keys = sys.argv[1:]
 
@@ -60,7 +60,7 @@ def theirs(dtype, autocast):
         ratio = (logprobs - old).exp()
         clipped = ratio.clamp(1 - objective["clip_low"], 1 + objective["clip_high"])
         (weights * torch.maximum(-advantages * ratio, -advantages * clipped)).sum().backward()
-    return {name: parameter.grad.double() for name, parameter in text_parameters(model).items()}
+    return stored_tensors(model, {name: parameter.grad.double() for name, parameter in text_parameters(model).items()})
 
 
 exact = theirs(torch.float64, False)

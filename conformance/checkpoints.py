@@ -3,8 +3,14 @@ import transformers
 from transformers import AutoConfig
 
 
+def eager_experts(config):
+    """transformers' grouped products of experts know no float64."""
+    return dict(experts_implementation="eager") if config.model_type in ("qwen3_moe", "gpt_oss") else {}
+
+
 def load(path, **arguments):
-    return getattr(transformers, AutoConfig.from_pretrained(path).architectures[0]).from_pretrained(path, **arguments)
+    config = AutoConfig.from_pretrained(path)
+    return getattr(transformers, config.architectures[0]).from_pretrained(path, **arguments, **eager_experts(config))
 
 
 def vocabulary(model):
@@ -23,3 +29,20 @@ def text_parameters(model):
     """Stored name → parameter, without what only images reach."""
     others = ("model.vision_tower.", "model.multi_modal_projector.")
     return {stored_name(n, model): p for n, p in model.named_parameters() if not n.startswith(others)}
+
+
+def stored_tensors(model, tensors):
+    """Tensors by transformers' names → by the names that files have, where experts lie apart."""
+    stored = {}
+    for name, tensor in tensors.items():
+        if model.config.model_type != "qwen3_moe" or ".mlp.experts." not in name:
+            stored[name] = tensor
+            continue
+        place = name.rsplit(".", 1)[0]
+        for number, expert in enumerate(tensor):
+            if name.endswith("gate_up_proj"):
+                gate, up = expert.chunk(2)
+                stored[f"{place}.{number}.gate_proj.weight"], stored[f"{place}.{number}.up_proj.weight"] = gate, up
+            else:
+                stored[f"{place}.{number}.down_proj.weight"] = expert
+    return stored

@@ -14,12 +14,12 @@ import sys
 
 import torch
 from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig,
-                          Glm4Config, Glm4ForCausalLM, GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, Ministral3Config,
+                          Glm4Config, Glm4ForCausalLM, GptOssConfig, GptOssForCausalLM, GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, Ministral3Config,
                           Ministral3ForCausalLM, MinistralConfig, MinistralForCausalLM, Mistral3Config, Mistral3ForConditionalGeneration, MistralConfig,
                           MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, SeedOssConfig, SeedOssForCausalLM, SmolLM3Config, SmolLM3ForCausalLM)
+                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM, SeedOssConfig, SeedOssForCausalLM, SmolLM3Config, SmolLM3ForCausalLM)
 
-from checkpoints import text_parameters
+from checkpoints import eager_experts, stored_tensors, text_parameters
 
 SIZE = dict(vocab_size=40, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64,
             bos_token_id=None, eos_token_id=0, pad_token_id=0)
@@ -61,6 +61,10 @@ CASES = {
         rope_parameters=default(partial_rotary_factor=0.5)), torch.bfloat16, None),
     "glm4-tied-sharded": (Glm4ForCausalLM, Glm4Config(**SIZE, num_key_value_heads=1, head_dim=8, tie_word_embeddings=True, attention_bias=False,
         rope_parameters=default()), torch.float32, "9KB", without_rope_parameters(rope_theta=10000.0, partial_rotary_factor=0.5)),
+    "gpt-oss-untied": (GptOssForCausalLM, GptOssConfig(**SIZE | dict(num_hidden_layers=3, intermediate_size=10), num_key_value_heads=2, head_dim=10,
+        sliding_window=5, num_local_experts=6, num_experts_per_tok=2, swiglu_limit=0.02, tie_word_embeddings=False, router_aux_loss_coef=0.0,
+        rope_parameters=dict(rope_type="yarn", rope_theta=150000.0, factor=4.0, truncate=False, original_max_position_embeddings=16)), torch.bfloat16,
+        None),
     "granite-tied": (GraniteForCausalLM, GraniteConfig(**SIZE, num_key_value_heads=2, tie_word_embeddings=True, embedding_multiplier=3.0,
         attention_multiplier=0.3, residual_multiplier=0.4, logits_scaling=1.7, rope_parameters=default()), torch.bfloat16, None),
     "granite-biased": (GraniteForCausalLM, GraniteConfig(**SIZE, num_key_value_heads=4, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
@@ -87,6 +91,11 @@ CASES = {
     "phi3-long-tied": (Phi3ForCausalLM, Phi3Config(**SIZE | dict(hidden_size=32), num_key_value_heads=4, tie_word_embeddings=True,
         original_max_position_embeddings=14, rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
         short_factor=[1.0, 1.1, 1.3], long_factor=[1.5, 2.5, 4.0], original_max_position_embeddings=14)), torch.float32, "20KB"),
+    "qwen3-moe-untied": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**SIZE, num_key_value_heads=2, head_dim=10, moe_intermediate_size=10, num_experts=6,
+        num_experts_per_tok=2, norm_topk_prob=True, tie_word_embeddings=False, rope_parameters=default()), torch.bfloat16, None),
+    "qwen3-moe-partly-sharded": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**SIZE | dict(num_hidden_layers=3), num_key_value_heads=1, head_dim=8,
+        moe_intermediate_size=8, num_experts=16, num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[1], tie_word_embeddings=True,
+        use_sliding_window=True, sliding_window=5, max_window_layers=0, attention_bias=True, rope_parameters=default()), torch.float32, "30KB"),
     "seed-oss-untied": (SeedOssForCausalLM, SeedOssConfig(**SIZE, attention_dropout=0.0, residual_dropout=0.0, num_key_value_heads=2, head_dim=10, tie_word_embeddings=False, rope_parameters=default()),
         torch.bfloat16, None),
     "seed-oss-biased": (SeedOssForCausalLM, SeedOssConfig(**SIZE, attention_dropout=0.0, residual_dropout=0.0, num_key_value_heads=1, head_dim=8, tie_word_embeddings=True, attention_bias=False,
@@ -143,7 +152,7 @@ def reference(model, vocab):
         (chosen * torch.tensor(s["derivatives"][1:], dtype=torch.float64)).sum().backward()
         s["logprobs"] = [0.0] + chosen.tolist()
         s["entropy"] = [0.0] + (-(logp.exp() * logp).sum(-1)).tolist()
-    trained = {n: p.grad for n, p in text_parameters(model).items()}
+    trained = stored_tensors(model, {n: p.grad for n, p in text_parameters(model).items()})
     gradients = {n: dict(norm=g.norm().item(), projection=(g.flatten() * direction(g.numel())).sum().item()) for n, g in trained.items()}
     return dict(sequences=sequences, gradients=gradients)
 
@@ -166,7 +175,7 @@ def main():
             keys = json.load(open(f"{path}/config.json"))
             change(keys)
             json.dump(keys, open(f"{path}/config.json", "w"), indent=2)
-        model = kind.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").to(torch.float64).train()
+        model = kind.from_pretrained(path, dtype=torch.float32, attn_implementation="eager", **eager_experts(config)).to(torch.float64).train()
         json.dump(reference(model, getattr(config, "text_config", config).vocab_size), open(f"{path}/reference.json", "w"))
         print(name, sorted(os.listdir(path)))
 

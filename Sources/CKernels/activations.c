@@ -11,6 +11,16 @@ void crux_geglu_backward(const float *dy, const float *gate, const float *up, fl
     CHOOSE(geglu_backward(dy, gate, up, dgate, dup, n))
 }
 
+void crux_clamped_swiglu_forward(
+    const float *gate, const float *up, float *y, size_t n, float limit, float slope) {
+    CHOOSE(clamped_swiglu_forward(gate, up, y, n, limit, slope))
+}
+
+void crux_clamped_swiglu_backward(
+    const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n, float limit, float slope) {
+    CHOOSE(clamped_swiglu_backward(dy, gate, up, dgate, dup, n, limit, slope))
+}
+
 void crux_cap(float *x, size_t n, float scale, float cap) { CHOOSE(cap(x, n, scale, cap)) }
 
 void crux_cap_backward(const float *y, float *d, size_t n, float scale, float cap) {
@@ -62,6 +72,35 @@ static void NAME(geglu_backward)(
             const float s = NAME(gelu_sigmoid)(g[i]), slope = 1.5957691216f * (1.0f + 0.134145f * g[i] * g[i]);
             gates[i] = d[i] * u[i] * s * (1.0f + g[i] * (1.0f - s) * slope);
             ups[i] = d[i] * g[i] * s;
+        }
+        memcpy(dgate + start, gates, count * sizeof(float));
+        memcpy(dup + start, ups, count * sizeof(float));
+    }
+}
+
+static void NAME(clamped_swiglu_forward)(
+    const float *gate, const float *up, float *y, size_t n, float limit, float slope) {
+    for (size_t i = 0; i < n; i++) {
+        const float g = gate[i] > limit ? limit : gate[i];
+        const float below = up[i] > limit ? limit : up[i], u = below < -limit ? -limit : below;
+        y[i] = g / (1.0f + NAME(exp)(-slope * g)) * (u + 1.0f);
+    }
+}
+
+// Through a block of its own, as in swiglu_backward.
+static void NAME(clamped_swiglu_backward)(
+    const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n, float limit, float slope) {
+    enum { block_size = 256 };
+    float gates[block_size], ups[block_size];
+    for (size_t start = 0; start < n; start += block_size) {
+        const size_t count = n - start < block_size ? n - start : block_size;
+        const float *d = dy + start, *g = gate + start, *u = up + start;
+        for (size_t i = 0; i < count; i++) {
+            const float x = g[i] > limit ? limit : g[i], s = 1.0f / (1.0f + NAME(exp)(-slope * x));
+            const float below = u[i] > limit ? limit : u[i], v = below < -limit ? -limit : below;
+            const float slope_of_gate = s * (1.0f + slope * x * (1.0f - s));
+            gates[i] = g[i] > limit ? 0.0f : d[i] * (v + 1.0f) * slope_of_gate;
+            ups[i] = u[i] > limit || u[i] < -limit ? 0.0f : d[i] * x * s;
         }
         memcpy(dgate + start, gates, count * sizeof(float));
         memcpy(dup + start, ups, count * sizeof(float));

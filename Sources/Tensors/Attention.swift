@@ -1,4 +1,5 @@
 import CKernels
+import Foundation
 
 /// Which keys each query may see, for a batch laid out as a forest of token runs. A run is a stretch of consecutive
 /// tokens of the flat batch; its tokens see the tokens of all ancestor runs and, causally, their own. A batch of
@@ -30,6 +31,8 @@ package struct AttentionShape: Sendable {
     package let scale: Float
     /// Scores z, scaled already, become cap · tanh(z / cap); nil is no cap.
     package let cap: Float?
+    /// [1, H]: a score in each query head's softmax whose share of the probabilities goes nowhere; nil is none.
+    package var sinks: Matrix?
 
     /// `scale`: nil is 1/√D.
     package init(
@@ -46,9 +49,17 @@ package struct AttentionShape: Sendable {
         self.cap = cap
     }
 
-    /// Raw scores of one query → probabilities in place; returns the log-sum-exp of what the softmax saw.
+    /// Raw scores of one query → probabilities in place; returns the log-sum-exp of what the softmax saw, a sink included.
     @discardableResult
-    package func softmax(_ scores: UnsafeMutablePointer<Float>, count: Int) -> Float {
+    package func softmax(_ scores: UnsafeMutablePointer<Float>, count: Int, head: Int) -> Float {
+        let keys = softmax(scores, count: count)
+        guard let sink = sinks?.base[head] else { return keys }
+        let all = max(keys, sink) + log1p(exp(-abs(keys - sink))), share = exp(keys - all)
+        for i in 0..<count { scores[i] *= share }
+        return all
+    }
+
+    private func softmax(_ scores: UnsafeMutablePointer<Float>, count: Int) -> Float {
         guard let cap else { return crux_softmax_row(scores, count, scale) }
         crux_cap(scores, count, scale, cap)
         return crux_softmax_row(scores, count, 1)
@@ -126,7 +137,7 @@ package func attentionForward(
                 multiplyTransposed(queries, path.keys[rows: chunk.keys], into: p)
                 chunk.forEachRow(keyValueHead) { row, head, i in
                     logSumExp.row(head)[chunk.queries.lowerBound + i] = chunk.softmax(
-                        p.row(row), query: i)
+                        p.row(row), query: i, head: head)
                 }
                 // The queries' own rows are free now.
                 multiply(p, path.values[rows: chunk.keys], into: queries)
@@ -165,6 +176,24 @@ package func attentionBackward(
                 }
             }
         }
+    }
+}
+
+/// dsinks [1, H] += the derivatives by the shape's sinks: of each query, minus the sink's share times Σ p dp. Tokens are
+/// summed in their order.
+package func attentionSinkBackward(
+    dout: Matrix, out: Matrix, logSumExp: Matrix, shape: AttentionShape, into dsinks: Matrix, _ compute: Compute
+) {
+    guard let sinks = shape.sinks else { return }
+    dsinks.check(like: sinks, "the gradient of sinks")
+    compute.forEach(shape.queryHeads) { head in
+        let column = head * shape.headWidth, sink = sinks.base[head]
+        var sum = 0.0
+        for token in 0..<dout.rows {
+            let share = exp(sink - logSumExp.row(head)[token])
+            sum -= Double(share * crux_dot(dout.row(token) + column, out.row(token) + column, shape.headWidth))
+        }
+        dsinks.base[head] += Float(sum)
     }
 }
 
@@ -269,10 +298,10 @@ private struct QueryChunk {
     }
 
     /// Scores → probabilities in place, 0 where unseen; returns the log-sum-exp.
-    func softmax(_ row: UnsafeMutablePointer<Float>, query i: Int) -> Float {
+    func softmax(_ row: UnsafeMutablePointer<Float>, query i: Int, head: Int) -> Float {
         let seen = visible(i)
         clear(row, outside: seen)
-        return shape.softmax(row + seen.lowerBound, count: seen.count)
+        return shape.softmax(row + seen.lowerBound, count: seen.count, head: head)
     }
 
     /// Scores → probabilities in `row`, dprobabilities → dscores in `drow`, 0 where unseen.

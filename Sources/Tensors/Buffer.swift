@@ -148,6 +148,15 @@ package struct Matrix: @unchecked Sendable {
         return Matrix(base + range.lowerBound * stride, rows: range.count, columns: columns, stride: stride)
     }
 
+    /// A copy with rows and columns changed over.
+    func transposed() -> Buffer {
+        let copy = Buffer(uninitialized: rows * columns)
+        for row in 0..<rows {
+            for column in 0..<columns { copy.pointer[column * rows + row] = self.row(row)[column] }
+        }
+        return copy
+    }
+
     /// Columns `range` of this view, all rows: one attention head of [T, H·D], for example.
     package subscript(columns range: Range<Int>) -> Matrix {
         precondition(range.lowerBound >= 0 && range.upperBound <= columns, "columns \(range) of \(columns)")

@@ -7,7 +7,7 @@ import Dispatch
 package struct Compute: Sendable {
     package let threads: Int
     /// What layers and heads multiply with; nil: OpenBLAS, in float32.
-    let halves: HalfProducts?
+    private(set) var halves: HalfProducts?
     let clock: WorkClock?
 
     package init(threads: Int, halves: HalfProducts? = nil, clock: WorkClock? = nil) {
@@ -15,6 +15,13 @@ package struct Compute: Sendable {
         self.halves = halves
         self.clock = clock
         openblas_set_num_threads(Int32(self.threads))
+    }
+
+    /// The same threads, with products in float32.
+    package var inFloat32: Compute {
+        var other = self
+        other.halves = nil
+        return other
     }
 
     /// Calls `body` once for each index below `count`, at most `threads` at a time. Which thread takes which index is

@@ -1,30 +1,45 @@
 import CKernels
 
-/// A linear layer as Hugging Face stores it: weight [O, I], optional bias [O], and what an adapter adds to the weight.
+/// A linear layer as Hugging Face stores it: weight [O, I], or [I, O] where its inputs come first; optional bias [O], and
+/// what an adapter adds to the weight.
 /// In the gradient's copy of this struct the same fields point at the gradients.
 package struct LinearWeights: Sendable {
     package let weight: WeightMatrix
     package let bias: Matrix?
+    private let inputsFirst: Bool
     private var adapter: LowRankAdapter?
     /// A copy of both for a few rows at a time; nil where products go through OpenBLAS.
     private var panels: PackedLinear?
 
     package init(weight: WeightMatrix, bias: Matrix? = nil) {
         bias?.check(1, weight.rows, "a linear layer's bias")
-        (self.weight, self.bias) = (weight, bias)
+        (self.weight, self.bias, inputsFirst) = (weight, bias, false)
     }
+
+    /// `weight` [I, O]: y = x · weight + bias.
+    package init(inputsFirst weight: WeightMatrix, bias: Matrix? = nil) {
+        bias?.check(1, weight.columns, "a linear layer's bias")
+        (self.weight, self.bias, inputsFirst) = (weight, bias, true)
+    }
+
+    private var outputs: Int { inputsFirst ? weight.columns : weight.rows }
+    private var inputs: Int { inputsFirst ? weight.rows : weight.columns }
 
     /// The same layer for generation: its forward pass gives each row the same bytes however many rows there are. Not
     /// to be trained any further; in float32, and without an adapter.
     package func packed(as precision: GenerationPrecision, _ compute: Compute) -> LinearWeights {
         precondition(adapter == nil, "an adapter of a layer that is packed")
         var packed = self
-        packed.panels = PackedLinear(weight.float32, bias: bias, as: precision, compute)
+        let turned = inputsFirst ? weight.float32.transposed() : nil
+        packed.panels = withExtendedLifetime(turned) {
+            PackedLinear(turned?.matrix(rows: outputs) ?? weight.float32, bias: bias, as: precision, compute)
+        }
         return packed
     }
 
     /// The same layer with another weight: this one's, which stands still, plus the adapter's.
     package func adapted(by adapter: LowRankAdapter) -> LinearWeights {
+        precondition(!inputsFirst, "an adapter of a layer whose inputs come first")
         adapter.check(outputs: weight.rows, inputs: weight.columns)
         var adapted = self
         adapted.adapter = adapter
@@ -33,25 +48,39 @@ package struct LinearWeights: Sendable {
 
     /// Some of its outputs: one layer of several that are stored as one.
     package subscript(rows range: Range<Int>) -> LinearWeights {
-        precondition(adapter == nil, "a part of a layer that has an adapter already")
+        precondition(adapter == nil && !inputsFirst, "a part of a layer that has an adapter already")
         return LinearWeights(weight: weight[rows: range], bias: bias?[columns: range])
     }
 
     /// y += x · (weight + adapter)ᵀ, or y = that.
     fileprivate func multiply(_ x: Matrix, into y: Matrix, adding: Bool, _ compute: Compute) {
-        compute.multiplyTransposed(x, weight, into: y, adding: adding)
+        if inputsFirst {
+            compute.multiply(x, weight, into: y, adding: adding)
+        } else {
+            compute.multiplyTransposed(x, weight, into: y, adding: adding)
+        }
         adapter?.forward(x, into: y)
     }
 
     /// dx = dy · (weight + adapter), or dx += that.
     fileprivate func inputGradient(_ dy: Matrix, into dx: Matrix, adding: Bool, _ compute: Compute) {
-        compute.multiply(dy, weight, into: dx, adding: adding)
+        if inputsFirst {
+            compute.multiplyTransposed(dy, weight, into: dx, adding: adding)
+        } else {
+            compute.multiply(dy, weight, into: dx, adding: adding)
+        }
         adapter?.inputGradient(dy, into: dx)
     }
 
     fileprivate func check(inputs x: Matrix, outputs y: Matrix) {
-        x.check(y.rows, weight.columns, "a linear layer's input")
-        y.check(x.rows, weight.rows, "a linear layer's output")
+        x.check(y.rows, inputs, "a linear layer's input")
+        y.check(x.rows, outputs, "a linear layer's output")
+    }
+
+    /// Of the copy that points at gradients: dweight += dyᵀ · x, the way the weight lies.
+    fileprivate func addWeightGradient(_ dy: Matrix, x: Matrix, _ compute: Compute) {
+        let (first, second) = inputsFirst ? (x, dy) : (dy, x)
+        compute.transposedMultiply(first, second, into: weight.float32, adding: true)
     }
 
     fileprivate func packedForward(_ x: Matrix, adding residual: Matrix?, into y: Matrix, _ compute: Compute) -> Bool {
@@ -105,7 +134,7 @@ package struct FullLinearGradient: LinearGradient {
     package init(_ weights: LinearWeights) { self.weights = weights }
 
     package func accumulate(_ dy: Matrix, x: Matrix, _ compute: Compute) {
-        compute.transposedMultiply(dy, x, into: weights.weight.float32, adding: true)
+        weights.addWeightGradient(dy, x: x, compute)
         guard let dbias = weights.bias else { return }
         for row in 0..<dy.rows { crux_add(dbias.base, dy.row(row), dy.columns) }
     }

@@ -17,7 +17,12 @@ struct SmallDecoder: CustomTestStringConvertible, Sendable {
         (self.name, self.modelType, self.change) = (name, modelType, change)
     }
 
-    static let families = ModelRegistry.modelTypes.map { SmallDecoder($0, modelType: $0) { _ in } }
+    /// With every expert chosen: which are is no smooth function, and a small step may change it.
+    static let families = ModelRegistry.modelTypes.map { modelType in
+        SmallDecoder(modelType, modelType: modelType) { a in
+            if let experts = a.experts { a.experts?.chosen = experts.count }
+        }
+    }
 
     static let all =
         families + [

@@ -40,7 +40,7 @@ import Testing
         func parameters(_ a: DecoderArchitecture) -> (standing: StandingParameters, widened: Buffer) {
             let layout = ParameterLayout(a), (bits, floats) = stored.rounded(decoder.parameters(a))
             let standing = StandingParameters(layout) { parameter in
-                guard parameter.shape.count > 1 else {
+                guard parameter.isWeightMatrix else {
                     return StandingWeight(
                         parameter, widened: Buffer(parameter.range.map { floats.pointer[$0] }))
                 }

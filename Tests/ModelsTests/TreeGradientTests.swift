@@ -115,12 +115,15 @@ struct TinyModel: Sendable {
 
 /// A configuration of any family that is small, with windows where the family has them.
 func tinyConfiguration(_ modelType: String) -> String {
+    let experts = #", "num_local_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 12"#
+    let yarn = #", "rope_parameters": {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 4"#
     let own =
-        modelType == "ministral3"
-        ? """
-        , "rope_parameters": {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 4,
-         "llama_4_scaling_beta": 0.3}
-        """ : ""
+        switch modelType {
+        case "ministral3": yarn + #", "llama_4_scaling_beta": 0.3}"#
+        case "gpt_oss": experts + yarn + "}"
+        case "qwen3_moe": experts + #", "mlp_only_layers": [2]"#
+        default: ""
+        }
     return """
         {"model_type": "\(modelType)", "vocab_size": 37, "hidden_size": 20, "intermediate_size": 28, "num_hidden_layers": 4,
          "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": false,

@@ -107,6 +107,12 @@ void crux_swiglu_backward(const float *dy, const float *gate, const float *up, f
 void crux_geglu_forward(const float *gate, const float *up, float *y, size_t n);
 void crux_geglu_backward(const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n);
 
+// y = g sigmoid(slope g) (u + 1), g = min(gate, limit), u = up kept within ± limit. No gradient where a limit holds.
+void crux_clamped_swiglu_forward(
+    const float *gate, const float *up, float *y, size_t n, float limit, float slope);
+void crux_clamped_swiglu_backward(
+    const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n, float limit, float slope);
+
 // Soft cap, in place: x -> cap * tanh(scale * x / cap).
 void crux_cap(float *x, size_t n, float scale, float cap);
 // Its backward half, from what it gave out: d *= scale * (1 - (y / cap)^2).

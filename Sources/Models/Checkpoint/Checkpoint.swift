@@ -204,7 +204,7 @@ package struct Checkpoint: Sendable {
 
     /// How a parameter's 16 bits are kept; nil where it is kept in float32. What is no matrix is small and needed whole.
     private func standingFormat(_ parameter: ParameterLayout.Parameter) -> HalfFormat? {
-        guard parameter.rows > 1, !isFresh(parameter.name) else { return nil }
+        guard parameter.isWeightMatrix, !isFresh(parameter.name) else { return nil }
         switch dtype(parameter.name) {
         case .bf16: return .bfloat16
         case .f16: return .float16

@@ -50,7 +50,7 @@ package struct DecoderWeights: Sendable {
     init(_ architecture: DecoderArchitecture, _ parameter: Parameter) {
         embedding = parameter(architecture.embeddingName, [architecture.vocabulary, architecture.hidden])
         layers = (0..<architecture.layers).map { index in
-            LayerWeights(architecture) { parameter(architecture.layerPrefix(index) + $0, $1) }
+            LayerWeights(architecture, layer: index) { parameter(architecture.layerPrefix(index) + $0, $1) }
         }
         finalNorm = architecture.norm(parameter(architecture.prefix + "norm.weight", [architecture.hidden]).float32)
         if let valueHead = architecture.valueHead {
@@ -69,25 +69,23 @@ package struct DecoderWeights: Sendable {
         self.init(architecture) { name, _ in parameters.weight(name) }
     }
 
-    /// The same with some linear layers in place of others; nil leaves one as it is.
-    private func replacing(_ change: (_ layer: Int, LinearSlot, LinearWeights) -> LinearWeights?) -> DecoderWeights {
-        var replaced = self
-        for layer in layers.indices {
-            for slot in LinearSlot.allCases {
-                if let other = change(layer, slot, layers[layer][slot]) { replaced.layers[layer][slot] = other }
-            }
-        }
-        return replaced
-    }
-
     /// The same weights with linear layers as generation needs them.
     func packed(as precision: GenerationPrecision, _ compute: Compute) -> DecoderWeights {
-        replacing { _, _, linear in linear.packed(as: precision, compute) }
+        var packed = self
+        packed.layers = layers.map { $0.packed(as: precision, compute) }
+        return packed
     }
 
     /// The same weights under adapters, where there are any.
     func adapted(by adapter: (_ layer: Int, LinearSlot) -> LowRankAdapter?) -> DecoderWeights {
-        replacing { layer, slot, linear in adapter(layer, slot).map { linear.adapted(by: $0) } }
+        var adapted = self
+        for layer in layers.indices {
+            for slot in LinearSlot.allCases {
+                guard let own = adapter(layer, slot), let linear = layers[layer][slot] else { continue }
+                adapted.layers[layer][slot] = linear.adapted(by: own)
+            }
+        }
+        return adapted
     }
 }
 
@@ -110,9 +108,9 @@ extension ParameterLayout {
 /// A layer's parameters: those of its attention, then those of its feed-forward half.
 package struct LayerWeights: Sendable {
     private(set) var attention: AttentionBlock
-    private(set) var feedForward: FeedForwardBlock
+    private(set) var feedForward: any FeedForwardHalf
 
-    init(_ a: DecoderArchitecture, _ parameter: DecoderWeights.Parameter) {
+    init(_ a: DecoderArchitecture, layer: Int, _ parameter: DecoderWeights.Parameter) {
         var stored: [String: LinearWeights] = [:]
         // Fused layers share a tensor, which is asked for once.
         func linear(_ slot: LinearSlot) -> LinearWeights {
@@ -128,24 +126,34 @@ package struct LayerWeights: Sendable {
         func norm(_ name: String?, _ width: Int) -> RMSNorm? {
             name.map { a.norm(parameter($0 + ".weight", [width]).float32) }
         }
-        attention = AttentionBlock(a, linear: linear, norm: norm)
-        feedForward = FeedForwardBlock(a, linear: linear, norm: norm)
+        attention = AttentionBlock(a, parameter, linear: linear, norm: norm)
+        feedForward =
+            a.experts(ofLayer: layer).map { ExpertBlock(a, $0, parameter, norm: norm) }
+            ?? FeedForwardBlock(a, linear: linear, norm: norm)
     }
 
-    subscript(slot: LinearSlot) -> LinearWeights {
-        get { self[keyPath: Self.place(of: slot)] }
-        set { self[keyPath: Self.place(of: slot)] = newValue }
+    func packed(as precision: GenerationPrecision, _ compute: Compute) -> LayerWeights {
+        var packed = self
+        packed.attention = attention.packed(as: precision, compute)
+        packed.feedForward = feedForward.packed(as: precision, compute)
+        return packed
     }
 
-    private static func place(of slot: LinearSlot) -> WritableKeyPath<LayerWeights, LinearWeights> {
-        switch slot {
-        case .query: \.attention.query
-        case .key: \.attention.key
-        case .value: \.attention.value
-        case .output: \.attention.output
-        case .gate: \.feedForward.gate
-        case .up: \.feedForward.up
-        case .down: \.feedForward.down
+    /// nil where the layer has no such linear layer: experts' are none of a decoder layer's own.
+    subscript(slot: LinearSlot) -> LinearWeights? {
+        get {
+            if let place = AttentionBlock.place(of: slot) { return attention[keyPath: place] }
+            guard let dense = feedForward as? FeedForwardBlock else { return nil }
+            return FeedForwardBlock.place(of: slot).map { dense[keyPath: $0] }
+        }
+        set {
+            guard let newValue else { return }
+            if let place = AttentionBlock.place(of: slot) { return attention[keyPath: place] = newValue }
+            guard var dense = feedForward as? FeedForwardBlock, let place = FeedForwardBlock.place(of: slot) else {
+                return
+            }
+            dense[keyPath: place] = newValue
+            feedForward = dense
         }
     }
 }

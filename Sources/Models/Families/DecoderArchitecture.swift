@@ -25,7 +25,12 @@ package struct DecoderArchitecture: Sendable {
     package var norms = NormPlacement.before
     package var queryKeyNorm = QueryKeyNorm.none
     package var activation = GatedActivation.silu
+    /// In place of a dense feed-forward half, but for `denseLayers`.
+    package var experts: ExpertMixture?
+    package var denseLayers: Set<Int> = []
     package var biases = Biases()
+    /// Whether each query head has a score of its own in its softmax, `self_attn.sinks`.
+    package var hasSinks = false
     package var projections = ProjectionNames()
     package var scales = Scales()
     /// One for each layer.
@@ -124,6 +129,7 @@ package struct DecoderArchitecture: Sendable {
         let parts =
             [product(vocabulary, hidden), product(layers, hidden, feedForward)]
             + columns.map { product(layers, hidden, $0) }
+            + (experts.map { [product(layers, hidden, $0.count, $0.width)] } ?? [])
         guard parts.allSatisfy({ $0 < SizeLimits.parameters }) else {
             throw configuration.error(
                 "hidden_size", found: "sizes that make a tensor or a stack of layers of \(parts.max() ?? 0) numbers",
@@ -209,7 +215,9 @@ package struct DecoderArchitecture: Sendable {
     /// Multiplications for one token in the layers' matrix products, and in a head of one number per vocabulary entry;
     /// a backward pass has twice as many. What attention adds grows with the length and is left out.
     package var layerMultiplications: Int {
-        layers * hidden * (2 * queryColumns + 2 * keyValueColumns + 3 * feedForward)
+        (0..<layers).reduce(0) {
+            $0 + hidden * (2 * queryColumns + 2 * keyValueColumns) + feedForwardMultiplications(layer: $1)
+        }
     }
     package var headMultiplications: Int { vocabulary * hidden }
 

@@ -64,6 +64,8 @@ package struct Biases: Sendable {
 /// A linear layer's place in a decoder layer.
 package enum LinearSlot: Int, CaseIterable, Sendable {
     case query, key, value, output, gate, up, down
+
+    var isFeedForward: Bool { self == .gate || self == .up || self == .down }
 }
 
 /// Names of a layer's linear layers within it, without `.weight`. Those of one name are fused: one stored tensor holds

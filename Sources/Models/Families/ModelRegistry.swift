@@ -7,6 +7,7 @@ package enum ModelRegistry {
         Gemma2.self,
         Gemma3.self,
         Glm4.self,
+        GptOss.self,
         Granite.self,
         Llama.self,
         Ministral3.self,
@@ -16,6 +17,7 @@ package enum ModelRegistry {
         Phi3.self,
         Qwen2.self,
         Qwen3.self,
+        Qwen3Moe.self,
         SeedOss.self,
         SmolLM3.self,
     ]

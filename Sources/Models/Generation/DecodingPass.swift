@@ -43,7 +43,7 @@ struct DecodingPass {
             compute: model.compute)
         let final = FinalNorm(a, tokens: rows.count, in: space),
             arrays = PassingArrays(a, tokens: rows.count, outputPositions: rows.count, in: space)
-        weights.forward(batch, arrays.layers, final, product: arrays.product) { _ in }
+        weights.forward(batch, arrays.layers, final, scratch: arrays.scratch) { _ in }
         return final.output
     }
 
@@ -92,7 +92,7 @@ private struct CachedKeys: AttendedKeys {
                         query + head * width, k.row(keys.lowerBound) + column, k.stride, keys.count, width,
                         scores + offset)
                 }
-                shape.softmax(scores, count: count)
+                shape.softmax(scores, count: count, head: head)
                 row.forEachBlock(from: first) { block, keys, offset in
                     let v = block.values(layer)
                     crux_attention_mix(

@@ -11,11 +11,13 @@ struct AttentionBlock: Sendable {
     /// Of D or all heads' elements.
     let queryNorm: RMSNorm?
     let keyNorm: RMSNorm?
+    /// [1, H]; nil without any.
+    let sinks: Matrix?
     let end: ResidualJoin
 
     /// Asks for its parameters in the order in which they are laid out.
     init(
-        _ a: DecoderArchitecture, linear: (LinearSlot) -> LinearWeights,
+        _ a: DecoderArchitecture, _ parameter: DecoderWeights.Parameter, linear: (LinearSlot) -> LinearWeights,
         norm: (_ name: String?, _ width: Int) -> RMSNorm?
     ) {
         self.norm = norm(a.norms.beforeAttention, a.hidden)
@@ -24,7 +26,34 @@ struct AttentionBlock: Sendable {
         let has = a.queryKeyNorm != .none, perHead = a.queryKeyNorm == .perHead
         queryNorm = norm(has ? "self_attn.q_norm" : nil, perHead ? a.headWidth : a.queryColumns)
         keyNorm = norm(has ? "self_attn.k_norm" : nil, perHead ? a.headWidth : a.keyValueColumns)
+        sinks = a.hasSinks ? parameter("self_attn.sinks", [a.queryHeads]).float32 : nil
         end = ResidualJoin(norm: norm(a.norms.afterAttention, a.hidden), scale: a.scales.residual)
+    }
+
+    private func shape<Keys>(_ layer: Int, _ batch: DecoderBatch<Keys>) -> AttentionShape {
+        var shape = batch.architecture.attention(layer: layer)
+        shape.sinks = sinks
+        return shape
+    }
+
+    static func place(of slot: LinearSlot) -> WritableKeyPath<AttentionBlock, LinearWeights>? {
+        switch slot {
+        case .query: \.query
+        case .key: \.key
+        case .value: \.value
+        case .output: \.output
+        case .gate, .up, .down: nil
+        }
+    }
+
+    /// With linear layers as generation needs them.
+    func packed(as precision: GenerationPrecision, _ compute: Compute) -> AttentionBlock {
+        var packed = self
+        for slot in LinearSlot.allCases {
+            guard let place = Self.place(of: slot) else { continue }
+            packed[keyPath: place] = self[keyPath: place].packed(as: precision, compute)
+        }
+        return packed
     }
 
     /// `saved.input` [T, C] → `middle` [S, C], of the tokens that the layer's result is wanted of.
@@ -39,7 +68,7 @@ struct AttentionBlock: Sendable {
         linearForward(x, value, into: saved.value.matrix(rows: t), compute)
         batch.keys.attend(
             q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t),
-            v: saved.value.matrix(rows: t), layer: layer, batch.architecture.attention(layer: layer),
+            v: saved.value.matrix(rows: t), layer: layer, shape(layer, batch),
             into: saved.attention.matrix(rows: t),
             logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), compute)
         let results = batch.results(ofLayer: layer)
@@ -56,7 +85,7 @@ struct AttentionBlock: Sendable {
         let t = batch.tokens, compute = batch.compute, x = saved.x(rows: t)
         endBackward(saved, gradients: g, layer: layer, dmiddle: dmiddle, scratch, batch)
         batch.results(ofLayer: layer).scatter(dmiddle, into: dresidual)
-        attentionBackward(saved, layer: layer, scratch, batch)
+        attentionBackward(saved, gradients: g, layer: layer, scratch, batch)
         // Without a norm what the projections give goes to the stream itself.
         let dx = norm == nil ? dresidual : scratch.dnormed.matrix(rows: t)
         linearBackward(
@@ -91,16 +120,23 @@ struct AttentionBlock: Sendable {
 
     /// `scratch.dattention` → `dquery`, `dkey`, `dvalue` there, of rotated heads.
     private func attentionBackward(
-        _ saved: AttentionActivations, layer: Int, _ scratch: LayerScratch, _ batch: DecoderBatch<ForestKeys>
+        _ saved: AttentionActivations, gradients g: LayerGradients, layer: Int, _ scratch: LayerScratch,
+        _ batch: DecoderBatch<ForestKeys>
     ) {
-        let t = batch.tokens
+        let t = batch.tokens, shape = shape(layer, batch)
+        if let dsinks = g.sinks {
+            attentionSinkBackward(
+                dout: scratch.dattention.matrix(rows: t), out: saved.attention.matrix(rows: t),
+                logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), shape: shape, into: dsinks,
+                batch.compute)
+        }
         scratch.dkey.zero()
         scratch.dvalue.zero()
         Tensors.attentionBackward(
             dout: scratch.dattention.matrix(rows: t), out: saved.attention.matrix(rows: t),
             q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t),
             v: saved.value.matrix(rows: t), logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads),
-            runs: batch.keys.runs, shape: batch.architecture.attention(layer: layer),
+            runs: batch.keys.runs, shape: shape,
             dq: scratch.dquery.matrix(rows: t), dk: scratch.dkey.matrix(rows: t), dv: scratch.dvalue.matrix(rows: t),
             batch.compute)
     }

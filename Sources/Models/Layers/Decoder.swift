@@ -34,6 +34,9 @@ struct LayerActivations {
 
 /// Space that the layers of a backward pass use one after the other. All [T, ·].
 struct LayerScratch {
+    /// T
+    let tokens: Int
+    /// [T, trainingColumns]
     let feedForward: Buffer
     let dnormed: Buffer
     let dattention: Buffer
@@ -47,9 +50,11 @@ struct LayerScratch {
 
     init(_ a: DecoderArchitecture, tokens: Int, in space: any Allocator) {
         func columns(_ count: Int) -> Buffer { space.take(tokens * count) }
-        feedForward = columns(a.feedForward)
+        self.tokens = tokens
+        feedForward = columns(a.trainingColumns)
         dnormed = columns(a.hidden)
-        dattention = columns(a.queryColumns)
+        // Experts keep a copy of the stream's gradient there.
+        dattention = columns(a.experts == nil ? a.queryColumns : max(a.queryColumns, a.hidden))
         dquery = columns(a.queryColumns)
         dkey = columns(a.keyValueColumns)
         dvalue = columns(a.keyValueColumns)
@@ -63,31 +68,32 @@ struct LayerScratch {
 extension LayerWeights {
     /// Fills `saved` from its input: all of the forward pass that the backward half reads, but for what a join keeps of
     /// the layer's end.
-    private func activations<Keys>(_ saved: LayerActivations, layer: Int, _ batch: DecoderBatch<Keys>) {
+    private func activations<Keys>(
+        _ saved: LayerActivations, layer: Int, scratch: Matrix, _ batch: DecoderBatch<Keys>
+    ) {
         let middle = saved.feedForward.middle.matrix(rows: saved.feedForward.rows)
         attention.forward(saved.attention, into: middle, layer: layer, batch)
-        feedForward.activations(saved.feedForward, batch.compute)
+        feedForward.activations(saved.feedForward, scratch: scratch, batch.compute)
     }
 
-    /// `saved.attention.input` [T, C] → result [S, C]. `product` [T, F] is scratch.
+    /// `saved.attention.input` [T, C] → result [S, C]. `scratch` [T, passingColumns] or more.
     func forward<Keys>(
-        _ saved: LayerActivations, layer: Int, into result: Matrix, product: Matrix, _ batch: DecoderBatch<Keys>
+        _ saved: LayerActivations, layer: Int, into result: Matrix, scratch: Matrix, _ batch: DecoderBatch<Keys>
     ) {
-        activations(saved, layer: layer, batch)
-        feedForward.result(
-            saved.feedForward, into: result, product: product[rows: 0..<saved.feedForward.rows], batch.compute)
+        activations(saved, layer: layer, scratch: scratch, batch)
+        feedForward.result(saved.feedForward, into: result, scratch: scratch, batch.compute)
     }
 
     /// The same once more, for a layer that nothing was kept of but its input. Nobody reads the result.
     func restore<Keys>(
         _ saved: LayerActivations, layer: Int, _ scratch: LayerScratch, _ batch: DecoderBatch<Keys>
     ) {
-        activations(saved, layer: layer, batch)
+        let space = scratch.feedForward.matrix(rows: batch.tokens)
+        activations(saved, layer: layer, scratch: space, batch)
         guard !feedForward.end.isPlain else { return }
-        let s = saved.feedForward.rows
         feedForward.result(
-            saved.feedForward, into: scratch.dnormed.matrix(rows: batch.tokens)[rows: 0..<s],
-            product: scratch.feedForward.matrix(rows: batch.tokens)[rows: 0..<s], batch.compute)
+            saved.feedForward, into: scratch.dnormed.matrix(rows: batch.tokens)[rows: 0..<saved.feedForward.rows],
+            scratch: space, batch.compute)
     }
 
     /// dresult [S, C], the gradient of the layer's result → dresidual [T, C], that of its input: the same array where S
@@ -103,10 +109,10 @@ extension LayerWeights {
 }
 
 extension DecoderWeights {
-    /// The batch's tokens → final-norm output [S, C], in `final.output`. `product` [T, F] is scratch. `afterLayer` is
-    /// told when a layer's activations are there.
+    /// The batch's tokens → final-norm output [S, C], in `final.output`. `scratch` [T, passingColumns] or more.
+    /// `afterLayer` is told when a layer's activations are there.
     func forward<Keys>(
-        _ batch: DecoderBatch<Keys>, _ kept: KeptLayers, _ final: FinalNorm, product: Buffer,
+        _ batch: DecoderBatch<Keys>, _ kept: KeptLayers, _ final: FinalNorm, scratch: Buffer,
         afterLayer: (Int) throws -> Void
     ) rethrows {
         let a = batch.architecture, t = batch.tokens, outputPositions = batch.outputPositions.count
@@ -116,7 +122,7 @@ extension DecoderWeights {
         embeddingForward(batch.tokenIDs, weight: embedding, scale: a.scales.embedding, into: input(0))
         for (index, layer) in layers.enumerated() {
             layer.forward(
-                kept[index], layer: index, into: input(index + 1), product: product.matrix(rows: t), batch)
+                kept[index], layer: index, into: input(index + 1), scratch: scratch.matrix(rows: t), batch)
             try afterLayer(index)
         }
         rmsNormForward(

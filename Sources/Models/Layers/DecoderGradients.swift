@@ -29,9 +29,11 @@ struct LayerGradients: Sendable {
     var attentionNorm: Matrix?
     var queryNorm: Matrix?
     var keyNorm: Matrix?
+    var sinks: Matrix?
     var attentionEndNorm: Matrix?
     var feedForwardNorm: Matrix?
     var feedForwardEndNorm: Matrix?
+    var experts = ExpertGradients()
     private var linears = [any LinearGradient](repeating: NoLinearGradient(), count: LinearSlot.allCases.count)
 
     init() {}
@@ -39,9 +41,13 @@ struct LayerGradients: Sendable {
     init(full gradients: LayerWeights) {
         let attention = gradients.attention, feedForward = gradients.feedForward
         (attentionNorm, attentionEndNorm) = (attention.norm?.weight, attention.end.norm?.weight)
+        sinks = attention.sinks
         (queryNorm, keyNorm) = (attention.queryNorm?.weight, attention.keyNorm?.weight)
         (feedForwardNorm, feedForwardEndNorm) = (feedForward.norm?.weight, feedForward.end.norm?.weight)
-        linears = LinearSlot.allCases.map { FullLinearGradient(gradients[$0]) }
+        for slot in LinearSlot.allCases where !slot.isFeedForward {
+            gradients[slot].map { self[slot] = FullLinearGradient($0) }
+        }
+        feedForward.addGradients(to: &self)
     }
 
     subscript(slot: LinearSlot) -> any LinearGradient {

@@ -1,8 +1,33 @@
 import Tensors
 
-/// A layer's second half: x + scale · norm(W_down · (activation(W_gate · norm(x)) · (W_up · norm(x)))), norms where the
+/// A layer's second half, dense or of experts.
+protocol FeedForwardHalf: Sendable {
+    var norm: RMSNorm? { get }
+    var end: ResidualJoin { get }
+
+    /// The half of the forward pass that the backward one reads: `saved.middle` [S, C] → gate and up. `scratch`: [T,
+    /// passingColumns] or more.
+    func activations(_ saved: FeedForwardActivations, scratch: Matrix, _ compute: Compute)
+
+    /// The other half: gate and up → result [S, C].
+    func result(_ saved: FeedForwardActivations, into result: Matrix, scratch: Matrix, _ compute: Compute)
+
+    /// dresidual [S, C] goes in as the gradient of the result and comes out as that of `middle`. Leaves gate and up in
+    /// pieces.
+    func backward(
+        _ saved: FeedForwardActivations, gradients g: LayerGradients, dresidual: Matrix, _ scratch: LayerScratch,
+        _ compute: Compute)
+
+    /// With linear layers as generation needs them.
+    func packed(as precision: GenerationPrecision, _ compute: Compute) -> any FeedForwardHalf
+
+    /// Of the half that points at gradients: its own into the layer's.
+    func addGradients(to layer: inout LayerGradients)
+}
+
+/// The dense one: x + scale · norm(W_down · (activation(W_gate · norm(x)) · (W_up · norm(x)))), norms where the
 /// family has them.
-struct FeedForwardBlock: Sendable {
+struct FeedForwardBlock: FeedForwardHalf {
     let norm: RMSNorm?
     var gate: LinearWeights
     var up: LinearWeights
@@ -22,29 +47,51 @@ struct FeedForwardBlock: Sendable {
         activation = a.activation
     }
 
-    /// The half of the forward pass that the backward one reads: `saved.middle` [S, C] → gate and up.
-    func activations(_ saved: FeedForwardActivations, _ compute: Compute) {
-        let s = saved.rows, middle = saved.middle.matrix(rows: s), x = saved.x
-        if let norm { rmsNormForward(middle, norm, into: x, rstd: saved.rstd.pointer, compute) }
-        linearForward(x, gate, into: saved.gate.matrix(rows: s), compute)
-        linearForward(x, up, into: saved.up.matrix(rows: s), compute)
+    func packed(as precision: GenerationPrecision, _ compute: Compute) -> any FeedForwardHalf {
+        var packed = self
+        packed.gate = gate.packed(as: precision, compute)
+        packed.up = up.packed(as: precision, compute)
+        packed.down = down.packed(as: precision, compute)
+        return packed
     }
 
-    /// The other half: gate and up → result [S, C]. `product` [S, F] is scratch.
-    func result(_ saved: FeedForwardActivations, into result: Matrix, product: Matrix, _ compute: Compute) {
-        let s = saved.rows
-        gatedForward(
-            activation, gate: saved.gate.matrix(rows: s), up: saved.up.matrix(rows: s), into: product, compute)
-        end.forward(product, down, adding: saved.middle.matrix(rows: s), into: result, saved.end, compute)
+    func addGradients(to layer: inout LayerGradients) {
+        layer[.gate] = FullLinearGradient(gate)
+        layer[.up] = FullLinearGradient(up)
+        layer[.down] = FullLinearGradient(down)
     }
 
-    /// dresidual [S, C] goes in as the gradient of the result and comes out as that of `middle`. Leaves gate and up in
-    /// pieces.
+    static func place(of slot: LinearSlot) -> WritableKeyPath<FeedForwardBlock, LinearWeights>? {
+        switch slot {
+        case .gate: \.gate
+        case .up: \.up
+        case .down: \.down
+        case .query, .key, .value, .output: nil
+        }
+    }
+
+    /// [S, F] of an array that may be wider.
+    private func own(_ buffer: Buffer, _ saved: FeedForwardActivations) -> Matrix {
+        Matrix(buffer.pointer, rows: saved.rows, columns: down.weight.columns)
+    }
+
+    func activations(_ saved: FeedForwardActivations, scratch: Matrix, _ compute: Compute) {
+        let x = saved.normedInput(norm, compute)
+        linearForward(x, gate, into: own(saved.gate, saved), compute)
+        linearForward(x, up, into: own(saved.up, saved), compute)
+    }
+
+    func result(_ saved: FeedForwardActivations, into result: Matrix, scratch: Matrix, _ compute: Compute) {
+        let product = Matrix(scratch.base, rows: saved.rows, columns: down.weight.columns)
+        gatedForward(activation, gate: own(saved.gate, saved), up: own(saved.up, saved), into: product, compute)
+        end.forward(product, down, adding: saved.middle.matrix(rows: saved.rows), into: result, saved.end, compute)
+    }
+
     func backward(
         _ saved: FeedForwardActivations, gradients g: LayerGradients, dresidual: Matrix, _ scratch: LayerScratch,
         _ compute: Compute
     ) {
-        let s = saved.rows, x = saved.x, gate = saved.gate.matrix(rows: s), up = saved.up.matrix(rows: s)
+        let s = saved.rows, x = saved.x, gate = own(saved.gate, saved), up = own(saved.up, saved)
         let product = Matrix(scratch.feedForward.pointer, rows: s, columns: gate.columns)
         let doutput = end.backward(dresidual, saved.end, dnorm: g.feedForwardEndNorm, scratch, compute)
         gatedForward(activation, gate: gate, up: up, into: product, compute)
@@ -73,6 +120,8 @@ struct FeedForwardActivations {
     private(set) var rstd: Buffer
     private(set) var gate: Buffer
     private(set) var up: Buffer
+    /// Of experts: what the router said, [S, E + 2k]; empty elsewhere.
+    private var routed: Buffer
     private(set) var end: JoinActivations
     private let hasNorm: Bool
 
@@ -84,15 +133,30 @@ struct FeedForwardActivations {
         middle = columns(a.hidden)
         normed = hasNorm ? columns(a.hidden) : Buffer.none
         rstd = hasNorm ? columns(1) : Buffer.none
-        gate = columns(a.feedForward)
-        up = columns(a.feedForward)
+        gate = columns(a.gateColumns)
+        up = columns(a.gateColumns)
+        routed = a.experts.map { columns($0.count + 2 * $0.chosen) } ?? Buffer.none
         end = JoinActivations(a, norm: a.norms.afterFeedForward, rows: rows, in: space)
     }
 
-    var arrays: [Buffer] { [middle, normed, rstd, gate, up] + end.arrays }
+    var arrays: [Buffer] { [middle, normed, rstd, gate, up, routed] + end.arrays }
 
     /// What the projections read, [S, C].
     var x: Matrix { (hasNorm ? normed : middle).matrix(rows: rows) }
+
+    /// `x`, computed.
+    func normedInput(_ norm: RMSNorm?, _ compute: Compute) -> Matrix {
+        if let norm { rmsNormForward(middle.matrix(rows: rows), norm, into: x, rstd: rstd.pointer, compute) }
+        return x
+    }
+
+    func routes(_ mixture: ExpertMixture) -> ExpertRoutes {
+        let chosen = routed.pointer + rows * mixture.count
+        return ExpertRoutes(
+            probabilities: Matrix(routed.pointer, rows: rows, columns: mixture.count),
+            chosen: Matrix(chosen, rows: rows, columns: mixture.chosen),
+            weights: Matrix(chosen + rows * mixture.chosen, rows: rows, columns: mixture.chosen))
+    }
 
     /// The first rows of the same arrays, for a layer whose result is wanted of fewer tokens.
     func first(_ rows: Int) -> FeedForwardActivations {
@@ -102,6 +166,7 @@ struct FeedForwardActivations {
         (other.middle, other.normed) = (middle.first(rows, of: self.rows), normed.first(rows, of: self.rows))
         (other.rstd, other.end) = (rstd.first(rows, of: self.rows), end.first(rows, of: self.rows))
         (other.gate, other.up) = (gate.first(rows, of: self.rows), up.first(rows, of: self.rows))
+        other.routed = routed.first(rows, of: self.rows)
         return other
     }
 }

@@ -191,7 +191,7 @@ package final class LanguageModel: Sendable {
             let arrays = TrainingArrays(
                 architecture, tokens: batch.decoder.tokens, outputPositions: forest.outputPositions.count, memory)
             try weights.forward(
-                batch.decoder, arrays.layers, arrays.final, product: arrays.scratch.feedForward,
+                batch.decoder, arrays.layers, arrays.final, scratch: arrays.scratch.feedForward,
                 afterLayer: arrays.layers.putAside)
             let hidden = arrays.final.output
             let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, kind, memory, derivatives)
@@ -226,7 +226,7 @@ package final class LanguageModel: Sendable {
             final = FinalNorm(architecture, tokens: outputPositions, in: space)
         space.scoped {
             let arrays = PassingArrays(architecture, tokens: batch.tokens, outputPositions: outputPositions, in: space)
-            weights.forward(batch, arrays.layers, final, product: arrays.product) { _ in }
+            weights.forward(batch, arrays.layers, final, scratch: arrays.scratch) { _ in }
         }
         return final.output
     }

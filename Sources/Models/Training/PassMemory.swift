@@ -48,11 +48,11 @@ struct TrainingArrays {
 /// The arrays of a pass from which nothing flows back, but for the final norm's.
 struct PassingArrays {
     let layers: KeptLayers
-    let product: Buffer
+    let scratch: Buffer
 
     init(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int, in space: any Allocator) {
         layers = KeptLayers(passing: a, tokens: tokens, outputPositions: outputPositions, in: space)
-        product = space.take(tokens * a.feedForward)
+        scratch = space.take(tokens * a.passingColumns)
     }
 }
 

@@ -89,7 +89,8 @@ package struct LowRankTraining: Training {
         for layer in 0..<architecture.layers {
             for name in names where isTarget(name, targets) {
                 let path = architecture.layerPrefix(layer) + name
-                guard let weight = model[path + ".weight"] else { preconditionFailure("no parameter \(path).weight") }
+                // A layer of experts has none of that name.
+                guard let weight = model[path + ".weight"] else { continue }
                 // As PEFT names them.
                 let a = layout.add("base_model.model." + path + ".lora_A.weight", [rank, weight.columns]),
                     b = layout.add("base_model.model." + path + ".lora_B.weight", [weight.rows, rank])
