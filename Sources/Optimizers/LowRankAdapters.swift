@@ -14,7 +14,10 @@ package struct LowRankAdapters: Trainable {
     /// Wider than any layer: beyond it there is nothing low about the rank.
     private static let mostRank = 1 << 16
 
-    package static let knownTargets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    /// Fused ones are those of families that store several layers as one. Which of them a checkpoint has is its matter.
+    package static let knownTargets = [
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj",
+    ]
 
     package init() {}
 

@@ -10,7 +10,14 @@ import Tensors
 
 @main
 enum ScoreMain {
-    static func main() { ScoreCommand.runMain() }
+    static func main() {
+        // Asks for nothing else, so it can't wait for the flags that every run needs.
+        if CommandLine.arguments.dropFirst() == ["--list-families"] {
+            print(ModelRegistry.listing)
+            exit(0)
+        }
+        ScoreCommand.runMain()
+    }
 }
 
 /// `ingest/` → `score/`: each token's entropy and log-probability, each rollout's reward; same rows, same order.
@@ -25,6 +32,9 @@ struct ScoreCommand: StageCommand {
 
     @Option(help: "Directory to make.")
     var output: String
+
+    @Flag(help: "Print every kind of model that can be read, by its config.json's model_type, and stop. Goes alone.")
+    var listFamilies = false
 
     @Option(help: "Reward: \(RewardRegistry.names.joined(separator: ", ")) (default: \(AutomaticReward.name)).")
     var reward: String?
@@ -129,6 +139,7 @@ struct ScoreCommand: StageCommand {
     }
 
     func validate() throws {
+        guard !listFamilies else { throw ValidationError("--list-families goes alone: crux-score --list-families") }
         if precision != .f32, paths.all.isEmpty {
             throw ValidationError("--precision \(precision.rawValue) is for checkpoints, and none was given.")
         }

@@ -157,6 +157,7 @@ struct UpdateCommand: StageCommand {
         let source = try Checkpoint(
             directory: checkpoint, as: recipe.objective.output == .value ? .critic : .languageModel)
         try requireVocabulary(of: planned, source)
+        try requireAdaptable(recipe, source)
         try requireDelta(recipe, source)
         let auxiliary = try auxiliaries(recipe, source, context)
         ([source] + auxiliary).flatMap(\.notes).forEach(context.warn)
@@ -173,6 +174,17 @@ struct UpdateCommand: StageCommand {
         return PreparedUpdate(
             halves: halves, planned: planned, recipe: recipe, source: source, auxiliary: auxiliary, resume: resume,
             rows: rows, memory: memory)
+    }
+
+    /// Layers that adapters are to stand on and no layer of the checkpoint has.
+    private func requireAdaptable(_ recipe: Recipe, _ source: Checkpoint) throws {
+        guard let targets = recipe.trainable.adapters?.targets else { return }
+        let known = source.architecture.adaptable
+        guard let target = targets.first(where: { !known.contains($0) }) else { return }
+        let aboutExperts = source.architecture.experts == nil ? "" : "; experts take no adapters"
+        throw StageError(
+            .usage,
+            "trainable.targets has '\(target)'; \(checkpoint) has \(known.joined(separator: ", "))\(aboutExperts)")
     }
 
     /// Opens the directory and has `work` fill it.

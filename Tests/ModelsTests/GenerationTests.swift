@@ -63,7 +63,9 @@ private func requests(_ count: Int, sampling: SamplingParameters = SamplingParam
     @Test func whatWouldCrossIntoLongFactorsIsRefused() throws {
         let model = try model("families/phi3-long-tied"), limit = try #require(model.architecture.longSequences)
         func run(_ tokens: Int) throws -> [Continuation] {
-            try generate(model, [GenerationRequest(prompt: [1, 2, 3], maxTokens: tokens, seed: 0, sampling: SamplingParameters())])
+            try generate(
+                model,
+                [GenerationRequest(prompt: [1, 2, 3], maxTokens: tokens, seed: 0, sampling: SamplingParameters())])
         }
         #expect(try run(limit - 3)[0].tokens.count == limit - 3)
         #expect(throws: FormatError.self) { try run(limit - 2) }

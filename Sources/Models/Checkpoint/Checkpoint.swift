@@ -42,7 +42,9 @@ package struct Checkpoint: Sendable {
             throw FormatError(
                 file: directory + "/config.json", place: "key model_type", found: "a text model beside others",
                 expected: "a text model alone, for a critic",
-                remedy: "No class of transformers is a critic on such a checkpoint; save its text model with save_pretrained.")
+                remedy:
+                    "No class of transformers is a critic on such a checkpoint; save its text model with save_pretrained."
+            )
         }
         weights.resolvePlace(of: &architecture)
         if architecture.valueHead == nil { notes += try weights.resolveHead(of: &architecture) }

@@ -38,6 +38,14 @@ package struct SavedAdapters: Sendable {
     package func model(on checkpoint: Checkpoint, threads: Int, halves: HalfProducts? = nil) throws -> LanguageModel {
         let base = LanguageModel(
             checkpoint.architecture, try checkpoint.loadStanding(), threads: threads, halves: halves)
+        let known = checkpoint.architecture.adaptable
+        if let target = targets.first(where: { !known.contains($0) }) {
+            throw FormatError(
+                file: directory + "/" + Self.configurationName, place: "key target_modules", found: "'\(target)'",
+                expected: "some of \(known.joined(separator: ", ")), which the base's layers have",
+                remedy: "Adapters on other layers would be left out of the computation; merge them into the base first."
+            )
+        }
         let training = LowRankTraining(base, rank: rank, alpha: alpha, targets: targets, seed: 0)
         let adapters = try Masters(path: directory + "/" + Self.weightsName, prefix: "")
         for parameter in training.layout.parameters {

@@ -46,7 +46,8 @@ struct WeightFiles {
 
     /// The place under which there are layers; where there is none, the errors name the first.
     func resolvePlace(of architecture: inout DecoderArchitecture) {
-        let known = architecture.places.first { place in places.keys.contains { $0.hasPrefix(place.prefix + "layers.") } }
+        let known = architecture.places.first { place in places.keys.contains { $0.hasPrefix(place.prefix + "layers.") }
+        }
         guard let place = known ?? architecture.places.first else { return }
         (architecture.prefix, architecture.headName) = (place.prefix, place.headName)
     }

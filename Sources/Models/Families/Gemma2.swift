@@ -4,6 +4,7 @@ import Foundation
 /// divided by √query_pre_attn_scalar and capped, logits capped. Every other layer, from the first on, sees a window.
 package enum Gemma2: ModelFamily {
     package static let modelTypes = ["gemma2"]
+    package static let summary = "Gemma 2: caps of scores and logits, a window in every other layer"
     package static let ownKeys: Set<String> = [
         "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping",
     ]

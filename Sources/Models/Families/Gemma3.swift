@@ -5,6 +5,7 @@ import Foundation
 /// layers see a window and rotate with a base of their own; every sixth sees all.
 package enum Gemma3: ModelFamily {
     package static let modelTypes = ["gemma3_text"]
+    package static let summary = "Gemma 3, text: norms on queries and keys, a window in five of six layers"
     /// A cap of scores isn't among them: transformers reads it and computes without.
     package static let ownKeys: Set<String> = ["query_pre_attn_scalar", "final_logit_softcapping"]
 

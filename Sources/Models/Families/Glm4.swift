@@ -2,6 +2,7 @@
 /// and v; the first half of a head is rotated, neighbours in pairs.
 package enum Glm4: ModelFamily {
     package static let modelTypes = ["glm4"]
+    package static let summary = "GLM-4-0414: norms around both halves, half of a head rotated in neighbouring pairs"
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         let defaults = DecoderArchitecture.Defaults(

@@ -2,6 +2,7 @@
 /// a learned sink in each head's softmax; a window in every other layer, from the first on.
 package enum GptOss: ModelFamily {
     package static let modelTypes = ["gpt_oss"]
+    package static let summary = "gpt-oss: experts, sinks, a window in every other layer"
     package static let ownKeys: Set<String> = ["num_experts", "num_local_experts"]
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
@@ -10,7 +11,9 @@ package enum GptOss: ModelFamily {
         guard configuration.has("rope_parameters") || configuration.has("rope_scaling") else {
             throw configuration.error(
                 "rope_parameters", found: "nothing", expected: "rotary parameters",
-                remedy: "transformers would take yarn of factor 32; write into config.json what the model was trained with.")
+                remedy:
+                    "transformers would take yarn of factor 32; write into config.json what the model was trained with."
+            )
         }
         var architecture = try DecoderArchitecture(configuration, defaults)
         _ = try activation(configuration)

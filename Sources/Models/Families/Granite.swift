@@ -2,6 +2,7 @@
 /// and a divisor of logits. A missing key is 1, of scores too.
 package enum Granite: ModelFamily {
     package static let modelTypes = ["granite"]
+    package static let summary = "Granite 3, dense: factors on embeddings, scores, halves and logits"
     package static let ownKeys: Set<String> = [
         "embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling",
     ]

@@ -1,6 +1,7 @@
 /// Llama 2, 3, 3.1, 3.2: no q/k norm; biases only where the configuration asks for them.
 package enum Llama: ModelFamily {
     package static let modelTypes = ["llama"]
+    package static let summary = "Llama 2 and 3"
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         var architecture = try DecoderArchitecture(configuration)

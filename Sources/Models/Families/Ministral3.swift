@@ -2,6 +2,7 @@
 /// position beyond the original length.
 package enum Ministral3: ModelFamily {
     package static let modelTypes = ["ministral3"]
+    package static let summary = "Ministral 3: yarn, queries that grow with their position"
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         let defaults = DecoderArchitecture.Defaults(
@@ -22,7 +23,9 @@ package enum Ministral3: ModelFamily {
         guard let section = try configuration.section("rope_parameters") ?? configuration.section("rope_scaling") else {
             throw configuration.error(
                 "rope_parameters", found: "nothing", expected: "rotary parameters with llama_4_scaling_beta",
-                remedy: "transformers would take yarn of factor 16; write into config.json what the model was trained with.")
+                remedy:
+                    "transformers would take yarn of factor 16; write into config.json what the model was trained with."
+            )
         }
         let beta = try section.double("llama_4_scaling_beta")
         guard beta >= 0, beta.isFinite else {

@@ -3,6 +3,7 @@
 /// missing `sliding_window` is 4,096; null is none.
 package enum Mistral: ModelFamily {
     package static let modelTypes = ["mistral", "ministral"]
+    package static let summary = "Mistral and Ministral 8B: a window in every layer or in some"
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         let defaults = DecoderArchitecture.Defaults(keyValueHeads: 8, maxPositions: 131_072)

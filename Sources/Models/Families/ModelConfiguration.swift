@@ -103,7 +103,9 @@ package struct ModelConfiguration: @unchecked Sendable {
 
     package func ints(_ key: String) throws -> [Int]? {
         has(key)
-            ? try value(key, "a list of whole numbers") { ($0 as? [NSNumber])?.map { Int(exactly: $0.doubleValue) ?? -1 } }
+            ? try value(key, "a list of whole numbers") {
+                ($0 as? [NSNumber])?.map { Int(exactly: $0.doubleValue) ?? -1 }
+            }
             : nil
     }
 

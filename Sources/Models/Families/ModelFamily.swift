@@ -2,6 +2,8 @@
 package protocol ModelFamily: Sendable {
     /// The `model_type` of config.json; several where they mean the same.
     static var modelTypes: [String] { get }
+    /// Who they are, for a list.
+    static var summary: String { get }
     /// Keys that it reads and that other families refuse.
     static var ownKeys: Set<String> { get }
     static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture

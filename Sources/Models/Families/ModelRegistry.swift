@@ -1,4 +1,5 @@
 import Formats
+import Foundation
 
 /// The families that checkpoints may be of, by the `model_type` of their config.json.
 package enum ModelRegistry {
@@ -26,6 +27,17 @@ package enum ModelRegistry {
 
     /// Of checkpoints that hold a text model beside others.
     package static var combinedTypes: [String] { CombinedModel.all.map(\.modelType) }
+
+    /// Every model_type that can be read, a line each.
+    package static var listing: String {
+        let all =
+            families.flatMap { family in family.modelTypes.map { ($0, family.summary) } }
+            + CombinedModel.all.map { ($0.modelType, $0.summary) }
+        let width = all.map(\.0.count).max() ?? 0
+        return all.sorted { $0.0 < $1.0 }.map { name, summary in
+            name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + summary
+        }.joined(separator: "\n")
+    }
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         let name = try configuration.string("model_type")

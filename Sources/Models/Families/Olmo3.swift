@@ -1,6 +1,7 @@
 /// OLMo 3: OLMo 2 with a window in three of four layers. Only layers that see all have their positions scaled.
 package enum Olmo3: ModelFamily {
     package static let modelTypes = ["olmo3"]
+    package static let summary = "OLMo 3: the same with a window in three of four layers"
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         let defaults = DecoderArchitecture.Defaults(paddingToken: 1, normEpsilon: 1e-5)

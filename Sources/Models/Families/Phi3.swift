@@ -2,6 +2,7 @@
 /// there is one; a part of each head may be rotated. Their scaling is longrope, whatever older files call it.
 package enum Phi3: ModelFamily {
     package static let modelTypes = ["phi3"]
+    package static let summary = "Phi-3, 3.5-mini, 4-mini: fused weights, longrope"
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
         let defaults = DecoderArchitecture.Defaults(maxPositions: 4096, paddingToken: 32_000, normEpsilon: 1e-5)

@@ -2,6 +2,7 @@
 /// `mlp_only_layers` leave.
 package enum Qwen3Moe: ModelFamily {
     package static let modelTypes = ["qwen3_moe"]
+    package static let summary = "Qwen3 with experts"
     package static let ownKeys: Set<String> = ["num_experts", "num_local_experts"]
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {

@@ -265,7 +265,8 @@ private struct LongRotary: RotaryKind {
         self.section = section
         trainedPositions = try Self.trainedPositions(section, configuration)
         (short, long) = (try Self.factors("short_factor", section), try Self.factors("long_factor", section))
-        let ratio = Double(maxPositions) / Double(trainedPositions), factor = try section.double("factor", default: ratio)
+        let ratio = Double(maxPositions) / Double(trainedPositions),
+            factor = try section.double("factor", default: ratio)
         let usual = factor <= 1 ? 1 : (1 + log(factor) / log(Double(trainedPositions))).squareRoot()
         attentionFactor = Float(try section.double("attention_factor", default: usual))
     }

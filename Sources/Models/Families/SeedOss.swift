@@ -2,6 +2,7 @@
 /// for.
 package enum SeedOss: ModelFamily {
     package static let modelTypes = ["seed_oss"]
+    package static let summary = "Seed-OSS"
     package static let ownKeys: Set<String> = ["attention_out_bias"]
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {

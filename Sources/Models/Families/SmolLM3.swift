@@ -2,6 +2,7 @@
 /// name.
 package enum SmolLM3: ModelFamily {
     package static let modelTypes = ["smollm3"]
+    package static let summary = "SmolLM3: every fourth layer without positions"
     package static let ownKeys: Set<String> = ["no_rope_layers"]
 
     package static func architecture(_ configuration: ModelConfiguration) throws -> DecoderArchitecture {
@@ -14,7 +15,9 @@ package enum SmolLM3: ModelFamily {
         let rotates = try rotatingLayers(configuration, layers: architecture.layers)
         let isOn = try configuration.bool("use_sliding_window", default: false) && configuration.has("sliding_window")
         let window = isOn ? try configuration.size("sliding_window") : nil
-        architecture.attention = try windows(configuration, layers: architecture.layers, window: window) { !rotates[$0] }
+        architecture.attention = try windows(configuration, layers: architecture.layers, window: window) {
+            !rotates[$0]
+        }
         for layer in rotates.indices where !rotates[layer] { architecture.attention[layer].rotary = nil }
         return architecture
     }

@@ -15,12 +15,16 @@ struct TextModelPlace: Sendable {
 /// model, which alone is computed and trained. Every other tensor is passed through as it is.
 struct CombinedModel: Sendable {
     let modelType: String
+    let summary: String
     /// Of a `text_config` that names no model_type.
     let textModelType: String
 
     static let all = [
-        CombinedModel(modelType: "gemma3", textModelType: "gemma3_text"),
-        CombinedModel(modelType: "mistral3", textModelType: "mistral"),
+        CombinedModel(
+            modelType: "gemma3", summary: "Gemma 3 with images: its text model", textModelType: "gemma3_text"),
+        CombinedModel(
+            modelType: "mistral3", summary: "Mistral Small 3.1 and Ministral 3 with images: their text model",
+            textModelType: "mistral"),
     ]
 
     /// The text model's part of the configuration, with its model_type.
@@ -28,7 +32,9 @@ struct CombinedModel: Sendable {
         guard let text = try configuration.section("text_config") else {
             throw configuration.error(
                 "text_config", found: "nothing", expected: "the text model's configuration",
-                remedy: "transformers would take every size from its own defaults; take config.json from the model's source.")
+                remedy:
+                    "transformers would take every size from its own defaults; take config.json from the model's source."
+            )
         }
         try check(configuration)
         return (text, try text.string("model_type", default: textModelType))

@@ -54,7 +54,8 @@ package struct TokenForest: Sendable {
         throw FormatError(
             file: "config.json", place: "key original_max_position_embeddings",
             found: "a sequence of \(longestSequence) tokens, scored beside another model",
-            expected: "at most \(limit): longer ones share no prefix with shorter ones in this model, but do in the other",
+            expected:
+                "at most \(limit): longer ones share no prefix with shorter ones in this model, but do in the other",
             remedy: "Score the two models apart, or leave out longer sequences.")
     }
 
