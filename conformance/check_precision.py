@@ -49,7 +49,7 @@ def ours(precision):
 
 
 def theirs(dtype, autocast):
-    model = load(checkpoint, dtype=torch.float32, attn_implementation="sdpa").to(dtype).train()
+    model = load(checkpoint, dtype=torch.float32).to(dtype).train()
     for row in rows:
         ids, asked = torch.tensor(row["token_ids"]), torch.tensor(row["token_weights"])[1:] != 0
         weights, advantages, old = (torch.tensor(row[name], dtype=dtype)[1:][asked] for name in ("token_weights", "advantages", "old_logprobs"))

@@ -10,9 +10,9 @@ import Tensors
 ///
 ///     crux-bench [--python PYTHON] [--vllm-python PYTHON] [--llama-python PYTHON] [--plan-tokens N] [--precision bf16]
 ///         [kernel] [score] [stages] [plan] [update] [memory] [real-size] [long] [generation] [catalog]
-///         [adapters-1.5b] [adapters-7b]
+///         [adapters-1.5b] [adapters-7b] [experts]
 ///
-/// All but the adapters, unless some are named; of the update also one case alone: plain, grpo, fr3e.
+/// All but the adapters and other families, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main
 enum BenchMain {
     static func main() { BenchCommand.runPlainly() }
@@ -30,7 +30,7 @@ struct BenchCommand: ParsableCommand {
     ]
 
     /// What is measured only when it is named: checkpoints of many gigabytes.
-    private static let namesOfLarge = AdapterBench.shapes.keys.sorted()
+    private static let namesOfLarge = AdapterBench.shapes.keys.sorted() + FamilyBench.all.map(\.name)
 
     @Option(help: "Python with the baselines installed; without it they are left out.")
     var python: String?
@@ -51,7 +51,7 @@ struct BenchCommand: ParsableCommand {
     var precision: Precision?
 
     @Argument(
-        help: "What to measure (default: everything but adapters): \(known.joined(separator: ", ")).")
+        help: "What to measure (default: everything but adapters and families): \(known.joined(separator: ", ")).")
     var parts: [String] = []
 
     private static let known = names + UpdateCase.all.map(\.name) + namesOfLarge
@@ -102,7 +102,7 @@ struct BenchCommand: ParsableCommand {
         if wants("plan") { try PlanBench(threads: threads, python: python, tokens: planTokens).run() }
         if wants("update") {
             try UpdateBench(
-                machine: machine, threads: threads, python: python, cases: cases.isEmpty ? UpdateCase.all : cases,
+                machine: machine, threads: threads, python: python, cases: cases.isEmpty ? nil : cases,
                 precisions: try wantedPrecisions()
             ).run()
         }
@@ -111,6 +111,11 @@ struct BenchCommand: ParsableCommand {
         if wants("long") { try MemoryBench().runLong() }
         if wants("catalog") { try CatalogBench().run() }
         for shape in large { try AdapterBench(shape).run() }
+        for family in FamilyBench.all where parts.contains(family.name) {
+            try family.run(
+                machine: machine, threads: threads, python: python, precisions: try wantedPrecisions(),
+                sampling: samplingPrecisions)
+        }
         if wants("generation") {
             for precision in samplingPrecisions {
                 try GenerationBench(

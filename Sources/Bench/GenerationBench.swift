@@ -11,6 +11,7 @@ struct GenerationBench {
     let precision: GenerationPrecision
     /// Rollouts at a time.
     let batches: [Int]
+    var shapes = SamplingShape.all
 
     private static let prompt = 32
     private static let new = 128
@@ -18,7 +19,7 @@ struct GenerationBench {
     private static let groupSize = 8
 
     func run() throws {
-        for shape in SamplingShape.all { try run(shape) }
+        for shape in shapes { try run(shape) }
     }
 
     private func run(_ shape: SamplingShape) throws {
@@ -43,7 +44,7 @@ struct GenerationBench {
                 return nil
             }
         }
-        for batch in batches { try run(batch, model, baselines) }
+        for batch in batches { try run(batch, shape, model, baselines) }
     }
 
     private static func weights(_ count: Int) -> Buffer {
@@ -53,7 +54,9 @@ struct GenerationBench {
     }
 
     /// Ours with different prompts and with groups, and each peer, in turns; the best of each.
-    private func run(_ batch: Int, _ model: LanguageModel, _ baselines: [(SamplingPeer, Baseline)]) throws {
+    private func run(
+        _ batch: Int, _ shape: SamplingShape, _ model: LanguageModel, _ baselines: [(SamplingPeer, Baseline)]
+    ) throws {
         let generator = Generator(model, stopTokens: [], slots: batch, precision: precision)
         let asked = baselines.filter { $0.0.batches.contains(batch) }
         var different = 0.0, grouped = 0.0, theirs = [Double](repeating: 0, count: asked.count)
@@ -65,16 +68,17 @@ struct GenerationBench {
                 theirs[index] = max(theirs[index], answer[0])
             }
         }
-        let bytes = Double(precision.bytesPerWeight * model.layout.count)
+        let bytes = Double(precision.bytesPerWeight * model.layout.count), isDense = model.architecture.experts == nil
         say(
             "  batch \(batch): different prompts \(text(different)) tokens/s"
                 + (batch > 1 ? ", groups of \(Self.groupSize) \(text(grouped))" : "")
-                + " (reading the weights alone would allow \(text(machine.readBandwidth / bytes * Double(batch))))")
+                + (isDense
+                    ? " (reading the weights alone would allow \(text(machine.readBandwidth / bytes * Double(batch))))" : ""))
         for (index, (peer, _)) in asked.enumerated() {
             let ours = [(different, false)] + (batch > 1 ? [(grouped, true)] : [])
             let ratios = ours.map { rate, sharesPrompts in
                 "\(sharesPrompts ? "groups" : "different prompts") \(String(format: "%.2f", rate / theirs[index])) times as fast"
-                    + (peer.requirement(batch, sharesPrompts).map { " " + $0.verdict(rate / theirs[index]) } ?? "")
+                    + ((shape.requirement ?? peer.requirement(batch, sharesPrompts)).map { " " + $0.verdict(rate / theirs[index]) } ?? "")
             }
             say("    \(peer.name) \(text(theirs[index])) tokens/s: \(ratios.joined(separator: "; "))")
         }
@@ -83,7 +87,7 @@ struct GenerationBench {
     private func rate(_ generator: Generator, _ batch: Int, rolloutsPerPrompt: Int) throws -> Double {
         let requests = (0..<batch).map { (index: Int) -> GenerationRequest in
             let prompt = (0..<Self.prompt).map { (place: Int) -> Int32 in
-                Int32((place * 61 + index / rolloutsPerPrompt * 1009 + 7) % 40_000)
+                Int32((place * 61 + index / rolloutsPerPrompt * 1009 + 7) % generator.vocabulary)
             }
             return GenerationRequest(
                 prompt: prompt, maxTokens: Self.new, seed: UInt64(index), sampling: SamplingParameters())

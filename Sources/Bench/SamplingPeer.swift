@@ -5,6 +5,8 @@ struct SamplingShape {
     let name: String
     /// Keys of config.json.
     let configuration: String
+    /// Of this shape alone, in place of the peers' own.
+    var requirement: Requirement?
 
     static let all = [
         SamplingShape(

@@ -31,21 +31,26 @@ struct QwenShape {
         keyValueHeads: 4, isTied: false)
 }
 
-/// A checkpoint of such a shape with random weights.
-struct SyntheticCheckpoint {
-    let shape: QwenShape
-    let dtype: DType
-
-    init(_ shape: QwenShape, dtype: DType) { (self.shape, self.dtype) = (shape, dtype) }
-
-    private var configuration: String {
+extension QwenShape {
+    func configuration(_ dtype: DType) -> String {
         """
-        {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": \(shape.vocabulary), "hidden_size": \(shape.hidden),
-         "intermediate_size": \(shape.feedForward), "num_hidden_layers": \(shape.layers), "num_attention_heads": \(shape.queryHeads),
-         "num_key_value_heads": \(shape.keyValueHeads), "tie_word_embeddings": \(shape.isTied), "rope_theta": 1000000.0,
+        {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": \(vocabulary), "hidden_size": \(hidden),
+         "intermediate_size": \(feedForward), "num_hidden_layers": \(layers), "num_attention_heads": \(queryHeads),
+         "num_key_value_heads": \(keyValueHeads), "tie_word_embeddings": \(isTied), "rope_theta": 1000000.0,
          "rms_norm_eps": 1e-6, "hidden_act": "silu", "max_position_embeddings": 32768, "torch_dtype": "\(dtype == .bf16 ? "bfloat16" : "float32")"}
         """
     }
+}
+
+/// A checkpoint with random weights.
+struct SyntheticCheckpoint {
+    /// config.json
+    let configuration: String
+    let dtype: DType
+
+    init(_ shape: QwenShape, dtype: DType) { self.init(shape.configuration(dtype), dtype: dtype) }
+
+    init(_ configuration: String, dtype: DType) { (self.configuration, self.dtype) = (configuration, dtype) }
 
     func write(to folder: String) throws {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -68,8 +73,8 @@ struct SyntheticCheckpoint {
 
     /// Elements `range` of all parameters, those of one: uniform in ±0.035, whose variance is that of transformers' initialisation (0.02²), norms 1, biases 0.
     private func weights(_ parameter: ParameterLayout.Parameter, _ range: Range<Int>) -> [Float] {
-        if parameter.shape.count == 1 {
-            return [Float](repeating: parameter.name.hasSuffix(".bias") ? 0 : 1, count: range.count)
+        if !parameter.isWeightMatrix {
+            return [Float](repeating: parameter.name.hasSuffix("bias") ? 0 : 1, count: range.count)
         }
         return range.map { i in
             var z = UInt32(truncatingIfNeeded: i) &* 0x9E37_79B1

@@ -14,15 +14,20 @@ struct UpdateBench {
     let threads: Int
     /// A Python with torch and transformers; without one our own figures stand alone.
     let python: String?
+    let shape: UpdateShape
     let cases: [UpdateCase]
     let precisions: [Precision]
     /// Steps of a process, of either side.
     private static let turns = 2
     private let folder = FileManager.default.temporaryDirectory.path + "/crux-bench-update-\(getpid())"
 
-    init(machine: MachineLimits, threads: Int, python: String?, cases: [UpdateCase], precisions: [Precision]) {
-        (self.machine, self.threads, self.python) = (machine, threads, python)
-        (self.cases, self.precisions) = (cases, precisions)
+    /// `cases`: some of the shape's; nil is all.
+    init(
+        machine: MachineLimits, threads: Int, python: String?, _ shape: UpdateShape = .small,
+        cases: [UpdateCase]? = nil, precisions: [Precision]
+    ) {
+        (self.machine, self.threads, self.python, self.shape) = (machine, threads, python, shape)
+        (self.cases, self.precisions) = (cases ?? shape.cases, precisions)
     }
 
     /// One side's steps.
@@ -48,8 +53,8 @@ struct UpdateBench {
 
     func run() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        let fixture = try UpdateFixture(folder: folder)
-        say("update, one whole step, Qwen2.5-0.5B shape with 6 layers (float32 weights, AdamW), \(threads) threads:")
+        let fixture = try UpdateFixture(folder: folder, shape)
+        say("update, one whole step, \(shape.title) (float32 weights, AdamW), \(threads) threads:")
         for batch in cases {
             try fixture.write(batch, steps: 1)
             try fixture.write(batch, steps: Self.turns)

@@ -64,6 +64,7 @@ package struct GenerationTally: Sendable {
 /// left, passes have room for guesses at their next tokens (SpeculativeCopies).
 package struct Generator {
     private let model: LanguageModel
+    package var vocabulary: Int { model.architecture.vocabulary }
     private let pass: DecodingPass
     private let ending: Ending
     private let slots: Int
