@@ -73,12 +73,16 @@ struct GenerationBench {
             "  batch \(batch): different prompts \(text(different)) tokens/s"
                 + (batch > 1 ? ", groups of \(Self.groupSize) \(text(grouped))" : "")
                 + (isDense
-                    ? " (reading the weights alone would allow \(text(machine.readBandwidth / bytes * Double(batch))))" : ""))
+                    ? " (reading the weights alone would allow \(text(machine.readBandwidth / bytes * Double(batch))))"
+                    : ""))
         for (index, (peer, _)) in asked.enumerated() {
             let ours = [(different, false)] + (batch > 1 ? [(grouped, true)] : [])
             let ratios = ours.map { rate, sharesPrompts in
-                "\(sharesPrompts ? "groups" : "different prompts") \(String(format: "%.2f", rate / theirs[index])) times as fast"
-                    + ((shape.requirement ?? peer.requirement(batch, sharesPrompts)).map { " " + $0.verdict(rate / theirs[index]) } ?? "")
+                (sharesPrompts ? "groups" : "different prompts")
+                    + String(format: " %.2f times as fast", rate / theirs[index])
+                    + ((shape.requirement ?? peer.requirement(batch, sharesPrompts)).map {
+                        " " + $0.verdict(rate / theirs[index])
+                    } ?? "")
             }
             say("    \(peer.name) \(text(theirs[index])) tokens/s: \(ratios.joined(separator: "; "))")
         }
