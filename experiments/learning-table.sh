@@ -2,12 +2,17 @@
 # The learning table: every recipe on the tiny policy of the fixtures, the same number of sampled tokens per iteration, the
 # same optimizer, three seeds; then experiments/learning-table.md and .svg. Interrupted, it goes on where it stopped.
 #   make table            (OUT=run/table  ITERATIONS=400  SEEDS="1 2 3"  JOBS=2  RECIPES="grpo dapo …"  REPORT=experiments/learning-table
-#                          MORE="--set optimizer.lr=1e-4 …", laid over everything)
+#                          MORE="--set optimizer.lr=1e-4 …", laid over everything  TEACHER=run/table/grpo-1/…)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=${BIN:-.build/release} OUT=${OUT:-run/table} ITERATIONS=${ITERATIONS:-400} SEEDS=${SEEDS:-1 2 3} JOBS=${JOBS:-2}
 MORE=${MORE:-}
-RECIPES=${RECIPES:-$(ls recipes | sed 's/.yaml//' | grep -vx -e ppo-critic -e prime-reward-model -e etpo-q -e remax -e grpo-echo -e arpo)}   # all but the companions, and what needs other rollouts
+# By default all but the companions, and what needs other rollouts, named rewards or a teacher. TEACHER=DIR, a checkpoint, lets
+# the recipes of distillation run: opd, grpo-opd, rlsd and distill.
+COMPANIONS="ppo-critic prime-reward-model etpo-q" OTHER_ROLLOUTS="remax grpo-echo arpo gdpo" DISTILLATION="opd grpo-opd rlsd distill"
+TEACHER=${TEACHER:-}
+left_out="$COMPANIONS $OTHER_ROLLOUTS"; [ -n "$TEACHER" ] || left_out+=" $DISTILLATION"
+RECIPES=${RECIPES:-$(ls recipes | sed 's/.yaml//' | grep -vxF "${left_out// /$'\n'}")}
 
 # What a recipe needs on this task: rollouts per prompt, prompts of the first iteration (later ones follow from the token
 # budget), groups per optimizer step (about four steps an iteration for all), how it finds steps and answers, and the model
@@ -23,6 +28,8 @@ settings() {
     ppo)     echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion ppo-critic 2e-4)" ;;
     prime)   echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion prime-reward-model 7e-5)" ;;
     etpo)    echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion etpo-q 2e-4)" ;;
+    opd|grpo-opd|rlsd|distill)
+             echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 --reference ${TEACHER:?a checkpoint to learn from}" ;;
     *)       echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15" ;;
   esac
 }
@@ -37,7 +44,7 @@ run() {    # RECIPE SEED
     > "$OUT/$1-$2.log" 2>&1 || { echo "$1, seed $2: failed, see $OUT/$1-$2.log"; return 1; }
 }
 export -f run settings companion
-export BIN OUT ITERATIONS MORE
+export BIN OUT ITERATIONS MORE TEACHER
 
 for seed in $SEEDS; do for recipe in $RECIPES; do echo "$recipe $seed"; done; done | xargs -P "$JOBS" -L 1 bash -c 'run "$0" "$1"'
 
