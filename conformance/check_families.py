@@ -20,6 +20,7 @@ import torch
 import transformers
 
 from checkpoints import load
+from replay import routers
 
 parser = argparse.ArgumentParser()
 parser.add_argument("binaries")
@@ -127,9 +128,10 @@ def random_model(kind, configuration, dtype, seed):
     return model.to(dtype)
 
 
-def stages(name, checkpoint, folder):
+def stages(name, checkpoint, folder, *more):
     """A dump through all stages, beside float64, and the written checkpoint in transformers."""
-    assert python("make_dump.py", checkpoint, folder + "/dump", "--groups", 4, "--tokens", LENGTH - 8, "--temperature", 0.9)
+    sizes = ["--groups", 4, "--tokens", LENGTH - 8, "--temperature", 0.9]
+    assert python("make_dump.py", checkpoint, folder + "/dump", *sizes, *more)
     crux("ingest", "--input", folder + "/dump", "--output", folder + "/ingest")
     crux("score", "--input", folder + "/ingest", "--output", folder + "/score")
     recipe = here + "/../fixtures/recipes/grpo-entropy-shaped.yaml"
@@ -139,8 +141,9 @@ def stages(name, checkpoint, folder):
     holds = python("compare_expected.py", folder + "/expected", checkpoint, folder + "/score", folder + "/plan", folder + "/update")
     step = sorted(glob.glob(folder + "/update/step-*"))[-1]
     crux("score", "--input", folder + "/ingest", "--output", folder + "/rescored", "--checkpoint", step)
-    return [check(name, "stages beside float64", holds),
-            check(name, "the written checkpoint in transformers", python("check_checkpoint.py", step, folder + "/ingest", folder + "/rescored"))]
+    what = " with the sampler's experts" if more else ""
+    return [check(name, f"stages beside float64{what}", holds),
+            check(name, f"the written checkpoint in transformers{what}", python("check_checkpoint.py", step, folder + "/ingest", folder + "/rescored"))]
 
 
 def sampling(name, checkpoint, folder, r):
@@ -197,6 +200,8 @@ def run(family, number):
     model.save_pretrained(checkpoint, **({"max_shard_size": shard} if shard else {}))
     try:
         lines = stages(name, checkpoint, folder) + sampling(name, checkpoint, folder, r) + critic(name, family, configuration, folder, dtype, number)
+        if routers(model):
+            lines += stages(name, checkpoint, folder + "/replay", "--routes")
     except (subprocess.CalledProcessError, AssertionError) as error:
         lines = [check(name, f"ran to its end ({error})", False)]
     print(f"{name}: " + "; ".join(lines), flush=True)

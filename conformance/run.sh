@@ -74,6 +74,8 @@ for family in fixtures/families/*; do
   compare "$name" "$family" "$work/$name-dump" dapo-top20 grpo-entropy-shaped
   i=$((i + 1))
 done
+echo "== random configurations of every family"
+try "$python" conformance/check_families.py "$bin" "$work/random-families" --count 1
 echo "== gradients in bf16"
 for checkpoint in fixtures/policy fixtures/families/*; do
   name=$(basename "$checkpoint")

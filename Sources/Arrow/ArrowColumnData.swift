@@ -47,6 +47,7 @@ package struct ColumnBuilder {
         offsets.append(Int32(bytes.count))
     }
 
+    package mutating func append(list: [UInt16]?) { append(words: list) }
     package mutating func append(list: [Int32]?) { append(words: list) }
     package mutating func append(list: [Float]?) { append(words: list) }
 
@@ -140,6 +141,7 @@ package struct ColumnData {
 
     package func string(_ row: Int) -> String? { isNull(row) ? nil : values.text(range(row)) }
 
+    package func uint16s(_ row: Int) -> [UInt16]? { isNull(row) ? nil : values.array(range(row), of: UInt16.self) }
     package func int32s(_ row: Int) -> [Int32]? { isNull(row) ? nil : values.array(range(row), of: Int32.self) }
     package func float32s(_ row: Int) -> [Float]? { isNull(row) ? nil : values.array(range(row), of: Float.self) }
     package func bools(_ row: Int) -> [Bool]? { isNull(row) ? nil : values.bools(range(row)) }

@@ -493,6 +493,7 @@ struct ArrowFile: Sendable {
                 signed = try detail?.value(1, default: UInt8(0)) ?? 0
             if signed != 0, bits == 32 { return .int32 }
             if signed != 0, bits == 64 { return .int64 }
+            if signed == 0, bits == 16 { return .uint16 }
             return .other("\(signed != 0 ? "" : "u")int\(bits)", buffers: 2, children: [])
         case ArrowFormat.TypeID.floatingPoint:
             let precision = try detail?.value(0, default: Int16(0)) ?? 0
@@ -680,6 +681,7 @@ struct ArrowBatch {
     private func byteCount(_ type: ArrowType, _ count: Int) -> Int {
         switch type {
         case .bool: (count + 7) / 8
+        case .uint16: 2 * count
         case .int64, .float64: 8 * count
         default: 4 * count
         }

@@ -2,6 +2,7 @@
 /// where it is not.
 package indirect enum ArrowType: Equatable, Sendable, CustomStringConvertible {
     case bool
+    case uint16
     case int32
     case int64
     case float32
@@ -14,6 +15,7 @@ package indirect enum ArrowType: Equatable, Sendable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .bool: "bool"
+        case .uint16: "uint16"
         case .int32: "int32"
         case .int64: "int64"
         case .float32: "float32"
@@ -27,7 +29,7 @@ package indirect enum ArrowType: Equatable, Sendable, CustomStringConvertible {
     /// Body buffers of this node alone, validity included.
     var bufferCount: Int {
         switch self {
-        case .bool, .int32, .int64, .float32, .float64, .list: 2
+        case .bool, .uint16, .int32, .int64, .float32, .float64, .list: 2
         case .utf8: 3
         case .other(_, let buffers, _): buffers
         }

@@ -242,6 +242,10 @@ package struct ArrowTableWriter<Row> {
         builder.startTable()
         let id: UInt8
         switch type {
+        case .uint16:
+            builder.add(0, Int32(16))
+            builder.add(1, UInt8(0))
+            id = ArrowFormat.TypeID.int
         case .int32, .int64:
             builder.add(0, Int32(type == .int32 ? 32 : 64))
             builder.add(1, UInt8(1))

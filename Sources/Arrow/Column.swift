@@ -109,6 +109,11 @@ extension Column {
         optional(name, .float64, path, documentation, { $0.append($1) }, { $0.float64($1) })
     }
     @inlinable @inline(__always)
+    package static func listUInt16(_ name: String, _ path: any Path<Row, [UInt16]?>, _ documentation: String) -> Column
+    {
+        optional(name, .list(.uint16), path, documentation, { $0.append(list: $1) }, { $0.uint16s($1) })
+    }
+    @inlinable @inline(__always)
     package static func listInt32(_ name: String, _ path: any Path<Row, [Int32]>, _ documentation: String) -> Column {
         make(name, .list(.int32), path, documentation, { $0.append(list: $1) }, { $0.int32s($1) })
     }

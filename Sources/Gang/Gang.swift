@@ -32,6 +32,14 @@ extension Gang {
         return all
     }
 
+    /// One list of each rank, all as long, in the order of ranks.
+    package func gather<Value: BitwiseCopyable>(list: [Value]) throws -> [[Value]] {
+        guard !isAlone, let first = list.first else { return [list] }
+        var all = [Value](repeating: first, count: list.count * size)
+        try list.withUnsafeBytes { own in try all.withUnsafeMutableBytes { try gather(own, into: $0) } }
+        return (0..<size).map { Array(all[$0 * list.count..<($0 + 1) * list.count]) }
+    }
+
     /// One text of each rank, in the order of ranks.
     package func gather(text: String) throws -> [String] {
         guard !isAlone else { return [text] }

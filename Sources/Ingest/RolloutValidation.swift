@@ -28,6 +28,7 @@ struct RolloutValidation {
         try checkReferenceAndValues()
         try checkDistributions()
         row.support = try support()
+        row.routes = try routes()
         row.tokenRoles = try roles()
         row.tokenIDs = frame.tokenIDs
         row.lossMask = frame.lossMask
@@ -243,6 +244,24 @@ struct RolloutValidation {
                 "ids below \(logits.vocabulary), the width of the logits")
         }
         return support
+    }
+
+    /// Which experts the sampler chose, as the frame says it.
+    private func routes() throws -> RoutedExperts? {
+        guard let routes = frame.routedExperts else { return nil }
+        switch routes.fault(tokens: frame.tokenIDs.count) {
+        case .shape:
+            throw reject(
+                .wrongShape, "\(routes.experts.count) routed_experts", "\(routes.layers) x \(routes.chosen) a token")
+        case .rows(let rows):
+            throw reject(
+                .lengthMismatch, "routed_experts of \(rows) tokens",
+                "at most the \(frame.tokenIDs.count) of the rollout")
+        case .twice(let row, let layer):
+            throw reject(
+                .invalidValue, "an expert twice in routed_experts of token \(row), layer \(layer)", "each once")
+        case nil: return routes
+        }
     }
 
     /// Whatever a producer left on tokens outside the mask is dropped.

@@ -10,6 +10,14 @@ package enum ModelOutput: String, Codable, Sendable {
     case tokenLogit = "token_logit"
     /// KL(π || target distribution) of the state before the token
     case divergence
+
+    /// Whether the model that answers is the policy, and no critic or Q network beside it.
+    package var isOfPolicy: Bool {
+        switch self {
+        case .logprob, .divergence: true
+        case .value, .tokenLogit: false
+        }
+    }
 }
 
 /// What a method reports of its own, as the mean over what it counted.

@@ -213,7 +213,7 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
         var columns = RowColumns(
             tokens: credit.rowColumns.union([.oldLogprobs, .rolloutLogprobs, .referenceLogprobs, .values]))
         columns.rollouts.formUnion(["group_id", "token_ids", "temperature", "evidence", "finish_reason"])
-        columns.rollouts.formUnion(["support_token_ids", "support_offsets"])
+        columns.rollouts.formUnion(["support_token_ids", "support_offsets", "routed_experts", "routed_experts_shape"])
         if needs.readsRoles { columns.rollouts.insert("token_roles") }
         columns.scores.formUnion(["reward", "correct", "evidence"])
         if needs.recipe.objective.reference == .process { columns.scores.insert("process_reference_logprobs") }

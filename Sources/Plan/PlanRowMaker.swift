@@ -30,6 +30,7 @@ struct PlanRowMaker: Sendable {
         row.pair = credit.pair.map { Int32($0) }
         row.klWeights = recipe.kl.isInLoss ? floats(credit.unmaskedWeights) : nil
         row.support = try support(credit, source)
+        row.routes = source.rollout.routes
         row.entropyWeights = recipe.loss.bonus.map { floats(entropyWeights(credit, $0)) }
         row.auxiliaryWeights = recipe.loss.auxiliary.map { floats(auxiliaryWeights(credit, source, $0)) }
         row.rolloutLogprobs = recipe.loss.staleRows?.against == .sampler ? source.column(.rolloutLogprobs) : nil

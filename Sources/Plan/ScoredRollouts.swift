@@ -34,6 +34,7 @@ struct ScoredRollouts: Sendable {
     let trainer: TrainerLogprobs
     /// Whether scores are of the whole vocabulary, whatever rows say could be drawn.
     private let ignoresSupport: Bool
+    private let ignoresRoutes: Bool
     let rowCount: Int
     /// Tokens that end a sequence, where a recipe leaves them out.
     var endTokens: Set<Int32> = []
@@ -48,6 +49,7 @@ struct ScoredRollouts: Sendable {
         vocabulary = ingestManifest.counts["vocabulary"]
         trainer = TrainerLogprobs(scoreManifest)
         ignoresSupport = ScoredSupport(scoreManifest) == .ignored
+        ignoresRoutes = ScoredRoutes(scoreManifest) == .ignored
         var parts: [Part] = [], count = 0
         for name in Self.tables(of: ingestManifest) {
             let scoreName = Self.scoreName(name)
@@ -162,6 +164,7 @@ struct ScoredRollouts: Sendable {
             }
             try scored.score.require(scored.rollout, file: part.scores.path)
             if rollouts.ignoresSupport { scored.rollout.support = nil }
+            if rollouts.ignoresRoutes { scored.rollout.routes = nil }
             guard let looked = columns?.lookedFor else { return scored }
             scored.present =
                 try looked.rollouts.filter { try rolloutCursor.isPresent($0, place) }

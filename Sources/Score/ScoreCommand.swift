@@ -102,6 +102,9 @@ struct ScoreCommand: StageCommand {
     )
     var ignoreSupport = false
 
+    @Flag(help: "Let the checkpoint's routers choose experts, also where the dump says which ones the sampler's took.")
+    var ignoreRoutedExperts = false
+
     @Option(
         help:
             "What the checkpoints' matrix products are computed in: f32, or bf16 where the processor multiplies it (AVX-512 BF16)."
@@ -187,7 +190,7 @@ struct ScoreCommand: StageCommand {
             var summary = try ScoreRun(
                 directory: directory, ingest: input, manifest: ingest, names: names, files: files, judge: judge,
                 policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
-                ignoresSupport: ignoreSupport,
+                ignoresSupport: ignoreSupport, ignoresRoutes: ignoreRoutedExperts,
                 memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()
             if let policy = policies.checkpoint { summary.fields["policy_weights"] = policy.source.kind }
@@ -228,6 +231,7 @@ struct ScoreCommand: StageCommand {
         if topK > 0 { settings["top_k"] = "\(topK)" }
         if sumPSquared { settings["sum_p_squared"] = "true" }
         if ignoreSupport { settings[ScoredSupport.key] = ScoredSupport.ignored.rawValue }
+        if ignoreRoutedExperts { settings[ScoredRoutes.key] = ScoredRoutes.ignored.rawValue }
         return settings
     }
 }

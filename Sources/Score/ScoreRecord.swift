@@ -32,6 +32,10 @@ struct ScoreRecord: Codable, Sendable {
     var excludingStates = 0
     /// Rollouts that a teacher read behind another prompt.
     var teacherPrompts = 0
+    /// Tokens for which the policy's routers took the sampler's experts, and those of the same dump for which they
+    /// chose, because it doesn't say.
+    private var replayedTokens = 0
+    private var unrecordedTokens = 0
     /// Rollouts that no plan can use: the first of each verdict.
     private(set) var unusable: [String: String] = [:]
     /// Tokens whose best log-probabilities are at fault, by what it is, and the first of them.
@@ -57,6 +61,18 @@ struct ScoreRecord: Codable, Sendable {
         add(.samplerCheckpoint, sampler, policy?.logprobs, row, rounding: ownRounding)
         unclearTemperature +=
             row.temperature != 1 && source == .sampler && frame.logprobs == nil && !row.saysProcessedLogprobs ? 1 : 0
+    }
+
+    /// A rollout that the policy has scored. The last token was no input: nothing was routed there.
+    mutating func addRoutes(_ row: RolloutRow) {
+        let inputs = max(0, row.tokenIDs.count - 1), recorded = min(row.routes?.rows ?? 0, inputs)
+        replayedTokens += recorded
+        unrecordedTokens += inputs - recorded
+    }
+
+    /// nil where the dump says nothing of experts.
+    var routes: (replayed: Int, unrecorded: Int)? {
+        replayedTokens == 0 ? nil : (replayedTokens, unrecordedTokens)
     }
 
     private mutating func add(
@@ -100,6 +116,8 @@ struct ScoreRecord: Codable, Sendable {
         unclearTemperature += next.unclearTemperature
         excludingStates += next.excludingStates
         teacherPrompts += next.teacherPrompts
+        replayedTokens += next.replayedTokens
+        unrecordedTokens += next.unrecordedTokens
         unusable.merge(next.unusable) { first, _ in first }
         topKFaults.merge(next.topKFaults, uniquingKeysWith: +)
         firstTopKFault = firstTopKFault ?? next.firstTopKFault
@@ -125,6 +143,9 @@ struct ScoreRecord: Codable, Sendable {
         for (width, count) in widths { counts["evidence_topk_\(width)"] = count }
         for (source, count) in logprobs { counts["old_logprobs_\(source)"] = count }
         if teacherPrompts > 0 { counts["teacher_prompts"] = teacherPrompts }
+        if let routes {
+            (counts["replayed_tokens"], counts["unrecorded_tokens"]) = (routes.replayed, routes.unrecorded)
+        }
         if excludingStates > 0 { counts["reference_excludes"] = excludingStates }
         if faultyTokens > 0 { counts["topk_fault_tokens"] = faultyTokens }
         return counts

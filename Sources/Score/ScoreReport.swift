@@ -9,7 +9,10 @@ struct ScoreReport {
 
     init(_ record: ScoreRecord) {
         lines =
-            [Self.outcomes(record), Self.entropies(record), Self.storage(record), Self.teacher(record)].compactMap {
+            [
+                Self.outcomes(record), Self.entropies(record), Self.storage(record), Self.teacher(record),
+                Self.routes(record),
+            ].compactMap {
                 $0
             }
             + record.pairs.map(Self.difference)
@@ -54,6 +57,13 @@ struct ScoreReport {
     private static func teacher(_ record: ScoreRecord) -> String? {
         guard record.teacherPrompts > 0 else { return nil }
         return "the teacher read a prompt of its own in \(record.teacherPrompts) of \(record.rows) rollouts"
+    }
+
+    private static func routes(_ record: ScoreRecord) -> String? {
+        guard let routes = record.routes else { return nil }
+        let others =
+            routes.unrecorded == 0 ? "" : "; they chose for \(routes.unrecorded), whose experts the dump doesn't say"
+        return "the checkpoint's routers took the sampler's experts for \(routes.replayed) tokens" + others
     }
 
     private static func storage(_ record: ScoreRecord) -> String? {

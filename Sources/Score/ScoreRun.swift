@@ -19,6 +19,7 @@ struct ScoreRun {
     let wanted: DistributionColumns
     /// Whether distributions go over the vocabulary, whatever a row says could be drawn.
     let ignoresSupport: Bool
+    let ignoresRoutes: Bool
     let memory: PlaneMemory
     let context: StageContext
 
@@ -58,6 +59,7 @@ struct ScoreRun {
         try rollouts.forEachRow { row in
             var row = row
             if ignoresSupport { row.support = nil }
+            if ignoresRoutes { row.routes = nil }
             chunk.append(row)
             tokens += row.tokenIDs.count
             guard tokens >= wanted.chunkTokens || chunk.count >= Self.chunkRows else { return }
@@ -93,6 +95,7 @@ struct ScoreRun {
             let logprobs = OldLogprobs(row, frames[index], models[index].policy)
             let scored = score(row, frames[index], models[index], outcomes[index], logprobs)
             record.add(row, scored, frames[index], models[index].policy, logprobs.source)
+            if models[index].policy != nil { record.addRoutes(row) }
             record.teacherPrompts += models[index].hasTeacherPrompt ? 1 : 0
             record.excludingStates += models[index].excludingStates
             try table.append(scored)

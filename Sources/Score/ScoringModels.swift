@@ -37,15 +37,17 @@ struct ScoringModels: Sendable {
 
     /// `halves`: nil where products are float32.
     init(_ paths: ModelPaths, threads: Int, halves: HalfProducts?) throws {
-        func open(_ path: String?, _ flag: String, as role: Checkpoint.Role = .languageModel, target: Bool = false)
-            throws -> ScoringModel?
-        {
+        func open(
+            _ path: String?, _ flag: String, as role: Checkpoint.Role = .languageModel, target: Bool = false,
+            replaysExperts: Bool = false
+        ) throws -> ScoringModel? {
             try path.map {
                 try ScoringModel(
-                    $0, ModelSource($0, as: role, target: target, flag: flag), threads: threads, halves: halves)
+                    $0, ModelSource($0, as: role, target: target, flag: flag), replaysExperts: replaysExperts,
+                    threads: threads, halves: halves)
             }
         }
-        checkpoint = try open(paths.checkpoint, "--checkpoint")
+        checkpoint = try open(paths.checkpoint, "--checkpoint", replaysExperts: true)
         reference = try open(paths.reference, "--reference")
         teacher = try open(paths.teacher, "--teacher")
         critic = try open(paths.critic, "--critic", as: .critic)
@@ -155,6 +157,8 @@ final class ScoringModel: @unchecked Sendable {
     let vocabulary: Int
     let hasFreshValueHead: Bool
     let source: ModelSource
+    /// Whether its routers take the experts that the sampler's took: the policy's do, others go their own ways.
+    private let replaysExperts: Bool
     var notes: [String] { source.checkpoint.notes }
     private let threads: Int
     private let halves: HalfProducts?
@@ -163,9 +167,12 @@ final class ScoringModel: @unchecked Sendable {
     private var loadedHead: HeadModel?
 
     /// `directory`: as it was given.
-    init(_ directory: String, _ source: ModelSource, threads: Int, halves: HalfProducts?) throws {
+    init(
+        _ directory: String, _ source: ModelSource, replaysExperts: Bool = false, threads: Int, halves: HalfProducts?
+    ) throws {
         self.directory = directory
         self.source = source
+        self.replaysExperts = replaysExperts
         (self.threads, self.halves) = (threads, halves)
         hasFreshValueHead = source.checkpoint.hasFreshValueHead
         vocabulary = source.checkpoint.architecture.vocabulary
@@ -216,7 +223,8 @@ final class ScoringModel: @unchecked Sendable {
             batches[batches.count - 1].append(
                 SequenceQuery(
                     tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: row.temperature,
-                    supports: isOfSupport ? row.support?.byPosition(row.lossMask) : nil))
+                    supports: isOfSupport ? row.support?.byPosition(row.lossMask) : nil,
+                    routes: replaysExperts ? row.routes : nil))
             tokens += row.tokenIDs.count
         }
         return batches.filter { !$0.isEmpty }
@@ -224,6 +232,12 @@ final class ScoringModel: @unchecked Sendable {
 
     private func check(_ row: RolloutRow) throws {
         let all = [row.tokenIDs, row.supportTokenIDs ?? []].joined()
+        if replaysExperts, let fault = row.routes.flatMap({ source.checkpoint.architecture.fault(of: $0) }) {
+            throw StageError(
+                .invalidInput,
+                "\(directory): rollout '\(row.rolloutID)': found \(fault.found), expected \(fault.expected). Give the "
+                    + "checkpoint that sampled the dump, or --ignore-routed-experts, and its routers choose anew.")
+        }
         guard let token = all.first(where: { !(0..<Int32(vocabulary)).contains($0) }) else { return }
         throw StageError(
             .invalidInput,

@@ -16,6 +16,9 @@ package struct RowSubset: Sendable {
         self.rows = rows.count == total ? nil : rows
     }
 
+    /// The chosen row at a place among them.
+    package subscript(place: Int) -> Int { rows?[place] ?? place }
+
     package var isAll: Bool { rows == nil }
 
     /// Per row, its place among the chosen ones; what is not chosen has an undefined one.

@@ -292,11 +292,14 @@ struct PlannedRun {
             : EvaluatedTokens(
                 rows.map { SequenceInputs($0, outputs: []) }, recipe, architecture, seed: askedSeed(rows, seed))
         let queries = rows.indices.map {
-            SequenceQuery(tokenIDs: rows[$0].tokenIDs, wanted: asked?.wanted($0) ?? rows[$0].lossMask, temperature: 1)
+            SequenceQuery(
+                tokenIDs: rows[$0].tokenIDs, wanted: asked?.wanted($0) ?? rows[$0].lossMask, temperature: 1,
+                routes: rows[$0].routes)
         }
+        let keys = PrefixKeys(queries).keys
         return rowUnits(rows).map { unit in
             BatchUnit(
-                sequences: unit.map { queries[$0].context },
+                sequences: unit.map { keys[$0] },
                 wanted: unit.reduce(0) { $0 + queries[$1].wanted.count { $0 } })
         }
     }
@@ -320,7 +323,7 @@ private struct RowSizes {
             stepBytes = max(stepBytes, Self.bytesPerToken(run.recipe) * tokens)
         }
         // Each in the row, and once more while a table's batch is read.
-        stepBytes += 8 * run.rows.mostSupportIDs
+        stepBytes += 8 * run.rows.mostSupportIDs + 4 * run.rows.mostRoutedExperts
     }
 
     /// Weights of terms beside the objective lie in the rows and in their inputs; an entropy bonus has derivatives too.

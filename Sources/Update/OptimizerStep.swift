@@ -42,15 +42,17 @@ struct OptimizerStep {
             rows.indices.map { preview.inputs(rows[$0], at: $0) }, recipe, model.architecture,
             seed: askedSeed(rows, seed))
         let bonus = recipe.loss.bonus.map { AppliedBonus($0, state.entropyControl) }
+        let load = ExpertLoad(model.architecture)
         let own = try gang.together {
             var totals = StepTotals()
             for batch in shares[gang.rank] {
-                try accumulate(batch, units, rows, preview, asked, bonus, &totals)
+                try accumulate(batch, units, rows, preview, asked, bonus, load, &totals)
                 try progress(batch, totals.lossSoFar)
             }
             return totals
         }
         let totals = Self.sum(try gang.gather(own))
+        try load?.share(gang)
         // Why ratios are off is looked for in further passes, which are no part of the step.
         let pause = Date()
         try gang.together { try ratios(totals.ratios) }
@@ -73,6 +75,7 @@ struct OptimizerStep {
         if let bonus {
             (metrics.entropyCoef, metrics.entropyCoefApplied) = (state.entropyControl?.coef, bonus.coefficient)
         }
+        if let load { metrics.add(load) }
         return metrics
     }
 
@@ -108,7 +111,7 @@ struct OptimizerStep {
         for row in rows {
             let query = SequenceQuery(
                 tokenIDs: row.tokenIDs, wanted: row.lossMask, temperature: temperature ?? row.temperature,
-                supports: row.support?.byPosition(row.lossMask))
+                supports: row.support?.byPosition(row.lossMask), routes: routes(row))
             guard let scores = try model.score([query], in: space).first else { continue }
             for t in row.lossMask.indices where row.lossMask[t] {
                 ratios.add(scores.logprobs[t], old: row.oldLogprobs[t])
@@ -122,8 +125,11 @@ struct OptimizerStep {
         }
         return SequenceQuery(
             tokenIDs: row.tokenIDs, wanted: wanted, temperature: row.temperature, bonuses: bonuses,
-            supports: row.support?.byPosition(row.lossMask))
+            supports: row.support?.byPosition(row.lossMask), routes: routes(row))
     }
+
+    /// The sampler's experts are the policy's; a critic and a Q network go their own ways.
+    private func routes(_ row: PlanRow) -> RoutedExperts? { recipe.objective.output.isOfPolicy ? row.routes : nil }
 
     /// A forward pass over the whole step, for what must be known before the first gradient.
     private func preview(_ rows: [PlanRow], _ units: [[Int]], _ shares: [[MicroBatch]], _ state: TrainingState) throws
@@ -145,13 +151,13 @@ struct OptimizerStep {
 
     private func accumulate(
         _ batch: MicroBatch, _ units: [[Int]], _ rows: [PlanRow], _ preview: StepPreview, _ asked: EvaluatedTokens,
-        _ bonus: AppliedBonus?, _ totals: inout StepTotals
+        _ bonus: AppliedBonus?, _ load: ExpertLoad?, _ totals: inout StepTotals
     ) throws {
         let own = batch.units.map { units[$0] }, unitAt = Self.unitsByStart(own)
         try model.accumulateScoreGradients(
             own.joined().map { query(rows[$0], wanted: asked.wanted($0)) }, units: own.map(\.count),
             into: training.gradients(into: gradients), question,
-            memory: PassMemory(keptLayers: batch.keptLayers, store: store, headRows: headRows, space: space)
+            memory: PassMemory(keptLayers: batch.keptLayers, store: store, headRows: headRows, space: space), load: load
         ) { part, scores in
             var gradients: [ScoreDerivatives] = [], next = part.lowerBound
             while next < part.upperBound {
@@ -246,6 +252,24 @@ struct OptimizerStep {
                     step: state.step, gradientScale: scale)
             }
         }
+    }
+}
+
+extension ExpertLoad {
+    /// Adds what the other ranks counted.
+    fileprivate func share(_ gang: any Gang) throws {
+        let own = counts + [tokens, replayed]
+        for (rank, other) in try gang.gather(list: own).enumerated() where rank != gang.rank {
+            add(counts: Array(other.dropLast(2)), tokens: other[other.count - 2], replayed: other[other.count - 1])
+        }
+    }
+}
+
+extension MetricsRow {
+    fileprivate mutating func add(_ load: ExpertLoad) {
+        expertImbalance = load.imbalance
+        expertsIdle = load.idleShare
+        expertsReplayed = load.replayedShare
     }
 }
 

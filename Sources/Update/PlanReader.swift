@@ -11,6 +11,8 @@ struct PlanReader {
     let count: Int
     /// Tokens that could be drawn, over all rows of the step that has most.
     let mostSupportIDs: Int
+    /// The same of the sampler's experts.
+    let mostRoutedExperts: Int
     /// Per step of the plan, in order, its rows' numbers in the file.
     private let steps: [[Int]]
     private let reader: ArrowTableReader<PlanRow>
@@ -19,15 +21,17 @@ struct PlanReader {
     init(path: String, _ checkpoint: Checkpoint, _ recipe: Recipe) throws {
         let check = PlanCheck(path: path, checkpoint: checkpoint, recipe: recipe),
             reader = try ArrowTableReader(path: path, table: Tables.plan)
-        var members: [Int32: [Int]] = [:], supportIDs: [Int32: Int] = [:], count = 0
+        var members: [Int32: [Int]] = [:], supportIDs: [Int32: Int] = [:], experts: [Int32: Int] = [:], count = 0
         try reader.forEachRow { row in
             try check.check(row)
             members[row.step, default: []].append(count)
             supportIDs[row.step, default: 0] += row.supportTokenIDs?.count ?? 0
+            experts[row.step, default: 0] += row.routedExperts?.count ?? 0
             count += 1
         }
         (self.path, self.reader, self.count) = (path, reader, count)
         mostSupportIDs = supportIDs.values.max() ?? 0
+        mostRoutedExperts = experts.values.max() ?? 0
         steps = members.sorted { $0.key < $1.key }.map(\.value)
     }
 
@@ -46,6 +50,7 @@ private struct PlanCheck {
     func check(_ row: PlanRow) throws {
         try checkTokens(row)
         try checkSupport(row)
+        try checkRoutes(row)
         try checkReturns(row)
         try checkTerms(row)
     }
@@ -94,6 +99,15 @@ private struct PlanCheck {
             row, "a set of tokens that could be drawn",
             "none: objective \(type(of: recipe.objective).name) compares whole distributions",
             "Score again with --ignore-support, and plan by those scores.")
+    }
+
+    private func checkRoutes(_ row: PlanRow) throws {
+        guard let routes = row.routes, recipe.objective.output.isOfPolicy,
+            let fault = checkpoint.architecture.fault(of: routes)
+        else { return }
+        throw fail(
+            row, fault.found, fault.expected,
+            "Give the checkpoint that sampled the dump, or score again with --ignore-routed-experts and plan by that.")
     }
 
     private func checkReturns(_ row: PlanRow) throws {

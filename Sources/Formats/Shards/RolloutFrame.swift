@@ -18,6 +18,8 @@ package struct RolloutFrame: Sendable {
     /// [S] and [M + 1]: which tokens could have been drawn, as in `SamplingSupport`.
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int64]?
+    /// Which experts the sampler's routers chose.
+    package var routedExperts: RoutedExperts?
     package var logits: LogitsInfo?
     /// Shape and type of the final hidden states, [rows, width]; its `vocabulary` is their width.
     package var hiddenStates: LogitsInfo?

@@ -10,6 +10,8 @@ package struct RolloutFrameReader {
     static let maximumTopKEntries = 1 << 28
     /// The same of the tokens that could have been drawn.
     static let maximumSupportEntries = 1 << 28
+    /// And of the experts that tokens were routed to.
+    static let maximumRoutedEntries = 1 << 28
 
     /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory`
     /// lets it. Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow`
@@ -160,6 +162,7 @@ package struct RolloutFrameReader {
             }
         }
         try checkSupports(header, length: length)
+        try checkRoutes(header, length: length)
         let ids = header["topk_token_ids"]?.shape, logprobs = header["topk_logprobs"]?.shape
         guard (ids == nil) == (logprobs == nil) else {
             throw fail(
@@ -190,6 +193,19 @@ package struct RolloutFrameReader {
                 "at most \(Self.maximumSupportEntries) ids and one offset more than trainable tokens")
         }
     }
+
+    private func checkRoutes(_ header: SafetensorsHeader, length: Int) throws {
+        guard let shape = header[Self.routedExperts]?.shape else { return }
+        guard shape.count == 3, shape[0] <= length, shape[1] > 0, shape[2] > 0,
+            shape.allSatisfy({ $0 <= Self.maximumRoutedEntries }), shape.reduce(1, *) <= Self.maximumRoutedEntries
+        else {
+            throw fail(
+                .wrongShape, "'\(Self.routedExperts)' of shape \(shape)",
+                "[tokens, layers, experts of a token] with at most \(length) rows")
+        }
+    }
+
+    private static let routedExperts = "routed_experts"
 
     /// What the header says about the logits, whole or in planes.
     private func logits(_ header: SafetensorsHeader) throws -> LogitsInfo? {
@@ -239,6 +255,7 @@ package struct RolloutFrameReader {
         "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
         "topk_logprobs": [.f32], "values": [.f32], "support_token_ids": [.i32], "support_offsets": [.i64],
         "reference_logprobs": [.f32], "teacher_logprobs": [.f32], "teacher_prompt_ids": [.i32], "token_roles": [.u8],
+        routedExperts: [.u8, .u16, .i32],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
@@ -264,6 +281,7 @@ package struct RolloutFrameReader {
         case "token_roles": frame.tokenRoles = try elements(tensor)
         case "support_token_ids": frame.supportTokenIDs = try elements(tensor)
         case "support_offsets": frame.supportOffsets = try elements(tensor)
+        case Self.routedExperts: frame.routedExperts = try routes(tensor)
         case "logits", "logits_high", "logits_low": try rows.logits?.take(tensor)
         case "hidden_states": try rows.hiddenStates?.take(tensor)
         default: try stream.skip(tensor.end - tensor.begin)
@@ -278,6 +296,22 @@ package struct RolloutFrameReader {
                 count = tensor.elementCount
             }
         }
+    }
+
+    private func routes(_ tensor: TensorInfo) throws -> RoutedExperts {
+        let experts: [UInt16]
+        switch tensor.dtype {
+        case .u8: experts = (try elements(tensor) as [UInt8]).map { UInt16($0) }
+        case .u16: experts = try elements(tensor)
+        default:
+            experts = try (elements(tensor) as [Int32]).map { number in
+                guard let expert = UInt16(exactly: number) else {
+                    throw fail(.invalidValue, "expert \(number) in '\(tensor.name)'", "numbers from 0 to 65535")
+                }
+                return expert
+            }
+        }
+        return RoutedExperts(layers: tensor.shape[1], chosen: tensor.shape[2], experts: experts)
     }
 
     private func mask(_ tensor: TensorInfo) throws -> [Bool] {

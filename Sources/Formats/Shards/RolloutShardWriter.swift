@@ -83,6 +83,11 @@ package struct RolloutShardWriter {
             vector("token_roles", .u8, frame.tokenRoles),
             vector("support_token_ids", .i32, frame.supportTokenIDs),
             vector("support_offsets", .i64, frame.supportOffsets),
+            frame.routedExperts.map { routes in
+                Part(
+                    "routed_experts", .u16, [routes.rows, routes.layers, routes.chosen],
+                    routes.experts.withUnsafeBytes { Array($0) })
+            },
         ]
         let hidden =
             frame.hiddenStates.map { [Part("hidden_states", $0.dtype, [$0.rows, $0.vocabulary], hiddenStates)] } ?? []

@@ -25,6 +25,10 @@ package struct MetricsRow: Equatable, Sendable {
     package var entropyCoefApplied: Double?
     /// Rollouts that the objective left out (objective.drop_stale).
     package var staleRows: Int64?
+    /// Of a mixture of experts.
+    package var expertImbalance: Double?
+    package var expertsIdle: Double?
+    package var expertsReplayed: Double?
     package init() {}
 }
 
@@ -76,6 +80,17 @@ extension Tables {
             .int64(
                 "stale_rows", \.staleRows,
                 "rollouts that objective.drop_stale left out of the step; null without it"),
+            .float64(
+                "expert_imbalance", \.expertImbalance,
+                """
+                tokens of the busiest expert of any layer, over its layer's mean: 1 is balance; null without experts
+                """),
+            .float64(
+                "experts_idle", \.expertsIdle,
+                "share of all experts of all layers, 0 to 1, that no token took; null without experts"),
+            .float64(
+                "experts_replayed", \.expertsReplayed,
+                "share of tokens, 0 to 1, whose experts were the sampler's; null without experts"),
         ],
         make: { MetricsRow() }, weight: { _ in 16 }, writer: "crux-update")
 }

@@ -26,6 +26,8 @@ package struct PlanRow: Equatable, Sendable {
     /// Tokens that the sampler could have drawn, as in the rollouts' table.
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int32]?
+    package var routedExperts: [UInt16]?
+    package var routedExpertsShape: [Int32]?
     package var temperature: Float = 1
     package var step: Int32 = 0
     package var reward: Float = 0
@@ -36,6 +38,11 @@ package struct PlanRow: Equatable, Sendable {
 
 extension PlanRow {
     /// Which tokens could have been drawn; nil is all of the vocabulary.
+    package var routes: RoutedExperts? {
+        get { RoutedExperts(routedExperts, shape: routedExpertsShape) }
+        set { (routedExperts, routedExpertsShape) = (newValue?.experts, newValue?.shape) }
+    }
+
     package var support: SamplingSupport? {
         get {
             guard let supportTokenIDs, let supportOffsets else { return nil }
@@ -112,11 +119,21 @@ extension Tables {
                 where in support_token_ids each trainable token's begin, and behind the last; nothing between two is \
                 the whole vocabulary
                 """),
+            .listUInt16(
+                "routed_experts", \.routedExperts,
+                """
+                which experts the sampler's routers chose, token by token of those that were an input, layer by layer; \
+                null where the dump does not say
+                """),
+            .listInt32(
+                "routed_experts_shape", \.routedExpertsShape,
+                "layers that routed_experts speaks of, and experts of a token in each; null beside null"),
             .utf8(
                 "evidence", \.evidence,
                 "what the rollout's entropies came from: \(EntropySource.list); null in tables of earlier versions"),
         ],
-        make: { PlanRow() }, weight: { $0.tokenIDs.count }, writer: "crux-plan",
+        make: { PlanRow() }, weight: { RoutedExperts.weight($0.routedExperts, beside: $0.tokenIDs.count) },
+        writer: "crux-plan",
         nameOf: { "rollout '\($0.rolloutID)'" }, rules: rules)
 
     /// What every reader holds a row to.
@@ -137,6 +154,7 @@ extension Tables {
         perToken("returns") { $0.returns?.count },
         perToken("values") { $0.values?.count },
         .support { ($0.support, $0.tokenIDs, $0.lossMask) },
+        .routes { ($0.routedExperts, $0.routedExpertsShape, tokens: $0.tokenIDs.count) },
         .allFinite("advantages") { $0.advantages },
         .allFinite("token_weights") { $0.tokenWeights },
         .allFinite("old_logprobs") { $0.oldLogprobs },

@@ -20,6 +20,8 @@ package struct RolloutRow: Equatable, Sendable {
     package var tokenRoles: [Int32]?
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int32]?
+    package var routedExperts: [UInt16]?
+    package var routedExpertsShape: [Int32]?
     package var evidence = EntropySource.none.rawValue
     package var logitsPath = ""
     package var logitsOffset: Int64 = 0
@@ -38,6 +40,12 @@ extension RolloutRow {
             return SamplingSupport(tokenIDs: supportTokenIDs, offsets: supportOffsets)
         }
         set { (supportTokenIDs, supportOffsets) = (newValue?.tokenIDs, newValue?.offsets) }
+    }
+
+    /// Which experts the sampler chose; nil where the dump doesn't say.
+    package var routes: RoutedExperts? {
+        get { RoutedExperts(routedExperts, shape: routedExpertsShape) }
+        set { (routedExperts, routedExpertsShape) = (newValue?.experts, newValue?.shape) }
     }
 
     /// The sampler's log-probabilities as far as they are of the distribution that scores are of: where less than the
@@ -111,6 +119,15 @@ extension Tables {
                 where in support_token_ids each trainable token's begin, and behind the last; nothing between two is \
                 the whole vocabulary; null where the dump does not say
                 """),
+            .listUInt16(
+                "routed_experts", \.routedExperts,
+                """
+                which experts the sampler's routers chose, token by token of those that were an input, layer by layer; \
+                null where the dump does not say
+                """),
+            .listInt32(
+                "routed_experts_shape", \.routedExpertsShape,
+                "layers that routed_experts speaks of, and experts of a token in each; null beside null"),
             .utf8("evidence", \.evidence, "how well the distributions are known: \(EntropySource.list)"),
             .utf8(
                 "logits_path", \.logitsPath,
@@ -124,7 +141,8 @@ extension Tables {
             .utf8("job_id", \.jobID, "job of an expansion that the rollout continues; null for all others"),
             .utf8("extras", \.extras, "JSON object of strings: all metadata that has no column of its own"),
         ],
-        make: { RolloutRow() }, weight: { $0.tokenIDs.count }, writer: "crux-ingest",
+        make: { RolloutRow() }, weight: { RoutedExperts.weight($0.routedExperts, beside: $0.tokenIDs.count) },
+        writer: "crux-ingest",
         nameOf: { "rollout '\($0.rolloutID)'" },
         rules: rules)
 
@@ -146,6 +164,7 @@ extension Tables {
             return RowFault(column, "\(odd)", "0 to \(TokenRole.allCases.count - 1)")
         },
         .support { ($0.support, $0.tokenIDs, $0.lossMask) },
+        .routes { ($0.routedExperts, $0.routedExpertsShape, tokens: $0.tokenIDs.count) },
         .evidence("evidence") { $0.evidence },
         .atLeast(0, "logits_offset") { $0.logitsOffset },
         .atLeast(0, "logits_length") { $0.logitsLength },

@@ -73,7 +73,8 @@ extension LayerWeights {
     ) {
         let middle = saved.feedForward.middle.matrix(rows: saved.feedForward.rows)
         attention.forward(saved.attention, into: middle, layer: layer, batch)
-        feedForward.activations(saved.feedForward, scratch: scratch, batch.compute)
+        let recorded = batch.replayed?.choices(layer: layer, batch.results(ofLayer: layer))
+        feedForward.activations(saved.feedForward, recorded, scratch: scratch, batch.compute)
     }
 
     /// `saved.attention.input` [T, C] → result [S, C]. `scratch` [T, passingColumns] or more.

@@ -1,3 +1,4 @@
+import Formats
 import Tensors
 
 /// What every layer of one pass shares. Training's passes see the keys of a forest, generation's those of a cache; the
@@ -15,6 +16,8 @@ struct DecoderBatch<Keys: AttendedKeys> {
     /// One for each of the architecture's rotary embeddings.
     let rotaries: [RotaryTable]
     let keys: Keys
+    /// Experts that routers are to take again; nil where they choose.
+    var replayed: ReplayedExperts?
     let compute: Compute
 
     /// T
@@ -51,12 +54,17 @@ struct ForestKeys: AttendedKeys {
 }
 
 extension DecoderBatch<ForestKeys> {
-    init(_ architecture: DecoderArchitecture, _ forest: TokenForest, _ compute: Compute) throws {
+    /// `recordings`: of the forest's sequences.
+    init(
+        _ architecture: DecoderArchitecture, _ forest: TokenForest, recordings: [RoutedExperts?]? = nil,
+        _ compute: Compute
+    ) throws {
         self.init(
             architecture: architecture, tokenIDs: forest.tokenIDs, positions: forest.positions,
             tablePositions: try forest.tablePositions(architecture),
             outputPositions: forest.outputPositions,
             rotaries: try architecture.rotaryTables(positions: forest.longestSequence),
-            keys: ForestKeys(runs: forest.runs), compute: compute)
+            keys: ForestKeys(runs: forest.runs),
+            replayed: ReplayedExperts(recordings, forest, architecture), compute: compute)
     }
 }

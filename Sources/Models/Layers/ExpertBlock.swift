@@ -71,9 +71,11 @@ struct ExpertBlock: FeedForwardHalf {
 
     // MARK: forward
 
-    func activations(_ saved: FeedForwardActivations, scratch: Matrix, _ compute: Compute) {
+    func activations(
+        _ saved: FeedForwardActivations, _ recorded: RecordedChoices?, scratch: Matrix, _ compute: Compute
+    ) {
         let x = saved.normedInput(norm, compute), routes = saved.routes(mixture)
-        router.forward(x, routes, compute)
+        router.forward(x, recorded, routes, compute)
         let groups = ExpertGroups(routes.chosen, experts: mixture.count)
         for (number, expert) in experts.enumerated() {
             let part = ExpertPart(saved, groups, number, mixture, hidden: x.columns, scratch)

@@ -9,14 +9,19 @@ struct ExpertRouter: Sendable {
     init(_ weights: LinearWeights, _ mixture: ExpertMixture) { (self.weights, self.mixture) = (weights, mixture) }
 
     /// x [S, C] → probabilities over all experts, the chosen ones and their weights. Always in float32: a product rounded
-    /// to 16 bits would choose others.
-    func forward(_ x: Matrix, _ routes: ExpertRoutes, _ compute: Compute) {
+    /// to 16 bits would choose others. Where a row has `recorded` experts, those are its own.
+    func forward(_ x: Matrix, _ recorded: RecordedChoices?, _ routes: ExpertRoutes, _ compute: Compute) {
         let probabilities = routes.probabilities
         linearForward(x, weights, into: probabilities, compute.inFloat32)
         compute.forEachBlock(rows: x.rows) { _, rows in
             for row in rows {
                 crux_softmax_row(probabilities.row(row), mixture.count, 1)
-                choose(row, routes)
+                if let list = recorded?.lists[row] {
+                    for (slot, expert) in list.enumerated() { routes.chosen.row(row)[slot] = Float(expert) }
+                } else {
+                    choose(row, routes)
+                }
+                weigh(row, routes)
             }
         }
     }
@@ -24,16 +29,24 @@ struct ExpertRouter: Sendable {
     /// The likeliest k, of equals the first.
     private func choose(_ row: Int, _ routes: ExpertRoutes) {
         let p = UnsafeBufferPointer(start: routes.probabilities.row(row), count: mixture.count)
-        let chosen = routes.chosen.row(row), weights = routes.weights.row(row)
-        var sum: Float = 0
+        let chosen = routes.chosen.row(row)
         for slot in 0..<mixture.chosen {
             var best = -1
             for expert in p.indices where best < 0 || p[expert] > p[best] {
                 let isTaken = (0..<slot).contains { Int(chosen[$0]) == expert }
                 if !isTaken { best = expert }
             }
-            (chosen[slot], weights[slot]) = (Float(best), p[best])
-            sum += p[best]
+            chosen[slot] = Float(best)
+        }
+    }
+
+    /// The chosen ones' probabilities, of all or of themselves alone.
+    private func weigh(_ row: Int, _ routes: ExpertRoutes) {
+        let p = routes.probabilities.row(row), chosen = routes.chosen.row(row), weights = routes.weights.row(row)
+        var sum: Float = 0
+        for slot in 0..<mixture.chosen {
+            weights[slot] = p[Int(chosen[slot])]
+            sum += weights[slot]
         }
         guard mixture.sumsToOne else { return }
         for slot in 0..<mixture.chosen { weights[slot] /= sum }

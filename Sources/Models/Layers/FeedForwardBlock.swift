@@ -5,9 +5,11 @@ protocol FeedForwardHalf: Sendable {
     var norm: RMSNorm? { get }
     var end: ResidualJoin { get }
 
-    /// The half of the forward pass that the backward one reads: `saved.middle` [S, C] → gate and up. `scratch`: [T,
-    /// passingColumns] or more.
-    func activations(_ saved: FeedForwardActivations, scratch: Matrix, _ compute: Compute)
+    /// The half of the forward pass that the backward one reads: `saved.middle` [S, C] → gate and up. `recorded`:
+    /// experts to take again; nil where there are none, or nothing is known of them. `scratch`: [T, passingColumns] or
+    /// more.
+    func activations(
+        _ saved: FeedForwardActivations, _ recorded: RecordedChoices?, scratch: Matrix, _ compute: Compute)
 
     /// The other half: gate and up → result [S, C].
     func result(_ saved: FeedForwardActivations, into result: Matrix, scratch: Matrix, _ compute: Compute)
@@ -75,7 +77,9 @@ struct FeedForwardBlock: FeedForwardHalf {
         Matrix(buffer.pointer, rows: saved.rows, columns: down.weight.columns)
     }
 
-    func activations(_ saved: FeedForwardActivations, scratch: Matrix, _ compute: Compute) {
+    func activations(
+        _ saved: FeedForwardActivations, _ recorded: RecordedChoices?, scratch: Matrix, _ compute: Compute
+    ) {
         let x = saved.normedInput(norm, compute)
         linearForward(x, gate, into: own(saved.gate, saved), compute)
         linearForward(x, up, into: own(saved.up, saved), compute)

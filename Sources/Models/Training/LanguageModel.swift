@@ -1,3 +1,4 @@
+import Formats
 import Tensors
 
 /// A sequence whose sampled tokens are to be scored or trained on.
@@ -13,16 +14,19 @@ package struct SequenceQuery: Sendable {
     /// [L]: the tokens that could be drawn in a wanted token's place, over which alone the softmax goes; nil, of a token
     /// or of all, is the whole vocabulary.
     package let supports: [ArraySlice<Int32>?]?
+    /// Experts that routers take again; nil where they choose.
+    package let routes: RoutedExperts?
 
     package init(
         tokenIDs: [Int32], wanted: [Bool], temperature: Float, bonuses: [Float]? = nil,
-        supports: [ArraySlice<Int32>?]? = nil
+        supports: [ArraySlice<Int32>?]? = nil, routes: RoutedExperts? = nil
     ) {
         self.tokenIDs = tokenIDs
         self.wanted = wanted
         self.temperature = temperature
         self.bonuses = bonuses
         self.supports = supports
+        self.routes = routes
     }
 }
 
@@ -177,13 +181,14 @@ package final class LanguageModel: Sendable {
         }
     }
 
-    /// Forward, then `derivatives(which, scores)` of each of some sequences, then backward into what of `gradients` is trained (`+=`). A shared token's derivatives are summed over the sequences that pass
-    /// it. `units`: how many neighbours must be seen together, one unit after the other; the head takes as many units
-    /// at a time as fit in a chunk of logits.
+    /// Forward, then `derivatives(which, scores)` of each of some sequences, then backward into what of
+    /// `gradients` is trained (`+=`). A shared token's derivatives are summed over the sequences that pass it. `units`:
+    /// how many neighbours must be seen together, one unit after the other; the head takes as many units at a time as
+    /// fit in a chunk of logits. `load`: counts what experts take.
     @discardableResult
     package func accumulateScoreGradients(
         _ sequences: [SequenceQuery], units: [Int], into g: DecoderGradients, _ kind: ModelOutputKind = .logprob,
-        memory: PassMemory = PassMemory(),
+        memory: PassMemory = PassMemory(), load: ExpertLoad? = nil,
         derivatives: (Range<Int>, [SequenceScores]) throws -> [ScoreDerivatives]
     ) throws -> [SequenceScores] {
         try memory.space.scoped {
@@ -191,13 +196,23 @@ package final class LanguageModel: Sendable {
             let arrays = TrainingArrays(
                 architecture, tokens: batch.decoder.tokens, outputPositions: forest.outputPositions.count, memory)
             try weights.forward(
-                batch.decoder, arrays.layers, arrays.final, scratch: arrays.scratch.feedForward,
-                afterLayer: arrays.layers.putAside)
+                batch.decoder, arrays.layers, arrays.final, scratch: arrays.scratch.feedForward
+            ) { layer in
+                if let load { count(arrays.layers[layer], layer, load) }
+                try arrays.layers.putAside(layer)
+            }
+            load?.add(tokens: forest.tokenIDs.count, replayed: batch.replayed)
             let hidden = arrays.final.output
             let scores = try learnHead(batch, units: units, hidden: hidden, arrays, g, kind, memory, derivatives)
             try weights.backward(batch.decoder, arrays, g)
             return scores
         }
+    }
+
+    /// The experts that a layer's tokens took.
+    private func count(_ saved: LayerActivations, _ layer: Int, _ load: ExpertLoad) {
+        guard let mixture = architecture.experts(ofLayer: layer) else { return }
+        load.add(layer: layer, saved.feedForward.routes(mixture).chosen)
     }
 
     /// The head's forward and backward half, part by part: derivatives by its hidden states land in `arrays.dhidden`.
@@ -241,7 +256,14 @@ private struct SequenceBatch {
     init(_ sequences: [SequenceQuery], _ model: LanguageModel) throws {
         self.sequences = sequences
         forest = TokenForest(sequences, longSequences: model.architecture.longSequences)
-        decoder = try DecoderBatch(model.architecture, forest, model.compute)
+        let recordings = sequences.map(\.routes), hasRecordings = recordings.contains { $0 != nil }
+        decoder = try DecoderBatch(
+            model.architecture, forest, recordings: hasRecordings ? recordings : nil, model.compute)
+    }
+
+    /// Tokens whose experts were recorded.
+    var replayed: Int {
+        zip(forest.origins, forest.positions).count { sequences[Int($0)].routes?[Int($1)] != nil }
     }
 
     func requests(_ part: Range<Int>) -> HeadRequests { HeadRequests(sequences, part, forest) }

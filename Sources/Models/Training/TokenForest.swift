@@ -10,6 +10,8 @@ package struct TokenForest: Sendable {
     /// [T], place in the sequence, from 0.
     package private(set) var positions: [Int32] = []
     package private(set) var runs: [AttentionRun] = []
+    /// [T], the sequence that a token was laid out from: the first that has it.
+    private(set) var origins: [Int32] = []
     /// Per sequence, the flat ranges that make it up, in order.
     package private(set) var paths: [[Range<Int>]]
     /// [T], the positions as rows of rotary tables: those of long sequences stand behind those of short ones.
@@ -19,22 +21,27 @@ package struct TokenForest: Sendable {
     package private(set) var outputPositions = RowSubset(allOf: 0)
 
     /// `longSequences`: those of more tokens share nothing with shorter ones; see `DecoderArchitecture.longSequences`.
-    package init(_ sequences: [[Int32]], sharingPrefixes: Bool = true, longSequences: Int? = nil) {
+    /// `keys`: what sequences must agree in to share a prefix, where that is more than tokens; as long as they are.
+    package init(
+        _ sequences: [[Int32]], sharingPrefixes: Bool = true, longSequences: Int? = nil, keys: [[Int32]]? = nil
+    ) {
+        let keys = keys ?? sequences
         paths = [[Range<Int>]](repeating: [], count: sequences.count)
         self.longSequences = longSequences
         let limit = longSequences ?? .max
         let short = sequences.indices.filter { sequences[$0].count <= limit },
             long = sequences.indices.filter { sequences[$0].count > limit }
         for (members, offset) in [(short, 0), (long, limit)] {
-            let roots = sharingPrefixes ? Self.partition(members, at: 0, sequences) : members.map { [$0] }
-            for root in roots { add(root, from: 0, prefix: [], offset: offset, sequences) }
+            let roots = sharingPrefixes ? Self.partition(members, at: 0, keys) : members.map { [$0] }
+            for root in roots { add(root, from: 0, prefix: [], offset: offset, keys) }
         }
+        tokenIDs = zip(origins, positions).map { sequences[Int($0)][Int($1)] }
         outputPositions = RowSubset(allOf: tokenIDs.count)
     }
 
     /// The sequences as far as they must be computed, read where a wanted token follows.
     package init(_ queries: [SequenceQuery], longSequences: Int? = nil) {
-        self.init(queries.map(\.context), longSequences: longSequences)
+        self.init(queries.map(\.context), longSequences: longSequences, keys: PrefixKeys(queries).keys)
         var isRead = [Bool](repeating: false, count: tokenIDs.count)
         for (index, query) in queries.enumerated() {
             for (position, token) in tokens(of: index).enumerated() where query.wanted[position + 1] {
@@ -63,18 +70,18 @@ package struct TokenForest: Sendable {
 
     /// Adds the run that all `members` share from `start` on, then what follows it.
     private mutating func add(
-        _ members: [Int], from start: Int, prefix: [Range<Int>], offset: Int, _ sequences: [[Int32]]
+        _ members: [Int], from start: Int, prefix: [Range<Int>], offset: Int, _ keys: [[Int32]]
     ) {
-        let end = Self.sharedEnd(members, from: start, sequences)
+        let end = Self.sharedEnd(members, from: start, keys)
         guard end > start, let first = members.first else { return }
-        let run = tokenIDs.count..<tokenIDs.count + end - start
-        tokenIDs += sequences[first][start..<end]
+        let run = positions.count..<positions.count + end - start
+        origins += repeatElement(Int32(first), count: run.count)
         positions += (start..<end).map(Int32.init)
         tablePositions += (start..<end).map { Int32($0 + offset) }
         runs.append(AttentionRun(tokens: run, prefix: prefix))
         for member in members { paths[member].append(run) }
-        for branch in Self.partition(members, at: end, sequences) {
-            add(branch, from: end, prefix: prefix + [run], offset: offset, sequences)
+        for branch in Self.partition(members, at: end, keys) {
+            add(branch, from: end, prefix: prefix + [run], offset: offset, keys)
         }
     }
 

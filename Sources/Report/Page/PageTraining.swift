@@ -37,6 +37,8 @@ enum PageTraining {
         ("target_divergence", { $0.targetDivergence }),
         ("entropy_coef_applied", { $0.entropyCoefApplied }),
         ("stale_rows", { $0.staleRows.map { Double($0) } }),
+        ("expert_imbalance", \.expertImbalance), ("experts_idle", \.expertsIdle),
+        ("experts_replayed", \.expertsReplayed),
     ]
 
     /// A panel for each quantity that the update has.
