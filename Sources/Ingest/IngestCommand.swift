@@ -68,6 +68,20 @@ struct IngestCommand: StageCommand {
     var invalidLogprobs = InvalidLogprobs.reject
 
     @Option(
+        help: ArgumentHelp(
+            "Columns of a trainer's log (TRL, ms-swift) that are rewards, and what they weigh: accuracy,format:0.5.",
+            valueName: "name[:weight],…"))
+    var rewardColumns: RewardColumns?
+
+    @Flag(
+        help:
+            "Of dumps without a mask: take all tokens behind the prompt for the policy's, also where tools were called.")
+    var trustAllResponseTokens = false
+
+    @Flag(help: "Rollouts have one turn, where their dump doesn't tell (AReaL's).")
+    var oneTurn = false
+
+    @Option(
         help:
             "What becomes of logits: reference (stay where they are), copy (into the output, 16-bit ones with their bytes apart), drop."
     )
@@ -197,7 +211,8 @@ struct IngestCommand: StageCommand {
         defaults["logits_kind"] = logprobsMode?.rawValue
         return LineReading(
             dialects: dialects, tokenizer: text, defaults: defaults, invalidLogprobs: invalidLogprobs,
-            isTemperatureGiven: temperature != nil, requests: requests)
+            isTemperatureGiven: temperature != nil, requests: requests, rewardColumns: rewardColumns,
+            trustsResponseTokens: trustAllResponseTokens, isOneTurn: oneTurn)
     }
 
     private func source(
@@ -223,6 +238,9 @@ struct IngestCommand: StageCommand {
         if let temperature, temperature != 1 { settings["temperature"] = "\(temperature)" }
         if let topP, topP != 1 { settings["top_p"] = "\(topP)" }
         settings["logprobs_mode"] = logprobsMode?.rawValue
+        settings["reward_columns"] = rewardColumns?.text
+        if trustAllResponseTokens { settings["response_tokens"] = "trusted" }
+        if oneTurn { settings["turns"] = "one" }
         if invalidLogprobs != .reject { settings["invalid_logprobs"] = invalidLogprobs.rawValue }
         if score { settings["score"] = "measured" }
         return settings

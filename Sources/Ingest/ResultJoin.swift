@@ -56,6 +56,7 @@ struct ResultJoin {
             rollout.evidence, rollout.logitsPath, rollout.logitsOffset, rollout.logitsLength
         )
         (row.support, row.tokenRoles) = (rollout.support, rollout.tokenRoles)
+        (row.oldLogprobs, row.advantages) = (rollout.oldLogprobs, rollout.advantages)
         if !rollout.policyVersion.isEmpty { row.policyVersion = rollout.policyVersion }
         // crux-rollout knows where the response began and has written all of it.
         let isWhole = extras(rollout.extras)["completion_scope"] == "response"

@@ -25,6 +25,7 @@ struct RolloutValidation {
         try Self.requireWhole(row.finishReason, id: id)
         try checkTokens()
         row.rolloutLogprobs = try sampledLogprobs()
+        (row.oldLogprobs, row.advantages) = (try oldLogprobs(), try advantages())
         try checkReferenceAndValues()
         try checkDistributions()
         row.support = try support()
@@ -146,6 +147,25 @@ struct RolloutValidation {
         }
         remarks.insert(.logprobsDropped)
         return nil
+    }
+
+    /// Under the trainer's policy before its step.
+    private mutating func oldLogprobs() throws -> [Float]? {
+        guard let values = frame.oldLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) else {
+            return masked(frame.oldLogprobs)
+        }
+        if invalidLogprobs == .reject {
+            throw SampledLogprobs.rejection(id, "old_logprobs", "\(values[bad])", at: bad)
+        }
+        remarks.insert(.logprobsDropped)
+        return nil
+    }
+
+    private func advantages() throws -> [Float]? {
+        guard let values = frame.advantages,
+            let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite })
+        else { return masked(frame.advantages) }
+        throw reject(.invalidValue, "advantage \(values[bad]) at position \(bad)", "finite advantages")
     }
 
     private func checkReferenceAndValues() throws {

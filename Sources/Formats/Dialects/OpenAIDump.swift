@@ -4,14 +4,14 @@ package enum OpenAIDump: DumpDialect {
     package static let name = "openai"
     package static let source = "OpenAI batch output; vLLM with return_token_ids"
 
-    package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
+    package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
         // A `body` of its own is a request's, `meta_info` SGLang's.
         guard object["body"] == nil, object["meta_info"] == nil,
             object.given("custom_id") != nil || object["choices"]?.list != nil
         else {
             return nil
         }
-        return OpenAIResponse(object, asked: asked).rollouts()
+        return OpenAIResponse(object, asked: context.asked).rollouts()
     }
 }
 

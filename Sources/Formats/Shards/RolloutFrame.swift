@@ -4,6 +4,9 @@ package struct RolloutFrame: Sendable {
     package var tokenIDs: [Int32] = []
     package var lossMask: [Bool] = []
     package var rolloutLogprobs: [Float]?
+    /// Under the trainer's policy before its step, and what the trainer made of the rewards.
+    package var oldLogprobs: [Float]?
+    package var advantages: [Float]?
     package var values: [Float]?
     package var referenceLogprobs: [Float]?
     package var teacherLogprobs: [Float]?

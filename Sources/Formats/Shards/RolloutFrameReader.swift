@@ -139,7 +139,8 @@ package struct RolloutFrameReader {
             throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)")
         }
         for name in [
-            "loss_mask", "rollout_logprobs", "values", "reference_logprobs", "teacher_logprobs", "token_roles",
+            "loss_mask", "rollout_logprobs", "old_logprobs", "advantages", "values", "reference_logprobs",
+            "teacher_logprobs", "token_roles",
         ] {
             guard let tensor = header[name] else { continue }
             let count = try vector(tensor)
@@ -235,7 +236,8 @@ package struct RolloutFrameReader {
     }
 
     private static let dtypes: [String: [DType]] = [
-        "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
+        "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "old_logprobs": [.f32],
+        "advantages": [.f32], "logits": [.bf16, .f16, .f32],
         "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
         "topk_logprobs": [.f32], "values": [.f32], "support_token_ids": [.i32], "support_offsets": [.i64],
         "reference_logprobs": [.f32], "teacher_logprobs": [.f32], "teacher_prompt_ids": [.i32], "token_roles": [.u8],
@@ -253,6 +255,8 @@ package struct RolloutFrameReader {
         case "token_ids": frame.tokenIDs = try elements(tensor)
         case "loss_mask": frame.lossMask = try mask(tensor)
         case "rollout_logprobs": frame.rolloutLogprobs = try elements(tensor)
+        case "old_logprobs": frame.oldLogprobs = try elements(tensor)
+        case "advantages": frame.advantages = try elements(tensor)
         case "values": frame.values = try elements(tensor)
         case "reference_logprobs": frame.referenceLogprobs = try elements(tensor)
         case "teacher_prompt_ids": frame.teacherPromptIDs = try elements(tensor)

@@ -74,6 +74,8 @@ package struct RolloutShardWriter {
         let beforeLogits = [
             vector("token_ids", .i32, frame.tokenIDs),
             vector("rollout_logprobs", .f32, frame.rolloutLogprobs),
+            vector("old_logprobs", .f32, frame.oldLogprobs),
+            vector("advantages", .f32, frame.advantages),
             vector("values", .f32, frame.values),
             vector("reference_logprobs", .f32, frame.referenceLogprobs),
             vector("teacher_logprobs", .f32, frame.teacherLogprobs),
