@@ -28,8 +28,9 @@ struct DumpedFrame {
             frame, span: FrameSpan(offset: 0, length: 1), keepLogits: false, invalidLogprobs: reading.invalidLogprobs)
         var row = try validation.row()
         remarks.formUnion(validation.remarks)
-        if frame.topk == 0 { row.logitsLength = 0 }
-        let bytes = frame.topk > 0 ? FrameBytes(bytes: try RolloutShardWriter.frame(frame)) : nil
+        let hasMore = frame.topk > 0 || frame.experts != nil
+        if !hasMore { row.logitsLength = 0 }
+        let bytes = hasMore ? FrameBytes(bytes: try RolloutShardWriter.frame(frame)) : nil
         return AcceptedRollout(row: row, frame: bytes, remarks: remarks, request: rollout.request, queued: rollout.queued)
     }
 
@@ -72,6 +73,7 @@ struct DumpedFrame {
         frame.advantages = advantages(mask).map { prompt.map { _ in Float(0) } + $0 }
         if !isRetokenised { fillTopK(&frame, completion, mask) }
         fillSupport(&frame, mask, isRetokenised: isRetokenised)
+        try fillExperts(&frame, isRetokenised: isRetokenised || rollout.promptIDs == nil)
         frame.metadata = metadata(prompt, completion, isRetokenised: isRetokenised || rollout.promptIDs == nil)
         return frame
     }
@@ -196,6 +198,33 @@ struct DumpedFrame {
         }
         let support = SamplingSupport(zip(supports, mask).filter(\.1).map(\.0))
         (frame.supportTokenIDs, frame.supportOffsets) = (support.tokenIDs, support.offsets.map { Int64($0) })
+    }
+
+    /// To which experts its tokens were routed, if the engine said so and somebody its shape.
+    private mutating func fillExperts(_ frame: inout RolloutFrame, isRetokenised: Bool) throws {
+        guard let given = rollout.experts else { return }
+        guard !isRetokenised else {
+            remarks.insert(.expertsUnusable)
+            return
+        }
+        switch given {
+        case .shaped(let experts): frame.experts = experts
+        case .flat(let values, let start):
+            guard let shape = reading.expertsShape else {
+                remarks.insert(.expertsWithoutShape)
+                return
+            }
+            let size = shape.layers * shape.perToken, rows = values.count / size
+            guard
+                let experts = RoutedExperts(
+                    values: values, start: start, rows: rows, layers: shape.layers, perToken: shape.perToken)
+            else {
+                throw Rejection(
+                    id, .wrongShape, found: "\(values.count) routed experts",
+                    expected: "rows of \(shape.layers) layers times \(shape.perToken) experts (--routed-experts)")
+            }
+            frame.experts = experts
+        }
     }
 
     // MARK: metadata

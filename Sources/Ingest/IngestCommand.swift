@@ -35,7 +35,7 @@ struct IngestCommand: StageCommand {
     @Option(help: "Jobs folder of crux-plan: joins results of its jobs (shards or JSON lines) to their prefixes.")
     var jobs: String?
 
-    @Option(help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.")
+    @Option(help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.", transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(
@@ -58,7 +58,8 @@ struct IngestCommand: StageCommand {
     var topP: Float?
 
     @Option(
-        help: "What log-probabilities in JSON lines are of: raw logits, or processed ones (vLLM's --logprobs-mode).")
+        help: "What log-probabilities in JSON lines are of: raw logits, or processed ones (vLLM's --logprobs-mode).",
+        transform: Self.logprobsMode)
     var logprobsMode: LogprobsMode?
 
     @Option(
@@ -77,6 +78,19 @@ struct IngestCommand: StageCommand {
         help:
             "Of dumps without a mask: take all tokens behind the prompt for the policy's, also where tools were called.")
     var trustAllResponseTokens = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Recorded layers and experts of a token, for responses that don't say (SGLang's); else --tokenizer's config.json says.",
+            valueName: "layersxk"))
+    var routedExperts: ExpertsShape?
+
+    @Option(
+        name: .long, parsing: .upToNextOption,
+        help:
+            "Prompt files of data sets: gives rollouts their reference answer and data source, by name, token ids or text of the prompt."
+    )
+    var prompts: [String] = []
 
     @Flag(help: "Rollouts have one turn, where their dump doesn't tell (AReaL's).")
     var oneTurn = false
@@ -97,6 +111,18 @@ struct IngestCommand: StageCommand {
 
     @OptionGroup var options: StageOptions
 
+    private static func logprobsMode(_ text: String) throws -> LogprobsMode {
+        if let mode = LogprobsMode(argument: text) { return mode }
+        guard LogprobsMode.ofLogits.contains(text) else {
+            throw ValidationError(
+                "--logprobs-mode is '\(text)'; known: "
+                    + LogprobsMode.allCases.map(\.rawValue).joined(separator: ", ") + ".")
+        }
+        throw ValidationError(
+            "--logprobs-mode \(text): found logits, expected log-probabilities. Serve with --logprobs-mode "
+                + "raw_logprobs or processed_logprobs and sample again.")
+    }
+
     func validate() throws {
         if score, jobs != nil {
             throw ValidationError("--score and --jobs: results are measured by crux-score alone.")
@@ -115,6 +141,9 @@ struct IngestCommand: StageCommand {
         if let topP, !(topP > 0 && topP <= 1) {
             throw ValidationError("--top-p is \(topP); expected a number above 0 and at most 1.")
         }
+        if jobs != nil, !prompts.isEmpty {
+            throw ValidationError("--prompts and --jobs: results have their prompts' answers from the plan.")
+        }
         if jobs != nil, !requests.isEmpty {
             throw ValidationError("--requests and --jobs: results are joined to the one or the other.")
         }
@@ -125,13 +154,15 @@ struct IngestCommand: StageCommand {
         let shards = try findShards(input), text = try textTokens(context)
         if let jobs { return try join(shards, JobDirectory(jobs), text, context) }
         let labels = InputLabels(shards), book = try requests.isEmpty ? nil : RequestBook(requests)
-        let reading = reading(InputFormat(format)?.lineDialects ?? DumpDialects.all, text, book)
+        let answers = try prompts.isEmpty ? nil : PromptBook(prompts)
+        let reading = try reading(InputFormat(format)?.lineDialects ?? DumpDialects.all, text, book)
         let unreadable = try unreadable(shards) {
             try source(shards[$0], labels.stem($0), reading, work: output, context)
         }
         let plan = Manifest(
             stage: Self.stage, configuration: settings,
-            inputs: try digests(shards, context) + tokenizerFiles() + requests.map { try .input("requests", $0) })
+            inputs: try digests(shards, context) + tokenizerFiles() + requests.map { try .input("requests", $0) }
+                + prompts.map { try .input("prompts", $0) })
         let undertaking = Undertaking(
             plan, output: output, reads: places + shards.map { InputPlace($0) }, options: options)
         let summary = try undertaking.run(context, would: ["would_read": shards, "unreadable": unreadable]) {
@@ -139,7 +170,7 @@ struct IngestCommand: StageCommand {
             let open = { try source(shards[$0], labels.stem($0), reading, work: directory.workPath, context) }
             return try IngestRun(
                 directory: directory, shards: shards, logits: logits, open: open, labels: labels, requests: book,
-                measures: score, context: context
+                prompts: answers, measures: score, context: context
             ).run()
         }
         return options.dryRun && !unreadable.isEmpty ? StageSummary(status: .someShardsFailed, summary.fields) : summary
@@ -147,7 +178,7 @@ struct IngestCommand: StageCommand {
 
     private var places: [InputPlace] {
         (input + [jobs].compactMap { $0 }).map(InputPlace.dump)
-            + ([tokenizer].compactMap { $0 } + requests).map { InputPlace($0) }
+            + ([tokenizer].compactMap { $0 } + requests + prompts).map { InputPlace($0) }
     }
 
     /// Shards that are no shards, where that has to be known before the run: it goes on without them, but a dry run
@@ -193,7 +224,7 @@ struct IngestCommand: StageCommand {
             let dialects = EngineDialects.named(format).map { [$0.results] } ?? EngineDialects.results
             return try JoinRun(
                 directory: directory, files: files, jobs: jobs, index: index, logits: logits, memory: planes(context),
-                reading: reading(dialects, text, nil), context: context
+                reading: try reading(dialects, text, nil), context: context
             ).run()
         }
     }
@@ -204,20 +235,23 @@ struct IngestCommand: StageCommand {
         return text
     }
 
-    private func reading(_ dialects: [any DumpDialect.Type], _ text: TextTokens?, _ requests: RequestBook?)
-        -> LineReading
-    {
+    private func reading(
+        _ dialects: [any DumpDialect.Type], _ text: TextTokens?, _ requests: RequestBook?
+    ) throws -> LineReading {
         var defaults = ["temperature": "\(temperature ?? 1)", "top_p": "\(topP ?? 1)"]
         defaults["logits_kind"] = logprobsMode?.rawValue
         return LineReading(
             dialects: dialects, tokenizer: text, defaults: defaults, invalidLogprobs: invalidLogprobs,
             isTemperatureGiven: temperature != nil, requests: requests, rewardColumns: rewardColumns,
-            trustsResponseTokens: trustAllResponseTokens, isOneTurn: oneTurn)
+            trustsResponseTokens: trustAllResponseTokens,
+            expertsShape: try routedExperts ?? tokenizer.flatMap { try ExpertsShape(checkpoint: $0) },
+            isOneTurn: oneTurn)
     }
 
     private func source(
         _ path: String, _ name: String, _ reading: LineReading, work: String, _ context: StageContext
     ) throws -> any RolloutSource {
+        try ForeignFile.refuse(path)
         guard try InputFormat(format)?.dialects(of: path) != nil else {
             if reading.requests != nil {
                 throw FormatError(
@@ -240,6 +274,7 @@ struct IngestCommand: StageCommand {
         settings["logprobs_mode"] = logprobsMode?.rawValue
         settings["reward_columns"] = rewardColumns?.text
         if trustAllResponseTokens { settings["response_tokens"] = "trusted" }
+        settings["routed_experts"] = routedExperts?.text
         if oneTurn { settings["turns"] = "one" }
         if invalidLogprobs != .reject { settings["invalid_logprobs"] = invalidLogprobs.rawValue }
         if score { settings["score"] = "measured" }

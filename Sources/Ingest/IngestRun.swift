@@ -14,6 +14,7 @@ struct IngestRun {
     let open: (Int) throws -> any RolloutSource
     let labels: InputLabels
     let requests: RequestBook?
+    let prompts: PromptBook?
     /// Whether score's measures are taken in the same pass.
     let measures: Bool
     let context: StageContext
@@ -121,7 +122,7 @@ struct IngestRun {
             return (record, try table.finish())
         }
         var place = try source.framePlace(try directory.writing(copyName(index)), copies: logits == .copy)
-        var queued = QueuedRows()
+        var queued = QueuedRows(), answers = prompts.map { PromptPlaces($0) }
         var measured = measures ? try measuresTable(index, of: record.input) : nil
         try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) {
             entry, outcomes in
@@ -142,6 +143,7 @@ struct IngestRun {
                         record.rejections.append(GroupPrompts.rejection(found.row.rolloutID, number, offset, detail))
                         continue
                     }
+                    answers?.fill(&found.row, &found.remarks)
                     try place.fill(&found.row, frame: found.frame)
                     try table.append(found.row)
                     if let measure = found.measure { try measured?.append(measure) }

@@ -16,6 +16,8 @@ struct LineReading: Sendable {
     var rewardColumns: RewardColumns?
     /// Whether tokens of rollouts that called tools are all taken for the policy's where no mask says otherwise.
     var trustsResponseTokens = false
+    /// Recorded layers and experts of each token, where responses don't say.
+    var expertsShape: ExpertsShape?
     /// Whether the user says that rollouts have one turn, where they don't tell.
     var isOneTurn = false
 }

@@ -30,6 +30,7 @@ struct RolloutValidation {
         try checkDistributions()
         row.support = try support()
         row.tokenRoles = try roles()
+        row.expertsShape = try experts()?.shape
         row.tokenIDs = frame.tokenIDs
         row.lossMask = frame.lossMask
         locate(&row)
@@ -45,7 +46,7 @@ struct RolloutValidation {
     private static let knownKeys: Set<String> = [
         "rollout_id", "group_id", "sample_index", "policy_version", "prompt", "completion", "reference_answer",
         "data_source", "finish_reason",
-        "temperature", "top_p", "reward", "job_id", LogitsInfo.typeKey,
+        "temperature", "top_p", "reward", "job_id", LogitsInfo.typeKey, RoutedExperts.startKey,
     ]
 
     private func identify(_ row: inout RolloutRow) throws {
@@ -234,6 +235,16 @@ struct RolloutValidation {
         return roles.map { Int32($0) }
     }
 
+    /// To which experts tokens were routed.
+    private func experts() throws -> RoutedExperts? {
+        guard let experts = frame.experts else { return nil }
+        if let fault = experts.fault(tokens: frame.tokenIDs.count) {
+            let reason: RejectReason = if case .rows = fault { .lengthMismatch } else { .invalidValue }
+            throw reject(reason, fault.found, fault.expected)
+        }
+        return experts
+    }
+
     /// Which tokens could have been drawn, as the frame says it.
     private func support() throws -> SamplingSupport? {
         guard let ids = frame.supportTokenIDs, let offsets = frame.supportOffsets else { return nil }
@@ -275,7 +286,7 @@ struct RolloutValidation {
         let logits = frame.logits != nil && keepLogits, hidden = frame.hiddenStates != nil && keepLogits
         row.evidence = (logits ? EntropySource.logits : hidden ? .hidden : frame.topk > 0 ? .topk : .none).rawValue
         let beside = [frame.values, frame.referenceLogprobs, frame.teacherLogprobs]
-        guard logits || hidden || frame.topk > 0 || beside.contains(where: { $0 != nil }) else { return }
+        guard logits || hidden || frame.topk > 0 || frame.experts != nil || beside.contains(where: { $0 != nil }) else { return }
         row.logitsOffset = Int64(span.offset)
         row.logitsLength = Int64(span.length)
     }

@@ -61,7 +61,7 @@ struct RowScan: Sendable {
         var fact = RolloutFacts.Row(
             length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped,
             entropy: columns.entropy(row))
-        fact.isExcluded = row.ingest.hasText(FinishReason.excluded.ownWord, ScannedColumns.finish)
+        fact.isExcluded = row.ingest.hasText("excluded", ScannedColumns.finish)
         add(
             fact, row: Int32(row.number), group: groups.add(row.ingest.utf8(ScannedColumns.group)),
             lacksLogprobs: !columns.hasLogprobs(row))

@@ -27,6 +27,45 @@ extension DumpTests {
                 && $0.extras == #"{"retokenised":"true","turns_unknown":"true"}"#
         },
         Sample(
+            dialect: "atif",
+            lines: [
+                #"{"schema_version":"ATIF-v1.4","session_id":"s1","agent":{"name":"a","version":"1"},"steps":[{"step_id":1,"source":"user","message":"Q"},"#
+                    + #"{"step_id":2,"source":"agent","message":"5","metrics":{"prompt_token_ids":[17,16],"completion_token_ids":[6],"logprobs":[-1.5]}},"#
+                    + #"{"step_id":3,"source":"agent","message":"4","metrics":{"prompt_token_ids":[17,16,6,20],"completion_token_ids":[5,0],"logprobs":[-0.25,-0.125]}}],"extra":{"reward":1}}"#,
+                // No log-probabilities of one turn are none of the row.
+                #"{"schema_version":"ATIF-v1.3","session_id":"s2","agent":{"name":"a","version":"1"},"steps":[{"step_id":1,"source":"agent","message":"4","#
+                    + #""metrics":{"prompt_token_ids":[17,16],"completion_token_ids":[5]}}],"final_metrics":{"extra":{"reward":0.5}}}"#,
+            ],
+            ids: ["s1", "s2"], groups: Array(repeating: "prompt-" + prefixDigest([17, 16]).prefix(16), count: 2),
+            tokens: [[17, 16, 6, 20, 5, 0], [17, 16, 5]],
+            masks: [[false, false, true, false, true, true], mask(2, 1)], logprobs: [[-1.5, 0, -0.25, -0.125], nil],
+            rewards: [1, 0.5], evidence: ["none", "none"]
+        ) { $0.completion == "4" && $0.extras.contains(#""session":"s"#) },
+        Sample(
+            dialect: "openai_responses",
+            lines: [
+                #"{"id":"r1","object":"response","status":"completed","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"4"}]}],"#
+                    + #""usage":{"input_tokens":12,"output_tokens":2},"prompt":\#(question),"reward":1,"temperature":0.5}"#,
+                #"{"custom_id":"a","response":{"status_code":200,"body":{"id":"r2","object":"response","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"#
+                    + #""output":[{"type":"message","content":[{"type":"output_text","text":"5."}]}],"usage":{"input_tokens":12,"output_tokens":2}}},"prompt":\#(question)}"#,
+            ],
+            arguments: policy, ids: ["r1", "a"],
+            groups: Array(repeating: "prompt-" + prefixDigest(prompt[...]).prefix(16), count: 2),
+            tokens: [prompt + [5, 0], prompt + [6, 13]], masks: [mask(12, 2), mask(12, 2)], logprobs: [nil, nil],
+            rewards: [1, nil], evidence: ["none", "none"]
+        ) { $0.finishReason == ($0.rolloutID == "r1" ? "completed" : "max_output_tokens") },
+        Sample(
+            dialect: "turns",
+            lines: [
+                #"{"custom_id":"a","group_id":"g","reward":0.5,"turns":[{"prompt_token_ids":[17,16],"choices":[{"index":0,"text":"5","finish_reason":"stop","token_ids":[6]}]},"#
+                    + #"{"text":"4","input_ids":[17,16,6,20],"output_ids":[5,0],"meta_info":{"id":"r","finish_reason":{"type":"stop"}}}]}"#,
+                #"{"custom_id":"b","group_id":"g","reward":1,"turns":[{"text":"4","input_ids":[17,16],"output_ids":[5],"meta_info":{"id":"r","finish_reason":{"type":"length"},"output_token_logprobs":[[-0.5,5,null]]}}]}"#,
+            ],
+            ids: ["a", "b"], groups: ["g", "g"], tokens: [[17, 16, 6, 20, 5, 0], [17, 16, 5]],
+            masks: [[false, false, true, false, true, true], mask(2, 1)], logprobs: [nil, [-0.5]], rewards: [0.5, 1],
+            evidence: ["none", "none"]
+        ) { $0.finishReason == ($0.rolloutID == "a" ? "stop" : "length") && $0.completion == "4" },
+        Sample(
             dialect: "ms_swift",
             lines: [
                 #"{"step":["3","3"],"prompt":[\#(question),\#(question)],"completion":["4","5."],"Accuracy":[1.0,0.0],"Format":[0.5,1],"advantages":[0.7,-0.7],"entropy":[0.4,0.5]}"#,

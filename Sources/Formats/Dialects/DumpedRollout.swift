@@ -48,6 +48,8 @@ package struct DumpedRollout: Sendable {
     package var best: TopLogprobs?
     /// Which tokens could have been drawn in the place of each of the completion's; an empty list is all.
     package var supports: [[Int32]]?
+    /// To which experts its tokens were routed.
+    package var experts: GivenExperts?
     /// Sampled tokens by the program's own count, and where the line has several rollouts, of all of them together.
     package var tokenCount: Int?
     package var lineTokenCount: Int?
@@ -90,6 +92,7 @@ package struct DumpedRollout: Sendable {
     mutating func takeSupports(_ value: JSONValue?, _ name: String) {
         guard let value, !value.isNull else { return }
         supports = reading { () throws(RolloutFault) in
+            if let csr = value.object { return try Self.supports(csr, name) }
             guard let lists = value.list else {
                 throw RolloutFault(.invalidTokenID, found: "\(name) \(value.excerpt)", expected: "lists of token ids")
             }
@@ -97,6 +100,19 @@ package struct DumpedRollout: Sendable {
             for list in lists { supports.append(try tokenIDs(list, name) ?? []) }
             return supports
         }
+    }
+
+    /// vLLM's `/inference/v1/generate`: all ids in one list, and where each token's begin, and behind the last.
+    private static func supports(_ object: JSONObject, _ name: String) throws(RolloutFault) -> [[Int32]]? {
+        guard let ids = try tokenIDs(object["token_ids"], name + ".token_ids"),
+            let offsets = try tokenIDs(object["offsets"], name + ".offsets")?.map({ Int($0) })
+        else { return nil }
+        guard offsets.first == 0, offsets.last == ids.count, zip(offsets, offsets.dropFirst()).allSatisfy(<=) else {
+            throw RolloutFault(
+                .invalidValue, found: "\(name).offsets that fall or don't end at \(ids.count)",
+                expected: "ascending ones from 0")
+        }
+        return zip(offsets, offsets.dropFirst()).map { Array(ids[$0..<$1]) }
     }
 
     /// Takes what a driver added to an engine's response, under the names of a shard's metadata. `choice`: which of the

@@ -21,6 +21,12 @@ package struct GivenLogprobs: Equatable, Sendable {
 
     package var count: Int { values.count }
 
+    /// Those of tokens behind these.
+    mutating func append(_ other: GivenLogprobs) {
+        for (place, text) in other.odd { odd[values.count + place] = text }
+        values += other.values
+    }
+
     /// The first so many.
     func prefix(_ count: Int) -> GivenLogprobs {
         var first = self

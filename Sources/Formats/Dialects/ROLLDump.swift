@@ -17,6 +17,7 @@ package enum ROLLDump: DumpDialect {
         (rollout.prompt, rollout.completion) = (prompt, response)
         rollout.group = object.given("id")?.identifier.map { "step-\(step)-\($0)" }
         rollout.groupScope = "step-\(step)"
+        rollout.metadata["prompt_id"] = object.given("id")?.identifier
         rollout.takeReward(object["scores"], "scores")
         rollout.remarks.insert(.finishReasonUnknown)
         for member in object.members where !known.contains(member.key) {

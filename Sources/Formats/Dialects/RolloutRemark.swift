@@ -17,6 +17,13 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
     case advantagesUnusable = "advantages_unusable"
     case otherLossesLeftOut = "other_losses_left_out"
     case referenceUnusable = "reference_unusable"
+    case promptLogprobsLeftOut = "prompt_logprobs_left_out"
+    case promptUnplaced = "prompt_unplaced"
+    case promptAmbiguous = "prompt_ambiguous"
+    case expertsWithoutShape = "experts_without_shape"
+    case expertsUnusable = "experts_unusable"
+    case turnsWithoutIDs = "turns_without_ids"
+    case historyRewritten = "history_rewritten"
     case rewardColumnsUnnamed = "reward_columns_unnamed"
     case toolTokensTrusted = "tool_tokens_trusted"
     case turnsUnknown = "turns_unknown"
@@ -55,6 +62,15 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
             "have weights of other losses than the policy's (ce_weights, ref_kl_weights): left out, a recipe chooses them"
         case .referenceUnusable:
             "have token ids for a reference answer, of which no text can be made: kept without one. Give --prompts"
+        case .promptLogprobsLeftOut:
+            "come with log-probabilities of their prompts (prompt_logprobs), which are left out"
+        case .promptUnplaced: "answer no prompt of --prompts: nothing is joined to them"
+        case .promptAmbiguous: "answer a prompt that --prompts has with several answers: nothing is joined to them"
+        case .expertsWithoutShape:
+            "have routed experts without a shape: kept without them. Say it with --routed-experts LAYERSxK, or give --tokenizer the checkpoint's folder"
+        case .expertsUnusable: "have routed experts of other tokens than theirs (text that was made tokens again): kept without them"
+        case .turnsWithoutIDs: "have turns of the agent without token ids, whose words are not trained on"
+        case .historyRewritten: "are a part of a conversation whose history was written anew: extras.session holds the parts together"
         case .rewardColumnsUnnamed:
             "have no reward, but columns that may be: say which, and what they weigh, with --reward-columns a,b:0.5"
         case .toolTokensTrusted:

@@ -70,6 +70,7 @@ package enum SGLangDump: DumpDialect {
         }
         rollout.best = TopLogprobs(rows, remarks: &rollout.remarks)
         readSupports(meta, &rollout)
+        rollout.experts = rollout.reading { () throws(RolloutFault) in try GivenExperts.ofSGLang(meta) }
     }
 
     /// `return_sampling_mask`: the ids that top-p, top-k and min-p left, and the log-probabilities over these. A mask

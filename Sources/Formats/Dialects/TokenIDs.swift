@@ -1,5 +1,5 @@
 /// Token ids of a JSON value; nil where nothing is given. `name`: what they are called there.
-func tokenIDs(_ value: JSONValue?, _ name: String) throws(RolloutFault) -> [Int32]? {
+package func tokenIDs(_ value: JSONValue?, _ name: String) throws(RolloutFault) -> [Int32]? {
     guard let value, !value.isNull else { return nil }
     guard let list = value.list else {
         throw RolloutFault(.invalidTokenID, found: "\(name) \(value.excerpt)", expected: "a list of token ids")

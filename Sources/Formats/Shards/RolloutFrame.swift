@@ -21,6 +21,7 @@ package struct RolloutFrame: Sendable {
     /// [S] and [M + 1]: which tokens could have been drawn, as in `SamplingSupport`.
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int64]?
+    package var experts: RoutedExperts?
     package var logits: LogitsInfo?
     /// Shape and type of the final hidden states, [rows, width]; its `vocabulary` is their width.
     package var hiddenStates: LogitsInfo?

@@ -161,6 +161,7 @@ package struct RolloutFrameReader {
             }
         }
         try checkSupports(header, length: length)
+        try checkExperts(header, length: length)
         let ids = header["topk_token_ids"]?.shape, logprobs = header["topk_logprobs"]?.shape
         guard (ids == nil) == (logprobs == nil) else {
             throw fail(
@@ -173,6 +174,18 @@ package struct RolloutFrameReader {
                 .wrongShape,
                 "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")",
                 "both, of one shape")
+        }
+    }
+
+    private func checkExperts(_ header: SafetensorsHeader, length: Int) throws {
+        guard let tensor = header[RoutedExperts.key] else { return }
+        let shape = tensor.shape
+        guard shape.count == 3, shape[0] <= length, (1...RoutedExperts.most).contains(shape[1]),
+            (1...RoutedExperts.most).contains(shape[2]), shape.reduce(1, *) <= Self.maximumSupportEntries
+        else {
+            throw fail(
+                .wrongShape, "'\(tensor.name)' of shape \(shape)",
+                "[tokens, layers, experts of a token] with at most \(length) rows")
         }
     }
 
@@ -240,6 +253,7 @@ package struct RolloutFrameReader {
         "advantages": [.f32], "logits": [.bf16, .f16, .f32],
         "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
         "topk_logprobs": [.f32], "values": [.f32], "support_token_ids": [.i32], "support_offsets": [.i64],
+        RoutedExperts.key: [.u8, .u16],
         "reference_logprobs": [.f32], "teacher_logprobs": [.f32], "teacher_prompt_ids": [.i32], "token_roles": [.u8],
     ]
 
@@ -268,6 +282,7 @@ package struct RolloutFrameReader {
         case "token_roles": frame.tokenRoles = try elements(tensor)
         case "support_token_ids": frame.supportTokenIDs = try elements(tensor)
         case "support_offsets": frame.supportOffsets = try elements(tensor)
+        case RoutedExperts.key: frame.experts = try experts(tensor, frame.metadata)
         case "logits", "logits_high", "logits_low": try rows.logits?.take(tensor)
         case "hidden_states": try rows.hiddenStates?.take(tensor)
         default: try stream.skip(tensor.end - tensor.begin)
@@ -282,6 +297,22 @@ package struct RolloutFrameReader {
                 count = tensor.elementCount
             }
         }
+    }
+
+    private func experts(_ tensor: TensorInfo, _ metadata: [String: String]) throws -> RoutedExperts? {
+        let values: [UInt16]
+        if tensor.dtype == .u8 {
+            let bytes: [UInt8] = try elements(tensor)
+            values = bytes.map { UInt16($0) }
+        } else {
+            values = try elements(tensor)
+        }
+        let text = metadata[RoutedExperts.startKey] ?? "0"
+        guard let start = Int(text), (0...Self.maximumTokens).contains(start) else {
+            throw fail(.invalidValue, "\(RoutedExperts.startKey) '\(text)'", "a token's position")
+        }
+        return RoutedExperts(
+            values: values, start: start, rows: tensor.shape[0], layers: tensor.shape[1], perToken: tensor.shape[2])
     }
 
     private func mask(_ tensor: TensorInfo) throws -> [Bool] {

@@ -41,6 +41,7 @@ package struct RolloutShardWriter {
     {
         let parts = parts(frame, logits, hiddenStates)
         var metadata = frame.metadata
+        if let start = frame.experts?.start, start > 0 { metadata[RoutedExperts.startKey] = "\(start)" }
         metadata[LogitsInfo.typeKey] = frame.logits?.typeName ?? metadata[LogitsInfo.typeKey]
         let header = SafetensorsHeader(laying: parts.map(\.info), metadata: metadata)
         return header.encoded() + parts.flatMap(\.bytes)
@@ -85,12 +86,22 @@ package struct RolloutShardWriter {
             vector("token_roles", .u8, frame.tokenRoles),
             vector("support_token_ids", .i32, frame.supportTokenIDs),
             vector("support_offsets", .i64, frame.supportOffsets),
+            frame.experts.map(experts),
         ]
         let hidden =
             frame.hiddenStates.map { [Part("hidden_states", $0.dtype, [$0.rows, $0.vocabulary], hiddenStates)] } ?? []
         let mask = vector("loss_mask", .u8, frame.lossMask.map { UInt8($0 ? 1 : 0) })
         return beforeLogits.compactMap { $0 } + (frame.logits.map { Self.parts($0, logits) } ?? []) + hidden
             + [mask].compactMap { $0 }
+    }
+
+    /// In one byte for each where that is enough.
+    private static func experts(_ experts: RoutedExperts) -> Part {
+        let shape = [experts.rows, experts.layers, experts.perToken]
+        let isNarrow = experts.values.allSatisfy { $0 < 256 }
+        return Part(
+            RoutedExperts.key, isNarrow ? .u8 : .u16, shape,
+            isNarrow ? experts.values.map { UInt8($0) } : experts.values.withUnsafeBytes { Array($0) })
     }
 
     private static func parts(_ info: LogitsInfo, _ logits: [UInt8]) -> [Part] {

@@ -22,6 +22,7 @@ package struct RolloutRow: Equatable, Sendable {
     package var tokenRoles: [Int32]?
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int32]?
+    package var expertsShape: [Int32]?
     package var evidence = EntropySource.none.rawValue
     package var logitsPath = ""
     package var logitsOffset: Int64 = 0
@@ -124,6 +125,12 @@ extension Tables {
                 """
                 where in support_token_ids each trainable token's begin, and behind the last; nothing between two is \
                 the whole vocabulary; null where the dump does not say
+                """),
+            .listInt32(
+                "routed_experts_shape", \.expertsShape,
+                """
+                rows, layers, experts of a token and first token of the tensor routed_experts in the rollout's frame; \
+                null where there is none
                 """),
             .utf8("evidence", \.evidence, "how well the distributions are known: \(EntropySource.list)"),
             .utf8(
