@@ -23,8 +23,9 @@ for name in sorted(glob.glob(ingest + "/rollouts-*.arrow")):
     marks = ipc.open_file(name.replace(ingest, score).replace("rollouts-", "scores-")).read_all().to_pylist()
     for row, mark in list(zip(rows, marks))[:40]:
         ids = torch.tensor(row["token_ids"])
-        routes = row["routed_experts"] and torch.tensor(row["routed_experts"]).view(-1, *row["routed_experts_shape"])
-        with torch.no_grad(), replayed(model, routes):
+        *shape, start = row["routed_experts_shape"] or [0]
+        routes = torch.tensor(row["routed_experts"]).view(shape) if shape else None
+        with torch.no_grad(), replayed(model, routes, start):
             logp = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].double() / row["temperature"], -1)
         theirs = logp.gather(1, ids[1:, None])[:, 0]
         mask = torch.tensor(row["loss_mask"][1:])

@@ -1,7 +1,7 @@
 """Sample a small dump from any Hugging Face causal LM, without a tokenizer: random prompts, answers right or wrong by chance.
 
 usage: make_dump.py CHECKPOINT OUT_DIR [--groups 5] [--size 4] [--tokens 14] [--dtype bf16|f16|f32] [--temperature 1.0] [--seed 3] [--routes]
---routes: each token takes experts by chance, and the dump says which: all but those of the last input of every second rollout.
+--routes: each token takes experts by chance, and the dump says which, in every second rollout behind its first token.
 """
 import argparse
 import os
@@ -38,10 +38,11 @@ with open(f"{a.out}/rollouts-00000.rollouts.zst", "wb") as shard:
         shared = random_routes(model, len(prompt), generator) if a.routes else None
         for sample in range(a.size):
             ids, logits, logprobs = list(prompt), [], []
+            start = sample % 2
             # Recorded of the prompt as its group has it, of the rest by itself.
-            own = torch.cat([shared, random_routes(model, a.tokens - sample - 1 - sample % 2, generator)]) if a.routes else None
+            own = torch.cat([shared, random_routes(model, a.tokens - sample - 1, generator)])[start:] if a.routes else None
             for _ in range(a.tokens - sample):
-                with torch.no_grad(), replayed(model, own):
+                with torch.no_grad(), replayed(model, own, start):
                     z = model(input_ids=torch.tensor([ids])).logits[0, -1]
                 logp = torch.log_softmax(z.double() / a.temperature, -1)
                 token = torch.multinomial(logp.exp(), 1).item()
@@ -59,4 +60,6 @@ with open(f"{a.out}/rollouts-00000.rollouts.zst", "wb") as shard:
             meta = dict(
                 rollout_id=f"g{group}-{sample}", group_id=f"g{group}", sample_index=str(sample), completion="#### 7" if right else "#### 8",
                 reference_answer="7", data_source="openai/gsm8k", finish_reason="length", temperature=str(a.temperature), top_p="1.0", logits_kind="raw")
+            if a.routes:
+                meta["routed_experts_start"] = str(start)
             shard.write(compressor.compress(save(tensors, metadata=meta)))

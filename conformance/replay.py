@@ -10,8 +10,8 @@ def routers(model):
 
 
 @contextlib.contextmanager
-def replayed(model, routes):
-    """`routes` [rows, sparse layers, k]: tokens behind them are routed freely. None: all are."""
+def replayed(model, routes, start=0):
+    """`routes` [rows, sparse layers, k], the first that of token `start`: others are routed freely. None: all are."""
     if routes is None:
         yield
         return
@@ -19,8 +19,8 @@ def replayed(model, routes):
     def recorded(layer):
         def topk(values, count, dim=-1):
             chosen = free(values, count, dim=dim).indices.clone()
-            rows = min(len(routes), len(chosen))
-            chosen[:rows] = routes[:rows, layer].long()
+            end = min(start + len(routes), len(chosen))
+            chosen[start:end] = routes[:end - start, layer].long()
             return values.gather(-1, chosen), chosen
         return topk
 

@@ -62,6 +62,9 @@ try "$python" conformance/check_run_jobs.py
 mkdir -p "$work/jobs"
 try conformance/jobs.sh "$python" "$bin" "$work/jobs"
 
+echo "== dumps of other programs"
+try "$python" conformance/check_dialects.py "$bin" "$work/dialects"
+
 echo "== the page, in a browser"
 try conformance/browser.sh "$python" "$bin"
 

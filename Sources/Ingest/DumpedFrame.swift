@@ -2,7 +2,7 @@ import Formats
 
 /// Makes a dumped rollout a shard's frame, so that the same rules hold for both.
 struct DumpedFrame {
-    private let rollout: DumpedRollout
+    private var rollout: DumpedRollout
     private let id: String
     private let reading: LineReading
     private var remarks: Set<RolloutRemark>
@@ -21,15 +21,42 @@ struct DumpedFrame {
 
     private mutating func convert() throws -> AcceptedRollout {
         if let fault = rollout.fault { throw Rejection(id, fault) }
+        try takeUsersWord()
         try RolloutValidation.requireWhole(rollout.finishReason, id: id)
         let frame = try frame()
         var validation = RolloutValidation(
             frame, span: FrameSpan(offset: 0, length: 1), keepLogits: false, invalidLogprobs: reading.invalidLogprobs)
         var row = try validation.row()
         remarks.formUnion(validation.remarks)
-        if frame.topk == 0 { row.logitsLength = 0 }
-        let bytes = frame.topk > 0 ? FrameBytes(bytes: try RolloutShardWriter.frame(frame)) : nil
-        return AcceptedRollout(row: row, frame: bytes, remarks: remarks, request: rollout.request)
+        let hasMore = frame.topk > 0
+        if !hasMore { row.logitsLength = 0 }
+        let bytes = hasMore ? FrameBytes(bytes: try RolloutShardWriter.frame(frame)) : nil
+        return AcceptedRollout(
+            row: row, frame: bytes, remarks: remarks, request: rollout.request, queued: rollout.queued)
+    }
+
+    /// What a line leaves open and flags answer.
+    private mutating func takeUsersWord() throws {
+        if rollout.hidesToolTokens {
+            guard reading.trustsResponseTokens else {
+                throw Rejection(
+                    id, .toolTokensUnmarked, found: "calls of tools and no mask",
+                    expected: "a mask of the sampled tokens, or --trust-all-response-tokens")
+            }
+            remarks.insert(.toolTokensTrusted)
+        }
+        if rollout.metadata[ARealDump.turnsUnknown] != nil {
+            if reading.isOneTurn {
+                rollout.metadata[ARealDump.turnsUnknown] = nil
+            } else {
+                remarks.insert(.turnsUnknown)
+            }
+        }
+        if let columns = reading.rewardColumns {
+            rollout = try columns.applied(to: rollout, id: id)
+        } else if rollout.reward == nil, !rollout.numbers.isEmpty {
+            remarks.insert(.rewardColumnsUnnamed)
+        }
     }
 
     private mutating func frame() throws -> RolloutFrame {
@@ -41,8 +68,13 @@ struct DumpedFrame {
         frame.rolloutLogprobs = try logprobs(mask, isRetokenised: isRetokenised).map {
             prompt.map { _ in Float(0) } + $0
         }
+        frame.oldLogprobs = try oldLogprobs(mask, isRetokenised: isRetokenised).map {
+            prompt.map { _ in Float(0) } + $0
+        }
+        frame.advantages = advantages(mask).map { prompt.map { _ in Float(0) } + $0 }
         if !isRetokenised { fillTopK(&frame, completion, mask) }
         fillSupport(&frame, mask, isRetokenised: isRetokenised)
+        try fillExperts(&frame, isRetokenised: isRetokenised || rollout.promptIDs == nil)
         frame.metadata = metadata(prompt, completion, isRetokenised: isRetokenised || rollout.promptIDs == nil)
         return frame
     }
@@ -107,7 +139,28 @@ struct DumpedFrame {
 
     /// Of tokens that were made of their text again only where there are as many.
     private mutating func logprobs(_ mask: [Bool], isRetokenised: Bool) throws -> [Float]? {
-        guard let given = rollout.logprobs else { return nil }
+        try usable(rollout.logprobs, "log-probability", mask, isRetokenised: isRetokenised)
+    }
+
+    private mutating func oldLogprobs(_ mask: [Bool], isRetokenised: Bool) throws -> [Float]? {
+        try usable(rollout.oldLogprobs, "trainer's log-probability", mask, isRetokenised: isRetokenised)
+    }
+
+    /// Advantages that a trainer gave, one for each token or one for all.
+    private mutating func advantages(_ mask: [Bool]) -> [Float]? {
+        if let one = rollout.advantage, one.isFinite { return mask.map { $0 ? one : 0 } }
+        guard let given = rollout.advantages else { return nil }
+        guard given.count == mask.count, mask.indices.allSatisfy({ !mask[$0] || given.values[$0].isFinite }) else {
+            remarks.insert(.advantagesUnusable)
+            return nil
+        }
+        return zip(given.values, mask).map { $1 ? $0 : 0 }
+    }
+
+    private mutating func usable(
+        _ given: GivenLogprobs?, _ name: String, _ mask: [Bool], isRetokenised: Bool
+    ) throws -> [Float]? {
+        guard let given else { return nil }
         guard given.count == mask.count else {
             if isRetokenised { return nil }
             if reading.invalidLogprobs == .reject {
@@ -119,7 +172,7 @@ struct DumpedFrame {
             return nil
         }
         if reading.invalidLogprobs == .reject, let bad = SampledLogprobs.firstUnusable(given.values, mask) {
-            throw SampledLogprobs.rejection(id, "log-probability", given.spelled(bad), at: bad)
+            throw SampledLogprobs.rejection(id, name, given.spelled(bad), at: bad)
         }
         return zip(given.values, mask).map { $1 ? $0 : 0 }
     }
@@ -148,6 +201,33 @@ struct DumpedFrame {
         (frame.supportTokenIDs, frame.supportOffsets) = (support.tokenIDs, support.offsets.map { Int64($0) })
     }
 
+    /// To which experts its tokens were routed, if the engine said so and somebody its shape.
+    private mutating func fillExperts(_ frame: inout RolloutFrame, isRetokenised: Bool) throws {
+        guard let given = rollout.experts else { return }
+        guard !isRetokenised else {
+            remarks.insert(.expertsUnusable)
+            return
+        }
+        switch given {
+        case .shaped(let experts): frame.experts = experts
+        case .flat(let values, let start):
+            guard let shape = reading.expertsShape else {
+                remarks.insert(.expertsWithoutShape)
+                return
+            }
+            let size = shape.layers * shape.perToken, rows = values.count / size
+            guard
+                let experts = RoutedExperts(
+                    values: values, start: start, rows: rows, layers: shape.layers, perToken: shape.perToken)
+            else {
+                throw Rejection(
+                    id, .wrongShape, found: "\(values.count) routed experts",
+                    expected: "rows of \(shape.layers) layers times \(shape.perToken) experts (--routed-experts)")
+            }
+            frame.experts = experts
+        }
+    }
+
     // MARK: metadata
 
     private mutating func metadata(_ prompt: [Int32], _ completion: [Int32], isRetokenised: Bool) -> [String: String] {
@@ -156,7 +236,7 @@ struct DumpedFrame {
             remarks.insert(.samplingAssumed)
         }
         metadata["rollout_id"] = id
-        metadata["group_id"] = rollout.group ?? "prompt-" + prefixDigest(prompt).prefix(16)
+        metadata["group_id"] = rollout.group ?? group(prompt)
         if metadata["sample_index"] == nil { metadata["sample_index"] = "\(rollout.sampleIndex)" }
         metadata["prompt"] =
             rollout.prompt ?? tokenizer?.tokenizer.decode(prompt, skippingSpecialTokens: false)
@@ -167,6 +247,12 @@ struct DumpedFrame {
         metadata["reward"] = rollout.reward.map { "\($0)" }
         if isRetokenised { metadata["retokenised"] = "true" }
         return metadata
+    }
+
+    /// Of a rollout whose group nobody names: those that answer the same prompt, within a step where prompts come again.
+    private func group(_ prompt: [Int32]) -> String {
+        let scope = rollout.groupScope.isEmpty ? "" : rollout.groupScope + "-"
+        return scope + "prompt-" + prefixDigest(prompt).prefix(16)
     }
 
     /// The whole response: from its tokens where the text is not that.

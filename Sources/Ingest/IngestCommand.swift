@@ -35,7 +35,9 @@ struct IngestCommand: StageCommand {
     @Option(help: "Jobs folder of crux-plan: joins results of its jobs (shards or JSON lines) to their prefixes.")
     var jobs: String?
 
-    @Option(help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.")
+    @Option(
+        help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.",
+        transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(
@@ -58,7 +60,8 @@ struct IngestCommand: StageCommand {
     var topP: Float?
 
     @Option(
-        help: "What log-probabilities in JSON lines are of: raw logits, or processed ones (vLLM's --logprobs-mode).")
+        help: "What log-probabilities in JSON lines are of: raw logits, or processed ones (vLLM's --logprobs-mode).",
+        transform: Self.logprobsMode)
     var logprobsMode: LogprobsMode?
 
     @Option(
@@ -66,6 +69,34 @@ struct IngestCommand: StageCommand {
             "A rollout with sampled log-probabilities that are none (NaN, null, -9999, above 0): reject, or drop them and keep it."
     )
     var invalidLogprobs = InvalidLogprobs.reject
+
+    @Option(
+        help: ArgumentHelp(
+            "Columns of a trainer's log (TRL, ms-swift) that are rewards, and what they weigh: accuracy,format:0.5.",
+            valueName: "name[:weight],…"))
+    var rewardColumns: RewardColumns?
+
+    @Flag(
+        help:
+            "Of dumps without a mask: take all tokens behind the prompt for the policy's, also where tools were called."
+    )
+    var trustAllResponseTokens = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Recorded layers and experts of a token, for responses that don't say (SGLang's); else --tokenizer's config.json says.",
+            valueName: "layersxk"))
+    var routedExperts: ExpertsShape?
+
+    @Option(
+        name: .long, parsing: .upToNextOption,
+        help:
+            "Prompt files of data sets: gives rollouts their reference answer and data source, by name, token ids or text of the prompt."
+    )
+    var prompts: [String] = []
+
+    @Flag(help: "Rollouts have one turn, where their dump doesn't tell (AReaL's).")
+    var oneTurn = false
 
     @Option(
         help:
@@ -82,6 +113,18 @@ struct IngestCommand: StageCommand {
     @OptionGroup var memory: MemoryOption
 
     @OptionGroup var options: StageOptions
+
+    private static func logprobsMode(_ text: String) throws -> LogprobsMode {
+        if let mode = LogprobsMode(argument: text) { return mode }
+        guard LogprobsMode.ofLogits.contains(text) else {
+            throw ValidationError(
+                "--logprobs-mode is '\(text)'; known: "
+                    + LogprobsMode.allCases.map(\.rawValue).joined(separator: ", ") + ".")
+        }
+        throw ValidationError(
+            "--logprobs-mode \(text): found logits, expected log-probabilities. Serve with --logprobs-mode "
+                + "raw_logprobs or processed_logprobs and sample again.")
+    }
 
     func validate() throws {
         if score, jobs != nil {
@@ -101,6 +144,9 @@ struct IngestCommand: StageCommand {
         if let topP, !(topP > 0 && topP <= 1) {
             throw ValidationError("--top-p is \(topP); expected a number above 0 and at most 1.")
         }
+        if jobs != nil, !prompts.isEmpty {
+            throw ValidationError("--prompts and --jobs: results have their prompts' answers from the plan.")
+        }
         if jobs != nil, !requests.isEmpty {
             throw ValidationError("--requests and --jobs: results are joined to the one or the other.")
         }
@@ -111,13 +157,15 @@ struct IngestCommand: StageCommand {
         let shards = try findShards(input), text = try textTokens(context)
         if let jobs { return try join(shards, JobDirectory(jobs), text, context) }
         let labels = InputLabels(shards), book = try requests.isEmpty ? nil : RequestBook(requests)
-        let reading = reading(InputFormat(format)?.lineDialects ?? DumpDialects.all, text, book)
+        let answers = try prompts.isEmpty ? nil : PromptBook(prompts)
+        let reading = try reading(InputFormat(format)?.lineDialects ?? DumpDialects.all, text, book)
         let unreadable = try unreadable(shards) {
             try source(shards[$0], labels.stem($0), reading, work: output, context)
         }
         let plan = Manifest(
             stage: Self.stage, configuration: settings,
-            inputs: try digests(shards, context) + tokenizerFiles() + requests.map { try .input("requests", $0) })
+            inputs: try digests(shards, context) + tokenizerFiles() + requests.map { try .input("requests", $0) }
+                + prompts.map { try .input("prompts", $0) })
         let undertaking = Undertaking(
             plan, output: output, reads: places + shards.map { InputPlace($0) }, options: options)
         let summary = try undertaking.run(context, would: ["would_read": shards, "unreadable": unreadable]) {
@@ -125,7 +173,7 @@ struct IngestCommand: StageCommand {
             let open = { try source(shards[$0], labels.stem($0), reading, work: directory.workPath, context) }
             return try IngestRun(
                 directory: directory, shards: shards, logits: logits, open: open, labels: labels, requests: book,
-                measures: score, context: context
+                prompts: answers, measures: score, context: context
             ).run()
         }
         return options.dryRun && !unreadable.isEmpty ? StageSummary(status: .someShardsFailed, summary.fields) : summary
@@ -133,7 +181,7 @@ struct IngestCommand: StageCommand {
 
     private var places: [InputPlace] {
         (input + [jobs].compactMap { $0 }).map(InputPlace.dump)
-            + ([tokenizer].compactMap { $0 } + requests).map { InputPlace($0) }
+            + ([tokenizer].compactMap { $0 } + requests + prompts).map { InputPlace($0) }
     }
 
     /// Shards that are no shards, where that has to be known before the run: it goes on without them, but a dry run
@@ -179,7 +227,7 @@ struct IngestCommand: StageCommand {
             let dialects = EngineDialects.named(format).map { [$0.results] } ?? EngineDialects.results
             return try JoinRun(
                 directory: directory, files: files, jobs: jobs, index: index, logits: logits, memory: planes(context),
-                reading: reading(dialects, text, nil), context: context
+                reading: try reading(dialects, text, nil), context: context
             ).run()
         }
     }
@@ -190,19 +238,23 @@ struct IngestCommand: StageCommand {
         return text
     }
 
-    private func reading(_ dialects: [any DumpDialect.Type], _ text: TextTokens?, _ requests: RequestBook?)
-        -> LineReading
-    {
+    private func reading(
+        _ dialects: [any DumpDialect.Type], _ text: TextTokens?, _ requests: RequestBook?
+    ) throws -> LineReading {
         var defaults = ["temperature": "\(temperature ?? 1)", "top_p": "\(topP ?? 1)"]
         defaults["logits_kind"] = logprobsMode?.rawValue
         return LineReading(
             dialects: dialects, tokenizer: text, defaults: defaults, invalidLogprobs: invalidLogprobs,
-            isTemperatureGiven: temperature != nil, requests: requests)
+            isTemperatureGiven: temperature != nil, requests: requests, rewardColumns: rewardColumns,
+            trustsResponseTokens: trustAllResponseTokens,
+            expertsShape: try routedExperts ?? tokenizer.flatMap { try ExpertsShape(checkpoint: $0) },
+            isOneTurn: oneTurn)
     }
 
     private func source(
         _ path: String, _ name: String, _ reading: LineReading, work: String, _ context: StageContext
     ) throws -> any RolloutSource {
+        try ForeignFile.refuse(path)
         guard try InputFormat(format)?.dialects(of: path) != nil else {
             if reading.requests != nil {
                 throw FormatError(
@@ -223,6 +275,10 @@ struct IngestCommand: StageCommand {
         if let temperature, temperature != 1 { settings["temperature"] = "\(temperature)" }
         if let topP, topP != 1 { settings["top_p"] = "\(topP)" }
         settings["logprobs_mode"] = logprobsMode?.rawValue
+        settings["reward_columns"] = rewardColumns?.text
+        if trustAllResponseTokens { settings["response_tokens"] = "trusted" }
+        settings["routed_experts"] = routedExperts?.text
+        if oneTurn { settings["turns"] = "one" }
         if invalidLogprobs != .reject { settings["invalid_logprobs"] = invalidLogprobs.rawValue }
         if score { settings["score"] = "measured" }
         return settings

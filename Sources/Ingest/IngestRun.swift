@@ -14,6 +14,7 @@ struct IngestRun {
     let open: (Int) throws -> any RolloutSource
     let labels: InputLabels
     let requests: RequestBook?
+    let prompts: PromptBook?
     /// Whether score's measures are taken in the same pass.
     let measures: Bool
     let context: StageContext
@@ -121,21 +122,28 @@ struct IngestRun {
             return (record, try table.finish())
         }
         var place = try source.framePlace(try directory.writing(copyName(index)), copies: logits == .copy)
+        var queued = QueuedRows(), answers = prompts.map { PromptPlaces($0) }
         var measured = measures ? try measuresTable(index, of: record.input) : nil
         try parallelInOrder(source.count, threads: context.threads, produce: { try source.examine($0) }) {
             entry, outcomes in
             let (number, offset) = source.position(of: entry)
-            for outcome in outcomes {
+            for var outcome in outcomes {
+                if let name = outcome.nameQueued(&queued) {
+                    record.isQueue = true
+                    outcome.rename(name)
+                }
                 switch outcome {
                 case .accepted(let found) where !seen.insert(ByteText(found.row.rolloutID)).inserted:
                     record.rejections.append(
                         duplicate(
-                            found.row.rolloutID, number, offset, "a second time in this shard, expected each id once"))
+                            found.row.rolloutID, number, offset, "a second time in this shard, expected each id once",
+                            isQueue: record.isQueue))
                 case .accepted(var found):
                     if let detail = record.prompts.conflict(found.row) {
                         record.rejections.append(GroupPrompts.rejection(found.row.rolloutID, number, offset, detail))
                         continue
                     }
+                    answers?.fill(&found.row, &found.remarks)
                     try place.fill(&found.row, frame: found.frame)
                     try table.append(found.row)
                     if let measure = found.measure { try measured?.append(measure) }
@@ -161,10 +169,12 @@ struct IngestRun {
         }
     }
 
-    private func duplicate(_ id: String, _ number: Int, _ offset: Int, _ where_: String) -> EntryRejection {
+    private func duplicate(
+        _ id: String, _ number: Int, _ offset: Int, _ where_: String, isQueue: Bool
+    ) -> EntryRejection {
         .init(
             frameIndex: number, frameOffset: offset, rolloutID: id,
-            reason: requests == nil ? .duplicateRolloutID : .duplicateResult,
+            reason: isQueue ? .repeatedRow : requests == nil ? .duplicateRolloutID : .duplicateResult,
             detail: "found '\(id)' \(where_)")
     }
 
@@ -178,10 +188,11 @@ struct IngestRun {
             let ids = records[index].rolloutIDs.map(ByteText.init), doubled = Set(ids.filter { owner[$0] != nil })
             for id in ids where owner[id] == nil { owner[id] = index }
             guard !doubled.isEmpty else { continue }
+            let isQueue = records[index].isQueue
             tables[index] = try move(doubled, of: index, to: &records[index]) { id, number, offset in
                 duplicate(
                     id.text, number, offset,
-                    "again after \(labels.name(owner[id] ?? 0)), expected each id once in the dump")
+                    "again after \(labels.name(owner[id] ?? 0)), expected each id once in the dump", isQueue: isQueue)
             }
         }
     }

@@ -37,6 +37,9 @@ private func expand(_ input: String) throws -> [String] {
     let all = try Folder.names(input)
     let shards = all.filter { $0.hasSuffix(".rollouts.zst") }, names = shards.isEmpty ? all.filter(isLines) : shards
     guard !names.isEmpty else {
+        for name in all where name.hasSuffix(".parquet") || name.hasSuffix(".pt") {
+            try ForeignFile.refuse(input + "/" + name)
+        }
         throw FormatError(
             file: input, place: "", found: "no *.rollouts.zst and no *.jsonl",
             expected: "at least one rollout shard or file of JSON lines", remedy: "Check --input.")

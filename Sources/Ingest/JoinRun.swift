@@ -62,7 +62,7 @@ struct JoinRun {
         if lines.lines.isEmpty { reader.found.rejected.append(Self.empty(name, bytes: lines.file.bytes.count)) }
         let dialects = join.reading.dialects
         // A job that can't be read shows when its result is joined.
-        let asked: RequestLookup = { [index = join.index] in (try? NamedJob($0, in: index))?.request }
+        let asked = LineContext { [index = join.index] in (try? NamedJob($0, in: index))?.request }
         try parallelInOrder(
             lines.lines.count, threads: context.threads,
             produce: { line in
@@ -96,9 +96,9 @@ struct JoinRun {
 
     /// The results of a line, or why it has none.
     private static func results(
-        _ lines: LineFile, _ line: Int, _ dialects: [any DumpDialect.Type], _ asked: @escaping RequestLookup
+        _ lines: LineFile, _ line: Int, _ dialects: [any DumpDialect.Type], _ context: LineContext
     ) -> [Result<DumpedRollout, Rejection>] {
-        switch DumpDialects.decode(lines.data(line), as: dialects, asked: asked) {
+        switch DumpDialects.decode(lines.data(line), as: dialects, in: context) {
         case .rollouts(let results): return results.map { .success($0) }
         case .damaged(let id, let expected):
             let damage = lines.damage(line, expected: expected)

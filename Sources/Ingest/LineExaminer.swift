@@ -13,8 +13,8 @@ struct LineExaminer: Sendable {
 
     func examine(_ index: Int) throws -> [Outcome] {
         try context.checkInterruption()
-        let asked: RequestLookup = { [requests = reading.requests] id in requests?.lookup(id) }
-        switch DumpDialects.decode(file.data(index), as: reading.dialects, asked: asked) {
+        let line = LineContext(file: name) { [requests = reading.requests] id in requests?.lookup(id) }
+        switch DumpDialects.decode(file.data(index), as: reading.dialects, in: line) {
         case .damaged(let id, let expected):
             let damage = file.damage(index, expected: expected)
             return [reject(index, Rejection(id, damage.reason, detail: damage.detail))]

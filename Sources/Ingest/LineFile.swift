@@ -13,6 +13,7 @@ struct LineFile: Sendable {
     init(path: String) throws {
         file = try MappedFile(path: path)
         (lines, endsWhole) = withExtendedLifetime(file) { [bytes = file.bytes] in
+            if let whole = Self.indented(bytes) { return ([(0, whole)], bytes.last == 0x0a) }
             var lines: [(Int, Range<Int>)] = [], start = 0, number = 0
             while start < bytes.count {
                 let end = bytes[start...].firstIndex(of: 0x0a) ?? bytes.count
@@ -21,6 +22,15 @@ struct LineFile: Sendable {
             }
             return (lines, bytes.last == 0x0a)
         }
+    }
+
+    /// A file that is one indented object, as a trajectory is written: all of it counts as a line. Its first line has a
+    /// brace alone.
+    private static func indented(_ bytes: UnsafeRawBufferPointer) -> Range<Int>? {
+        guard let start = bytes.firstIndex(where: { $0 > 0x20 }), bytes[start] == UInt8(ascii: "{"),
+            let end = bytes[start...].firstIndex(of: 0x0a), !bytes[(start + 1)..<end].contains(where: { $0 > 0x20 })
+        else { return nil }
+        return start..<bytes.count
     }
 
     func data(_ index: Int) -> Data {

@@ -12,4 +12,12 @@ struct LineReading: Sendable {
     let isTemperatureGiven: Bool
     /// What was asked, where that is known.
     let requests: RequestBook?
+    /// Which columns of a trainer's log are rewards.
+    var rewardColumns: RewardColumns?
+    /// Whether tokens of rollouts that called tools are all taken for the policy's where no mask says otherwise.
+    var trustsResponseTokens = false
+    /// Recorded layers and experts of each token, where responses don't say.
+    var expertsShape: ExpertsShape?
+    /// Whether the user says that rollouts have one turn, where they don't tell.
+    var isOneTurn = false
 }

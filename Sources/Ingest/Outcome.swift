@@ -12,6 +12,8 @@ struct AcceptedRollout: Sendable {
     var measure: MeasureRow?
     /// The request that asked for it.
     var request: String?
+    /// Of a row in a log that repeats its rows.
+    var queued: QueuedRow?
 }
 
 /// What becomes of a rollout of the input.

@@ -56,6 +56,8 @@ struct ResultJoin {
             rollout.evidence, rollout.logitsPath, rollout.logitsOffset, rollout.logitsLength
         )
         (row.support, row.tokenRoles) = (rollout.support, rollout.tokenRoles)
+        (row.oldLogprobs, row.advantages) = (rollout.oldLogprobs, rollout.advantages)
+        row.routes = rollout.routes
         if !rollout.policyVersion.isEmpty { row.policyVersion = rollout.policyVersion }
         // crux-rollout knows where the response began and has written all of it.
         let isWhole = extras(rollout.extras)["completion_scope"] == "response"
@@ -114,6 +116,7 @@ struct ResultJoin {
         var row = known
         (row.tokenIDs, row.lossMask, row.rolloutLogprobs) = (found.tokenIDs, found.lossMask, found.rolloutLogprobs)
         (row.finishReason, row.extras, row.support) = (found.finishReason, found.extras, found.support)
+        row.routes = found.routes
         (row.evidence, row.logitsOffset, row.logitsLength) = (found.evidence, found.logitsOffset, found.logitsLength)
         row.completion = completion(found.completion, row.tokenIDs, named)
         return row

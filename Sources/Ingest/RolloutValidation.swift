@@ -25,10 +25,11 @@ struct RolloutValidation {
         try Self.requireWhole(row.finishReason, id: id)
         try checkTokens()
         row.rolloutLogprobs = try sampledLogprobs()
+        (row.oldLogprobs, row.advantages) = (try oldLogprobs(), try advantages())
         try checkReferenceAndValues()
         try checkDistributions()
         row.support = try support()
-        row.routes = try routes()
+        row.routes = try experts()
         row.tokenRoles = try roles()
         row.tokenIDs = frame.tokenIDs
         row.lossMask = frame.lossMask
@@ -45,7 +46,7 @@ struct RolloutValidation {
     private static let knownKeys: Set<String> = [
         "rollout_id", "group_id", "sample_index", "policy_version", "prompt", "completion", "reference_answer",
         "data_source", "finish_reason",
-        "temperature", "top_p", "reward", "job_id", LogitsInfo.typeKey,
+        "temperature", "top_p", "reward", "job_id", LogitsInfo.typeKey, RoutedExperts.startKey,
     ]
 
     private func identify(_ row: inout RolloutRow) throws {
@@ -149,6 +150,25 @@ struct RolloutValidation {
         return nil
     }
 
+    /// Under the trainer's policy before its step.
+    private mutating func oldLogprobs() throws -> [Float]? {
+        guard let values = frame.oldLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) else {
+            return masked(frame.oldLogprobs)
+        }
+        if invalidLogprobs == .reject {
+            throw SampledLogprobs.rejection(id, "old_logprobs", "\(values[bad])", at: bad)
+        }
+        remarks.insert(.logprobsDropped)
+        return nil
+    }
+
+    private func advantages() throws -> [Float]? {
+        guard let values = frame.advantages,
+            let bad = values.indices.first(where: { frame.lossMask[$0] && !values[$0].isFinite })
+        else { return masked(frame.advantages) }
+        throw reject(.invalidValue, "advantage \(values[bad]) at position \(bad)", "finite advantages")
+    }
+
     private func checkReferenceAndValues() throws {
         if let values = frame.referenceLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) {
             throw SampledLogprobs.rejection(id, "reference_logprobs", "\(values[bad])", at: bad)
@@ -215,6 +235,16 @@ struct RolloutValidation {
         return roles.map { Int32($0) }
     }
 
+    /// To which experts tokens were routed.
+    private func experts() throws -> RoutedExperts? {
+        guard let experts = frame.experts else { return nil }
+        if let fault = experts.fault(tokens: frame.tokenIDs.count) {
+            let reason: RejectReason = if case .rows = fault { .lengthMismatch } else { .invalidValue }
+            throw reject(reason, fault.found, fault.expected)
+        }
+        return experts
+    }
+
     /// Which tokens could have been drawn, as the frame says it.
     private func support() throws -> SamplingSupport? {
         guard let ids = frame.supportTokenIDs, let offsets = frame.supportOffsets else { return nil }
@@ -244,24 +274,6 @@ struct RolloutValidation {
                 "ids below \(logits.vocabulary), the width of the logits")
         }
         return support
-    }
-
-    /// Which experts the sampler chose, as the frame says it.
-    private func routes() throws -> RoutedExperts? {
-        guard let routes = frame.routedExperts else { return nil }
-        switch routes.fault(tokens: frame.tokenIDs.count) {
-        case .shape:
-            throw reject(
-                .wrongShape, "\(routes.experts.count) routed_experts", "\(routes.layers) x \(routes.chosen) a token")
-        case .rows(let rows):
-            throw reject(
-                .lengthMismatch, "routed_experts of \(rows) tokens",
-                "at most the \(frame.tokenIDs.count) of the rollout")
-        case .twice(let row, let layer):
-            throw reject(
-                .invalidValue, "an expert twice in routed_experts of token \(row), layer \(layer)", "each once")
-        case nil: return routes
-        }
     }
 
     /// Whatever a producer left on tokens outside the mask is dropped.

@@ -22,6 +22,8 @@ enum SampledLogprobs {
     static func rejection(_ id: String?, _ name: String, _ found: String, at place: Int) -> Rejection {
         Rejection(
             id, .invalidLogprob, found: "\(name) \(found) at position \(place)",
-            expected: "a finite logarithm of at most 0")
+            expected: "a finite logarithm of at most 0"
+                + (found.hasPrefix("-") || Float(found).map { $0 > 1e-3 && $0.isFinite } != true
+                    ? "" : " (vLLM with --logprobs-mode raw_logits or processed_logits writes logits here)"))
     }
 }

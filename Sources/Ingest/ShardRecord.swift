@@ -24,6 +24,8 @@ struct ShardRecord: Codable, Sendable {
     var remarks: [String: Int] = [:]
     /// For each rollout, the request that asked for it; empty where requests aren't known.
     var requests: [String] = []
+    /// Whether rows of a log that repeats its rows are among them.
+    var isQueue = false
 
     /// An accepted rollout's figures.
     mutating func add(_ found: AcceptedRollout, number: Int, offset: Int, keepsRequest: Bool) {

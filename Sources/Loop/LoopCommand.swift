@@ -39,13 +39,13 @@ struct LoopCommand: StageCommand {
     @Option(help: "Change a key of the companions' recipes; may be repeated.")
     var companionSet: [String] = []
 
-    @Option(help: "Hugging Face checkpoint to start from.")
+    @Option(help: "Hugging Face checkpoint to start from.", transform: ModelFolder.path)
     var checkpoint: String
 
     @Option(
         help:
-            "Checkpoint that stands still beside the policy, as a teacher or for KL penalties; without it the one that the loop starts from."
-    )
+            "Checkpoint that stands still beside the policy, as a teacher or for KL penalties; without it the one that the loop starts from.",
+        transform: ModelFolder.path)
     var reference: String?
 
     @Option(help: "Training prompts, JSON lines; taken in order, round and round.")

@@ -110,7 +110,7 @@ private struct JoinedRows {
         for batch in rollouts.batches {
             _ = try reader.read(batch.indices) { row in row }.enumerated().map { offset, row in
                 let number = Int32(batch.lowerBound + offset)
-                if let reason = row.dropReason {
+                if let reason = row.dropReason() {
                     try unusable.append(number, reason)
                 } else if let job = row.rollout.jobID.flatMap({ index.number(ofJobID: $0) }) {
                     try results.append(ExpandedRows.Result(row: number, job: Int32(job)))

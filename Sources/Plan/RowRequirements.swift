@@ -89,6 +89,9 @@ struct RowRequirements: Sendable {
         recipe.credit.readsGreedy || recipe.credit.reward.components != nil || readsRoles
     }
 
+    /// Whether a row without a reward can't take part.
+    var readsRewards: Bool { recipe.credit.pairs != nil || recipe.credit.advantage.readsRewards }
+
     /// Whether it matters who wrote a token.
     var readsRoles: Bool { recipe.loss.auxiliary?.type == .environmentNLL }
 
@@ -133,6 +136,7 @@ struct RowRequirements: Sendable {
             groupID: row.rollout.groupID, reward: Double(row.score.reward ?? 0), correct: row.score.correct,
             isTruncated: FinishReason.isTruncated(row.rollout.finishReason), mask: mask(row.rollout),
             entropy: row.score.entropy ?? [])
+        input.isExcluded = FinishReason(row.rollout.finishReason) == .excluded
         // A length penalty counts the token that ends a rollout, whoever learns from it.
         input.length = length ?? (endTokens.isEmpty ? nil : row.rollout.lossMask.count { $0 })
         if recipe.credit.reward.components != nil {

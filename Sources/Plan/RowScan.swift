@@ -26,7 +26,7 @@ struct RowScan: Sendable {
 
     /// Any row; throws where one that takes part lacks what credit reads.
     mutating func add(_ row: ScoredRollout, row number: Int32, _ needs: RowRequirements) throws {
-        if let reason = row.dropReason { return dropped.append((number, reason)) }
+        if let reason = row.dropReason(readsRewards: needs.readsRewards) { return dropped.append((number, reason)) }
         try needs.check(row)
         let input = try needs.creditInput(row, columns: needs.scannedColumns),
             reward = needs.recipe.credit.shapedReward(input)
@@ -48,7 +48,9 @@ struct RowScan: Sendable {
             dropped.append((Int32(row.number), reason))
             return true
         }
-        guard let reward, let mask = row.ingest.list(ScannedColumns.mask), columns.hasCredit(row) else { return false }
+        guard let reward = reward ?? (columns.needs.readsRewards ? nil : 0),
+            let mask = row.ingest.list(ScannedColumns.mask), columns.hasCredit(row)
+        else { return false }
         let isTruncated = Self.isTruncated(row), correct = row.scores.bool(ScannedColumns.correct),
             trainable = mask.trueCount
         let shaped = columns.needs.recipe.credit.shapedReward(
@@ -58,9 +60,10 @@ struct RowScan: Sendable {
             dropped.append((Int32(row.number), reason))
             return true
         }
-        let fact = RolloutFacts.Row(
+        var fact = RolloutFacts.Row(
             length: mask.count, trainable: trainable, isTruncated: isTruncated, correct: correct, reward: shaped,
             entropy: columns.entropy(row))
+        fact.isExcluded = row.ingest.hasText("excluded", ScannedColumns.finish)
         add(
             fact, row: Int32(row.number), group: groups.add(row.ingest.utf8(ScannedColumns.group)),
             lacksLogprobs: !columns.hasLogprobs(row))
@@ -167,8 +170,11 @@ final class ScannedColumns: Sendable {
     }
 
     func dropReason(_ row: RowView, _ reward: Float?) -> DropReason? {
-        guard reward == nil || row.scores.hasText(ScannedColumns.verdict, startingWith: "invalid_") else { return nil }
-        return ScoredRollout.dropReason(verdict: row.scores.text(ScannedColumns.verdict) ?? "", reward: reward)
+        guard
+            reward == nil && needs.readsRewards || row.scores.hasText(ScannedColumns.verdict, startingWith: "invalid_")
+        else { return nil }
+        return ScoredRollout.dropReason(
+            verdict: row.scores.text(ScannedColumns.verdict) ?? "", reward: reward, readsRewards: needs.readsRewards)
     }
 
     func entropy(_ row: RowView) -> RolloutFacts.EntropyKnowledge {

@@ -297,6 +297,7 @@ extension ScoredRollout {
         case .entropyHigh: score.entropyHigh
         case .oldLogprobs: score.oldLogprobs
         case .rolloutLogprobs: rollout.rolloutLogprobs
+        case .advantages: rollout.advantages
         case .referenceLogprobs: score.referenceLogprobs
         case .teacherLogprobs: teacherLogprobs
         case .values: score.values
@@ -333,10 +334,13 @@ extension ScoredRollout {
     }
 
     /// Why a row can't take part; nil where it can.
-    var dropReason: DropReason? { Self.dropReason(verdict: score.verdict, reward: score.reward) }
+    func dropReason(readsRewards: Bool = true) -> DropReason? {
+        Self.dropReason(verdict: score.verdict, reward: score.reward, readsRewards: readsRewards)
+    }
 
-    static func dropReason(verdict: String, reward: Float?) -> DropReason? {
-        verdict.hasPrefix("invalid_") ? .unusable(verdict: verdict) : reward == nil ? .noReward : nil
+    static func dropReason(verdict: String, reward: Float?, readsRewards: Bool) -> DropReason? {
+        verdict.hasPrefix("invalid_")
+            ? .unusable(verdict: verdict) : reward == nil && readsRewards ? .noReward : nil
     }
 
     /// Whether its metadata say that it was decoded greedily.
@@ -378,7 +382,7 @@ extension TokenColumn {
     var isOneOfFileColumns: Bool { self == .teacherLogprobs }
 
     /// Whether ingest has it; score has all others.
-    var isOfIngest: Bool { self == .rolloutLogprobs }
+    var isOfIngest: Bool { self == .rolloutLogprobs || self == .advantages }
 }
 
 extension RowColumns {

@@ -29,7 +29,7 @@ struct TablesCommand: StageCommand {
     @Option(help: "Scores of the same rollouts by another policy, to compare with.")
     var against: String?
 
-    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text.")
+    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text.", transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(help: "Token tables hold tokens that occur more often than this.")

@@ -29,7 +29,7 @@ struct RolloutCommand: StageCommand {
     static let stage = "rollout"
     static let memoryHabit = MemoryHabit.kept
 
-    @Option(help: "Hugging Face checkpoint to sample from, with its tokenizer.json.")
+    @Option(help: "Hugging Face checkpoint to sample from, with its tokenizer.json.", transform: ModelFolder.path)
     var checkpoint: String
 
     @Option(help: "Prompts as JSON lines: group_id, prompt or prompt_token_ids, reference_answer, data_source.")

@@ -5,6 +5,8 @@ import Models
 enum LogprobSource: String, Codable, Sendable {
     /// The policy that was given: the trainer's own.
     case checkpoint
+    /// The dump's `old_logprobs`: those of the trainer that wrote it.
+    case trainer
     /// The dump's `rollout_logprobs`.
     case sampler
     /// The dump's logits.
@@ -21,6 +23,8 @@ struct OldLogprobs {
         let head = row.evidence == EntropySource.hidden.rawValue ? frame.logprobs : nil
         if let trainer = head ?? policy?.logprobs {
             (values, source) = (trainer, .checkpoint)
+        } else if let trainer = row.oldLogprobs {
+            (values, source) = (trainer, .trainer)
         } else if let sampler = row.comparableLogprobs {
             (values, source) = (sampler, .sampler)
         } else {

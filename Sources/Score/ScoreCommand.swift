@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import Arrow
 import Formats
 import Foundation
@@ -62,29 +63,32 @@ struct ScoreCommand: StageCommand {
 
     @Option(
         help:
-            "Policy, a checkpoint or an update directory: recomputes old_logprobs, and entropy without logits."
-    )
+            "Policy, a checkpoint or an update directory: recomputes old_logprobs, and entropy without logits.",
+        transform: ModelFolder.path)
     var checkpoint: String?
 
-    @Option(help: "Checkpoint of the frozen reference: fills reference_logprobs.")
+    @Option(help: "Checkpoint of the frozen reference: fills reference_logprobs.", transform: ModelFolder.path)
     var reference: String?
 
     @Option(
         help:
-            "Checkpoint of a teacher, the policy itself too: fills teacher_logprobs, behind teacher_prompt_ids where the dump has them."
-    )
+            "Checkpoint of a teacher, the policy itself too: fills teacher_logprobs, behind teacher_prompt_ids where the dump has them.",
+        transform: ModelFolder.path)
     var teacher: String?
 
-    @Option(help: "Critic (or a language model to become one): fills values.")
+    @Option(help: "Critic (or a language model to become one): fills values.", transform: ModelFolder.path)
     var critic: String?
 
-    @Option(help: "Implicit reward model: fills process_logprobs.")
+    @Option(help: "Implicit reward model: fills process_logprobs.", transform: ModelFolder.path)
     var processReward: String?
 
-    @Option(help: "Frozen model that the implicit reward model is measured against: fills process_reference_logprobs.")
+    @Option(
+        help: "Frozen model that the implicit reward model is measured against: fills process_reference_logprobs.",
+        transform: ModelFolder.path)
     var processReference: String?
 
-    @Option(help: "Target Q network; with --checkpoint and --reference it fills expected_q.")
+    @Option(
+        help: "Target Q network; with --checkpoint and --reference it fills expected_q.", transform: ModelFolder.path)
     var qNetwork: String?
 
     @Option(

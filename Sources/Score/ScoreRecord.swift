@@ -65,7 +65,7 @@ struct ScoreRecord: Codable, Sendable {
 
     /// A rollout that the policy has scored. The last token was no input: nothing was routed there.
     mutating func addRoutes(_ row: RolloutRow) {
-        let inputs = max(0, row.tokenIDs.count - 1), recorded = min(row.routes?.rows ?? 0, inputs)
+        let inputs = max(0, row.tokenIDs.count - 1), recorded = (0..<inputs).count { row.routes?.row(of: $0) != nil }
         replayedTokens += recorded
         unrecordedTokens += inputs - recorded
     }

@@ -1,6 +1,6 @@
 /// Whether the scores' `old_logprobs` are the trainer's own, so that they can be held against the sampler's.
 package enum TrainerLogprobs: Sendable {
-    /// crux-score had the policy (`--checkpoint`).
+    /// crux-score had the policy (`--checkpoint`), or the dump has its trainer's.
     case known
     /// They are the sampler's own, or come from its logits.
     case unknown
@@ -10,7 +10,8 @@ package enum TrainerLogprobs: Sendable {
     /// `score`: of a crux-score directory.
     package init(_ score: Manifest) {
         let sources = score.counts.filter { $0.key.hasPrefix("old_logprobs_") }
-        self = sources.isEmpty ? .unsaid : (sources["old_logprobs_checkpoint"] ?? 0) > 0 ? .known : .unknown
+        let known = ["checkpoint", "trainer"].contains { (sources["old_logprobs_\($0)"] ?? 0) > 0 }
+        self = sources.isEmpty ? .unsaid : known ? .known : .unknown
     }
 
     /// Of what was held against the sampler's, `tokens` of them, where they differ by `largest` at most. Where nobody

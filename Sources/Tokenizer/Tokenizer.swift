@@ -35,7 +35,8 @@ package struct Tokenizer: Sendable {
         guard try fileExists(file) else {
             throw FormatError(
                 file: file, place: "", found: "no readable file", expected: "a tokenizer.json",
-                remedy: "Give the checkpoint's folder; save its tokenizer there with save_pretrained if it has none.")
+                remedy: "Give the checkpoint's folder; save its tokenizer there with save_pretrained if it has none."
+                    + ModelFolder.remark(file))
         }
         return try JSONValue(file: file, expected: "a tokenizer.json")
     }

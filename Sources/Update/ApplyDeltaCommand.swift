@@ -12,7 +12,7 @@ struct ApplyDeltaCommand: StageCommand {
         version: cruxVersion)
     static let stage = "apply-delta"
 
-    @Option(help: "Hugging Face checkpoint that the update began with.")
+    @Option(help: "Hugging Face checkpoint that the update began with.", transform: ModelFolder.path)
     var checkpoint: String
 
     @Option(help: "Folder delta-NNNNNN of the update.")

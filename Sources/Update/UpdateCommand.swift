@@ -25,7 +25,7 @@ struct UpdateCommand: StageCommand {
     @Option(help: "Directory of crux-plan.")
     var plan: String
 
-    @Option(help: "Hugging Face checkpoint to train.")
+    @Option(help: "Hugging Face checkpoint to train.", transform: ModelFolder.path)
     var checkpoint: String
 
     @Option(help: "Directory to make.")
@@ -55,10 +55,12 @@ struct UpdateCommand: StageCommand {
     )
     var offload: String?
 
-    @Option(help: "Frozen reference, for objectives whose target is made of it: the teacher of distill.")
+    @Option(
+        help: "Frozen reference, for objectives whose target is made of it: the teacher of distill.",
+        transform: ModelFolder.path)
     var reference: String?
 
-    @Option(help: "Q network, for objectives whose target is made of it.")
+    @Option(help: "Q network, for objectives whose target is made of it.", transform: ModelFolder.path)
     var qNetwork: String?
 
     @Option(

@@ -63,7 +63,7 @@ import Testing
         let model = try model("qwen3_moe"), tokens: [Int32] = [3, 8, 1, 30, 7, 7]
         let whole = routes(seed: 3, rows: 5, dense: 2)
         var sparse: [UInt16] = []
-        for row in 0..<5 { for layer in [0, 1, 3] { sparse += whole[row, layer: layer] ?? [] } }
+        for row in 0..<5 { for layer in [0, 1, 3] { sparse += whole[row, layer] ?? [] } }
         let part = RoutedExperts(layers: 3, chosen: 2, experts: sparse)
         #expect(model.architecture.fault(of: whole) == nil)
         #expect(model.architecture.fault(of: part) == nil)
@@ -77,7 +77,7 @@ import Testing
         let model = try model("gpt_oss"), tokens: [Int32] = [3, 8, 1, 30, 7, 7]
         let whole = routes(seed: 3, rows: 5),
             part = RoutedExperts(
-                layers: 4, chosen: 2, experts: Array(whole.experts.prefix(3 * 8)))
+                layers: 4, chosen: 2, experts: Array(whole.values.prefix(3 * 8)))
         let first = try logprobs(model, [query(tokens, whole)])[0],
             second = try logprobs(model, [query(tokens, part)])[0],
             free = try logprobs(model, [query(tokens, nil)])[0]
@@ -90,7 +90,7 @@ import Testing
     @Test(arguments: ["gpt_oss", "qwen3_moe"]) func prefixesAreSharedWhereExpertsAgreeToo(_ modelType: String) throws {
         let model = try model(modelType), tokens: [Int32] = [3, 8, 1, 30, 7, 7]
         let dense = modelType == "qwen3_moe" ? 2 : nil, one = routes(seed: 3, rows: 5, dense: dense)
-        var changed = one.experts
+        var changed = one.values
         changed.replaceSubrange(3 * 8..<3 * 8 + 2, with: [changed[3 * 8 + 1], changed[3 * 8]].map { ($0 + 1) % 5 })
         let other = RoutedExperts(layers: 4, chosen: 2, experts: changed)
         let queries = [query(tokens, one), query(tokens, other), query(tokens, nil), query(tokens + [2], one)]
@@ -166,8 +166,8 @@ import Testing
         arguments: [
             (RoutedExperts(layers: 2, chosen: 2, experts: [0, 1, 0, 1]), "2 layers"),
             (RoutedExperts(layers: 4, chosen: 1, experts: [0, 1, 0, 1]), "1 routed_experts of a token"),
-            (RoutedExperts(layers: 4, chosen: 2, experts: [0, 1, 0, 1, 0, 1, 0, 5]), "expert 5 in layer 3"),
-            (RoutedExperts(layers: 4, chosen: 2, experts: [0, 1, 0, 1, 0, 0, 0, 1]), "expert 0 alone"),
+            (RoutedExperts(layers: 4, chosen: 2, experts: [0, 1, 0, 1, 0, 1, 0, 5]), "expert 5 of token 0 in layer 3"),
+            (RoutedExperts(layers: 4, chosen: 2, experts: [0, 1, 0, 1, 0, 0, 0, 1]), "zeros throughout in layer 2"),
         ])
     func anotherModelsRecordingIsNamed(_ recording: RoutedExperts, _ found: String) throws {
         let fault = try #require(try model("gpt_oss").architecture.fault(of: recording))

@@ -28,13 +28,18 @@ import Tokenizer
         var testDescription: String { dialect }
     }
 
-    private static let prompt: [Int32] = [17, 16, 19, 3, 11, 3, 12, 15, 20, 18, 16, 19]  // "Q: 2+2=?\nA: "
+    static let prompt: [Int32] = [17, 16, 19, 3, 11, 3, 12, 15, 20, 18, 16, 19]  // "Q: 2+2=?\nA: "
     private static let promptJSON = "[\(prompt.map { "\($0)" }.joined(separator: ","))]"
-    private static func mask(_ prompt: Int, _ completion: Int) -> [Bool] {
+    static func mask(_ prompt: Int, _ completion: Int) -> [Bool] {
         (0..<prompt + completion).map { $0 >= prompt }
     }
 
-    static let samples: [Sample] = [
+    /// In the order of the registry.
+    static let samples: [Sample] = (engineSamples + trainerSamples).sorted {
+        $0.dialect.utf8.lexicographicallyPrecedes($1.dialect.utf8)
+    }
+
+    static let engineSamples: [Sample] = [
         // A chat batch of vLLM with n = 2, return_token_ids and top_logprobs 2. Of the second choice's tokens one is
         // not among the two best.
         Sample(
@@ -195,8 +200,8 @@ import Tokenizer
 
     @Test func theBestLogProbabilitiesBoundTheEntropy() throws {
         // Raw log-probabilities say nothing exact of another temperature.
-        #expect(try scores(Self.samples[0].lines).allSatisfy { $0.entropyLow == nil })
-        let lines = Self.samples[0].lines.map {
+        #expect(try scores(Self.engineSamples[0].lines).allSatisfy { $0.entropyLow == nil })
+        let lines = Self.engineSamples[0].lines.map {
             $0.replacingOccurrences(of: #""temperature":0.5"#, with: #""temperature":1"#)
         }
         let rounded = try scores(lines)
@@ -336,7 +341,9 @@ import Tokenizer
 
     @Test func threadsAndTasksDoNotChangeAByte() throws {
         let dump = try folder.folder("dump")
-        for (index, sample) in Self.samples.enumerated() { _ = try write(sample.lines, to: "dump/\(index).jsonl") }
+        for (index, sample) in Self.engineSamples.enumerated() {
+            _ = try write(sample.lines, to: "dump/\(index).jsonl")
+        }
         // Found by their names, and without one by their content.
         try FileManager.default.copyItem(atPath: dump + "/0.jsonl", toPath: folder("again.txt"))
         let arguments = ["--input", dump, "--input", folder("again.txt")] + Self.policy
@@ -355,7 +362,8 @@ import Tokenizer
 
     @Test func samplingSettingsOfTheDumpAreThoseOfTheFlags() throws {
         #expect(
-            try run(try write(Self.samples[0].lines), to: "out", ["--temperature", "0.7", "--top-p", "0.9"]).status == 0
+            try run(try write(Self.engineSamples[0].lines), to: "out", ["--temperature", "0.7", "--top-p", "0.9"])
+                .status == 0
         )
         #expect(try rows("out").map(\.temperature) == [0.5, 0.5, 0.7] && rows("out").allSatisfy { $0.topP == 0.9 })
         #expect(try run(folder("x.jsonl"), to: "no", ["--temperature", "0"]).status == 2)

@@ -8,6 +8,8 @@ package enum TokenColumn: String, CaseIterable, Sendable {
     case oldLogprobs = "old_logprobs"
     /// As the sampler wrote them.
     case rolloutLogprobs = "rollout_logprobs"
+    /// As the trainer that dumped the rollouts made them.
+    case advantages
     case referenceLogprobs = "reference_logprobs"
     /// Under a teacher, else under the reference.
     case teacherLogprobs = "teacher_logprobs"
@@ -30,6 +32,8 @@ package enum TokenColumn: String, CaseIterable, Sendable {
                 + "(vLLM: return_tokens_as_token_ids), or take a recipe without entropy."
         case .oldLogprobs: "Score again with --checkpoint DIR, the policy that sampled."
         case .rolloutLogprobs: "Dump the sampler's log-probabilities (rollout_logprobs), or leave out what needs them."
+        case .advantages:
+            "Ingest a dump that has them (prime-rl, NeMo-RL, open-instruct, TRL, ms-swift, or shards with advantages)."
         case .referenceLogprobs: "Score again with --reference DIR."
         case .teacherLogprobs: "Score again with --teacher DIR (or --reference DIR), or dump teacher_logprobs."
         case .values: "Score again with --critic DIR, or dump values."
@@ -186,6 +190,8 @@ package protocol AdvantageEstimator: Codable, Sendable {
     var readsComponents: Bool { get }
     /// Whether it wants to know the correction's weights.
     var readsCorrection: Bool { get }
+    /// False where rollouts need no reward.
+    var readsRewards: Bool { get }
     /// False where rewards say all, and every token of a rollout gets the same.
     var readsTokens: Bool { get }
     /// Whether it says what a critic or Q network is to learn.
@@ -218,6 +224,7 @@ extension AdvantageEstimator {
     package var readsGreedy: Bool { false }
     package var readsComponents: Bool { false }
     package var readsCorrection: Bool { false }
+    package var readsRewards: Bool { true }
     package var readsTokens: Bool { true }
     package var givesReturns: Bool { false }
     package var whitens: Bool { false }

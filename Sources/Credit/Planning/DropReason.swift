@@ -17,6 +17,7 @@ package enum DropReason: Hashable, Sendable {
     case baseline
     case notFiniteAdvantage
     case truncated
+    case excluded
     case noVerdict
     case noPair
     case degenerateState
@@ -40,6 +41,7 @@ package enum DropReason: Hashable, Sendable {
         case .baseline: "baseline"
         case .notFiniteAdvantage: "not_finite_advantage"
         case .truncated: "truncated"
+        case .excluded: "excluded"
         case .noVerdict: "no_verdict"
         case .noPair: "no_pair"
         case .degenerateState: "degenerate_state"
@@ -66,6 +68,7 @@ package enum DropReason: Hashable, Sendable {
         case .baseline: "a greedy rollout: the others of its group are compared with it (advantage remax)"
         case .notFiniteAdvantage: "its advantage is no number that float32 can hold"
         case .truncated: "it was cut off by the length limit (filter.truncated: drop)"
+        case .excluded: "the trainer that dumped it left it out of its loss: it counts in its group alone"
         case .noVerdict: "a pair wants to know whether it is right, and nobody says so"
         case .noPair: "no other rollout of its group makes a pair with it"
         case .degenerateState: "the continuations of its state all have one reward"
@@ -81,7 +84,8 @@ package enum DropReason: Hashable, Sendable {
         + TokenColumn.allCases.filter { ![.entropy, .entropyLow, .entropyHigh].contains($0) }.map { .notFinite($0) }
         + [
             .onlyEndTokens, .correction, .degenerateGroup, .accuracyOutOfRange, .noAdvantage, .notPositive, .baseline,
-            .notFiniteAdvantage, .truncated, .noVerdict, .noPair, .degenerateState, .missingValue, .valuesOnly,
+            .notFiniteAdvantage, .truncated, .excluded, .noVerdict, .noPair, .degenerateState, .missingValue,
+            .valuesOnly,
             .unknownJob,
         ]
 }

@@ -67,6 +67,7 @@ struct ExpansionFilter {
         }
 
         private func dropReason(_ row: CreditedRows.Row) -> DropReason? {
+            if facts.rows[Int(row.row)].isExcluded { return .excluded }
             if filter.truncated == .drop, facts.rows[Int(row.row)].isTruncated { return .truncated }
             return row.isFinite ? nil : .notFiniteAdvantage
         }

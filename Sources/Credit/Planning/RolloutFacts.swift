@@ -13,6 +13,8 @@ package struct RolloutFacts: Sendable {
         /// Tokens of an environment that the recipe learns from.
         package var environment: Int32 = 0
         package var isTruncated: Bool
+        /// Whether the trainer that dumped it left it out of its loss.
+        package var isExcluded = false
         /// Whether it was decoded greedily, where somebody wants to know.
         package var isGreedy: Bool
         package var correct: Bool?
@@ -44,6 +46,7 @@ package struct RolloutFacts: Sendable {
                 Int32(input.mask.count), Int32(input.trainable), input.isTruncated, input.correct, input.isGreedy
             )
             environment = Int32(input.environment)
+            isExcluded = input.isExcluded
             (self.reward, self.entropy, group) = (reward, entropy, -1)
             score = reward + (input.tokenRewards?.reduce(0, +) ?? 0)
         }

@@ -128,6 +128,7 @@ struct RolloutFilter {
     /// Why a rollout is left out that its group's filter leaves.
     private func dropReason(_ row: Int32, _ advantage: Double?) -> DropReason? {
         guard let advantage else { return type(of: recipe.advantage).dropReason }
+        if facts.rows[Int(row)].isExcluded { return .excluded }
         if recipe.filter.truncated == .drop, facts.rows[Int(row)].isTruncated { return .truncated }
         return isFiniteInFloat32(advantage) ? nil : .notFiniteAdvantage
     }
@@ -185,9 +186,13 @@ struct RolloutFilter {
         return try kept.finish()
     }
 
+    private func takesPart(_ row: RolloutFacts.Row) -> Bool {
+        !row.isExcluded && (recipe.filter.truncated == .keep || !row.isTruncated)
+    }
+
     private mutating func pairs(_ group: Int, _ pairs: PreferencePairs) -> [(chosen: Int32, rejected: Int32)] {
         let all = facts.groups[group],
-            members = all.filter { recipe.filter.truncated == .keep || !facts.rows[Int($0)].isTruncated },
+            members = all.filter { takesPart(facts.rows[Int($0)]) },
             rows = rows(members)
         // By the group's name, so that its pairs don't depend on where it stands in the dump.
         var random = SplitMix64(
@@ -196,8 +201,10 @@ struct RolloutFilter {
             .map { (members[$0.chosen], members[$0.rejected]) }
         let used = Set(made.flatMap { [$0.0, $0.1] })
         for row in all where !used.contains(row) {
-            let lacksVerdict = facts.rows[Int(row)].correct == nil
-            drop(row, !members.contains(row) ? .truncated : lacksVerdict ? .noVerdict : .noPair)
+            let fact = facts.rows[Int(row)], lacksVerdict = fact.correct == nil
+            drop(
+                row,
+                fact.isExcluded ? .excluded : !members.contains(row) ? .truncated : lacksVerdict ? .noVerdict : .noPair)
         }
         return made
     }

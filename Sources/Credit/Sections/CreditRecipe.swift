@@ -4,6 +4,8 @@ package struct CreditInput: Sendable {
     package var reward: Double
     package var correct: Bool?
     package var isTruncated: Bool
+    /// Whether the trainer that dumped it left it out of its loss.
+    package var isExcluded = false
     package var mask: [Bool]
     /// [L]; needed by shaping and masks only.
     package var entropy: [Float]

@@ -3,7 +3,7 @@ package protocol DumpDialect: Sendable {
     static var name: String { get }
     static var source: String { get }
     /// The rollouts of a line, at least one; nil where it is none of this dialect.
-    static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]?
+    static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]?
 }
 
 /// What a line is found to be.

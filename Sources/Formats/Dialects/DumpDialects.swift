@@ -4,30 +4,37 @@ import Foundation
 package enum DumpDialects {
     /// Sorted by name; no line is of two. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any DumpDialect.Type] = [
-        OpenAIDump.self, PrimeRLDump.self, SGLangDump.self, VerlDump.self,
+        ARealDump.self, ATIFDump.self, MSSwiftDump.self, NeMoRLDump.self, OpenInstructDump.self, OpenAIDump.self,
+        OpenAIResponsesDump.self, PrimeRLDump.self, ROLLDump.self, SGLangDump.self, TRLDump.self, TurnsDump.self,
+        VerlDump.self,
     ]
     package static var names: [String] { all.map { $0.name } }
 
     /// `dialects`: those to try.
     package static func decode(
-        _ line: Data, as dialects: [any DumpDialect.Type] = all, asked: @escaping RequestLookup = { _ in nil }
+        _ line: Data, as dialects: [any DumpDialect.Type] = all, in context: LineContext = LineContext()
     ) -> DumpedLine {
+        if let found = TransposedLine.decode(line, as: dialects, in: context) { return found }
         let json = JSONLine(line)
         guard !json.objects.isEmpty else {
             return .damaged(id: name(json.object), expected: json.damage?.description ?? "")
         }
         var rollouts: [DumpedRollout] = []
         for object in json.objects {
-            guard let found = dialects.lazy.compactMap({ $0.rollouts(object, asked: asked) }).first else {
+            guard let found = Self.rollouts(object, as: dialects, in: context) else {
                 return .unknown(id: name(object))
             }
             rollouts += found
         }
-        for place in rollouts.indices {
-            if json.brokenTexts > 0 { rollouts[place].remarks.insert(.brokenText) }
-            if json.tooDeep > 0 { rollouts[place].remarks.insert(.nestingCut) }
-        }
+        for place in rollouts.indices { rollouts[place].remark(brokenTexts: json.brokenTexts, tooDeep: json.tooDeep) }
         return .rollouts(rollouts)
+    }
+
+    /// By the first dialect that knows the object.
+    static func rollouts(
+        _ object: JSONObject, as dialects: [any DumpDialect.Type], in context: LineContext
+    ) -> [DumpedRollout]? {
+        dialects.lazy.compactMap { $0.rollouts(object, in: context) }.first
     }
 
     /// By which a line that can't be read may be known.

@@ -1,9 +1,29 @@
+import Files
+
+/// A row of a log that is written again while it stands there: trainers log the last so many rows after every step, also
+/// where a step had no new ones. Equal rows of one step are different rollouts, those of a later step the same.
+package struct QueuedRow: Equatable, Sendable {
+    /// The step that wrote it.
+    package let step: String
+    /// Of what the row says.
+    package let digest: String
+
+    package init(step: String, _ parts: [String]) {
+        self.step = step
+        // Lengths in front: no two rows are one text.
+        digest = String(
+            SHA256Digest.of(parts.map { "\($0.utf8.count):\($0)" }.joined()).prefix(16))
+    }
+}
+
 /// A rollout as a line of another program's dump tells it; what the line does not say is nil or empty.
 package struct DumpedRollout: Sendable {
     /// What the program calls the rollout, the request that asked for it, and the prompt that it answers.
     package var id: String?
     package var request: String?
     package var group: String?
+    /// Where nothing names its group: within what rollouts of the same prompt are one, such as a step's file.
+    package var groupScope = ""
     package var sampleIndex = 0
     package var promptIDs: [Int32]?
     package var prompt: String?
@@ -20,9 +40,16 @@ package struct DumpedRollout: Sendable {
     package var completionMask: [Bool]?
     /// One for each token of the completion.
     package var logprobs: GivenLogprobs?
+    /// Under the trainer's policy before its step, and what the trainer made of the rewards; one for each token.
+    package var oldLogprobs: GivenLogprobs?
+    package var advantages: GivenLogprobs?
+    /// The same where all tokens have one, and nobody knows yet how many there are.
+    package var advantage: Float?
     package var best: TopLogprobs?
     /// Which tokens could have been drawn in the place of each of the completion's; an empty list is all.
     package var supports: [[Int32]]?
+    /// To which experts its tokens were routed.
+    package var experts: GivenExperts?
     /// Sampled tokens by the program's own count, and where the line has several rollouts, of all of them together.
     package var tokenCount: Int?
     package var lineTokenCount: Int?
@@ -33,6 +60,12 @@ package struct DumpedRollout: Sendable {
     /// Whether it is known that no string could stop it.
     package var hasNoStopStrings = false
     package var reward: Float?
+    /// Columns of a trainer's log that may be rewards; which are, and what they weigh, only the user knows.
+    package var numbers: [String: Double] = [:]
+    /// Whether a tool's words may be among the completion's tokens, without a mask that says which.
+    package var hidesToolTokens = false
+    /// Of a row in a log that repeats its rows: by what it is known again.
+    package var queued: QueuedRow?
     /// Of the shard's metadata whatever else is known, and keys that it doesn't know, to be kept.
     package var metadata: [String: String] = [:]
     /// Why it can't be used, as far as the line shows.
@@ -49,10 +82,17 @@ package struct DumpedRollout: Sendable {
         }
     }
 
+    /// Remarks upon the line that it comes from.
+    mutating func remark(brokenTexts: Int, tooDeep: Int) {
+        if brokenTexts > 0 { remarks.insert(.brokenText) }
+        if tooDeep > 0 { remarks.insert(.nestingCut) }
+    }
+
     /// Takes an engine's sampling mask, lists of the ids that could be drawn; null in a list's place is all of them.
     mutating func takeSupports(_ value: JSONValue?, _ name: String) {
         guard let value, !value.isNull else { return }
         supports = reading { () throws(RolloutFault) in
+            if let csr = value.object { return try Self.supports(csr, name) }
             guard let lists = value.list else {
                 throw RolloutFault(.invalidTokenID, found: "\(name) \(value.excerpt)", expected: "lists of token ids")
             }
@@ -60,6 +100,19 @@ package struct DumpedRollout: Sendable {
             for list in lists { supports.append(try tokenIDs(list, name) ?? []) }
             return supports
         }
+    }
+
+    /// vLLM's `/inference/v1/generate`: all ids in one list, and where each token's begin, and behind the last.
+    private static func supports(_ object: JSONObject, _ name: String) throws(RolloutFault) -> [[Int32]]? {
+        guard let ids = try tokenIDs(object["token_ids"], name + ".token_ids"),
+            let offsets = try tokenIDs(object["offsets"], name + ".offsets")?.map({ Int($0) })
+        else { return nil }
+        guard offsets.first == 0, offsets.last == ids.count, zip(offsets, offsets.dropFirst()).allSatisfy(<=) else {
+            throw RolloutFault(
+                .invalidValue, found: "\(name).offsets that fall or don't end at \(ids.count)",
+                expected: "ascending ones from 0")
+        }
+        return zip(offsets, offsets.dropFirst()).map { Array(ids[$0..<$1]) }
     }
 
     /// Takes what a driver added to an engine's response, under the names of a shard's metadata. `choice`: which of the

@@ -6,6 +6,8 @@ package enum FinishReason: CaseIterable, Sendable {
     case truncated
     /// The engine gave it up: what there is of it is nobody's answer.
     case failed
+    /// It is whole, but the trainer that dumped it left it out of its loss: it counts in its group alone.
+    case excluded
     /// Nothing was said, or a word that is not known.
     case unknown
 
@@ -36,6 +38,7 @@ package enum FinishReason: CaseIterable, Sendable {
                 "truncated", "repetition", "content_filter",
             ]
         case .failed: ["abort", "aborted", "error", "failed", "cancelled", "canceled", "timeout"]
+        case .excluded: ["excluded"]
         case .unknown: []
         }
     }
@@ -45,6 +48,8 @@ package enum FinishReason: CaseIterable, Sendable {
         case .finished: "the policy ended it: an end-of-sequence token, a stop string, a call of a tool"
         case .truncated: "it was cut off, by its length or by a guard: `filter.truncated: drop` leaves it out of plans"
         case .failed: "the engine gave it up: crux-ingest rejects it as `engine_error`"
+        case .excluded:
+            "the trainer that dumped it left it out of its loss: plans compare the others of its group with it, and leave it out"
         case .unknown: "nothing was said, or not in a known word: it is taken for whole"
         }
     }

@@ -1,4 +1,4 @@
-/// Log-probabilities of sampled tokens as they were given.
+/// Log-probabilities of sampled tokens, or other numbers of theirs, as they were given.
 package struct GivenLogprobs: Equatable, Sendable {
     /// NaN where there is no number.
     package var values: [Float]
@@ -20,6 +20,20 @@ package struct GivenLogprobs: Equatable, Sendable {
     }
 
     package var count: Int { values.count }
+
+    /// Those of tokens behind these.
+    mutating func append(_ other: GivenLogprobs) {
+        for (place, text) in other.odd { odd[values.count + place] = text }
+        values += other.values
+    }
+
+    /// The first so many.
+    func prefix(_ count: Int) -> GivenLogprobs {
+        var first = self
+        first.values = Array(values.prefix(count))
+        first.odd = odd.filter { $0.key < count }
+        return first
+    }
 
     /// Without the first so many.
     func dropping(_ count: Int) -> GivenLogprobs {

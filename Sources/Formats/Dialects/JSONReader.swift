@@ -90,6 +90,66 @@ package struct JSONReader {
         } catch { return (object, error) }
     }
 
+    /// A value and nothing behind it.
+    fileprivate mutating func valueAlone() throws(Damage) -> JSONValue {
+        let value = try value()
+        skipSpaces()
+        guard position == bytes.count else { throw damage("the end") }
+        return value
+    }
+
+    /// The lists of an object that has nothing else in it, and where their elements lie; throws at the first member that
+    /// is none.
+    fileprivate mutating func columnsAlone() throws(Damage) -> [(key: String, elements: [Range<Int>])] {
+        skipMark()
+        skipSpaces()
+        try expect(UInt8(ascii: "{"), "an object")
+        var columns: [(key: String, elements: [Range<Int>])] = []
+        while true {
+            skipSpaces()
+            guard next == UInt8(ascii: "\"") else { throw damage("a key") }
+            let key = try string().identifier ?? ""
+            guard takes(UInt8(ascii: ":")) else { throw damage("':'") }
+            skipSpaces()
+            guard next == UInt8(ascii: "[") else { throw damage("a list") }
+            columns.append((key, try elements()))
+            if takes(UInt8(ascii: "}")) { break }
+            try expect(UInt8(ascii: ","), "',' or '}'")
+        }
+        skipSpaces()
+        guard position == bytes.count else { throw damage("the end") }
+        return columns
+    }
+
+    /// Where the elements of a list lie that begins here.
+    private mutating func elements() throws(Damage) -> [Range<Int>] {
+        position += 1
+        var places: [Range<Int>] = []
+        if takes(UInt8(ascii: "]")) { return places }
+        while true {
+            skipSpaces()
+            let start = position
+            try skipValue()
+            places.append(start..<position)
+            if takes(UInt8(ascii: "]")) { return places }
+            try expect(UInt8(ascii: ","), "',' or ']'")
+        }
+    }
+
+    /// Passes over a value of any kind; whether it is a good one is seen when it is read.
+    private mutating func skipValue() throws(Damage) {
+        switch next {
+        case UInt8(ascii: "\""):
+            try skipString()
+            position += 1
+        case UInt8(ascii: "{"), UInt8(ascii: "["): try skipNested()
+        default:
+            let start = position
+            while let byte = next, byte > 0x20, byte != UInt8(ascii: ","), byte != UInt8(ascii: "]") { position += 1 }
+            guard position > start else { throw damage("a value") }
+        }
+    }
+
     private func damage(_ expected: String) -> Damage { Damage(offset: position, expected: expected) }
 
     private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
@@ -359,6 +419,36 @@ package struct JSONReader {
         case UInt8(ascii: "A")...UInt8(ascii: "F"): UInt16(byte - UInt8(ascii: "A") + 10)
         default: nil
         }
+    }
+}
+
+/// Where the values of an object lie whose members are all lists.
+struct JSONColumns {
+    let keys: [String]
+    private let elements: [[Range<Int>]]
+    private let bytes: UnsafeRawBufferPointer
+
+    /// nil where the text is something else. `bytes` must outlive it.
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        var reader = JSONReader(bytes)
+        guard let columns = try? reader.columnsAlone(), !columns.isEmpty else { return nil }
+        (keys, elements, self.bytes) = (columns.map(\.key), columns.map(\.elements), bytes)
+    }
+
+    var lengths: [Int] { elements.map(\.count) }
+    var count: Int { elements.first?.count ?? 0 }
+
+    /// A row's values as an object, and how many of its texts are no whole Unicode and of its values too deep; nil where
+    /// one of them is no JSON.
+    func row(_ row: Int) -> (object: JSONObject, brokenTexts: Int, tooDeep: Int)? {
+        var members: [JSONObject.Member] = [], broken = 0, deep = 0
+        for (key, places) in zip(keys, elements) {
+            var reader = JSONReader(UnsafeRawBufferPointer(rebasing: bytes[places[row]]))
+            guard let value = try? reader.valueAlone() else { return nil }
+            members.append(JSONObject.Member(key: key, value: value))
+            (broken, deep) = (broken + reader.brokenTexts, deep + reader.tooDeep)
+        }
+        return (JSONObject(members), broken, deep)
     }
 }
 

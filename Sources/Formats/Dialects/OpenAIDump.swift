@@ -4,14 +4,15 @@ package enum OpenAIDump: DumpDialect {
     package static let name = "openai"
     package static let source = "OpenAI batch output; vLLM with return_token_ids"
 
-    package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
+    package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
         // A `body` of its own is a request's, `meta_info` SGLang's.
-        guard object["body"] == nil, object["meta_info"] == nil,
+        guard object["body"] == nil, object["meta_info"] == nil, object["turns"] == nil,
+            !OpenAIResponsesDump.isResponse(object["response"]?.object?["body"]?.object ?? object),
             object.given("custom_id") != nil || object["choices"]?.list != nil
         else {
             return nil
         }
-        return OpenAIResponse(object, asked: asked).rollouts()
+        return OpenAIResponse(object, asked: context.asked).rollouts()
     }
 }
 
@@ -122,6 +123,7 @@ private struct OpenAIResponse {
         if rollout.completionIDs == nil, rollout.tokenCount == nil { rollout.tokenCount = choice.logprobs?.count }
         rollout.group = choices > 1 || prompts > 1 ? id : nil
         rollout.takeSupports(choice.samplingMask, "sampling_mask")
+        rollout.experts = choice.experts
         rollout.takeAdded(to: line, choice: choice.index, of: choices)
         if let request { rollout.take(request, prompt: number) }
         takeLists(&rollout, prompt: number, of: prompts)
@@ -172,6 +174,7 @@ struct OpenAIChoice {
     var best: TopLogprobs?
     /// vLLM's, of the sampled tokens alone.
     private(set) var samplingMask: JSONValue?
+    private(set) var experts: GivenExperts?
     var text = ""
     /// Whether a parser took something off the text.
     var isParsed = false
@@ -197,8 +200,14 @@ struct OpenAIChoice {
                 choice.given("prompt_token_ids") ?? body["prompt_token_ids"], "prompt_token_ids")
             tokenIDs = try Formats.tokenIDs(choice["token_ids"], "token_ids")
             returnsIDsOfAnswerAlone = tokenIDs != nil
+            // SGLang's OpenAI endpoints have it apart.
+            if let own = choice["sglext"]?.object { experts = try GivenExperts.ofSGLang(own) }
+            if experts == nil { experts = try GivenExperts.ofVLLM(choice, body) }
         } catch { fault = error }
         readLogprobs(choice["logprobs"]?.object)
+        if choice.given("prompt_logprobs") != nil || body.given("prompt_logprobs") != nil {
+            remarks.insert(.promptLogprobsLeftOut)
+        }
     }
 
     /// In the order of their indices; of their places where these are no numbering.

@@ -1,14 +1,14 @@
 import Foundation
 
 /// prime-rl's token exports (`token_exports/step_N/rank_R.jsonl`): a packed sequence per line, with one entry per token
-/// of `token_ids`, `loss_mask`, `inference_logprobs`, in newer versions `rewards` (the rollout's, repeated). No text
-/// and no groups: a step's rollouts of the same prompt are one. The trainer's own columns (its log-probabilities,
-/// entropies, advantages, ratios) are left to it: crux-score computes them.
+/// of `token_ids`, `loss_mask`, `inference_logprobs`, `advantages`, in some versions `rewards` (the rollout's, repeated);
+/// since #2746 there are none. No text and no groups: a step's rollouts of the same prompt are one. The trainer's other
+/// columns (its log-probabilities, entropies, ratios) are left to it: crux-score computes them.
 package enum PrimeRLDump: DumpDialect {
     package static let name = "prime_rl"
     package static let source = "prime-rl token_export.py, schema version 1"
 
-    package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
+    package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
         guard object["schema_version"] != nil, object["token_ids"] != nil, object["loss_mask"] != nil else {
             return nil
         }
@@ -30,49 +30,38 @@ package enum PrimeRLDump: DumpDialect {
         )
         rollout.group = "\(place)-" + prefixDigest(ids[..<start]).prefix(16)
         rollout.logprobs = rollout.reading { () throws(RolloutFault) in
-            try logprobs(object["inference_logprobs"], count: ids.count)
+            try tokenNumbers(object["inference_logprobs"], "inference_logprobs", count: ids.count)
         }?.dropping(start)
         takeReward(object["rewards"], mask, &rollout)
+        takeAdvantages(object, from: start, count: ids.count, &rollout)
         return [rollout]
+    }
+
+    /// `rl_weights` multiply what a token's loss weighs, which is to multiply its advantage; null is 1. Weights of its
+    /// other losses are a recipe's to choose.
+    private static func takeAdvantages(
+        _ object: JSONObject, from start: Int, count: Int, _ rollout: inout DumpedRollout
+    ) {
+        let given = ["advantages", "rl_weights"].map { key in
+            rollout.reading { () throws(RolloutFault) in try tokenNumbers(object[key], key, count: count) }
+        }
+        if ["ce_weights", "ref_kl_weights"].contains(where: { key in
+            object[key]?.list?.contains { ($0.double ?? 0) != 0 } ?? false
+        }) {
+            rollout.remarks.insert(.otherLossesLeftOut)
+        }
+        guard var advantages = given[0]?.dropping(start) else { return }
+        if let weights = given[1]?.dropping(start) {
+            for place in weights.values.indices where !weights.values[place].isNaN {
+                advantages.values[place] *= weights.values[place]
+            }
+        }
+        rollout.advantages = advantages
     }
 
     private static func tokens(_ object: JSONObject) throws(RolloutFault) -> ([Int32], [Bool]) {
         let ids = try tokenIDs(object["token_ids"], "token_ids") ?? []
-        guard let flags = object["loss_mask"]?.list else {
-            throw RolloutFault(
-                .invalidValue, found: "loss_mask \(object["loss_mask"]?.excerpt ?? "")",
-                expected: "a list of true and false")
-        }
-        var mask: [Bool] = []
-        for (place, flag) in flags.enumerated() {
-            guard let value = flag.bool ?? flag.double.flatMap({ $0 == 0 ? false : $0 == 1 ? true : nil }) else {
-                throw RolloutFault(
-                    .invalidValue, found: "\(flag.excerpt) at position \(place) of loss_mask", expected: "true or false"
-                )
-            }
-            mask.append(value)
-        }
-        guard mask.count == ids.count else {
-            throw RolloutFault(
-                .lengthMismatch, found: "\(mask.count) entries in loss_mask",
-                expected: "\(ids.count), one for each of token_ids")
-        }
-        return (ids, mask)
-    }
-
-    /// Absent streams are lists of null.
-    private static func logprobs(_ value: JSONValue?, count: Int) throws(RolloutFault) -> GivenLogprobs? {
-        guard let value, !value.isNull else { return nil }
-        guard let values = value.list else {
-            throw RolloutFault(
-                .invalidValue, found: "inference_logprobs \(value.excerpt)", expected: "a list of numbers")
-        }
-        guard values.count == count else {
-            throw RolloutFault(
-                .lengthMismatch, found: "\(values.count) log-probabilities",
-                expected: "\(count), one for each of token_ids")
-        }
-        return values.allSatisfy(\.isNull) ? nil : GivenLogprobs(values)
+        return (ids, try tokenMask(object["loss_mask"], "loss_mask", count: ids.count))
     }
 
     /// The rollout's, repeated for every token; those of trained tokens must agree.

@@ -14,6 +14,19 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
     case samplingShaped = "sampling_shaped"
     case samplingMaskCut = "sampling_mask_cut"
     case samplingMaskUnusable = "sampling_mask_unusable"
+    case advantagesUnusable = "advantages_unusable"
+    case otherLossesLeftOut = "other_losses_left_out"
+    case referenceUnusable = "reference_unusable"
+    case promptLogprobsLeftOut = "prompt_logprobs_left_out"
+    case promptUnplaced = "prompt_unplaced"
+    case promptAmbiguous = "prompt_ambiguous"
+    case expertsWithoutShape = "experts_without_shape"
+    case expertsUnusable = "experts_unusable"
+    case turnsWithoutIDs = "turns_without_ids"
+    case historyRewritten = "history_rewritten"
+    case rewardColumnsUnnamed = "reward_columns_unnamed"
+    case toolTokensTrusted = "tool_tokens_trusted"
+    case turnsUnknown = "turns_unknown"
 
     /// Behind "N rollouts ".
     package var sentence: String {
@@ -36,13 +49,36 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
         case .stopStringLeftOut:
             "were stopped by a string whose tokens are not known: they end before it. Ask for return_token_ids"
         case .completionUnknown:
-            "have the prompt within their text (echo) and nothing that says where it ends: no completion text. Give --tokenizer"
+            "have the prompt within their text and nothing that says where it ends: no completion text. Give --tokenizer"
         case .samplingAssumed:
             "have no temperature of their own, in the line or in its request: taken as --temperature (1 where not given)"
         case .samplingMaskCut:
             "have a sampling mask that the engine cut short: kept without it. Ask for all of it"
         case .samplingMaskUnusable:
             "have a sampling mask of other tokens than theirs (text that was made tokens again): kept without it"
+        case .advantagesUnusable:
+            "have an advantage that is not finite on a token to be trained on: kept without theirs"
+        case .otherLossesLeftOut:
+            "have weights of other losses than the policy's (ce_weights, ref_kl_weights): left out, a recipe chooses them"
+        case .referenceUnusable:
+            "have token ids for a reference answer, of which no text can be made: kept without one. Give --prompts"
+        case .promptLogprobsLeftOut:
+            "come with log-probabilities of their prompts (prompt_logprobs), which are left out"
+        case .promptUnplaced: "answer no prompt of --prompts: nothing is joined to them"
+        case .promptAmbiguous: "answer a prompt that --prompts has with several answers: nothing is joined to them"
+        case .expertsWithoutShape:
+            "have routed experts without a shape: kept without them. Say it with --routed-experts LAYERSxK, or give --tokenizer the checkpoint's folder"
+        case .expertsUnusable:
+            "have routed experts of other tokens than theirs (text that was made tokens again): kept without them"
+        case .turnsWithoutIDs: "have turns of the agent without token ids, whose words are not trained on"
+        case .historyRewritten:
+            "are a part of a conversation whose history was written anew: extras.session holds the parts together"
+        case .rewardColumnsUnnamed:
+            "have no reward, but columns that may be: say which, and what they weigh, with --reward-columns a,b:0.5"
+        case .toolTokensTrusted:
+            "called tools and have no mask: their tools' words are trained on, as --trust-all-response-tokens says"
+        case .turnsUnknown:
+            "don't say how many turns they have: with several, the boundary of prompt and response is wrong. --one-turn says that there is one"
         case .samplingShaped:
             "were sampled with penalties, min_p, a bias or a grammar: their log-probabilities may not be those of softmax(logits / temperature)"
         }

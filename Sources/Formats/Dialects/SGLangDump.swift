@@ -5,10 +5,10 @@ package enum SGLangDump: DumpDialect {
     package static let name = "sglang"
     package static let source = "SGLang /generate"
 
-    package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
+    package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
         guard let meta = object["meta_info"]?.object else { return nil }
         let own = object["custom_id"]?.identifier ?? meta["id"]?.identifier ?? object["rid"]?.identifier
-        let request = own.flatMap(asked) ?? object.given("group_id")?.identifier.flatMap(asked)
+        let request = own.flatMap(context.asked) ?? object.given("group_id")?.identifier.flatMap(context.asked)
         var rollout = DumpedRollout()
         (rollout.id, rollout.request) = (own, request?.id ?? own)
         rollout.completion = object["text"]?.string ?? ""
@@ -40,7 +40,7 @@ package enum SGLangDump: DumpDialect {
             } else if let id = tokenID(matched) {
                 rollout.stopReason = .token(id)
             }
-        case .unknown: rollout.remarks.insert(.finishReasonUnknown)
+        case .unknown, .excluded: rollout.remarks.insert(.finishReasonUnknown)
         case .truncated: break
         }
     }
@@ -70,6 +70,7 @@ package enum SGLangDump: DumpDialect {
         }
         rollout.best = TopLogprobs(rows, remarks: &rollout.remarks)
         readSupports(meta, &rollout)
+        rollout.experts = rollout.reading { () throws(RolloutFault) in try GivenExperts.ofSGLang(meta) }
     }
 
     /// `return_sampling_mask`: the ids that top-p, top-k and min-p left, and the log-probabilities over these. A mask

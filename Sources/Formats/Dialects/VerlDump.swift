@@ -9,7 +9,7 @@ package enum VerlDump: DumpDialect {
 
     private static let known = ["input", "output", "gts", "score", "step", "uid", "request_id", "data_source"]
 
-    package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
+    package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
         guard let input = object["input"]?.string, let output = object["output"]?.string, object["score"] != nil else {
             return nil
         }

@@ -4,6 +4,9 @@ package struct RolloutFrame: Sendable {
     package var tokenIDs: [Int32] = []
     package var lossMask: [Bool] = []
     package var rolloutLogprobs: [Float]?
+    /// Under the trainer's policy before its step, and what the trainer made of the rewards.
+    package var oldLogprobs: [Float]?
+    package var advantages: [Float]?
     package var values: [Float]?
     package var referenceLogprobs: [Float]?
     package var teacherLogprobs: [Float]?
@@ -18,8 +21,7 @@ package struct RolloutFrame: Sendable {
     /// [S] and [M + 1]: which tokens could have been drawn, as in `SamplingSupport`.
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int64]?
-    /// Which experts the sampler's routers chose.
-    package var routedExperts: RoutedExperts?
+    package var experts: RoutedExperts?
     package var logits: LogitsInfo?
     /// Shape and type of the final hidden states, [rows, width]; its `vocabulary` is their width.
     package var hiddenStates: LogitsInfo?

@@ -10,8 +10,6 @@ package struct RolloutFrameReader {
     static let maximumTopKEntries = 1 << 28
     /// The same of the tokens that could have been drawn.
     static let maximumSupportEntries = 1 << 28
-    /// And of the experts that tokens were routed to.
-    static let maximumRoutedEntries = 1 << 28
 
     /// Memory: the small tensors and one row of logits, never the matrix; of split logits one plane, as far as `memory`
     /// lets it. Lengths and shapes are checked against each other before anything large is decoded. Pass no `logitsRow`
@@ -141,7 +139,8 @@ package struct RolloutFrameReader {
             throw fail(.oversized, "\(length) tokens", "at most \(Self.maximumTokens)")
         }
         for name in [
-            "loss_mask", "rollout_logprobs", "values", "reference_logprobs", "teacher_logprobs", "token_roles",
+            "loss_mask", "rollout_logprobs", "old_logprobs", "advantages", "values", "reference_logprobs",
+            "teacher_logprobs", "token_roles",
         ] {
             guard let tensor = header[name] else { continue }
             let count = try vector(tensor)
@@ -162,7 +161,7 @@ package struct RolloutFrameReader {
             }
         }
         try checkSupports(header, length: length)
-        try checkRoutes(header, length: length)
+        try checkExperts(header, length: length)
         let ids = header["topk_token_ids"]?.shape, logprobs = header["topk_logprobs"]?.shape
         guard (ids == nil) == (logprobs == nil) else {
             throw fail(
@@ -175,6 +174,18 @@ package struct RolloutFrameReader {
                 .wrongShape,
                 "topk_token_ids \(ids.map { "\($0)" } ?? "absent") and topk_logprobs \(logprobs.map { "\($0)" } ?? "absent")",
                 "both, of one shape")
+        }
+    }
+
+    private func checkExperts(_ header: SafetensorsHeader, length: Int) throws {
+        guard let tensor = header[RoutedExperts.key] else { return }
+        let shape = tensor.shape
+        guard shape.count == 3, shape[0] <= length, (1...RoutedExperts.most).contains(shape[1]),
+            (1...RoutedExperts.most).contains(shape[2]), shape.reduce(1, *) <= Self.maximumSupportEntries
+        else {
+            throw fail(
+                .wrongShape, "'\(tensor.name)' of shape \(shape)",
+                "[tokens, layers, experts of a token] with at most \(length) rows")
         }
     }
 
@@ -193,19 +204,6 @@ package struct RolloutFrameReader {
                 "at most \(Self.maximumSupportEntries) ids and one offset more than trainable tokens")
         }
     }
-
-    private func checkRoutes(_ header: SafetensorsHeader, length: Int) throws {
-        guard let shape = header[Self.routedExperts]?.shape else { return }
-        guard shape.count == 3, shape[0] <= length, shape[1] > 0, shape[2] > 0,
-            shape.allSatisfy({ $0 <= Self.maximumRoutedEntries }), shape.reduce(1, *) <= Self.maximumRoutedEntries
-        else {
-            throw fail(
-                .wrongShape, "'\(Self.routedExperts)' of shape \(shape)",
-                "[tokens, layers, experts of a token] with at most \(length) rows")
-        }
-    }
-
-    private static let routedExperts = "routed_experts"
 
     /// What the header says about the logits, whole or in planes.
     private func logits(_ header: SafetensorsHeader) throws -> LogitsInfo? {
@@ -251,11 +249,12 @@ package struct RolloutFrameReader {
     }
 
     private static let dtypes: [String: [DType]] = [
-        "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "logits": [.bf16, .f16, .f32],
+        "token_ids": [.i32], "loss_mask": [.u8, .bool], "rollout_logprobs": [.f32], "old_logprobs": [.f32],
+        "advantages": [.f32], "logits": [.bf16, .f16, .f32],
         "logits_high": [.u8], "logits_low": [.u8], "hidden_states": [.bf16, .f16, .f32], "topk_token_ids": [.i32],
         "topk_logprobs": [.f32], "values": [.f32], "support_token_ids": [.i32], "support_offsets": [.i64],
+        RoutedExperts.key: [.u8, .u16],
         "reference_logprobs": [.f32], "teacher_logprobs": [.f32], "teacher_prompt_ids": [.i32], "token_roles": [.u8],
-        routedExperts: [.u8, .u16, .i32],
     ]
 
     private func vector(_ tensor: TensorInfo) throws -> Int {
@@ -270,6 +269,8 @@ package struct RolloutFrameReader {
         case "token_ids": frame.tokenIDs = try elements(tensor)
         case "loss_mask": frame.lossMask = try mask(tensor)
         case "rollout_logprobs": frame.rolloutLogprobs = try elements(tensor)
+        case "old_logprobs": frame.oldLogprobs = try elements(tensor)
+        case "advantages": frame.advantages = try elements(tensor)
         case "values": frame.values = try elements(tensor)
         case "reference_logprobs": frame.referenceLogprobs = try elements(tensor)
         case "teacher_prompt_ids": frame.teacherPromptIDs = try elements(tensor)
@@ -281,7 +282,7 @@ package struct RolloutFrameReader {
         case "token_roles": frame.tokenRoles = try elements(tensor)
         case "support_token_ids": frame.supportTokenIDs = try elements(tensor)
         case "support_offsets": frame.supportOffsets = try elements(tensor)
-        case Self.routedExperts: frame.routedExperts = try routes(tensor)
+        case RoutedExperts.key: frame.experts = try experts(tensor, frame.metadata)
         case "logits", "logits_high", "logits_low": try rows.logits?.take(tensor)
         case "hidden_states": try rows.hiddenStates?.take(tensor)
         default: try stream.skip(tensor.end - tensor.begin)
@@ -298,20 +299,20 @@ package struct RolloutFrameReader {
         }
     }
 
-    private func routes(_ tensor: TensorInfo) throws -> RoutedExperts {
-        let experts: [UInt16]
-        switch tensor.dtype {
-        case .u8: experts = (try elements(tensor) as [UInt8]).map { UInt16($0) }
-        case .u16: experts = try elements(tensor)
-        default:
-            experts = try (elements(tensor) as [Int32]).map { number in
-                guard let expert = UInt16(exactly: number) else {
-                    throw fail(.invalidValue, "expert \(number) in '\(tensor.name)'", "numbers from 0 to 65535")
-                }
-                return expert
-            }
+    private func experts(_ tensor: TensorInfo, _ metadata: [String: String]) throws -> RoutedExperts? {
+        let values: [UInt16]
+        if tensor.dtype == .u8 {
+            let bytes: [UInt8] = try elements(tensor)
+            values = bytes.map { UInt16($0) }
+        } else {
+            values = try elements(tensor)
         }
-        return RoutedExperts(layers: tensor.shape[1], chosen: tensor.shape[2], experts: experts)
+        let text = metadata[RoutedExperts.startKey] ?? "0"
+        guard let start = Int(text), (0...Self.maximumTokens).contains(start) else {
+            throw fail(.invalidValue, "\(RoutedExperts.startKey) '\(text)'", "a token's position")
+        }
+        return RoutedExperts(
+            values: values, start: start, rows: tensor.shape[0], layers: tensor.shape[1], perToken: tensor.shape[2])
     }
 
     private func mask(_ tensor: TensorInfo) throws -> [Bool] {

@@ -41,6 +41,7 @@ package struct RolloutShardWriter {
     {
         let parts = parts(frame, logits, hiddenStates)
         var metadata = frame.metadata
+        if let start = frame.experts?.start, start > 0 { metadata[RoutedExperts.startKey] = "\(start)" }
         metadata[LogitsInfo.typeKey] = frame.logits?.typeName ?? metadata[LogitsInfo.typeKey]
         let header = SafetensorsHeader(laying: parts.map(\.info), metadata: metadata)
         return header.encoded() + parts.flatMap(\.bytes)
@@ -74,6 +75,8 @@ package struct RolloutShardWriter {
         let beforeLogits = [
             vector("token_ids", .i32, frame.tokenIDs),
             vector("rollout_logprobs", .f32, frame.rolloutLogprobs),
+            vector("old_logprobs", .f32, frame.oldLogprobs),
+            vector("advantages", .f32, frame.advantages),
             vector("values", .f32, frame.values),
             vector("reference_logprobs", .f32, frame.referenceLogprobs),
             vector("teacher_logprobs", .f32, frame.teacherLogprobs),
@@ -83,17 +86,22 @@ package struct RolloutShardWriter {
             vector("token_roles", .u8, frame.tokenRoles),
             vector("support_token_ids", .i32, frame.supportTokenIDs),
             vector("support_offsets", .i64, frame.supportOffsets),
-            frame.routedExperts.map { routes in
-                Part(
-                    "routed_experts", .u16, [routes.rows, routes.layers, routes.chosen],
-                    routes.experts.withUnsafeBytes { Array($0) })
-            },
+            frame.experts.map(experts),
         ]
         let hidden =
             frame.hiddenStates.map { [Part("hidden_states", $0.dtype, [$0.rows, $0.vocabulary], hiddenStates)] } ?? []
         let mask = vector("loss_mask", .u8, frame.lossMask.map { UInt8($0 ? 1 : 0) })
         return beforeLogits.compactMap { $0 } + (frame.logits.map { Self.parts($0, logits) } ?? []) + hidden
             + [mask].compactMap { $0 }
+    }
+
+    /// In one byte for each where that is enough.
+    private static func experts(_ experts: RoutedExperts) -> Part {
+        let shape = [experts.rows, experts.layers, experts.perToken]
+        let isNarrow = experts.values.allSatisfy { $0 < 256 }
+        return Part(
+            RoutedExperts.key, isNarrow ? .u8 : .u16, shape,
+            isNarrow ? experts.values.map { UInt8($0) } : experts.values.withUnsafeBytes { Array($0) })
     }
 
     private static func parts(_ info: LogitsInfo, _ logits: [UInt8]) -> [Part] {

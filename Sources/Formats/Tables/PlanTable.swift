@@ -40,7 +40,7 @@ extension PlanRow {
     /// Which tokens could have been drawn; nil is all of the vocabulary.
     package var routes: RoutedExperts? {
         get { RoutedExperts(routedExperts, shape: routedExpertsShape) }
-        set { (routedExperts, routedExpertsShape) = (newValue?.experts, newValue?.shape) }
+        set { (routedExperts, routedExpertsShape) = (newValue?.values, newValue?.shape) }
     }
 
     package var support: SamplingSupport? {
@@ -127,7 +127,7 @@ extension Tables {
                 """),
             .listInt32(
                 "routed_experts_shape", \.routedExpertsShape,
-                "layers that routed_experts speaks of, and experts of a token in each; null beside null"),
+                "rows, layers, experts of a token and first token of routed_experts; null beside null"),
             .utf8(
                 "evidence", \.evidence,
                 "what the rollout's entropies came from: \(EntropySource.list); null in tables of earlier versions"),

@@ -31,6 +31,7 @@ package enum RejectReason: String, Codable, TableWord {
     case tokenCountMismatch = "token_count_mismatch"
     case retokenisationDrift = "retokenisation_drift"
     case unknownStopToken = "unknown_stop_token"
+    case toolTokensUnmarked = "tool_tokens_unmarked"
     // values
     case missingMetadata = "missing_metadata"
     case invalidValue = "invalid_value"
@@ -43,6 +44,7 @@ package enum RejectReason: String, Codable, TableWord {
     // rollouts beside others
     case duplicateRolloutID = "duplicate_rollout_id"
     case duplicateResult = "duplicate_result"
+    case repeatedRow = "repeated_row"
     case otherPrompt = "other_prompt"
     case unknownRequest = "unknown_request"
     case unknownJob = "unknown_job"
@@ -79,6 +81,8 @@ package enum RejectReason: String, Codable, TableWord {
         case .retokenisationDrift:
             "text that was made tokens again has another number than the engine counts: ask it for token ids"
         case .unknownStopToken: "one of several tokens ended it, and nothing says which: ask the engine for token ids"
+        case .toolTokensUnmarked:
+            "tools were called, and nothing says which tokens are their words: dump a mask, or give --trust-all-response-tokens"
         case .missingMetadata: "a name isn't there that every rollout needs, such as group_id: mend the writer"
         case .invalidValue: "a setting, a mask or a number that is none of those allowed: mend the writer"
         case .invalidLogprob:
@@ -91,6 +95,7 @@ package enum RejectReason: String, Codable, TableWord {
         case .emptyLogits: "a row of logits is -inf throughout, which no token can be sampled from"
         case .duplicateRolloutID: "another rollout before it has the same rollout_id: the first one is kept"
         case .duplicateResult: "another result before it answers the same job or request: the first one is kept"
+        case .repeatedRow: "a trainer's log has the row once more under a later step: the first one is kept"
         case .otherPrompt: "its prompt isn't that of the others in its group: give another prompt another group_id"
         case .unknownRequest: "it names a request that isn't in --requests"
         case .unknownJob: "it names no job of the plan: give --jobs the directory whose jobs were sampled"

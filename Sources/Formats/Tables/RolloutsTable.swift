@@ -17,6 +17,8 @@ package struct RolloutRow: Equatable, Sendable {
     package var tokenIDs: [Int32] = []
     package var lossMask: [Bool] = []
     package var rolloutLogprobs: [Float]?
+    package var oldLogprobs: [Float]?
+    package var advantages: [Float]?
     package var tokenRoles: [Int32]?
     package var supportTokenIDs: [Int32]?
     package var supportOffsets: [Int32]?
@@ -45,7 +47,7 @@ extension RolloutRow {
     /// Which experts the sampler chose; nil where the dump doesn't say.
     package var routes: RoutedExperts? {
         get { RoutedExperts(routedExperts, shape: routedExpertsShape) }
-        set { (routedExperts, routedExpertsShape) = (newValue?.experts, newValue?.shape) }
+        set { (routedExperts, routedExpertsShape) = (newValue?.values, newValue?.shape) }
     }
 
     /// The sampler's log-probabilities as far as they are of the distribution that scores are of: where less than the
@@ -101,6 +103,18 @@ extension Tables {
                 per token, nats: log-probability the sampler gave the token, 0 outside the loss mask; null where \
                 unknown
                 """),
+            .listFloat32(
+                "old_logprobs", \.oldLogprobs,
+                """
+                per token, nats: log-probability that the trainer which dumped it gave the token before its step, 0 \
+                outside the loss mask; null where the dump does not say
+                """),
+            .listFloat32(
+                "advantages", \.advantages,
+                """
+                per token: the advantage that the trainer which dumped it made of its rewards, 0 outside the loss \
+                mask; null where the dump does not say
+                """),
             .listInt32(
                 "token_roles", \.tokenRoles,
                 """
@@ -127,7 +141,7 @@ extension Tables {
                 """),
             .listInt32(
                 "routed_experts_shape", \.routedExpertsShape,
-                "layers that routed_experts speaks of, and experts of a token in each; null beside null"),
+                "rows, layers, experts of a token and first token of routed_experts; null beside null"),
             .utf8("evidence", \.evidence, "how well the distributions are known: \(EntropySource.list)"),
             .utf8(
                 "logits_path", \.logitsPath,
@@ -156,6 +170,10 @@ extension Tables {
         .trainable("loss_mask") { $0.lossMask },
         .perToken("rollout_logprobs", of: "token_ids", { $0.tokenIDs.count }) { $0.rolloutLogprobs?.count },
         .allFinite("rollout_logprobs") { $0.rolloutLogprobs },
+        .perToken("old_logprobs", of: "token_ids", { $0.tokenIDs.count }) { $0.oldLogprobs?.count },
+        .allFinite("old_logprobs") { $0.oldLogprobs },
+        .perToken("advantages", of: "token_ids", { $0.tokenIDs.count }) { $0.advantages?.count },
+        .allFinite("advantages") { $0.advantages },
         .positive("temperature") { $0.temperature },
         .topP { $0.topP },
         .perToken("token_roles", of: "token_ids", { $0.tokenIDs.count }) { $0.tokenRoles?.count },

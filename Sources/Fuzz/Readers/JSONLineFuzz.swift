@@ -11,7 +11,7 @@ final class JSONLineFuzz: FuzzTarget {
         let line = Data(bytes)
         // What was asked, by the line itself: its own settings as those of the request.
         let own = try JSONLine(line).objects.first.map { try SamplingRequest($0) }
-        _ = DumpDialects.decode(line) { _ in own }
+        _ = DumpDialects.decode(line, in: LineContext(file: "step3") { _ in own })
         _ = DumpDialects.decode(line)
         _ = EngineDialects.decodeRequest(line)
     }

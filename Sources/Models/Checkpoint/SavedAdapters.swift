@@ -24,7 +24,7 @@ package struct SavedAdapters: Sendable {
             throw FormatError(file: path, place: "", found: "no such file", expected: "the adapters' configuration")
         }
         let configuration = try ModelConfiguration(json: data, path: path)
-        base = try configuration.string("base_model_name_or_path")
+        base = ModelFolder.path(try configuration.string("base_model_name_or_path"))
         (rank, alpha) = (try configuration.size("r"), try configuration.double("lora_alpha"))
         targets = try configuration.strings("target_modules") ?? []
         guard rank <= Self.largestRank else {

@@ -13,7 +13,8 @@ package struct ModelConfiguration: @unchecked Sendable {
             throw FormatError(
                 file: path, place: "", found: "no readable file",
                 expected: "the configuration of a Hugging Face checkpoint",
-                remedy: "Give the directory that holds config.json and the safetensors files.")
+                remedy: "Give the directory that holds config.json and the safetensors files."
+                    + ModelFolder.remark(directory))
         }
         try self.init(json: data, path: path)
     }

@@ -25,7 +25,7 @@ struct ReplayedExperts {
                 guard let recording = recordings[Int(sequences[token])],
                     let axis = architecture.layer(layer, of: recording)
                 else { return nil }
-                return recording[Int(positions[token]), layer: axis]
+                return recording[Int(positions[token]), axis]
             })
     }
 }
@@ -52,20 +52,18 @@ extension DecoderArchitecture {
             let either = sparseLayers == layers ? "\(layers)" : "\(layers) or, of those with experts, \(sparseLayers)"
             return ("routed_experts of \(recording.layers) layers", either)
         }
-        guard recording.chosen == experts.chosen else {
-            return ("\(recording.chosen) routed_experts of a token", "\(experts.chosen), as num_experts_per_tok")
+        guard recording.perToken == experts.chosen else {
+            return ("\(recording.perToken) routed_experts of a token", "\(experts.chosen), as num_experts_per_tok")
         }
         for layer in 0..<layers where self.experts(ofLayer: layer) != nil {
             guard let axis = self.layer(layer, of: recording) else { continue }
-            for row in 0..<recording.rows {
-                guard let list = recording[row, layer: axis] else { continue }
-                if let far = list.first(where: { Int($0) >= experts.count }) {
-                    return ("expert \(far) in layer \(layer)", "numbers below \(experts.count)")
-                }
-                // What a dense layer of a recording looks like.
-                if RoutedExperts.isNoChoice(list) {
-                    return ("expert 0 alone for token \(row) in layer \(layer)", "its \(experts.chosen) experts")
-                }
+            // With one expert to a token it may be the first one's turn throughout.
+            if experts.chosen > 1, recording.isEmpty(layer: axis) {
+                return ("zeros throughout in layer \(layer)", "the experts of its tokens")
+            }
+            for token in recording.start..<recording.start + recording.rows {
+                guard let far = recording[token, axis]?.first(where: { Int($0) >= experts.count }) else { continue }
+                return ("expert \(far) of token \(token) in layer \(layer)", "numbers below \(experts.count)")
             }
         }
         return nil

@@ -263,7 +263,7 @@ private struct SequenceBatch {
 
     /// Tokens whose experts were recorded.
     var replayed: Int {
-        zip(forest.origins, forest.positions).count { sequences[Int($0)].routes?[Int($1)] != nil }
+        zip(forest.origins, forest.positions).count { sequences[Int($0)].routes?.row(of: Int($1)) != nil }
     }
 
     func requests(_ part: Range<Int>) -> HeadRequests { HeadRequests(sequences, part, forest) }

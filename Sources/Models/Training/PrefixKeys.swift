@@ -19,7 +19,7 @@ package struct PrefixKeys {
         var known: [Step: Int32] = [:]
         keys = queries.map { query in
             query.context.enumerated().map { position, token in
-                let step = Step(token: token, experts: query.routes?[position])
+                let step = Step(token: token, experts: query.routes?.row(of: position))
                 if let key = known[step] { return key }
                 let key = Int32(known.count)
                 known[step] = key

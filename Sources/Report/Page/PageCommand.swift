@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import RunViews
 import StageSupport
 import Tokenizer
@@ -33,7 +34,7 @@ struct PageCommand: StageCommand {
         help: "NAME=DIRECTORY of each loop to draw; loops of the same name count as seeds of one recipe.")
     var loops: [String] = []
 
-    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text.")
+    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text.", transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(help: "The HTML file to write.")

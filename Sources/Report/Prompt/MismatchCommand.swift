@@ -32,7 +32,7 @@ struct MismatchCommand: StageCommand {
     @Option(help: "Differences from the trainer's numbers up to this count as none.")
     var tolerance = 0.01
 
-    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text.")
+    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text.", transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(help: "The table of tokens holds those that occur more often than this.")

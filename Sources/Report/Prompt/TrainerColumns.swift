@@ -17,7 +17,7 @@ struct TrainerLine {
     /// nil where the line is none of such an export, or has no numbers of a trainer.
     init?(_ data: Data, file: String, line: Int) {
         guard let object = JSONLine(data).whole,
-            let rollout = PrimeRLDump.rollouts(object, asked: { _ in nil })?.first, let id = rollout.id,
+            let rollout = PrimeRLDump.rollouts(object, in: LineContext())?.first, let id = rollout.id,
             let ids = object["token_ids"]?.list?.compactMap(\.double)
         else { return nil }
         var columns: [TrainerColumn: [Double]] = [:]

@@ -1,0 +1,19 @@
+/// TRL's `completions_{step}.parquet` as JSON lines (`examples/parquet_to_jsonl.py`): text without special tokens, a column
+/// for each reward function, and the advantage. What the rewards weigh is not in the file. The log is a queue that is
+/// written again after every optimizer step.
+package enum TRLDump: DumpDialect {
+    package static let name = "trl"
+    package static let source = "TRL log_completions, grpo_trainer.py"
+
+    private static let known: Set<String> = ["step", "prompt", "completion", "advantage"]
+
+    package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
+        guard let prompt = object["prompt"]?.string, let completion = object["completion"]?.string,
+            let advantage = object["advantage"], object["step"] != nil, advantage.list == nil
+        else { return nil }
+        var rollout = DumpedRollout(
+            logged: object, step: object["step"]?.text ?? "0", prompt: prompt, completion: completion, known: known)
+        rollout.takeOneAdvantage(advantage)
+        return [rollout]
+    }
+}
