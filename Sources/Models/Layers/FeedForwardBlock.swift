@@ -66,7 +66,7 @@ struct FeedForwardBlock: FeedForwardHalf {
         case .gate: \.gate
         case .up: \.up
         case .down: \.down
-        case .query, .key, .value, .output: nil
+        default: nil
         }
     }
 
