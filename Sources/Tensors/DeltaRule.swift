@@ -163,7 +163,8 @@ private struct DeltaBackward {
         }
         for child in children { visit(child, from: state(chunks.count), into: dstate.pointer) }
         for (number, chunk) in chunks.enumerated().reversed() {
-            var x = inputs.head(head, token: chunk.lowerBound), d = gradients.gradientHead(head, token: chunk.lowerBound)
+            var x = inputs.head(head, token: chunk.lowerBound),
+                d = gradients.gradientHead(head, token: chunk.lowerBound)
             crux_delta_backward(
                 &x, chunk.count, state(number), dout.row(chunk.lowerBound) + head * inputs.shape.valueWidth,
                 dout.stride, dstate.pointer, &d, space.pointer)

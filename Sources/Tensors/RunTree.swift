@@ -24,7 +24,8 @@ package struct RunTree: Sendable {
                 roots.append(index)
             }
             for token in run.tokens {
-                previous[token] = token > run.tokens.lowerBound ? token - 1 : run.prefix.last.map { $0.upperBound - 1 } ?? -1
+                previous[token] =
+                    token > run.tokens.lowerBound ? token - 1 : run.prefix.last.map { $0.upperBound - 1 } ?? -1
             }
         }
         self.children = children

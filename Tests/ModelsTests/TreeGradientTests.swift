@@ -51,7 +51,9 @@ import Testing
                 TokenForest(pruned.sequences.map(\.context)).tokenIDs.count
                     < TokenForest(tree.sequences.map(\.tokenIDs)).tokenIDs.count)
             #expect(whole.array.contains { $0 != 0 })
-            #expect(relativeDistance(part.array, whole.array) < 1e-5, "seed \(seed)")
+            // Products over fewer rows round differently, which short vectors made of unit length magnify.
+            let bound = training.model.architecture.deltaNet == nil ? 1e-5 : 3e-5
+            #expect(relativeDistance(part.array, whole.array) < bound, "seed \(seed)")
         }
     }
 
