@@ -10,6 +10,9 @@ def eager_experts(config):
 
 def load(path, **arguments):
     config = AutoConfig.from_pretrained(path)
+    if config.model_type.startswith("qwen3_5"):
+        from gated_delta_rule import compute_float64_in_float64
+        compute_float64_in_float64()
     return getattr(transformers, config.architectures[0]).from_pretrained(path, **arguments, **eager_experts(config))
 
 
@@ -18,8 +21,8 @@ def vocabulary(model):
 
 
 def stored_name(name, model):
-    """Of a text model beside others: files still have the names of transformers 4."""
-    if not hasattr(model.config, "text_config"):
+    """Of a text model beside others: files still have the names of transformers 4, where there were any."""
+    if not hasattr(model.config, "text_config") or model.config.model_type == "qwen3_5":
         return name
     name = name.replace("model.language_model.", "language_model.model.")
     return "language_model." + name if name.startswith("lm_head") else name
@@ -27,7 +30,7 @@ def stored_name(name, model):
 
 def text_parameters(model):
     """Stored name → parameter, without what only images reach."""
-    others = ("model.vision_tower.", "model.multi_modal_projector.")
+    others = ("model.vision_tower.", "model.multi_modal_projector.", "model.visual.")
     return {stored_name(n, model): p for n, p in model.named_parameters() if not n.startswith(others)}
 
 

@@ -17,8 +17,9 @@ from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3F
                           Glm4Config, Glm4ForCausalLM, GptOssConfig, GptOssForCausalLM, GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, Ministral3Config,
                           Ministral3ForCausalLM, MinistralConfig, MinistralForCausalLM, Mistral3Config, Mistral3ForConditionalGeneration, MistralConfig,
                           MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM, SeedOssConfig, SeedOssForCausalLM, SmolLM3Config, SmolLM3ForCausalLM)
+                          Qwen2ForCausalLM, Qwen3_5Config, Qwen3_5ForCausalLM, Qwen3_5ForConditionalGeneration, Qwen3_5TextConfig, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM, SeedOssConfig, SeedOssForCausalLM, SmolLM3Config, SmolLM3ForCausalLM)
 
+from gated_delta_rule import compute_float64_in_float64
 from checkpoints import eager_experts, stored_tensors, text_parameters
 
 SIZE = dict(vocab_size=40, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64,
@@ -91,6 +92,18 @@ CASES = {
     "phi3-long-tied": (Phi3ForCausalLM, Phi3Config(**SIZE | dict(hidden_size=32), num_key_value_heads=4, tie_word_embeddings=True,
         original_max_position_embeddings=14, rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
         short_factor=[1.0, 1.1, 1.3], long_factor=[1.5, 2.5, 4.0], original_max_position_embeddings=14)), torch.float32, "20KB"),
+    "qwen3.5-untied": (Qwen3_5ForCausalLM, Qwen3_5TextConfig(**SIZE | dict(num_hidden_layers=4), num_key_value_heads=2, head_dim=8,
+        linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=6, linear_value_head_dim=5, tie_word_embeddings=False), torch.bfloat16,
+        None),
+    "qwen3.5-tied-sharded": (Qwen3_5ForCausalLM, Qwen3_5TextConfig(**SIZE, num_key_value_heads=1, head_dim=10, linear_num_key_heads=3,
+        linear_num_value_heads=3, linear_key_head_dim=4, linear_value_head_dim=8, linear_conv_kernel_dim=3, attention_bias=True,
+        layer_types=["full_attention", "linear_attention"], tie_word_embeddings=True, rope_parameters=default(partial_rotary_factor=0.4)), torch.float32,
+        "9KB"),
+    "qwen3.5-with-images": (Qwen3_5ForConditionalGeneration, Qwen3_5Config(text_config=Qwen3_5TextConfig(**SIZE, num_key_value_heads=2, head_dim=8,
+        linear_num_key_heads=1, linear_num_value_heads=2, linear_key_head_dim=8, linear_value_head_dim=8, layer_types=["linear_attention",
+        "full_attention"], tie_word_embeddings=True).to_dict(), vision_config=dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=1,
+        out_hidden_size=24, num_position_embeddings=4, patch_size=2, temporal_patch_size=1), image_token_id=39, video_token_id=38, vision_start_token_id=37,
+        vision_end_token_id=36, tie_word_embeddings=True), torch.bfloat16, None),
     "qwen3-moe-untied": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**SIZE, num_key_value_heads=2, head_dim=10, moe_intermediate_size=10, num_experts=6,
         num_experts_per_tok=2, norm_topk_prob=True, tie_word_embeddings=False, rope_parameters=default()), torch.bfloat16, None),
     "qwen3-moe-partly-sharded": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**SIZE | dict(num_hidden_layers=3), num_key_value_heads=1, head_dim=8,
@@ -158,6 +171,7 @@ def reference(model, vocab):
 
 
 def main():
+    compute_float64_in_float64()
     out, *wanted = sys.argv[1:]
     for name, (kind, config, dtype, shard, *rewrite) in CASES.items():
         if wanted and name not in wanted:

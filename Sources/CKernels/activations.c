@@ -1,4 +1,4 @@
-// Activations of gated layers beside silu, and soft caps, forward and backward.
+// Activations of gated layers beside silu, sigmoid gates, and soft caps, forward and backward.
 #ifndef NAME
 #define BODY "activations.c"
 #include "each_instruction_set.inc"
@@ -19,6 +19,15 @@ void crux_clamped_swiglu_forward(
 void crux_clamped_swiglu_backward(
     const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n, float limit, float slope) {
     CHOOSE(clamped_swiglu_backward(dy, gate, up, dgate, dup, n, limit, slope))
+}
+
+void crux_sigmoid_gate_forward(const float *x, const float *gate, float *y, size_t n) {
+    CHOOSE(sigmoid_gate_forward(x, gate, y, n))
+}
+
+void crux_sigmoid_gate_backward(
+    const float *dy, const float *x, const float *gate, float *dx, float *dgate, size_t n) {
+    CHOOSE(sigmoid_gate_backward(dy, x, gate, dx, dgate, n))
 }
 
 void crux_cap(float *x, size_t n, float scale, float cap) { CHOOSE(cap(x, n, scale, cap)) }
@@ -104,6 +113,28 @@ static void NAME(clamped_swiglu_backward)(
         }
         memcpy(dgate + start, gates, count * sizeof(float));
         memcpy(dup + start, ups, count * sizeof(float));
+    }
+}
+
+static void NAME(sigmoid_gate_forward)(const float *x, const float *gate, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] / (1.0f + NAME(exp)(-gate[i]));
+}
+
+// Through a block of its own, as in swiglu_backward.
+static void NAME(sigmoid_gate_backward)(
+    const float *dy, const float *x, const float *gate, float *dx, float *dgate, size_t n) {
+    enum { block_size = 256 };
+    float values[block_size], gates[block_size];
+    for (size_t start = 0; start < n; start += block_size) {
+        const size_t count = n - start < block_size ? n - start : block_size;
+        const float *d = dy + start, *v = x + start, *g = gate + start;
+        for (size_t i = 0; i < count; i++) {
+            const float s = 1.0f / (1.0f + NAME(exp)(-g[i]));
+            values[i] = d[i] * s;
+            gates[i] = d[i] * v[i] * s * (1.0f - s);
+        }
+        memcpy(dx + start, values, count * sizeof(float));
+        memcpy(dgate + start, gates, count * sizeof(float));
     }
 }
 

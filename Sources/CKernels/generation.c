@@ -3,8 +3,6 @@
 #include "instruction_sets.h"
 #include <stdlib.h>
 
-// 16 lanes on every instruction set, so that all of them add in the same order.
-typedef float crux_lanes __attribute__((vector_size(64)));
 typedef uint32_t crux_bit_lanes __attribute__((vector_size(64)));
 
 #define CRUX_TILE_ROWS_MAX 8
@@ -81,22 +79,7 @@ void crux_attention_mix(const float *p, const float *values, size_t stride, size
 // A sum over n elements runs in 16 lanes whatever the instruction set's width and whatever else is computed beside it:
 // a token's numbers never depend on which other tokens stand in its batch.
 
-static inline crux_lanes NAME(load)(const float *p) { crux_lanes v; memcpy(&v, p, sizeof v); return v; }
-
-static inline crux_lanes NAME(load_tail)(const float *p, size_t count) {
-    crux_lanes v = {0};
-    memcpy(&v, p, count * sizeof(float));
-    return v;
-}
-
-static inline float NAME(total)(crux_lanes v) {
-    typedef float eight __attribute__((vector_size(32)));
-    typedef float four __attribute__((vector_size(16)));
-    const eight a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7)
-                    + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-    const four b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
-    return (b[0] + b[2]) + (b[1] + b[3]);
-}
+#include "lanes.inc"
 
 // y[r][o] = sum_k x[r][k] panel[k][o] for a tile of `rows` rows (a compile-time constant at every call) and one panel
 // of CRUX_PANEL outputs, of which `outputs` are wanted. Every sum runs over k in order, alone in its lane. `ahead`

@@ -24,5 +24,8 @@
 #define CHOOSE(call) return plain_##call;
 #endif
 
+// 16 lanes on every instruction set, so that all of them add in the same order; see lanes.inc.
+typedef float crux_lanes __attribute__((vector_size(64)));
+
 static inline uint32_t crux_float_to_bits(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
 static inline float crux_bits_to_float(uint32_t b) { float x; memcpy(&x, &b, 4); return x; }

@@ -51,7 +51,9 @@ import Testing
                 TokenForest(pruned.sequences.map(\.context)).tokenIDs.count
                     < TokenForest(tree.sequences.map(\.tokenIDs)).tokenIDs.count)
             #expect(whole.array.contains { $0 != 0 })
-            #expect(relativeDistance(part.array, whole.array) < 1e-5, "seed \(seed)")
+            // Products over fewer rows round differently, which short vectors made of unit length magnify.
+            let bound = training.model.architecture.deltaNet == nil ? 1e-5 : 3e-5
+            #expect(relativeDistance(part.array, whole.array) < bound, "seed \(seed)")
         }
     }
 
@@ -92,7 +94,7 @@ struct TinyModel: Sendable {
     func training(adapters: Bool) throws -> any Training {
         let (architecture, parameters) = try weights()
         guard adapters else { return FullTraining(architecture, parameters: parameters, threads: 2) }
-        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        let targets = architecture.adaptable
         let base = LanguageModel(architecture, parameters: parameters, threads: 2)
         let training = LowRankTraining(base, rank: 3, alpha: 6, targets: targets, seed: 7)
         // Adapters begin with B = 0, where A has no gradient.
@@ -121,6 +123,10 @@ func tinyConfiguration(_ modelType: String) -> String {
         switch modelType {
         case "ministral3": yarn + #", "llama_4_scaling_beta": 0.3}"#
         case "gpt_oss": experts + yarn + "}"
+        // Two kinds of layers in turns, the last one and the first one kept of any kind.
+        case "qwen3_5_text":
+            #", "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 6, "#
+                + #""linear_value_head_dim": 5, "full_attention_interval": 3"#
         case "qwen3_moe": experts + #", "mlp_only_layers": [2]"#
         default: ""
         }

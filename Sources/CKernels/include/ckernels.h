@@ -113,6 +113,11 @@ void crux_clamped_swiglu_forward(
 void crux_clamped_swiglu_backward(
     const float *dy, const float *gate, const float *up, float *dgate, float *dup, size_t n, float limit, float slope);
 
+// y = x sigmoid(gate), and dx, dgate =, which may take the places of x and gate.
+void crux_sigmoid_gate_forward(const float *x, const float *gate, float *y, size_t n);
+void crux_sigmoid_gate_backward(
+    const float *dy, const float *x, const float *gate, float *dx, float *dgate, size_t n);
+
 // Soft cap, in place: x -> cap * tanh(scale * x / cap).
 void crux_cap(float *x, size_t n, float scale, float cap);
 // Its backward half, from what it gave out: d *= scale * (1 - (y / cap)^2).
@@ -128,6 +133,40 @@ float crux_softmax_row(float *scores, size_t n, float scale);
 void crux_softmax_row_from_lse(float *scores, size_t n, float scale, float log_sum_exp);
 // dp -> scale * p * (dp - delta) in place, delta = sum(p * dp).
 void crux_softmax_row_backward(const float *p, float *dp, size_t n, float scale, float delta);
+
+// y = scale * x * r, r = 1 / sqrt(sum(x^2) + epsilon), in place or not; returns r.
+float crux_unit_forward(const float *x, float *y, size_t n, float epsilon, float scale);
+// From what it gave out and r; dx may be dy.
+void crux_unit_backward(const float *dy, const float *y, float r, float scale, float *dx, size_t n);
+
+// A depthwise causal convolution and silu, one token at a time: y = silu(sum_j w[j] x[j]), `taps` (at most
+// CRUX_MOST_TAPS) rows of n, the token's own the last, NULL before the beginning; w [taps, n], `w_stride` apart.
+#define CRUX_MOST_TAPS 64
+void crux_convolve_silu(const float *const *x, const float *w, size_t w_stride, size_t taps, float *y, size_t n);
+// dx[j] += where there is a row, dw += (`w_stride` apart too).
+void crux_convolve_silu_backward(const float *const *x, const float *w, size_t w_stride, size_t taps, const float *dy,
+    float *const *dx, float *dw, size_t n);
+
+// The gated delta rule of one head, S [keys, values], over n tokens:
+//     S <- decay S;  u = strength (v - S'k);  S <- S + k u';  out = S'q.
+// A state lies in panels of CRUX_PANEL columns, [keys, CRUX_PANEL] each, the last one filled up with zeros.
+typedef struct {
+    const float *q, *k, *v;         // [n, keys], [n, keys], [n, values], rows `stride` apart
+    const float *decay, *strength;  // [n], `gate_stride` apart
+    size_t stride, gate_stride, keys, values;
+} crux_delta_inputs;
+typedef struct {
+    float *q, *k;                   // +=; all of them laid out as the inputs
+    float *v, *decay, *strength;    // =
+} crux_delta_gradients;
+size_t crux_delta_state_count(size_t keys, size_t values);
+// Moves the state on; `out` may be NULL.
+void crux_delta_forward(const crux_delta_inputs *x, size_t n, float *state, float *out, size_t out_stride);
+// `state`: before the first token. dstate goes in as the gradient of the state behind the last token and comes out as that
+// of the one before the first. `space`: crux_delta_space_count floats.
+size_t crux_delta_space_count(size_t n, size_t keys);
+void crux_delta_backward(const crux_delta_inputs *x, size_t n, const float *state, const float *dout, size_t dout_stride,
+    float *dstate, const crux_delta_gradients *d, float *space);
 
 float crux_dot(const float *a, const float *b, size_t n);
 void crux_add(float *y, const float *x, size_t n);    // y += x

@@ -38,7 +38,7 @@ package struct Checkpoint: Sendable {
         let weights = try WeightFiles(directory: directory)
         (files, places) = (weights.files, weights.places)
         var notes = weights.notes
-        if role == .critic, !architecture.places.isEmpty {
+        if role == .critic, architecture.isBesideOthers {
             throw FormatError(
                 file: directory + "/config.json", place: "key model_type", found: "a text model beside others",
                 expected: "a text model alone, for a critic",

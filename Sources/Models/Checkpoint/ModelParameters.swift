@@ -18,8 +18,10 @@ package protocol ParameterValues: Sendable {
 extension ParameterLayout.Parameter {
     var columns: Int { shape.last ?? 1 }
     var rows: Int { shape.dropLast().reduce(1, *) }
-    /// What is none is small and needed whole, in float32: norms, and biases, those of experts too.
-    package var isWeightMatrix: Bool { rows > 1 && !name.hasSuffix("bias") }
+    /// What is none is small and needed whole, in float32: norms, biases, those of experts too, and convolutions.
+    package var isWeightMatrix: Bool {
+        rows > 1 && !name.hasSuffix("bias") && !name.hasSuffix(DeltaNet.Name.convolution)
+    }
 }
 
 /// One flat array, laid out as the layout: what can be trained.

@@ -105,9 +105,9 @@ extension ParameterLayout {
     }
 }
 
-/// A layer's parameters: those of its attention, then those of its feed-forward half.
+/// A layer's parameters: those of its first half, then those of its feed-forward half.
 package struct LayerWeights: Sendable {
-    private(set) var attention: AttentionBlock
+    private(set) var mixer: any MixerHalf
     private(set) var feedForward: any FeedForwardHalf
 
     init(_ a: DecoderArchitecture, layer: Int, _ parameter: DecoderWeights.Parameter) {
@@ -126,7 +126,9 @@ package struct LayerWeights: Sendable {
         func norm(_ name: String?, _ width: Int) -> RMSNorm? {
             name.map { a.norm(parameter($0 + ".weight", [width]).float32) }
         }
-        attention = AttentionBlock(a, parameter, linear: linear, norm: norm)
+        mixer =
+            a.deltaNet(ofLayer: layer).map { DeltaBlock(a, $0, parameter, linear: linear, norm: norm) }
+            ?? AttentionBlock(a, parameter, linear: linear, norm: norm)
         feedForward =
             a.experts(ofLayer: layer).map { ExpertBlock(a, $0, parameter, norm: norm) }
             ?? FeedForwardBlock(a, linear: linear, norm: norm)
@@ -134,7 +136,7 @@ package struct LayerWeights: Sendable {
 
     func packed(as precision: GenerationPrecision, _ compute: Compute) -> LayerWeights {
         var packed = self
-        packed.attention = attention.packed(as: precision, compute)
+        packed.mixer = mixer.packed(as: precision, compute)
         packed.feedForward = feedForward.packed(as: precision, compute)
         return packed
     }
@@ -142,13 +144,13 @@ package struct LayerWeights: Sendable {
     /// nil where the layer has no such linear layer: experts' are none of a decoder layer's own.
     subscript(slot: LinearSlot) -> LinearWeights? {
         get {
-            if let place = AttentionBlock.place(of: slot) { return attention[keyPath: place] }
+            guard slot.isFeedForward else { return mixer[slot] }
             guard let dense = feedForward as? FeedForwardBlock else { return nil }
             return FeedForwardBlock.place(of: slot).map { dense[keyPath: $0] }
         }
         set {
             guard let newValue else { return }
-            if let place = AttentionBlock.place(of: slot) { return attention[keyPath: place] = newValue }
+            guard slot.isFeedForward else { return mixer[slot] = newValue }
             guard var dense = feedForward as? FeedForwardBlock, let place = FeedForwardBlock.place(of: slot) else {
                 return
             }

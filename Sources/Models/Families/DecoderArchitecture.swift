@@ -28,6 +28,12 @@ package struct DecoderArchitecture: Sendable {
     /// In place of a dense feed-forward half, but for `denseLayers`.
     package var experts: ExpertMixture?
     package var denseLayers: Set<Int> = []
+    /// In attention's place, in `deltaLayers`.
+    package var deltaNet: DeltaNet?
+    package var deltaLayers: Set<Int> = []
+    /// Whether what each query head gives is multiplied by σ of a gate, whose rows in the queries' weight stand behind
+    /// those of its head.
+    package var hasOutputGate = false
     package var biases = Biases()
     /// Whether each query head has a score of its own in its softmax, `self_attn.sinks`.
     package var hasSinks = false
@@ -45,6 +51,8 @@ package struct DecoderArchitecture: Sendable {
     /// Where the model lies in a checkpoint that holds others beside it: what of `prefix` and `headName` its files have
     /// is found out from them. Empty where there is one place.
     var places: [TextModelPlace] = []
+    /// Whether config.json describes other models too.
+    var isBesideOthers = false
 
     /// What a family's configuration class takes a missing key for.
     struct Defaults {
@@ -130,6 +138,7 @@ package struct DecoderArchitecture: Sendable {
             [product(vocabulary, hidden), product(layers, hidden, feedForward)]
             + columns.map { product(layers, hidden, $0) }
             + (experts.map { [product(layers, hidden, $0.count, $0.width)] } ?? [])
+            + (deltaNet.map { [product(layers, hidden, $0.shape.columns + 2 * $0.shape.valueColumns)] } ?? [])
         guard parts.allSatisfy({ $0 < SizeLimits.parameters }) else {
             throw configuration.error(
                 "hidden_size", found: "sizes that make a tensor or a stack of layers of \(parts.max() ?? 0) numbers",
@@ -192,12 +201,17 @@ package struct DecoderArchitecture: Sendable {
 
     /// [O, I] of a linear layer, as if it were stored alone.
     func shape(_ slot: LinearSlot) -> (outputs: Int, inputs: Int) {
-        switch slot {
-        case .query: (queryColumns, hidden)
+        let delta = deltaNet?.shape
+        return switch slot {
+        case .query: (hasOutputGate ? 2 * queryColumns : queryColumns, hidden)
         case .key, .value: (keyValueColumns, hidden)
         case .output: (hidden, queryColumns)
         case .gate, .up: (feedForward, hidden)
         case .down: (hidden, feedForward)
+        case .deltaInput: (delta?.columns ?? 0, hidden)
+        case .deltaGate: (delta?.valueColumns ?? 0, hidden)
+        case .deltaStrength, .deltaDecay: (delta?.valueHeads ?? 0, hidden)
+        case .deltaOutput: (hidden, delta?.valueColumns ?? 0)
         }
     }
 
@@ -216,7 +230,7 @@ package struct DecoderArchitecture: Sendable {
     /// a backward pass has twice as many. What attention adds grows with the length and is left out.
     package var layerMultiplications: Int {
         (0..<layers).reduce(0) {
-            $0 + hidden * (2 * queryColumns + 2 * keyValueColumns) + feedForwardMultiplications(layer: $1)
+            $0 + mixerMultiplications(layer: $1) + feedForwardMultiplications(layer: $1)
         }
     }
     package var headMultiplications: Int { vocabulary * hidden }
@@ -324,12 +338,16 @@ func windows(
 /// `layer_types`, of known kinds and one for each layer; nil where it isn't given. Kinds that need a window are refused
 /// where there is none.
 func layerTypes(_ configuration: ModelConfiguration, layers: Int, hasWindow: Bool) throws -> [String]? {
+    let known = hasWindow ? ["full_attention", "sliding_attention"] : ["full_attention"]
+    return try layerTypes(configuration, layers: layers, known: known)
+}
+
+func layerTypes(_ configuration: ModelConfiguration, layers: Int, known: [String]) throws -> [String]? {
     guard let types = try configuration.strings("layer_types") else { return nil }
     guard types.count == layers else {
         throw configuration.error(
             "layer_types", found: "\(types.count) entries", expected: "\(layers), one for each layer")
     }
-    let known = hasWindow ? ["full_attention", "sliding_attention"] : ["full_attention"]
     if let place = types.firstIndex(where: { !known.contains($0) }) {
         let why =
             types[place] == "sliding_attention" ? ", because no window is on (use_sliding_window, sliding_window)" : ""

@@ -57,6 +57,7 @@ package struct Biases: Sendable {
         case .query, .key, .value: queryKeyValue
         case .output: output
         case .gate, .up, .down: feedForward
+        case .deltaInput, .deltaGate, .deltaStrength, .deltaDecay, .deltaOutput: false
         }
     }
 }
@@ -64,8 +65,13 @@ package struct Biases: Sendable {
 /// A linear layer's place in a decoder layer.
 package enum LinearSlot: Int, CaseIterable, Sendable {
     case query, key, value, output, gate, up, down
+    /// Of a gated delta rule: queries, keys and values in one; the gate of its result; how strongly a token is learnt and
+    /// how much is forgotten, a number for each head.
+    case deltaInput, deltaGate, deltaStrength, deltaDecay, deltaOutput
 
     var isFeedForward: Bool { self == .gate || self == .up || self == .down }
+    var isAttention: Bool { self == .query || self == .key || self == .value || self == .output }
+    var isDelta: Bool { !isFeedForward && !isAttention }
 }
 
 /// Names of a layer's linear layers within it, without `.weight`. Those of one name are fused: one stored tensor holds
@@ -77,7 +83,8 @@ package struct ProjectionNames: Sendable {
     package init(fused: [LinearSlot: String] = [:]) {
         names = [
             "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
-            "mlp.up_proj", "mlp.down_proj",
+            "mlp.up_proj", "mlp.down_proj", "linear_attn.in_proj_qkv", "linear_attn.in_proj_z",
+            "linear_attn.in_proj_b", "linear_attn.in_proj_a", "linear_attn.out_proj",
         ]
         for (slot, name) in fused { names[slot.rawValue] = name }
     }

@@ -35,14 +35,16 @@ extension DecoderArchitecture {
         max(hasDenseLayers ? feedForward : 0, experts.map { $0.chosen * $0.width } ?? 0)
     }
 
-    /// Floats for each token that the forward half of any layer's feed-forward works in.
+    /// Floats for each token that the forward pass of any layer's half works in.
     var passingColumns: Int {
-        max(hasDenseLayers ? feedForward : 0, experts.map { 2 * hidden + 2 * $0.width } ?? 0)
+        max(mixingColumns, hasDenseLayers ? feedForward : 0, experts.map { 2 * hidden + 2 * $0.width } ?? 0)
     }
 
-    /// The same of both halves.
+    /// The same of both passes.
     var trainingColumns: Int {
-        max(hasDenseLayers ? feedForward : 0, experts.map { max(3 * hidden + 2 * $0.width, $0.count) } ?? 0)
+        max(
+            mixingColumns, hasDenseLayers ? feedForward : 0,
+            experts.map { max(3 * hidden + 2 * $0.width, $0.count) } ?? 0)
     }
 
     /// Multiplications of a token in one layer's feed-forward half.
@@ -53,8 +55,11 @@ extension DecoderArchitecture {
 
     /// Names of linear layers, without their place, that some layer has: what adapters may stand on. Experts take none.
     package var adaptable: [String] {
-        let isEverywhereSparse = !hasDenseLayers
-        let slots = LinearSlot.allCases.filter { !isEverywhereSparse || !$0.isFeedForward }
+        let hasAttention = !attentionLayers.isEmpty
+        let slots = LinearSlot.allCases.filter { slot in
+            if slot.isFeedForward { return hasDenseLayers }
+            return slot.isDelta ? !deltaLayers.isEmpty : hasAttention
+        }
         var names: [String] = []
         for slot in slots {
             let name = String(projections[slot].split(separator: ".").last ?? "")

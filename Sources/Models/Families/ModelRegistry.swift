@@ -18,6 +18,7 @@ package enum ModelRegistry {
         Phi3.self,
         Qwen2.self,
         Qwen3.self,
+        Qwen35.self,
         Qwen3Moe.self,
         SeedOss.self,
         SmolLM3.self,
@@ -47,6 +48,7 @@ package enum ModelRegistry {
         let (text, textType) = try combined.text(of: configuration)
         var architecture = try architecture(text, modelType: textType)
         architecture.places = TextModelPlace.all
+        architecture.isBesideOthers = true
         return architecture
     }
 

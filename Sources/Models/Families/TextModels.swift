@@ -25,6 +25,8 @@ struct CombinedModel: Sendable {
         CombinedModel(
             modelType: "mistral3", summary: "Mistral Small 3.1 and Ministral 3 with images: their text model",
             textModelType: "mistral"),
+        CombinedModel(
+            modelType: "qwen3_5", summary: "Qwen3.5, dense, with images: its text model", textModelType: "qwen3_5_text"),
     ]
 
     /// The text model's part of the configuration, with its model_type.

@@ -54,7 +54,8 @@ struct DecodingPass {
     }
 }
 
-/// The keys and values of a cache: a pass's tokens add their own to it, then see what their paths hold.
+/// What a cache holds: a pass's tokens add their own keys and values to it, then see what their paths hold; and they move
+/// states on.
 private struct CachedKeys: AttendedKeys {
     let rows: [DecodingRow]
 
@@ -72,6 +73,51 @@ private struct CachedKeys: AttendedKeys {
             let (r, head) = index.quotientAndRemainder(dividingBy: shape.keyValueHeads)
             attend(rows[r], layer, shape, keyValueHead: head, query: q.row(r), into: out.row(r))
         }
+    }
+
+    /// One task has some columns of all rows: a row may go on from one before it.
+    func convolve(
+        _ x: Matrix, _ convolution: CausalConvolution, layer: Int, into y: Matrix, _ compute: Compute
+    ) {
+        let weight = convolution.turned(), groups = StateRows.all(rows, layer: layer), taps = convolution.taps
+        compute.forEachBlock(rows: x.columns, blockRows: 256) { _, columns in
+            for group in groups {
+                if group.begins { group.state.takeInputs(layer: layer, columns: columns) }
+                for row in group.rows {
+                    convolve(x.row(row), group.state.inputs(layer: layer), weight, taps, columns, into: y.row(row))
+                }
+            }
+        }
+    }
+
+    /// One token, which then is the newest of what was seen.
+    private func convolve(
+        _ x: UnsafeMutablePointer<Float>, _ seen: Matrix, _ weight: Buffer, _ taps: Int, _ columns: Range<Int>,
+        into y: UnsafeMutablePointer<Float>
+    ) {
+        let first = columns.lowerBound, own = x + first
+        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: taps) { rows in
+            guard let base = rows.baseAddress else { return }
+            for row in 0..<seen.rows { base[row] = UnsafePointer(seen.row(row) + first) }
+            base[seen.rows] = UnsafePointer(own)
+            crux_convolve_silu(base, weight.pointer + first, seen.columns, taps, y + first, columns.count)
+        }
+        for row in 0..<seen.rows {
+            let next = row + 1 < seen.rows ? seen.row(row + 1) + first : own
+            (seen.row(row) + first).update(from: next, count: columns.count)
+        }
+    }
+
+    /// One task has one head of all rows, in their order.
+    func remember(_ inputs: DeltaInputs, layer: Int, into out: Matrix, _ compute: Compute) {
+        let groups = StateRows.all(rows, layer: layer)
+        compute.forEach(inputs.shape.valueHeads) { head in
+            for group in groups {
+                if group.begins { group.state.takeState(layer: layer, head: head) }
+                inputs.run(head, group.rows, state: group.state.state(layer: layer, head: head), into: out)
+            }
+        }
+        for group in groups where group.begins { group.state.begin(layer: layer) }
     }
 
     /// out [H·D] = softmax(scale · q · kᵀ) · v over the keys that the row sees, of the query heads that read one

@@ -103,7 +103,7 @@ package struct Generator {
             try step()
             let admitted = next..<min(requests.count, next + slots - active.count)
             prefixes.compute(admitted, model.architecture, pass)
-            active += admitted.map { Sequence($0, requests[$0], prefixes) }
+            active += admitted.map { Sequence($0, requests[$0], prefixes, model.architecture) }
             next = admitted.upperBound
             try draw(&active, logits, pass, onToken, &tally)
             for sequence in active {
@@ -166,7 +166,9 @@ package struct Generator {
     /// The hidden states after each sequence's newest token and after each guess at what follows it.
     private func advance(_ active: inout [Sequence], _ copies: SpeculativeCopies, _ pass: DecodingPass) {
         guard !active.isEmpty else { return }
-        let room = SpeculativeCopies.freeRows / active.count - 1, width = model.architecture.hidden
+        // A state that has seen a wrong guess can't forget it.
+        let canGuess = model.architecture.deltaLayers.isEmpty
+        let room = canGuess ? SpeculativeCopies.freeRows / active.count - 1 : 0, width = model.architecture.hidden
         let rows = active.indices.flatMap { active[$0].nextRows(model.architecture, copies, room: room) }
         let hidden = pass.hidden(rows)
         var next = hidden.pointer
@@ -191,6 +193,7 @@ private struct Sequence {
     private let maxTokens: Int
     private let promptLength: Int
     private var path: [KeyValueBlock]
+    private let state: RecurrentState?
     private var random: SplitMix64
     private let stopTokens: Set<Int32>
     private var stopTexts: StopTextSearch
@@ -203,14 +206,16 @@ private struct Sequence {
     private var trust = 2
     private(set) var isFinished = false
 
-    init(_ request: Int, _ wanted: GenerationRequest, _ prefixes: PrefixStore) {
+    init(_ request: Int, _ wanted: GenerationRequest, _ prefixes: PrefixStore, _ a: DecoderArchitecture) {
         self.request = request
         sampling = wanted.sampling
         maxTokens = wanted.maxTokens
         promptLength = wanted.prompt.count
         stopTokens = wanted.stop.tokens
         stopTexts = StopTextSearch(wanted.stop.texts)
-        (path, hidden) = prefixes.take(request)
+        let prompt = prefixes.take(request)
+        (path, hidden) = (prompt.path, prompt.hidden)
+        state = RecurrentState(a, after: prompt.state)
         random = SplitMix64(seed: wanted.seed)
     }
 
@@ -259,7 +264,7 @@ private struct Sequence {
         let block = path[path.count - 1], left = block.start + block.capacity - position - 1
         guesses = Array(copies.guess(request, most: min(room, left, trust)))
         return ([continuation.tokens[generated]] + guesses).enumerated().map {
-            DecodingRow(token: $1, position: position + $0, path: path)
+            DecodingRow(token: $1, position: position + $0, path: path, state: state)
         }
     }
 }
@@ -271,6 +276,7 @@ private final class PrefixStore {
         let start: Int
         var waiting = 0
         var block: KeyValueBlock?
+        var state: RecurrentState?
         /// [C], after the run's last token.
         var hidden: [Float] = []
     }
@@ -297,9 +303,12 @@ private final class PrefixStore {
         for request in requests {
             for (depth, run) in paths[request].enumerated() where runs[run].block == nil {
                 runs[run].block = KeyValueBlock(a, start: runs[run].start, capacity: runs[run].tokens.count)
-                let path = paths[request][...depth].compactMap { runs[$0].block }
+                let parent = depth > 0 ? runs[paths[request][depth - 1]].state : nil
+                runs[run].state = RecurrentState(a, after: parent)
+                let path = paths[request][...depth].compactMap { runs[$0].block }, state = runs[run].state
                 rows += runs[run].tokens.map {
-                    DecodingRow(token: forest.tokenIDs[$0], position: Int(forest.positions[$0]), path: path)
+                    DecodingRow(
+                        token: forest.tokenIDs[$0], position: Int(forest.positions[$0]), path: path, state: state)
                 }
                 ends.append((rows.count - 1, run))
             }
@@ -314,13 +323,13 @@ private final class PrefixStore {
         }
     }
 
-    func take(_ request: Int) -> (path: [KeyValueBlock], hidden: [Float]) {
+    func take(_ request: Int) -> (path: [KeyValueBlock], hidden: [Float], state: RecurrentState?) {
         let path = paths[request].compactMap { runs[$0].block },
-            hidden = paths[request].last.map { runs[$0].hidden } ?? []
+            last = paths[request].last.map { runs[$0] }
         for run in paths[request] {
             runs[run].waiting -= 1
-            if runs[run].waiting == 0 { runs[run].block = nil }
+            if runs[run].waiting == 0 { (runs[run].block, runs[run].state) = (nil, nil) }
         }
-        return (path, hidden)
+        return (path, last?.hidden ?? [], last?.state)
     }
 }

@@ -1,6 +1,6 @@
 import Tensors
 
-/// Keys and values of consecutive tokens in every layer. A sequence's cache is a path of blocks: those of its prompt,
+/// Keys and values of consecutive tokens in every layer with attention. A sequence's cache is a path of blocks: those of its prompt,
 /// which it may share with others, then its own. A block is freed when the last path that holds it is gone.
 final class KeyValueBlock {
     let capacity: Int
@@ -8,18 +8,24 @@ final class KeyValueBlock {
     let start: Int
     private let storage: Buffer
     private let columns: Int
+    /// Per layer, its place among those with attention; -1 elsewhere.
+    private let places: [Int]
 
     init(_ a: DecoderArchitecture, start: Int, capacity: Int) {
         self.capacity = capacity
         self.start = start
         columns = a.keyValueColumns
-        storage = Buffer(uninitialized: 2 * a.layers * capacity * columns)
+        let attentionLayers = a.attentionLayers
+        var places = [Int](repeating: -1, count: a.layers)
+        for (place, layer) in attentionLayers.enumerated() { places[layer] = place }
+        self.places = places
+        storage = Buffer(uninitialized: 2 * attentionLayers.count * capacity * columns)
     }
 
     /// [capacity, K·D], after norm and rotation.
-    func keys(_ layer: Int) -> Matrix { matrix(2 * layer) }
+    func keys(_ layer: Int) -> Matrix { matrix(2 * places[layer]) }
     /// [capacity, K·D]
-    func values(_ layer: Int) -> Matrix { matrix(2 * layer + 1) }
+    func values(_ layer: Int) -> Matrix { matrix(2 * places[layer] + 1) }
 
     private func matrix(_ index: Int) -> Matrix {
         Matrix(storage.pointer + index * capacity * columns, rows: capacity, columns: columns)
@@ -31,6 +37,9 @@ struct DecodingRow {
     let token: Int32
     let position: Int
     let path: [KeyValueBlock]
+    /// What its sequence remembers before it, and with it from then on; nil where no layer has a delta rule. Rows that
+    /// share one stand behind each other.
+    var state: RecurrentState?
 
     /// Where its own key and value go.
     var block: KeyValueBlock { path[path.count - 1] }

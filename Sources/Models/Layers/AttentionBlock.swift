@@ -1,18 +1,20 @@
 import Tensors
 
-/// A layer's first half: x + scale · norm(W_o · attention(norm(x))), norms where the family has them. Training and
-/// generation run the same; over which keys is the batch's matter.
-struct AttentionBlock: Sendable {
+/// Attention as a layer's first half: x + scale · norm(W_o · attention(norm(x))), norms where the family has them, and
+/// what attention gives times σ of a gate where there is one. Training and generation run the same; over which keys is
+/// the batch's matter.
+struct AttentionBlock: MixerHalf {
     let norm: RMSNorm?
-    var query: LinearWeights
-    var key: LinearWeights
-    var value: LinearWeights
-    var output: LinearWeights
+    /// With an output gate its rows are a head's query and its gate, in turns.
+    private var query: LinearWeights
+    private var key: LinearWeights
+    private var value: LinearWeights
+    private var output: LinearWeights
     /// Of D or all heads' elements.
-    let queryNorm: RMSNorm?
-    let keyNorm: RMSNorm?
+    private let queryNorm: RMSNorm?
+    private let keyNorm: RMSNorm?
     /// [1, H]; nil without any.
-    let sinks: Matrix?
+    private let sinks: Matrix?
     let end: ResidualJoin
 
     /// Asks for its parameters in the order in which they are laid out.
@@ -36,165 +38,171 @@ struct AttentionBlock: Sendable {
         return shape
     }
 
-    static func place(of slot: LinearSlot) -> WritableKeyPath<AttentionBlock, LinearWeights>? {
+    private static func place(of slot: LinearSlot) -> WritableKeyPath<AttentionBlock, LinearWeights>? {
         switch slot {
         case .query: \.query
         case .key: \.key
         case .value: \.value
         case .output: \.output
-        case .gate, .up, .down: nil
+        default: nil
         }
     }
 
-    /// With linear layers as generation needs them.
-    func packed(as precision: GenerationPrecision, _ compute: Compute) -> AttentionBlock {
-        var packed = self
-        for slot in LinearSlot.allCases {
-            guard let place = Self.place(of: slot) else { continue }
-            packed[keyPath: place] = self[keyPath: place].packed(as: precision, compute)
+    subscript(slot: LinearSlot) -> LinearWeights? {
+        get { Self.place(of: slot).map { self[keyPath: $0] } }
+        set {
+            guard let newValue, let place = Self.place(of: slot) else { return }
+            self[keyPath: place] = newValue
         }
-        return packed
     }
 
-    /// `saved.input` [T, C] → `middle` [S, C], of the tokens that the layer's result is wanted of.
+    func addGradients(to layer: inout LayerGradients) {
+        layer.sinks = sinks
+        (layer.queryNorm, layer.keyNorm) = (queryNorm?.weight, keyNorm?.weight)
+    }
+
+    // MARK: forward
+
     func forward<Keys>(
-        _ saved: AttentionActivations, into middle: Matrix, layer: Int, _ batch: DecoderBatch<Keys>
+        _ saved: MixerActivations, into middle: Matrix, scratch: Matrix, layer: Int, _ batch: DecoderBatch<Keys>
     ) {
-        let t = batch.tokens, compute = batch.compute, input = saved.input.matrix(rows: t), x = saved.x(rows: t)
-        if let norm { rmsNormForward(input, norm, into: x, rstd: saved.rstd.pointer, compute) }
-        saved.query.forward(
-            x, query, norm: queryNorm, scale: batch.architecture.queryScale, layer: layer, batch)
-        saved.key.forward(x, key, norm: keyNorm, layer: layer, batch)
-        linearForward(x, value, into: saved.value.matrix(rows: t), compute)
+        let t = batch.tokens, compute = batch.compute, own = saved.attention
+        let x = saved.normedInput(norm, rows: t, compute)
+        own.query.forward(
+            x, query, gate: own.gateMatrix(rows: t), scratch: scratch, norm: queryNorm,
+            scale: batch.architecture.queryScale, layer: layer, batch)
+        own.key.forward(x, key, norm: keyNorm, layer: layer, batch)
+        linearForward(x, value, into: own.value.matrix(rows: t), compute)
         batch.keys.attend(
-            q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t),
-            v: saved.value.matrix(rows: t), layer: layer, shape(layer, batch),
-            into: saved.attention.matrix(rows: t),
-            logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), compute)
+            q: own.query.rotated.matrix(rows: t), k: own.key.rotated.matrix(rows: t),
+            v: own.value.matrix(rows: t), layer: layer, shape(layer, batch),
+            into: own.attention.matrix(rows: t),
+            logSumExp: own.logSumExp.matrix(rows: batch.architecture.queryHeads), compute)
         let results = batch.results(ofLayer: layer)
-        let attended = results.gather(saved.attention.matrix(rows: t), into: saved.attended.matrix(rows: results.count))
+        let gated = own.gated(into: scratch.base, rows: t, compute)
+        let attended = results.gather(gated, into: saved.attended.matrix(rows: results.count))
         end.forward(
-            attended, output, adding: results.gather(input, into: middle), into: middle, saved.end, compute)
+            attended, output, adding: results.gather(saved.input.matrix(rows: t), into: middle), into: middle,
+            saved.end, compute)
     }
 
-    /// dmiddle [S, C] → dresidual [T, C], the gradient of the input: the same array where S is T.
+    // MARK: backward
+
     func backward(
-        _ saved: AttentionActivations, gradients g: LayerGradients, layer: Int, dmiddle: Matrix,
+        _ saved: MixerActivations, gradients g: LayerGradients, layer: Int, dmiddle: Matrix,
         into dresidual: Matrix, _ scratch: LayerScratch, _ batch: DecoderBatch<ForestKeys>
     ) {
-        let t = batch.tokens, compute = batch.compute, x = saved.x(rows: t)
+        let t = batch.tokens, compute = batch.compute, x = saved.x(rows: t), own = saved.attention
         endBackward(saved, gradients: g, layer: layer, dmiddle: dmiddle, scratch, batch)
         batch.results(ofLayer: layer).scatter(dmiddle, into: dresidual)
-        attentionBackward(saved, gradients: g, layer: layer, scratch, batch)
+        attentionBackward(own, gradients: g, layer: layer, scratch, batch)
         // Without a norm what the projections give goes to the stream itself.
         let dx = norm == nil ? dresidual : scratch.dnormed.matrix(rows: t)
         linearBackward(
             scratch.dvalue.matrix(rows: t), x: x, value, gradient: g[.value], into: dx, adding: norm == nil,
             compute)
-        let dkey = saved.key.backward(
+        let dkey = own.key.backward(
             scratch.dkey.matrix(rows: t), scratch: scratch.dheads, norm: keyNorm, dnorm: g.keyNorm, layer: layer, batch)
         linearBackward(dkey, x: x, key, gradient: g[.key], into: dx, adding: true, compute)
-        let dquery = saved.query.backward(
+        let dquery = own.query.backward(
             scratch.dquery.matrix(rows: t), scratch: scratch.dheads, norm: queryNorm, dnorm: g.queryNorm,
             scale: batch.architecture.queryScale, layer: layer, batch)
-        linearBackward(dquery, x: x, query, gradient: g[.query], into: dx, adding: true, compute)
+        linearBackward(
+            own.withGateGradient(dquery, in: scratch.feedForward, batch.architecture.headWidth), x: x, query,
+            gradient: g[.query], into: dx, adding: true, compute)
         guard let norm else { return }
         rmsNormBackward(
             dx, x: saved.input.matrix(rows: t), norm, rstd: saved.rstd.pointer, into: dresidual,
             dweight: g.attentionNorm, compute)
     }
 
-    /// dmiddle [S, C] → `scratch.dattention` [T, H·D].
+    /// dmiddle [S, C] → `scratch.dattention` [T, H·D], and the gate's gradient in the gate's place.
     private func endBackward(
-        _ saved: AttentionActivations, gradients g: LayerGradients, layer: Int, dmiddle: Matrix,
+        _ saved: MixerActivations, gradients g: LayerGradients, layer: Int, dmiddle: Matrix,
         _ scratch: LayerScratch, _ batch: DecoderBatch<ForestKeys>
     ) {
-        let t = batch.tokens, results = batch.results(ofLayer: layer)
-        let attention = saved.attention.matrix(rows: t), dattention = scratch.dattention.matrix(rows: t)
-        let attended = results.isAll ? attention : saved.attended.matrix(rows: results.count)
+        let t = batch.tokens, results = batch.results(ofLayer: layer), own = saved.attention
+        let dattention = scratch.dattention.matrix(rows: t, columns: batch.architecture.queryColumns)
+        let attended =
+            results.isAll
+            ? own.gated(into: scratch.feedForward.pointer, rows: t, batch.compute)
+            : saved.attended.matrix(rows: results.count)
         let dattended = results.isAll ? dattention : scratch.dheads.matrix(rows: t)[rows: 0..<results.count]
         let doutput = end.backward(dmiddle, saved.end, dnorm: g.attentionEndNorm, scratch, batch.compute)
         linearBackward(doutput, x: attended, output, gradient: g[.output], into: dattended, batch.compute)
         results.scatter(dattended, into: dattention)
+        guard let gate = own.gateMatrix(rows: t) else { return }
+        sigmoidGateBackward(dattention, x: own.attention.matrix(rows: t), gate: gate, batch.compute)
     }
 
     /// `scratch.dattention` → `dquery`, `dkey`, `dvalue` there, of rotated heads.
     private func attentionBackward(
-        _ saved: AttentionActivations, gradients g: LayerGradients, layer: Int, _ scratch: LayerScratch,
+        _ own: AttentionActivations, gradients g: LayerGradients, layer: Int, _ scratch: LayerScratch,
         _ batch: DecoderBatch<ForestKeys>
     ) {
         let t = batch.tokens, shape = shape(layer, batch)
+        let dattention = scratch.dattention.matrix(rows: t, columns: batch.architecture.queryColumns)
         if let dsinks = g.sinks {
             attentionSinkBackward(
-                dout: scratch.dattention.matrix(rows: t), out: saved.attention.matrix(rows: t),
-                logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads), shape: shape, into: dsinks,
+                dout: dattention, out: own.attention.matrix(rows: t),
+                logSumExp: own.logSumExp.matrix(rows: batch.architecture.queryHeads), shape: shape, into: dsinks,
                 batch.compute)
         }
         scratch.dkey.zero()
         scratch.dvalue.zero()
         Tensors.attentionBackward(
-            dout: scratch.dattention.matrix(rows: t), out: saved.attention.matrix(rows: t),
-            q: saved.query.rotated.matrix(rows: t), k: saved.key.rotated.matrix(rows: t),
-            v: saved.value.matrix(rows: t), logSumExp: saved.logSumExp.matrix(rows: batch.architecture.queryHeads),
+            dout: dattention, out: own.attention.matrix(rows: t),
+            q: own.query.rotated.matrix(rows: t), k: own.key.rotated.matrix(rows: t),
+            v: own.value.matrix(rows: t), logSumExp: own.logSumExp.matrix(rows: batch.architecture.queryHeads),
             runs: batch.keys.runs, shape: shape,
             dq: scratch.dquery.matrix(rows: t), dk: scratch.dkey.matrix(rows: t), dv: scratch.dvalue.matrix(rows: t),
             batch.compute)
     }
 }
 
-/// What the half keeps of its forward pass for the backward one, [T, ·] over the tokens of a pass.
+/// What attention keeps of its forward pass for the backward one, [T, ·].
 struct AttentionActivations {
-    private(set) var input: Buffer
-    /// Empty without a norm: the projections read the input.
-    private let normed: Buffer
-    let rstd: Buffer
     let query: HeadActivations
     let key: HeadActivations
     let value: Buffer
     let attention: Buffer
-    /// [S, H·D]: the attention's rows that go on; empty where all do.
-    private(set) var attended = Buffer.none
+    /// [T, H·D]; empty without an output gate.
+    private let gate: Buffer
+    private let hasGate: Bool
     /// [H, T]
     let logSumExp: Buffer
-    /// [S, ·]
-    private(set) var end: JoinActivations
 
     /// The forward pass writes every one of them whole.
-    init(_ a: DecoderArchitecture, tokens: Int, resultRows: Int, input: Buffer, in space: any Allocator) {
-        func columns(_ count: Int) -> Buffer { space.take(tokens * count) }
-        let hasNorm = a.norms.beforeAttention != nil
-        self.input = input
-        normed = hasNorm ? columns(a.hidden) : Buffer.none
-        rstd = hasNorm ? columns(1) : Buffer.none
+    init(_ a: DecoderArchitecture, tokens: Int, in space: any Allocator) {
         query = HeadActivations(a, tokens: tokens, heads: a.queryHeads, in: space)
         key = HeadActivations(a, tokens: tokens, heads: a.keyValueHeads, in: space)
-        value = columns(a.keyValueColumns)
-        attention = columns(a.queryColumns)
-        logSumExp = columns(a.queryHeads)
-        end = JoinActivations(a, norm: a.norms.afterAttention, rows: resultRows, in: space)
-        hasOwnNormed = hasNorm
+        value = space.take(tokens * a.keyValueColumns)
+        attention = space.take(tokens * a.queryColumns)
+        hasGate = a.hasOutputGate
+        gate = hasGate ? space.take(tokens * a.queryColumns) : Buffer.none
+        logSumExp = space.take(tokens * a.queryHeads)
     }
 
-    private let hasOwnNormed: Bool
+    var arrays: [Buffer] { [value, attention, gate, logSumExp] + query.arrays + key.arrays }
 
-    /// All but the input, and but what goes on of a layer whose result is wanted of some tokens only.
-    var arrays: [Buffer] { [normed, rstd, value, attention, logSumExp] + query.arrays + key.arrays + end.arrays }
+    /// nil without an output gate.
+    func gateMatrix(rows: Int) -> Matrix? { hasGate ? gate.matrix(rows: rows) : nil }
 
-    /// What the projections read, [T, C].
-    func x(rows: Int) -> Matrix { (hasOwnNormed ? normed : input).matrix(rows: rows) }
-
-    /// The same arrays for another layer, which reads `input`.
-    func reading(_ input: Buffer) -> AttentionActivations {
-        var other = self
-        other.input = input
-        return other
+    /// What goes on of attention, [T, H·D]: in `place` where a gate changes it.
+    func gated(into place: UnsafeMutablePointer<Float>, rows: Int, _ compute: Compute) -> Matrix {
+        let attention = attention.matrix(rows: rows)
+        guard let gate = gateMatrix(rows: rows) else { return attention }
+        let gated = Matrix(place, rows: rows, columns: attention.columns)
+        sigmoidGateForward(attention, gate: gate, into: gated, compute)
+        return gated
     }
 
-    /// The same arrays for a layer whose result is wanted of `rows` of `all` tokens.
-    func ending(inRows rows: Int, of all: Int, attended: Buffer) -> AttentionActivations {
-        var other = self
-        other.attended = attended
-        if rows < all { other.end = end.first(rows, of: all) }
-        return other
+    /// The gradient of what the queries' projection gave: `dquery`, with the gate's in turns where there is one, which
+    /// by now stands in the gate's place.
+    func withGateGradient(_ dquery: Matrix, in scratch: Buffer, _ headWidth: Int) -> Matrix {
+        guard let dgate = gateMatrix(rows: dquery.rows) else { return dquery }
+        let both = Matrix(scratch.pointer, rows: dquery.rows, columns: 2 * dquery.columns)
+        joinGatedHeads(queries: dquery, gates: dgate, headWidth: headWidth, into: both)
+        return both
     }
 }

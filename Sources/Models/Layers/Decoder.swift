@@ -4,29 +4,33 @@ import Tensors
 
 /// What a layer keeps of its forward pass for the backward one.
 struct LayerActivations {
-    private(set) var attention: AttentionActivations
+    private(set) var mixer: MixerActivations
     private(set) var feedForward: FeedForwardActivations
 
-    /// `tokens`: T; `resultRows`: S, of those that the layer's result is wanted of.
-    init(_ a: DecoderArchitecture, tokens: Int, resultRows: Int, input: Buffer, in space: any Allocator) {
-        attention = AttentionActivations(a, tokens: tokens, resultRows: resultRows, input: input, in: space)
+    /// For any of `layers`, one at a time. `tokens`: T; `resultRows`: S, of those that the layer's result is wanted of.
+    init(
+        _ a: DecoderArchitecture, layers: ClosedRange<Int>, tokens: Int, resultRows: Int, input: Buffer,
+        in space: any Allocator
+    ) {
+        mixer = MixerActivations(
+            a, layers: layers, tokens: tokens, resultRows: resultRows, input: input, in: space)
         feedForward = FeedForwardActivations(a, rows: resultRows, in: space)
     }
 
     /// All but the layer's input.
-    var arrays: [Buffer] { attention.arrays + feedForward.arrays }
+    var arrays: [Buffer] { mixer.arrays + feedForward.arrays }
 
     /// The same arrays for another layer, which reads `input`.
-    func reading(_ input: Buffer) -> LayerActivations {
+    func reading(_ input: Buffer, hasAttention: Bool) -> LayerActivations {
         var other = self
-        other.attention = attention.reading(input)
+        other.mixer = mixer.reading(input, hasAttention: hasAttention)
         return other
     }
 
     /// The same arrays, or the first part of them, for a layer whose result is wanted of `rows` tokens only.
     func ending(inRows rows: Int, attended: Buffer) -> LayerActivations {
         var other = self
-        other.attention = attention.ending(inRows: rows, of: feedForward.rows, attended: attended)
+        other.mixer = mixer.ending(inRows: rows, of: feedForward.rows, attended: attended)
         other.feedForward = feedForward.first(rows)
         return other
     }
@@ -44,6 +48,7 @@ struct LayerScratch {
     let dkey: Buffer
     let dvalue: Buffer
     let dheads: Buffer
+    let delta: DeltaScratch
     /// Gradients of what a half adds to the stream before its norm, and before its scale; empty where it has none.
     let doutput: Buffer
     let dscaled: Buffer
@@ -59,6 +64,7 @@ struct LayerScratch {
         dkey = columns(a.keyValueColumns)
         dvalue = columns(a.keyValueColumns)
         dheads = columns(a.queryColumns)
+        delta = DeltaScratch(a.deltaNet?.shape, tokens: tokens, in: space)
         let hasEndNorm = a.norms.afterAttention != nil || a.norms.afterFeedForward != nil
         doutput = hasEndNorm ? columns(a.hidden) : Buffer.none
         dscaled = a.scales.residual == 1 ? Buffer.none : columns(a.hidden)
@@ -72,12 +78,12 @@ extension LayerWeights {
         _ saved: LayerActivations, layer: Int, scratch: Matrix, _ batch: DecoderBatch<Keys>
     ) {
         let middle = saved.feedForward.middle.matrix(rows: saved.feedForward.rows)
-        attention.forward(saved.attention, into: middle, layer: layer, batch)
+        mixer.forward(saved.mixer, into: middle, scratch: scratch, layer: layer, batch)
         let recorded = batch.replayed?.choices(layer: layer, batch.results(ofLayer: layer))
         feedForward.activations(saved.feedForward, recorded, scratch: scratch, batch.compute)
     }
 
-    /// `saved.attention.input` [T, C] → result [S, C]. `scratch` [T, passingColumns] or more.
+    /// `saved.mixer.input` [T, C] → result [S, C]. `scratch` [T, passingColumns] or more.
     func forward<Keys>(
         _ saved: LayerActivations, layer: Int, into result: Matrix, scratch: Matrix, _ batch: DecoderBatch<Keys>
     ) {
@@ -104,8 +110,8 @@ extension LayerWeights {
         _ scratch: LayerScratch, _ batch: DecoderBatch<ForestKeys>
     ) {
         feedForward.backward(saved.feedForward, gradients: g, dresidual: dresult, scratch, batch.compute)
-        attention.backward(
-            saved.attention, gradients: g, layer: layer, dmiddle: dresult, into: dresidual, scratch, batch)
+        mixer.backward(
+            saved.mixer, gradients: g, layer: layer, dmiddle: dresult, into: dresidual, scratch, batch)
     }
 }
 

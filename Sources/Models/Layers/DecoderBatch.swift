@@ -32,24 +32,42 @@ struct DecoderBatch<Keys: AttendedKeys> {
     func rotary(ofLayer layer: Int) -> RotaryTable? { architecture.attention[layer].rotary.map { rotaries[$0] } }
 }
 
-/// The keys and values that a pass's tokens attend to.
+/// What a pass's tokens hear of those before them: the keys and values that they attend to, and states.
 protocol AttendedKeys {
     /// out = attention of q over what each token sees. q, out [T, H·D]; k, v [T, K·D] are the tokens' own, rotated
     /// where the layer does. `logSumExp` [H, T] is for the backward half, where there is one.
     func attend(
         q: Matrix, k: Matrix, v: Matrix, layer: Int, _ shape: AttentionShape, into out: Matrix, logSumExp: Matrix,
         _ compute: Compute)
+
+    /// y = a convolution over x, [T, ·] both, and what stood before.
+    func convolve(
+        _ x: Matrix, _ convolution: CausalConvolution, layer: Int, into y: Matrix, _ compute: Compute)
+
+    /// out [T, Hv·Dv] = what each token reads of the state that those before it have left.
+    func remember(_ inputs: DeltaInputs, layer: Int, into out: Matrix, _ compute: Compute)
 }
 
 /// Those of a forest: all tokens of a pass, each seeing its ancestors.
 struct ForestKeys: AttendedKeys {
-    let runs: [AttentionRun]
+    let tree: RunTree
+    var runs: [AttentionRun] { tree.runs }
 
     func attend(
         q: Matrix, k: Matrix, v: Matrix, layer: Int, _ shape: AttentionShape, into out: Matrix, logSumExp: Matrix,
         _ compute: Compute
     ) {
         attentionForward(q: q, k: k, v: v, runs: runs, shape: shape, into: out, logSumExp: logSumExp, compute)
+    }
+
+    func convolve(
+        _ x: Matrix, _ convolution: CausalConvolution, layer: Int, into y: Matrix, _ compute: Compute
+    ) {
+        convolutionForward(x, convolution, tree, into: y, compute)
+    }
+
+    func remember(_ inputs: DeltaInputs, layer: Int, into out: Matrix, _ compute: Compute) {
+        deltaForward(inputs, tree, into: out, compute)
     }
 }
 
@@ -64,7 +82,7 @@ extension DecoderBatch<ForestKeys> {
             tablePositions: try forest.tablePositions(architecture),
             outputPositions: forest.outputPositions,
             rotaries: try architecture.rotaryTables(positions: forest.longestSequence),
-            keys: ForestKeys(runs: forest.runs),
+            keys: ForestKeys(tree: RunTree(forest.runs)),
             replayed: ReplayedExperts(recordings, forest, architecture), compute: compute)
     }
 }

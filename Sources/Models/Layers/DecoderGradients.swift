@@ -34,19 +34,19 @@ struct LayerGradients: Sendable {
     var feedForwardNorm: Matrix?
     var feedForwardEndNorm: Matrix?
     var experts = ExpertGradients()
+    var delta = DeltaGradients()
     private var linears = [any LinearGradient](repeating: NoLinearGradient(), count: LinearSlot.allCases.count)
 
     init() {}
 
     init(full gradients: LayerWeights) {
-        let attention = gradients.attention, feedForward = gradients.feedForward
-        (attentionNorm, attentionEndNorm) = (attention.norm?.weight, attention.end.norm?.weight)
-        sinks = attention.sinks
-        (queryNorm, keyNorm) = (attention.queryNorm?.weight, attention.keyNorm?.weight)
+        let mixer = gradients.mixer, feedForward = gradients.feedForward
+        (attentionNorm, attentionEndNorm) = (mixer.norm?.weight, mixer.end.norm?.weight)
         (feedForwardNorm, feedForwardEndNorm) = (feedForward.norm?.weight, feedForward.end.norm?.weight)
         for slot in LinearSlot.allCases where !slot.isFeedForward {
             gradients[slot].map { self[slot] = FullLinearGradient($0) }
         }
+        mixer.addGradients(to: &self)
         feedForward.addGradients(to: &self)
     }
 

@@ -68,7 +68,7 @@ struct FeedForwardBlock: FeedForwardHalf {
         case .gate: \.gate
         case .up: \.up
         case .down: \.down
-        case .query, .key, .value, .output: nil
+        default: nil
         }
     }
 

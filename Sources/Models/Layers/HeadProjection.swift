@@ -24,12 +24,20 @@ struct HeadActivations {
     /// One row for each normed one, [T·heads, D] or [T, heads·D].
     private func normed(_ buffer: Buffer) -> Matrix { buffer.matrix(rows: buffer.count / width) }
 
-    /// x [T, C] → `rotated`. `scale`: a factor by position on what was rotated.
+    /// x [T, C] → `rotated`. `gate`: where a projection gives gates beside queries, which then go there; `scratch` is for
+    /// both, [T, 2·heads·D] or more. `scale`: a factor by position on what was rotated.
     func forward<Keys>(
-        _ x: Matrix, _ weights: LinearWeights, norm: RMSNorm?, scale: PositionScale? = nil, layer: Int,
-        _ batch: DecoderBatch<Keys>
+        _ x: Matrix, _ weights: LinearWeights, gate: Matrix? = nil, scratch: Matrix? = nil, norm: RMSNorm?,
+        scale: PositionScale? = nil, layer: Int, _ batch: DecoderBatch<Keys>
     ) {
-        linearForward(x, weights, into: (raw ?? rotated).matrix(rows: x.rows), batch.compute)
+        let projected = (raw ?? rotated).matrix(rows: x.rows)
+        if let gate, let scratch {
+            let both = Matrix(scratch.base, rows: x.rows, columns: 2 * projected.columns)
+            linearForward(x, weights, into: both, batch.compute)
+            splitGatedHeads(both, headWidth: batch.architecture.headWidth, queries: projected, gates: gate)
+        } else {
+            linearForward(x, weights, into: projected, batch.compute)
+        }
         if let norm, let raw, let rstd {
             rmsNormForward(normed(raw), norm, into: normed(rotated), rstd: rstd.pointer, batch.compute)
         }

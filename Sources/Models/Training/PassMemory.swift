@@ -62,37 +62,42 @@ struct KeptLayers {
     /// Per layer, [T, C].
     private let inputs: [Buffer]
     private let arrays: [LayerActivations]
-    /// What the last layer goes on with, [S, H·D]; empty where that is all tokens.
+    /// What the last layer goes on with, [S, ·]; empty where that is all tokens.
     private let attended: Buffer
     /// S
     private let outputPositions: Int
     private let store: (any ActivationStore)?
+    private let deltaLayers: Set<Int>
 
     init(
         _ a: DecoderArchitecture, tokens: Int, outputPositions: Int, kept: Int, store: (any ActivationStore)?,
         in space: any Allocator
     ) {
-        self.store = store
-        let inputs = (0..<a.layers).map { _ in space.take(tokens * a.hidden) }, first = a.layers - max(1, kept)
+        (self.store, deltaLayers) = (store, a.deltaLayers)
+        let inputs = (0..<a.layers).map { _ in space.take(tokens * a.hidden) }, first = max(0, a.layers - max(1, kept))
         self.inputs = inputs
         self.outputPositions = outputPositions
         attended = Self.attended(a, tokens, outputPositions, in: space)
         // The last layer's may be small, unless the layers below take turns in them.
-        arrays = (max(0, first)..<a.layers).map { layer in
+        arrays = (first..<a.layers).map { layer in
             let isSmall = layer == a.layers - 1 && (layer > first || layer == 0)
             return LayerActivations(
-                a, tokens: tokens, resultRows: isSmall ? outputPositions : tokens, input: inputs[layer], in: space)
+                a, layers: (layer == first ? 0 : layer)...layer, tokens: tokens,
+                resultRows: isSmall ? outputPositions : tokens, input: inputs[layer], in: space)
         }
     }
 
     /// Where nothing flows back: every layer in the same arrays.
     init(passing a: DecoderArchitecture, tokens: Int, outputPositions: Int, in space: any Allocator) {
-        store = nil
+        (store, deltaLayers) = (nil, a.deltaLayers)
         let input = space.take(tokens * a.hidden)
         inputs = [Buffer](repeating: input, count: a.layers)
         self.outputPositions = outputPositions
         attended = Self.attended(a, tokens, outputPositions, in: space)
-        arrays = [LayerActivations(a, tokens: tokens, resultRows: tokens, input: input, in: space)]
+        arrays = [
+            LayerActivations(
+                a, layers: 0...a.layers - 1, tokens: tokens, resultRows: tokens, input: input, in: space)
+        ]
     }
 
     private static func attended(
@@ -100,7 +105,7 @@ struct KeptLayers {
     )
         -> Buffer
     {
-        space.take(outputPositions < tokens ? outputPositions * a.queryColumns : 0)
+        space.take(outputPositions < tokens ? outputPositions * a.mixedColumns(layer: a.layers - 1) : 0)
     }
 
     private var firstKept: Int { inputs.count - arrays.count }
@@ -123,10 +128,10 @@ struct KeptLayers {
     }
 
     subscript(layer: Int) -> LayerActivations {
-        guard layer == inputs.count - 1 else {
-            return isKept(layer) ? arrays[layer - firstKept] : arrays[0].reading(inputs[layer])
-        }
-        return arrays[arrays.count - 1].ending(inRows: outputPositions, attended: attended)
+        let own = arrays[max(0, layer - firstKept)]
+            .reading(inputs[layer], hasAttention: !deltaLayers.contains(layer))
+        guard layer == inputs.count - 1 else { return own }
+        return own.ending(inRows: outputPositions, attended: attended)
     }
 }
 

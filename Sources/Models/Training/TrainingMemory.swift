@@ -78,9 +78,9 @@ package struct TrainingMemory: Sendable {
     /// of which a backward pass has twice as many.
     package var recomputedShare: Double {
         let a = architecture
-        let attention = a.layers * a.hidden * (2 * a.queryColumns + 2 * a.keyValueColumns)
+        let mixers = (0..<a.layers).reduce(0) { $0 + a.mixerMultiplications(layer: $1) }
         let feedForward = (0..<a.layers).reduce(0) { $0 + a.feedForwardMultiplications(layer: $1) }
         // Of three products of a gated half, the last is not needed again.
-        return (Double(attention) + 2 / 3 * Double(feedForward)) / Double(3 * (attention + feedForward))
+        return (Double(mixers) + 2 / 3 * Double(feedForward)) / Double(3 * (mixers + feedForward))
     }
 }
