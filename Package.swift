@@ -122,6 +122,7 @@ let package = Package(
         library("Rewards", ["Formats", "Scratch"]),
         library("Models", ["Tensors", "Formats", "Files", "CKernels", "Randomness"]),
         library("Tokenizer", ["Formats", "Files"]),
+        library("ChatTemplates", ["Formats", "Files", "Scratch"]),
 
         // meaning
         library("Recipes", ["Credit", "Objectives", "Optimizers", "Files", yams]),
@@ -202,6 +203,7 @@ let package = Package(
         tests("Kernels", ["CKernels"]),
         tests("Models", ["CKernels", "Models", "Objectives", "Tensors", "Formats", "Files"]),
         tests("Tokenizer", ["Tokenizer", "Files"]),
+        tests("ChatTemplates", ["ChatTemplates", "Formats"]),
         tests("SlurmJobs", ["SlurmJobs", "StageSupport"]),
         tests("Gang", ["Gang", "StageSupport", "Tensors"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),
