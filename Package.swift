@@ -145,6 +145,9 @@ let package = Package(
         // processes that do a stage's work together
         library("Gang", ["CGang", "Files", "StageSupport", "Tensors"]),
 
+        // chats as prompts of a checkpoint
+        library("ChatPrompts", ["ChatTemplates", "Formats", "Tokenizer", argumentParser]),
+
         // stages as a cluster's jobs
         library("SlurmJobs", ["Files", "StageSupport", argumentParser]),
 
@@ -155,7 +158,7 @@ let package = Package(
 
         // stages
         executable("Crux"),
-        stage("Ingest", ["Arrow", "FrameMeasures", "Scratch", "Tokenizer"]),
+        stage("Ingest", ["Arrow", "ChatPrompts", "ChatTemplates", "FrameMeasures", "Scratch", "Tokenizer"]),
         stage("Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors"]),
         stage(
             "Plan",
@@ -170,8 +173,12 @@ let package = Package(
                 "Randomness", "Recipes", "Scratch", "Tensors",
             ]),
         executable("Probe", ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
-        stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
-        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives", "SlurmJobs"]),
+        stage("Rollout", ["ChatPrompts", "ChatTemplates", "Models", "Scratch", "Tensors", "Tokenizer"]),
+        stage(
+            "Loop",
+            [
+                "Arrow", "ChatPrompts", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives", "SlurmJobs",
+            ]),
         executable("Slurm", ["StageSupport", "Files", "Recipes", "SlurmJobs", argumentParser]),
         stage(
             "Report",

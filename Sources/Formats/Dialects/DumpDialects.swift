@@ -4,7 +4,7 @@ import Foundation
 package enum DumpDialects {
     /// Sorted by name; no line is of two. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any DumpDialect.Type] = [
-        OpenAIDump.self, PrimeRLDump.self, SGLangDump.self, VerlDump.self,
+        MessagesDump.self, OpenAIDump.self, PrimeRLDump.self, SGLangDump.self, VerlDump.self,
     ]
     package static var names: [String] { all.map { $0.name } }
 
