@@ -172,7 +172,13 @@ let package = Package(
                 "Arrow", "Credit", "Gang", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles",
                 "Randomness", "Recipes", "Scratch", "Tensors",
             ]),
-        executable("Probe", ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
+        executable(
+            "Probe",
+            [
+                "ChatPrompts", "ChatTemplates", "Credit", "Formats", "Objectives", "Recipes", "StageSupport",
+                "Tokenizer",
+                argumentParser,
+            ]),
         stage("Rollout", ["ChatPrompts", "ChatTemplates", "Models", "Scratch", "Tensors", "Tokenizer"]),
         stage(
             "Loop",

@@ -134,7 +134,7 @@ package struct CheckpointTemplate: Sendable {
 
     func hasGenerationMarks(_ chat: Chat) throws -> Bool { try template(for: chat).hasGenerationMarks }
 
-    func rendering(_ chat: Chat, addGenerationPrompt: Bool) throws -> ChatTemplate.Rendering {
+    package func rendering(_ chat: Chat, addGenerationPrompt: Bool) throws -> ChatTemplate.Rendering {
         // What the chat says wins over the checkpoint.
         try template(for: chat).render(specialTokens + chat.names(addGenerationPrompt: addGenerationPrompt), date: date)
     }
