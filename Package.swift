@@ -122,6 +122,7 @@ let package = Package(
         library("Rewards", ["Formats", "Scratch"]),
         library("Models", ["Tensors", "Formats", "Files", "CKernels", "Randomness"]),
         library("Tokenizer", ["Formats", "Files"]),
+        library("ChatTemplates", ["Formats", "Files", "Scratch"]),
 
         // meaning
         library("Recipes", ["Credit", "Objectives", "Optimizers", "Files", yams]),
@@ -144,6 +145,9 @@ let package = Package(
         // processes that do a stage's work together
         library("Gang", ["CGang", "Files", "StageSupport", "Tensors"]),
 
+        // chats as prompts of a checkpoint
+        library("ChatPrompts", ["ChatTemplates", "Formats", "Tokenizer", argumentParser]),
+
         // stages as a cluster's jobs
         library("SlurmJobs", ["Files", "StageSupport", argumentParser]),
 
@@ -154,7 +158,7 @@ let package = Package(
 
         // stages
         executable("Crux"),
-        stage("Ingest", ["Arrow", "FrameMeasures", "Scratch", "Tokenizer"]),
+        stage("Ingest", ["Arrow", "ChatPrompts", "ChatTemplates", "FrameMeasures", "Scratch", "Tokenizer"]),
         stage("Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors"]),
         stage(
             "Plan",
@@ -168,9 +172,19 @@ let package = Package(
                 "Arrow", "Credit", "Gang", "MetricFiles", "Models", "Objectives", "Optimizers", "Quantiles",
                 "Randomness", "Recipes", "Scratch", "Tensors",
             ]),
-        executable("Probe", ["Credit", "Objectives", "Recipes", "StageSupport", argumentParser]),
-        stage("Rollout", ["Models", "Scratch", "Tensors", "Tokenizer"]),
-        stage("Loop", ["Arrow", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives", "SlurmJobs"]),
+        executable(
+            "Probe",
+            [
+                "ChatPrompts", "ChatTemplates", "Credit", "Formats", "Objectives", "Recipes", "StageSupport",
+                "Tokenizer",
+                argumentParser,
+            ]),
+        stage("Rollout", ["ChatPrompts", "ChatTemplates", "Models", "Scratch", "Tensors", "Tokenizer"]),
+        stage(
+            "Loop",
+            [
+                "Arrow", "ChatPrompts", "LearningCurves", "MetricFiles", "Recipes", "Credit", "Objectives", "SlurmJobs",
+            ]),
         executable("Slurm", ["StageSupport", "Files", "Recipes", "SlurmJobs", argumentParser]),
         stage(
             "Report",
@@ -202,6 +216,7 @@ let package = Package(
         tests("Kernels", ["CKernels"]),
         tests("Models", ["CKernels", "Models", "Objectives", "Tensors", "Formats", "Files"]),
         tests("Tokenizer", ["Tokenizer", "Files"]),
+        tests("ChatTemplates", ["ChatTemplates", "Formats"]),
         tests("SlurmJobs", ["SlurmJobs", "StageSupport"]),
         tests("Gang", ["Gang", "StageSupport", "Tensors"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),

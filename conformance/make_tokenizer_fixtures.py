@@ -1,9 +1,10 @@
-"""Small byte-level BPE tokenizers with the pre-tokenizers of Qwen, Llama 3 and GPT-2, made by the tokenizers library, and
-what it makes of odd texts.
+"""Small BPE tokenizers with the pre-tokenizers of Qwen, Llama 3 and GPT-2 and those of tokenizer_kinds.py, made by the tokenizers
+library, and what it makes of odd texts.
 
 usage: make_tokenizer_fixtures.py OUT_DIR [CORPUS_FILE ...]
 """
 import json, os, random, sys
+sys.path.insert(0, os.path.dirname(__file__))
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -70,6 +71,25 @@ def main():
         os.makedirs(f"{out}/{name}", exist_ok=True)
         json.dump(json.loads(tok.to_str()), open(f"{out}/{name}/tokenizer.json", "w"), ensure_ascii=False)
         json.dump(cases(tok, texts), open(f"{out}/{name}/cases.json", "w"))
+    more(out, corpus, random.Random(7))
+
+
+ODD = ["the--final-countdown", "--a-", "-", "a</s>b", " </s> b", "é中文🙂 the\n", "  two  spaces", "▁a ▁▁b", "a\u00a0b", "½ ﬁ Ⅻ e\u0301", "<0x41>é",
+       "[INST] tool tools <think>x", "<|user|>\n hi<|end|> ", "\u4e2d\u00e9\u4e2d\n", "x" * 120 + " " + "the " * 40, "I'LL we'Ve ſ 'ſ 123456", "$1,000.50 + 3 = …"]
+
+
+def more(out, corpus, rng):
+    """The other kinds, and variants of single steps with the files that they change."""
+    from tokenizer_kinds import base_files, changed, kinds, variants
+    texts = ODD + TEXTS + [random_text(rng) for _ in range(30)]
+    for name, tok in kinds(corpus).items():
+        os.makedirs(f"{out}/{name}", exist_ok=True)
+        json.dump(json.loads(tok.to_str()), open(f"{out}/{name}/tokenizer.json", "w"), ensure_ascii=False, separators=(",", ":"))
+        json.dump(cases(tok, texts), open(f"{out}/{name}/cases.json", "w"), ensure_ascii=False, separators=(",", ":"))
+    files, few = base_files(corpus), ODD + TEXTS[2:6]
+    made = [dict(name=name, file=file, change=change, cases=cases(Tokenizer.from_str(json.dumps(changed(files[file], change))), few))
+            for name, file, change in variants(corpus)]
+    json.dump(dict(files=files, variants=made), open(f"{out}/variants.json", "w"), ensure_ascii=False, separators=(",", ":"))
 
 
 if __name__ == "__main__": main()

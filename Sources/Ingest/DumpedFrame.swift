@@ -6,6 +6,8 @@ struct DumpedFrame {
     private let id: String
     private let reading: LineReading
     private var remarks: Set<RolloutRemark>
+    /// What a template made of the prompt's chat.
+    private var rendered: String?
     private var tokenizer: TextTokens? { reading.tokenizer }
 
     init(_ rollout: DumpedRollout, id: String, _ reading: LineReading) {
@@ -60,6 +62,7 @@ struct DumpedFrame {
     }
 
     private mutating func frame() throws -> RolloutFrame {
+        if let chat = rollout.conversation { return try frame(of: chat) }
         let prompt = try promptIDs(), completion = try completionIDs(), isRetokenised = rollout.completionIDs == nil
         let mask = rollout.completionMask ?? completion.map { _ in true }
         var frame = RolloutFrame()
@@ -79,23 +82,44 @@ struct DumpedFrame {
         return frame
     }
 
+    /// A whole chat: its template says which tokens the assistant's turns are.
+    private mutating func frame(of chat: GivenChat) throws -> RolloutFrame {
+        let found = try needTokenizer("a chat's messages").conversation(chat, id: id)
+        if found.hasTextBehindEnds { remarks.insert(.turnEndLeftOut) }
+        let start = found.mask.firstIndex(of: true) ?? found.ids.count
+        let end = found.mask.lastIndex(of: true).map { $0 + 1 } ?? found.ids.count
+        var frame = RolloutFrame()
+        (frame.tokenIDs, frame.lossMask) = (found.ids, found.mask)
+        frame.metadata = metadata(Array(found.ids[..<start]), Array(found.ids[start..<end]), isRetokenised: true)
+        return frame
+    }
+
     // MARK: tokens
 
-    private func promptIDs() throws -> [Int32] {
+    private mutating func promptIDs() throws -> [Int32] {
         if let ids = rollout.promptIDs {
             guard let count = rollout.promptTokenCount, count != ids.count else { return ids }
             throw Rejection(
                 id, .tokenCountMismatch, found: "\(ids.count) token ids of the prompt",
                 expected: "\(count), as many as the engine counts (prompt_tokens)")
         }
-        guard let prompt = rollout.prompt else { throw noPrompt }
-        let text = try needTokenizer("a prompt as text alone")
-        let ids =
-            rollout.addsSpecialTokens ? text.prompt(prompt) : text.tokenizer.encode(prompt, addingSpecialTokens: false)
+        let ids = try tokenizedPrompt()
         guard let count = rollout.promptTokenCount, count != ids.count else { return ids }
         throw Rejection(
             id, .retokenisationDrift, found: "\(ids.count) tokens from the prompt's text",
             expected: "the \(count) that the engine was given")
+    }
+
+    private mutating func tokenizedPrompt() throws -> [Int32] {
+        if let prompt = rollout.prompt {
+            let text = try needTokenizer("a prompt as text alone")
+            return rollout.addsSpecialTokens
+                ? text.prompt(prompt) : text.tokenizer.encode(prompt, addingSpecialTokens: false)
+        }
+        guard let chat = rollout.chat, let tokenizer else { throw noPrompt }
+        let prompt = try tokenizer.prompt(chat, id: id)
+        rendered = prompt.text
+        return prompt.ids
     }
 
     private var noPrompt: Rejection {
@@ -108,7 +132,9 @@ struct DumpedFrame {
         }
         return Rejection(
             id, .noPrompt, found: "a chat's messages",
-            expected: "the token ids that a chat template made of them (return_token_ids gives prompt_token_ids)")
+            expected:
+                "the token ids that a chat template made of them (return_token_ids gives prompt_token_ids), or --tokenizer DIR with the template"
+        )
     }
 
     private mutating func completionIDs() throws -> [Int32] {
@@ -239,7 +265,7 @@ struct DumpedFrame {
         metadata["group_id"] = rollout.group ?? group(prompt)
         if metadata["sample_index"] == nil { metadata["sample_index"] = "\(rollout.sampleIndex)" }
         metadata["prompt"] =
-            rollout.prompt ?? tokenizer?.tokenizer.decode(prompt, skippingSpecialTokens: false)
+            rollout.prompt ?? rendered ?? tokenizer?.tokenizer.decode(prompt, skippingSpecialTokens: false)
             ?? rollout.metadata["messages"]
         metadata["completion"] = text(completion)
         metadata["finish_reason"] = rollout.finishReason

@@ -1,4 +1,6 @@
 import ArgumentParser
+import ChatPrompts
+import ChatTemplates
 import Files
 import Formats
 import Foundation
@@ -110,6 +112,8 @@ struct IngestCommand: StageCommand {
     )
     var score = false
 
+    @OptionGroup var chats: ChatOptions
+
     @OptionGroup var memory: MemoryOption
 
     @OptionGroup var options: StageOptions
@@ -163,7 +167,7 @@ struct IngestCommand: StageCommand {
             try source(shards[$0], labels.stem($0), reading, work: output, context)
         }
         let plan = Manifest(
-            stage: Self.stage, configuration: settings,
+            stage: Self.stage, configuration: settings(text),
             inputs: try digests(shards, context) + tokenizerFiles() + requests.map { try .input("requests", $0) }
                 + prompts.map { try .input("prompts", $0) })
         let undertaking = Undertaking(
@@ -203,7 +207,9 @@ struct IngestCommand: StageCommand {
 
     /// What --tokenizer names is an input like the others.
     private func tokenizerFiles() throws -> [Manifest.File] {
-        let paths = try tokenizer.map { try Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? []
+        guard let tokenizer else { return [] }
+        let own = try Tokenizer.inputPaths(tokenizer) + StopTokens.inputPaths(tokenizer)
+        let paths = own + (try CheckpointTemplate.inputPaths(tokenizer).filter { !own.contains($0) })
         return try paths.map { try .input("tokenizer", $0) }
     }
 
@@ -218,7 +224,7 @@ struct IngestCommand: StageCommand {
         guard options.share.rank == 0 else { return StageSummary(["output": output, "left_to_rank_0": true]) }
         let index = try JobIndex(jobs)
         let plan = Manifest(
-            stage: Self.stage, configuration: settings.merging(["jobs": "joined"]) { $1 },
+            stage: Self.stage, configuration: settings(text).merging(["jobs": "joined"]) { $1 },
             inputs: try jobs.inputFiles() + files.map { try .input("input", $0) } + tokenizerFiles())
         let undertaking = Undertaking(
             plan, output: output, reads: places + files.map { InputPlace($0) }, options: options, share: .whole)
@@ -233,8 +239,9 @@ struct IngestCommand: StageCommand {
     }
 
     private func textTokens(_ context: StageContext) throws -> TextTokens? {
-        let text = try tokenizer.map { try TextTokens($0, specialTokens: addSpecialTokens) }
+        let text = try tokenizer.map { try TextTokens($0, specialTokens: addSpecialTokens, chats: chats) }
         text?.tokenizer.notes.forEach(context.warn)
+        text?.dateNote(chats).map(context.warn)
         return text
     }
 
@@ -269,7 +276,7 @@ struct IngestCommand: StageCommand {
         return LineExaminer(file: try LineFile(path: path), name: name, reading: reading, context: context)
     }
 
-    private var settings: [String: String] {
+    private func settings(_ text: TextTokens?) -> [String: String] {
         var settings = ["format": format, "logits": logits.rawValue]
         if addSpecialTokens != .auto { settings["add_special_tokens"] = addSpecialTokens.rawValue }
         if let temperature, temperature != 1 { settings["temperature"] = "\(temperature)" }
@@ -281,6 +288,9 @@ struct IngestCommand: StageCommand {
         if oneTurn { settings["turns"] = "one" }
         if invalidLogprobs != .reject { settings["invalid_logprobs"] = invalidLogprobs.rawValue }
         if score { settings["score"] = "measured" }
+        settings.merge(chats.settings) { $1 }
+        // Today's too, where prompts depend on it: another day's would be others.
+        if let day = text?.dayThatMatters { settings["date"] = day }
         return settings
     }
 

@@ -2,6 +2,8 @@ import Files
 import Formats
 import Foundation
 import Tokenizer
+import ChatPrompts
+import ChatTemplates
 
 /// Turns text into tokens, for engines that return no ids.
 struct TextTokens: Sendable {
@@ -12,10 +14,13 @@ struct TextTokens: Sendable {
 
     /// For prompts as text.
     let specialTokens: SpecialTokenRule
+    /// For chats; a template that can't be read costs the rows that need it.
+    private let chats: Result<ChatTokens?, any Error>
 
-    init(_ path: String, specialTokens: SpecialTokenRule = .auto) throws {
+    init(_ path: String, specialTokens: SpecialTokenRule = .auto, chats options: ChatOptions? = nil) throws {
         (tokenizer, stopTokens) = (try Tokenizer(path: path), try StopTokens.read(path) ?? [])
         self.specialTokens = specialTokens
+        chats = Result { [tokenizer] in try options.flatMap { try ChatTokens(path, tokenizer, $0) } }
         let own = try Self.endText(path).flatMap { [tokenizer] in tokenizer.id(of: $0) }
         endToken =
             own.flatMap { [stopTokens] in stopTokens.isEmpty || stopTokens.contains($0) ? $0 : nil }
@@ -24,6 +29,35 @@ struct TextTokens: Sendable {
 
     /// A prompt that an engine was given as text.
     func prompt(_ text: String) -> [Int32] { tokenizer.encode(text, specialTokens: specialTokens) }
+
+    // MARK: chats
+
+    /// What was taken for today, where a template prints it.
+    func dateNote(_ options: ChatOptions) -> String? { (try? chats.get())?.dateNote(options) }
+    var dayThatMatters: String? { (try? chats.get())?.dayThatMatters }
+
+    func prompt(_ chat: GivenChat, id: String?) throws -> ChatTokens.Prompt {
+        try rendering(id, .noPrompt) { try $0.prompt(chat) }
+    }
+
+    func conversation(_ chat: GivenChat, id: String?) throws -> ChatTokens.Conversation {
+        try rendering(id, .noTokenIDs) { try $0.conversation(chat, ends: stopTokens) }
+    }
+
+    private func rendering<T>(_ id: String?, _ reason: RejectReason, _ render: (ChatTokens) throws -> T) throws -> T {
+        do {
+            guard let chats = try chats.get() else {
+                throw Rejection(
+                    id, reason, found: "a chat's messages",
+                    expected: "its token ids, or a --tokenizer with a chat template")
+            }
+            return try render(chats)
+        } catch let fault as ChatFault {
+            throw Rejection(id, reason, found: fault.found, expected: fault.expected)
+        } catch let error as TemplateError {
+            throw Rejection(id, reason, detail: error.description)
+        }
+    }
 
     /// `eos_token` of tokenizer_config.json, text or an object with its content: vLLM names any other id that stopped a
     /// rollout.

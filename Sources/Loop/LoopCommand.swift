@@ -1,4 +1,5 @@
 import ArgumentParser
+import ChatPrompts
 import Files
 import Formats
 import Foundation
@@ -86,6 +87,8 @@ struct LoopCommand: StageCommand {
 
     @Option(help: "Special tokens around prompts, as crux-rollout takes it: auto, always, never.")
     var addSpecialTokens = "auto"
+
+    @OptionGroup var chats: ChatOptions
 
     @Option(help: "Measure on the held-out prompts every N iterations, and at the start and the end.")
     var evalEvery = 1
@@ -224,10 +227,11 @@ struct LoopCommand: StageCommand {
     /// What the first stage would say of the checkpoint and the prompts.
     private func checkSampling(_ context: StageContext) throws {
         for file in [prompts] + [heldout].compactMap({ $0 }) {
-            let arguments = [
-                "--checkpoint", checkpoint, "--prompts", file, "--output", output + "/iteration-0001/rollout",
-                "--precision", precision.rawValue, "--dry-run",
-            ]
+            let arguments =
+                [
+                    "--checkpoint", checkpoint, "--prompts", file, "--output", output + "/iteration-0001/rollout",
+                    "--precision", precision.rawValue, "--dry-run",
+                ] + chats.flags
             try SiblingStages(context).run("crux-rollout", arguments)
         }
     }
@@ -245,6 +249,7 @@ struct LoopCommand: StageCommand {
         ]
         settings.merge(StopFields.metadata(texts: stop, tokens: stopTokenIds)) { $1 }
         if addSpecialTokens != "auto" { settings["add_special_tokens"] = addSpecialTokens }
+        settings.merge(chats.settings) { $1 }
         // Named where they differ from what loops did before there was a choice, so that those still go on.
         if heldoutSamples > 1 { settings["heldout_samples"] = "\(heldoutSamples)" }
         if heldoutGreedy { settings["heldout_greedy"] = "true" }

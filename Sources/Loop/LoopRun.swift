@@ -224,7 +224,7 @@ struct LoopRun {
     /// begin with a dash.
     private var textFlags: [String] {
         let tokens = command.stopTokenIds.map { "\($0)" }
-        let rule = ["--add-special-tokens", command.addSpecialTokens]
+        let rule = ["--add-special-tokens", command.addSpecialTokens] + command.chats.flags
         return rule + command.stop.map { "--stop=\($0)" } + (tokens.isEmpty ? [] : ["--stop-token-ids"] + tokens)
     }
 

@@ -135,9 +135,17 @@ enum ProbeMain {
 struct ProbeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "crux-probe",
+        abstract: "Rooms below the stages, for conformance: JSON lines on stdin, an answer for each on stdout.",
+        version: cruxVersion, subcommands: [CreditProbe.self, TokensProbe.self, ChatsProbe.self],
+        defaultSubcommand: CreditProbe.self)
+}
+
+struct CreditProbe: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "credit",
         abstract:
-            "Assigns credit, or evaluates a loss, on arrays: one JSON request line on stdin, one answer line on stdout.",
-        version: cruxVersion)
+            "Assigns credit, or evaluates a loss, on arrays: one JSON request line on stdin, one answer line on stdout."
+    )
 
     func run() throws {
         let encoder = JSONEncoder()

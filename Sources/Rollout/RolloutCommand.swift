@@ -1,4 +1,6 @@
 import ArgumentParser
+import ChatPrompts
+import ChatTemplates
 import Files
 import Formats
 import Foundation
@@ -32,7 +34,8 @@ struct RolloutCommand: StageCommand {
     @Option(help: "Hugging Face checkpoint to sample from, with its tokenizer.json.", transform: ModelFolder.path)
     var checkpoint: String
 
-    @Option(help: "Prompts as JSON lines: group_id, prompt or prompt_token_ids, reference_answer, data_source.")
+    @Option(
+        help: "Prompts as JSON lines: group_id, prompt, messages or prompt_token_ids, reference_answer, data_source.")
     var prompts: String?
 
     @Option(help: "Jobs to run: the jobs folder of crux-plan, or a file of request lines such as missing.jsonl.")
@@ -69,6 +72,8 @@ struct RolloutCommand: StageCommand {
             "Special tokens around prompts that are text: auto (none where one begins with them itself), always, never."
     )
     var addSpecialTokens = SpecialTokenRule.auto
+
+    @OptionGroup var chats: ChatOptions
 
     @Flag(help: "Write the raw logits of every sampled token.")
     var logits = false
@@ -128,15 +133,18 @@ struct RolloutCommand: StageCommand {
         let endOfSequence = try requiredStopTokens()
         let tokenizer = try tokenizer(context), source = try RolloutSource(prompts: prompts, jobs: jobs)
         try source.verify(context)
+        let chatSource = ChatSource(checkpoint, tokenizer, chats)
         let samples = try source.samples(
-            settings, tokenizer: tokenizer, architecture: model.architecture, checkpoint: checkpoint)
+            settings, tokenizer: tokenizer, chats: chatSource, architecture: model.architecture,
+            checkpoint: checkpoint)
+        chatSource.note.map(context.warn)
         let broken = Set(
             samples.filter { $0.metadata[Sample.brokenTextKey] != nil }.compactMap { $0.metadata["group_id"] }
         ).count
         if broken > 0 { context.warn("\(broken) prompts \(RolloutRemark.brokenText.sentence)") }
         let plan = Manifest(
-            stage: Self.stage, configuration: configuration(settings),
-            inputs: digests + (try textFiles()) + (try source.inputFiles()))
+            stage: Self.stage, configuration: configuration(settings).merging(chatSource.settings) { $1 },
+            inputs: digests + (try textFiles(hasChats: chatSource.used != nil)) + (try source.inputFiles()))
         let undertaking = Undertaking(plan, output: output, reads: places, options: options)
         return try undertaking.run(context, would: ["rollouts": samples.count]) { directory in
             try RolloutRun(
@@ -195,10 +203,12 @@ struct RolloutCommand: StageCommand {
     }
 
     /// What tokens, and the end of a rollout, depend on beside the weights.
-    private func textFiles() throws -> [Manifest.File] {
+    private func textFiles(hasChats: Bool) throws -> [Manifest.File] {
         let own = try StopTokens.inputPaths(checkpoint).filter { !$0.hasSuffix("/config.json") }
+        let tokenizer = try Tokenizer.inputPaths(checkpoint)
+        let templates = hasChats ? try CheckpointTemplate.inputPaths(checkpoint).filter { !tokenizer.contains($0) } : []
         return try own.map { try .input("checkpoint", $0) }
-            + Tokenizer.inputPaths(checkpoint).map { try .input("tokenizer", $0) }
+            + (tokenizer + templates).map { try .input("tokenizer", $0) }
     }
 
     /// The weights' digest in short.

@@ -1,3 +1,5 @@
+import ChatPrompts
+import ChatTemplates
 import Files
 import Formats
 import Foundation
@@ -77,12 +79,15 @@ enum RolloutSource {
     }
 
     func samples(
-        _ settings: SampleSettings, tokenizer: Tokenizer?, architecture: DecoderArchitecture, checkpoint: String
+        _ settings: SampleSettings, tokenizer: Tokenizer?, chats: ChatSource, architecture: DecoderArchitecture,
+        checkpoint: String
     ) throws -> [Sample] {
         let limit = SampleLimits(architecture: architecture, checkpoint: checkpoint)
         switch self {
         case .prompts(let path):
-            return try PromptFile(path: path, tokenizer: tokenizer, settings: settings, limits: limit).samples()
+            return try PromptFile(
+                path: path, tokenizer: tokenizer, chats: chats, settings: settings, limits: limit
+            ).samples()
         case .jobs(let files, let folder):
             return try JobFiles(
                 files: files, folder: folder, settings: settings, hasText: tokenizer != nil, limits: limit
@@ -112,18 +117,20 @@ struct SampleLimits {
     }
 }
 
-/// A prompt file: JSON lines with group_id, prompt or prompt_token_ids, reference_answer, data_source, stop,
+/// A prompt file: JSON lines with group_id, prompt, messages or prompt_token_ids, reference_answer, data_source, stop,
 /// stop_token_ids.
 struct PromptFile {
     let path: String
     /// nil where the checkpoint has none: then prompts must be token ids.
     let tokenizer: Tokenizer?
+    let chats: ChatSource
     let settings: SampleSettings
     let limits: SampleLimits
 
     private struct Line {
         var groupID: String
         var prompt: String?
+        var chat: GivenChat?
         var tokens: [Int32]?
         var referenceAnswer: String
         var dataSource: String
@@ -168,18 +175,29 @@ struct PromptFile {
         }
         let tokens = try tokens(object["prompt_token_ids"]?.foundation, number)
         guard let groupID = try scalar("group_id"), !groupID.isEmpty else {
-            throw fail(number, "no group_id", "group_id and prompt or prompt_token_ids")
+            throw fail(number, "no group_id", "group_id and prompt, messages or prompt_token_ids")
         }
-        if let value = object.given("prompt"), value.string == nil {
-            throw fail(number, "prompt \(value.excerpt)", "text")
-        }
-        let prompt = object["prompt"]?.string
-        guard prompt != nil || tokens != nil else {
-            throw fail(number, "no prompt", "group_id and prompt or prompt_token_ids")
+        let chat = try chat(object, number), prompt = object["prompt"]?.string
+        guard prompt != nil || chat != nil || tokens != nil else {
+            throw fail(number, "no prompt", "group_id and prompt, messages or prompt_token_ids")
         }
         return Line(
-            groupID: groupID, prompt: prompt, tokens: tokens, referenceAnswer: try scalar("reference_answer") ?? "",
+            groupID: groupID, prompt: prompt, chat: chat, tokens: tokens,
+            referenceAnswer: try scalar("reference_answer") ?? "",
             dataSource: try scalar("data_source") ?? "", stop: try stop(object, number), isBroken: json.brokenTexts > 0)
+    }
+
+    /// `messages`, or `prompt` as a list of messages.
+    private func chat(_ object: JSONObject, _ number: Int) throws -> GivenChat? {
+        let prompt = object.given("prompt")
+        if let prompt, prompt.string == nil, !GivenChat.isChat(prompt) {
+            throw fail(number, "prompt \(prompt.excerpt)", "text, or a list of messages")
+        }
+        guard let messages = object.given("messages") else {
+            return prompt.flatMap { $0.string == nil ? GivenChat($0, in: object) : nil }
+        }
+        guard prompt == nil else { throw fail(number, "both a prompt and messages", "one of them") }
+        return GivenChat(messages, in: object)
     }
 
     private func tokens(_ value: Any?, _ number: Int) throws -> [Int32]? {
@@ -207,8 +225,29 @@ struct PromptFile {
         return wanted
     }
 
-    private func ids(_ line: Line, _ number: Int) throws -> [Int32] {
+    private func rendered(_ chat: GivenChat, _ number: Int) throws -> ChatTokens.Prompt {
+        guard let tokens = try chats.tokens() else {
+            throw fail(
+                number, "a chat's messages",
+                "a prompt as text or prompt_token_ids, because \(limits.checkpoint) has no chat template that Crux reads"
+            )
+        }
+        do { return try tokens.prompt(chat) } catch let fault as ChatFault {
+            throw fail(number, fault.found, fault.expected)
+        } catch let error as TemplateError {
+            throw FormatError(
+                file: path, place: "line \(number)", found: "a chat of which the template makes no prompt",
+                expected: "one that it takes", remedy: error.description)
+        }
+    }
+
+    private func ids(_ line: inout Line, _ number: Int) throws -> [Int32] {
         if let tokens = line.tokens { return tokens }
+        if let chat = line.chat {
+            let prompt = try rendered(chat, number)
+            line.prompt = prompt.text
+            return prompt.ids
+        }
         guard let tokenizer else {
             throw fail(
                 number, "a prompt as text",
@@ -217,8 +256,9 @@ struct PromptFile {
         return tokenizer.encode(line.prompt ?? "", specialTokens: settings.specialTokens)
     }
 
-    private func group(_ line: Line, _ number: Int) throws -> [Sample] {
-        let ids = try ids(line, number)
+    private func group(_ given: Line, _ number: Int) throws -> [Sample] {
+        var line = given
+        let ids = try ids(&line, number)
         let room = try limits.room(after: ids, wanted: settings.maxTokens, file: path, line: number)
         return (0..<settings.groupSize).map { index in
             let seed = SHA256Digest.of("\(settings.seed)/\(line.groupID)/\(index)").prefix(16)

@@ -71,39 +71,46 @@ struct AddedTokens: Sendable {
 
     func id(of text: String) -> Int32? { ids[Array(text.utf8)] }
 
-    /// `text` is normalised and holds no added token.
-    enum Part: Equatable { case text(String), token(Int32) }
+    /// What holds no added token is normalised.
+    enum Part: Equatable { case text(Piece), token(Int32) }
 
     func split(_ text: String) -> [Part] {
-        raw.split(Array(text.utf8)).flatMap { part -> [Part] in
-            guard case .text(let chunk) = part else { return [part] }
-            return normalized.split(Array(normalizer.apply(chunk).utf8))
+        var parts: [Part] = []
+        for part in raw.split(Piece(bytes: Array(text.utf8)[...], startsText: true)) {
+            guard case .text(let chunk) = part else {
+                parts.append(part)
+                continue
+            }
+            let own = normalizer.apply(String(decoding: chunk.bytes, as: UTF8.self))
+            parts += normalized.split(Piece(bytes: Array(own.utf8)[...], startsText: chunk.startsText))
         }
+        return parts
     }
 }
 
 /// One pass: leftmost-longest, each match behind the last.
 private struct AddedTokenSearch: Sendable {
     /// By first byte, longest first.
-    private let byFirst: [UInt8: [(token: AddedToken, text: [UInt8])]]
+    private let byFirst: [[(token: AddedToken, text: [UInt8])]]
+    private let isEmpty: Bool
 
     init(_ tokens: [(token: AddedToken, text: [UInt8])]) {
         let sorted = tokens.filter { !$0.text.isEmpty }.sorted { $0.text.count > $1.text.count }
-        byFirst = Dictionary(grouping: sorted) { $0.text[0] }
+        let grouped = Dictionary(grouping: sorted) { Int($0.text[0]) }
+        byFirst = (0..<256).map { grouped[$0] ?? [] }
+        isEmpty = sorted.isEmpty
     }
 
-    func split(_ bytes: [UInt8]) -> [AddedTokens.Part] {
+    func split(_ piece: Piece) -> [AddedTokens.Part] {
+        guard !isEmpty else { return piece.bytes.isEmpty ? [] : [.text(piece)] }
+        let bytes = Array(piece.bytes), whole = Piece(bytes: bytes[...], startsText: piece.startsText)
         var parts: [AddedTokens.Part] = [], done = 0, position = 0
         func add(text range: Range<Int>) {
-            if !range.isEmpty { parts.append(.text(String(decoding: bytes[range], as: UTF8.self))) }
-        }
-        guard !byFirst.isEmpty else {
-            add(text: 0..<bytes.count)
-            return parts
+            if !range.isEmpty { parts.append(.text(whole.part(range))) }
         }
         while position < bytes.count {
-            guard let (token, text) = byFirst[bytes[position]]?.first(where: { starts(bytes, position, $0.text) })
-            else {
+            let known = byFirst[Int(bytes[position])]
+            guard !known.isEmpty, let (token, text) = known.first(where: { starts(bytes, position, $0.text) }) else {
                 position += 1
                 continue
             }

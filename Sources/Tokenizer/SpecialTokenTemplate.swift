@@ -25,7 +25,8 @@ struct SpecialTokenTemplate: Sendable {
         guard node["type"].string == "TemplateProcessing" else {
             throw node["type"].unsupported(expected: "TemplateProcessing")
         }
-        var isAfter = false
+        // One template behind another goes around what the first has put there.
+        var isAfter = false, first: [Int32] = []
         for step in node["single"].list {
             if !step["Sequence"].isNull { isAfter = true }
             guard let name = step["SpecialToken"]["id"].string else { continue }
@@ -33,8 +34,9 @@ struct SpecialTokenTemplate: Sendable {
             guard !ids.isEmpty else {
                 throw step.error(found: "special token '\(name)' without ids", expected: "its ids in special_tokens")
             }
-            if isAfter { after += ids } else { before += ids }
+            if isAfter { after += ids } else { first += ids }
         }
+        before = first + before
     }
 
     func apply(_ ids: [Int32], _ rule: SpecialTokenRule) -> [Int32] {

@@ -215,6 +215,7 @@ struct TokenizerNode: Sendable {
     var bool: Bool? { if case .bool(let truth)? = value { truth } else { nil } }
     var object: [(key: String, value: JSONValue)]? { if case .object(let pairs)? = value { pairs } else { nil } }
     var values: [JSONValue]? { if case .list(let values)? = value { values } else { nil } }
+    var number: Double? { if case .number(let number)? = value { number } else { nil } }
     /// A token id: a whole number from 0 that fits.
     var tokenID: Int32? {
         guard case .number(let number)? = value, let id = Int32(exactly: number), id >= 0 else { return nil }
@@ -247,7 +248,7 @@ struct TokenizerNode: Sendable {
             error: FormatError(
                 file: file, place: place, found: found ?? spelled, expected: expected,
                 remedy:
-                    "Crux reads byte-level BPE tokenizers, as Qwen and Llama 3 have them; prompts given as token ids need none."
+                    "Crux reads BPE tokenizers, of bytes (Qwen, Llama 3) and of characters (Llama 2, Gemma); prompts given as token ids need none."
             ))
     }
 

@@ -40,6 +40,26 @@ import Tokenizer
     }
 
     static let engineSamples: [Sample] = [
+        // Chats with a template that puts the end-of-sequence token and a line's end behind each turn.
+        Sample(
+            dialect: "messages",
+            lines: [
+                #"{"rollout_id":"m-1","group_id":"g","reward":1,"finish_reason":"stop","source":"web","messages":"#
+                    + #"[{"role":"user","content":"2+2=?"},{"role":"assistant","content":"4"}]}"#,
+                #"{"messages":[{"role":"user","content":"2+2=?"},{"role":"assistant","content":"5."}],"reference_answer":4}"#,
+            ],
+            arguments: ["--tokenizer", fixture("chat-templates/policy")], ids: ["m-1", "x-1"],
+            groups: ["g", "prompt-" + prefixDigest(prompt).prefix(16)],
+            tokens: [prompt + [5, 0, 20], prompt + [6, 13, 0, 20]],
+            masks: [mask(12, 2) + [false], mask(12, 3) + [false]], logprobs: [nil, nil], rewards: [1, nil],
+            evidence: ["none", "none"]
+        ) { row in
+            row.prompt == "Q: 2+2=?\nA: "
+                && (row.rolloutID == "m-1"
+                    ? row.completion == "4" && row.finishReason == "stop"
+                        && row.extras == #"{"retokenised":"true","source":"web"}"#
+                    : row.completion == "5." && row.referenceAnswer == "4")
+        },
         // A chat batch of vLLM with n = 2, return_token_ids and top_logprobs 2. Of the second choice's tokens one is
         // not among the two best.
         Sample(

@@ -17,7 +17,7 @@ import Testing
         rollout.removeLogits()
         rollout.frame.tokenIDs = [6, 7, 21, 32, Int32(index)]
         rollout.frame.metadata["reward"] = "\(index)"
-        rollout.frame.routedExperts = routes
+        rollout.frame.experts = routes
         return rollout
     }
 

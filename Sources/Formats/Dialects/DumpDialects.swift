@@ -4,9 +4,9 @@ import Foundation
 package enum DumpDialects {
     /// Sorted by name; no line is of two. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any DumpDialect.Type] = [
-        ARealDump.self, ATIFDump.self, MSSwiftDump.self, NeMoRLDump.self, OpenInstructDump.self, OpenAIDump.self,
-        OpenAIResponsesDump.self, PrimeRLDump.self, ROLLDump.self, SGLangDump.self, TRLDump.self, TurnsDump.self,
-        VerlDump.self,
+        ARealDump.self, ATIFDump.self, MessagesDump.self, MSSwiftDump.self, NeMoRLDump.self, OpenInstructDump.self,
+        OpenAIDump.self, OpenAIResponsesDump.self, PrimeRLDump.self, ROLLDump.self, SGLangDump.self, TRLDump.self,
+        TurnsDump.self, VerlDump.self,
     ]
     package static var names: [String] { all.map { $0.name } }
 

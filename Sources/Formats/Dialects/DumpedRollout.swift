@@ -27,6 +27,10 @@ package struct DumpedRollout: Sendable {
     package var sampleIndex = 0
     package var promptIDs: [Int32]?
     package var prompt: String?
+    /// The prompt as a chat, where it is known by that alone.
+    package var chat: GivenChat?
+    /// The whole rollout as a chat, prompt and answers.
+    package var conversation: GivenChat?
     /// Whether special tokens belong around a prompt that is known by its text alone.
     package var addsSpecialTokens = true
     /// Everything behind the prompt: later turns of an environment, too.
@@ -168,6 +172,7 @@ package struct DumpedRollout: Sendable {
         guard asked.prompts.indices.contains(number) else { return }
         let known = asked.prompts[number]
         prompt = prompt ?? known.text
+        chat = chat ?? known.chat
         if let messages = known.messages, metadata["messages"] == nil { metadata["messages"] = messages }
         guard let ids = known.ids else { return }
         guard let given = promptIDs else { return promptIDs = ids }

@@ -10,6 +10,7 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
     case stopTokenUnknown = "stop_token_unknown"
     case stopStringLeftOut = "stop_string_left_out"
     case completionUnknown = "completion_unknown"
+    case turnEndLeftOut = "turn_end_left_out"
     case samplingAssumed = "sampling_assumed"
     case samplingShaped = "sampling_shaped"
     case samplingMaskCut = "sampling_mask_cut"
@@ -50,6 +51,8 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
             "were stopped by a string whose tokens are not known: they end before it. Ask for return_token_ids"
         case .completionUnknown:
             "have the prompt within their text and nothing that says where it ends: no completion text. Give --tokenizer"
+        case .turnEndLeftOut:
+            "have text of the template behind the token that ends a turn (mostly a line's end): nobody sampled it, and it is not trained on"
         case .samplingAssumed:
             "have no temperature of their own, in the line or in its request: taken as --temperature (1 where not given)"
         case .samplingMaskCut:

@@ -6,10 +6,11 @@ package struct SamplingRequest: Sendable {
         package var ids: [Int32]?
         package var text: String?
         /// A chat's, as JSON.
-        package var messages: String?
+        package var messages: String? { chat?.messages.encoded }
+        package var chat: GivenChat?
 
-        package init(ids: [Int32]? = nil, text: String? = nil, messages: String? = nil) {
-            (self.ids, self.text, self.messages) = (ids, text, messages)
+        package init(ids: [Int32]? = nil, text: String? = nil, chat: GivenChat? = nil) {
+            (self.ids, self.text, self.chat) = (ids, text, chat)
         }
     }
 
@@ -50,17 +51,20 @@ package struct SamplingRequest: Sendable {
 
     private static func prompts(_ fields: JSONObject) throws(RequestFault) -> [Prompt] {
         if let ids = fields.given("prompt_token_ids") ?? fields.given("input_ids") {
-            return try prompts(ids, fields.given("prompt_token_ids") == nil ? "input_ids" : "prompt_token_ids")
+            let key = fields.given("prompt_token_ids") == nil ? "input_ids" : "prompt_token_ids"
+            return try prompts(ids, key, fields)
         }
-        if let messages = fields.given("messages") { return [Prompt(messages: messages.encoded)] }
+        if let messages = fields.given("messages") { return [Prompt(chat: GivenChat(messages, in: fields))] }
         guard let value = fields.given("prompt") ?? fields.given("text") else {
             throw RequestFault(found: "no prompt", expected: "prompt, prompt_token_ids or messages")
         }
-        return try prompts(value, "prompt")
+        return try prompts(value, "prompt", fields)
     }
 
     /// Text, ids, or a list of these; a chat's messages too, which some data sets call prompt.
-    private static func prompts(_ value: JSONValue, _ key: String) throws(RequestFault) -> [Prompt] {
+    private static func prompts(
+        _ value: JSONValue, _ key: String, _ fields: JSONObject
+    ) throws(RequestFault) -> [Prompt] {
         if let text = value.string { return [Prompt(text: text)] }
         let list = value.list ?? []
         guard let first = list.first else {
@@ -70,7 +74,7 @@ package struct SamplingRequest: Sendable {
         case .string, .broken: return try each(list, key, "text") { $0.string.map { Prompt(text: $0) } }
         case .list:
             return try each(list, key, "a list of token ids") { (try? tokenIDs($0, key)).map { Prompt(ids: $0) } }
-        case .object: return [Prompt(messages: value.encoded)]
+        case .object: return [Prompt(chat: GivenChat(value, in: fields))]
         default:
             do { return [Prompt(ids: try tokenIDs(value, key))] } catch {
                 throw RequestFault(found: error.found, expected: error.expected)
