@@ -31,7 +31,8 @@ struct DumpedFrame {
         let hasMore = frame.topk > 0 || frame.experts != nil
         if !hasMore { row.logitsLength = 0 }
         let bytes = hasMore ? FrameBytes(bytes: try RolloutShardWriter.frame(frame)) : nil
-        return AcceptedRollout(row: row, frame: bytes, remarks: remarks, request: rollout.request, queued: rollout.queued)
+        return AcceptedRollout(
+            row: row, frame: bytes, remarks: remarks, request: rollout.request, queued: rollout.queued)
     }
 
     /// What a line leaves open and flags answer.
@@ -248,7 +249,8 @@ struct DumpedFrame {
         return metadata
     }
 
-    /// Of a rollout whose group nobody names: those that answer the same prompt, within a step where prompts come again.
+    /// Of a rollout whose group nobody names: those that answer the same prompt, within a step where prompts come
+    /// again.
     private func group(_ prompt: [Int32]) -> String {
         let scope = rollout.groupScope.isEmpty ? "" : rollout.groupScope + "-"
         return scope + "prompt-" + prefixDigest(prompt).prefix(16)

@@ -35,7 +35,9 @@ struct IngestCommand: StageCommand {
     @Option(help: "Jobs folder of crux-plan: joins results of its jobs (shards or JSON lines) to their prefixes.")
     var jobs: String?
 
-    @Option(help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.", transform: ModelFolder.path)
+    @Option(
+        help: "Checkpoint folder (or tokenizer.json), for dumps and results that come as text.",
+        transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(
@@ -76,7 +78,8 @@ struct IngestCommand: StageCommand {
 
     @Flag(
         help:
-            "Of dumps without a mask: take all tokens behind the prompt for the policy's, also where tools were called.")
+            "Of dumps without a mask: take all tokens behind the prompt for the policy's, also where tools were called."
+    )
     var trustAllResponseTokens = false
 
     @Option(

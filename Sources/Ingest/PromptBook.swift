@@ -17,7 +17,7 @@ struct PromptBook: Sendable {
     private var byID: [ByteText: Int?] = [:]
     private var byTokens: [String: Int?] = [:]
     private var byText: [ByteText: Int?] = [:]
-    private let holder: PromptHolder
+    private var holder = PromptHolder([])
     /// Lines of the files.
     private(set) var count = 0
 
@@ -68,7 +68,9 @@ struct PromptBook: Sendable {
         let prompt = row.tokenIDs[..<(row.lossMask.firstIndex(of: true) ?? 0)]
         if !byTokens.isEmpty, let number = byTokens[prefixDigest(prompt)] { return Place(number) }
         guard !row.prompt.isEmpty else { return .nowhere }
-        for text in [row.prompt, trimmed(row.prompt)] { if let number = byText[ByteText(text)] { return Place(number) } }
+        for text in [row.prompt, trimmed(row.prompt)] {
+            if let number = byText[ByteText(text)] { return Place(number) }
+        }
         guard let held = holder.longest(in: row.prompt), let number = byText[ByteText(held)] else { return .nowhere }
         return Place(number)
     }
@@ -141,7 +143,9 @@ private struct PromptLine {
         do { keys.tokens = try tokens(object) } catch { throw fail(error.found, error.expected) }
         let prompt = object.given("prompt") ?? object.given("question") ?? object.given("problem")
         let messages = object.given("messages")?.list ?? prompt?.list.flatMap { $0.first?.object == nil ? nil : $0 }
-        keys.texts = [prompt?.string, messages.flatMap(lastOfUser)].compactMap { $0 }.map(trimmed).filter { !$0.isEmpty }
+        keys.texts = [prompt?.string, messages.flatMap(lastOfUser)].compactMap { $0 }.map(trimmed).filter {
+            !$0.isEmpty
+        }
         if keys.id == nil, keys.tokens == nil, keys.texts.isEmpty {
             throw fail(
                 "neither an id nor a prompt", "prompt (or question, problem), messages, prompt_token_ids or an id")

@@ -286,7 +286,9 @@ struct RolloutValidation {
         let logits = frame.logits != nil && keepLogits, hidden = frame.hiddenStates != nil && keepLogits
         row.evidence = (logits ? EntropySource.logits : hidden ? .hidden : frame.topk > 0 ? .topk : .none).rawValue
         let beside = [frame.values, frame.referenceLogprobs, frame.teacherLogprobs]
-        guard logits || hidden || frame.topk > 0 || frame.experts != nil || beside.contains(where: { $0 != nil }) else { return }
+        guard logits || hidden || frame.topk > 0 || frame.experts != nil || beside.contains(where: { $0 != nil }) else {
+            return
+        }
         row.logitsOffset = Int64(span.offset)
         row.logitsLength = Int64(span.length)
     }

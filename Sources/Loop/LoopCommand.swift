@@ -44,7 +44,8 @@ struct LoopCommand: StageCommand {
 
     @Option(
         help:
-            "Checkpoint that stands still beside the policy, as a teacher or for KL penalties; without it the one that the loop starts from.", transform: ModelFolder.path)
+            "Checkpoint that stands still beside the policy, as a teacher or for KL penalties; without it the one that the loop starts from.",
+        transform: ModelFolder.path)
     var reference: String?
 
     @Option(help: "Training prompts, JSON lines; taken in order, round and round.")

@@ -59,7 +59,8 @@ struct PlanCommand: StageCommand {
 
     @Option(
         help:
-            "Checkpoint folder (or tokenizer.json): gives expansions the text of tokens, and entropy.exclude_eos the ids that end a sequence.", transform: ModelFolder.path)
+            "Checkpoint folder (or tokenizer.json): gives expansions the text of tokens, and entropy.exclude_eos the ids that end a sequence.",
+        transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(help: "Shape of the job lines: \(EngineDialects.names.joined(separator: ", ")).")

@@ -48,7 +48,9 @@ struct RowScan: Sendable {
             dropped.append((Int32(row.number), reason))
             return true
         }
-        guard let reward = reward ?? (columns.needs.readsRewards ? nil : 0), let mask = row.ingest.list(ScannedColumns.mask), columns.hasCredit(row) else { return false }
+        guard let reward = reward ?? (columns.needs.readsRewards ? nil : 0),
+            let mask = row.ingest.list(ScannedColumns.mask), columns.hasCredit(row)
+        else { return false }
         let isTruncated = Self.isTruncated(row), correct = row.scores.bool(ScannedColumns.correct),
             trainable = mask.trueCount
         let shaped = columns.needs.recipe.credit.shapedReward(
@@ -168,7 +170,9 @@ final class ScannedColumns: Sendable {
     }
 
     func dropReason(_ row: RowView, _ reward: Float?) -> DropReason? {
-        guard reward == nil && needs.readsRewards || row.scores.hasText(ScannedColumns.verdict, startingWith: "invalid_") else { return nil }
+        guard
+            reward == nil && needs.readsRewards || row.scores.hasText(ScannedColumns.verdict, startingWith: "invalid_")
+        else { return nil }
         return ScoredRollout.dropReason(
             verdict: row.scores.text(ScannedColumns.verdict) ?? "", reward: reward, readsRewards: needs.readsRewards)
     }

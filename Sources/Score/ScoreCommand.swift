@@ -63,7 +63,8 @@ struct ScoreCommand: StageCommand {
 
     @Option(
         help:
-            "Policy, a checkpoint or an update directory: recomputes old_logprobs, and entropy without logits.", transform: ModelFolder.path)
+            "Policy, a checkpoint or an update directory: recomputes old_logprobs, and entropy without logits.",
+        transform: ModelFolder.path)
     var checkpoint: String?
 
     @Option(help: "Checkpoint of the frozen reference: fills reference_logprobs.", transform: ModelFolder.path)
@@ -71,7 +72,8 @@ struct ScoreCommand: StageCommand {
 
     @Option(
         help:
-            "Checkpoint of a teacher, the policy itself too: fills teacher_logprobs, behind teacher_prompt_ids where the dump has them.", transform: ModelFolder.path)
+            "Checkpoint of a teacher, the policy itself too: fills teacher_logprobs, behind teacher_prompt_ids where the dump has them.",
+        transform: ModelFolder.path)
     var teacher: String?
 
     @Option(help: "Critic (or a language model to become one): fills values.", transform: ModelFolder.path)
@@ -80,10 +82,13 @@ struct ScoreCommand: StageCommand {
     @Option(help: "Implicit reward model: fills process_logprobs.", transform: ModelFolder.path)
     var processReward: String?
 
-    @Option(help: "Frozen model that the implicit reward model is measured against: fills process_reference_logprobs.", transform: ModelFolder.path)
+    @Option(
+        help: "Frozen model that the implicit reward model is measured against: fills process_reference_logprobs.",
+        transform: ModelFolder.path)
     var processReference: String?
 
-    @Option(help: "Target Q network; with --checkpoint and --reference it fills expected_q.", transform: ModelFolder.path)
+    @Option(
+        help: "Target Q network; with --checkpoint and --reference it fills expected_q.", transform: ModelFolder.path)
     var qNetwork: String?
 
     @Option(

@@ -55,7 +55,9 @@ struct UpdateCommand: StageCommand {
     )
     var offload: String?
 
-    @Option(help: "Frozen reference, for objectives whose target is made of it: the teacher of distill.", transform: ModelFolder.path)
+    @Option(
+        help: "Frozen reference, for objectives whose target is made of it: the teacher of distill.",
+        transform: ModelFolder.path)
     var reference: String?
 
     @Option(help: "Q network, for objectives whose target is made of it.", transform: ModelFolder.path)

@@ -341,7 +341,9 @@ import Tokenizer
 
     @Test func threadsAndTasksDoNotChangeAByte() throws {
         let dump = try folder.folder("dump")
-        for (index, sample) in Self.engineSamples.enumerated() { _ = try write(sample.lines, to: "dump/\(index).jsonl") }
+        for (index, sample) in Self.engineSamples.enumerated() {
+            _ = try write(sample.lines, to: "dump/\(index).jsonl")
+        }
         // Found by their names, and without one by their content.
         try FileManager.default.copyItem(atPath: dump + "/0.jsonl", toPath: folder("again.txt"))
         let arguments = ["--input", dump, "--input", folder("again.txt")] + Self.policy
@@ -360,7 +362,8 @@ import Tokenizer
 
     @Test func samplingSettingsOfTheDumpAreThoseOfTheFlags() throws {
         #expect(
-            try run(try write(Self.engineSamples[0].lines), to: "out", ["--temperature", "0.7", "--top-p", "0.9"]).status == 0
+            try run(try write(Self.engineSamples[0].lines), to: "out", ["--temperature", "0.7", "--top-p", "0.9"])
+                .status == 0
         )
         #expect(try rows("out").map(\.temperature) == [0.5, 0.5, 0.7] && rows("out").allSatisfy { $0.topP == 0.9 })
         #expect(try run(folder("x.jsonl"), to: "no", ["--temperature", "0"]).status == 2)

@@ -1,4 +1,5 @@
 import Arrow
+import Files
 import Formats
 import Foundation
 import TestSupport
@@ -18,7 +19,8 @@ import Testing
         var counts: [String: Int] { result.summary["counts"] as? [String: Int] ?? [:] }
     }
 
-    private func read(_ text: String, as file: String = "x.jsonl", _ more: [String] = [], to name: String = "out") throws
+    private func read(_ text: String, as file: String = "x.jsonl", _ more: [String] = [], to name: String = "out")
+        throws
         -> Reading
     {
         try writeBytes(Array(text.utf8), to: folder(file))
@@ -56,11 +58,7 @@ import Testing
     }
 
     private func stored(_ row: RolloutRow, in name: String = "out") throws -> RoutedExperts {
-        let shard = try RolloutShard(path: folder(name) + "/" + row.logitsPath), place = "frame"
-        let span = FrameSpan(offset: Int(row.logitsOffset), length: Int(row.logitsLength))
-        let frame = try RolloutFrameReader.read(
-            FrameStream(span, in: shard.file, place: place), file: shard.file.path, place: place)
-        return try #require(frame.experts)
+        try #require(try RoutedExperts.read(row, in: MappedFile(path: folder(name) + "/" + row.logitsPath)))
     }
 
     @Test func routedExpertsAreCarriedFromEitherEngine() throws {
@@ -178,7 +176,8 @@ import Testing
     // MARK: Responses API
 
     @Test func aResponseIsOneTurnOfText() throws {
-        func line(_ id: String, _ output: String, _ more: String = #""status":"completed""#, tokens: Int = 2) -> String {
+        func line(_ id: String, _ output: String, _ more: String = #""status":"completed""#, tokens: Int = 2) -> String
+        {
             #"{"custom_id":"\#(id)","prompt":"Q: ","response":{"status_code":200,"body":{"id":"resp","object":"response",\#(more),"output":[\#(output)],"usage":{"input_tokens":3,"output_tokens":\#(tokens)}}},"error":null}"#
         }
         let message =

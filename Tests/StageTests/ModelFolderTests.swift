@@ -31,7 +31,9 @@ import Testing
     }
 
     @Test func aNameIsLookedUpInTheCache() throws {
-        for (number, environment) in [["HF_HUB_CACHE": folder("hub")], ["HF_HOME": folder.path, "HF_HUB_CACHE": ""]].enumerated() {
+        for (number, environment) in [["HF_HUB_CACHE": folder("hub")], ["HF_HOME": folder.path, "HF_HUB_CACHE": ""]]
+            .enumerated()
+        {
             let result = try score("ORG/tiny", to: "score\(number)", environment)
             #expect(result.status == 0, "\(result.errors)")
         }
@@ -44,7 +46,9 @@ import Testing
         #expect(text.status == 0, "\(text.errors)")
     }
 
-    @Test(arguments: ["ORG/other", "ORG/tiny@v2"]) func aNameThatIsNotThereIsToldWhereItWasLookedFor(_ name: String) throws {
+    @Test(arguments: ["ORG/other", "ORG/tiny@v2"]) func aNameThatIsNotThereIsToldWhereItWasLookedFor(_ name: String)
+        throws
+    {
         let result = try score(name, to: "no", ["HF_HUB_CACHE": folder("hub")])
         #expect(result.status == 3 && result.errors.contains(folder("hub") + "/models--ORG--"), "\(result.errors)")
         #expect(result.errors.contains("hf download ORG/"), "\(result.errors)")

@@ -82,6 +82,7 @@ import Testing
         ])
     func aLineThatIsNoPromptIsNamed(_ line: String, _ words: String) throws {
         let (result, _) = try join([verl("Q: ")], [#"{"prompt":"Q: ","answer":"4"}"#, line])
-        #expect(result.status == 3 && result.errors.contains("line 2") && result.errors.contains(words), "\(result.errors)")
+        #expect(
+            result.status == 3 && result.errors.contains("line 2") && result.errors.contains(words), "\(result.errors)")
     }
 }

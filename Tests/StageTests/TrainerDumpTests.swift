@@ -86,11 +86,13 @@ import Testing
     @Test func aPlanStartsFromTheTrainersLogProbabilities() throws {
         func line(_ sample: Int, reward: Double) -> String {
             nemo(
-                more: #","rewards":[\#(reward)],"generation_logprobs":[[0,0,-0.5,-0.5]],"prev_logprobs":[[0,-9,-0.25,-1]],"advantages":[[0,0,\#(reward),2]]"#
+                more:
+                    #","rewards":[\#(reward)],"generation_logprobs":[[0,0,-0.5,-0.5]],"prev_logprobs":[[0,-9,-0.25,-1]],"advantages":[[0,0,\#(reward),2]]"#
             ).replacingOccurrences(of: #""sample_loss_mask":[1]"#, with: #""sample_loss_mask":[\#(sample)]"#)
         }
         let pipeline = try Pipeline()
-        let input = try write([line(1, reward: 1), line(0, reward: 0), line(1, reward: 0)], to: "train_data_step3.jsonl")
+        let input = try write(
+            [line(1, reward: 1), line(0, reward: 0), line(1, reward: 0)], to: "train_data_step3.jsonl")
         try pipeline.ingest(input)
         try pipeline.score(["--reward", "given"])
         let scores = try ArrowTableReader(
@@ -201,10 +203,13 @@ import Testing
     @Test func rewardColumnsAreNamedWhereTheyAreNot() throws {
         let lines = [trl(1, "42"), trl(1, "4", 0.5, #","format":null"#)]
         let reading = try read(lines: lines, Self.policy + ["--reward-columns", "accuracy,format:0.5"])
-        #expect(reading.result.status == 3 && reading.result.errors.contains("column 'format'"), "\(reading.result.errors)")
+        #expect(
+            reading.result.status == 3 && reading.result.errors.contains("column 'format'"), "\(reading.result.errors)")
         #expect(reading.result.errors.contains("columns with numbers: accuracy"))
         for bad in ["", "a,,b", "a,a", ":2"] {
-            #expect(try ingest.run(["--input", folder("out.jsonl"), "--output", folder("no"), "--reward-columns", bad]).status == 2)
+            #expect(
+                try ingest.run(["--input", folder("out.jsonl"), "--output", folder("no"), "--reward-columns", bad])
+                    .status == 2)
         }
     }
 

@@ -84,7 +84,8 @@ package enum DropReason: Hashable, Sendable {
         + TokenColumn.allCases.filter { ![.entropy, .entropyLow, .entropyHigh].contains($0) }.map { .notFinite($0) }
         + [
             .onlyEndTokens, .correction, .degenerateGroup, .accuracyOutOfRange, .noAdvantage, .notPositive, .baseline,
-            .notFiniteAdvantage, .truncated, .excluded, .noVerdict, .noPair, .degenerateState, .missingValue, .valuesOnly,
+            .notFiniteAdvantage, .truncated, .excluded, .noVerdict, .noPair, .degenerateState, .missingValue,
+            .valuesOnly,
             .unknownJob,
         ]
 }

@@ -202,7 +202,9 @@ struct RolloutFilter {
         let used = Set(made.flatMap { [$0.0, $0.1] })
         for row in all where !used.contains(row) {
             let fact = facts.rows[Int(row)], lacksVerdict = fact.correct == nil
-            drop(row, fact.isExcluded ? .excluded : !members.contains(row) ? .truncated : lacksVerdict ? .noVerdict : .noPair)
+            drop(
+                row,
+                fact.isExcluded ? .excluded : !members.contains(row) ? .truncated : lacksVerdict ? .noVerdict : .noPair)
         }
         return made
     }

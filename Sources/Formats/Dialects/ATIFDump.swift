@@ -1,5 +1,5 @@
-/// Harbor's agent trajectories (`agent/trajectory.json`, ATIF): steps of a system, a user and an agent, the agent's with
-/// token ids from version 1.4 on. Without ids nothing is to be had: an agent's texts can't be rendered back.
+/// Harbor's agent trajectories (`agent/trajectory.json`, ATIF): steps of a system, a user and an agent, the agent's
+/// with token ids from version 1.4 on. Without ids nothing is to be had: an agent's texts can't be rendered back.
 package enum ATIFDump: DumpDialect {
     package static let name = "atif"
     package static let source = "Harbor's ATIF, RFC 0001"
@@ -50,7 +50,8 @@ package enum ATIFDump: DumpDialect {
                 skipped += 1
                 continue
             }
-            try sequences.add(prompt: prompt, answer: answer, logprobs: metrics?.given("logprobs")?.list.map { GivenLogprobs($0) })
+            try sequences.add(
+                prompt: prompt, answer: answer, logprobs: metrics?.given("logprobs")?.list.map { GivenLogprobs($0) })
         }
         guard !sequences.sequences.isEmpty else {
             throw RolloutFault(

@@ -12,9 +12,10 @@ package enum GivenExperts: Equatable, Sendable {
         let prompt = choice.given("prompt_routed_experts") ?? body.given("prompt_routed_experts")
         let start = choice.given("routed_experts_prompt_start") ?? body.given("routed_experts_prompt_start")
         guard let value = choice.given("routed_experts") else { return nil }
-        let array = try NumpyArray(value, "routed_experts"), front = try prompt.map { value throws(RolloutFault) in
-            try NumpyArray(value, "prompt_routed_experts")
-        }
+        let array = try NumpyArray(value, "routed_experts"),
+            front = try prompt.map { value throws(RolloutFault) in
+                try NumpyArray(value, "prompt_routed_experts")
+            }
         if let front, front.shape.dropFirst() != array.shape.dropFirst() {
             throw RolloutFault(
                 .wrongShape, found: "routed_experts \(array.shape) and prompt_routed_experts \(front.shape)",

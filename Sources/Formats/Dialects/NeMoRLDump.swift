@@ -33,7 +33,8 @@ private struct NeMoRLSample {
         rollout.metadata["data_source"] = self["agent_ref"]?.text
         rollout.remarks.insert(.finishReasonUnknown)
         // With dynamic sampling `rewards` is the unfiltered batch's list, and its entries belong to other rows.
-        rollout.takeReward(self["filtered_rewards"] ?? (line["filtered_rewards"] == nil ? self["rewards"] : nil), "rewards")
+        rollout.takeReward(
+            self["filtered_rewards"] ?? (line["filtered_rewards"] == nil ? self["rewards"] : nil), "rewards")
         if self["sample_loss_mask"]?.double == 0 {
             rollout.finishReason = FinishReason.excluded.ownWord
             rollout.remarks.remove(.finishReasonUnknown)

@@ -68,9 +68,11 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
         case .promptAmbiguous: "answer a prompt that --prompts has with several answers: nothing is joined to them"
         case .expertsWithoutShape:
             "have routed experts without a shape: kept without them. Say it with --routed-experts LAYERSxK, or give --tokenizer the checkpoint's folder"
-        case .expertsUnusable: "have routed experts of other tokens than theirs (text that was made tokens again): kept without them"
+        case .expertsUnusable:
+            "have routed experts of other tokens than theirs (text that was made tokens again): kept without them"
         case .turnsWithoutIDs: "have turns of the agent without token ids, whose words are not trained on"
-        case .historyRewritten: "are a part of a conversation whose history was written anew: extras.session holds the parts together"
+        case .historyRewritten:
+            "are a part of a conversation whose history was written anew: extras.session holds the parts together"
         case .rewardColumnsUnnamed:
             "have no reward, but columns that may be: say which, and what they weigh, with --reward-columns a,b:0.5"
         case .toolTokensTrusted:

@@ -1,6 +1,6 @@
-/// Several turns of one rollout on a line: `{"custom_id": …, "turns": [response, …]}`, each response as an OpenAI or SGLang
-/// server returned it, with its prompt's token ids. They become one sequence with the answers masked in, or several where
-/// the history was written anew.
+/// Several turns of one rollout on a line: `{"custom_id": …, "turns": [response, …]}`, each response as an OpenAI or
+/// SGLang server returned it, with its prompt's token ids. They become one sequence with the answers masked in, or
+/// several where the history was written anew.
 package enum TurnsDump: DumpDialect {
     package static let name = "turns"
     package static let source = "a driver's own, of OpenAI and SGLang responses"
@@ -54,7 +54,8 @@ package enum TurnsDump: DumpDialect {
             if let fault = one.fault { throw fault }
             guard let prompt = one.promptIDs, let answer = one.completionIDs else {
                 throw RolloutFault(
-                    .noTokenIDs, found: "turn \(number) without its \(one.promptIDs == nil ? "prompt's" : "answer's") ids",
+                    .noTokenIDs,
+                    found: "turn \(number) without its \(one.promptIDs == nil ? "prompt's" : "answer's") ids",
                     expected: "both (return_token_ids)")
             }
             try sequences.add(prompt: prompt, answer: answer, logprobs: one.logprobs)

@@ -1,3 +1,5 @@
+import Files
+
 /// To which experts each token of a rollout was routed while it was sampled, layer by layer. A model that replays them
 /// gives the probabilities that the sampler's gave, whatever its own router would choose by a hair.
 package struct RoutedExperts: Equatable, Sendable {
@@ -69,6 +71,18 @@ package struct RoutedExperts: Equatable, Sendable {
             return chosen[place]
         }
         return nil
+    }
+}
+
+extension RoutedExperts {
+    /// Those of a rollout that crux-ingest has taken, from the file that its `logits_path` names; nil where it has
+    /// none. Logits beside them are passed over.
+    package static func read(_ row: RolloutRow, in file: MappedFile) throws -> RoutedExperts? {
+        guard row.expertsShape != nil, row.logitsLength > 0 else { return nil }
+        let place = "rollout '\(row.rolloutID)'"
+        let stream = try FrameStream(
+            FrameSpan(offset: Int(row.logitsOffset), length: Int(row.logitsLength)), in: file, place: place)
+        return try RolloutFrameReader.read(stream, file: file.path, place: place, logitsRow: nil).experts
     }
 }
 

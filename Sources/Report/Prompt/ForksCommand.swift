@@ -21,7 +21,9 @@ struct ForksCommand: StageCommand {
     @Option(help: "Directory of crux-plan that was made of both: tells how often it keeps a token.")
     var plan: String?
 
-    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text; else their ids are shown.", transform: ModelFolder.path)
+    @Option(
+        help: "Checkpoint folder (or tokenizer.json): gives tokens their text; else their ids are shown.",
+        transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(help: "The table holds tokens that occur more often than this.")

@@ -26,7 +26,9 @@ struct ShowCommand: StageCommand {
     @Option(help: "Directory of crux-plan that was made of both: marks what it keeps.")
     var plan: String?
 
-    @Option(help: "Checkpoint folder (or tokenizer.json): gives tokens their text; else their ids are shown.", transform: ModelFolder.path)
+    @Option(
+        help: "Checkpoint folder (or tokenizer.json): gives tokens their text; else their ids are shown.",
+        transform: ModelFolder.path)
     var tokenizer: String?
 
     @Option(help: "Colours: auto (on a terminal, unless NO_COLOR is set), always, never.")
