@@ -80,8 +80,9 @@ def check(name, source, lines):
         print("FAIL template", name, run.stderr.strip().splitlines()[-1:] or run.returncode)
         failed = True
         return
-    wrong, refused = [], 0
-    for line, found in zip(lines, map(json.loads, run.stdout.splitlines())):
+    wrong, refused, answers = [], 0, run.stdout.split("\n")[:-1]
+    assert len(answers) == len(lines)
+    for line, found in zip(lines, map(json.loads, answers)):
         wanted, error = expected(source, line)
         refused += error is not None
         # Python's words for what it can't do are others; a template's own are the same.
