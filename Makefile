@@ -177,6 +177,7 @@ slurm: mpi
 # Beside vLLM and llama.cpp where they have been installed: make .venv-real/installed (gigabytes) and
 # .venv-llama/installed.
 bench: build .venv/installed
+	.venv/bin/python bench/tokenizing.py $(BIN)
 	$(BIN)/crux-bench --python .venv/bin/python \
 	  $(if $(wildcard .venv-real/installed),--vllm-python .venv-real/bin/python) \
 	  $(if $(wildcard .venv-llama/installed),--llama-python .venv-llama/bin/python)

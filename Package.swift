@@ -54,7 +54,7 @@ let pageFiles =
 let fuzzer = Target.executableTarget(
     name: "Fuzz",
     dependencies: [
-        "Arrow", "Catalog", "Files", "Formats", "Models", "Recipes", "Rewards", "Scratch", "StageSupport", "Tokenizer",
+        "Arrow", "Catalog", "ChatTemplates", "Files", "Formats", "Models", "Recipes", "Rewards", "Scratch", "StageSupport", "Tokenizer",
         "Ingest",
         "Score", "Plan", "Update", "Rollout", "Report", "Runs", argumentParser,
     ])

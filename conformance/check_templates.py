@@ -1,5 +1,6 @@
 """Chat templates beside transformers: the cases of fixtures/chat-templates, TRL's collection where it is installed, and templates of our own
-with the constructs of released ones; fifty conversations through each, byte for byte, with and without a generation prompt.
+with the constructs of released ones; fifty conversations through each, byte for byte, with and without a generation prompt, twenty-five that go on with their last message, and
+the spans of those that mark what was generated.
 
 usage: check_templates.py BIN_DIR FIXTURES_DIR WORK_DIR
 """
@@ -59,14 +60,16 @@ def conversation():
 
 
 def expected(source, line):
-    """(text, error) of transformers; as `apply_chat_template` prepares the messages."""
+    """(text, spans of generation, error) of transformers; as `apply_chat_template` prepares the messages."""
     chat = templates._normalize_chat_messages(line["messages"])
     names = {**TOKENS, **line.get("chat_template_kwargs", {})}
+    goes_on, marks = line.get("continue_final_message", False), "endgeneration" in source
     try:
-        rendered, _ = templates.render_jinja_template([chat], tools=line.get("tools"), documents=line.get("documents"), chat_template=source,
-                                                      add_generation_prompt=line.get("add_generation_prompt", False), **names)
-        return rendered[0], None
-    except Exception as error: return None, str(error)
+        rendered, spans = templates.render_jinja_template([chat], tools=line.get("tools"), documents=line.get("documents"), chat_template=source,
+                                                      add_generation_prompt=line.get("add_generation_prompt", False), continue_final_message=goes_on,
+                                                          return_assistant_tokens_mask=marks and not goes_on, **names)
+        return rendered[0], [list(pair) for pair in spans[0]] if spans else None, None
+    except Exception as error: return None, None, str(error)
 
 
 def check(name, source, lines):
@@ -80,12 +83,13 @@ def check(name, source, lines):
         print("FAIL template", name, run.stderr.strip().splitlines()[-1:] or run.returncode)
         failed = True
         return
-    wrong, refused = [], 0
-    for line, found in zip(lines, map(json.loads, run.stdout.splitlines())):
-        wanted, error = expected(source, line)
+    wrong, refused, answers = [], 0, run.stdout.split("\n")[:-1]
+    assert len(answers) == len(lines)
+    for line, found in zip(lines, map(json.loads, answers)):
+        wanted, spans, error = expected(source, line)
         refused += error is not None
         # Python's words for what it can't do are others; a template's own are the same.
-        if wanted != found.get("text") or error is not None and "raise_exception" in source and found.get("error") != error and "line" not in found.get("error", ""):
+        if wanted != found.get("text") or spans is not None and spans != found["generation"] or error is not None and "raise_exception" in source and found.get("error") != error and "line" not in found.get("error", ""):
             wrong.append((line, found, wanted if error is None else error))
     for line, found, wanted in wrong[:2]: print("FAIL", name, ascii(line)[:400], "\n  found   ", ascii(found)[:600], "\n  expected", ascii(wanted)[:600])
     print(f"{'FAIL' if wrong else 'ok  '} template {name}: {len(lines) - len(wrong)} of {len(lines)} chats, {refused} of them refused by both")
@@ -141,6 +145,11 @@ for case in cases:
     check("case " + case["name"], case["template"], [line])
     TOKENS = global_names
 chats = [conversation() for _ in range(50)]
+# A last message that goes on.
+for chat in chats[:25]:
+    going = dict(chat, messages=[m for m in chat["messages"]], add_generation_prompt=False, continue_final_message=True)
+    going["messages"].append({"role": "assistant", "content": text() + rng.choice(["x", " y ", "\n"])})
+    chats.append(going)
 for name, source in OWN.items(): check(name, source, chats)
 trl = importlib.util.find_spec("trl")
 collection = sorted(glob.glob(os.path.dirname(trl.origin) + "/chat_templates/*.jinja")) if trl else []

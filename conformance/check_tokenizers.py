@@ -20,7 +20,9 @@ corpus = [open(f, encoding="utf8").read() for f in sorted(glob.glob(os.path.dirn
 def probe(path, lines):
     run = subprocess.run([f"{binaries}/crux-probe", "tokens", path], input="\n".join(json.dumps(l) for l in lines) + "\n", capture_output=True, text=True)
     if run.returncode: raise SystemExit(f"crux-probe tokens {path}: {run.stderr}")
-    return [json.loads(line) for line in run.stdout.splitlines()]
+    answers = [json.loads(line) for line in run.stdout.split("\n")[:-1]]
+    assert len(answers) == len(lines)
+    return answers
 
 
 def known_difference(tok, ids):

@@ -48,6 +48,8 @@ fi
 
 echo "== tokenizers, generation, shards, jobs"
 try "$python" conformance/check_tokenizer.py "$bin" fixtures "$work/tokenizers"
+try "$python" conformance/check_tokenizers.py "$bin" "$work/kinds"
+try "$python" conformance/check_templates.py "$bin" fixtures "$work/templates"
 try "$python" conformance/check_generation.py "$bin" fixtures/policy fixtures/prompts-heldout.jsonl "$work/generation"
 for dtype in bfloat16 float16; do
   shard=$work/written-$dtype.rollouts.zst

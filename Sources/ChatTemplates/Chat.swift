@@ -111,30 +111,30 @@ package struct Chat: Sendable {
         return chat
     }
 
-    /// With a mark behind the last message's text: what stands behind it is not the message's.
-    func marking(_ mark: String) throws(ChatFault) -> Chat {
+    /// The last message's text, and the chat with a mark behind it: what stands behind it is not the message's.
+    func marking(_ mark: String) throws(ChatFault) -> (chat: Chat, last: String) {
         var chat = self
         guard let last = messages.last, let content = last["content"] else {
             throw ChatFault(found: "a last message without content", expected: "a text to be continued")
         }
-        var isMarked = false
+        var found: String?
         let marked: JSONValue
         if let text = content.string {
-            (marked, isMarked) = (.string(text + mark), true)
+            (marked, found) = (.string(text + mark), text)
         } else {
             var parts = content.list ?? []
             if let place = parts.lastIndex(where: { $0.object?["text"]?.string != nil }), let part = parts[place].object
             {
                 parts[place] = .object(part.replacing("text") { .string(($0.string ?? "") + mark) })
-                isMarked = true
+                found = part["text"]?.string
             }
             marked = .list(parts)
         }
-        guard isMarked else {
+        guard let found else {
             throw ChatFault(found: "a last message without a text", expected: "a text to be continued")
         }
         chat.messages[messages.count - 1] = last.replacing("content") { _ in marked }
-        return chat
+        return (chat, found)
     }
 
     // MARK: for the template

@@ -148,10 +148,11 @@ package struct CheckpointTemplate: Sendable {
     }
 
     private func continued(_ chat: Chat) throws -> String {
-        let mark = "CONTINUE_FINAL_MESSAGE_TAG "
-        let text = try rendering(try chat.marking(mark), addGenerationPrompt: false).text
+        let mark = "CONTINUE_FINAL_MESSAGE_TAG ", (marked, last) = try chat.marking(mark)
+        let text = try rendering(marked, addGenerationPrompt: false).text
         let parts = PythonString.splitFromRight(text, at: String(mark.dropLast()), limit: 1)
-        guard parts.count == 2 else {
+        // A template may take thoughts out of a message: what is left is not what was to go on.
+        guard parts.count == 2, PythonString.find(PythonString.strip(last, nil, .both), in: text) != nil else {
             throw ChatFault(
                 found: "a template that doesn't print the last message", expected: "one whose last message can go on")
         }

@@ -13,8 +13,8 @@ enum FuzzTargets {
     /// Sorted by name, readers first. A newcomer: one file, one line here, and a corpus in fixtures/fuzz.
     static let all: [any FuzzTarget.Type] = [
         AdapterFuzz.self, ArrowFuzz.self, ConfigurationFuzz.self, FilterFuzz.self, FrameFuzz.self, JSONLineFuzz.self,
-        ManifestFuzz.self, RecipeFuzz.self, RewardFuzz.self, SafetensorsFuzz.self, ShardFuzz.self, TextFuzz.self,
-        TokenizerFuzz.self,
+        ManifestFuzz.self, RecipeFuzz.self, RewardFuzz.self, SafetensorsFuzz.self, ShardFuzz.self, TemplateFuzz.self,
+        TextFuzz.self, TokenizerFuzz.self,
         IngestFuzz.self, JoinFuzz.self, PlanFuzz.self, ReportFuzz.self, RolloutFuzz.self, RunsFuzz.self, ScoreFuzz.self,
         UpdateFuzz.self,
     ]

@@ -119,6 +119,7 @@ struct DumpedFrame {
         guard let chat = rollout.chat, let tokenizer else { throw noPrompt }
         let prompt = try tokenizer.prompt(chat, id: id)
         rendered = prompt.text
+        if rollout.promptTokenCount == nil { remarks.insert(.promptUnchecked) }
         return prompt.ids
     }
 

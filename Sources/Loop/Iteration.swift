@@ -96,6 +96,6 @@ struct PromptLines {
                 expected: "JSON with group_id and prompt")
         }
         let named = JSONObject.Member(key: "group_id", value: .string("\(group)~\(round)"))
-        return JSONObject(object.members.filter { $0.key != "group_id" } + [named]).encoded
+        return JSONObject(object.members.filter { $0.key != "group_id" } + [named]).ordered
     }
 }

@@ -126,10 +126,13 @@ private let rollout = Executable("crux-rollout")
     // MARK: requests
 
     private static let answer =
-        #"{"custom_id":"c","response":{"status_code":200,"body":{"choices":[{"index":0,"message":{"role":"assistant","content":"4"},"finish_reason":"stop","stop_reason":null}],"usage":{"prompt_tokens":PROMPT,"completion_tokens":2}}}}"#
+        #"{"custom_id":"c","response":{"status_code":200,"body":{"choices":[{"index":0,"message":{"role":"assistant","content":"4"},"finish_reason":"stop","stop_reason":null}]USAGE}}}"#
 
-    private func joined(_ prompt: Int, _ body: String, to name: String) throws -> Executable.Result {
-        let results = Self.answer.replacingOccurrences(of: "PROMPT", with: "\(prompt)")
+    private func joined(_ prompt: Int, _ body: String, usage: String? = nil, to name: String) throws
+        -> Executable.Result
+    {
+        let counts = usage ?? #","usage":{"prompt_tokens":\#(prompt),"completion_tokens":2}"#
+        let results = Self.answer.replacingOccurrences(of: "USAGE", with: counts)
         let request = #"{"custom_id":"c","body":{\#(body),"temperature":1}}"#
         return try ingest.run([
             "--input", try write([results], to: "results.jsonl"), "--requests",
@@ -148,6 +151,8 @@ private let rollout = Executable("crux-rollout")
         #expect(row.lossMask == (0..<14).map { $0 >= 12 })
         let bad = try joined(13, chat, to: "bad")
         #expect(bad.status == 3 && bad.errors.contains("retokenisation_drift"), "\(bad.errors)")
+        let silent = try joined(12, chat, usage: "", to: "silent")
+        #expect((silent.summary["counts"] as? [String: Int])?["remark_prompt_unchecked"] == 1, "\(silent.errors)")
         let own = try joined(12, chat + #","chat_template":"x""#, to: "own")
         #expect(own.status == 3 && own.errors.contains("chat_template of its own"), "\(own.errors)")
         let going = #""messages":[{"role":"user","content":"2+2=?"},{"role":"assistant","content":"0"}],"#

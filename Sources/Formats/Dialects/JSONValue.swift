@@ -76,15 +76,20 @@ package enum JSONValue: Sendable {
     }
 
     /// As JSON in one line, keys sorted by their bytes. Numbers stay as they were written, `NaN` too.
-    package var encoded: String {
+    package var encoded: String { spelled(sortsKeys: true) }
+
+    /// As JSON in one line, keys in the order of the text.
+    package var ordered: String { spelled(sortsKeys: false) }
+
+    fileprivate func spelled(sortsKeys: Bool) -> String {
         switch self {
         case .null: "null"
         case .bool(let flag): flag ? "true" : "false"
         case .integer(let number): "\(number)"
         case .decimal(let text): text
         case .string(let text), .broken(let text, _): Self.quoted(text)
-        case .list(let list): "[" + list.map(\.encoded).joined(separator: ",") + "]"
-        case .object(let object): object.encoded
+        case .list(let list): "[" + list.map { $0.spelled(sortsKeys: sortsKeys) }.joined(separator: ",") + "]"
+        case .object(let object): object.spelled(sortsKeys: sortsKeys)
         }
     }
 
@@ -131,8 +136,14 @@ package struct JSONObject: Sendable {
     /// A value that is there and not null.
     package func given(_ key: String) -> JSONValue? { self[key].flatMap { $0.isNull ? nil : $0 } }
 
-    package var encoded: String {
-        let sorted = members.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
-        return "{" + sorted.map { JSONValue.quoted($0.key) + ":" + $0.value.encoded }.joined(separator: ",") + "}"
+    package var encoded: String { spelled(sortsKeys: true) }
+
+    /// Keys in the order of the text: a chat template prints them so.
+    package var ordered: String { spelled(sortsKeys: false) }
+
+    fileprivate func spelled(sortsKeys: Bool) -> String {
+        let own = sortsKeys ? members.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) } : members
+        let pairs = own.map { JSONValue.quoted($0.key) + ":" + $0.value.spelled(sortsKeys: sortsKeys) }
+        return "{" + pairs.joined(separator: ",") + "}"
     }
 }

@@ -7,8 +7,9 @@ package enum MessagesDump: DumpDialect {
 
     /// Keys by which other dialects, and requests, are told.
     private static let others = [
-        "custom_id", "choices", "body", "meta_info", "output", "prompt_token_ids", "token_ids", "completion", "responses",
-        "steps", "turns",
+        "custom_id", "choices", "body", "meta_info", "output", "prompt_token_ids", "token_ids", "completion",
+        "responses",
+        "turns", "steps", "response_tokens", "token_loss_mask",
     ]
     /// What a chat's row has as something else than a driver's name for it.
     private static let own = [

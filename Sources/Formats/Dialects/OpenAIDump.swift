@@ -126,6 +126,8 @@ private struct OpenAIResponse {
         rollout.experts = choice.experts
         rollout.takeAdded(to: line, choice: choice.index, of: choices)
         if let request { rollout.take(request, prompt: number) }
+        // Of a chat it is one prompt's, however many choices there are.
+        if rollout.chat != nil, rollout.promptIDs == nil { rollout.promptTokenCount = usage?["prompt_tokens"]?.int }
         takeLists(&rollout, prompt: number, of: prompts)
         if choice.isEchoed { rollout.cutPrompt(choice) }
         return rollout

@@ -10,6 +10,7 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
     case stopTokenUnknown = "stop_token_unknown"
     case stopStringLeftOut = "stop_string_left_out"
     case completionUnknown = "completion_unknown"
+    case promptUnchecked = "prompt_unchecked"
     case turnEndLeftOut = "turn_end_left_out"
     case samplingAssumed = "sampling_assumed"
     case samplingShaped = "sampling_shaped"
@@ -51,6 +52,8 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
             "were stopped by a string whose tokens are not known: they end before it. Ask for return_token_ids"
         case .completionUnknown:
             "have the prompt within their text and nothing that says where it ends: no completion text. Give --tokenizer"
+        case .promptUnchecked:
+            "have a prompt that the chat template of --tokenizer made, and no count of the engine's to hold it against"
         case .turnEndLeftOut:
             "have text of the template behind the token that ends a turn (mostly a line's end): nobody sampled it, and it is not trained on"
         case .samplingAssumed:

@@ -18,13 +18,13 @@ final class TokenizerFuzz: FuzzTarget {
     }
 }
 
-/// Bytes as text: what a byte-level tokenizer encodes it must decode.
+/// Bytes as text: what a tokenizer encodes it must decode.
 final class TextFuzz: FuzzTarget {
-    static let name = "text", subject = "text for three tokenizers; the first byte chooses one"
+    static let name = "text", subject = "text for six tokenizers; the first byte chooses one"
     private let tokenizers: [Tokenizer]
 
     init(folder: String) throws {
-        tokenizers = try ["gpt2", "llama3", "qwen"].map { try Tokenizer(path: fixture("tokenizers/" + $0)) }
+        tokenizers = try ["gpt2", "llama3", "qwen", "llama2", "mistral", "gemma"].map { try Tokenizer(path: fixture("tokenizers/" + $0)) }
     }
 
     func run(_ bytes: UnsafeRawBufferPointer) throws {
