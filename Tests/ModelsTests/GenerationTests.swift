@@ -95,21 +95,48 @@ private func requests(_ count: Int, sampling: SamplingParameters = SamplingParam
         }
     }
 
-    /// Tokens and the last bits of their log-probabilities depend on nothing but the request.
-    @Test func aRolloutDoesNotDependOnWhatRunsBesideIt() throws {
-        let asked = requests(24), whole = try generate(try model("policy"), asked, stop: [0], slots: 24)
+    /// Tokens and the last bits of their log-probabilities depend on nothing but the request: neither where keys are
+    /// cached nor where states are.
+    @Test(arguments: ["policy", "families/qwen3.5-untied"])
+    func aRolloutDoesNotDependOnWhatRunsBesideIt(_ name: String) throws {
+        let asked = requests(24), whole = try generate(try model(name), asked, stop: [0], slots: 24)
         for (threads, slots) in [(1, 24), (2, 7), (1, 1), (3, 100)] {
-            let other = try generate(try model("policy", threads: threads), asked, stop: [0], slots: slots)
+            let other = try generate(try model(name, threads: threads), asked, stop: [0], slots: slots)
             #expect(
                 other.map(\.tokens) == whole.map(\.tokens) && other.map(\.logprobs) == whole.map(\.logprobs),
                 "\(threads) threads, \(slots) slots")
         }
-        let alone = try generate(try model("policy"), [asked[9]], stop: [0])[0]
+        let alone = try generate(try model(name), [asked[9]], stop: [0])[0]
         #expect(
             alone.tokens == whole[9].tokens && alone.logprobs == whole[9].logprobs
                 && alone.entropies == whole[9].entropies)
-        let reversed = try generate(try model("policy"), asked.reversed(), stop: [0], slots: 5)
+        let reversed = try generate(try model(name), asked.reversed(), stop: [0], slots: 5)
         #expect(reversed.reversed().map(\.logprobs) == whole.map(\.logprobs))
+    }
+
+    /// Prompts that share a stem go on from its state, a prompt longer than a pass goes on in the next one, and a
+    /// continuation outlives the blocks that its keys lie in. No guesses: a state can't take a wrong one back.
+    @Test func statesGoOnWhereSequencesDo() throws {
+        let model = try model("families/qwen3.5-untied")
+        let long = (0..<300).map { Int32($0 * 7 % 31 + 3) }
+        let prompts = [long, Array(long[..<200]), Array(long[..<200]) + [5, 6], [5, 6]]
+        let asked = prompts.map {
+            GenerationRequest(prompt: $0, maxTokens: 150, seed: 1, sampling: SamplingParameters(temperature: 0.9))
+        }
+        var made = [Continuation?](repeating: nil, count: asked.count)
+        let tally = try Generator(model, stopTokens: [], slots: 1).run(asked) { made[$0] = $1 }
+        #expect(tally.guessed == 0)
+        for (prompt, continuation) in zip(prompts, made) {
+            let tokens = try #require(continuation).tokens
+            let scored = try model.score([
+                SequenceQuery(
+                    tokenIDs: prompt + tokens, wanted: prompt.map { _ in false } + tokens.map { _ in true },
+                    temperature: 0.9)
+            ])[0]
+            #expect(
+                firstDifference(
+                    continuation?.logprobs ?? [], Array(scored.logprobs[prompt.count...]), absolute: 1e-4) == nil)
+        }
     }
 
     /// A group one after the other: what a rollout has in common with an earlier one is guessed, and its passes spared.
