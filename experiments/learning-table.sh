@@ -25,6 +25,8 @@ settings() {
                    --set expansion.replicates=3 --set schedule.groups_per_step=6 --set schedule.epochs=1" ;;
     s-grpo)  echo "--group-size 1 --prompts-per-iteration 280 --set expansion.thought_end='####' --set expansion.inducer='####_'
                    --set expansion.exits=4 --set schedule.groups_per_step=70" ;;
+    treepo)  echo "--group-size 4 --prompts-per-iteration 80 --set expansion.width=8 --set expansion.segment=12 --set expansion.rounds=2
+                   --set schedule.groups_per_step=20" ;;
     ppo)     echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion ppo-critic 2e-4)" ;;
     prime)   echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion prime-reward-model 7e-5)" ;;
     etpo)    echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion etpo-q 2e-4)" ;;

@@ -638,7 +638,7 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
         #expect(firstDifference(weights, [0.273343, 0.439576, 0.287081], absolute: 1e-6) == nil)
         #expect(TreePO.shares(weights, of: 4, most: 4) == [1, 2, 1])
         #expect(TreePO.shares(weights, of: 4, most: 1) == [1, 1, 1])
-        #expect(TreePO.shares(weights, of: 2, most: 1) == [1, 1, 0])
+        #expect(TreePO.shares(weights, of: 2, most: 1) == [0, 1, 1])
     }
 
     @Test func sharesSpendTheBudgetAndKeepTheBound() {
