@@ -32,6 +32,7 @@ EXPANSIONS = {
     "fr3e": ["expansion.anchors=1", "expansion.replicates=3"],
     "vineppo": ["expansion.step_separators=['. ']", "expansion.minimum_step_characters=1", "expansion.replicates=2"],
     "tree": ["expansion.anchors=1", "expansion.replicates=1"],
+    "treepo": ["expansion.segment=8", "expansion.width=12", "expansion.rounds=1"],
     "s-grpo": ["expansion.inducer='#### '", "expansion.thought_end='####'", "expansion.exits=2"],
 }
 ESTIMATORS = ["k1", "k2", "k3", "abs", "k1+", "k3+", "abs+"]
@@ -181,7 +182,7 @@ def compare(name, recipe, settings, beside, critic):
 
 beside, critic = prepare()
 # What the fixture's dump has not; tests of their own hold the plans of these.
-LACKING = {"remax": "greedy rollouts", "given": "advantages", "grpo-echo": "token_roles", "arpo": "token_roles"}
+LACKING = {"remax": "greedy rollouts", "given": "advantages", "grpo-echo": "token_roles", "arpo": "token_roles", "aepo": "token_roles"}
 recipes = [os.path.basename(path)[: -len(".yaml")] for path in sorted(glob.glob("recipes/*.yaml"))]
 for recipe in [recipe for recipe in recipes if recipe in LACKING]:
     print(f"     {recipe}: left out, the dump has no {LACKING[recipe]}")

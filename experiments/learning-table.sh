@@ -9,7 +9,7 @@ BIN=${BIN:-.build/release} OUT=${OUT:-run/table} ITERATIONS=${ITERATIONS:-400} S
 MORE=${MORE:-}
 # By default all but the companions, and what needs other rollouts, named rewards or a teacher. TEACHER=DIR, a checkpoint, lets
 # the recipes of distillation run: opd, grpo-opd, rlsd and distill.
-COMPANIONS="ppo-critic prime-reward-model etpo-q" OTHER_ROLLOUTS="remax grpo-echo arpo gdpo" DISTILLATION="opd grpo-opd rlsd distill"
+COMPANIONS="ppo-critic prime-reward-model etpo-q" OTHER_ROLLOUTS="remax grpo-echo arpo aepo gdpo" DISTILLATION="opd grpo-opd rlsd distill"
 TEACHER=${TEACHER:-}
 left_out="$COMPANIONS $OTHER_ROLLOUTS"; [ -n "$TEACHER" ] || left_out+=" $DISTILLATION"
 RECIPES=${RECIPES:-$(ls recipes | sed 's/.yaml//' | grep -vxF "${left_out// /$'\n'}")}
@@ -25,6 +25,8 @@ settings() {
                    --set expansion.replicates=3 --set schedule.groups_per_step=6 --set schedule.epochs=1" ;;
     s-grpo)  echo "--group-size 1 --prompts-per-iteration 280 --set expansion.thought_end='####' --set expansion.inducer='####_'
                    --set expansion.exits=4 --set schedule.groups_per_step=70" ;;
+    treepo)  echo "--group-size 4 --prompts-per-iteration 80 --set expansion.width=8 --set expansion.segment=12 --set expansion.rounds=2
+                   --set schedule.groups_per_step=20" ;;
     ppo)     echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion ppo-critic 2e-4)" ;;
     prime)   echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion prime-reward-model 7e-5)" ;;
     etpo)    echo "--group-size 8 --prompts-per-iteration 60 --set schedule.groups_per_step=15 $(companion etpo-q 2e-4)" ;;

@@ -143,10 +143,11 @@ struct LoopRun {
             iteration, inputs + planSettings(iteration) + ["--output", iteration.path("plan")] + threads)
     }
 
-    private func runPlan(_ iteration: Iteration, _ arguments: [String]) throws -> Bool {
+    private func runPlan(_ iteration: Iteration, _ arguments: [String], isNeeded: Bool = true) throws -> Bool {
         do { try stages.run("crux-plan", arguments) } catch let error as StageError
             where error.status == .nothingToLearn
         {
+            guard isNeeded else { return false }
             let reason = error.description.components(separatedBy: "error: ").last ?? error.description
             context.warn("iteration \(iteration.number) goes on without an update: \(reason)")
             return false
@@ -187,16 +188,23 @@ struct LoopRun {
     private func expand(
         _ iteration: Iteration, _ policy: String, _ trainer: String?, _ inputs: [String], _ row: inout LoopRow
     ) throws -> [String]? {
-        let jobs = iteration.path("expansion/jobs")
-        let output = ["--tokenizer", command.checkpoint, "--output", iteration.path("expansion")]
-        guard try runPlan(iteration, inputs + planSettings(iteration) + output) else { return nil }
-        try sample(iteration, "expansion-rollout", policy, ["--jobs", jobs])
-        try ingestAndScore(iteration, "expansion-", ["--jobs", jobs], trainer.map { ["--checkpoint", $0] } ?? [])
-        try addSampled(iteration, "expansion-rollout", &row)
-        return [
-            "--input", iteration.path("expansion-ingest"), "--scores", iteration.path("expansion-score"), "--jobs",
-            jobs,
-        ]
+        var inputs = inputs
+        for round in 1...(recipe.credit.expansion?.rounds ?? 1) {
+            let name = round == 1 ? "expansion" : "expansion-\(round)", jobs = iteration.path(name + "/jobs")
+            let output = ["--tokenizer", command.checkpoint, "--output", iteration.path(name)]
+            // Later rounds may find nothing more to go back into.
+            guard try runPlan(iteration, inputs + planSettings(iteration) + output, isNeeded: round == 1) else {
+                return round == 1 ? nil : inputs + ["--last-round"]
+            }
+            try sample(iteration, name + "-rollout", policy, ["--jobs", jobs])
+            try ingestAndScore(iteration, name + "-", ["--jobs", jobs], trainer.map { ["--checkpoint", $0] } ?? [])
+            try addSampled(iteration, name + "-rollout", &row)
+            inputs = [
+                "--input", iteration.path(name + "-ingest"), "--scores", iteration.path(name + "-score"), "--jobs",
+                jobs,
+            ]
+        }
+        return inputs
     }
 
     private func planSettings(_ iteration: Iteration) -> [String] {

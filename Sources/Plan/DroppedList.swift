@@ -49,26 +49,41 @@ struct DroppedFromDump: DroppedList {
 /// Those of an expansion's second plan: unusable results, results of no job, then what the plan left out.
 struct DroppedFromExpansion: DroppedList {
     let firstPass: ExpandedFirstPass
-    let plan: CreditPlan
+    /// nil: a plan of the next round's jobs, which leaves out no more than what takes no part.
+    let plan: CreditPlan?
 
     private var ofDump: [DroppedRows] { [firstPass.unusable, firstPass.unknown] }
+    /// Rows that take no part, where no plan says so.
+    private var idle: [(row: Int32, reason: String)] {
+        guard plan == nil else { return [] }
+        return (0..<firstPass.rows.count).compactMap { row in
+            firstPass.dropReason(row).map { (Int32(row), $0.name) }
+        }
+    }
 
-    var count: Int { (ofDump + [plan.dropped]).reduce(0) { $0 + $1.count } }
+    var count: Int { ofDump.reduce(0) { $0 + $1.count } + (plan?.dropped.count ?? idle.count) }
     var counts: [String: Int] {
-        (ofDump + [plan.dropped]).reduce(into: [:]) { $0.merge($1.counts(firstPass.facts.space), uniquingKeysWith: +) }
+        let late =
+            plan?.dropped.counts(firstPass.facts.space) ?? Dictionary(grouping: idle, by: \.reason).mapValues(\.count)
+        return ofDump.reduce(into: late) { $0.merge($1.counts(firstPass.facts.space), uniquingKeysWith: +) }
     }
 
     func forEach(_ body: (DroppedRow) throws -> Void) throws {
         let rows = firstPass.rows, reader = DroppedReader(rows.rollouts)
         for list in ofDump { try list.entries.forEach { try body(try reader.read($0.row, $0.reason)) } }
+        for (row, reason) in idle { try body(try read(row, reason, reader)) }
+        guard let plan else { return }
         try firstPass.facts.space.forEach(0..<plan.dropped.count) { place in
-            let (number, reason) = plan.dropped[place], base = Int(number) - rows.results.count
-            let row =
-                base < 0
-                ? try reader.read(rows.results[Int(number)].row, reason)
-                : DroppedRow(try rows.index.base(base).rollout, reason)
-            try body(row)
+            let (number, reason) = plan.dropped[place]
+            try body(try read(number, reason, reader))
         }
+    }
+
+    private func read(_ number: Int32, _ reason: String, _ reader: DroppedReader) throws -> DroppedRow {
+        let rows = firstPass.rows, base = Int(number) - rows.results.count
+        return base < 0
+            ? try reader.read(rows.results[Int(number)].row, reason)
+            : DroppedRow(try rows.index.base(base).rollout, reason)
     }
 }
 

@@ -56,6 +56,18 @@ struct ExpandedRows: Sendable {
         return merged
     }
 
+    /// A row as a base of the next round: with the tokens of the whole response in its mask, and with what ends it.
+    func branch(_ number: Int) throws -> ScoredRollout {
+        var row = try self.row(number)
+        guard number < results.count else { return row }
+        let job = index.jobs[Int(results[number].job)], base = try index.base(Int(job.base))
+        let cut = Int(job.anchorPosition)
+        for t in 0..<min(cut, row.rollout.lossMask.count) { row.rollout.lossMask[t] = base.rollout.lossMask[t] }
+        row.branch = BaseRollout.Branch(parent: base.rollout.rolloutID, position: cut)
+        if let known = base.extras, row.rollout.saysNoStops { row.rollout.extras = known }
+        return row
+    }
+
     /// A row as credit sees it, its own tokens still those that the policy sampled.
     func input(_ row: ScoredRollout, _ number: Int) throws -> CreditInput {
         // A length penalty counts the whole response, also what a continuation took over from its base.
@@ -71,6 +83,15 @@ struct ExpandedRows: Sendable {
     func evidenceWidth(_ number: Int32) throws -> Int32? { try row(Int(number)).score.evidenceTopK }
 }
 
+extension RolloutRow {
+    /// Whether nothing tells what a continuation of it must stop at. Metadata that can't be read are told of where they
+    /// are.
+    fileprivate var saysNoStops: Bool {
+        guard let asked = try? StopFields.asked(inExtras: extras) else { return false }
+        return asked.texts.isEmpty && asked.tokens.isEmpty
+    }
+}
+
 extension ScoredRollout {
     /// A base as a row of its own.
     init(_ base: BaseRow) {
@@ -81,6 +102,10 @@ extension ScoredRollout {
             base.entropy, base.oldLogprobs, base.referenceLogprobs
         )
         self.init(rollout: base.rollout, score: score)
+        rollout.extras = base.extras ?? ""
+        if let parent = base.parentRolloutID, let position = base.branchPosition {
+            branch = BaseRollout.Branch(parent: parent, position: Int(position))
+        }
     }
 }
 

@@ -21,6 +21,7 @@ extension BaseRollout {
         correct = row.score.correct
         isTruncated = FinishReason.isTruncated(row.rollout.finishReason)
         answer = row.score.extracted
+        branch = row.branch
         roles = (row.rollout.tokenRoles ?? []).map {
             switch TokenRole(rawValue: $0) {
             case .policy: .policy
@@ -41,11 +42,11 @@ extension BaseRollout {
     }
 }
 
-/// The first plan of an expansion: rollouts → states to go back to → jobs for an engine, and the tables that join their
-/// results.
+/// The first plan of an expansion, and each further round's: rollouts → states to go back to → jobs for an engine, and the
+/// tables that join their results.
 struct JobPlanRun {
     let expansion: any Expansion
-    let rollouts: ScoredRollouts
+    let source: any BaseSource
     let tokenizer: Tokenizer?
     let stopTokens: [Int32]
     /// Stop strings that every job gets, beside those that its base was sampled with.
@@ -58,10 +59,10 @@ struct JobPlanRun {
     private let recipeDigest: String
 
     init(
-        expansion: any Expansion, rollouts: ScoredRollouts, tokenizer: Tokenizer?, stopTokens: [Int32], stop: [String],
+        expansion: any Expansion, source: any BaseSource, tokenizer: Tokenizer?, stopTokens: [Int32], stop: [String],
         topLogprobs: Int, dialect: any EngineDialect.Type, model: String, writer: PlanWriter
     ) {
-        (self.expansion, self.rollouts, self.tokenizer, self.writer) = (expansion, rollouts, tokenizer, writer)
+        (self.expansion, self.source, self.tokenizer, self.writer) = (expansion, source, tokenizer, writer)
         (self.stopTokens, self.stop, self.topLogprobs) = (stopTokens, stop, topLogprobs)
         (self.dialect, self.model, recipeDigest) = (dialect, model, SHA256Digest.of(writer.resolved))
     }
@@ -83,39 +84,73 @@ struct JobPlanRun {
     /// Rollouts are read twice, a group at a time to find states, then one by one to write what becomes of them: no
     /// more than the states' places are held between.
     func run() throws -> StageSummary {
-        let needs = RowRequirements(jobsOf: writer.recipe, directory: rollouts.directory)
-        let firstPass = try FirstPass(
-            rollouts, needs, ScratchSpace(folder: writer.directory.path), OwnPasses(threads: writer.context.threads))
         try requireVocabulary()
-        let expanded = try expand(firstPass, needs)
-        let (files, jobs, skipped) = try write(expanded, maxTokens: maxTokens(firstPass.facts))
-        warn(rows: firstPass.eligible.count, expanded: expanded.count, skipped: skipped)
-        let states = expanded.reduce(0) { $0 + $1.states.count }
+        var tally = BudgetTally()
+        let expanded = try expand(&tally)
+        let (files, jobs, skipped) = try write(expanded, maxTokens: maxTokens)
+        warn(expanded: expanded.count, skipped: skipped, tally)
+        let states = expanded.reduce(0) { $0 + $1.states.count }, bases = expanded.count
+        let further = expansion.rounds > 1 ? ["round": source.round] : [:]
         return try writer.writeJobs(
-            dropped: DroppedFromDump(firstPass: firstPass, plan: nil, rollouts: rollouts), files: files,
-            counts: ["rollouts": rollouts.rowCount, "bases": expanded.count, "states": states, "jobs": jobs],
+            dropped: source.dropped, files: files,
+            counts: ["rollouts": source.rowCount, "bases": bases, "states": states, "jobs": jobs].merging(further) {
+                $1
+            }.merging(tally.counts) { $1 },
             lines: [
-                "\(type(of: expansion).name): \(expanded.count) bases, \(states) states, \(jobs) jobs in \(writer.directory.file("jobs"))",
+                "\(name): \(bases) bases, \(states) states, \(jobs) jobs in \(writer.directory.file("jobs"))",
                 "run them with crux-rollout --jobs or an engine, join with crux-ingest --jobs, score, then plan again with --jobs",
             ])
     }
 
+    /// The method, and which of its rounds this is where it has several.
+    private var name: String {
+        let name = type(of: expansion).name
+        return expansion.rounds == 1 ? name : "\(name), round \(source.round) of \(expansion.rounds)"
+    }
+
+    /// What budgets of single prompts came to.
+    private struct BudgetTally {
+        private var unpaid = 0
+        private var fresh = 0
+        private(set) var unspent = 0
+
+        mutating func add(_ plan: BranchPlan) {
+            (unpaid, fresh, unspent) = (unpaid + plan.unpaid, fresh + plan.fresh, unspent + plan.unspent)
+        }
+
+        var counts: [String: Int] {
+            ["unpaid_branches": unpaid, "fresh_rollouts": fresh, "unspent_rollouts": unspent].filter { $1 > 0 }
+        }
+    }
+
     /// Most tokens of a response: the recipe's, else the longest of the dump.
-    private func maxTokens(_ facts: RolloutFacts) -> Int {
+    private var maxTokens: Int {
+        let facts = source.facts
         var longest: Int32 = 0
         facts.space.forEach(facts.rows.indices) { longest = max(longest, facts.rows[$0].trainable) }
         return expansion.maxTokens ?? writer.recipe.credit.reward.overlong?.maxLength
             ?? (facts.rows.isEmpty ? 1 : Int(longest))
     }
 
-    private func warn(rows: Int, expanded: Int, skipped: Int) {
+    private func warn(expanded: Int, skipped: Int, _ tally: BudgetTally) {
         if expanded == 0 {
             writer.context.warn(
-                "none of \(rows) rollouts is one that \(type(of: expansion).name) goes back into: no jobs")
+                "none of \(source.usable) rollouts is one that \(type(of: expansion).name) goes back into: no jobs")
         }
         if tokenizer == nil {
             writer.context.warn(
                 "no --tokenizer: the jobs don't carry the text of their prefixes, so a reward may see continuations alone, and no answer's tokens are spared"
+            )
+        }
+        if !tally.counts.isEmpty {
+            let said = tally.counts.sorted { $0.key < $1.key }.map {
+                "\($0.value) \($0.key.replacingOccurrences(of: "_", with: " "))"
+            }
+            writer.context.say("budgets of prompts: " + said.joined(separator: ", "))
+        }
+        if tally.unspent > 0, source.round == expansion.rounds {
+            writer.context.warn(
+                "\(tally.unspent) rows that budgets allow are not sampled: no rollout goes on long enough in the last round"
             )
         }
         if skipped > 0 {
@@ -130,71 +165,75 @@ struct JobPlanRun {
     /// More than anybody runs: a slip of a recipe, that would fill a disk.
     private static let mostJobs = 10_000_000
 
-    private func expand(_ firstPass: FirstPass, _ needs: RowRequirements) throws -> [ExpandedRollout] {
-        let groups = firstPass.facts.groups, reader = RowReader(rollouts, columns: nil)
-        var expanded: [ExpandedRollout] = [], states = 0
-        for group in 0..<groups.count {
+    private func expand(_ tally: inout BudgetTally) throws -> [ExpandedRollout] {
+        var expanded: [ExpandedRollout] = [], continuations = 0
+        for group in 0..<source.facts.groups.count {
             try writer.context.checkInterruption()
-            let members = groups[group].map { Int(firstPass.eligible[Int($0)]) }
-            let rows = try reader.read(members) { row in
-                try require(row, needs)
-                return row
-            }
-            for one in expand(rows, members) {
+            let members = source.members(group)
+            let rows = try source.read(members)
+            for row in rows { try require(row) }
+            for one in expand(rows, members, &tally) {
                 expanded.append(one)
-                states += one.states.count
+                try add(one, to: &continuations, bases: expanded.count)
             }
-            try requireFew(bases: expanded.count, states)
         }
         return expanded
     }
 
-    private func require(_ row: ScoredRollout, _ needs: RowRequirements) throws {
-        let purpose = "expansion \(type(of: expansion).name)"
+    private func require(_ row: ScoredRollout) throws {
+        let needs = source.needs, purpose = "expansion \(type(of: expansion).name)"
         if expansion.readsEntropy { try needs.require(.entropy, row, for: purpose) }
         if expansion.readsLogprobs { try needs.require(.oldLogprobs, row, for: purpose) }
         guard expansion.readsRoles, row.rollout.tokenRoles == nil else { return }
         throw StageError(
             .invalidInput,
-            "\(rollouts.directory): rollout '\(row.rollout.rolloutID)': found no token_roles, expected them for \(purpose). "
+            "\(source.directory): rollout '\(row.rollout.rolloutID)': found no token_roles, expected them for \(purpose). "
                 + "Write them into the dump: who wrote each token, docs/dump-format.md.")
     }
 
     private func requireVocabulary() throws {
-        guard expansion.readsVocabulary, rollouts.vocabulary == nil else { return }
+        guard expansion.readsVocabulary, source.vocabulary == nil else { return }
         throw StageError(
             .invalidInput,
-            "\(rollouts.directory): found no logits, which say how large the vocabulary is, expected expansion.vocabulary for "
+            "\(source.directory): found no logits, which say how large the vocabulary is, expected expansion.vocabulary for "
                 + "expansion \(type(of: expansion).name)")
     }
 
-    private func requireFew(bases: Int, _ states: Int) throws {
-        let (jobs, overflows) = states.multipliedReportingOverflow(by: expansion.replicates)
-        guard overflows || jobs > Self.mostJobs else { return }
+    /// Counts a base's continuations; throws where there are more than anybody runs.
+    private func add(_ one: ExpandedRollout, to continuations: inout Int, bases: Int) throws {
+        var overflows = false
+        for state in one.states {
+            let (sum, isTooMuch) = continuations.addingReportingOverflow(state.replicates ?? expansion.replicates)
+            (continuations, overflows) = (sum, overflows || isTooMuch)
+        }
+        guard overflows || continuations > Self.mostJobs else { return }
         throw StageError(
             .invalidInput,
-            "\(rollouts.directory): found \(bases) rollouts or more to go back into, which is more than \(overflows ? "any number of" : "\(jobs - 1)") jobs, "
+            "\(source.directory): found \(bases) rollouts or more to go back into, which is more than \(overflows ? "any number of" : "\(continuations - 1)") jobs, "
                 + "expected at most \(Self.mostJobs). Lower expansion.replicates or the number of states, or plan parts of the dump."
         )
     }
 
-    /// Which of a group's rollouts are gone back into. `numbers`: their rows in the dump.
-    private func expand(_ rows: [ScoredRollout], _ numbers: [Int]) -> [ExpandedRollout] {
-        let bases = rows.map(base)
-        return expansion.bases(among: bases).map { index in
-            let seed =
-                UInt64(SHA256Digest.of("\(writer.context.options.seed)/\(bases[index].id)").prefix(16), radix: 16) ?? 0
-            let states = expansion.states(of: bases[index], seed: seed) {
-                tokenizer?.encode($0, addingSpecialTokens: false) ?? []
-            }
-            return ExpandedRollout(
-                row: numbers[index], states: states, thoughtEnd: expansion.thoughtEnd(of: bases[index]))
+    /// Which of a group's rollouts are gone back into. `numbers`: their rows in the source.
+    private func expand(_ rows: [ScoredRollout], _ numbers: [Int], _ tally: inout BudgetTally) -> [ExpandedRollout] {
+        let group = rows.map(base), chosen = expansion.bases(among: group), bases = chosen.map { group[$0] }
+        let plan = expansion.branches(of: bases, round: source.round, seeds: bases.map { seed(of: $0) }) {
+            tokenizer?.encode($0, addingSpecialTokens: false) ?? []
         }
+        tally.add(plan)
+        return zip(chosen, plan.states).map { index, states in
+            ExpandedRollout(
+                row: numbers[index], states: states, thoughtEnd: expansion.thoughtEnd(of: group[index]))
+        }
+    }
+
+    private func seed(of base: BaseRollout) -> UInt64 {
+        UInt64(SHA256Digest.of("\(writer.context.options.seed)/\(base.id)").prefix(16), radix: 16) ?? 0
     }
 
     private func base(_ row: ScoredRollout) -> BaseRollout {
         var base = BaseRollout(row, reward: Double(row.score.reward ?? 0), tokenizer: tokenizer)
-        base.vocabulary = rollouts.vocabulary
+        base.vocabulary = source.vocabulary
         return base
     }
 
@@ -218,11 +257,12 @@ struct JobPlanRun {
             (row.prefixLength, row.prefixSHA256, row.maxTokens) = (Int32(prefix.count), digest, Int32(room))
             row.completionPrefix = tokenizer == nil ? nil : text
             request.responsePrefix = text
-            for replicate in 0..<expansion.replicates {
+            let replicates = state.replicates ?? expansion.replicates
+            for replicate in 0..<replicates {
                 name(&row, &request, replicate)
                 try body(row, request)
             }
-            jobs += expansion.replicates
+            jobs += replicates
         }
         return (jobs, skipped)
     }
@@ -266,8 +306,10 @@ struct JobPlanRun {
     private func name(_ row: inout JobRow, _ request: inout EngineRequest, _ replicate: Int) {
         row.replicate = Int32(replicate)
         row.jobID = "\(row.baseRolloutID)/s\(row.stateIndex)/r\(replicate)"
+        // Results of one round are bases of the next, so their names must not meet those of its results.
+        let round = source.round == 1 ? "" : "\(source.round)/"
         let digest = SHA256Digest.of(
-            "\(recipeDigest)/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
+            "\(round)\(recipeDigest)/\(writer.context.options.seed)/\(row.jobID)/\(row.prefixSHA256)")
         row.customID = "\(type(of: expansion).name)-\(digest.prefix(20))-s\(row.stateIndex)-r\(replicate)"
         // 31 bits: what every engine takes as a seed.
         row.seed = Int64(digest.suffix(8), radix: 16).map { $0 & 0x7fff_ffff } ?? 0
@@ -278,7 +320,7 @@ struct JobPlanRun {
     private func stopsAsked(_ rollout: RolloutRow) throws -> (texts: [String], tokens: [Int32]) {
         do { return try StopFields.asked(inExtras: rollout.extras) } catch {
             throw FormatError(
-                file: rollouts.directory, place: "rollout '\(rollout.rolloutID)'", found: "metadata whose \(error)",
+                file: source.directory, place: "rollout '\(rollout.rolloutID)'", found: "metadata whose \(error)",
                 expected: "what the rollout was told to stop at")
         }
     }
@@ -296,12 +338,13 @@ struct JobPlanRun {
         let bases = try writeBases(expanded, to: try directory.writing(basesName), metadata)
         var table = try ArrowTableWriter(
             path: try directory.writing(jobsName), table: Tables.jobs,
-            metadata: metadata.merging([JobDirectory.basesKey: bases.sha256]) { $1 })
+            metadata: metadata.merging([
+                JobDirectory.basesKey: bases.sha256, JobDirectory.roundKey: "\(source.round)",
+            ]) { $1 })
         var lines = try JobLines(directory, dialect), seen = Set<String>(), jobs = 0, skipped = 0
-        let reader = RowReader(rollouts, columns: nil)
         for one in expanded {
             try writer.context.checkInterruption()
-            let row = try reader.read([one.row]) { $0 }[0]
+            let row = try source.read([one.row])[0]
             let made = try forEachJob(
                 OpenRollout(row: row, base: base(row), states: one.states), maxTokens: maxTokens, &seen
             ) {
@@ -318,8 +361,7 @@ struct JobPlanRun {
         -> WrittenFile
     {
         var bases = try ArrowTableWriter(path: path, table: Tables.bases, metadata: metadata)
-        let reader = RowReader(rollouts, columns: nil)
-        for one in expanded { try bases.append(try reader.read([one.row]) { baseRow($0, one) }[0]) }
+        for one in expanded { try bases.append(baseRow(try source.read([one.row])[0], one)) }
         return try bases.finish()
     }
 
@@ -332,6 +374,10 @@ struct JobPlanRun {
         )
         row.statePositions = expanded.states.map { Int32($0.position) }
         row.thoughtEnd = expanded.thoughtEnd.map(Int32.init) ?? -1
+        if let branch = source.branch {
+            (row.parentRolloutID, row.branchPosition) = (branch.parent, Int32(branch.position))
+        }
+        if self.source.round < expansion.rounds { row.extras = source.rollout.extras }
         return row
     }
 }

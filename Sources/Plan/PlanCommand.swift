@@ -57,6 +57,12 @@ struct PlanCommand: StageCommand {
     @Option(help: "The jobs folder of an earlier plan, whose results --input and --scores now hold.")
     var jobs: String?
 
+    @Flag(
+        help:
+            "With --jobs: credit what came back although the recipe has further rounds of branching."
+    )
+    var lastRound = false
+
     @Option(
         help:
             "Checkpoint folder (or tokenizer.json): gives expansions the text of tokens, and entropy.exclude_eos the ids that end a sequence.",
@@ -104,6 +110,9 @@ struct PlanCommand: StageCommand {
         guard sweep.isEmpty || !reportOnly else {
             throw ValidationError("--sweep reports only: leave out --report-only.")
         }
+        guard jobs != nil || !lastRound else {
+            throw ValidationError("--last-round is for the results of jobs: give --jobs.")
+        }
         guard outputFolder != nil || reportsOnly else {
             throw ValidationError("Missing --output, the directory to make.")
         }
@@ -138,9 +147,11 @@ struct PlanCommand: StageCommand {
             return try PlanRun(rollouts: early, recipe: recipe, context: context).preview()
         }
         let text =
-            jobs == nil && recipe.credit.expansion != nil
+            try writesJobs(recipe)
             ? try tokenizer.map { (try Tokenizer(path: $0), try StopTokens.read($0) ?? []) } : nil
-        let plan = Manifest(stage: Self.stage, configuration: configuration(recipe, resolved), inputs: try inputFiles())
+        let plan = Manifest(
+            stage: Self.stage, configuration: try configuration(recipe, resolved),
+            inputs: try inputFiles(recipe))
         let undertaking = Undertaking(plan, output: output, reads: places, options: options, share: .whole).explaining([
             "recipe": resolved
         ])
@@ -209,16 +220,27 @@ struct PlanCommand: StageCommand {
         guard let expansion else {
             return try PlanRun(rollouts: rollouts, recipe: writer.recipe, context: writer.context).run(writer)
         }
-        if let jobs {
+        if let jobs, try !writesJobs(writer.recipe) {
             return try ExpandedPlanRun(
                 expansion: expansion, jobs: JobDirectory(jobs), rollouts: rollouts, writer: writer
             ).run()
         }
         guard let dialect = EngineDialects.named(engine) else { throw StageError(.usage, "unknown engine '\(engine)'") }
+        let source: any BaseSource =
+            try jobs.map { try ReturnedBases(rollouts, JobDirectory($0), expansion, writer) }
+            ?? DumpedBases(rollouts, writer)
         return try JobPlanRun(
-            expansion: expansion, rollouts: rollouts, tokenizer: text?.0, stopTokens: (text?.1 ?? []).sorted(),
+            expansion: expansion, source: source, tokenizer: text?.0, stopTokens: (text?.1 ?? []).sorted(),
             stop: stop, topLogprobs: topLogprobs, dialect: dialect, model: model, writer: writer
         ).run()
+    }
+
+    /// Whether jobs are made: a first plan, or one of a further round.
+    private func writesJobs(_ recipe: Recipe) throws -> Bool {
+        guard let expansion = recipe.credit.expansion else { return false }
+        guard let jobs else { return true }
+        guard !lastRound, expansion.rounds > 1 else { return false }
+        return try JobDirectory(jobs).round() < expansion.rounds
     }
 
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: recipe, overrides: set) }
@@ -232,10 +254,11 @@ struct PlanCommand: StageCommand {
         if jobs != nil, expansion == nil {
             throw StageError(.usage, "--jobs needs a recipe with an expansion section; \(self.recipe) has none")
         }
-        if !stop.isEmpty, expansion == nil || jobs != nil {
-            throw StageError(.usage, "--stop is for the jobs of an expansion's first plan; this plan writes none")
+        let writesJobs = try writesJobs(recipe)
+        if !stop.isEmpty, !writesJobs {
+            throw StageError(.usage, "--stop is for the jobs of an expansion's plan; this plan writes none")
         }
-        guard jobs == nil, tokenizer == nil else { return }
+        guard writesJobs, tokenizer == nil else { return }
         if expansion?.readsText == true {
             throw StageError(
                 .usage,
@@ -262,9 +285,10 @@ struct PlanCommand: StageCommand {
                 + "the dump")
     }
 
-    private func configuration(_ recipe: Recipe, _ resolved: String) -> [String: String] {
+    private func configuration(_ recipe: Recipe, _ resolved: String) throws -> [String: String] {
         var configuration = ["recipe": SHA256Digest.of(resolved), "seed": "\(options.seed)"]
-        guard recipe.credit.expansion != nil, jobs == nil else { return configuration }
+        if lastRound { configuration["last_round"] = "true" }
+        guard try writesJobs(recipe) else { return configuration }
         configuration["engine"] = engine
         configuration["model"] = model
         configuration["top_logprobs"] = "\(topLogprobs)"
@@ -272,9 +296,10 @@ struct PlanCommand: StageCommand {
         return configuration
     }
 
-    private func inputFiles() throws -> [Manifest.File] {
+    private func inputFiles(_ recipe: Recipe) throws -> [Manifest.File] {
         let read =
-            jobs == nil ? try tokenizer.map { try Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? [] : []
+            try jobs == nil || writesJobs(recipe)
+            ? try tokenizer.map { try Tokenizer.inputPaths($0) + StopTokens.inputPaths($0) } ?? [] : []
         return [try Manifest.asInput(input, stage: "ingest"), try Manifest.asInput(scores, stage: "score")]
             + (try jobs.map { try JobDirectory($0).inputFiles() } ?? [])
             + (try read.map { try .input("tokenizer", $0) })

@@ -13,6 +13,8 @@ struct ScoredRollout: Sendable {
     var score: ScoreRow
     /// Columns that have a value, where they were looked for without being read.
     var present: [String]?
+    /// Where it left another rollout, where an earlier round of an expansion sampled it from there.
+    var branch: BaseRollout.Branch?
 }
 
 /// The rows of ingest with those of score beside them, in the files where they lie: one file after the other, as one

@@ -83,9 +83,18 @@ struct SlurmCommand: StageCommand {
     }
 
     private func chain() throws -> Chain {
+        let recipes = try SweptRecipe.load(recipe, set: set)
+        // How many rounds there are to sample is known only when the one before has come back.
+        for swept in recipes {
+            guard let rounds = swept.recipe.credit.expansion?.rounds, rounds > 1 else { continue }
+            throw StageError(
+                .usage,
+                "recipe \(swept.name): expansion.rounds is \(rounds), and a chain of jobs makes one round; expected "
+                    + "--set expansion.rounds=1, or crux-loop, which makes them all")
+        }
         let run = ChainRun(
             root: output, inputs: input, prompts: prompts, checkpoint: checkpoint,
-            recipes: try SweptRecipe.load(recipe, set: set), set: set, folder: jobs.folder())
+            recipes: recipes, set: set, folder: jobs.folder())
         return Chain(run, until: until, tasks: jobs.tasks(of:), flags: try stageFlags())
     }
 

@@ -536,6 +536,168 @@ private func outcomes(_ rewards: [[Double]]) -> [[Outcome]] {
     }
 }
 
+@Suite struct BranchRoundTests {
+    /// A rollout that an earlier round sampled from another's tokens.
+    private func branch(_ id: String, of parent: String, at position: Int, length: Int, reward: Double) -> BaseRollout {
+        var one = base(id, length: length, reward: reward)
+        one.branch = BaseRollout.Branch(parent: parent, position: position)
+        return one
+    }
+
+    private func rounds(_ edit: (inout TreeSearch) -> Void = { _ in }) -> TreeSearch {
+        var method = TreeSearch()
+        method.rounds = 2
+        edit(&method)
+        return method
+    }
+
+    /// The least likely tokens of the whole tree, but not those that were chosen before, nor a branch's first, nor what a
+    /// branch has of its parent.
+    @Test func theSecondRoundGoesBackIntoAnyRowOfTheTree() {
+        var root = base("a", length: 6), child = branch("b", of: "a", at: 5, length: 7, reward: 0)
+        var other = base("c", length: 6)
+        root.logprobs = [0, 0, -1, -2, -3, -9, -4, 0]
+        child.logprobs = [0, 0, -1, -2, -30, -30, -5, -6, 0]
+        other.logprobs = [0, 0, -1, -2, -3, -2, -1, 0]
+        let plan = rounds().branches(of: [root, child, other], round: 2, seeds: [1, 2, 3], encode: noTokens)
+        #expect(plan.states.map { $0.map(\.position) } == [[], [6, 7], [3, 4]])
+        // In the first round every rollout has its own.
+        let first = rounds().branches(of: [root, other], round: 1, seeds: [1, 3], encode: noTokens)
+        #expect(first.states.map { $0.map(\.position) } == [[5, 6], [3, 4]])
+        child.logprobs = child.logprobs.map { _ in 0 }
+        let back = rounds().branches(of: [root, child, other], round: 2, seeds: [1, 2, 3], encode: noTokens)
+        #expect(back.states.map { $0.map(\.position) } == [[4, 6], [], [3, 4]])
+    }
+
+    @Test func rulesThatDoNotRankTokensHaveOneRound() {
+        let method = rounds { $0.anchorScore = MemberName(BlankLineAnchors.name) }
+        #expect(method.problems.count == 1 && method.problems[0].contains("expansion.rounds is 2"))
+        #expect(rounds().problems.isEmpty)
+    }
+
+    /// Base a (leaf 1) with a branch b at its fourth token (leaf 0), which has one at its own second (leaf 1); c (leaf 0)
+    /// beside them. Leave-one-out: a and the last 2/3, b and c -2/3. Below b's node: 0; below a's: (2/3 - 2/3 + 2/3) / 3.
+    private var nested: [ExpandedBase] {
+        let a = base("a", length: 6, reward: 1), b = branch("b", of: "a", at: 5, length: 6, reward: 0)
+        let again = Outcome(row: 0, reward: 1, correct: true, mask: (0..<8).map { $0 >= 6 })
+        return [
+            ExpandedBase(base: a, row: 10, states: [], outcomes: []),
+            ExpandedBase(base: b, row: 11, states: [ExpansionState(position: 6)], outcomes: [[again]]),
+            ExpandedBase(base: base("c", length: 3, reward: 0), row: 12, states: [], outcomes: []),
+        ]
+    }
+
+    @Test func creditRunsThroughBranchesOfBranches() {
+        let credits = rounds { $0.credit = .global }.credit(group: nested), third = 2.0 / 3
+        func advantages(_ row: Int) -> [Double] { credits.flatMap(\.rows).first { $0.row == row }?.advantages ?? [] }
+        let shared = [Double](repeating: third / 3, count: 3)
+        let expected = [
+            10: [0, 0] + shared + [third, third, third], 11: [0, 0] + shared + [0, -third, -third],
+            0: [0, 0] + shared + [0, third, third], 12: [0, 0, -third, -third, -third],
+        ]
+        for (row, values) in expected {
+            #expect(firstDifference(advantages(row), values, absolute: 1e-12) == nil, "row \(row)")
+        }
+        #expect(credits[1].values.count == 1 && isClose(credits[1].values[0] ?? 9, 0, absolute: 1e-12))
+        #expect(credits[0].values.isEmpty)
+        // The same by what each is worth against its parent: sums along a path telescope to the leaf's.
+        let local = rounds { $0.credit = .local }.credit(group: nested)
+        for row in local.flatMap(\.rows) {
+            let whole = advantages(row.row)
+            var total = row.advantages[2]
+            for t in 3..<row.advantages.count where whole[t] != whole[t - 1] { total += row.advantages[t] }
+            #expect(isClose(total, whole.last ?? 9, absolute: 1e-12))
+        }
+    }
+
+    /// Tokens count once in all rows together.
+    @Test func tokensOfSeveralRowsCountOnceWhereTheyAreWeighed() {
+        let plain = rounds { $0.credit = .global }.credit(group: nested).flatMap(\.rows),
+            weighed = rounds { ($0.credit, $0.leafWeight) = (.global, .uniform) }.credit(group: nested).flatMap(\.rows)
+        let three = weighed.filter { $0.row != 12 }
+        #expect(isClose(three.reduce(0) { $0 + $1.advantages[3] }, plain[0].advantages[3], absolute: 1e-12))
+    }
+
+    /// A parent that is left out is no leaf; its branches stay where they are.
+    @Test func aParentThatIsLeftOutIsNoLeaf() {
+        var group = nested
+        group[0].isBaseRejected = true
+        let credits = rounds { $0.credit = .global }.credit(group: group)
+        #expect(credits.flatMap(\.rows).map(\.row) == [0, 11, 12])
+        // Leaves 0, 1, 0: -.5, 1, -.5; below a's node -.5 and 1.
+        #expect(isClose(credits[1].rows[0].advantages[3], 0.25, absolute: 1e-12))
+    }
+}
+
+@Suite struct TreePOTests {
+    /// The numbers of the specification.
+    @Test func theWorkedExample() {
+        let surprise = [[-0.1, -0.2], [-1, -1.2], [-0.5]].map { TreePO.surprise($0) }
+        #expect(firstDifference(surprise, [0.254230, 0.729312, 0.303265], absolute: 1e-6) == nil)
+        let weights = TreePO.softmax(surprise)
+        #expect(firstDifference(weights, [0.273343, 0.439576, 0.287081], absolute: 1e-6) == nil)
+        #expect(TreePO.shares(weights, of: 4, most: 4) == [1, 2, 1])
+        #expect(TreePO.shares(weights, of: 4, most: 1) == [1, 1, 1])
+        #expect(TreePO.shares(weights, of: 2, most: 1) == [0, 1, 1])
+    }
+
+    @Test func sharesSpendTheBudgetAndKeepTheBound() {
+        var random = SplitMix64(seed: 5)
+        for _ in 0..<200 {
+            let weights = TreePO.softmax((0..<Int.random(in: 1...6, using: &random)).map { _ in random.uniform() * 4 })
+            let budget = Int.random(in: 0...12, using: &random), most = Int.random(in: 1...4, using: &random)
+            let shares = TreePO.shares(weights, of: budget, most: most)
+            #expect(shares.allSatisfy { (0...most).contains($0) })
+            #expect(shares.reduce(0, +) == min(budget, most * weights.count))
+        }
+        #expect(TreePO.shares([], of: 3, most: 2) == [])
+    }
+
+    private func method(_ edit: (inout TreePO) -> Void = { _ in }) -> TreePO {
+        var method = TreePO()
+        (method.segment, method.width, method.rounds) = (3, 6, 3)
+        edit(&method)
+        return method
+    }
+
+    private func group() -> [BaseRollout] {
+        var group = [base("a", length: 8), base("b", length: 5), base("c", length: 3)]
+        group[0].logprobs = [0, 0, -0.1, -0.2, 0, 0, 0, 0, 0, 0]
+        group[1].logprobs = [0, 0, -1, -1.2, 0, 0, 0]
+        return group
+    }
+
+    /// The third rollout has ended with its first segment.
+    @Test func onlyWhoGoesOnIsSampledAnew() {
+        let plan = method { $0.perBranch = 2 }.branches(of: group(), round: 1, seeds: [0, 0, 0], encode: noTokens)
+        #expect(plan.states.map { $0.map(\.position) } == [[5], [5], []])
+        #expect(plan.states.map { $0.map { $0.replicates ?? 0 } } == [[1], [2], []] && plan.unspent == 0)
+        let few = method().branches(of: group(), round: 1, seeds: [0, 0, 0], encode: noTokens)
+        #expect(few.unspent == 1)
+        // A full prompt has no budget.
+        let full = method { $0.width = 2 }.branches(of: group(), round: 1, seeds: [0, 0, 0], encode: noTokens)
+        #expect(full.states.allSatisfy(\.isEmpty) && full.unspent == 0)
+    }
+
+    @Test func aLaterRoundBranchesAtTheNextSegmentsEnd() {
+        var back = base("d", length: 8)
+        back.branch = BaseRollout.Branch(parent: "a", position: 5)
+        let plan = method().branches(of: group() + [back], round: 2, seeds: [0, 0, 0, 0], encode: noTokens)
+        #expect(plan.states.map { $0.map(\.position) } == [[8], [], [], [8]])
+        // What was cut right at a segment's end is another's up to there.
+        back.branch = BaseRollout.Branch(parent: "a", position: 8)
+        let cut = method().branches(of: group() + [back], round: 2, seeds: [0, 0, 0, 0], encode: noTokens)
+        #expect(cut.states.map { $0.map(\.position) } == [[8], [], [], []] || cut.states[3].map(\.position) == [9])
+    }
+
+    @Test func evenlyItReadsNoLogprobs() {
+        let even = method { $0.weighting = .even }
+        #expect(!even.readsLogprobs && method().readsLogprobs)
+        let plan = even.branches(of: group(), round: 1, seeds: [0, 0, 0], encode: noTokens)
+        #expect(plan.states.map(\.count) == [1, 1, 0])
+    }
+}
+
 extension ExpandedBase {
     fileprivate var leafCount: [Int] { outcomes.flatMap { $0.map(\.row) } + [row] }
 }
@@ -571,6 +733,54 @@ extension ExpandedBase {
         #expect(method.states(of: agent(), seed: 3, encode: noTokens).map(\.position) == [5])
         (method.probability, method.entropyWeight) = (0, 0)
         #expect(method.states(of: agent(), seed: 3, encode: noTokens).isEmpty)
+    }
+
+    private func method(_ edit: (inout ARPO) -> Void) -> ARPO {
+        var method = ARPO()
+        method.probability = 1
+        edit(&method)
+        return method
+    }
+
+    private func plan(_ method: any Expansion, _ rows: Int) -> BranchPlan {
+        method.branches(
+            of: (0..<rows).map { _ in agent() }, round: 1, seeds: (0..<rows).map { UInt64($0) }, encode: noTokens)
+    }
+
+    private func positions(_ plan: BranchPlan) -> [[Int]] { plan.states.map { $0.map(\.position) } }
+
+    /// Everybody's first answer comes before anybody's second; what a prompt may still have is sampled afresh.
+    @Test func aPromptHasSoManyRows() {
+        let few = plan(method { $0.perGroup = 5 }, 2)
+        #expect(positions(few) == [[5, 8], [5]] && few.unpaid == 1 && few.fresh == 0)
+        let many = plan(method { $0.perGroup = 8 }, 2)
+        #expect(positions(many) == [[2, 5, 8], [5, 8]] && many.fresh == 2 && many.states[0][0].replicates == 2)
+        let twice = plan(method { ($0.perGroup, $0.replicates) = (5, 2) }, 2)
+        #expect(positions(twice) == [[2, 5], []] && twice.unpaid == 6 && twice.fresh == 1)
+        #expect(positions(plan(method { $0.perGroup = 2 }, 3)) == [[], [], []])
+        #expect(positions(plan(method { ($0.perGroup, $0.branches) = (4, 1) }, 2)) == [[5], [5]])
+        #expect(positions(plan(method { _ in }, 2)) == [[5, 8], [5, 8]])
+    }
+
+    /// The number of the specification: of 16 rows 9.579 from the prompt.
+    @Test func rootsAndBranchesAreBalanced() {
+        var balanced = AEPO()
+        #expect(isClose(balanced.roots(rootEntropy: 0.6, toolEntropy: 0.2), 9.579, absolute: 5e-4))
+        #expect(balanced.roots(rootEntropy: 0.3, toolEntropy: 0.3) == 8)
+        (balanced.perGroup, balanced.probability) = (8, 1)
+        // The policy is about as uncertain at first as behind answers: 4 of 8 from the prompt, 2 of them the dump's.
+        let two = plan(balanced, 2)
+        #expect(positions(two) == [[2, 5, 8], [5, 8]] && two.fresh == 2 && two.states[0][0].replicates == 2)
+        // A dump's own rollouts are kept, though they are more.
+        let six = plan(balanced, 6)
+        #expect(positions(six) == [[5], [5], [], [], [], []] && six.fresh == 0 && six.unpaid == 10)
+        balanced.balance = 1000
+        #expect(plan(balanced, 1).states[0].map(\.position) != [])
+        // No answer of a tool, no branch: all from the prompt.
+        var silent = agent()
+        silent.roles = silent.roles.map { $0 == .tool ? .other : $0 }
+        let fresh = balanced.branches(of: [silent], round: 1, seeds: [0], encode: noTokens)
+        #expect(fresh.states == [[ExpansionState(position: 2, replicates: 7)]] && fresh.fresh == 7)
     }
 
     /// No answer, no branch; no vocabulary, nothing to measure by.
@@ -612,7 +822,11 @@ extension ExpandedBase {
         one.entropy = [0, 0, 0.1, 0.7, 0.3, 0.9, 0.2, 0.5, 0]
         (one.roles, one.vocabulary) = ([.other, .other, .policy] + [BaseRollout.Role](repeating: .tool, count: 6), 50)
         for type in ExpansionRegistry.all {
-            let method = type.init()
+            var method: any Expansion = type.init()
+            if var tree = method as? TreePO {
+                tree.segment = 2
+                method = tree
+            }
             #expect(method.problems.isEmpty && method.replicates >= 1, "\(type.name)")
             one.thoughtEnd = method.thoughtEnd(of: one)
             let states = method.states(of: one, seed: 1) { _ in [50] }

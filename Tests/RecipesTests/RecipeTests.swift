@@ -46,7 +46,7 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
         )
         #expect(
             problems("expansion: {type: fr4e}").first
-                == "unknown expansion type 'fr4e'; known: arpo, fr3e, s_grpo, tree, vineppo")
+                == "unknown expansion type 'fr4e'; known: aepo, arpo, fr3e, s_grpo, tree, treepo, vineppo")
         #expect(
             problems("expansion: {type: fr3e, anchor_score: tokens}") == [
                 "expansion.anchor_score is 'tokens'; expected blank_lines, entropy, surprisal"

@@ -268,6 +268,99 @@ struct JobChain {
         #expect(summary["staleness_max"] as? Double == nil, "\(again.output)")
     }
 
+    /// Jobs of a round out and home again, into folders of its name.
+    private func sampleRound(_ name: String, _ chain: JobChain) throws {
+        let jobs = ["--jobs", chain.folder(name + "/jobs")]
+        try chain.require(
+            "crux-rollout",
+            [
+                "--checkpoint", fixture("policy"), "--output", chain.folder(name + "-results"), "--batch", "256",
+                "--logits",
+            ]
+                + jobs)
+        try chain.require(
+            "crux-ingest",
+            ["--input", chain.folder(name + "-results"), "--output", chain.folder(name + "-joined")] + jobs)
+        try chain.require(
+            "crux-score",
+            ["--input", chain.folder(name + "-joined"), "--output", chain.folder(name + "-scored")])
+    }
+
+    private func planRound(_ name: String, to output: String, _ chain: JobChain, _ more: [String] = []) throws
+        -> Executable.Result
+    {
+        try Executable("crux-plan").run(
+            [
+                "--quiet", "--input", chain.folder(name + "-joined"), "--scores", chain.folder(name + "-scored"),
+                "--jobs", chain.folder(name + "/jobs"), "--output", chain.folder(output),
+            ] + chain.settings + more)
+    }
+
+    /// A tree of two rounds: rollouts, what was sampled from them, and what was sampled from either.
+    @Test func aSecondRoundGoesBackIntoWhatTheFirstSampled() throws {
+        let chain = try JobChain("tree", ["expansion.rounds=2", "expansion.anchors=1", "expansion.replicates=1"])
+        try chain.planJobs(to: "one")
+        try sampleRound("one", chain)
+        let planned = try planRound("one", to: "two", chain, ["--tokenizer", fixture("policy")])
+        try #require(planned.status == 0, "\(planned.errors)")
+        let first = try JobDirectory(chain.folder("one/jobs")), second = try JobDirectory(chain.folder("two/jobs"))
+        #expect(try first.round() == 1 && second.round() == 2)
+        let bases = try second.bases(), jobs = try second.jobs(), known = try first.bases()
+        #expect(bases.count == known.count + (try first.jobs().count))
+        let byID = Dictionary(uniqueKeysWithValues: bases.map { ($0.rollout.rolloutID, $0) })
+        let branched = bases.filter { $0.parentRolloutID != nil }
+        for base in branched {
+            let parent = try #require(byID[base.parentRolloutID ?? ""]), cut = Int(base.branchPosition ?? -1)
+            #expect(base.rollout.tokenIDs[..<cut] == parent.rollout.tokenIDs[..<cut])
+            #expect(base.rollout.lossMask[..<cut] == parent.rollout.lossMask[..<cut])
+            #expect(base.statePositions.allSatisfy { $0 > cut })
+            #expect(base.oldLogprobs?[..<cut] == parent.oldLogprobs?[..<cut])
+        }
+        #expect(jobs.contains { byID[$0.baseRolloutID]?.parentRolloutID != nil }, "no branch of a branch")
+        // One anchor for each tree.
+        #expect(jobs.count <= known.count && Set(jobs.map(\.customID)).isDisjoint(with: byID.keys))
+
+        try sampleRound("two", chain)
+        let last = try planRound("two", to: "plan", chain)
+        try #require(last.status == 0, "\(last.errors)")
+        let rows = try chain.planned
+        #expect(Set(rows.map(\.rolloutID)).isSubset(of: Set(byID.keys).union(jobs.map(\.customID))))
+        #expect(
+            rows.contains { byID[$0.rolloutID] == nil } && rows.contains { byID[$0.rolloutID]?.parentRolloutID != nil })
+        // What rows have in common gets the same in each: it leads to the same nodes.
+        let planned2 = Dictionary(uniqueKeysWithValues: rows.map { ($0.rolloutID, $0) })
+        for job in jobs {
+            guard let row = planned2[job.customID], let base = planned2[job.baseRolloutID] else { continue }
+            let cut = Int(job.anchorPosition)
+            #expect(row.advantages[..<cut] == base.advantages[..<cut] && row.lossMask[..<cut] == base.lossMask[..<cut])
+            #expect(row.oldLogprobs[..<cut] == base.oldLogprobs[..<cut])
+        }
+        // Without the second round there are fewer rows.
+        let early = try planRound("one", to: "early", chain, ["--last-round"])
+        #expect(early.status == 0, "\(early.errors)")
+        let kept = try ArrowTableReader(path: chain.folder("early/plan.arrow"), table: Tables.plan).rows()
+        #expect(kept.allSatisfy { byID[$0.rolloutID] != nil })
+        let alone = try Executable("crux-plan").run(
+            ["--input", chain.folder("ingest"), "--scores", chain.folder("score"), "--output", chain.folder("x")]
+                + chain.settings + ["--last-round"])
+        #expect(alone.status == 2 && alone.errors.contains("--jobs"))
+    }
+
+    /// Budgets end: a round with nothing to sample is no success, and the results so far make a plan.
+    @Test func aTreeOfAFixedWidthIsSampledUntilItsBudgetIsSpent() throws {
+        let chain = try JobChain("treepo", ["expansion.rounds=3", "expansion.width=10", "expansion.segment=4"])
+        try chain.planJobs(to: "one")
+        try sampleRound("one", chain)
+        let jobs = try JobDirectory(chain.folder("one/jobs")).jobs().count
+        let second = try planRound("one", to: "two", chain, ["--tokenizer", fixture("policy")])
+        let groups = Set(try JobDirectory(chain.folder("one/jobs")).bases().map(\.rollout.groupID)).count
+        #expect(jobs == 2 * groups)
+        #expect(second.status == 6, "\(second.errors)")
+        let plan = try planRound("one", to: "plan", chain, ["--last-round"])
+        #expect(plan.status == 0, "\(plan.errors)")
+        for group in Dictionary(grouping: try chain.planned, by: \.groupID).values { #expect(group.count == 10) }
+    }
+
     /// Both plans of each method: rows are read on several threads, and written in their order.
     @Test(arguments: [
         ("fr3e", JobChain.fr3e), ("vineppo", JobChain.vineppo), ("s-grpo", JobChain.serial),

@@ -73,6 +73,11 @@ import Testing
         #expect(try !script("plan").contains("--mem="))
     }
 
+    @Test func severalRoundsAreRefused() throws {
+        let said = try run(recipe("tree") + ["--set", "expansion.rounds=2", "--dry-run"])
+        #expect(said.status == 2 && said.errors.contains("expansion.rounds is 2"))
+    }
+
     @Test func expansionsGoOutAndComeHome() throws {
         let said = try run(recipe("fr3e") + recipe("grpo") + ["--array", "2", "--dry-run"])
         #expect(said.status == 0, "\(said.errors)")

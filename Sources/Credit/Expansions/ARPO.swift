@@ -1,19 +1,21 @@
-import Foundation
-import Randomness
-
 /// Agentic reinforced policy optimization: after each answer of a tool the policy may be sampled anew, the more readily the
 /// more uncertain the answer has left it. It branches where clamp(U - w·ΔH) <= p: with probability p + w·ΔH, kept within 0
-/// and 1. ΔH is the mean entropy of the next round's first tokens less that of the first round's, over log V. All rows of a
-/// prompt are then compared as GRPO does, tokens that several rows have in common in each of them.
+/// and 1. All rows of a prompt are then compared as GRPO does, tokens that several rows have in common in each of them.
+///
+/// With `per_group` a prompt has that many rows in all, as in the code: its rollouts, then branches in the order in which
+/// their answers came, then fresh rollouts. The code samples one fresh rollout in each round of branching that left some
+/// budget; here a prompt's budget is filled at once.
 ///
 /// The code sums -p log p over the ten likeliest tokens and forgets to clear its table of first entropies between batches;
-/// exact entropies are taken here, and each row's own first round. Unused branches are not made up for by fresh rollouts.
+/// exact entropies are taken here, and each row's own first round.
 package struct ARPO: Expansion {
     package static let name = "arpo"
     package static let source = "ARPO, arXiv 2507.19849; code RUC-NLPIR/ARPO"
 
     /// Continuations of each branch: the code's beam of 2 is one beside the row itself.
     package var replicates = 1
+    /// Rows of a prompt in all (the code: 16, of which 8 are the dump's); null: every branch, and nothing else.
+    package var perGroup: Int?
     /// p
     package var probability = 0.5
     /// w
@@ -30,16 +32,14 @@ package struct ARPO: Expansion {
     package init() {}
 
     package var problems: [String] {
-        let shares =
-            probability >= 0 && probability <= 1 ? [] : ["expansion.probability is \(probability); expected 0 to 1"]
-        return commonProblems + shares
-            + (entropyWeight >= 0 ? [] : ["expansion.entropy_weight is \(entropyWeight); expected 0 or more"])
-            + Bounds.problems("expansion.window", window, Bounds.tokens)
+        commonProblems + tools.problems + ComparedRows(normalize: normalize).problems
+            + Bounds.problems("expansion.per_group", perGroup, Bounds.branches, orNull: true)
             + Bounds.problems("expansion.branches", branches, Bounds.branches, orNull: true)
-            + (vocabulary.map { $0 > 1 } ?? true
-                ? [] : ["expansion.vocabulary is \(vocabulary ?? 0); expected more than 1, or null for the dump's"])
-            + (normalize == .std || normalize == .none
-                ? [] : ["expansion.normalize is \(normalize.rawValue); expected std or none"])
+    }
+
+    private var tools: ToolBranching {
+        ToolBranching(
+            probability: probability, entropyWeight: entropyWeight, window: window, vocabulary: vocabulary)
     }
 
     package var readsEntropy: Bool { true }
@@ -50,71 +50,29 @@ package struct ARPO: Expansion {
     package var comparesBases: Bool { true }
 
     package func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState] {
-        guard let size = vocabulary ?? base.vocabulary, let first = meanEntropy(base, from: base.responseStart) else {
-            return []
+        let taken = tools.taken(in: base, seed: seed)
+        return taken.prefix(branches ?? taken.count).map(\.state)
+    }
+
+    package func branches(of group: [BaseRollout], round: Int, seeds: [UInt64], encode: (String) -> [Int32])
+        -> BranchPlan
+    {
+        guard let perGroup else {
+            return BranchPlan(states: zip(group, seeds).map { states(of: $0, seed: $1, encode: encode) })
         }
-        var random = SplitMix64(seed: seed)
-        let chosen = answeredPositions(base).filter { position in
-            let uniform = random.uniform()
-            guard let entropy = meanEntropy(base, from: position) else { return false }
-            return isTaken(uniform, change: (entropy - first) / log(Double(size)))
+        var seen = [Int](repeating: 0, count: group.count)
+        let candidates = tools.candidates(in: group, seeds: seeds).filter {
+            seen[$0.base] += 1
+            return seen[$0.base] <= branches ?? Int.max
         }
-        return chosen.prefix(branches ?? chosen.count).map {
-            ExpansionState(position: $0, anchorEntropy: base.entropy[$0])
-        }
+        let budget = BranchBudget(branches: perGroup - group.count, replicates: replicates)
+        return budget.spend(on: candidates, in: group)
     }
 
     /// `uniform` in [0, 1); `change`: ΔH.
-    package func isTaken(_ uniform: Double, change: Double) -> Bool {
-        min(max(uniform - entropyWeight * change, 0), 1) <= probability
-    }
-
-    /// Where the policy goes on behind an answer of a tool.
-    private func answeredPositions(_ base: BaseRollout) -> [Int] {
-        var positions: [Int] = [], isAnswered = false
-        for (t, role) in base.roles.enumerated() {
-            if role == .tool { isAnswered = true }
-            guard base.mask[t] else { continue }
-            if isAnswered { positions.append(t) }
-            isAnswered = false
-        }
-        return positions
-    }
-
-    /// Over the first sampled tokens of the round that begins there.
-    private func meanEntropy(_ base: BaseRollout, from start: Int) -> Double? {
-        let round = (start..<base.mask.count).prefix { base.mask[$0] }.prefix(window)
-        guard !round.isEmpty, !base.entropy.isEmpty else { return nil }
-        return round.reduce(0.0) { $0 + Double(base.entropy[$1]) } / Double(round.count)
-    }
+    package func isTaken(_ uniform: Double, change: Double) -> Bool { tools.isTaken(uniform, change: change) }
 
     package func credit(_ expanded: ExpandedBase) -> ExpansionCredit { credit(group: [expanded])[0] }
 
-    package func credit(group: [ExpandedBase]) -> [ExpansionCredit] {
-        let rewards = group.flatMap(\.leafRewards)
-        guard rewards.count > 1, !GroupFilter.areEqual(rewards) else { return group.map(\.degenerate) }
-        var estimator = GRPO(), next = 0
-        estimator.normalize = normalize
-        let advantages = estimator.advantages(rewards: rewards).map { $0 ?? 0 }
-        return group.map { expanded in
-            var credit = ExpansionCredit()
-            func add(_ row: Int, _ reward: Double, _ mask: [Bool]) {
-                credit.rows.append(
-                    CreditedRow(
-                        row: row, groupID: expanded.base.groupID, reward: reward, mask: mask,
-                        advantage: advantages[next]))
-                next += 1
-            }
-            for (state, outcomes) in expanded.outcomes.enumerated() {
-                for outcome in outcomes {
-                    add(outcome.row, outcome.reward, expanded.mask(of: outcome, from: expanded.states[state]))
-                }
-            }
-            if !expanded.isBaseRejected { add(expanded.row, expanded.base.reward, expanded.base.mask) }
-            credit.values = expanded.outcomes.map { outcomes in
-                outcomes.isEmpty ? nil : outcomes.reduce(0) { $0 + $1.reward } / Double(outcomes.count)
-            }
-            return credit
-        }
-    }
+    package func credit(group: [ExpandedBase]) -> [ExpansionCredit] { ComparedRows(normalize: normalize).credit(group) }
 }

@@ -21,9 +21,22 @@ package struct BaseRollout: Sendable {
     package var roles: [Role] = []
     /// Size of the vocabulary, where the dump has it.
     package var vocabulary: Int?
+    /// Where it left another rollout, where an earlier round sampled it from there. Its mask is then that of the whole
+    /// response, the other's tokens before the cut included.
+    package var branch: Branch?
 
     /// Who may have written a token, as far as a method cares.
     package enum Role: Sendable { case policy, tool, other }
+
+    /// A cut in another rollout.
+    package struct Branch: Equatable, Sendable {
+        /// Id of the rollout that was gone back into.
+        package var parent: String
+        /// Index of the first token that is no longer the other's.
+        package var position: Int
+
+        package init(parent: String, position: Int) { (self.parent, self.position) = (parent, position) }
+    }
 
     package init() {}
 
@@ -38,8 +51,11 @@ package struct BaseRollout: Sendable {
         return responseStart + first..<responseStart + last + 1
     }
 
-    /// Sampled tokens that may be sampled anew: the end-of-sequence token is none of them.
-    var content: Range<Int> { responseStart..<max(responseStart, isTruncated ? responseEnd : responseEnd - 1) }
+    /// Where its own tokens begin: those before are the prompt's, or of the rollout that it left.
+    var ownStart: Int { max(responseStart, branch?.position ?? 0) }
+
+    /// Its own sampled tokens that may be sampled anew: the end-of-sequence token is none of them.
+    var content: Range<Int> { ownStart..<max(ownStart, isTruncated ? responseEnd : responseEnd - 1) }
 }
 
 /// A response's text with the place of each token in it.
@@ -87,9 +103,12 @@ package struct ExpansionState: Equatable, Sendable {
     package var position: Int
     package var injected: [Int32] = []
     package var anchorEntropy: Float?
+    /// Continuations of this state; nil: as many as the method has for every state.
+    package var replicates: Int?
 
-    package init(position: Int, injected: [Int32] = [], anchorEntropy: Float? = nil) {
+    package init(position: Int, injected: [Int32] = [], anchorEntropy: Float? = nil, replicates: Int? = nil) {
         (self.position, self.injected, self.anchorEntropy) = (position, injected, anchorEntropy)
+        self.replicates = replicates
     }
 }
 
@@ -194,6 +213,11 @@ package protocol Expansion: Codable, Sendable {
     /// States in order of position; state 0, where there is one, is the prompt. `encode` turns text of the method's own
     /// into tokens.
     func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState]
+    /// Times that it goes back: each round is planned from what came back of the one before.
+    var rounds: Int { get }
+    /// The states of all of a group's bases, in their order: for methods that deal a budget out among them, or that go
+    /// back more than once. `round`: the one that is planned, the first is 1.
+    func branches(of group: [BaseRollout], round: Int, seeds: [UInt64], encode: (String) -> [Int32]) -> BranchPlan
     func credit(_ expanded: ExpandedBase) -> ExpansionCredit
     /// Whether bases of one prompt are credited together.
     var comparesBases: Bool { get }
@@ -215,6 +239,12 @@ extension Expansion {
     package var readsRoles: Bool { false }
     package var readsVocabulary: Bool { false }
     package var comparesBases: Bool { false }
+    package var rounds: Int { 1 }
+    package func branches(of group: [BaseRollout], round: Int, seeds: [UInt64], encode: (String) -> [Int32])
+        -> BranchPlan
+    {
+        BranchPlan(states: zip(group, seeds).map { states(of: $0, seed: $1, encode: encode) })
+    }
     package func credit(group: [ExpandedBase]) -> [ExpansionCredit] { group.map { credit($0) } }
     package var sampledStates: Int? { nil }
     package func thoughtEnd(of base: BaseRollout) -> Int? { nil }

@@ -2,6 +2,6 @@
 package enum ExpansionRegistry {
     /// Sorted by name. A newcomer: one file, one line here; the tests over this list cover it.
     package static let all: [any Expansion.Type] = [
-        ARPO.self, FR3E.self, SGRPO.self, TreeSearch.self, VinePPO.self,
+        AEPO.self, ARPO.self, FR3E.self, SGRPO.self, TreeSearch.self, TreePO.self, VinePPO.self,
     ]
 }

@@ -3,8 +3,9 @@
 /// V(s), the mean over the leaves below. A stretch of tokens up to a node gets (V(s) - V(parent)) + V(s): how much better the
 /// node is than where it came from, and how good it is at all. The root's V is 0.
 ///
-/// One round of branching; a plan of what came back makes the next. The code gives a token whose V is exactly 0 that of the
-/// one before it, which is not copied.
+/// In each round a rollout's tree is sampled anew from N of its tokens: the first round's are the rollout's own, later ones
+/// are any of the tree's that a branch doesn't begin with and that weren't chosen before. The code gives a token whose V is
+/// exactly 0 that of the one before it, which is not copied.
 package struct TreeSearch: Expansion {
     package static let name = "tree"
     package static let source = "TreeRL, arXiv 2506.11902; code THUDM/TreeRL"
@@ -31,6 +32,8 @@ package struct TreeSearch: Expansion {
     package var anchors = 2
     /// T
     package var replicates = 2
+    /// L: each round is planned from what came back of the one before.
+    package var rounds = 1
     /// What makes a fork; the code calls surprisal entropy.
     package var anchorScore = MemberName<AnchorRegistry>(SurprisalAnchors.name)
     package var minimumGap = 1
@@ -45,6 +48,12 @@ package struct TreeSearch: Expansion {
     package var problems: [String] {
         commonProblems + Bounds.problems("expansion.anchors", anchors, Bounds.branches)
             + Bounds.problems("expansion.minimum_gap", minimumGap, Bounds.tokens)
+            + Bounds.problems("expansion.rounds", rounds, Bounds.rounds)
+            + (rounds > 1 && !rule.ranksTokens
+                ? [
+                    "expansion.rounds is \(rounds), but anchor_score \(anchorScore.word) doesn't say which of a tree's "
+                        + "tokens come first; expected 1 round, or another anchor_score"
+                ] : [])
     }
 
     package var unread: [String: String] {
@@ -68,46 +77,86 @@ package struct TreeSearch: Expansion {
         }
     }
 
+    package func branches(of group: [BaseRollout], round: Int, seeds: [UInt64], encode: (String) -> [Int32])
+        -> BranchPlan
+    {
+        let each = zip(group, seeds).map { states(of: $0, seed: $1, encode: encode) }
+        guard round > 1 else { return BranchPlan(states: each) }
+        let lineage = Lineage(group)
+        var plan = BranchPlan(states: group.map { _ in [] })
+        for tree in lineage.trees {
+            for (base, position) in best(of: tree, in: group, lineage) {
+                let entropy = group[base].entropy.isEmpty ? nil : group[base].entropy[position]
+                plan.states[base].append(ExpansionState(position: position, anchorEntropy: entropy))
+            }
+        }
+        for base in plan.states.indices { plan.states[base].sort { $0.position < $1.position } }
+        return plan
+    }
+
+    /// The N tokens of a tree that the rule would rather go back to than to any other.
+    private func best(of tree: [Int], in group: [BaseRollout], _ lineage: Lineage) -> [(base: Int, position: Int)] {
+        let found = tree.flatMap { base -> [(base: Int, position: Int, score: Float)] in
+            let chosen = lineage.cuts[base], scores = rule.scores(of: group[base]),
+                answer = excludeAnswer ? group[base].answerTokens : 0..<0
+            // As many more as were chosen before: those fall out again.
+            return rule.positions(
+                in: group[base], count: anchors + chosen.count, gap: minimumGap, answer: answer
+            )
+            .filter { position in chosen.allSatisfy { abs($0 - position) >= minimumGap } }
+            .map { (base, $0, scores[$0]) }
+        }
+        return found.sorted {
+            $0.score != $1.score ? $0.score > $1.score : ($0.base, $0.position) < ($1.base, $1.position)
+        }
+        .prefix(anchors).map { ($0.base, $0.position) }
+    }
+
     package func credit(_ expanded: ExpandedBase) -> ExpansionCredit { credit(group: [expanded])[0] }
 
     package func credit(group: [ExpandedBase]) -> [ExpansionCredit] {
         let rewards = group.flatMap(\.leafRewards), sum = rewards.reduce(0, +)
         guard rewards.count > 1, !GroupFilter.areEqual(rewards) else { return group.map(\.degenerate) }
         let others = Double(rewards.count - 1)
-        return group.map { base in
-            credit(Branches(base) { $0 - (sum - $0) / others }, of: base)
-        }
+        let forest = RolloutForest(group) { $0 - (sum - $0) / others }
+        return group.indices.map { credit(of: group[$0], number: $0, in: forest) }
     }
 
-    private func credit(_ tree: Branches, of expanded: ExpandedBase) -> ExpansionCredit {
+    private func credit(of expanded: ExpandedBase, number: Int, in forest: RolloutForest) -> ExpansionCredit {
         var credit = ExpansionCredit()
-        credit.values = tree.values
+        credit.values = expanded.states.map { forest.node(of: number, endingAt: $0.position).value }
         for (state, outcomes) in expanded.outcomes.enumerated() {
-            for (outcome, leaf) in zip(outcomes, tree.branches[state]) {
+            let path = forest.path(of: number, upTo: expanded.states[state].position)
+            for outcome in outcomes {
                 let mask = expanded.mask(of: outcome, from: expanded.states[state])
-                credit.rows.append(row(outcome.row, outcome.reward, mask, upTo: state + 1, leaf, tree, expanded))
+                credit.rows.append(
+                    CreditedRow(
+                        row: outcome.row, groupID: expanded.base.groupID, reward: outcome.reward, mask: mask,
+                        advantages: advantages(mask, path, leaf: forest.worth(outcome.reward))))
             }
         }
-        if let leaf = tree.own {
-            let base = expanded.base
-            credit.rows.append(row(expanded.row, base.reward, base.mask, upTo: tree.values.count, leaf, tree, expanded))
+        if !expanded.isBaseRejected {
+            let base = expanded.base, path = forest.path(of: number, upTo: base.mask.count)
+            credit.rows.append(
+                CreditedRow(
+                    row: expanded.row, groupID: base.groupID, reward: base.reward, mask: base.mask,
+                    advantages: advantages(base.mask, path, leaf: forest.worth(base.reward))))
         }
         return credit
     }
 
-    /// A row whose first tokens run through so many nodes of its base and whose others lead to a leaf.
-    private func row(
-        _ row: Int, _ reward: Double, _ mask: [Bool], upTo nodes: Int, _ leaf: Double, _ tree: Branches,
-        _ expanded: ExpandedBase
-    ) -> CreditedRow {
+    /// Of a row whose first tokens run through the nodes of a path and whose others lead to a leaf.
+    private func advantages(_ mask: [Bool], _ path: [RolloutForest.Node], leaf: Double) -> [Double] {
         var advantages = [Double](repeating: 0, count: mask.count), start = 0, parent = 0.0
-        for node in 0..<nodes {
-            let value = tree.values[node] ?? parent, end = expanded.states[node].position
-            for t in start..<end where mask[t] { advantages[t] = worth(value, parent, leaves: tree.leaves[node]) }
-            (start, parent) = (end, value)
+        for node in path {
+            let value = node.value ?? parent, end = min(node.end, mask.count)
+            for t in start..<max(start, end) where mask[t] {
+                advantages[t] = worth(value, parent, leaves: max(1, node.leaves))
+            }
+            (start, parent) = (max(start, end), value)
         }
         for t in start..<mask.count where mask[t] { advantages[t] = worth(leaf, parent, leaves: 1) }
-        return CreditedRow(row: row, groupID: expanded.base.groupID, reward: reward, mask: mask, advantages: advantages)
+        return advantages
     }
 
     private func worth(_ value: Double, _ parent: Double, leaves: Int) -> Double {
@@ -122,50 +171,5 @@ package struct TreeSearch: Expansion {
         case .sqrt: plain / Double(leaves).squareRoot()
         case .uniform: plain / Double(leaves)
         }
-    }
-
-    /// A base's nodes and leaves.
-    private struct Branches {
-        /// V of each node, first to last; nil where no leaf is below.
-        private(set) var values: [Double?] = []
-        private(set) var leaves: [Int] = []
-        /// What each continuation is worth, state by state, and the base's own end; nil where that is left out.
-        let branches: [[Double]]
-        let own: Double?
-
-        /// `worth`: of a leaf by its reward.
-        init(_ expanded: ExpandedBase, worth: (Double) -> Double) {
-            branches = expanded.outcomes.map { $0.map { worth($0.reward) } }
-            own = expanded.isBaseRejected ? nil : worth(expanded.base.reward)
-            var sum = own ?? 0, count = own == nil ? 0 : 1
-            for outcomes in branches.reversed() {
-                sum += outcomes.reduce(0, +)
-                count += outcomes.count
-                values.append(count == 0 ? nil : sum / Double(count))
-                leaves.append(max(1, count))
-            }
-            (values, leaves) = (values.reversed(), leaves.reversed())
-        }
-    }
-}
-
-extension ExpandedBase {
-    /// Rewards of all that came back, and the base's own where it isn't left out.
-    var leafRewards: [Double] {
-        outcomes.flatMap { $0.map(\.reward) } + (isBaseRejected ? [] : [base.reward])
-    }
-
-    /// Nothing to compare with.
-    var degenerate: ExpansionCredit {
-        var credit = ExpansionCredit()
-        credit.values = outcomes.map { _ in nil }
-        let rows = outcomes.flatMap { $0.map(\.row) } + (isBaseRejected ? [] : [row])
-        credit.dropped = rows.map { ($0, .degenerateState) }
-        return credit
-    }
-
-    /// A continuation's own tokens, and its base's before the cut.
-    func mask(of outcome: Outcome, from state: ExpansionState) -> [Bool] {
-        outcome.mask.indices.map { $0 < state.position ? base.mask[$0] : outcome.mask[$0] }
     }
 }

@@ -12,6 +12,12 @@ package struct BaseRow: Equatable, Sendable {
     package var statePositions: [Int32] = []
     /// Index of the token that ends the thinking, for methods that cut it short; -1 where there is none.
     package var thoughtEnd: Int32 = -1
+    /// The rollout that an earlier round of branching sampled it from; nil for one that began at the prompt.
+    package var parentRolloutID: String?
+    /// Index of its first token that isn't the other's.
+    package var branchPosition: Int32?
+    /// What the dump said besides, where a later round needs to know it.
+    package var extras: String?
     package init() {}
 }
 
@@ -57,6 +63,16 @@ extension Tables {
                 "state_positions", \.statePositions,
                 "tokens of each state's prefix within token_ids, state 0 (the prompt) first"),
             .int32("thought_end", \.thoughtEnd, "index of the token that ends the thinking; -1 where there is none"),
+            .utf8(
+                "parent_rollout_id", \.parentRolloutID,
+                "rollout that an earlier round sampled this one from; null where it began at the prompt"),
+            .int32(
+                "branch_position", \.branchPosition,
+                "index of its first token that isn't the parent's; null where it began at the prompt"),
+            .utf8(
+                "extras", \.extras,
+                "metadata of the rollout as JSON, from which later rounds take what ends a continuation; null where none follow"
+            ),
         ],
         make: { BaseRow() }, weight: { $0.rollout.tokenIDs.count }, writer: "crux-plan",
         nameOf: { "rollout '\($0.rollout.rolloutID)'" },
@@ -87,6 +103,17 @@ extension Tables {
             guard !(-1..<Int32(row.rollout.tokenIDs.count)).contains(row.thoughtEnd) else { return nil }
             return RowFault(
                 column, "\(row.thoughtEnd)", "the index of one of \(row.rollout.tokenIDs.count) tokens, or -1")
+        },
+        .rule("branch_position") { row, column in
+            guard (row.branchPosition == nil) == (row.parentRolloutID == nil) else {
+                return RowFault(
+                    column, row.branchPosition.map { "\($0)" } ?? "null",
+                    "a place and a parent_rollout_id, or neither")
+            }
+            guard let place = row.branchPosition, !(0..<Int32(row.rollout.tokenIDs.count)).contains(place) else {
+                return nil
+            }
+            return RowFault(column, "\(place)", "the index of one of \(row.rollout.tokenIDs.count) tokens")
         },
     ]
 

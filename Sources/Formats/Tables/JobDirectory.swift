@@ -13,6 +13,18 @@ package struct JobDirectory: Sendable {
 
     package init(_ path: String) { self.path = path }
 
+    /// Where the table of jobs says which round of branching they are.
+    package static let roundKey = "crux.round"
+
+    /// The round of branching that these jobs are; the first is 1.
+    package func round() throws -> Int {
+        guard let word = try table(Self.jobsName, Tables.jobs).metadata[Self.roundKey] else { return 1 }
+        guard let round = Int(word), round > 0 else {
+            throw bad(Self.jobsName, "metadata \(Self.roundKey)", "'\(word)'", "the number of a round, from 1")
+        }
+        return round
+    }
+
     package func jobs() throws -> [JobRow] { try table(Self.jobsName, Tables.jobs).rows() }
     package func bases() throws -> [BaseRow] { try table(Self.basesName, Tables.bases).rows() }
 

@@ -112,6 +112,14 @@ private struct BaseFacts {
                 throw directory.bad(
                     JobDirectory.basesName, "base '\(base.rollout.rolloutID)'", "it twice", "each base once")
             }
+            if let parent = base.parentRolloutID {
+                // Else a base would be its own ancestor.
+                guard Int(try ids.number(of: parent)) < starts.count else {
+                    throw directory.bad(
+                        JobDirectory.basesName, "base '\(base.rollout.rolloutID)'",
+                        "parent_rollout_id '\(parent)', which is no base before it", "its parent before each base")
+                }
+            }
             try starts.append(Int32(base.rollout.lossMask.firstIndex(of: true) ?? 0))
             try firstStates.append(Int32(positions.count))
             for position in base.statePositions { try positions.append(position) }
