@@ -74,6 +74,10 @@ FAMILIES = {
     "Qwen3": lambda r, s: dict(head_dim=r.choice([6, 8]), attention_bias=coin(r), rope_parameters=rotary(r)),
     "Qwen3Moe": lambda r, s: dict(head_dim=8, moe_intermediate_size=10, num_experts=r.choice([4, 24]), num_experts_per_tok=r.choice([1, 3]),
         norm_topk_prob=coin(r), mlp_only_layers=r.choice([[], [0]]), rope_parameters=rotary(r)),
+    "Qwen3_5": lambda r, s: dict(head_dim=r.choice([8, 16]), linear_num_key_heads=(keys := r.choice([1, 2])), linear_num_value_heads=keys * r.choice([1, 2]),
+        linear_key_head_dim=r.choice([4, 8, 12]), linear_value_head_dim=r.choice([5, 8, 40]), linear_conv_kernel_dim=r.choice([2, 4]), attention_bias=coin(r),
+        layer_types=[r.choice(["linear_attention", "linear_attention", "full_attention"]) for _ in range(s["num_hidden_layers"])],
+        rope_parameters=rotary(r, partial_rotary_factor=r.choice([0.25, 0.5]))),
     "GptOss": lambda r, s: dict(head_dim=8, intermediate_size=10, sliding_window=5, num_local_experts=r.choice([4, 20]), num_experts_per_tok=r.choice([1, 2]),
         swiglu_limit=r.choice([0.02, 7.0]), router_aux_loss_coef=0.0, rope_parameters=rotary(r, ("default", "yarn"))),
     "Granite": lambda r, s: dict(attention_bias=coin(r), mlp_bias=coin(r), embedding_multiplier=r.choice([1.0, 5.0]), attention_multiplier=r.choice([1.0, 0.2]),
@@ -94,7 +98,9 @@ FAMILIES = {
     "Gemma3": lambda r, s: dict(head_dim=r.choice([6, 8]), sliding_window=5, query_pre_attn_scalar=r.choice([6, 20]), final_logit_softcapping=r.choice([None, 1.5]),
         layer_types=types(r, s["num_hidden_layers"]), rope_parameters=by_layer(r)),
 }
-CONFIGURATIONS = {"Gemma3": "Gemma3TextConfig"}
+CONFIGURATIONS = {"Gemma3": "Gemma3TextConfig", "Qwen3_5": "Qwen3_5TextConfig"}
+# Where …ForTokenClassification is a class of models with images.
+CRITICS = {"Qwen3_5": "Qwen3_5TextForSequenceClassification"}
 failures = []
 
 
@@ -169,7 +175,7 @@ def sampling(name, checkpoint, folder, r):
 
 
 def critic(name, family, configuration, folder, dtype, seed):
-    kind = getattr(transformers, family + "ForTokenClassification", None)
+    kind = getattr(transformers, CRITICS.get(family, family + "ForTokenClassification"), None)
     if kind is None:
         return []
     configuration.num_labels, configuration.classifier_dropout = 1, 0.0
@@ -180,7 +186,8 @@ def critic(name, family, configuration, folder, dtype, seed):
     worst, scores = 0.0, {row["rollout_id"]: row for row in rows(folder + "/values/scores-*.arrow")}
     for row in rows(folder + "/ingest/rollouts-*.arrow"):
         with torch.no_grad():
-            values = model(input_ids=torch.tensor([row["token_ids"]])).logits[0, :, 0]
+            # Of every token: classes for whole sequences give that of the last one.
+            values = model.score(model.base_model(input_ids=torch.tensor([row["token_ids"]])).last_hidden_state)[0, :, 0]
         ours = torch.tensor([v or 0.0 for v in scores[row["rollout_id"]]["values"]])
         # The value of a token is that of the state before it.
         mask = torch.tensor(row["loss_mask"])[1:]

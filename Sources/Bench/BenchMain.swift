@@ -10,7 +10,7 @@ import Tensors
 ///
 ///     crux-bench [--python PYTHON] [--vllm-python PYTHON] [--llama-python PYTHON] [--plan-tokens N] [--precision bf16]
 ///         [kernel] [score] [stages] [plan] [update] [memory] [real-size] [long] [generation] [catalog]
-///         [adapters-1.5b] [adapters-7b] [experts]
+///         [adapters-1.5b] [adapters-7b] [deltanet] [experts]
 ///
 /// All but the adapters and other families, unless some are named; of the update also one case alone: plain, grpo, fr3e.
 @main

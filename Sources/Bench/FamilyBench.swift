@@ -7,7 +7,7 @@ struct FamilyBench {
     private let update: UpdateShape
     private let sampling: SamplingShape
 
-    static let all = [experts]
+    static let all = [deltanet, experts]
 
     /// Qwen3-30B-A3B's layers: one is what an update of both sides fits into 24 GiB with AdamW.
     private static let experts = FamilyBench(
@@ -18,6 +18,28 @@ struct FamilyBench {
         sampling: SamplingShape(
             name: "Qwen3-30B-A3B with 2 layers", configuration: expertConfiguration(layers: 2),
             requirement: Requirement(need: 2, goal: 4)))
+
+    /// Qwen3.5-0.8B's layers: two of its six rounds of three delta rules and an attention for the update, all of them for
+    /// sampling.
+    private static let deltanet = FamilyBench(
+        name: "deltanet",
+        update: UpdateShape(
+            title: "Qwen3.5-0.8B shape with 8 layers", vocabulary: 32_768,
+            configuration: deltaConfiguration(layers: 8, vocabulary: 32_768), cases: [beside(need: 1.5, goal: 3)]),
+        sampling: SamplingShape(
+            name: "Qwen3.5-0.8B", configuration: deltaConfiguration(layers: 24, vocabulary: 248_320),
+            requirement: Requirement(need: 1.5, goal: 3)))
+
+    private static func deltaConfiguration(layers: Int, vocabulary: Int) -> String {
+        """
+        {"model_type": "qwen3_5_text", "architectures": ["Qwen3_5ForCausalLM"], "vocab_size": \(vocabulary), \
+        "hidden_size": 1024, "intermediate_size": 3584, "num_hidden_layers": \(layers), "num_attention_heads": 8, \
+        "num_key_value_heads": 2, "head_dim": 256, "linear_num_key_heads": 16, "linear_num_value_heads": 16, \
+        "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "rms_norm_eps": 1e-6, \
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000000.0, "partial_rotary_factor": 0.25}, \
+        "tie_word_embeddings": true, "torch_dtype": "float32"}
+        """
+    }
 
     private static let expertVocabulary = 32_768
 

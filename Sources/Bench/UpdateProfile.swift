@@ -113,13 +113,24 @@ struct LinearProduct {
     /// Of a decoder: every token goes through every layer, but for what of the last one stands above its attention.
     /// Only `outputPositions` tokens need that.
     static func all(_ a: DecoderArchitecture, tokens: Int, outputPositions: Int) -> [LinearProduct] {
-        let below = [(a.queryColumns, a.hidden, 1), (a.keyValueColumns, a.hidden, 2)]
-        let above = [(a.hidden, a.queryColumns, 1), (a.feedForward, a.hidden, 2), (a.hidden, a.feedForward, 1)]
+        let deltas = a.deltaLayers.count, isDeltaLast = a.deltaLayers.contains(a.layers - 1)
         func products(_ shapes: [(Int, Int, Int)], _ rows: Int, _ layers: Int) -> [LinearProduct] {
             shapes.map { LinearProduct(rows: rows, outputs: $0.0, inputs: $0.1, count: $0.2 * layers) }
         }
-        return products(below, tokens, a.layers) + products(above, tokens, a.layers - 1)
-            + products(above, outputPositions, 1)
+        func half(_ below: [(Int, Int, Int)], output inputs: Int, layers: Int, hasLast: Bool) -> [LinearProduct] {
+            let above = [(a.hidden, inputs, 1), (a.feedForward, a.hidden, 2), (a.hidden, a.feedForward, 1)]
+            return products(below, tokens, layers) + products(above, tokens, layers - (hasLast ? 1 : 0))
+                + products(above, outputPositions, hasLast ? 1 : 0)
+        }
+        let queries = (a.hasOutputGate ? 2 : 1) * a.queryColumns
+        let attention = half(
+            [(queries, a.hidden, 1), (a.keyValueColumns, a.hidden, 2)], output: a.queryColumns,
+            layers: a.layers - deltas, hasLast: !isDeltaLast)
+        guard let shape = a.deltaNet?.shape, deltas > 0 else { return attention }
+        return attention
+            + half(
+                [(shape.columns, a.hidden, 1), (shape.valueColumns, a.hidden, 1), (shape.valueHeads, a.hidden, 2)],
+                output: shape.valueColumns, layers: deltas, hasLast: isDeltaLast)
     }
 }
 
@@ -141,7 +152,7 @@ struct BatchWork {
         head = 6 * Double(a.headMultiplications) * Double(asked)
         // Scores and their product with the values, each once forward and twice backward.
         let keys = forest.positions.reduce(0.0) { $0 + Double($1 + 1) }
-        attention = 2 * 6 * Double(a.layers * a.queryColumns) * keys
+        attention = 2 * 6 * Double((a.layers - a.deltaLayers.count) * a.queryColumns) * keys
     }
 }
 

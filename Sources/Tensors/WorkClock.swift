@@ -7,7 +7,7 @@ package enum Work: Int, CaseIterable, Sendable {
     package var name: String {
         switch self {
         case .linear: "linear layers"
-        case .attention: "attention"
+        case .attention: "attention, delta rules"
         case .norm: "norms"
         case .rotary: "rotary positions"
         case .swiglu: "SwiGLU"

@@ -130,7 +130,7 @@ struct MemoryPlan {
 
     /// Code, libraries with their own buffers per thread, what products with 16-bit factors round or widen into, adapters'
     /// own products, and what attention works in: scores of a chunk of queries and one head's keys, values and their
-    /// gradients.
+    /// gradients; or delta rules, states of one head along a path.
     private static func programBytes(_ run: PlannedRun, _ rows: RowSizes) -> Int {
         // Capped logits are kept row by row until their derivatives have passed the cap.
         let cappedRow = run.architecture.scales.logitCap == nil ? 0 : run.architecture.vocabulary
@@ -143,8 +143,10 @@ struct MemoryPlan {
                 LowRankAdapter.scratchBytes(tokens: max(rows.longest, BatchLimits.usualTokens), rank: $0.rank)
             } ?? 0
         return (24 << 20) + halves + thin + run.threads * (productBytes(run) + 4 * cappedRow) + 4
-            * attentionScratchFloats(
-                keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads)
+            * max(
+                attentionScratchFloats(
+                    keys: rows.longest, shape: run.architecture.attention(layer: 0), threads: run.threads),
+                run.architecture.deltaScratchFloats(tokens: rows.longest, threads: run.threads))
     }
 
     /// What OpenBLAS packs of one matrix of a product beside it, per thread: a chunk of 384 columns at most (SkylakeX's;

@@ -247,6 +247,21 @@ import Testing
         #expect(throws: FormatError.self) { _ = try Checkpoint(directory: folder("critic")) }
     }
 
+    /// transformers would make another model of a Qwen3.5 text model's folder that says …ForTokenClassification.
+    @Test func aFreshCriticOfQwen35IsOfTheClassThatLoadsIt() throws {
+        let folder = try TemporaryDirectory()
+        let source = try Checkpoint(directory: fixture("families/qwen3.5-untied"), as: .critic)
+        try source.save(try source.loadParameters(), to: folder.folder("critic"))
+        let configuration = try ModelConfiguration(directory: folder("critic"))
+        #expect(try configuration.strings("architectures") == ["Qwen3_5TextForSequenceClassification"])
+        let saved = try Checkpoint(directory: folder("critic"), as: .critic)
+        #expect(!saved.hasFreshValueHead && saved.layout["score.weight"] != nil && saved.layout["score.bias"] == nil)
+        // Beside a model for images there is no critic.
+        #expect(throws: FormatError.self) {
+            _ = try Checkpoint(directory: fixture("families/qwen3.5-with-images"), as: .critic)
+        }
+    }
+
     @Test func comparingWithItselfGivesNoDivergence() throws {
         let checkpoint = try Checkpoint(directory: fixture("policy"))
         let model = LanguageModel(checkpoint.architecture, parameters: try checkpoint.loadParameters(), threads: 2)

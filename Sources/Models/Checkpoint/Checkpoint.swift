@@ -34,7 +34,7 @@ package struct Checkpoint: Sendable {
                 remedy: "Critics go with --critic, or with a recipe whose objective is value.")
         }
         hasFreshValueHead = role == .critic && architecture.valueHead == nil
-        if hasFreshValueHead { architecture.valueHead = ValueHeadShape(hasBias: true) }
+        if hasFreshValueHead { architecture.valueHead = architecture.critic.valueHead }
         let weights = try WeightFiles(directory: directory)
         (files, places) = (weights.files, weights.places)
         var notes = weights.notes
@@ -43,7 +43,7 @@ package struct Checkpoint: Sendable {
                 file: directory + "/config.json", place: "key model_type", found: "a text model beside others",
                 expected: "a text model alone, for a critic",
                 remedy:
-                    "No class of transformers is a critic on such a checkpoint; save its text model with save_pretrained."
+                    "Critics are made of text models alone; save this one's text model with save_pretrained."
             )
         }
         weights.resolvePlace(of: &architecture)
@@ -293,16 +293,14 @@ package struct Checkpoint: Sendable {
         try writer.finish()
         try copyRest(to: target, but: ["config.json", WeightFiles.indexName])
         try writeConfiguration(to: target) {
-            Self.makeCritic(&$0)
+            makeCritic(&$0)
             if type == .f32 { Self.setFloat32(&$0) }
         }
     }
 
-    private static func makeCritic(_ configuration: inout [String: Any]) {
+    private func makeCritic(_ configuration: inout [String: Any]) {
         let name = (configuration["architectures"] as? [String])?.first ?? ""
-        configuration["architectures"] = [
-            name.replacingOccurrences(of: "ForCausalLM", with: "") + "ForTokenClassification"
-        ]
+        configuration["architectures"] = [architecture.critic.name(of: name)]
         (configuration["num_labels"], configuration["id2label"], configuration["label2id"]) = (
             1, ["0": "LABEL_0"], ["LABEL_0": 0]
         )

@@ -18,6 +18,8 @@ package struct DecoderArchitecture: Sendable {
     package var paddingToken: Int32?
     /// A critic: one number per token in place of a distribution.
     package var valueHead: ValueHeadShape?
+    /// What a critic is that is made of this language model.
+    package var critic = CriticClass()
 
     package var normEpsilon: Float
     /// Added to every norm's stored weight.

@@ -33,6 +33,14 @@ extension DecoderArchitecture {
         return max(gated, deltaNet.map { max($0.shape.columns, 2 * $0.shape.valueColumns) } ?? 0)
     }
 
+    /// Floats that delta rules work in beside a pass's arrays, of paths of at most `tokens` tokens; 0 without any. Paths
+    /// that branch more often than a token in 32 take more.
+    package func deltaScratchFloats(tokens: Int, threads: Int) -> Int {
+        guard let shape = deltaNet?.shape, !deltaLayers.isEmpty else { return 0 }
+        return Tensors.deltaScratchFloats(
+            tokens: tokens, branches: 8 + tokens / 32, shape: shape, threads: threads)
+    }
+
     /// Multiplications of a token in one layer's first half, in matrix products.
     func mixerMultiplications(layer: Int) -> Int {
         guard let shape = deltaNet(ofLayer: layer)?.shape else {

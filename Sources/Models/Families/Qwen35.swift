@@ -21,6 +21,8 @@ package enum Qwen35: ModelFamily {
         }
         architecture.deltaNet = try DeltaNet(configuration, keyHeads: 16, valueHeads: 32, width: 128, taps: 4)
         architecture.deltaLayers = try deltaLayers(configuration, layers: architecture.layers)
+        // Its …ForTokenClassification is a class of models with images: of a text model's folder it makes another one.
+        architecture.critic = CriticClass(sequenceClassification: "Qwen3_5TextForSequenceClassification")
         // A text model that was loaded from one with images is saved under that one's names.
         architecture.places = TextModelPlace.all
         return architecture
