@@ -76,7 +76,9 @@ FAMILIES = {
         norm_topk_prob=coin(r), mlp_only_layers=r.choice([[], [0]]), rope_parameters=rotary(r)),
     "Qwen3_5": lambda r, s: dict(head_dim=r.choice([8, 16]), linear_num_key_heads=(keys := r.choice([1, 2])), linear_num_value_heads=keys * r.choice([1, 2]),
         linear_key_head_dim=r.choice([4, 8, 12]), linear_value_head_dim=r.choice([5, 8, 40]), linear_conv_kernel_dim=r.choice([2, 4]), attention_bias=coin(r),
-        layer_types=[r.choice(["linear_attention", "linear_attention", "full_attention"]) for _ in range(s["num_hidden_layers"])],
+        # transformers generates nothing without a layer of attention.
+        layer_types=r.sample(["full_attention"] + [r.choice(["linear_attention", "linear_attention", "full_attention"]) for _ in
+                                                   range(s["num_hidden_layers"] - 1)], s["num_hidden_layers"]),
         rope_parameters=rotary(r, partial_rotary_factor=r.choice([0.25, 0.5]))),
     "GptOss": lambda r, s: dict(head_dim=8, intermediate_size=10, sliding_window=5, num_local_experts=r.choice([4, 20]), num_experts_per_tok=r.choice([1, 2]),
         swiglu_limit=r.choice([0.02, 7.0]), router_aux_loss_coef=0.0, rope_parameters=rotary(r, ("default", "yarn"))),
@@ -156,7 +158,7 @@ def sampling(name, checkpoint, folder, r):
     prompts = [[r.randrange(1, VOCABULARY) for _ in range(r.choice([3, 7, 9]))] for _ in range(4)]
     with open(folder + "/prompts.jsonl", "w") as file:
         for number, ids in enumerate(prompts):
-            file.write(json.dumps(dict(id=str(number), prompt_token_ids=ids)) + "\n")
+            file.write(json.dumps(dict(group_id=str(number), prompt_token_ids=ids)) + "\n")
     model, wrong, worst = load(checkpoint, dtype=torch.float32).eval(), 0, 0.0
     for kind, flags in (("greedy", ["--group-size", 1, "--temperature", 0]), ("sampled", ["--group-size", 3, "--temperature", 0.8])):
         crux("rollout", "--checkpoint", checkpoint, "--prompts", folder + "/prompts.jsonl", "--output", f"{folder}/{kind}", "--max-tokens", LENGTH, *flags)
