@@ -109,12 +109,12 @@ import Testing
         let source =
             "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}{{ 'a:' if add_generation_prompt }}"
         let found = try template(["chat_template.jinja": source])?.assistantTurns(chat(Self.turns))
-        #expect(found == AssistantTurns(text: "u:é1;a:😀2;u:3;a:4;", spans: [7..<10, 16..<18]))
+        #expect(found?.text == "u:é1;a:😀2;u:3;a:4;" && found?.spans == [7..<10, 16..<18])
         // Mistral's kind opens nothing: the turn is the message's own text.
         let plain =
             "{% for m in messages %}{{ '[' + m.content + ']' if m.role == 'user' else ' ' + m.content + '$' }}{% endfor %}"
         let bare = try template(["chat_template.jinja": plain])?.assistantTurns(chat(Self.turns))
-        #expect(bare == AssistantTurns(text: "[é1] 😀2$[3] 4$", spans: [4..<8, 11..<14]))
+        #expect(bare?.text == "[é1] 😀2$[3] 4$" && bare?.spans == [4..<8, 11..<14])
     }
 
     @Test(arguments: [
