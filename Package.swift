@@ -216,7 +216,7 @@ let package = Package(
         tests("Kernels", ["CKernels"]),
         tests("Models", ["CKernels", "Models", "Objectives", "Tensors", "Formats", "Files"]),
         tests("Tokenizer", ["Tokenizer", "Files"]),
-        tests("ChatTemplates", ["ChatTemplates", "Formats"]),
+        tests("ChatTemplates", ["ChatTemplates", "Files", "Formats"]),
         tests("SlurmJobs", ["SlurmJobs", "StageSupport"]),
         tests("Gang", ["Gang", "StageSupport", "Tensors"]),
         tests("Recipes", ["Recipes", "Credit", "Objectives"]),

@@ -36,7 +36,7 @@ def library(tok, lines):
 
 slower = False
 with tempfile.TemporaryDirectory() as work:
-    text = "\n".join(texts)[:4_500_000]
+    text = "\n".join(texts)[:4_000_000]
     with open(work + "/text", "w", encoding="utf8", newline="") as f: f.write(text)
     for name, tok in (("qwen", byte_level(QWEN, normalizers.NFC())), ("o200k", byte_level(PATTERNS["o200k"])), ("llama2", characters(texts, SIZE, llama2))):
         tok.save(work + "/tokenizer.json")

@@ -36,7 +36,8 @@ package struct Tokenizer: Sendable {
         added = try AddedTokens(tokens.tokens, normalizer, file: file)
         template = try SpecialTokenTemplate(root["post_processor"])
         bytes = Self.bytes(of: model, steps, isByteLevel: preTokenizer.writesBytes).merging(added.bytes) { $1 }
-        notes = tokens.notes
+        let note = isFolder ? try MistralPattern.note(root, folder: path) : nil
+        notes = tokens.notes + [note].compactMap { $0 }
     }
 
     private static func bytes(

@@ -94,6 +94,19 @@ import Tokenizer
         } catch { #expect("\(error)".contains(name) && "\(error)".contains("save_pretrained"), "\(error)") }
     }
 
+    /// A published file with a wrong pattern is followed, and said.
+    @Test func mistralsWrongPatternIsSaid() throws {
+        let folder = try TemporaryDirectory()
+        for (name, model, notes) in [("tekken", "mistral", 0), ("glm4", "mistral", 1), ("glm4", "glm4", 0)] {
+            let place = try folder.folder(name + model)
+            try FileManager.default.copyItem(
+                atPath: fixture("tokenizers/\(name)/tokenizer.json"), toPath: place + "/tokenizer.json")
+            try #"{"model_type": "\#(model)"}"#.write(
+                toFile: place + "/config.json", atomically: true, encoding: .utf8)
+            #expect(try Tokenizer(path: place).notes.count == notes, "\(name) \(model)")
+        }
+    }
+
     // MARK: single steps
 
     private struct Variants {
