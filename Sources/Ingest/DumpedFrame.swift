@@ -275,7 +275,8 @@ struct DumpedFrame {
         return metadata
     }
 
-    /// Of a rollout whose group nobody names: those that answer the same prompt, within a step where prompts come again.
+    /// Of a rollout whose group nobody names: those that answer the same prompt, within a step where prompts come
+    /// again.
     private func group(_ prompt: [Int32]) -> String {
         let scope = rollout.groupScope.isEmpty ? "" : rollout.groupScope + "-"
         return scope + "prompt-" + prefixDigest(prompt).prefix(16)

@@ -17,7 +17,7 @@ struct PromptBook: Sendable {
     private var byID: [ByteText: Int?] = [:]
     private var byTokens: [String: Int?] = [:]
     private var byText: [ByteText: Int?] = [:]
-    private let holder: PromptHolder
+    private var holder = PromptHolder([])
     /// Lines of the files.
     private(set) var count = 0
 

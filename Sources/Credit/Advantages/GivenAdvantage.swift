@@ -1,5 +1,5 @@
-/// The advantages that the dump has, token by token, as the trainer that wrote it made them. They are taken as they are:
-/// rewards, where there are any, are looked at by filters alone.
+/// The advantages that the dump has, token by token, as the trainer that wrote it made them. They are taken as they
+/// are: rewards, where there are any, are looked at by filters alone.
 package struct GivenAdvantage: AdvantageEstimator {
     package static let name = "given"
     package static let source = "the dump's column advantages"

@@ -1,6 +1,6 @@
 /// AReaL's `dump_to_file`, `rollout/{tail_version}/{task_id}.jsonl`: prompt and completion as text with its special
-/// tokens, which gives nearly the same ids when each is tokenised apart and none is added. What AReaL counts tells where
-/// it doesn't. Files are appended to, so a resumed run repeats rows.
+/// tokens, which gives nearly the same ids when each is tokenised apart and none is added. What AReaL counts tells
+/// where it doesn't. Files are appended to, so a resumed run repeats rows.
 package enum ARealDump: DumpDialect {
     package static let name = "areal"
     package static let source = "AReaL dump_to_file, workflow_executor.py"

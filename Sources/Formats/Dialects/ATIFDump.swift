@@ -1,5 +1,5 @@
-/// Harbor's agent trajectories (`agent/trajectory.json`, ATIF): steps of a system, a user and an agent, the agent's with
-/// token ids from version 1.4 on. Without ids nothing is to be had: an agent's texts can't be rendered back.
+/// Harbor's agent trajectories (`agent/trajectory.json`, ATIF): steps of a system, a user and an agent, the agent's
+/// with token ids from version 1.4 on. Without ids nothing is to be had: an agent's texts can't be rendered back.
 package enum ATIFDump: DumpDialect {
     package static let name = "atif"
     package static let source = "Harbor's ATIF, RFC 0001"

@@ -1,7 +1,7 @@
 import Files
 
-/// A row of a log that is written again while it stands there: trainers log the last so many rows after every step, also
-/// where a step had no new ones. Equal rows of one step are different rollouts, those of a later step the same.
+/// A row of a log that is written again while it stands there: trainers log the last so many rows after every step,
+/// also where a step had no new ones. Equal rows of one step are different rollouts, those of a later step the same.
 package struct QueuedRow: Equatable, Sendable {
     /// The step that wrote it.
     package let step: String

@@ -98,8 +98,8 @@ package struct JSONReader {
         return value
     }
 
-    /// The lists of an object that has nothing else in it, and where their elements lie; throws at the first member that
-    /// is none.
+    /// The lists of an object that has nothing else in it, and where their elements lie; throws at the first member
+    /// that is none.
     fileprivate mutating func columnsAlone() throws(Damage) -> [(key: String, elements: [Range<Int>])] {
         skipMark()
         skipSpaces()
@@ -438,8 +438,8 @@ struct JSONColumns {
     var lengths: [Int] { elements.map(\.count) }
     var count: Int { elements.first?.count ?? 0 }
 
-    /// A row's values as an object, and how many of its texts are no whole Unicode and of its values too deep; nil where
-    /// one of them is no JSON.
+    /// A row's values as an object, and how many of its texts are no whole Unicode and of its values too deep; nil
+    /// where one of them is no JSON.
     func row(_ row: Int) -> (object: JSONObject, brokenTexts: Int, tooDeep: Int)? {
         var members: [JSONObject.Member] = [], broken = 0, deep = 0
         for (key, places) in zip(keys, elements) {

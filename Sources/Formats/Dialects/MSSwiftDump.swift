@@ -21,8 +21,8 @@ package enum MSSwiftDump: DumpDialect {
 }
 
 extension DumpedRollout {
-    /// A row of a trainer's log of completions, which is a queue. What is not `known` of its columns may be a reward, and
-    /// is kept.
+    /// A row of a trainer's log of completions, which is a queue. What is not `known` of its columns may be a reward,
+    /// and is kept.
     init(logged object: JSONObject, step: String, prompt: String, completion: String, known: Set<String>) {
         self.init()
         (self.prompt, self.completion) = (prompt, completion)

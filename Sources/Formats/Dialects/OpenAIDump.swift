@@ -1,5 +1,5 @@
-/// Output lines of an OpenAI batch, as `vllm run-batch`, examples/run_jobs.py and others write them: completions and chat,
-/// `n` choices or one, one prompt or several; bare responses, too.
+/// Output lines of an OpenAI batch, as `vllm run-batch`, examples/run_jobs.py and others write them: completions and
+/// chat, `n` choices or one, one prompt or several; bare responses, too.
 package enum OpenAIDump: DumpDialect {
     package static let name = "openai"
     package static let source = "OpenAI batch output; vLLM with return_token_ids"

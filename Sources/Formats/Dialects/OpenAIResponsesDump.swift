@@ -1,5 +1,5 @@
-/// Lines of OpenAI's Responses API, bare or in a batch's envelope: one turn of text. A response with several messages or
-/// calls of tools is more than one turn, and what the model read between them isn't there.
+/// Lines of OpenAI's Responses API, bare or in a batch's envelope: one turn of text. A response with several messages
+/// or calls of tools is more than one turn, and what the model read between them isn't there.
 package enum OpenAIResponsesDump: DumpDialect {
     package static let name = "openai_responses"
     package static let source = "OpenAI /v1/responses; vLLM"

@@ -1,9 +1,9 @@
 import Foundation
 
 /// prime-rl's token exports (`token_exports/step_N/rank_R.jsonl`): a packed sequence per line, with one entry per token
-/// of `token_ids`, `loss_mask`, `inference_logprobs`, `advantages`, in some versions `rewards` (the rollout's, repeated);
-/// since #2746 there are none. No text and no groups: a step's rollouts of the same prompt are one. The trainer's other
-/// columns (its log-probabilities, entropies, ratios) are left to it: crux-score computes them.
+/// of `token_ids`, `loss_mask`, `inference_logprobs`, `advantages`, in some versions `rewards` (the rollout's,
+/// repeated); since #2746 there are none. No text and no groups: a step's rollouts of the same prompt are one. The
+/// trainer's other columns (its log-probabilities, entropies, ratios) are left to it: crux-score computes them.
 package enum PrimeRLDump: DumpDialect {
     package static let name = "prime_rl"
     package static let source = "prime-rl token_export.py, schema version 1"

@@ -1,5 +1,5 @@
-/// ROLL's `rollout_dump_data.step_{N}.jsonl`: a line holds a step, columns as lists of one length, which `TransposedLine`
-/// turns into rows. Text without special tokens, scores, and the prompt's id as the group.
+/// ROLL's `rollout_dump_data.step_{N}.jsonl`: a line holds a step, columns as lists of one length, which
+/// `TransposedLine` turns into rows. Text without special tokens, scores, and the prompt's id as the group.
 package enum ROLLDump: DumpDialect {
     package static let name = "roll"
     package static let source = "ROLL dump_rollout_to_specific_path, rlvr/utils.py"

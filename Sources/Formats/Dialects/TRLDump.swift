@@ -1,6 +1,6 @@
-/// TRL's `completions_{step}.parquet` as JSON lines (`examples/parquet_to_jsonl.py`): text without special tokens, a column
-/// for each reward function, and the advantage. What the rewards weigh is not in the file. The log is a queue that is
-/// written again after every optimizer step.
+/// TRL's `completions_{step}.parquet` as JSON lines (`examples/parquet_to_jsonl.py`): text without special tokens, a
+/// column for each reward function, and the advantage. What the rewards weigh is not in the file. The log is a queue
+/// that is written again after every optimizer step.
 package enum TRLDump: DumpDialect {
     package static let name = "trl"
     package static let source = "TRL log_completions, grpo_trainer.py"

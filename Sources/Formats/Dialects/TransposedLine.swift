@@ -1,8 +1,8 @@
 import Foundation
 
-/// A line with a batch in it, columns as lists of one length: `{"prompt": ["…", "…"], "completion": ["…", "…"], …}`. Such
-/// a line may be hundreds of megabytes long. Its values are found first and read row by row, so that no more than one row
-/// of it is ever in memory as values.
+/// A line with a batch in it, columns as lists of one length: `{"prompt": ["…", "…"], "completion": ["…", "…"], …}`.
+/// Such a line may be hundreds of megabytes long. Its values are found first and read row by row, so that no more than
+/// one row of it is ever in memory as values.
 package enum TransposedLine {
     /// nil where the line is none of this kind.
     static func decode(

@@ -1,6 +1,6 @@
-/// Turns of one agent, each with its whole prompt and its answer as token ids, put together to sequences: where a turn's
-/// prompt begins with the sequence so far, what is new of it follows with mask 0 and the answer with mask 1; else the
-/// history was written anew, and another sequence begins.
+/// Turns of one agent, each with its whole prompt and its answer as token ids, put together to sequences: where a
+/// turn's prompt begins with the sequence so far, what is new of it follows with mask 0 and the answer with mask 1;
+/// else the history was written anew, and another sequence begins.
 struct TurnSequences {
     struct Sequence: Equatable {
         var ids: [Int32]

@@ -1,6 +1,6 @@
-/// Several turns of one rollout on a line: `{"custom_id": …, "turns": [response, …]}`, each response as an OpenAI or SGLang
-/// server returned it, with its prompt's token ids. They become one sequence with the answers masked in, or several where
-/// the history was written anew.
+/// Several turns of one rollout on a line: `{"custom_id": …, "turns": [response, …]}`, each response as an OpenAI or
+/// SGLang server returned it, with its prompt's token ids. They become one sequence with the answers masked in, or
+/// several where the history was written anew.
 package enum TurnsDump: DumpDialect {
     package static let name = "turns"
     package static let source = "a driver's own, of OpenAI and SGLang responses"
