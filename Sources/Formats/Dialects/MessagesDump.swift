@@ -7,7 +7,7 @@ package enum MessagesDump: DumpDialect {
 
     /// Keys by which other dialects, and requests, are told.
     private static let others = [
-        "custom_id", "choices", "body", "meta_info", "output", "prompt_token_ids", "token_ids",
+        "custom_id", "choices", "body", "meta_info", "output", "prompt_token_ids", "token_ids", "turns", "responses",
     ]
     /// What a chat's row has as something else than a driver's name for it.
     private static let own = [
@@ -16,7 +16,7 @@ package enum MessagesDump: DumpDialect {
         "group_id", "reward", "score", "finish_reason", "add_generation_prompt", "continue_final_message",
     ]
 
-    package static func rollouts(_ object: JSONObject, asked: RequestLookup) -> [DumpedRollout]? {
+    package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
         guard GivenChat.isChat(object["messages"]), !others.contains(where: { object[$0] != nil }) else { return nil }
         var rollout = DumpedRollout()
         rollout.id = ["rollout_id", "id", "uid"].lazy.compactMap { object.given($0)?.identifier }.first
