@@ -54,9 +54,8 @@ let pageFiles =
 let fuzzer = Target.executableTarget(
     name: "Fuzz",
     dependencies: [
-        "Arrow", "Catalog", "ChatTemplates", "Files", "Formats", "Models", "Recipes", "Rewards", "Scratch", "StageSupport", "Tokenizer",
-        "Ingest",
-        "Score", "Plan", "Update", "Rollout", "Report", "Runs", argumentParser,
+        "Arrow", "Catalog", "ChatTemplates", "Files", "Formats", "Models", "Recipes", "Rewards", "Scratch",
+        "StageSupport", "Tokenizer", "Ingest", "Score", "Plan", "Update", "Rollout", "Report", "Runs", argumentParser,
     ])
 
 let products: [Product] = [

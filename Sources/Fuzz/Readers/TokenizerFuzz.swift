@@ -24,7 +24,9 @@ final class TextFuzz: FuzzTarget {
     private let tokenizers: [Tokenizer]
 
     init(folder: String) throws {
-        tokenizers = try ["gpt2", "llama3", "qwen", "llama2", "mistral", "gemma"].map { try Tokenizer(path: fixture("tokenizers/" + $0)) }
+        tokenizers = try ["gpt2", "llama3", "qwen", "llama2", "mistral", "gemma"].map {
+            try Tokenizer(path: fixture("tokenizers/" + $0))
+        }
     }
 
     func run(_ bytes: UnsafeRawBufferPointer) throws {
