@@ -146,6 +146,9 @@ struct LoopCommand: StageCommand {
     @OptionGroup var options: StageOptions
 
     func validate() throws {
+        guard privileged.map({ ["demonstration", "answer"].contains($0) }) ?? true else {
+            throw ValidationError("--privileged is '\(privileged ?? "")'; it must be demonstration or answer.")
+        }
         let sizes = [
             ("--iterations", iterations), ("--prompts-per-iteration", promptsPerIteration), ("--group-size", groupSize),
             ("--max-tokens", maxTokens),
