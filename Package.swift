@@ -158,7 +158,8 @@ let package = Package(
         // stages
         executable("Crux"),
         stage("Ingest", ["Arrow", "ChatPrompts", "ChatTemplates", "FrameMeasures", "Scratch", "Tokenizer"]),
-        stage("Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors"]),
+        stage(
+            "Score", ["Arrow", "Entropy", "FrameMeasures", "Rewards", "Models", "Scratch", "Tensors", "Tokenizer"]),
         stage(
             "Plan",
             [

@@ -393,6 +393,15 @@ def kl_term(logprobs, row):
     return kl["coef"] * (weights * value).sum()
 
 
+def taught(logprobs, row):
+    """The row where a teacher is held against the policy as it stands: the plan's advantages have log-probabilities of then."""
+    teacher = (recipe.get("advantage") or {}).get("teacher") or {}
+    if teacher.get("policy") != "current" or row.get("teacher_logprobs") is None:
+        return row
+    moved = column(row, "advantages") + teacher["coef"] * (column(row, "old_logprobs") - logprobs.detach())
+    return {**row, "advantages": [row["advantages"][0]] + moved.nan_to_num(nan=0.0).tolist()}
+
+
 def is_stale(logprobs, row):
     """Whether the policy has moved away from a rollout of negative advantage."""
     stale, trained = objective.get("drop_stale"), torch.tensor(row["loss_mask"][1:])
@@ -466,6 +475,7 @@ def token_loss(row, scale, marks):
             outputs = outputs * outputs_weight
     else:
         outputs, entropies = logprobs_of(row)
+        row = taught(outputs, row)
     weights = column(row, "token_weights") * (1 if scale is None else scale)
     losses = TOKEN_LOSSES[kind](outputs, row, *([marks] if kind in MARKED else []))
     # Selected, not multiplied: outside the mask anything may stand.

@@ -9,7 +9,7 @@ BIN=${BIN:-.build/release} OUT=${OUT:-run/table} ITERATIONS=${ITERATIONS:-400} S
 MORE=${MORE:-}
 # By default all but the companions, and what needs other rollouts, named rewards or a teacher. TEACHER=DIR, a checkpoint, lets
 # the recipes of distillation run: opd, grpo-opd, rlsd and distill.
-COMPANIONS="ppo-critic prime-reward-model etpo-q" OTHER_ROLLOUTS="remax grpo-echo arpo aepo gdpo" DISTILLATION="opd grpo-opd rlsd distill"
+COMPANIONS="ppo-critic prime-reward-model etpo-q" OTHER_ROLLOUTS="remax grpo-echo arpo aepo gdpo sdpo" DISTILLATION="opd grpo-opd rlsd distill"
 TEACHER=${TEACHER:-}
 left_out="$COMPANIONS $OTHER_ROLLOUTS"; [ -n "$TEACHER" ] || left_out+=" $DISTILLATION"
 RECIPES=${RECIPES:-$(ls recipes | sed 's/.yaml//' | grep -vxF "${left_out// /$'\n'}")}

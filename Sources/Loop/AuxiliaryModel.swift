@@ -61,6 +61,10 @@ struct ModelNeeds: Sendable {
     let needsLogits: Bool
     /// Whether any recipe has a model that stands still beside its own, in scoring or in its update.
     let readsReference: Bool
+    /// Whether a teacher has a say about sampled tokens.
+    let needsTeacher: Bool
+    /// Whether anything reads a model that stands still in scoring besides a teacher.
+    private let needsReferenceBesides: Bool
     private let needsSumPSquared: Bool
     private let roles: Set<AuxiliaryModel.Role>
 
@@ -70,9 +74,11 @@ struct ModelNeeds: Sendable {
         needsPolicy = whole || recipes.contains { $0.credit.correction.isOn }
         needsSumPSquared = columns.contains(.sumPSquared)
         needsLogits = needsSumPSquared || columns.contains(.entropy)
-        needsReference =
-            whole || !columns.isDisjoint(with: [.referenceLogprobs, .teacherLogprobs])
+        needsTeacher = columns.contains(.teacherLogprobs)
+        needsReferenceBesides =
+            whole || columns.contains(.referenceLogprobs)
             || recipes.contains { $0.kl.isOn || $0.objective.reference == .policy }
+        needsReference = needsReferenceBesides || needsTeacher
         readsReference =
             needsReference || recipes.contains { $0.objective.distillation != nil || $0.objective.boltzmann != nil }
         var roles = Set<AuxiliaryModel.Role>()
@@ -94,13 +100,16 @@ struct ModelNeeds: Sendable {
     }
 
     /// Flags of crux-score. `reference` is frozen; auxiliaries set out from `start`. `trainer`: the policy that the
-    /// update will start with, where it is not the one that sampled.
+    /// update will start with, where it is not the one that sampled. `privileged`: the policy itself is the teacher, and
+    /// is told so much more.
     func flags(
-        policy: String, trainer: String?, start: String, reference: String, auxiliaries: [AuxiliaryModel],
+        policy: String, trainer: String?, privileged: String? = nil, start: String, reference: String,
+        auxiliaries: [AuxiliaryModel],
         before: Iteration
     ) throws -> [String] {
         var flags = (trainer ?? (needsPolicy ? policy : nil)).map { ["--checkpoint", $0] } ?? []
-        if needsReference { flags += ["--reference", reference] }
+        if privileged == nil ? needsReference : needsReferenceBesides { flags += ["--reference", reference] }
+        if let privileged { flags += ["--teacher", trainer ?? policy, "--privileged", privileged] }
         for auxiliary in auxiliaries where roles.contains(auxiliary.role) {
             flags += ["--" + auxiliary.role.rawValue, try auxiliary.scorer(after: before, start: start)]
         }

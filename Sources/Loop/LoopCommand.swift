@@ -49,6 +49,12 @@ struct LoopCommand: StageCommand {
         transform: ModelFolder.path)
     var reference: String?
 
+    @Option(
+        help:
+            "Self-distillation: the policy itself teaches, told demonstration or answer as crux-score --privileged has it."
+    )
+    var privileged: String?
+
     @Option(help: "Training prompts, JSON lines; taken in order, round and round.")
     var prompts: String
 
@@ -140,6 +146,9 @@ struct LoopCommand: StageCommand {
     @OptionGroup var options: StageOptions
 
     func validate() throws {
+        guard privileged.map({ ["demonstration", "answer"].contains($0) }) ?? true else {
+            throw ValidationError("--privileged is '\(privileged ?? "")'; it must be demonstration or answer.")
+        }
         let sizes = [
             ("--iterations", iterations), ("--prompts-per-iteration", promptsPerIteration), ("--group-size", groupSize),
             ("--max-tokens", maxTokens),
@@ -197,6 +206,12 @@ struct LoopCommand: StageCommand {
     var standing: String { reference ?? checkpoint }
 
     private func requireReferenceIsRead(_ recipes: [Recipe]) throws {
+        if let privileged, !ModelNeeds(recipes).needsTeacher {
+            throw StageError(
+                .usage,
+                "--privileged \(privileged): nothing in \(recipe) reads a teacher; leave the flag out, or use a recipe with "
+                    + "advantage.teacher")
+        }
         guard let reference, !ModelNeeds(recipes).readsReference else { return }
         throw StageError(
             .usage,
@@ -253,6 +268,7 @@ struct LoopCommand: StageCommand {
         // Named where they differ from what loops did before there was a choice, so that those still go on.
         if heldoutSamples > 1 { settings["heldout_samples"] = "\(heldoutSamples)" }
         if heldoutGreedy { settings["heldout_greedy"] = "true" }
+        settings["privileged"] = privileged
         settings["memory"] = memory.map { "\($0.bytes)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
         if precision != .f32 { settings["precision"] = precision.rawValue }

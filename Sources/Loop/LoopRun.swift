@@ -118,7 +118,8 @@ struct LoopRun {
         try ingestAndScore(
             iteration, "", [],
             needs.flags(
-                policy: policy, trainer: trainer, start: command.checkpoint, reference: command.standing,
+                policy: policy, trainer: trainer, privileged: command.privileged, start: command.checkpoint,
+                reference: command.standing,
                 auxiliaries: auxiliaries, before: before))
         try addSampled(iteration, "rollout", &row)
         try addScored(iteration, "score", &row)
@@ -330,6 +331,7 @@ struct LoopRun {
         let metrics = try ArrowTableReader(path: iteration.path("update/metrics.arrow"), table: Tables.metrics).rows()
         row.optimizerSteps = Int64(metrics.count)
         row.gradNorm = metrics.last?.gradNorm
+        row.entropyCoef = metrics.last?.entropyCoef
     }
 
     // MARK: saving

@@ -42,7 +42,7 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
         lock.withLock {
             if let reader = readers[columns] { return reader }
             var wanted = RowColumns(tokens: columns)
-            if !needs.endTokens.isEmpty { wanted.rollouts.insert("token_ids") }
+            if !needs.endTokens.isEmpty || needs.recipe.credit.readsTurns { wanted.rollouts.insert("token_ids") }
             let reader = RowReader(rollouts, columns: wanted)
             readers[columns] = reader
             return reader
@@ -216,6 +216,7 @@ final class DumpTokens: TokenSource, PlanRowSource, @unchecked Sendable {
         columns.rollouts.formUnion(["support_token_ids", "support_offsets", "routed_experts", "routed_experts_shape"])
         if needs.readsRoles { columns.rollouts.insert("token_roles") }
         columns.scores.formUnion(["reward", "correct", "evidence"])
+        if credit.readsTeacherPrompt { columns.scores.insert("teacher_prompt") }
         if needs.recipe.objective.reference == .process { columns.scores.insert("process_reference_logprobs") }
         return columns
     }

@@ -54,6 +54,7 @@ struct FirstPass: Sendable {
         if needs.readsRoles { columns.rollouts.formUnion(["token_ids", "token_roles"]) }
         if !needs.endTokens.isEmpty { columns.rollouts.insert("token_ids") }
         if recipe.readsGreedy { columns.rollouts.insert("extras") }
+        if recipe.readsTeacherPrompt { columns.scores.insert("teacher_prompt") }
         let wanted = recipe.columns.union(needs.rewardColumns).union([.entropy, .entropyLow])
         let update = needs.updateColumns, isOfIngest = { TokenColumn(rawValue: $0)?.isOfIngest ?? false }
         columns.lookedFor = (

@@ -15,7 +15,7 @@ enum PlanMain {
             print(Listing.text)
             exit(0)
         }
-        PlanCommand.runMain(besides: ["export": ExportCommand.self])
+        PlanCommand.runMain()
     }
 }
 
@@ -28,6 +28,7 @@ struct PlanCommand: StageCommand {
         discussion: "crux-plan export hands a plan over to another trainer.",
         version: cruxVersion)
     static let stage = "plan"
+    static var besides: [String: any StageCommand.Type] { ["export": ExportCommand.self] }
 
     @Option(help: "Directory of crux-ingest.")
     var input: String

@@ -34,12 +34,19 @@ struct PlanRowMaker: Sendable {
         row.entropyWeights = recipe.loss.bonus.map { floats(entropyWeights(credit, $0)) }
         row.auxiliaryWeights = recipe.loss.auxiliary.map { floats(auxiliaryWeights(credit, source, $0)) }
         row.rolloutLogprobs = recipe.loss.staleRows?.against == .sampler ? source.column(.rolloutLogprobs) : nil
+        row.teacherLogprobs = recipe.credit.teacher.flatMap { teacherLogprobs($0, source) }
         row.temperature = source.rollout.temperature
         row.step = Int32(credit.step)
         row.reward = Float(credit.reward)
         row.evidence = source.evidence
         try requireFinite(row)
         return row
+    }
+
+    /// Where the update holds them against the policy as it stands; nil for a rollout that is left alone.
+    private func teacherLogprobs(_ teacher: TeacherTerm, _ source: ScoredRollout) -> [Float]? {
+        guard teacher.policy == .current, teacher.unprivileged == .keep || source.isPrivileged else { return nil }
+        return source.column(.teacherLogprobs)
     }
 
     /// Of the tokens to train on.

@@ -86,7 +86,8 @@ struct RowRequirements: Sendable {
     var readsNoTokens: Bool { scannedColumns.isEmpty && !checksSampling && !readsMetadata && endTokens.isEmpty }
 
     private var readsMetadata: Bool {
-        recipe.credit.readsGreedy || recipe.credit.reward.components != nil || readsRoles
+        recipe.credit.readsGreedy || recipe.credit.readsTeacherPrompt || recipe.credit.reward.components != nil
+            || readsRoles
     }
 
     /// Whether a row without a reward can't take part.
@@ -104,6 +105,7 @@ struct RowRequirements: Sendable {
     /// Why a row that has all that is needed takes no part all the same. `input`: with the scanned columns.
     func dropReason(_ input: CreditInput, reward: Double) -> DropReason? {
         guard input.mask.contains(true) else { return .onlyEndTokens }
+        if !input.isTaught, recipe.credit.teacher?.unprivileged == .drop { return .notPrivileged }
         for column in scannedColumns.sorted(by: { $0.rawValue < $1.rawValue }) {
             guard let values = input.columns[column], input.mask.firstNotFinite(values) != nil else { continue }
             return .notFinite(column)
@@ -146,6 +148,8 @@ struct RowRequirements: Sendable {
             input.environment = row.rollout.environmentCoefficients(auxiliary).count { $0 != 0 }
         }
         input.isGreedy = recipe.credit.readsGreedy && row.isGreedy
+        input.isTaught = !recipe.credit.readsTeacherPrompt || row.isPrivileged
+        if recipe.credit.readsTurns { input.turnStates = row.rollout.turnStates(input.mask) }
         for column in columns ?? known where column != .entropy { input.columns[column] = row.column(column) }
         if recipe.kl.isInReward, let logprobs = row.score.oldLogprobs, let reference = row.score.referenceLogprobs {
             input.tokenRewards = recipe.kl.rewards(logprobs: logprobs, reference: reference, mask: input.mask)

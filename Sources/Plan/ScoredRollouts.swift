@@ -346,11 +346,10 @@ extension ScoredRollout {
     }
 
     /// Whether its metadata say that it was decoded greedily.
-    var isGreedy: Bool {
-        guard rollout.extras.contains("\"greedy\"") else { return false }
-        let extras = (try? JSONSerialization.jsonObject(with: Data(rollout.extras.utf8)) as? [String: Any]) ?? [:]
-        return ["true", "1"].contains((extras["greedy"] as? String)?.lowercased() ?? "")
-    }
+    var isGreedy: Bool { GreedyMark.isSaid(inExtras: rollout.extras) }
+
+    /// Whether its teacher was told more than the policy, as far as scores say what it read.
+    var isPrivileged: Bool { score.teacherPrompt != "own" }
 
     /// Whether the sampler drew from less than the whole distribution, and its log-probabilities aren't known to be of
     /// what it drew from.
@@ -397,6 +396,17 @@ extension RowColumns {
             } else {
                 scores.formUnion(column.fileColumns)
             }
+        }
+    }
+}
+
+extension RolloutRow {
+    /// What stands before each turn of a mask, by digest; nil where the tokens were not read.
+    func turnStates(_ mask: [Bool]) -> [String]? {
+        guard tokenIDs.count == mask.count else { return nil }
+        return mask.turnStarts.map { start in
+            let before = mask[..<start].lastIndex(of: true).map { $0 + 1 } ?? 0
+            return prefixDigest(tokenIDs[before..<start])
         }
     }
 }

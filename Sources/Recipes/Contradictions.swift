@@ -49,6 +49,7 @@ extension Recipe {
                 "objective.drop_stale leaves out rollouts of negative advantage, but objective \(objectiveName) is no "
                     + "policy gradient of single tokens; expected none")
         }
+        if credit.teacher?.policy == .current { found += currentTeacherProblems }
         if loss.auxiliary != nil, !isOfTokens {
             found.append(
                 "objective.auxiliary is a likelihood of single tokens, which objective \(objectiveName) does not go with; "
@@ -60,6 +61,23 @@ extension Recipe {
         }
         if let bonus = loss.bonus, bonus.tokens == .kept, credit.mask == nil {
             found.append("entropy.bonus.tokens is kept, but there is no entropy.mask that keeps any; expected all")
+        }
+        return found
+    }
+
+    /// A teacher that is held against the policy as it stands moves advantages at each step.
+    private var currentTeacherProblems: [String] {
+        let key = "advantage.teacher.policy is current"
+        var found: [String] = []
+        if objective.isPerSequence || objective.output != .logprob || !objective.readsAdvantages {
+            found.append(
+                "\(key), but objective \(objectiveName) is no policy gradient of single tokens; expected plan")
+        }
+        if credit.shaping != nil {
+            found.append("\(key), and entropy.shaping bounds advantages that then move; expected plan, or no shaping")
+        }
+        if credit.correction.behavior == .sampler {
+            found.append("\(key) with correction.behavior sampler, whose ratio starts elsewhere; expected plan")
         }
         return found
     }

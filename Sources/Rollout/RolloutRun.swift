@@ -131,7 +131,7 @@ struct RolloutRun {
         case .endOfSequence, nil: break
         }
         if sampling.topK > 0 { frame.metadata["top_k"] = "\(sampling.topK)" }
-        if sampling.isGreedy { frame.metadata["greedy"] = "true" }
+        if sampling.isGreedy { frame.metadata[GreedyMark.key] = GreedyMark.value }
         // Engines that give log-probabilities at temperature 1 all the same make score ask; ours are of the
         // temperature.
         if sampling.scoringTemperature != 1 { frame.metadata[LogprobKind.key] = LogprobKind.processed.rawValue }

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Files
 import Arrow
+import Files
 import Formats
 import Foundation
 import FrameMeasures
@@ -8,6 +8,7 @@ import Models
 import Rewards
 import StageSupport
 import Tensors
+import Tokenizer
 
 @main
 enum ScoreMain {
@@ -72,9 +73,20 @@ struct ScoreCommand: StageCommand {
 
     @Option(
         help:
-            "Checkpoint of a teacher, the policy itself too: fills teacher_logprobs, behind teacher_prompt_ids where the dump has them.",
+            "Checkpoint of a teacher, the policy itself too: fills teacher_logprobs, behind teacher_prompt_ids or teacher_prompt where the dump has them.",
         transform: ModelFolder.path)
     var teacher: String?
+
+    @Option(
+        help:
+            "What --teacher reads before the prompt, where the dump says nothing: demonstration (a right rollout of the group, other than the one that is scored) or answer (the reference answer)."
+    )
+    var privileged: Privileged?
+
+    @Option(
+        help: "Text of that, with {demonstration} or {answer} in it; chat models want the marks of their own template."
+    )
+    var privilegedTemplate: String?
 
     @Option(help: "Critic (or a language model to become one): fills values.", transform: ModelFolder.path)
     var critic: String?
@@ -163,11 +175,49 @@ struct ScoreCommand: StageCommand {
         guard (0...RolloutFrameReader.maximumTopK).contains(topK) else {
             throw ValidationError("--top-k is \(topK); it must be 0 (none) to \(RolloutFrameReader.maximumTopK).")
         }
+        try checkPrivileged()
         if qNetwork != nil, checkpoint == nil || reference == nil {
             throw ValidationError(
                 "--q-network needs --checkpoint and --reference: what it says is averaged over the policy's distribution."
             )
         }
+    }
+
+    private func checkPrivileged() throws {
+        guard let privileged else {
+            guard privilegedTemplate == nil else {
+                throw ValidationError("--privileged-template is the text of --privileged: give that too.")
+            }
+            return
+        }
+        guard teacher != nil else {
+            throw ValidationError("--privileged \(privileged.rawValue) is what --teacher reads: give that too.")
+        }
+        if let privilegedTemplate, !privilegedTemplate.contains(privileged.placeholder) {
+            throw ValidationError(
+                "--privileged-template has no \(privileged.placeholder), where --privileged \(privileged.rawValue) goes."
+            )
+        }
+        if privileged == .demonstration, rewardCommand != nil {
+            throw ValidationError(
+                "--privileged demonstration judges all rollouts before it scores them, and --reward-command would be asked twice: give a --reward, or teacher_prompt in the dump."
+            )
+        }
+    }
+
+    /// What a teacher reads; nil without one.
+    private func teacherPrompts(_ names: [String], _ judge: Judge, _ context: StageContext) throws -> TeacherPrompts? {
+        guard let teacher else { return nil }
+        let folder = try ModelSource(teacher, as: .languageModel, target: false, flag: "--teacher").checkpoint.directory
+        let tokenizer = try fileExists(folder + "/tokenizer.json") ? Tokenizer(path: folder) : nil
+        guard privileged == .demonstration else {
+            return TeacherPrompts(folder, tokenizer: tokenizer, privileged, template: privilegedTemplate, nil)
+        }
+        let shown = try Demonstrations(names.map { input + "/" + $0 }, judge: judge, context)
+        context.say(
+            "demonstrations: \(shown.groups - shown.groupsWithout) of \(shown.groups) groups have a right rollout to show"
+        )
+        return TeacherPrompts(folder, tokenizer: tokenizer, privileged, template: privilegedTemplate, shown)
     }
 
     func runStage(_ context: StageContext) throws -> StageSummary {
@@ -179,13 +229,15 @@ struct ScoreCommand: StageCommand {
         if options.dryRun || options.overwrite { try check(names, files) }
         let policies = try ScoringModels(paths, threads: context.threads, halves: try products(context))
         policies.fileNotes.forEach(context.warn)
+        try TeacherVocabulary(policies, input, ingest).check(context)
         if policies.hasFreshCritic {
             context.warn(
                 "\(critic ?? "") has no value head: its values are all 0, those of a critic that has learned nothing")
         }
         let plan = Manifest(
             stage: Self.stage, configuration: settings(context),
-            inputs: [try Manifest.asInput(input, stage: "ingest")] + (try policies.inputFiles()))
+            inputs: [try Manifest.asInput(input, stage: "ingest")] + (try policies.inputFiles())
+                + (try teacherTokenizer()))
         try policies.notes().forEach(context.say)
         let undertaking = Undertaking(plan, output: output, reads: places.map { InputPlace($0) }, options: options)
         return try undertaking.run(context, would: ["rollouts": ingest.counts["rollouts"] ?? 0]) { directory in
@@ -193,7 +245,8 @@ struct ScoreCommand: StageCommand {
             defer { judge.close() }
             var summary = try ScoreRun(
                 directory: directory, ingest: input, manifest: ingest, names: names, files: files, judge: judge,
-                policies: policies, wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
+                policies: policies, prompts: try teacherPrompts(names, judge, context),
+                wanted: DistributionColumns(topK: topK, sumPSquared: sumPSquared),
                 ignoresSupport: ignoreSupport, ignoresRoutes: ignoreRoutedExperts,
                 memory: PlaneMemory(budget: memory.bytes, threads: context.threads), context: context
             ).run()
@@ -224,6 +277,13 @@ struct ScoreCommand: StageCommand {
         }
     }
 
+    /// Files that a teacher's prompts depend on.
+    private func teacherTokenizer() throws -> [Manifest.File] {
+        guard let teacher else { return [] }
+        let folder = try ModelSource(teacher, as: .languageModel, target: false, flag: "--teacher").checkpoint.directory
+        return try Tokenizer.inputPaths(folder).map { try .input("teacher-tokenizer", $0) }
+    }
+
     private func settings(_ context: StageContext) -> [String: String] {
         var settings = ["reward": reward ?? (rewardCommand == nil ? AutomaticReward.name : "")]
         // What models say differs in its last bits between thread counts.
@@ -232,6 +292,10 @@ struct ScoreCommand: StageCommand {
         settings["reward_command"] = rewardCommand
         for judge in (try? judges) ?? [] { settings["judge_" + judge.name] = judge.command }
         if rewardCommand != nil || !judge.isEmpty { settings["on_reward_failure"] = onRewardFailure.rawValue }
+        if let privileged {
+            settings["privileged"] = privileged.rawValue
+            settings["privileged_template"] = privilegedTemplate ?? privileged.template
+        }
         if topK > 0 { settings["top_k"] = "\(topK)" }
         if sumPSquared { settings["sum_p_squared"] = "true" }
         if ignoreSupport { settings[ScoredSupport.key] = ScoredSupport.ignored.rawValue }

@@ -30,8 +30,11 @@ struct ScoreRecord: Codable, Sendable {
     private(set) var unclearTemperature = 0
     /// States in which the reference excludes a token that the policy reaches.
     var excludingStates = 0
-    /// Rollouts that a teacher read behind another prompt.
-    var teacherPrompts = 0
+    /// Rollouts by the prompt that a teacher read them behind.
+    var teacherPrompts: [String: Int] = [:]
+    var ownTeacherPrompts: Int {
+        teacherPrompts.filter { $0.key != TeacherPromptKind.own.rawValue }.values.reduce(0, +)
+    }
     /// Tokens for which the policy's routers took the sampler's experts, and those of the same dump for which they
     /// chose, because it doesn't say.
     private var replayedTokens = 0
@@ -115,7 +118,7 @@ struct ScoreRecord: Codable, Sendable {
         otherTemperature += next.otherTemperature
         unclearTemperature += next.unclearTemperature
         excludingStates += next.excludingStates
-        teacherPrompts += next.teacherPrompts
+        teacherPrompts.merge(next.teacherPrompts, uniquingKeysWith: +)
         replayedTokens += next.replayedTokens
         unrecordedTokens += next.unrecordedTokens
         unusable.merge(next.unusable) { first, _ in first }
@@ -142,7 +145,8 @@ struct ScoreRecord: Codable, Sendable {
         for (source, count) in evidence { counts["evidence_\(source)"] = count }
         for (width, count) in widths { counts["evidence_topk_\(width)"] = count }
         for (source, count) in logprobs { counts["old_logprobs_\(source)"] = count }
-        if teacherPrompts > 0 { counts["teacher_prompts"] = teacherPrompts }
+        if ownTeacherPrompts > 0 { counts["teacher_prompts"] = ownTeacherPrompts }
+        for (kind, count) in teacherPrompts where ownTeacherPrompts > 0 { counts["teacher_prompts_\(kind)"] = count }
         if let routes {
             (counts["replayed_tokens"], counts["unrecorded_tokens"]) = (routes.replayed, routes.unrecorded)
         }

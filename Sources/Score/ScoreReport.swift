@@ -55,8 +55,9 @@ struct ScoreReport {
     }
 
     private static func teacher(_ record: ScoreRecord) -> String? {
-        guard record.teacherPrompts > 0 else { return nil }
-        return "the teacher read a prompt of its own in \(record.teacherPrompts) of \(record.rows) rollouts"
+        guard record.ownTeacherPrompts > 0 else { return nil }
+        return "the teacher read a prompt of its own in \(record.ownTeacherPrompts) of \(record.rows) rollouts: "
+            + list(record.teacherPrompts)
     }
 
     private static func routes(_ record: ScoreRecord) -> String? {

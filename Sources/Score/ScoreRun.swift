@@ -16,6 +16,8 @@ struct ScoreRun {
     let files: DumpFiles
     let judge: Judge
     let policies: ScoringModels
+    /// What a teacher reads.
+    let prompts: TeacherPrompts?
     let wanted: DistributionColumns
     /// Whether distributions go over the vocabulary, whatever a row says could be drawn.
     let ignoresSupport: Bool
@@ -89,14 +91,14 @@ struct ScoreRun {
         _ table: inout EvidenceTableWriter<ScoreRow>
     ) throws {
         try context.checkInterruption()
-        let frames = try scorer.score(rows, threads: context.threads), models = try policies.score(rows),
+        let frames = try scorer.score(rows, threads: context.threads), models = try policies.score(rows, prompts),
             outcomes = try judge.judge(rows)
         for (index, row) in rows.enumerated() {
             let logprobs = OldLogprobs(row, frames[index], models[index].policy)
             let scored = score(row, frames[index], models[index], outcomes[index], logprobs)
             record.add(row, scored, frames[index], models[index].policy, logprobs.source)
             if models[index].policy != nil { record.addRoutes(row) }
-            record.teacherPrompts += models[index].hasTeacherPrompt ? 1 : 0
+            if let kind = models[index].teacherPrompt { record.teacherPrompts[kind.rawValue, default: 0] += 1 }
             record.excludingStates += models[index].excludingStates
             try table.append(scored)
         }
@@ -114,6 +116,7 @@ struct ScoreRun {
         scored.values = models.values ?? frame.values
         scored.referenceLogprobs = models.referenceLogprobs ?? frame.referenceLogprobs
         scored.teacherLogprobs = models.teacherLogprobs ?? frame.teacherLogprobs
+        scored.teacherPrompt = models.teacherPrompt?.rawValue
         scored.processLogprobs = models.processLogprobs
         scored.processReferenceLogprobs = models.processReferenceLogprobs
         scored.referenceKL = models.referenceKL

@@ -9,8 +9,8 @@ struct ModelScores: Sendable {
     var policy: SequenceScores?
     var referenceLogprobs: [Float]?
     var teacherLogprobs: [Float]?
-    /// Whether the teacher read another prompt than the policy did.
-    var hasTeacherPrompt = false
+    /// What the teacher read; nil without one.
+    var teacherPrompt: TeacherPromptKind?
     var values: [Float]?
     var processLogprobs: [Float]?
     var processReferenceLogprobs: [Float]?
@@ -99,7 +99,8 @@ struct ScoringModels: Sendable {
     /// True where a critic has no value head of its own yet: its values are all 0.
     var hasFreshCritic: Bool { critic?.hasFreshValueHead == true }
 
-    func score(_ rows: [RolloutRow]) throws -> [ModelScores] {
+    /// `prompts`: what a teacher reads.
+    func score(_ rows: [RolloutRow], _ prompts: TeacherPrompts?) throws -> [ModelScores] {
         var scores = [ModelScores](repeating: ModelScores(), count: rows.count)
         func fill<T>(_ path: WritableKeyPath<ModelScores, T?>, _ values: [T]?) {
             for (index, value) in (values ?? []).enumerated() { scores[index][keyPath: path] = value }
@@ -124,9 +125,10 @@ struct ScoringModels: Sendable {
             fill(\.referenceLogprobs, try reference?.score(rows).map(\.logprobs))
         }
         if let teacher {
-            let read = try rows.map(TeacherRow.init), scored = try teacher.score(read.map(\.row))
+            let read = try rows.map { try prompts?.row($0) ?? TeacherRow($0) },
+                scored = try teacher.score(read.map(\.row))
             fill(\.teacherLogprobs, zip(read, scored).map { $0.placed($1.logprobs) })
-            for (index, row) in read.enumerated() { scores[index].hasTeacherPrompt = row.isPrivileged }
+            for (index, row) in read.enumerated() { scores[index].teacherPrompt = row.kind }
         }
         fill(\.values, try critic?.score(rows, .value).map(\.outputs))
         fill(\.processLogprobs, try process?.score(rows).map(\.logprobs))

@@ -12,6 +12,8 @@ package protocol StageCommand: ParsableCommand {
     static var stage: String { get }
     var options: StageOptions { get }
     static var memoryHabit: MemoryHabit { get }
+    /// Commands that go by a word in front of their arguments; a stage with subcommands would have no --help of its own.
+    static var besides: [String: any StageCommand.Type] { get }
     /// Returns what the one-line JSON summary on stdout says.
     func runStage(_ context: StageContext) throws -> StageSummary
 }
@@ -38,11 +40,16 @@ package let cruxVersion = "0.1.0"
 extension StageCommand {
     package static var memoryHabit: MemoryHabit { .returned }
 
-    /// `main` of the executable. `besides`: commands that go by a word in front of their arguments; a stage with
-    /// subcommands would have no --help of its own.
-    package static func runMain(besides: [String: any StageCommand.Type] = [:]) -> Never {
+    package static var besides: [String: any StageCommand.Type] { [:] }
+
+    /// `main` of the executable.
+    package static func runMain() -> Never {
         let arguments = Array(CommandLine.arguments.dropFirst())
         if let other = arguments.first.flatMap({ besides[$0] }) { other.runMain(Array(arguments.dropFirst())) }
+        if !besides.isEmpty, arguments.contains(where: { $0.hasPrefix("--generate-completion-script") }) {
+            CommandWithBesides<Self>.main(arguments)
+            Self.exit()
+        }
         runMain(arguments)
     }
 
@@ -142,4 +149,31 @@ extension ParsableCommand {
             name = configuration.commandName?.replacingOccurrences(of: "crux-", with: "") ?? ""
         StageContext.logger(name, .json).error("\(message(for: error))", metadata: StageLog.metadata(status))
     }
+}
+
+/// A command with those that go by a word, as shells complete them: by its own flags, and by the words.
+private struct CommandWithBesides<Stage: StageCommand>: ParsableCommand {
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(
+            commandName: Stage.configuration.commandName, abstract: Stage.configuration.abstract,
+            subcommands: Stage.besides.sorted { $0.key < $1.key }.map { $0.value.byWord })
+    }
+
+    @OptionGroup var stage: Stage
+}
+
+extension StageCommand {
+    fileprivate static var byWord: any ParsableCommand.Type { CommandByWord<Self>.self }
+}
+
+/// A command by the last word of its name.
+private struct CommandByWord<Stage: StageCommand>: ParsableCommand {
+    static var configuration: CommandConfiguration {
+        let name = Stage.configuration.commandName ?? Stage.stage
+        return CommandConfiguration(
+            commandName: name.split(separator: " ").last.map(String.init) ?? name,
+            abstract: Stage.configuration.abstract)
+    }
+
+    @OptionGroup var stage: Stage
 }

@@ -135,7 +135,7 @@ struct OptimizerStep {
     private func preview(_ rows: [PlanRow], _ units: [[Int]], _ shares: [[MicroBatch]], _ state: TrainingState) throws
         -> StepPreview
     {
-        guard StepPreview.isNeeded(recipe) else { return .none }
+        guard StepPreview.isNeeded(recipe) else { return StepPreview(recipe) }
         var scores = StepScores(rows.map(\.tokenIDs.count))
         try gang.together {
             for batch in shares[gang.rank] {

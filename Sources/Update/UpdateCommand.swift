@@ -10,7 +10,7 @@ import Tensors
 
 @main
 enum UpdateMain {
-    static func main() { UpdateCommand.runMain(besides: ["apply-delta": ApplyDeltaCommand.self]) }
+    static func main() { UpdateCommand.runMain() }
 }
 
 /// `plan/` and a checkpoint → `update/`: the checkpoint after the plan's optimizer steps.
@@ -20,6 +20,7 @@ struct UpdateCommand: StageCommand {
         discussion: "crux-update apply-delta makes a checkpoint of another one and of what --delta has written.",
         version: cruxVersion)
     static let stage = "update"
+    static var besides: [String: any StageCommand.Type] { ["apply-delta": ApplyDeltaCommand.self] }
     static let memoryHabit = MemoryHabit.kept
 
     @Option(help: "Directory of crux-plan.")

@@ -258,6 +258,38 @@ private func advantages(_ estimator: any AdvantageEstimator, _ groups: [[Episode
         #expect(firstDifference(credit.advantages, [0, 0, 0.9, 0.9, -0.7], absolute: 1e-6) == nil)
     }
 
+    /// Turns s0, a, b with reward 1 against s0, a with reward 0, γ ½: returns ¼, ½, 1 and 0, 0. b is nobody else's.
+    @Test func gigpoComparesTurnsThatHadTheSameToSee() {
+        var estimator = GiGPO()
+        (estimator.gamma, estimator.normalize) = (0.5, .none)
+        let masks = [
+            [false, false, true, true, false, true, false, true], [false, false, true, false, true, true],
+        ]
+        func group(_ states: [[String]?]) -> [Episode] {
+            zip([1.0, 0], masks).enumerated().map { index, pair in
+                var episode = Episode(reward: pair.0, mask: pair.1)
+                episode.turnStates = states[index]
+                return episode
+            }
+        }
+        let known = group([["s", "a", "b"], ["s", "a"]])
+        #expect(advantages(estimator, [known]) == [[0.625, 0.625, 0, 0.75, 0, 0.5], [-0.625, 0, -0.75, -0.75]])
+        // By their deviations every pair is ±.7071 apart.
+        estimator.normalize = .std
+        let one = 0.5.squareRoot()
+        let scaled = advantages(estimator, [known])
+        #expect(firstDifference(scaled[0], [2 * one, 2 * one, 0, 2 * one, 0, one], absolute: 1e-5) == nil)
+        #expect(firstDifference(scaled[1], [-2 * one, 0, -2 * one, -2 * one], absolute: 1e-5) == nil)
+        // The same state twice in one rollout is compared too; states that nobody knows are nobody's, but for the prompt.
+        (estimator.normalize, estimator.weight) = (.none, 2)
+        let again = advantages(estimator, [group([["s", "a", "a"], ["s", "b"]])])
+        #expect(again == [[0.75, 0.75, 0, 0, 0, 1], [-0.75, 0, -0.5, -0.5]])
+        #expect(
+            advantages(estimator, [group([nil, nil])]) == [[0.75, 0.75, 0, 0.5, 0, 0.5], [-0.75, 0, -0.5, -0.5]])
+        estimator.weight = 0
+        #expect(advantages(estimator, [known]) == [[0.5, 0.5, 0, 0.5, 0, 0.5], [-0.5, 0, -0.5, -0.5]])
+    }
+
     @Test func trlScalesByTheWholeBatch() {
         var estimator = GRPO()
         (estimator.normalize, estimator.epsilon) = (.batch, 1e-4)

@@ -121,6 +121,33 @@ import Testing
         #expect(found(1, term { ($0.form, $0.negativeOnly) = (.rlsd, true) }) == [1, 1, 1])
     }
 
+    /// Advantages that a plan made with its own log-probabilities, at the policy as it stands: -.5, -1.2, -.1 against a
+    /// teacher's -.2, -1.3, -.15.
+    @Test func aTeacherIsHeldAgainstThePolicyAsItStands() {
+        let old: [Float] = [-0.9, -1.2, -0.2], teacher: [Float] = [-0.2, -1.3, -0.15],
+            now: [Float] = [-0.5, -1.2, -0.1]
+        let mask = [true, true, true]
+        let planned = term { $0.policy = .current }.applied(to: [0, 0, 0], teacher: teacher, old: old, mask: mask)
+        let moved = term { $0.policy = .current }.caughtUp(
+            planned.map { Float($0) }, old: old, now: now, mask: [true, true, false])
+        #expect(firstDifference(moved.prefix(2).map { Double($0) }, [0.3, -0.1], absolute: 1e-6) == nil)
+        #expect(isClose(Double(moved[2]), 0.05, absolute: 1e-6))
+        #expect(term { ($0.policy, $0.form) = (.current, .rlsd) }.problems.count == 1)
+    }
+
+    @Test func whoHadNothingToBeToldGetsNothing() {
+        var recipe = CreditRecipe()
+        (recipe.advantage, recipe.teacher) = (NoAdvantage(), term { $0.unprivileged = .neutral })
+        var input = CreditInput(
+            groupID: "g", reward: 0, correct: nil, isTruncated: false, mask: [false, true], entropy: [])
+        input.columns = [.oldLogprobs: [0, -0.5], .teacherLogprobs: [0, -0.2]]
+        #expect(
+            recipe.readsTeacherPrompt
+                && isClose(recipe.assign([input], seed: 0).kept[0].advantages[1], 0.3, absolute: 1e-6))
+        input.isTaught = false
+        #expect(recipe.assign([input], seed: 0).kept[0].advantages == [0, 0])
+    }
+
     @Test func aTeacherThatExcludesATokenIsBounded() {
         let found = term { _ in }.applied(to: [0], teacher: [-.infinity], old: [-1], mask: [true])
         #expect(found == [-29])

@@ -21,6 +21,19 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
         }
     }
 
+    /// What docs/elsewhere.md gives for other codebases' names.
+    @Test func recipesByOtherNamesLoad() throws {
+        let page = try String(contentsOfFile: repositoryRoot + "/docs/elsewhere.md", encoding: .utf8)
+        let rows = page.components(separatedBy: "\n").filter { $0.hasPrefix("| `") || $0.hasPrefix("| -") }
+        let found = rows.compactMap { row -> String? in
+            let cells = row.components(separatedBy: " | ")
+            guard cells.count > 1, cells[1].hasPrefix("`{") else { return nil }
+            return cells[1].trimmingCharacters(in: CharacterSet(charactersIn: "` |"))
+        }
+        #expect(found.count > 60)
+        for recipe in found { #expect(problems(recipe) == [], "\(recipe)") }
+    }
+
     private func problems(_ yaml: String) -> [String] {
         do {
             _ = try Recipe.load(yaml: yaml, file: "r.yaml")
@@ -245,7 +258,9 @@ private let recipes: [String] = [repositoryRoot + "/recipes", fixture("recipes")
         ("advantage: {teacher: {clip: 1, form: rlsd}}", "advantage.teacher.clip is 1.0; expected 0 to less than 1"),
         ("advantage: {teacher: {mix: 0.1}}", "advantage.teacher.mix has no effect: form is difference"),
         ("advantage: {teacher: {}}\nfilter: {degenerate_groups: drop}", "filter.degenerate_groups is drop with"),
-        ("advantage: {teacher: {policy: current}}", "unknown key advantage.teacher.policy"),
+        ("advantage: {teacher: {policy: now}}", "advantage.teacher.policy"),
+        ("advantage: {teacher: {policy: current, form: rlsd}}", "expected form difference, or plan"),
+        ("advantage: {teacher: {policy: current}}\nentropy: {shaping: {}}", "bounds advantages that then move"),
         ("objective: h_dpo\nadvantage: {teacher: {}}", "advantage.teacher has no effect"),
         ("expansion: fr3e\nadvantage: {type: fr3e, teacher: {}}", "unknown key advantage.teacher"),
         ("advantage: {type: fr3e, epsilon: 1}\nexpansion: fr3e", "unknown key advantage.epsilon"),

@@ -3,6 +3,7 @@ import Formats
 import Foundation
 import TestSupport
 import Testing
+import Tokenizer
 
 /// Metadata and columns that methods of 2026 read, from a shard to the plan.
 @Suite struct AdvantageStageTests {
@@ -133,6 +134,100 @@ import Testing
             firstDifference(found.suffix(3).map { Double($0) }, expected.suffix(3).map { Double($0) }, absolute: 1e-5)
                 == nil)
         #expect(found != plain[0].teacherLogprobs)
+    }
+
+    private func scores(_ pipeline: Pipeline, _ name: String = "score") throws -> [ScoreRow] {
+        try ArrowTableReader(path: pipeline.folder(name) + "/scores-00000.arrow", table: Tables.scores).rows()
+    }
+
+    private func isSame(_ a: [Float]?, _ b: [Float]?) -> Bool {
+        firstDifference((a ?? []).map { Double($0) }, (b ?? [1]).map { Double($0) }, absolute: 1e-5) == nil
+    }
+
+    /// By the teacher's tokenizer: the same as the ids that it makes of the text.
+    @Test func aTeachersPromptMayBeText() throws {
+        let policy = fixture("policy"), text = "1 + 1 = "
+        let ids = try Tokenizer(path: policy).encode(text, specialTokens: .auto)
+        let models = ["--checkpoint", policy, "--teacher", policy]
+        let byText = try scores(try scored(rollouts { $1.frame.metadata["teacher_prompt"] = text }, models))
+        let byIDs = try scores(try scored(rollouts { $1.frame.teacherPromptIDs = ids }, models))
+        #expect(byText.map(\.teacherPrompt) == [String?](repeating: "text", count: 4))
+        #expect(byIDs.map(\.teacherPrompt) == [String?](repeating: "ids", count: 4))
+        for (a, b) in zip(byText, byIDs) { #expect(isSame(a.teacherLogprobs, b.teacherLogprobs)) }
+        #expect(!isSame(byText[0].teacherLogprobs, byText[0].oldLogprobs))
+    }
+
+    /// Rewards 0, 1, 0, 1: all are shown r-1, which is shown r-3. In a group of one right rollout that one sees nothing.
+    @Test func thePolicyIsShownARightRolloutOfTheGroup() throws {
+        let policy = fixture("policy"), tokenizer = try Tokenizer(path: policy)
+        func text(_ index: Int) -> String { "\(index) + \(index) = \(2 * index)" }
+        let all = rollouts { index, rollout in
+            rollout.frame.metadata["completion"] = text(index)
+            rollout.frame.metadata["reference_answer"] = "\(index)"
+            if index > 1 { rollout.frame.metadata["group_id"] = "g-1" }
+        }
+        let pipeline = try scored(all)
+        let models = ["--reward", "given", "--checkpoint", policy, "--teacher", policy]
+        func run(_ name: String, _ more: [String]) throws -> Executable.Result {
+            try Executable("crux-score").run(
+                ["--quiet", "--input", pipeline.folder("ingest"), "--output", pipeline.folder(name)] + models + more)
+        }
+        let template = ["--privileged-template", "{demonstration} so "]
+        let said = try run("shown", ["--privileged", "demonstration"] + template)
+        try #require(said.status == 0, "\(said.errors)")
+        let shown = try scores(pipeline, "shown")
+        #expect(shown.map(\.teacherPrompt) == ["demonstration", "own", "demonstration", "own"])
+        #expect(isSame(shown[1].teacherLogprobs, shown[1].oldLogprobs))
+        // What it read, as a dump's own prompt.
+        for (index, demonstration) in [(0, 1), (2, 3)] {
+            let told = tokenizer.encode(text(demonstration) + " so ", addingSpecialTokens: false)
+            let byIDs = try scores(
+                try scored(
+                    rollouts { $1.frame.teacherPromptIDs = told + $1.frame.tokenIDs.prefix(2) },
+                    ["--checkpoint", policy, "--teacher", policy]))
+            #expect(isSame(shown[index].teacherLogprobs, byIDs[index].teacherLogprobs))
+        }
+        let answered = try run("answered", ["--privileged", "answer"])
+        try #require(answered.status == 0, "\(answered.errors)")
+        #expect(try scores(pipeline, "answered").allSatisfy { $0.teacherPrompt == "answer" })
+
+        let recipe = "advantage: {type: none, teacher: {policy: current, unprivileged: drop}}\nobjective: {type: cispo}"
+        let path = pipeline.folder("recipe.yaml")
+        try recipe.write(toFile: path, atomically: true, encoding: .utf8)
+        let planned = try Executable("crux-plan").run(
+            [
+                "--quiet", "--input", pipeline.folder("ingest"), "--scores", pipeline.folder("shown"), "--recipe", path,
+                "--output", pipeline.folder("plan"),
+            ])
+        try #require(planned.status == 0, "\(planned.errors)")
+        let rows = try ArrowTableReader(path: pipeline.folder("plan/plan.arrow"), table: Tables.plan).rows()
+        #expect(rows.map(\.rolloutID) == ["r-0", "r-2"])
+        #expect(rows.allSatisfy { $0.teacherLogprobs != nil })
+        for (bad, words) in [
+            (["--privileged", "demonstration", "--privileged-template", "no place"], "{demonstration}"),
+            (["--privileged", "demonstration", "--reward-command", "cat"], "--reward-command"),
+            (["--privileged-template", "x"], "--privileged"),
+        ] {
+            let refused = try run("bad", bad)
+            #expect(refused.status == 2 && refused.errors.contains(words), "\(refused.errors)")
+        }
+    }
+
+    /// Byte by byte: a vocabulary of the same size may be another.
+    @Test func aTeacherOfAnotherTokenizerIsRefused() throws {
+        let other = try TemporaryDirectory()
+        let folder = other.path + "/teacher"
+        try FileManager.default.copyItem(atPath: fixture("policy"), toPath: folder)
+        let file = folder + "/tokenizer.json", text = try String(contentsOfFile: file, encoding: .utf8)
+        try FileManager.default.removeItem(atPath: file)
+        try (text + "\n").write(toFile: file, atomically: true, encoding: .utf8)
+        let pipeline = try scored(rollouts { _, _ in })
+        let said = try Executable("crux-score").run(
+            [
+                "--input", pipeline.folder("ingest"), "--output", pipeline.folder("x"), "--checkpoint",
+                fixture("policy"), "--teacher", folder,
+            ])
+        #expect(said.status == 3 && said.errors.contains("another vocabulary"), "\(said.errors)")
     }
 
     @Test func aTeachersPromptThatIsNoneIsRejected() throws {

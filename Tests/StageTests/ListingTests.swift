@@ -72,4 +72,19 @@ import Testing
     @Test func noHeadingIsWithoutARegistry() throws {
         #expect(Set(try list().keys) == Set(Self.registries.map(\.title)).union(["sections without types"]))
     }
+
+    /// Shells complete a command's own flags, and the words of the commands beside it with theirs.
+    @Test(arguments: [
+        ("crux-plan", "export", ["--report-only", "--format"]),
+        ("crux-update", "apply-delta", ["--resume-from", "--delta"]),
+    ]) func completionsKnowTheCommandsByWord(_ name: String, _ word: String, _ flags: [String]) throws {
+        for shell in ["bash", "zsh", "fish"] {
+            let said = try Executable(name).run(["--generate-completion-script", shell])
+            #expect(said.status == 0, "\(said.errors)")
+            // Fish names flags without their dashes.
+            for wanted in [word] + flags.map({ shell == "fish" ? String($0.dropFirst(2)) : $0 }) {
+                #expect(said.output.contains(wanted), "\(shell): no \(wanted)")
+            }
+        }
+    }
 }

@@ -56,6 +56,8 @@ package struct Episode: Sendable {
     package var columns: [TokenColumn: [Float]]
     /// Whether it was decoded greedily: what others are compared with, where a method does that.
     package var isGreedy = false
+    /// What was there to see before each turn; nil where nobody wants to know.
+    package var turnStates: [String]?
     /// Several rewards, where a recipe names them.
     package var components: [EpisodeOutcome.Reward] = []
     /// What its tokens weigh by what trainer and sampler disagree about, [L]; nil without a correction.
@@ -186,6 +188,8 @@ package protocol AdvantageEstimator: Codable, Sendable {
     var columns: Set<TokenColumn> { get }
     /// Whether it wants to know which rollouts were decoded greedily.
     var readsGreedy: Bool { get }
+    /// Whether it wants to know what was there to see before each turn.
+    var readsTurns: Bool { get }
     /// Whether it looks at several rewards one by one, not at their sum.
     var readsComponents: Bool { get }
     /// Whether it wants to know the correction's weights.
@@ -222,6 +226,7 @@ extension AdvantageEstimator {
     package var rewardsByVerdict: Bool { false }
     package var columns: Set<TokenColumn> { [] }
     package var readsGreedy: Bool { false }
+    package var readsTurns: Bool { false }
     package var readsComponents: Bool { false }
     package var readsCorrection: Bool { false }
     package var readsRewards: Bool { true }

@@ -5,6 +5,7 @@ package enum AdvantageRegistry {
         ETPOBellman.self,
         GAE.self,
         GDPO.self,
+        GiGPO.self,
         GivenAdvantage.self,
         GRPO.self,
         GTPO.self,

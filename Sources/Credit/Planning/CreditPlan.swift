@@ -164,7 +164,8 @@ package struct CreditPlan: Sendable {
 extension TeacherTerm {
     /// [L] advantages with what the teacher says of the tokens.
     fileprivate func applied(to advantages: [Double], _ input: CreditInput) -> [Double] {
-        guard let teacher = input.columns[.teacherLogprobs], let old = input.columns[.oldLogprobs] else {
+        guard input.isTaught, let teacher = input.columns[.teacherLogprobs], let old = input.columns[.oldLogprobs]
+        else {
             return advantages
         }
         return applied(to: advantages, teacher: teacher, old: old, mask: input.mask)
@@ -172,7 +173,7 @@ extension TeacherTerm {
 
     /// Trainable tokens that it gives no probability worth the name.
     fileprivate static func excluded(_ input: CreditInput) -> Int {
-        guard let teacher = input.columns[.teacherLogprobs] else { return 0 }
+        guard input.isTaught, let teacher = input.columns[.teacherLogprobs] else { return 0 }
         return input.mask.indices.count { input.mask[$0] && teacher[$0] <= least }
     }
 }

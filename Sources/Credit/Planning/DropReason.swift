@@ -10,6 +10,7 @@ package enum DropReason: Hashable, Sendable {
     case notFinite(TokenColumn)
     case onlyEndTokens
     case correction
+    case notPrivileged
     case degenerateGroup
     case accuracyOutOfRange
     case noAdvantage
@@ -34,6 +35,7 @@ package enum DropReason: Hashable, Sendable {
         case .notFinite(let column): "not_finite_\(column.rawValue)"
         case .onlyEndTokens: "only_end_tokens"
         case .correction: "correction"
+        case .notPrivileged: "not_privileged"
         case .degenerateGroup: "degenerate_group"
         case .accuracyOutOfRange: "accuracy_out_of_range"
         case .noAdvantage: "no_advantage"
@@ -61,6 +63,7 @@ package enum DropReason: Hashable, Sendable {
         case .notFinite(let column): "a trainable token's \(column.rawValue) is NaN or infinite"
         case .onlyEndTokens: "no token of it but ends a sequence (entropy.exclude_eos)"
         case .correction: "the correction gives none of its tokens any weight (correction.rejected: exclude)"
+        case .notPrivileged: "its teacher had nothing to be told of (advantage.teacher.unprivileged: drop)"
         case .degenerateGroup: "its group gives no contrast (filter.degenerate_groups: drop)"
         case .accuracyOutOfRange: "its group's accuracy lies outside of filter.min_accuracy and filter.max_accuracy"
         case .noAdvantage: "the estimator gives it no advantage"
@@ -83,9 +86,9 @@ package enum DropReason: Hashable, Sendable {
         [.unusable(verdict: "invalid_logits"), .noReward, .notFiniteReward, .rewardOutOfRange]
         + TokenColumn.allCases.filter { ![.entropy, .entropyLow, .entropyHigh].contains($0) }.map { .notFinite($0) }
         + [
-            .onlyEndTokens, .correction, .degenerateGroup, .accuracyOutOfRange, .noAdvantage, .notPositive, .baseline,
-            .notFiniteAdvantage, .truncated, .excluded, .noVerdict, .noPair, .degenerateState, .missingValue,
-            .valuesOnly,
+            .onlyEndTokens, .correction, .notPrivileged, .degenerateGroup, .accuracyOutOfRange, .noAdvantage,
+            .notPositive, .baseline, .notFiniteAdvantage, .truncated, .excluded, .noVerdict, .noPair, .degenerateState,
+            .missingValue, .valuesOnly,
             .unknownJob,
         ]
 }

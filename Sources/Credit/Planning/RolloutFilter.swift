@@ -240,6 +240,7 @@ extension Episode {
             columns: input.columns)
         (isGreedy, components) = (facts.rows[row].isGreedy, facts.components.rewards(row))
         if !input.entropy.isEmpty { columns[.entropy] = input.entropy }
+        turnStates = input.turnStates
     }
 
     /// Without its tokens: all rewards in one.

@@ -17,6 +17,11 @@ package struct CreditInput: Sendable {
     package var tokenRewards: [Double]?
     /// Whether it was decoded greedily, where somebody wants to know.
     package var isGreedy = false
+    /// Whether the teacher has anything to say of it.
+    package var isTaught = true
+    /// What was there to see before each turn, where somebody wants to know: names that are the same for what is the
+    /// same.
+    package var turnStates: [String]?
     /// Tokens of an environment that a recipe learns from.
     package var environment = 0
     /// Rewards beside score's own, where a recipe names them.
@@ -135,6 +140,12 @@ package struct CreditRecipe: Sendable {
         advantage.readsCorrection && correction.isOn
             ? advantage.columns.union([.oldLogprobs, .rolloutLogprobs]) : advantage.columns
     }
+
+    /// Whether it matters what was there to see before each turn.
+    package var readsTurns: Bool { expansion == nil && pairs == nil && advantage.readsTurns }
+
+    /// Whether it matters what a teacher read.
+    package var readsTeacherPrompt: Bool { teacher.map { $0.unprivileged != .keep } ?? false }
 
     /// Whether a row's metadata must be looked at.
     package var readsGreedy: Bool { expansion == nil && pairs == nil && advantage.readsGreedy }

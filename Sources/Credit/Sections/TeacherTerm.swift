@@ -6,7 +6,16 @@ import Foundation
 package struct TeacherTerm: Codable, Equatable, Sendable {
     package enum Form: String, Codable, CaseIterable, Sendable { case difference, rlsd }
 
+    /// Whose log-probabilities the teacher's are held against: those of the plan, or those of the policy as it stands at
+    /// each step (SDPO).
+    package enum Policy: String, Codable, CaseIterable, Sendable { case plan, current }
+    /// What becomes of rollouts for which a teacher that is told more had nothing to be told: they are taught as others
+    /// are, get nothing of the teacher, or take no part.
+    package enum Unprivileged: String, Codable, CaseIterable, Sendable { case keep, neutral, drop }
+
     package var form = Form.difference
+    package var policy = Policy.plan
+    package var unprivileged = Unprivileged.keep
     package var coef = 1.0
     package var mix = 0.5
     package var clip = 0.2
@@ -20,11 +29,22 @@ package struct TeacherTerm: Codable, Equatable, Sendable {
             + ((0...1).contains(mix) ? [] : ["advantage.teacher.mix is \(mix); expected 0 to 1"])
             + (clip >= 0 && clip < 1
                 ? [] : ["advantage.teacher.clip is \(clip); expected 0 to less than 1: beyond, signs could flip"])
+            + (policy == .current && form != .difference
+                ? ["advantage.teacher.policy is current with form \(form.rawValue); expected form difference, or plan"]
+                : [])
     }
 
     package var unread: [String: String] {
         let keys = form == .difference ? ["mix", "clip", "negative_only"] : ["coef"]
         return keys.reduce(into: [:]) { $0[$1] = "form is \(form.rawValue)" }
+    }
+
+    /// What an update adds to the plan's advantages where the teacher is held against the policy as it stands: they have
+    /// coef · (log π_teacher - log π_old), and want log π in place of log π_old. [L]; no gradient runs through it.
+    package func caughtUp(_ advantages: [Float], old: [Float], now: [Float], mask: [Bool]) -> [Float] {
+        advantages.indices.map { t in
+            mask[t] ? Float(Double(advantages[t]) + coef * (Double(old[t]) - Double(now[t]))) : advantages[t]
+        }
     }
 
     /// What a teacher's log-probability counts as where it excludes the token.

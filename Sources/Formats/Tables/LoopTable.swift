@@ -14,6 +14,8 @@ package struct LoopRow: Codable, Equatable, Sendable {
     package var entropy: Double?
     package var completionLength: Double?
     package var gradNorm: Double?
+    /// Of an entropy bonus, which moves where it is adaptive.
+    package var entropyCoef: Double?
     package var heldoutAccuracy: Double?
     package var heldoutEntropy: Double?
     package var heldoutLength: Double?
@@ -44,6 +46,9 @@ extension Tables {
             .float64(
                 "grad_norm", \.gradNorm,
                 "2-norm of the last step's gradients before clipping; null where no step was made"),
+            .float64(
+                "entropy_coef", \.entropyCoef,
+                "coefficient of the entropy bonus as the last step leaves it; null without a bonus or a step"),
             .float64(
                 "heldout_accuracy", \.heldoutAccuracy,
                 "share of held-out responses, 0 to 1, that are right; null where none were sampled"),

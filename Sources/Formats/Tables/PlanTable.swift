@@ -18,6 +18,8 @@ package struct PlanRow: Equatable, Sendable {
     package var auxiliaryWeights: [Float]?
     /// As the sampler wrote them, where the update compares with the sampler.
     package var rolloutLogprobs: [Float]?
+    /// Where the update holds a teacher against the policy as it stands.
+    package var teacherLogprobs: [Float]?
     /// What a critic or Q network is to learn, and the critic's values now.
     package var returns: [Float]?
     package var values: [Float]?
@@ -98,6 +100,12 @@ extension Tables {
                 per token, nats: log-probability as the sampler wrote it; null unless objective.drop_stale compares \
                 with the sampler
                 """),
+            .listFloat32(
+                "teacher_logprobs", \.teacherLogprobs,
+                """
+                per token, nats: log-probability under a teacher that the update holds against the policy as it stands \
+                (advantage.teacher.policy: current); null where it doesn't
+                """),
             .listFloat32("returns", \.returns, "per token: what a critic or Q network is to learn; null without one"),
             .listFloat32(
                 "values", \.values, "per token: the critic's value when the rollout was scored; null without a critic"),
@@ -151,6 +159,7 @@ extension Tables {
         perToken("entropy_weights") { $0.entropyWeights?.count },
         perToken("auxiliary_weights") { $0.auxiliaryWeights?.count },
         perToken("rollout_logprobs") { $0.rolloutLogprobs?.count },
+        perToken("teacher_logprobs") { $0.teacherLogprobs?.count },
         perToken("returns") { $0.returns?.count },
         perToken("values") { $0.values?.count },
         .support { ($0.support, $0.tokenIDs, $0.lossMask) },
@@ -163,6 +172,7 @@ extension Tables {
         .allFinite("auxiliary_weights") { $0.auxiliaryWeights },
         .allFinite("returns") { $0.returns },
         .noNaN("reference_logprobs") { $0.referenceLogprobs },
+        .noNaN("teacher_logprobs") { $0.teacherLogprobs },
         .noNaN("values") { $0.values },
         .positive("temperature") { $0.temperature },
         .atLeast(0, "step") { $0.step },

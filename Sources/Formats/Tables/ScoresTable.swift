@@ -18,6 +18,8 @@ package struct ScoreRow: Equatable, Sendable {
     package var referenceLogprobs: [Float]?
     /// Under a teacher, which may have read another prompt.
     package var teacherLogprobs: [Float]?
+    /// What the teacher of `crux-score --teacher` read.
+    package var teacherPrompt: String?
     package var values: [Float]?
     /// log-probabilities under an implicit reward model and under its reference.
     package var processLogprobs: [Float]?
@@ -85,6 +87,12 @@ extension Tables {
                 """
                 per token, nats: log-probability under a teacher, which --teacher gave or else the dump; null without \
                 one, and plans take the reference for it then
+                """),
+            .utf8(
+                "teacher_prompt", \.teacherPrompt,
+                """
+                what the teacher of --teacher read before the response: own (the policy's prompt), ids or text (the \
+                dump's), demonstration or answer (--privileged); null without one
                 """),
             .listFloat32(
                 "values", \.values,
