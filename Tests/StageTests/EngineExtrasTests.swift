@@ -238,7 +238,7 @@ import Testing
         try writeBytes(Array("PAR1xxxx".utf8), to: folder("a.parquet"))
         try writeBytes([0x50, 0x4b, 0x03, 0x04, 0, 0], to: folder("b.pt"))
         for (name, script) in [("a.parquet", "parquet_to_jsonl.py"), ("b.pt", "convert_slime.py")] {
-            let refused = try ingest.run(["--input", folder(name), "--output", folder("no")])
+            let refused = try ingest.run(["--input", folder(name), "--output", folder("no-" + name)])
             #expect(refused.status == 3 && refused.errors.contains(script), "\(refused.errors)")
         }
         let inside = try folder.folder("inside")

@@ -99,10 +99,10 @@ import Testing
             path: pipeline.folder("score") + "/scores-00000.arrow", table: Tables.scores
         ).rows()
         #expect(scores.map(\.oldLogprobs) == Array(repeating: [0, 0, -0.25, -1], count: 3))
-        try pipeline.plan(repositoryRoot + "/recipes/grpo.yaml", ["--set", "advantage.normalize=none"])
+        try pipeline.plan(repositoryRoot + "/recipes/rloo.yaml")
         let plan = try ArrowTableReader(path: pipeline.folder("plan") + "/plan.arrow", table: Tables.plan).rows()
-        // The mean is that of all three.
-        #expect(plan.map { $0.advantages[2] } == [Float(1) - Float(1) / 3, -Float(1) / 3])
+        // The third is compared with both others.
+        #expect(plan.map { $0.advantages[2] } == [1, -0.5])
         let dropped = try ArrowTableReader(
             path: pipeline.folder("plan") + "/dropped.arrow", table: Tables.dropped
         ).rows()
