@@ -33,9 +33,18 @@ struct LineFile: Sendable {
         return start..<bytes.count
     }
 
+    /// A long line stays where it lies: a step's whole batch may stand on one.
     func data(_ index: Int) -> Data {
-        withExtendedLifetime(file) { Data(UnsafeRawBufferPointer(rebasing: file.bytes[lines[index].bytes])) }
+        withExtendedLifetime(file) {
+            let bytes = UnsafeRawBufferPointer(rebasing: file.bytes[lines[index].bytes])
+            guard bytes.count >= Self.longLine, let start = UnsafeMutableRawPointer(mutating: bytes.baseAddress) else {
+                return Data(bytes)
+            }
+            return Data(bytesNoCopy: start, count: bytes.count, deallocator: .custom { [file] _, _ in _ = file })
+        }
     }
+
+    private static let longLine = 1 << 20
 
     /// Why a line is no object: the last one may have lost its end.
     func damage(_ index: Int, expected: String) -> (reason: RejectReason, detail: String) {

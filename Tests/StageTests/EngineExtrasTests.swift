@@ -140,6 +140,22 @@ import Testing
         #expect(reading.rejected[0].detail.contains("raw_logits"), "\(reading.rejected[0].detail)")
     }
 
+    /// Ids in, ids out: the prompt is in the request alone.
+    @Test func generateIsJoinedByItsRequest() throws {
+        try writeBytes(
+            Array(
+                (#"{"request_id":"r1","token_ids":[17,16],"sampling_params":{"temperature":0.5},"answer":"4"}"# + "\n")
+                    .utf8),
+            to: folder("requests.jsonl"))
+        let line =
+            #"{"request_id":"r1","choices":[{"index":0,"token_ids":[5,0],"finish_reason":"stop","logprobs":{"content":[{"token":"token_id:5","logprob":-0.5},{"token":"token_id:0","logprob":-0.25}]}}],"prompt_logprobs":[null]}"#
+        let reading = try read(lines: [line], ["--requests", folder("requests.jsonl")])
+        let row = try #require(reading.rows.first, "\(reading.result.errors)")
+        #expect(
+            row.tokenIDs == [17, 16, 5, 0] && row.temperature == 0.5 && row.referenceAnswer == "4"
+                && row.rolloutLogprobs == [0, 0, -0.5, -0.25] && reading.counts["remark_prompt_logprobs_left_out"] == 1)
+    }
+
     // MARK: turns
 
     private static func turn(_ prompt: String, _ ids: String, _ logprobs: String) -> String {

@@ -128,6 +128,7 @@ import Testing
             ], to: "rank_0.jsonl")
         let result = try ingest.run(["--input", input, "--output", pipeline.folder("ingest")])
         #expect(result.errors.contains("ce_weights"), "\(result.errors)")
+        #expect((result.summary["counts"] as? [String: Int])?["remark_reward_not_exported"] == 2)
         try pipeline.score(["--reward", "given"])
         try pipeline.plan(repositoryRoot + "/recipes/given.yaml")
         let plan = try ArrowTableReader(path: pipeline.folder("plan") + "/plan.arrow", table: Tables.plan).rows()
@@ -143,6 +144,15 @@ import Testing
         try pipeline.score(["--reward", "given"])
         let refused = try pipeline.runPlan(repositoryRoot + "/recipes/given.yaml")
         #expect(refused.status == 3 && refused.errors.contains("found no advantages"), "\(refused.errors)")
+    }
+
+    /// Rewards that nothing names a row of.
+    @Test func tracesAreToldWhereTheTokensAre() throws {
+        let trace =
+            #"{"id":"t1","ok":true,"env":{"id":"e","name":"sums"},"group":{"id":"g"},"traces":[{"rewards":{"a":1}}]}"#
+        let reading = try read(lines: [prime(0, ""), trace])
+        #expect(reading.rejected.map(\.reason) == ["no_token_ids"] && reading.rejected[0].rolloutID == "t1")
+        #expect(reading.rejected[0].detail.contains("token_exports"))
     }
 
     // MARK: open-instruct
@@ -198,6 +208,16 @@ import Testing
             lines: [trl(1, "42"), trl(1, "42"), trl(2, "42"), trl(2, "42")], Self.policy, to: "one")
         #expect(one.rows.count == 2 && one.rejected.map(\.reason) == ["repeated_row", "repeated_row"])
         #expect(one.counts["remark_reward_columns_unnamed"] == 2 && one.result.errors.contains("--reward-columns"))
+    }
+
+    /// A conversation's prompt is a list of messages, which the checkpoint's template renders.
+    @Test func conversationsOfALogNeedATemplate() throws {
+        let line =
+            #"{"step":1,"prompt":[{"role":"user","content":"Q: "}],"completion":[{"role":"assistant","content":"42"}],"accuracy":1,"advantage":0.5}"#
+        let reading = try read(lines: [trl(1, "4"), line], Self.policy)
+        #expect(reading.rows.map(\.completion) == ["4"], "\(reading.rejected)")
+        #expect(
+            reading.rejected.count == 1 && reading.rejected[0].detail.contains("chat_template"), "\(reading.rejected)")
     }
 
     @Test func rewardColumnsAreNamedWhereTheyAreNot() throws {

@@ -30,7 +30,10 @@ private struct OpenAIResponse {
         usage = body["usage"]?.object
         let own = object.given("custom_id")?.identifier.flatMap { $0.isEmpty ? nil : $0 }
         id = own ?? ["id", "request_id"].lazy.compactMap { [body] in body[$0]?.identifier }.first
-        request = own.flatMap(asked) ?? object.given("group_id")?.identifier.flatMap(asked)
+        // vLLM's /inference/v1/generate names its request alone.
+        request =
+            own.flatMap(asked) ?? object.given("group_id")?.identifier.flatMap(asked)
+            ?? body.given("request_id")?.identifier.flatMap(asked)
     }
 
     func rollouts() -> [DumpedRollout] {

@@ -9,6 +9,7 @@ package enum PrimeRLDump: DumpDialect {
     package static let source = "prime-rl token_export.py, schema version 1"
 
     package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
+        if let trace = trace(object) { return [trace] }
         guard object["schema_version"] != nil, object["token_ids"] != nil, object["loss_mask"] != nil else {
             return nil
         }
@@ -34,7 +35,24 @@ package enum PrimeRLDump: DumpDialect {
         }?.dropping(start)
         takeReward(object["rewards"], mask, &rollout)
         takeAdvantages(object, from: start, count: ids.count, &rollout)
+        if rollout.reward == nil, !rollout.remarks.contains(.rewardUnusable) {
+            rollout.remarks.insert(.rewardNotExported)
+        }
         return [rollout]
+    }
+
+    /// A line of `traces.jsonl`, an episode with its rewards: nothing in it names a row of the exports, and it has no
+    /// tokens of its own.
+    private static func trace(_ object: JSONObject) -> DumpedRollout? {
+        guard object["traces"]?.list != nil, object["env"]?.object != nil, object["group"]?.object != nil else {
+            return nil
+        }
+        var rollout = DumpedRollout()
+        rollout.id = object["id"]?.identifier
+        rollout.fault = RolloutFault(
+            .noTokenIDs, found: "an episode of prime-rl's traces, which has no token ids",
+            expected: "the token exports beside it (token_exports/step_N); --prompts joins their answers")
+        return rollout
     }
 
     /// `rl_weights` multiply what a token's loss weighs, which is to multiply its advantage; null is 1. Weights of its

@@ -26,6 +26,7 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
     case expertsUnusable = "experts_unusable"
     case turnsWithoutIDs = "turns_without_ids"
     case historyRewritten = "history_rewritten"
+    case rewardNotExported = "reward_not_exported"
     case rewardColumnsUnnamed = "reward_columns_unnamed"
     case toolTokensTrusted = "tool_tokens_trusted"
     case turnsUnknown = "turns_unknown"
@@ -79,6 +80,9 @@ package enum RolloutRemark: String, Codable, CaseIterable, Sendable {
         case .turnsWithoutIDs: "have turns of the agent without token ids, whose words are not trained on"
         case .historyRewritten:
             "are a part of a conversation whose history was written anew: extras.session holds the parts together"
+        case .rewardNotExported:
+            "have no reward, as in prime-rl's newer exports: plan with advantage given, or join answers with --prompts "
+                + "and score these"
         case .rewardColumnsUnnamed:
             "have no reward, but columns that may be: say which, and what they weigh, with --reward-columns a,b:0.5"
         case .toolTokensTrusted:

@@ -35,7 +35,7 @@ package struct SamplingRequest: Sendable {
     /// Throws what is wrong with the line, naming the key.
     package init(_ object: JSONObject) throws(RequestFault) {
         let body = object["body"]?.object, sampling = object["sampling_params"]?.object
-        let ids = ["custom_id", "rid", "group_id"].lazy.compactMap { object[$0]?.identifier }
+        let ids = ["custom_id", "rid", "group_id", "request_id"].lazy.compactMap { object[$0]?.identifier }
         guard let id = ids.first, !id.isEmpty else {
             throw RequestFault(
                 found: "no custom_id",
@@ -50,9 +50,9 @@ package struct SamplingRequest: Sendable {
     // MARK: prompts
 
     private static func prompts(_ fields: JSONObject) throws(RequestFault) -> [Prompt] {
-        if let ids = fields.given("prompt_token_ids") ?? fields.given("input_ids") {
-            let key = fields.given("prompt_token_ids") == nil ? "input_ids" : "prompt_token_ids"
-            return try prompts(ids, key, fields)
+        // `token_ids` is vLLM's /inference/v1/generate.
+        for key in ["prompt_token_ids", "input_ids", "token_ids"] {
+            if let ids = fields.given(key) { return try prompts(ids, key, fields) }
         }
         if let messages = fields.given("messages") { return [Prompt(chat: GivenChat(messages, in: fields))] }
         guard let value = fields.given("prompt") ?? fields.given("text") else {

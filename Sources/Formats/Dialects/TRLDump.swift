@@ -8,12 +8,27 @@ package enum TRLDump: DumpDialect {
     private static let known: Set<String> = ["step", "prompt", "completion", "advantage"]
 
     package static func rollouts(_ object: JSONObject, in context: LineContext) -> [DumpedRollout]? {
-        guard let prompt = object["prompt"]?.string, let completion = object["completion"]?.string,
-            let advantage = object["advantage"], object["step"] != nil, advantage.list == nil
+        guard let prompt = object["prompt"], let completion = text(object["completion"]),
+            prompt.string != nil || GivenChat.isChat(prompt), let advantage = object["advantage"],
+            object["step"] != nil, advantage.list == nil
         else { return nil }
         var rollout = DumpedRollout(
-            logged: object, step: object["step"]?.text ?? "0", prompt: prompt, completion: completion, known: known)
+            logged: object, step: object["step"]?.text ?? "0", prompt: prompt.string ?? prompt.encoded,
+            completion: completion, known: known)
+        if prompt.string == nil {
+            rollout.prompt = nil
+            rollout.metadata["messages"] = prompt.encoded
+            rollout.chat = GivenChat(prompt, in: object)
+        }
         rollout.takeOneAdvantage(advantage)
         return [rollout]
+    }
+
+    /// Of a conversation's answer, which is a list of messages, what the assistant said.
+    private static func text(_ completion: JSONValue?) -> String? {
+        guard GivenChat.isChat(completion), let messages = completion?.list?.compactMap(\.object) else {
+            return completion?.string
+        }
+        return messages.filter { $0["role"]?.string == "assistant" }.compactMap { $0["content"]?.string }.joined()
     }
 }
