@@ -35,11 +35,11 @@ import Tokenizer
     }
 
     /// In the order of the registry.
-    static let samples: [Sample] = (engineSamples + trainerSamples).sorted {
+    static let samples: [Sample] = (engineSamples + chatSamples + trainerSamples).sorted {
         $0.dialect.utf8.lexicographicallyPrecedes($1.dialect.utf8)
     }
 
-    static let engineSamples: [Sample] = [
+    private static let chatSamples: [Sample] = [
         // Chats with a template that puts the end-of-sequence token and a line's end behind each turn.
         Sample(
             dialect: "messages",
@@ -59,7 +59,10 @@ import Tokenizer
                     ? row.completion == "4" && row.finishReason == "stop"
                         && row.extras == #"{"retokenised":"true","source":"web"}"#
                     : row.completion == "5." && row.referenceAnswer == "4")
-        },
+        }
+    ]
+
+    static let engineSamples: [Sample] = [
         // A chat batch of vLLM with n = 2, return_token_ids and top_logprobs 2. Of the second choice's tokens one is
         // not among the two best.
         Sample(
