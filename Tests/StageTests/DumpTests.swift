@@ -39,7 +39,7 @@ import Tokenizer
         $0.dialect.utf8.lexicographicallyPrecedes($1.dialect.utf8)
     }
 
-    static let chatSamples: [Sample] = [
+    private static let chatSamples: [Sample] = [
         // Chats with a template that puts the end-of-sequence token and a line's end behind each turn.
         Sample(
             dialect: "messages",

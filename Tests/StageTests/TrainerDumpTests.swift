@@ -217,7 +217,10 @@ import Testing
         let reading = try read(lines: [trl(1, "4"), line], Self.policy)
         #expect(reading.rows.map(\.completion) == ["4"], "\(reading.rejected)")
         #expect(
-            reading.rejected.count == 1 && reading.rejected[0].detail.contains("chat_template"), "\(reading.rejected)")
+            reading.rejected.count == 1 && reading.rejected[0].detail.contains("chat template"), "\(reading.rejected)")
+        let told = try read(lines: [line], ["--tokenizer", fixture("chat-templates/policy")], to: "told")
+        #expect(told.rows.map(\.completion) == ["42"], "\(told.rejected) \(told.result.errors)")
+        #expect(told.rows[0].prompt.hasSuffix("A: ") && told.rows[0].advantages?.last == 0.5)
     }
 
     @Test func rewardColumnsAreNamedWhereTheyAreNot() throws {
