@@ -17,6 +17,7 @@ package struct LowRankAdapters: Trainable {
     /// Fused ones are those of families that store several layers as one. Which of them a checkpoint has is its matter.
     package static let knownTargets = [
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj",
+        "in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj",
     ]
 
     package init() {}
