@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 import transformers
 
-from checkpoints import load
+from checkpoints import eager_experts, load
 from replay import routers
 
 parser = argparse.ArgumentParser()
@@ -183,7 +183,7 @@ def critic(name, family, configuration, folder, dtype, seed):
     configuration.num_labels, configuration.classifier_dropout = 1, 0.0
     model = random_model(kind, configuration, dtype, seed)
     model.save_pretrained(folder + "/critic")
-    model = kind.from_pretrained(folder + "/critic", dtype=torch.float32).eval()
+    model = kind.from_pretrained(folder + "/critic", dtype=torch.float32, **eager_experts(configuration)).eval()
     crux("score", "--input", folder + "/ingest", "--output", folder + "/values", "--critic", folder + "/critic")
     worst, scores = 0.0, {row["rollout_id"]: row for row in rows(folder + "/values/scores-*.arrow")}
     for row in rows(folder + "/ingest/rollouts-*.arrow"):

@@ -1,5 +1,5 @@
 /// A pattern as instructions of a machine that backtracks, over UTF-8.
-struct PatternProgram: Sendable {
+package struct PatternProgram: Sendable {
     private enum Instruction: Sendable {
         /// One character of a set.
         case set(Int)
@@ -18,6 +18,12 @@ struct PatternProgram: Sendable {
 
     /// Instructions that one pattern may become.
     private static let longest = 20_000
+
+    /// nil where the pattern has what is left to ICU.
+    package init?(pattern: String) {
+        guard let node = PatternParser.parse(pattern) else { return nil }
+        self.init(node)
+    }
 
     /// nil where it would be too long, or repeats what may be empty.
     init?(_ node: PatternNode) {
@@ -112,7 +118,7 @@ struct PatternProgram: Sendable {
     }
 
     /// The whole text's matches that aren't empty, leftmost first, one behind the other.
-    func matches(in text: UnsafeBufferPointer<UInt8>, _ found: (Range<Int>) -> Void) {
+    package func matches(in text: UnsafeBufferPointer<UInt8>, _ found: (Range<Int>) -> Void) {
         var stack: [Return] = [], position = 0
         stack.reserveCapacity(32)
         instructions.withUnsafeBufferPointer { instructions in

@@ -58,19 +58,23 @@ struct TextPattern: Sendable {
 
 /// A pattern that ICU reads: what is beyond `PatternParser`. ICU reads Oniguruma's language alike, but for what counts
 /// as a space.
-struct ForeignPattern: @unchecked Sendable {
+package struct ForeignPattern: @unchecked Sendable {
     private let expression: NSRegularExpression
 
     init(_ pattern: String, _ node: TokenizerNode) throws {
-        // ICU's \s leaves out U+000B and U+0085, which Unicode's White_Space has.
-        let same = pattern.replacingOccurrences(of: #"\s"#, with: #"\p{White_Space}"#).replacingOccurrences(
-            of: #"\S"#, with: #"\P{White_Space}"#)
-        do { expression = try NSRegularExpression(pattern: same) } catch {
+        do { try self.init(pattern: pattern) } catch {
             throw node.unsupported(found: "pattern '\(pattern)'", expected: "a regular expression that ICU knows")
         }
     }
 
-    func matches(in bytes: ArraySlice<UInt8>, _ found: (Range<Int>) -> Void) {
+    package init(pattern: String) throws {
+        // ICU's \s leaves out U+000B and U+0085, which Unicode's White_Space has.
+        let same = pattern.replacingOccurrences(of: #"\s"#, with: #"\p{White_Space}"#).replacingOccurrences(
+            of: #"\S"#, with: #"\P{White_Space}"#)
+        expression = try NSRegularExpression(pattern: same)
+    }
+
+    package func matches(in bytes: ArraySlice<UInt8>, _ found: (Range<Int>) -> Void) {
         let text = String(decoding: bytes, as: UTF8.self), units = Array(text.utf16)
         var unit = 0, byte = bytes.startIndex
         /// Bytes before a place in UTF-16; places only grow.
