@@ -86,6 +86,7 @@ import Testing
         var row = MetricsRow()
         (row.rewardMargin, row.rewardAccuracy, row.valueError, row.targetDivergence) = (0, 0, 0, 0)
         (row.entropyCoef, row.entropyCoefApplied, row.staleRows) = (0, 0, 0)
+        (row.expertImbalance, row.expertsIdle, row.expertsReplayed) = (1, 0, 0)
         let update = MetricSeries(Tables.metrics, [row], group: "update", seconds: \.seconds)
         #expect(update.names == Tables.metrics.columns.map(\.name) && !update.steps[0].values.contains(.null))
         let loop = MetricSeries(Tables.loop, [LoopRow()], group: "loop") { _ in 1 }
