@@ -85,11 +85,6 @@ package func fileStatus(_ path: String, following: Bool = true) throws -> stat? 
 /// absence.
 package func fileExists(_ path: String) throws -> Bool { try fileStatus(path) != nil }
 
-/// Whether there is a file of that name which can be read to its end: no pipe, which may have nobody at its other one.
-package func isRegularFile(_ path: String) throws -> Bool {
-    try fileStatus(path).map { $0.st_mode & S_IFMT == S_IFREG } ?? false
-}
-
 /// All bytes of a file that fits in memory, or the first of them, at least `limit`; nil where there is none.
 package func readFile(_ path: String, upTo limit: Int = .max) throws -> Data? {
     let descriptor = uninterrupted { open(path, O_RDONLY | O_CLOEXEC) }

@@ -6,9 +6,14 @@ enum ForeignFile {
     /// Throws where a file begins as Parquet or as a PyTorch archive does. What can't be read is told of by who reads it
     /// when its turn comes: the others' rows need not wait for it.
     static func refuse(_ path: String) throws {
-        guard (try? isRegularFile(path)) == true, let start = try? readFile(path, upTo: 4) else { return }
+        guard isRegular(path), let start = try? readFile(path, upTo: 4) else { return }
         if start.starts(with: Array("PAR1".utf8)) { throw parquet(path) }
         if start.starts(with: [0x50, 0x4b, 0x03, 0x04]) { throw archive(path) }
+    }
+
+    /// No pipe, which may have nobody at its other end.
+    private static func isRegular(_ path: String) -> Bool {
+        (try? fileStatus(path)).flatMap { $0 }.map { $0.st_mode & S_IFMT == S_IFREG } ?? false
     }
 
     private static func parquet(_ path: String) -> FormatError {
