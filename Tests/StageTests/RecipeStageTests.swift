@@ -1,4 +1,5 @@
 import Arrow
+import Credit
 import Formats
 import Foundation
 import Recipes
@@ -51,8 +52,10 @@ import Testing
         let names = (try? FileManager.default.contentsOfDirectory(atPath: repository("recipes"))) ?? []
         return names.sorted().filter { name in
             guard let recipe = try? Recipe.load(path: repository("recipes/" + name)) else { return true }
-            // The fixture has no greedy rollouts, and nobody's tokens but the policy's; tests of their own have.
+            // The fixture has no greedy rollouts, no advantages, and nobody's tokens but the policy's; tests of their own
+            // have.
             return recipe.credit.expansion == nil && !recipe.credit.readsGreedy
+                && !(recipe.credit.advantage is GivenAdvantage)
                 && recipe.loss.auxiliary?.type != .environmentNLL
         }
     }()
