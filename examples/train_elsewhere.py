@@ -34,6 +34,9 @@ parser.add_argument("--dtype", default="float32", choices=["float32", "float64"]
 options = parser.parse_args()
 dtype = getattr(torch, options.dtype)
 rows = ipc.open_file(options.plan + "/plan.arrow").read_all().to_pylist()
+if any(row.get("routed_experts") is not None for row in rows):
+    raise SystemExit(f"{options.plan}/plan.arrow: found routed experts, which transformers' routers don't take: score with "
+                     "--ignore-routed-experts and plan again, or use crux-update")
 recipe = json.load(open(options.plan + "/recipe.resolved.json"))
 objective, kl, mask = recipe["objective"], recipe["kl"], recipe["entropy"]["mask"]
 settings, trainable = recipe["optimizer"], recipe["trainable"]

@@ -96,7 +96,7 @@ import Testing
         ("trl", "dapo", ["objective.clip_dual=1.1"], "clip_dual 1.1"),
         ("trl", "cispo", ["objective.clip_low=0.5"], "cispo with a lower bound"),
         ("verl", "dapo-top20-current", [], "entropy.mask.policy current"), ("verl", "kl-cov", [], "objective kl_cov"),
-        ("verl", "ppo-critic", [], "objective value"),
+        ("verl", "ppo-critic", [], "objective value"), ("verl", "sdpo", [], "advantage.teacher.policy current"),
     ])
     func whatATrainerCantBeToldIsRefused(_ format: String, _ recipe: String, _ set: [String], _ found: String) throws {
         let run = try Pipeline()
@@ -108,6 +108,17 @@ import Testing
         #expect(refused.errors.contains("found \(found)"), "\(refused.errors)")
         #expect(!FileManager.default.fileExists(atPath: run.folder(format)))
         #expect(try export(run, "torch").status == 0)
+    }
+
+    /// Whoever computes the plan's losses elsewhere holds the teacher against the policy as it stands, too.
+    @Test func aTeachersLogProbabilitiesAreHandedOver() throws {
+        let run = try Pipeline()
+        try run.ingest()
+        try run.score(["--reference", fixture("policy")])
+        try run.plan(repository("recipes/sdpo.yaml"))
+        #expect(try export(run, "torch").status == 0)
+        let header = try SafetensorsFile(path: run.folder("torch/step-000000.safetensors")).header
+        #expect(header["teacher_logprobs"]?.elementCount == header["advantages"]?.elementCount)
     }
 
     @Test func anUnknownFormatIsNamedWithTheKnownOnes() throws {

@@ -53,6 +53,14 @@ import Testing
         // Recorded are 4 of the 12 experts of both layers; the one token whose router chooses takes up to 4 others.
         #expect((4.0 / 12...8.0 / 12).contains(try #require(metrics[0].expertsIdle)))
 
+        // No other trainer is told of them: it would train by other experts.
+        for format in ["torch", "trl"] {
+            let export = try Executable("crux-plan").run([
+                "export", "--quiet", "--plan", run.folder("plan"), "--format", format, "--output", run.folder(format),
+            ])
+            #expect(export.status == 3 && export.errors.contains("--ignore-routed-experts"), "\(export.errors)")
+        }
+
         let free = try scored(["--ignore-routed-experts"]).map(\.oldLogprobs)
         #expect(free != replayed)
         try run.plan(repository("recipes/grpo.yaml"), to: "free-plan")

@@ -64,6 +64,7 @@ struct ExportedPlan: Sendable {
         let reader = try ArrowTableReader(path: path, table: Tables.plan)
         var steps: [Int32: Step] = [:], count = 0, temperatures: Set<Float> = [], part: String?
         try reader.forEachRow { row in
+            try Self.requireNoRoutes(row, path)
             if part == nil, row.support != nil { part = row.rolloutID }
             steps[row.step, default: Step(number: row.step)].rows.append(count)
             steps[row.step]?.tokens += row.lossMask.count { $0 }
@@ -74,6 +75,15 @@ struct ExportedPlan: Sendable {
         self.steps = steps.values.sorted { $0.number < $1.number }
         temperature = temperatures.count == 1 ? temperatures.first : nil
         sampledFromPart = part
+    }
+
+    /// Whoever trains elsewhere lets routers choose: other losses than the plan's, and nothing would say so.
+    private static func requireNoRoutes(_ row: PlanRow, _ path: String) throws {
+        guard row.routedExperts != nil else { return }
+        throw StageError(
+            .invalidInput,
+            "\(path): rollout '\(row.rolloutID)': found routed experts, expected none: no format hands them over. Score "
+                + "with --ignore-routed-experts and plan again.")
     }
 
     func rows(of step: Step) throws -> [PlanRow] { try reader.rows(at: step.rows) }
@@ -205,6 +215,11 @@ extension Recipe {
         if let (term, _) = terms.first(where: \.1) {
             throw ExportRefusal(
                 found: term, expected: "none: a plan's weights for it have no place in \(trainer)'s batch")
+        }
+        if credit.teacher?.policy == .current {
+            throw ExportRefusal(
+                found: "advantage.teacher.policy current, held against the policy as it stands at each step",
+                expected: "plan: \(trainer) takes a plan's advantages as they are")
         }
         if credit.mask?.policy == .current {
             throw ExportRefusal(

@@ -74,7 +74,7 @@ struct TorchExport: PlanExport {
                 floats("old_logprobs", \.oldLogprobs), floats("reference_logprobs", \.referenceLogprobs),
                 floats("kl_weights", \.klWeights), floats("returns", \.returns), floats("values", \.values),
                 floats("entropy_weights", \.entropyWeights), floats("auxiliary_weights", \.auxiliaryWeights),
-                floats("rollout_logprobs", \.rolloutLogprobs),
+                floats("rollout_logprobs", \.rolloutLogprobs), floats("teacher_logprobs", \.teacherLogprobs),
             ].compactMap(\.self) + supports(rows)
     }
 
