@@ -140,24 +140,16 @@ struct RolloutValidation {
     }
 
     private mutating func sampledLogprobs() throws -> [Float]? {
-        guard let values = frame.rolloutLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) else {
-            return masked(frame.rolloutLogprobs)
-        }
-        if invalidLogprobs == .reject {
-            throw SampledLogprobs.rejection(id, "rollout_logprobs", "\(values[bad])", at: bad)
-        }
-        remarks.insert(.logprobsDropped)
-        return nil
+        try logprobs(frame.rolloutLogprobs, "rollout_logprobs")
     }
 
     /// Under the trainer's policy before its step.
-    private mutating func oldLogprobs() throws -> [Float]? {
-        guard let values = frame.oldLogprobs, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) else {
-            return masked(frame.oldLogprobs)
-        }
-        if invalidLogprobs == .reject {
-            throw SampledLogprobs.rejection(id, "old_logprobs", "\(values[bad])", at: bad)
-        }
+    private mutating func oldLogprobs() throws -> [Float]? { try logprobs(frame.oldLogprobs, "old_logprobs") }
+
+    /// nil where there are none, or unusable ones that may be dropped.
+    private mutating func logprobs(_ values: [Float]?, _ name: String) throws -> [Float]? {
+        guard let values, let bad = SampledLogprobs.firstUnusable(values, frame.lossMask) else { return masked(values) }
+        if invalidLogprobs == .reject { throw SampledLogprobs.rejection(id, name, "\(values[bad])", at: bad) }
         remarks.insert(.logprobsDropped)
         return nil
     }

@@ -13,32 +13,15 @@ import Tokenizer
 
     init() throws { folder = try TemporaryDirectory() }
 
-    private struct Reading {
-        let result: Executable.Result
-        let rows: [RolloutRow]
-        let rejected: [RejectedRow]
-        var counts: [String: Int] { result.summary["counts"] as? [String: Int] ?? [:] }
-        func row(_ id: String) throws -> RolloutRow {
-            try #require(rows.first { $0.rolloutID.utf8.elementsEqual(id.utf8) })
-        }
+    private func read(_ inputs: [String], _ more: [String] = [], to name: String = "out") throws -> DumpReading {
+        try DumpReading(inputs, more, to: folder(name))
     }
 
-    private func read(_ inputs: [String], _ more: [String] = [], to name: String = "out") throws -> Reading {
-        let result = try ingest.run(["--input"] + inputs + ["--output", folder(name)] + more)
-        guard result.status == 0 else { return Reading(result: result, rows: [], rejected: []) }
-        let rows = try inputs.indices.flatMap {
-            try ArrowTableReader(path: folder(name) + "/rollouts-0000\($0).arrow", table: Tables.rollouts).rows()
-        }
-        return Reading(
-            result: result, rows: rows,
-            rejected: try ArrowTableReader(path: folder(name) + "/rejected.arrow", table: Tables.rejected).rows())
-    }
-
-    private func readCase(_ name: String, _ more: [String] = [], file: String = "in.jsonl") throws -> Reading {
+    private func readCase(_ name: String, _ more: [String] = [], file: String = "in.jsonl") throws -> DumpReading {
         try read([fixture("cases/\(name)/\(file)")], more)
     }
 
-    private func read(lines: [String], _ more: [String] = [], to name: String = "out") throws -> Reading {
+    private func read(lines: [String], _ more: [String] = [], to name: String = "out") throws -> DumpReading {
         try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: URL(fileURLWithPath: folder("\(name).jsonl")))
         return try read([folder("\(name).jsonl")], more, to: name)
     }

@@ -11,27 +11,14 @@ import Testing
 
     init() throws { folder = try TemporaryDirectory() }
 
-    private struct Reading {
-        let result: Executable.Result
-        let rows: [RolloutRow]
-        let rejected: [RejectedRow]
-        var counts: [String: Int] { result.summary["counts"] as? [String: Int] ?? [:] }
-    }
-
     private func read(_ text: String, as file: String = "x.jsonl", _ more: [String] = [], to name: String = "out")
-        throws
-        -> Reading
+        throws -> DumpReading
     {
         try writeBytes(Array(text.utf8), to: folder(file))
-        let result = try ingest.run(["--input", folder(file), "--output", folder(name)] + more)
-        guard result.status == 0 else { return Reading(result: result, rows: [], rejected: []) }
-        return Reading(
-            result: result,
-            rows: try ArrowTableReader(path: folder(name) + "/rollouts-00000.arrow", table: Tables.rollouts).rows(),
-            rejected: try ArrowTableReader(path: folder(name) + "/rejected.arrow", table: Tables.rejected).rows())
+        return try DumpReading([folder(file)], more, to: folder(name))
     }
 
-    private func read(lines: [String], _ more: [String] = [], to name: String = "out") throws -> Reading {
+    private func read(lines: [String], _ more: [String] = [], to name: String = "out") throws -> DumpReading {
         try read(lines.joined(separator: "\n") + "\n", more, to: name)
     }
 

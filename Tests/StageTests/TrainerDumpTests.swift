@@ -11,25 +11,11 @@ import Testing
 
     init() throws { folder = try TemporaryDirectory() }
 
-    private struct Reading {
-        let result: Executable.Result
-        let rows: [RolloutRow]
-        let rejected: [RejectedRow]
-        var counts: [String: Int] { result.summary["counts"] as? [String: Int] ?? [:] }
+    private func read(_ inputs: [String], _ more: [String] = [], to name: String = "out") throws -> DumpReading {
+        try DumpReading(inputs, more, to: folder(name))
     }
 
-    private func read(_ inputs: [String], _ more: [String] = [], to name: String = "out") throws -> Reading {
-        let result = try ingest.run(["--input"] + inputs + ["--output", folder(name)] + more)
-        guard result.status == 0 else { return Reading(result: result, rows: [], rejected: []) }
-        let rows = try inputs.indices.flatMap {
-            try ArrowTableReader(path: folder(name) + "/rollouts-0000\($0).arrow", table: Tables.rollouts).rows()
-        }
-        return Reading(
-            result: result, rows: rows,
-            rejected: try ArrowTableReader(path: folder(name) + "/rejected.arrow", table: Tables.rejected).rows())
-    }
-
-    private func read(lines: [String], _ more: [String] = [], to name: String = "out") throws -> Reading {
+    private func read(lines: [String], _ more: [String] = [], to name: String = "out") throws -> DumpReading {
         try read([try write(lines, to: name + ".jsonl")], more, to: name)
     }
 

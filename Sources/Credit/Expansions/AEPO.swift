@@ -9,7 +9,7 @@ import Foundation
 /// takes them, and what they leave of the budget goes on fresh rollouts. The paper also makes a branch less likely behind
 /// other branches of the same rollout, gives advantages a term of entropy and lets clipped tokens keep a gradient: these
 /// equations were not at hand, so they are not here.
-package struct AEPO: Expansion {
+package struct AEPO: ToolExpansion {
     package static let name = "aepo"
     package static let source = "AEPO, arXiv 2510.14545 (the budget; its other parts are not here)"
 
@@ -38,18 +38,6 @@ package struct AEPO: Expansion {
             + (balance.isFinite && balance >= 0 ? [] : ["expansion.balance is \(balance); expected 0 or more"])
     }
 
-    private var tools: ToolBranching {
-        ToolBranching(
-            probability: probability, entropyWeight: entropyWeight, window: window, vocabulary: vocabulary)
-    }
-
-    package var readsEntropy: Bool { true }
-    package var readsRoles: Bool { true }
-    package var readsVocabulary: Bool { vocabulary == nil }
-    package var trainsPrefixes: Bool { true }
-    package var trainsBases: Bool { true }
-    package var comparesBases: Bool { true }
-
     /// m before it is rounded: k · sigmoid(β (H_root - H_tool)).
     package func roots(rootEntropy: Double, toolEntropy: Double) -> Double {
         Double(perGroup) / (1 + exp(-balance * (rootEntropy - toolEntropy)))
@@ -77,8 +65,4 @@ package struct AEPO: Expansion {
     }
 
     private func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
-
-    package func credit(_ expanded: ExpandedBase) -> ExpansionCredit { credit(group: [expanded])[0] }
-
-    package func credit(group: [ExpandedBase]) -> [ExpansionCredit] { ComparedRows(normalize: normalize).credit(group) }
 }

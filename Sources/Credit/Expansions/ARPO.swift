@@ -8,7 +8,7 @@
 ///
 /// The code sums -p log p over the ten likeliest tokens and forgets to clear its table of first entropies between batches;
 /// exact entropies are taken here, and each row's own first round.
-package struct ARPO: Expansion {
+package struct ARPO: ToolExpansion {
     package static let name = "arpo"
     package static let source = "ARPO, arXiv 2507.19849; code RUC-NLPIR/ARPO"
 
@@ -37,18 +37,6 @@ package struct ARPO: Expansion {
             + Bounds.problems("expansion.branches", branches, Bounds.branches, orNull: true)
     }
 
-    private var tools: ToolBranching {
-        ToolBranching(
-            probability: probability, entropyWeight: entropyWeight, window: window, vocabulary: vocabulary)
-    }
-
-    package var readsEntropy: Bool { true }
-    package var readsRoles: Bool { true }
-    package var readsVocabulary: Bool { vocabulary == nil }
-    package var trainsPrefixes: Bool { true }
-    package var trainsBases: Bool { true }
-    package var comparesBases: Bool { true }
-
     package func states(of base: BaseRollout, seed: UInt64, encode: (String) -> [Int32]) -> [ExpansionState] {
         let taken = tools.taken(in: base, seed: seed)
         return taken.prefix(branches ?? taken.count).map(\.state)
@@ -71,8 +59,4 @@ package struct ARPO: Expansion {
 
     /// `uniform` in [0, 1); `change`: ΔH.
     package func isTaken(_ uniform: Double, change: Double) -> Bool { tools.isTaken(uniform, change: change) }
-
-    package func credit(_ expanded: ExpandedBase) -> ExpansionCredit { credit(group: [expanded])[0] }
-
-    package func credit(group: [ExpandedBase]) -> [ExpansionCredit] { ComparedRows(normalize: normalize).credit(group) }
 }

@@ -1,6 +1,36 @@
 import Foundation
 import Randomness
 
+/// An expansion that branches behind answers of tools, and compares all rows of a prompt.
+package protocol ToolExpansion: Expansion {
+    /// p
+    var probability: Double { get }
+    /// w
+    var entropyWeight: Double { get }
+    var window: Int { get }
+    /// V; nil: the dump's.
+    var vocabulary: Int? { get }
+    var normalize: GRPO.Normalization { get }
+}
+
+extension ToolExpansion {
+    var tools: ToolBranching {
+        ToolBranching(
+            probability: probability, entropyWeight: entropyWeight, window: window, vocabulary: vocabulary)
+    }
+
+    package var readsEntropy: Bool { true }
+    package var readsRoles: Bool { true }
+    package var readsVocabulary: Bool { vocabulary == nil }
+    package var trainsPrefixes: Bool { true }
+    package var trainsBases: Bool { true }
+    package var comparesBases: Bool { true }
+
+    package func credit(_ expanded: ExpandedBase) -> ExpansionCredit { credit(group: [expanded])[0] }
+
+    package func credit(group: [ExpandedBase]) -> [ExpansionCredit] { ComparedRows(normalize: normalize).credit(group) }
+}
+
 /// Branches behind answers of tools, the more readily the more uncertain the answer has left the policy: with
 /// probability p + w·ΔH, kept within 0 and 1. ΔH is the mean entropy of the next round's first tokens less that of the
 /// first round's, over log V.
