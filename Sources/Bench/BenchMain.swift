@@ -71,11 +71,14 @@ struct BenchCommand: ParsableCommand {
 
     private var samplingPrecisions: [GenerationPrecision] {
         switch precision {
-        case nil: GenerationPrecision.allCases
+        case nil: [.f32, .bf16Weights] + halves
         case .f32: [.f32]
-        case .bf16: [.bf16]
+        case .bf16: halves
         }
     }
+
+    /// What this processor is fast at.
+    private var halves: [GenerationPrecision] { [Processor.this.multipliesTiles ? .bf16AMX : .bf16] }
 
     private var samplingPeers: [SamplingPeer] {
         [

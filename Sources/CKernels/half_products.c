@@ -1,15 +1,8 @@
-// Whether this processor multiplies bf16 numbers, and how fast.
+// Whether this processor has vectors of bf16 products, and how fast.
 #include "instruction_sets.h"
 #include <time.h>
 
 #if defined(__x86_64__)
-#include <cpuid.h>
-
-static int has_amx(void) {
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
-}
-
 // Asked once: CPUID is a call to the hypervisor in a virtual machine, tens of microseconds.
 static int has_half_products;
 
@@ -58,8 +51,6 @@ TARGET static double single_seconds(void) {
 
 double crux_half_speed(void) {
     if (!crux_has_half_products()) return 0;
-    // A tile's product takes 16 cycles for 16 x 16 sums of 32 products: sixteen times what two pipes of floats do.
-    if (has_amx()) return 16;
     double half = 1, single = 1;
     for (int turn = 0; turn < 5; turn++) {
         const double a = half_seconds(), b = single_seconds();

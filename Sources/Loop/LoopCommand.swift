@@ -18,6 +18,13 @@ enum WrittenWeights: String, ExpressibleByArgument, CaseIterable { case stored, 
 /// What the stages that run models take as --precision.
 enum ProductPrecision: String, ExpressibleByArgument, CaseIterable { case f32, bf16 }
 
+/// What crux-rollout alone takes as --precision.
+enum SamplingPrecision: String, ExpressibleByArgument, CaseIterable {
+    case f32, bf16
+    case bf16Weights = "bf16-weights"
+    case bf16AMX = "bf16-amx"
+}
+
 /// Again and again: rollout → ingest → score → plan → (jobs → rollout → ingest → score → plan) → update.
 struct LoopCommand: StageCommand {
     static let configuration = CommandConfiguration(
@@ -132,6 +139,12 @@ struct LoopCommand: StageCommand {
     )
     var precision = ProductPrecision.f32
 
+    @Option(
+        help:
+            "What rollouts are sampled in, where that is to be another precision than the other stages': f32, bf16, bf16-weights or bf16-amx."
+    )
+    var rolloutPrecision: SamplingPrecision?
+
     @Flag(help: "Keep of past iterations only what goes into the table.")
     var prune = false
 
@@ -245,10 +258,16 @@ struct LoopCommand: StageCommand {
             let arguments =
                 [
                     "--checkpoint", checkpoint, "--prompts", file, "--output", output + "/iteration-0001/rollout",
-                    "--precision", precision.rawValue, "--dry-run",
-                ] + chats.flags
+                    "--dry-run",
+                ] + samplingPrecision + chats.flags
             try SiblingStages(context).run("crux-rollout", arguments)
         }
+    }
+
+    /// Named where it isn't what crux-rollout does by itself.
+    var samplingPrecision: [String] {
+        let name = rolloutPrecision?.rawValue ?? precision.rawValue
+        return name == SamplingPrecision.f32.rawValue ? [] : ["--precision", name]
     }
 
     private func loadRecipe() throws -> Recipe { try Recipe.load(path: recipe, overrides: set) }
@@ -272,6 +291,7 @@ struct LoopCommand: StageCommand {
         settings["memory"] = memory.map { "\($0.bytes)" }
         if weights != .stored { settings["weights"] = weights.rawValue }
         if precision != .f32 { settings["precision"] = precision.rawValue }
+        settings["rollout_precision"] = rolloutPrecision?.rawValue
         if rolloutsPerShard != Self.usualRolloutsPerShard { settings["rollouts_per_shard"] = "\(rolloutsPerShard)" }
         for auxiliary in auxiliaries {
             settings["companion_" + auxiliary.role.rawValue] = SHA256Digest.of(try auxiliary.recipe.resolvedJSON())

@@ -226,7 +226,8 @@ struct LoopRun {
                 "--checkpoint", policy, "--output", iteration.path(name), "--temperature", "\(command.temperature)",
                 "--batch", "\(command.batch)",
                 "--rollouts-per-shard", "\(command.rolloutsPerShard)", "--policy-version", "\(version)",
-            ] + source + textFlags + precision + threads + seed(iteration, name) + (needsLogits ? ["--logits"] : []))
+            ] + source + textFlags + command.samplingPrecision + threads + seed(iteration, name)
+                + (needsLogits ? ["--logits"] : []))
     }
 
     /// What says how prompts are read and rollouts end. A stop string goes in one word with its flag, since it may
@@ -287,7 +288,7 @@ struct LoopRun {
                 "--max-tokens", "\(command.maxTokens)", "--temperature", "\(temperature)",
                 "--batch", "\(command.batch)", "--rollouts-per-shard", "\(command.rolloutsPerShard)", "--seed",
                 "\(command.options.seed)",
-            ] + textFlags + precision + threads)
+            ] + textFlags + command.samplingPrecision + threads)
         try ingestAndScore(iteration, prefix, [])
         let score = try iteration.manifest(prefix + "score", stage: "score")
         let accuracy = Self.ratio(score.counts["correct"], score.counts["judged"])

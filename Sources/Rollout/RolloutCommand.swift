@@ -92,7 +92,7 @@ struct RolloutCommand: StageCommand {
 
     @Option(
         help:
-            "Factors of matrix products: f32; bf16 (both rounded; fastest); bf16-weights (f32's bytes for a bf16 checkpoint, half the memory to read)."
+            "Factors of matrix products: f32; bf16 (both rounded; fast on AMD's processors); bf16-amx (both rounded, sums as Intel's AMX forms them); bf16-weights (f32's bytes for a bf16 checkpoint, half the memory to read)."
     )
     var precision = GenerationPrecision.f32
 
@@ -122,7 +122,7 @@ struct RolloutCommand: StageCommand {
         try Undertaking.requireApart(output, places, options)
         let model = try Checkpoint(directory: checkpoint)
         model.notes.forEach(context.warn)
-        if let warning = precision.slownessWarning { context.warn(warning) }
+        if let warning = precision.slownessWarning() { context.warn(warning) }
         let digests = try model.inputPaths.map { try Manifest.File.input("checkpoint", $0) }
         let settings = SampleSettings(
             sampling: SamplingParameters(temperature: temperature, topP: topP, topK: topK), groupSize: groupSize,

@@ -20,7 +20,7 @@ package struct PackedLinear: Sendable {
             switch precision {
             case .f32:
                 crux_pack(from, rows.count, weight.columns, panels.pointer + rows.lowerBound * weight.columns)
-            case .bf16, .bf16Weights:
+            case .bf16, .bf16AMX, .bf16Weights:
                 let place = rows.lowerBound * Self.even(weight.columns)
                 crux_pack_half(from, rows.count, weight.columns, Self.halves(panels) + place)
             }
@@ -31,7 +31,7 @@ package struct PackedLinear: Sendable {
     private static func floats(_ weight: Matrix, _ precision: GenerationPrecision) -> Int {
         switch precision {
         case .f32: crux_packed_count(weight.rows, weight.columns)
-        case .bf16, .bf16Weights: crux_packed_half_count(weight.rows, weight.columns) / 2
+        case .bf16, .bf16AMX, .bf16Weights: crux_packed_half_count(weight.rows, weight.columns) / 2
         }
     }
 
@@ -78,10 +78,11 @@ package struct PackedLinear: Sendable {
                     x.base, x.rows, x.stride, weights + range.lowerBound * width, range.count, inputs,
                     y.base + range.lowerBound, y.stride)
             }
-        case .bf16:
+        case .bf16, .bf16AMX:
             let weights = Self.halves(panels), rows = HalfRows(x)
+            let product = precision == .bf16 ? crux_half_rows : crux_tile_rows
             compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
-                crux_half_rows(
+                product(
                     rows.pairs, x.rows, rows.stride, weights + range.lowerBound * width, range.count, inputs,
                     y.base + range.lowerBound, y.stride)
             }

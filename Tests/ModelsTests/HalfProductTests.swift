@@ -157,6 +157,47 @@ private let isAvailable = Precision.bf16.isAvailable
         }
     }
 
+    /// On every processor, by AMX's tiles where there are some: of every 32 inputs two chains, the last 32 filled up with
+    /// zeros; rows that fill one tile, two, and a part of one.
+    @Test(arguments: [CRUX_PLAIN, CRUX_AVX2, CRUX_AVX512, CRUX_AVX512_BY_HAND])
+    func rowsInTilesAreTwoChainsOfEvery32Inputs(_ set: crux_instruction_set) {
+        crux_set_instruction_set(set)
+        defer { crux_set_instruction_set(crux_best_instruction_set()) }
+        let shapes = [(1, 1, 1), (2, 40, 33), (7, 5, 8), (16, 33, 64), (17, 64, 7), (32, 32, 96), (49, 70, 895)]
+        for (rows, outputs, inputs) in shapes {
+            let x = Buffer(Self.numbers(rows * inputs, seed: 10)), w = Buffer(Self.numbers(outputs * inputs, seed: 11)),
+                bias = Buffer(Self.numbers(outputs, seed: 12)), compute = Compute(threads: 1)
+            let packed = PackedLinear(w.matrix(rows: outputs), bias: bias.matrix(rows: 1), as: .bf16AMX, compute)
+            let y = Buffer(rows * outputs)
+            packed.forward(x.matrix(rows: rows), into: y.matrix(rows: rows), compute)
+            let factors = (x.array.map(Self.rounded), w.array.map(Self.rounded))
+            for row in 0..<rows {
+                for output in 0..<outputs {
+                    var sum: Float = 0
+                    for step in stride(from: 0, to: inputs, by: 32) {
+                        var chains: [Float] = [0, 0]
+                        for k in step..<min(step + 32, inputs) {
+                            chains[k % 2].addProduct(factors.0[row * inputs + k], factors.1[output * inputs + k])
+                        }
+                        sum += chains[0] + chains[1]
+                    }
+                    #expect(y.array[row * outputs + output] == sum + bias.array[output])
+                }
+            }
+        }
+    }
+
+    @Test func whatIsSlowHereIsSaidWithWhatIsFaster() {
+        let tiles = Processor(multipliesHalves: true, multipliesTiles: true, name: "one with AMX"),
+            none = Processor(multipliesHalves: false, name: "one with AVX2")
+        for precision in [GenerationPrecision.f32, .bf16Weights] {
+            #expect([tiles, none].allSatisfy { precision.slownessWarning(on: $0) == nil })
+        }
+        #expect(GenerationPrecision.bf16AMX.slownessWarning(on: tiles) == nil)
+        #expect(GenerationPrecision.bf16AMX.slownessWarning(on: none)?.contains("bf16-weights reads") == true)
+        #expect(GenerationPrecision.bf16.slownessWarning(on: tiles)?.contains("bf16-amx is several times") == true)
+    }
+
     /// Of every family: near float32's, and not float32's.
     @Test(.enabled(if: isAvailable), arguments: SmallDecoder.all) func aGradientIsNearFloat32s(_ small: SmallDecoder)
         throws

@@ -1,6 +1,7 @@
 import Arrow
 import Formats
 import Foundation
+import StageSupport
 import TestSupport
 import Testing
 
@@ -129,6 +130,21 @@ import Testing
         let result = try Executable("crux-loop").run(
             try arguments("loop", recipe: "grpo", iterations: 1, ["--memory", "1M"]))
         #expect(result.status != 0 && result.errors.contains("--memory: found a budget of 1 MiB"), "\(result.errors)")
+    }
+
+    /// Of all stages, rollouts alone, training's and held-out ones.
+    @Test func rolloutsHaveAPrecisionOfTheirOwn() throws {
+        _ = try run(try arguments("loop", recipe: "grpo", iterations: 1, ["--rollout-precision", "bf16-weights"]))
+        let iteration = folder("loop/iteration-0001/")
+        for (name, stage, precision) in [
+            ("rollout", "rollout", "bf16-weights"), ("heldout-rollout", "rollout", "bf16-weights"),
+            ("score", "score", nil), ("update", "update", nil),
+        ] {
+            let manifest = try Manifest.finished(iteration + name, stage: stage)
+            #expect(manifest.configuration["precision"] == precision, "\(name)")
+        }
+        let other = try Executable("crux-loop").run(try arguments("loop", recipe: "grpo", iterations: 1))
+        #expect(other.status == 5, "\(other.errors)")
     }
 
     @Test func aFinishedLoopCanBeGivenMoreIterations() throws {

@@ -103,10 +103,11 @@ import Testing
     }
 
     /// Not float32's, and the same however many are computed at a time.
-    @Test func rolloutsOf16BitProductsDoNotDependOnTheBatch() throws {
+    @Test(arguments: ["bf16", "bf16-amx"]) func rolloutsOf16BitProductsDoNotDependOnTheBatch(_ precision: String) throws
+    {
         let run = try Pipeline()
         for batch in ["1", "5", "32"] {
-            #expect(try rollout(run, to: batch, ["--precision", "bf16", "--batch", batch]).status == 0)
+            #expect(try rollout(run, to: batch, ["--precision", precision, "--batch", batch]).status == 0)
         }
         #expect(try rollout(run, to: "whole", []).status == 0)
         let digests = try ["1", "5", "32", "whole"].map {

@@ -68,6 +68,8 @@ static void products(void) {
     }
     crux_half_rows(pairs, ROWS, (INPUTS + 1) / 2, half, OUTPUTS, INPUTS, y, OUTPUTS);
     bytes("half_rows", y, ROWS * OUTPUTS * sizeof(float));
+    crux_tile_rows(pairs, ROWS, (INPUTS + 1) / 2, half, OUTPUTS, INPUTS, y, OUTPUTS);
+    bytes("tile_rows", y, ROWS * OUTPUTS * sizeof(float));
 }
 
 static void attention(void) {

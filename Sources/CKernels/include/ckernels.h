@@ -241,6 +241,10 @@ int crux_is_half(const float *x, size_t n);
 // same bytes on every processor that has fused multiply-adds.
 void crux_half_rows(const uint32_t *x, size_t rows, size_t x_stride, const uint16_t *packed, size_t outputs,
     size_t inputs, float *y, size_t y_stride);
+// The same in the order of AMX's tiles: of every 32 inputs the even ones' and the odd ones' chain of fused multiply-adds,
+// from zero, are added, then that to the sum. The same bytes everywhere; fast where crux_has_tiles.
+void crux_tile_rows(const uint32_t *x, size_t rows, size_t x_stride, const uint16_t *packed, size_t outputs,
+    size_t inputs, float *y, size_t y_stride);
 // scores[t] = q . keys[t], and out += sum p[t] values[t], over `count` keys of `width` floats, `stride` apart.
 void crux_attention_scores(const float *q, const float *keys, size_t stride, size_t count, size_t width, float *scores);
 void crux_attention_mix(const float *p, const float *values, size_t stride, size_t count, size_t width, float *out);
@@ -299,10 +303,12 @@ const char *crux_openblas_core(void);
 // Whether these are kernels without AVX2.
 int crux_openblas_core_is_old(const char *core);
 
-// Whether this processor multiplies bf16 numbers (AVX-512 BF16), and how many of them in the time of one float32
-// product: 16 with AMX, else by a measurement of a millisecond; 0 where it doesn't.
+// Whether this processor has vectors of bf16 products (AVX-512 BF16), and how many of them it makes in the time of one
+// float32 product, by a measurement of a millisecond; 0 where it has none.
 int crux_has_half_products(void);
 double crux_half_speed(void);
+// Whether it has tiles of them (AMX), and Linux lets this process use those.
+int crux_has_tiles(void);
 
 // Reads every byte once and returns a checksum: the machine's read bandwidth, for benchmarks.
 uint64_t crux_read_bandwidth_probe(const void *bytes, size_t count);

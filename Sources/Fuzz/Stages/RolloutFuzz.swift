@@ -23,7 +23,7 @@ final class RolloutFuzz: FuzzTarget {
             choice % 2 == 0
             ? ["--prompts", fuzzed.folder + "/prompts/prompts.jsonl"]
             : ["--jobs", fuzzed.folder + "/expansion/jobs"]
-        let precision = ["f32", "bf16", "bf16-weights"][choice / 2 % 3]
+        let precision = ["f32", "bf16", "bf16-weights", "bf16-amx"][choice / 2 % 4]
         try fuzzed.changed(by: rest) {
             try runStage(
                 RolloutCommand.self,
