@@ -59,6 +59,9 @@ REGISTRIES = {
     "verl distillation loss": distillation_losses,
 }
 
+# No package of these can be had here: their names were read from their sources, and only the recipes are checked.
+BY_HAND = ["prime-rl loss and algorithm", "slime advantage_estimator and losses"]
+
 
 def tables():
     """Heading → rows of (names, recipe or None, remark)."""
@@ -83,9 +86,10 @@ def load(binaries, recipe):
 
 def main():
     page, failures, recipes = tables(), [], 0
-    for heading, registry in REGISTRIES.items():
-        rows, names = page.get(heading, []), registry()
+    for heading in [*REGISTRIES, *BY_HAND]:
+        rows = page.get(heading, [])
         written = [name for row in rows for name in row[0]]
+        names = REGISTRIES[heading]() if heading in REGISTRIES else set(written)
         for name in sorted(names - set(written)):
             failures.append(f"{heading}: '{name}' is not in docs/elsewhere.md")
         for name in sorted(set(written) - names):
@@ -97,11 +101,11 @@ def main():
             recipes += 1 if recipe else 0
             if error or not (recipe or remark):
                 failures.append(f"{heading}: {', '.join(own)}: {error or 'neither a recipe nor a reason'}")
-    for heading in sorted(set(page) - set(REGISTRIES)):
+    for heading in sorted(set(page) - set(REGISTRIES) - set(BY_HAND)):
         failures.append(f"{heading}: a table of no registry")
     for failure in failures:
         print("FAIL " + failure)
-    print(f"coverage: {len(REGISTRIES)} registries of TRL and verl, {recipes} recipes, {len(failures)} faults")
+    print(f"coverage: {len(REGISTRIES)} registries of TRL and verl, {len(BY_HAND)} tables by hand, {recipes} recipes, {len(failures)} faults")
     sys.exit(1 if failures else 0)
 
 
