@@ -9,10 +9,9 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
 def configuration(text):
-    fields = json.loads(text)
+    fields = {"max_position_embeddings": 4096, **json.loads(text)}
     return AutoConfig.for_model(
-        fields.pop("model_type"), bos_token_id=None, eos_token_id=None, pad_token_id=0,
-        max_position_embeddings=4096, **fields)
+        fields.pop("model_type"), bos_token_id=None, eos_token_id=None, pad_token_id=0, **fields)
 
 
 def model(text, precision):

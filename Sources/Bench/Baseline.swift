@@ -8,18 +8,35 @@ final class Baseline {
     private let input = Pipe()
     private let output = Pipe()
     private let name: String
+    /// A file that has no name any more.
+    private let errors: FileHandle
 
     init(python: String, _ arguments: [String]) throws {
         name = ([python] + arguments).joined(separator: " ")
+        errors = try Self.unnamedFile()
         process.executableURL = URL(fileURLWithPath: python)
         process.arguments = arguments
         process.standardInput = input
         process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
+        process.standardError = errors
         try process.run()
         guard try line() == "ready" else {
-            throw ChildProcess.Failure(description: "\(name) did not start: does that Python have what it imports?")
+            throw ChildProcess.Failure(description: "\(name) did not start: \(lastWords)")
         }
+    }
+
+    private static func unnamedFile() throws -> FileHandle {
+        let path = FileManager.default.temporaryDirectory.path + "/crux-bench-errors-\(UUID())"
+        try Data().write(to: URL(fileURLWithPath: path))
+        defer { unlink(path) }
+        return try FileHandle(forUpdating: URL(fileURLWithPath: path))
+    }
+
+    /// What Python's tracebacks end with.
+    private var lastWords: String {
+        try? errors.seek(toOffset: 0)
+        let said = (try? errors.readToEnd()).flatMap { $0 } ?? Data()
+        return String(decoding: said, as: UTF8.self).split(separator: "\n").last.map(String.init) ?? "it said nothing"
     }
 
     deinit {
@@ -31,7 +48,8 @@ final class Baseline {
         try input.fileHandleForWriting.write(contentsOf: Data((question + "\n").utf8))
         let answer = try line(), numbers = answer.split(separator: " ").compactMap { Double($0) }
         guard !numbers.isEmpty else {
-            throw ChildProcess.Failure(description: "\(name): found the answer '\(answer)', expected numbers")
+            throw ChildProcess.Failure(
+                description: "\(name): found the answer '\(answer)', expected numbers; it said: \(lastWords)")
         }
         return numbers
     }
