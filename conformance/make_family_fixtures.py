@@ -158,8 +158,8 @@ def reference(model, vocab):
         sequences.append(dict(token_ids=prompt + tail, temperature=temperature, derivatives=derivative))
     for s in sequences:
         ids = torch.tensor(s["token_ids"])
-        # As far as the last token that is wanted: what stands behind decides which factors longrope takes.
-        z = model(input_ids=ids[None, :-1]).logits[0] / s["temperature"]
+        # The whole sequence: its length decides which factors longrope takes.
+        z = model(input_ids=ids[None]).logits[0, :-1] / s["temperature"]
         logp = torch.log_softmax(z, -1)
         chosen = logp.gather(1, ids[1:, None])[:, 0]
         (chosen * torch.tensor(s["derivatives"][1:], dtype=torch.float64)).sum().backward()

@@ -35,6 +35,22 @@ run crux-update --plan "$work/plan-dapo-top20" --checkpoint $policy --output "$w
 if grep -q avx512_bf16 /proc/cpuinfo; then
   run crux-update --plan "$work/plan-dapo-top20" --checkpoint $policy --output "$work/half" --precision bf16
 fi
+for precision in bf16-weights bf16 bf16-amx; do
+  run crux-rollout --checkpoint $policy --prompts "$work/prompts.jsonl" --output "$work/$precision" --group-size 8 \
+    --max-tokens 16 --precision $precision
+done
+# Delta rules, and experts. Every second rollout is right.
+judge='import json, sys
+for line in sys.stdin: print(json.dumps(dict(id=json.loads(line)["id"], score=int(json.loads(line)["id"]) % 2)), flush=True)'
+printf '{"group_id": "%s", "prompt_token_ids": [%s]}\n' a "3, 9, 4, 11, 6" b "3, 9, 4, 7" > "$work/ids.jsonl"
+for family in qwen3.5-untied qwen3-moe-untied; do
+  model=fixtures/families/$family own=$work/$family
+  run crux-rollout --checkpoint $model --prompts "$work/ids.jsonl" --output "$own/rollout" --group-size 8 --max-tokens 16 --logits
+  run crux-ingest --input "$own/rollout" --output "$own/ingest"
+  run crux-score --input "$own/ingest" --output "$own/score" --checkpoint $model --reward-command "python3 -c '$judge'"
+  run crux-plan --input "$own/ingest" --scores "$own/score" --recipe recipes/dapo-top20.yaml --output "$own/plan"
+  run crux-update --plan "$own/plan" --checkpoint $model --output "$own/update"
+done
 run crux-rollout --checkpoint $policy --prompts "$work/prompts.jsonl" --output "$work/many" --group-size 8 --max-tokens 32 --logits
 run crux-rollout --checkpoint $policy --prompts "$work/prompts.jsonl" --output "$work/one" --group-size 2 --max-tokens 16 --batch 1
 run crux-loop --recipe recipes/dapo-top20.yaml --checkpoint $policy --prompts fixtures/prompts-train.jsonl --output "$work/loop" \

@@ -117,7 +117,7 @@ struct BenchCommand: ParsableCommand {
         for family in FamilyBench.all where parts.contains(family.name) {
             try family.run(
                 machine: machine, threads: threads, python: python, precisions: try wantedPrecisions(),
-                sampling: samplingPrecisions)
+                sampling: samplingPrecisions, rollouts: rollouts)
         }
         if wants("generation") {
             for precision in samplingPrecisions {

@@ -14,7 +14,7 @@ struct FamilyBench {
         name: "experts",
         update: UpdateShape(
             title: "Qwen3-30B-A3B shape with 1 layer, 128 experts", vocabulary: expertVocabulary,
-            configuration: expertConfiguration(layers: 1), cases: [beside(need: 2, goal: 4)]),
+            configuration: expertConfiguration(layers: 1), cases: cases(need: 2, goal: 4)),
         sampling: SamplingShape(
             name: "Qwen3-30B-A3B with 2 layers", configuration: expertConfiguration(layers: 2),
             requirement: Requirement(need: 2, goal: 4)))
@@ -25,7 +25,7 @@ struct FamilyBench {
         name: "deltanet",
         update: UpdateShape(
             title: "Qwen3.5-0.8B shape with 8 layers", vocabulary: 32_768,
-            configuration: deltaConfiguration(layers: 8, vocabulary: 32_768), cases: [beside(need: 1.5, goal: 3)]),
+            configuration: deltaConfiguration(layers: 8, vocabulary: 32_768), cases: cases(need: 1.5, goal: 3)),
         sampling: SamplingShape(
             name: "Qwen3.5-0.8B", configuration: deltaConfiguration(layers: 24, vocabulary: 248_320),
             requirement: Requirement(need: 1.5, goal: 3)))
@@ -53,23 +53,28 @@ struct FamilyBench {
         """
     }
 
-    /// Different prompts, every completion token weighted: no prefix is shared.
-    private static func beside(need: Double, goal: Double) -> UpdateCase {
-        let plain = UpdateCase.plain
-        return UpdateCase(
-            name: plain.name, title: plain.title, rows: plain.rows, forms: ["batched", "single"], need: need,
-            goal: goal, halves: UpdateCase.HalfNeeds(need: need, goal: goal))
+    /// Different prompts, of which no prefix is shared, with every completion token weighted; and a group as GRPO's recipes
+    /// have it, with a fifth of the tokens.
+    private static func cases(need: Double, goal: Double) -> [UpdateCase] {
+        [UpdateCase.plain, .group].map {
+            UpdateCase(
+                name: $0.name, title: $0.title, rows: $0.rows, forms: ["batched", "single"], need: need, goal: goal,
+                halves: UpdateCase.HalfNeeds(need: need, goal: goal))
+        }
     }
+
+    /// Rollouts at a time that sampling is measured with.
+    private static let batches = [8, 32]
 
     func run(
         machine: MachineLimits, threads: Int, python: String?, precisions: [Precision],
-        sampling samplingPrecisions: [GenerationPrecision]
+        sampling samplingPrecisions: [GenerationPrecision], rollouts: [Int]
     ) throws {
         try UpdateBench(machine: machine, threads: threads, python: python, update, precisions: precisions).run()
         for precision in samplingPrecisions {
             var bench = GenerationBench(
                 machine: machine, threads: threads, peers: python.map { [.transformers($0)] } ?? [],
-                precision: precision, batches: [8, 32])
+                precision: precision, batches: Self.batches.filter(rollouts.contains))
             bench.shapes = [sampling]
             try bench.run()
         }

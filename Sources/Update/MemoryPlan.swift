@@ -301,7 +301,7 @@ struct PlannedRun {
         let keys = PrefixKeys(queries).keys
         return rowUnits(rows).map { unit in
             BatchUnit(
-                sequences: unit.map { keys[$0] },
+                sequences: unit.map { keys[$0] }, lengths: unit.map { queries[$0].tokenIDs.count },
                 wanted: unit.reduce(0) { $0 + queries[$1].wanted.count { $0 } })
         }
     }

@@ -52,6 +52,23 @@ let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: 
         }
     }
 
+    /// Tokens are computed as far as the last wanted one, and scaled as their whole sequence is.
+    @Test(arguments: families) func whatIsWantedDoesNotChangeWhatIsComputed(_ name: String) throws {
+        let reference = try FamilyReference(name), model = try model(name)
+        for sequence in reference.sequences {
+            let ends = Array(2...sequence.token_ids.count),
+                queries = ends.map { end in
+                    SequenceQuery(
+                        tokenIDs: sequence.token_ids, wanted: sequence.token_ids.indices.map { $0 > 0 && $0 < end },
+                        temperature: sequence.temperature)
+                }
+            for (end, scores) in zip(ends, try model.score(queries)) {
+                let expected = sequence.logprobs.enumerated().map { $0.offset < end ? $0.element : 0 }
+                #expect(firstDifference(scores.logprobs.map { Double($0) }, expected, absolute: 2e-5) == nil)
+            }
+        }
+    }
+
     @Test(arguments: families) func everyParametersGradientMatchesPyTorch(_ name: String) throws {
         let reference = try FamilyReference(name), model = try model(name), gradients = Buffer(model.layout.count)
         try model.accumulateGradients(reference.queries, into: gradients) { _ in reference.sequences.map(\.derivatives)

@@ -138,6 +138,26 @@ import Testing
         #expect(batches.map(\.units) == [[0, 1]] && batches[0].tokens == TokenForest(sequences).tokenIDs.count)
     }
 
+    /// Which sequences are long their whole lengths say, here and where they are laid out.
+    @Test func longSequencesShareNothingWithOthers() throws {
+        let json = try String(contentsOfFile: fixture("families/phi3-long-tied/config.json"), encoding: .utf8)
+        let architecture = try ModelRegistry.architecture(
+            try ModelConfiguration(json: Data(json.utf8), path: "config.json"))
+        let limit = try #require(architecture.longSequences)
+        let tokens = (1...Int32(limit + 4)).map { $0 }
+        let queries = [(limit, limit), (limit + 1, 4), (limit + 4, 9)].map { length, wanted in
+            SequenceQuery(
+                tokenIDs: Array(tokens.prefix(length)), wanted: (0..<length).map { $0 == wanted - 1 }, temperature: 1)
+        }
+        let units = queries.map { BatchUnit(sequences: [$0.context], lengths: [$0.tokenIDs.count], wanted: 1) }
+        let limits = BatchLimits(
+            TrainingMemory(architecture, head: .logprob, headRows: 50), within: 1 << 30, wanted: units.count)
+        let batch = try #require(try microBatches(units, limits).first)
+        // Of the long ones the shorter context lies inside the other.
+        #expect(batch.units.count == 3 && batch.tokens == limit - 1 + 8)
+        #expect(TokenForest(queries, longSequences: limit).tokenIDs.count == batch.tokens)
+    }
+
     @Test func aUnitThatFitsNowhereIsRefused() throws {
         let units = groups(1, of: 1, prompt: 400, completion: 20)
         #expect(throws: UnitTooLarge.self) { try microBatches(units, limits(1 << 20, units)) }

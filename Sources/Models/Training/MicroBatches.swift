@@ -1,14 +1,20 @@
 /// Sequences that an objective sees together, as the cutting into micro-batches sees them.
 package struct BatchUnit: Sendable {
-    /// Token ids of each sequence.
+    /// What each sequence shares prefixes by, as far as it is computed; see `PrefixKeys`.
     package let sequences: [[Int32]]
+    /// Tokens of each whole sequence.
+    let lengths: [Int]
     /// Tokens whose log-probability is wanted.
     package let wanted: Int
 
     /// All of them, shared or not.
     package var tokens: Int { sequences.reduce(0) { $0 + $1.count } }
 
-    package init(sequences: [[Int32]], wanted: Int) { (self.sequences, self.wanted) = (sequences, wanted) }
+    /// `lengths`: of sequences that aren't computed to their ends.
+    package init(sequences: [[Int32]], lengths: [Int]? = nil, wanted: Int) {
+        (self.sequences, self.wanted) = (sequences, wanted)
+        self.lengths = lengths ?? sequences.map(\.count)
+    }
 }
 
 /// Units whose gradients are computed in one pass.
@@ -122,12 +128,12 @@ private struct UnitLine {
 
     init(_ units: [BatchUnit], longSequences: Int?) {
         self.units = units
-        func newTokens(_ unit: BatchUnit, after others: [[Int32]]) -> Int {
-            Self.newTokens(unit, after: others, longSequences: longSequences ?? .max)
+        func newTokens(_ unit: BatchUnit, after other: BatchUnit?) -> Int {
+            Self.newTokens(unit, after: other, longSequences: longSequences ?? .max)
         }
         for (index, unit) in units.enumerated() {
-            let alone = newTokens(unit, after: []),
-                new = newTokens(unit, after: index > 0 ? units[index - 1].sequences : [])
+            let alone = newTokens(unit, after: nil),
+                new = newTokens(unit, after: index > 0 ? units[index - 1] : nil)
             shared.append(alone - new)
             tokensBefore.append(tokensBefore[index] + new)
             wantedBefore.append(wantedBefore[index] + unit.wanted)
@@ -139,13 +145,17 @@ private struct UnitLine {
     }
     func wanted(_ range: Range<Int>) -> Int { wantedBefore[range.upperBound] - wantedBefore[range.lowerBound] }
 
-    /// Tokens of a unit that no earlier sequence of it or of `others` has in its place.
-    private static func newTokens(_ unit: BatchUnit, after others: [[Int32]], longSequences limit: Int) -> Int {
-        var known = others, count = 0
-        for sequence in unit.sequences {
-            let akin = known.filter { ($0.count > limit) == (sequence.count > limit) }
-            count += sequence.count - (akin.map { sharedPrefix(sequence, $0) }.max() ?? 0)
-            known.append(sequence)
+    /// Tokens of a unit that no earlier sequence of it or of `other` has in its place. Long sequences share nothing with
+    /// others.
+    private static func newTokens(_ unit: BatchUnit, after other: BatchUnit?, longSequences limit: Int) -> Int {
+        func members(_ unit: BatchUnit) -> [(tokens: [Int32], isLong: Bool)] {
+            zip(unit.sequences, unit.lengths).map { ($0, $1 > limit) }
+        }
+        var known = other.map(members) ?? [], count = 0
+        for member in members(unit) {
+            let akin = known.filter { $0.isLong == member.isLong }
+            count += member.tokens.count - (akin.map { sharedPrefix(member.tokens, $0.tokens) }.max() ?? 0)
+            known.append(member)
         }
         return count
     }

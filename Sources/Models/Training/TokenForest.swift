@@ -17,20 +17,25 @@ package struct TokenForest: Sendable {
     /// [T], the positions as rows of rotary tables: those of long sequences stand behind those of short ones.
     private var tablePositions: [Int32] = []
     private let longSequences: Int?
+    /// Tokens of the longest sequence, those behind its last wanted one included.
+    package let longestSequence: Int
     /// The tokens whose final states are read. Above the last layer's attention nothing is computed for others.
     package private(set) var outputPositions = RowSubset(allOf: 0)
 
     /// `longSequences`: those of more tokens share nothing with shorter ones; see `DecoderArchitecture.longSequences`.
     /// `keys`: what sequences must agree in to share a prefix, where that is more than tokens; as long as they are.
+    /// `lengths`: tokens of the sequences that these are the beginnings of.
     package init(
-        _ sequences: [[Int32]], sharingPrefixes: Bool = true, longSequences: Int? = nil, keys: [[Int32]]? = nil
+        _ sequences: [[Int32]], sharingPrefixes: Bool = true, longSequences: Int? = nil, keys: [[Int32]]? = nil,
+        lengths: [Int]? = nil
     ) {
-        let keys = keys ?? sequences
+        let keys = keys ?? sequences, lengths = lengths ?? sequences.map(\.count)
+        longestSequence = lengths.max() ?? 0
         paths = [[Range<Int>]](repeating: [], count: sequences.count)
         self.longSequences = longSequences
         let limit = longSequences ?? .max
-        let short = sequences.indices.filter { sequences[$0].count <= limit },
-            long = sequences.indices.filter { sequences[$0].count > limit }
+        let short = sequences.indices.filter { lengths[$0] <= limit },
+            long = sequences.indices.filter { lengths[$0] > limit }
         for (members, offset) in [(short, 0), (long, limit)] {
             let roots = sharingPrefixes ? Self.partition(members, at: 0, keys) : members.map { [$0] }
             for root in roots { add(root, from: 0, prefix: [], offset: offset, keys) }
@@ -39,9 +44,12 @@ package struct TokenForest: Sendable {
         outputPositions = RowSubset(allOf: tokenIDs.count)
     }
 
-    /// The sequences as far as they must be computed, read where a wanted token follows.
+    /// The sequences as far as they must be computed, read where a wanted token follows. Which of them are long their whole
+    /// lengths say: what is computed of a token doesn't depend on which others are wanted.
     package init(_ queries: [SequenceQuery], longSequences: Int? = nil) {
-        self.init(queries.map(\.context), longSequences: longSequences, keys: PrefixKeys(queries).keys)
+        self.init(
+            queries.map(\.context), longSequences: longSequences, keys: PrefixKeys(queries).keys,
+            lengths: queries.map(\.tokenIDs.count))
         var isRead = [Bool](repeating: false, count: tokenIDs.count)
         for (index, query) in queries.enumerated() {
             for (position, token) in tokens(of: index).enumerated() where query.wanted[position + 1] {
@@ -65,8 +73,6 @@ package struct TokenForest: Sendable {
                 "at most \(limit): longer ones share no prefix with shorter ones in this model, but do in the other",
             remedy: "Score the two models apart, or leave out longer sequences.")
     }
-
-    package var longestSequence: Int { Int(positions.max() ?? -1) + 1 }
 
     /// Adds the run that all `members` share from `start` on, then what follows it.
     private mutating func add(
