@@ -128,7 +128,8 @@ scancel "$(squeue --noheader --format=%F | head -n 1)"
 kill -CONT "$second"
 drain
 [ ! -f "$run/cancelled/rollout/manifest.json" ] || fail "it should have been cut short"
-find "$run/cancelled/rollout/.work" -name '[0-9]*.json' | wc -l | sed 's/$/ shards were made before/'
+# None where it was cancelled before there was a folder for them.
+{ find "$run/cancelled/rollout/.work" -name '[0-9]*.json' 2> /dev/null || true; } | wc -l | sed 's/$/ shards were made before/'
 
 say "== and goes on; a task that is slow is signalled before its time limit and queued again"
 "${cancelled[@]}" --array rollout=2 --time 1 --stop-before 50
