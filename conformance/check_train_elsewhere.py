@@ -26,8 +26,8 @@ LIMIT, ZERO = 1e-4, 1e-6
 policy, dump = "fixtures/policy", "fixtures/dump/rollouts-00000.rollouts.zst"
 # Enough that ratios move away from 1, clips bind and moments count.
 SETTINGS = ["optimizer.lr=1e-4", "schedule.epochs=2", "schedule.groups_per_step=6", "reward.overlong=null"]
-# Weights that hang on a whole row make more of the last bits that steps before have left.
-OWN_SETTINGS = {"fipo": ["optimizer.lr=5e-6"], "vespo": ["optimizer.lr=1e-5"]}
+# Weights that hang on a whole row, and many steps, make more of the last bits that steps before have left.
+OWN_SETTINGS = {"fipo": ["optimizer.lr=5e-6"], "s-grpo": ["optimizer.lr=1e-5"], "vespo": ["optimizer.lr=1e-5"]}
 EXPANSIONS = {
     "fr3e": ["expansion.anchors=1", "expansion.replicates=3"],
     "vineppo": ["expansion.step_separators=['. ']", "expansion.minimum_step_characters=1", "expansion.replicates=2"],
