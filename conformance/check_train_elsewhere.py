@@ -4,7 +4,7 @@ loss and the gradient norm of each step of two epochs. A recipe that the script 
     check_train_elsewhere.py BIN_DIR WORK_DIR [NAME…]     (names: only these cases)
 
 Limits: the gradient norm and the loss within 1e-4 of their size (two float32 forward and backward passes that sum in
-other orders, and the steps before them) and 1e-6 of the size of the loss's terms, 1, which may cancel.
+other orders, and the steps before them); a loss near 0, where its terms cancel, within 1e-6 of the terms' size, 1.
 """
 import contextlib
 import glob
@@ -173,8 +173,8 @@ def compare(name, recipe, settings, beside, critic):
     if not theirs or len(theirs) != len(ours):
         print(f"FAIL {name}: {len(theirs)} steps, crux-update did {len(ours)}: {errors[-2000:]}")
         return False
-    loss = max(abs(a["loss"] - b["loss"]) / (abs(a["loss"]) + ZERO / LIMIT) for a, b in zip(ours, theirs))
-    norm = max(abs(a["grad_norm"] - b["grad_norm"]) / (a["grad_norm"] + ZERO / LIMIT) for a, b in zip(ours, theirs))
+    loss = max(abs(a["loss"] - b["loss"]) / max(abs(a["loss"]), ZERO / LIMIT) for a, b in zip(ours, theirs))
+    norm = max(abs(a["grad_norm"] - b["grad_norm"]) / max(a["grad_norm"], ZERO / LIMIT) for a, b in zip(ours, theirs))
     word = "ok  " if loss <= LIMIT and norm <= LIMIT and any(a["grad_norm"] > 0 for a in ours) else "FAIL"
     print(f"{word} {name}: {len(ours)} steps, loss {loss:.1e}, gradient norm {norm:.1e} (limit {LIMIT})", flush=True)
     return word != "FAIL"

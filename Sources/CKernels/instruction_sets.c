@@ -5,9 +5,9 @@
 #include <cpuid.h>
 
 // Processors on which the logit kernel was measured to be faster with its operations ordered by hand: Zen 4 (nine tenths
-// of the time of the compiler's order) and Sapphire and Emerald Rapids (six tenths), of whose core those with AVX-512
-// FP16 are: asked by that, since virtual machines show other models' numbers. Elsewhere the plain form runs until
-// somebody has measured: crux-bench kernel.
+// of the time of the compiler's order) and Emerald Rapids (six tenths). Intel's are asked for AVX-512 FP16, which came
+// with that core, since virtual machines show other models' numbers; later ones are taken to be like it. Elsewhere the
+// plain form runs until somebody has measured: crux-bench kernel.
 static int gains_by_hand(void) {
     unsigned a, b, c, features = 0;
     if (__builtin_cpu_is("amd")) return __builtin_cpu_is("znver4") != 0;
