@@ -224,8 +224,7 @@ let package = Package(
             "Stage",
             [
                 "Arrow", "Catalog", "CKernels", "StageSupport", "Files", "Formats", "Models", "Quantiles", "Tokenizer",
-                "Recipes",
-                "Credit", "Objectives", "Optimizers", "Rewards", "Tensors",
+                "Recipes", "Credit", "Objectives", "Optimizers", "Rewards", "Scratch", "Tensors",
             ]),
         tests("Catalog", ["Catalog", grdb]),
         tests("MetricFiles", ["MetricFiles", "Arrow", "Formats"]),

@@ -20,7 +20,9 @@ static void NAME(adamw)(float *parameter, const float *gradient, float *exp_avg,
                     v = c.beta2 * exp_avg_sq[i] + c.one_minus_beta2 * g * g;
         exp_avg[i] = m;
         exp_avg_sq[i] = v;
-        parameter[i] = parameter[i] * c.decay - c.step_size * m / (sqrtf(v) * c.inverse_bias2_sqrt + c.epsilon);
+        // Not sqrtf: that may set errno, and the compiler would go one by one.
+        const float root = __builtin_elementwise_sqrt(v);
+        parameter[i] = parameter[i] * c.decay - c.step_size * m / (root * c.inverse_bias2_sqrt + c.epsilon);
     }
 }
 

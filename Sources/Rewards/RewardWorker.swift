@@ -63,12 +63,17 @@ final class RewardWorker {
         // Last, because one of the others may have this number.
         posix_spawn_file_actions_adddup2(&actions, life.read, STDERR_FILENO + 1)
         // A group of its own, so that a shell's children end with it; and signals as every program expects them.
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF))
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
         posix_spawnattr_setpgroup(&attributes, 0)
         var ordinary = sigset_t()
         sigemptyset(&ordinary)
         for number in [SIGPIPE, SIGXFSZ] { sigaddset(&ordinary, number) }
         posix_spawnattr_setsigdefault(&attributes, &ordinary)
+        // The thread that starts it may hold signals off, and with them a program's own timers and ends of children.
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
         let arguments: [String] = ["/bin/sh", "-c", Self.script, "crux-reward", command]
         var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         var environment: [UnsafeMutablePointer<CChar>?] = Self.environment.map { strdup($0) } + [nil]

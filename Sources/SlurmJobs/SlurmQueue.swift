@@ -29,7 +29,7 @@ package struct SlurmQueue: Sendable {
 
     /// Jobs of this user's that wait or run.
     package func jobs() throws -> [QueuedJob] {
-        let found = try ProgramRun(
+        let found = try SlurmProgram(
             "squeue", ["--noheader", "--user=\(geteuid())", "--format=%F|%T|%r|%j"])
         guard found.status == 0 else { throw Self.refusal("squeue", found) }
         return QueuedJob.parse(found.output)
@@ -38,7 +38,7 @@ package struct SlurmQueue: Sendable {
     /// Returns the job's number.
     package func submit(_ script: JobScript, after dependencies: [String] = [], members: [Int]? = nil) throws -> Int {
         let flags = Self.flags(after: dependencies, members: members)
-        let found = try ProgramRun("sbatch", flags + [script.path])
+        let found = try SlurmProgram("sbatch", flags + [script.path])
         // A cluster's name follows behind a semicolon where there are several.
         let number = found.output.split(whereSeparator: { $0 == ";" || $0.isWhitespace }).first.flatMap { Int($0) }
         guard found.status == 0, let number else {
@@ -53,7 +53,7 @@ package struct SlurmQueue: Sendable {
             + (members.map { ["--array=" + $0.map { "\($0)" }.joined(separator: ",")] } ?? [])
     }
 
-    private static func refusal(_ command: String, _ found: ProgramRun) -> StageError {
+    private static func refusal(_ command: String, _ found: SlurmProgram) -> StageError {
         let said = (found.errors + found.output).trimmingCharacters(in: .whitespacesAndNewlines)
         return StageError(.outputFailure, "\(command) ended with \(found.status): \(said)")
     }

@@ -1,4 +1,3 @@
-import Dispatch
 import Foundation
 
 /// `produce` runs on `threads` threads, `consume` on the calling one, in the order of the indices below `count`. At
@@ -13,7 +12,7 @@ package func parallelInOrder<Value: Sendable>(
     let line = WaitingLine<Value>(count: count, window: waiting * threads)
     try withoutActuallyEscaping(produce) { produce in
         // What the threads hold is this box, emptied before `produce` has to be given back.
-        let work = Work(produce)
+        let work = LentBody(produce)
         defer { work.drop() }
         let team = ThreadTeam(min(threads, count)) {
             while let index = line.take() { line.put(index, Result { try work.run(index) }) }
@@ -27,7 +26,7 @@ package func parallelInOrder<Value: Sendable>(
 }
 
 /// `run` only between init and `drop`; the join between the threads' last call and `drop` orders the two.
-private final class Work<Value>: @unchecked Sendable {
+final class LentBody<Value>: @unchecked Sendable {
     private var body: (@Sendable (Int) throws -> Value)?
 
     init(_ body: @escaping @Sendable (Int) throws -> Value) { self.body = body }
@@ -107,7 +106,7 @@ struct ThreadTeam {
         pthread_attr_init(&attributes)
         defer { pthread_attr_destroy(&attributes) }
         pthread_attr_setstacksize(&attributes, Self.stackSize)
-        for _ in 0..<count {
+        for _ in 0..<max(0, count) {
             let task = Unmanaged.passRetained(ThreadBody(body))
             var member = pthread_t()
             guard pthread_create(&member, &attributes, Self.run, task.toOpaque()) == 0 else {
@@ -128,6 +127,9 @@ struct ThreadTeam {
     var size: Int { members.count }
 
     func join() { members.forEach { pthread_join($0, nil) } }
+
+    /// In place of `join`, for threads that nobody waits for.
+    func detach() { members.forEach { pthread_detach($0) } }
 }
 
 private final class ThreadBody {

@@ -66,6 +66,7 @@ extension StageCommand {
         let context = StageContext(stage: Self.stage, options: options)
         Interruption.listen()
         context.heartbeat.start(context)
+        defer { context.heartbeat.stop() }
         if options.tasks == .auto {
             let share = options.share
             context.say(

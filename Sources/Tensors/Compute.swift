@@ -1,6 +1,5 @@
 import CKernels
 import COpenBLAS
-import Dispatch
 
 /// The threads a computation may use. Matrix products hand them to OpenBLAS; row and head loops use them here, with
 /// OpenBLAS on one thread meanwhile, because two pools on the same cores starve each other.
@@ -30,17 +29,11 @@ package struct Compute: Sendable {
         guard threads > 1, count > 1 else { return (0..<count).forEach(body) }
         openblas_set_num_threads(1)
         defer { openblas_set_num_threads(Int32(threads)) }
-        withoutActuallyEscaping(body) { body in
-            guard !runOnTeam(count, body) else { return }
-            let stride = min(threads, count)
-            nonisolated(unsafe) let body = body  // the caller's promise: disjoint writes per index
-            DispatchQueue.concurrentPerform(iterations: stride) { first in
-                for index in Swift.stride(from: first, to: count, by: stride) { body(index) }
-            }
-        }
+        let isDone = withoutActuallyEscaping(body) { runOnTeam(count, $0) }
+        if !isDone { (0..<count).forEach(body) }
     }
 
-    /// false where the team is at work for somebody else.
+    /// false where the team is at work already, for another thread or for a piece of work that this one is part of.
     private func runOnTeam(_ count: Int, _ body: @escaping (Int) -> Void) -> Bool {
         withUnsafePointer(to: body) { body in
             crux_team_run(

@@ -193,6 +193,25 @@ import Testing
         #expect(try Checkpoint(directory: other).notes.contains { $0.contains("mtp.norm.weight") })
     }
 
+    /// Heads that predict more than the next token, as Qwen3.5's checkpoints have them: told, and written as they were.
+    @Test func headsForMoreThanTheNextTokenArePassedThrough() throws {
+        let own = (0..<64).map { Float($0) / 7 },
+            names = ["mtp.fc.weight", "mtp.layers.0.self_attn.q_proj.weight", "mtp.norm.weight"]
+        let source = try copy(
+            "families/qwen3.5-untied", tensors: Dictionary(uniqueKeysWithValues: names.map { ($0, own) }))
+        let checkpoint = try Checkpoint(directory: source), parameters = try checkpoint.loadParameters()
+        #expect(checkpoint.notes.contains { $0.contains("3 stored tensors") && $0.contains("mtp.fc.weight") })
+        #expect(checkpoint.layout.parameters.allSatisfy { !$0.name.contains("mtp") })
+        for place in 0..<checkpoint.layout.count { parameters.pointer[place] += 1 }
+        let target = try folder.folder("saved")
+        try checkpoint.save(parameters, to: target)
+        let saved = try SafetensorsFile(path: target + "/model.safetensors")
+        for name in names {
+            let tensor = try #require(saved.header.tensors.first { $0.name == name })
+            #expect(Array(saved.bytes(of: tensor)) == own.withUnsafeBytes { Array($0) })
+        }
+    }
+
     // MARK: config.json
 
     private func refusal(of keys: [String: Any?]) throws -> String { refusal(try copy(ownHead, keys: keys)) }

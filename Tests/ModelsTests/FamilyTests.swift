@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import Models
 import Tensors
@@ -67,6 +68,28 @@ let families: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: 
                 #expect(firstDifference(scores.logprobs.map { Double($0) }, expected, absolute: 2e-5) == nil)
             }
         }
+    }
+
+    /// Dynamic NTK turns every token of a sequence by its whole length, however few of them are asked for.
+    @Test func dynamicRotationsAreRefusedByWholeLengths() throws {
+        let file = fixture("families/llama-untied/config.json"),
+            data = try #require(FileManager.default.contents(atPath: file))
+        var keys = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+        for key in ["rope_parameters", "rope_scaling"] { keys[key] = ["rope_type": "dynamic", "factor": 2.0] }
+        keys["max_position_embeddings"] = 8
+        let architecture = try ModelRegistry.architecture(
+            try ModelConfiguration(json: try JSONSerialization.data(withJSONObject: keys), path: "config.json"))
+        let checkpoint = try Checkpoint(directory: fixture("families/llama-untied")),
+            model = LanguageModel(architecture, parameters: try checkpoint.loadParameters(), threads: 1)
+        func score(_ length: Int32, wanted: Int32) throws -> [Float] {
+            let query = SequenceQuery(
+                tokenIDs: (1...length).map { $0 }, wanted: (1...length).map { $0 == wanted }, temperature: 1)
+            return try model.score([query])[0].logprobs
+        }
+        #expect(try score(8, wanted: 8).count == 8)
+        let error = try #require(throws: FormatError.self) { try score(9, wanted: 3) }
+        #expect(error.description.contains("a sequence of 9 tokens"))
+        #expect(error.description.contains("max_position_embeddings, 8"))
     }
 
     @Test(arguments: families) func everyParametersGradientMatchesPyTorch(_ name: String) throws {

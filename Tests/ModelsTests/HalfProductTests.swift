@@ -134,26 +134,13 @@ private let isAvailable = Precision.bf16.isAvailable
     /// On every processor: each sum is the same chain of fused multiply-adds, whatever is multiplied beside it.
     @Test(arguments: [CRUX_PLAIN, CRUX_AVX2, CRUX_AVX512, CRUX_AVX512_BY_HAND])
     func rowsInBF16AreAChainOfFusedMultiplyAdds(_ set: crux_instruction_set) {
-        crux_set_instruction_set(set)
-        defer { crux_set_instruction_set(crux_best_instruction_set()) }
-        for (rows, outputs, inputs) in [(1, 1, 1), (2, 40, 33), (7, 5, 8), (12, 33, 64), (13, 64, 7), (31, 70, 895)] {
-            let x = Buffer(Self.numbers(rows * inputs, seed: 10)), w = Buffer(Self.numbers(outputs * inputs, seed: 11)),
-                bias = Buffer(Self.numbers(outputs, seed: 12)), compute = Compute(threads: 1)
-            let packed = PackedLinear(w.matrix(rows: outputs), bias: bias.matrix(rows: 1), as: .bf16, compute)
-            let y = Buffer(rows * outputs)
-            packed.forward(x.matrix(rows: rows), into: y.matrix(rows: rows), compute)
-            let factors = (x.array.map(Self.rounded), w.array.map(Self.rounded))
-            for row in 0..<rows {
-                for output in 0..<outputs {
-                    var sum: Float = 0
-                    for k in stride(from: 0, to: inputs, by: 2) {
-                        for one in [k + 1, k] where one < inputs {
-                            sum.addProduct(factors.0[row * inputs + one], factors.1[output * inputs + one])
-                        }
-                    }
-                    #expect(y.array[row * outputs + output] == sum + bias.array[output])
-                }
+        let shapes = [(1, 1, 1), (2, 40, 33), (7, 5, 8), (12, 33, 64), (13, 64, 7), (31, 70, 895)]
+        expectSums(.bf16, set, shapes) { x, w in
+            var sum: Float = 0
+            for k in stride(from: 0, to: x.count, by: 2) {
+                for one in [k + 1, k] where one < x.count { sum.addProduct(x[one], w[one]) }
             }
+            return sum
         }
     }
 
@@ -161,27 +148,41 @@ private let isAvailable = Precision.bf16.isAvailable
     /// zeros; rows that fill one tile, two, and a part of one.
     @Test(arguments: [CRUX_PLAIN, CRUX_AVX2, CRUX_AVX512, CRUX_AVX512_BY_HAND])
     func rowsInTilesAreTwoChainsOfEvery32Inputs(_ set: crux_instruction_set) {
+        let shapes = [(1, 1, 1), (2, 40, 33), (7, 5, 8), (16, 33, 64), (17, 64, 7), (32, 32, 96), (49, 70, 895)]
+        expectSums(.bf16AMX, set, shapes) { x, w in
+            var sum: Float = 0
+            for step in stride(from: 0, to: x.count, by: 32) {
+                var chains: [Float] = [0, 0]
+                for k in step..<min(step + 32, x.count) { chains[k % 2].addProduct(x[k], w[k]) }
+                sum += chains[0] + chains[1]
+            }
+            return sum
+        }
+    }
+
+    /// Holds a linear layer in 16 bits against sums that are formed one by one, bit by bit.
+    ///
+    /// - Parameters:
+    ///   - shapes: rows, outputs and inputs.
+    ///   - sum: of a row's factors and an output's, rounded to bf16.
+    private func expectSums(
+        _ precision: GenerationPrecision, _ set: crux_instruction_set, _ shapes: [(Int, Int, Int)],
+        _ sum: (_ x: [Float], _ w: [Float]) -> Float
+    ) {
         crux_set_instruction_set(set)
         defer { crux_set_instruction_set(crux_best_instruction_set()) }
-        let shapes = [(1, 1, 1), (2, 40, 33), (7, 5, 8), (16, 33, 64), (17, 64, 7), (32, 32, 96), (49, 70, 895)]
         for (rows, outputs, inputs) in shapes {
             let x = Buffer(Self.numbers(rows * inputs, seed: 10)), w = Buffer(Self.numbers(outputs * inputs, seed: 11)),
                 bias = Buffer(Self.numbers(outputs, seed: 12)), compute = Compute(threads: 1)
-            let packed = PackedLinear(w.matrix(rows: outputs), bias: bias.matrix(rows: 1), as: .bf16AMX, compute)
-            let y = Buffer(rows * outputs)
-            packed.forward(x.matrix(rows: rows), into: y.matrix(rows: rows), compute)
-            let factors = (x.array.map(Self.rounded), w.array.map(Self.rounded))
+            let packed = PackedLinear(w.matrix(rows: outputs), bias: bias.matrix(rows: 1), as: precision, compute)
+            let result = Buffer(rows * outputs)
+            packed.forward(x.matrix(rows: rows), into: result.matrix(rows: rows), compute)
+            let y = result.array, xs = x.array.map(Self.rounded), ws = w.array.map(Self.rounded)
             for row in 0..<rows {
+                let factors = Array(xs[row * inputs..<(row + 1) * inputs])
                 for output in 0..<outputs {
-                    var sum: Float = 0
-                    for step in stride(from: 0, to: inputs, by: 32) {
-                        var chains: [Float] = [0, 0]
-                        for k in step..<min(step + 32, inputs) {
-                            chains[k % 2].addProduct(factors.0[row * inputs + k], factors.1[output * inputs + k])
-                        }
-                        sum += chains[0] + chains[1]
-                    }
-                    #expect(y.array[row * outputs + output] == sum + bias.array[output])
+                    let weights = Array(ws[output * inputs..<(output + 1) * inputs])
+                    #expect(y[row * outputs + output] == sum(factors, weights) + bias.array[output])
                 }
             }
         }

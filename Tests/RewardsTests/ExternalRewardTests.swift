@@ -60,6 +60,19 @@ import Testing
         #expect(try reward.judge(input("right")).reward == 1)
     }
 
+    /// A judge's own timer (signal.alarm) must go off, whatever the thread that starts it holds off.
+    @Test func aCommandGetsItsSignals() throws {
+        let blocked = #"grep -c 'SigBlk:[[:space:]]*0*$' /proc/self/status"#
+        let (reward, folder) = try reward(
+            #"while read -r line; do echo "$line" | sed "s/"prompt".*/"score":$(\#(blocked))}/"; done"#)
+        defer { withExtendedLifetime(folder) { reward.close() } }
+        var all = sigset_t(), before = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_BLOCK, &all, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        #expect(try reward.judge(input("right")).reward == 1)
+    }
+
     @Test func aLongRequestAndALongAnswerPassThePipes() throws {
         let (reward, folder) = try reward(
             #"while read -r line; do echo "$line" | sed 's/"prompt".*/"score":1}/'; done"#)
