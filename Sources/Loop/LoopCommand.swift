@@ -127,6 +127,9 @@ struct LoopCommand: StageCommand {
     @Option(help: "Memory that updates stay within, as crux-update takes it.")
     var memory: MemorySize?
 
+    @Option(help: "Folder on whose disk updates put their moments, as crux-update takes it.")
+    var offload: String?
+
     @Option(
         help:
             "Type of the weights that updates write and iterations sample from: stored or f32, as crux-update takes it."
@@ -289,6 +292,8 @@ struct LoopCommand: StageCommand {
         if heldoutGreedy { settings["heldout_greedy"] = "true" }
         settings["privileged"] = privileged
         settings["memory"] = memory.map { "\($0.bytes)" }
+        // Where the folder lies changes nothing; that there is one leaves more memory to the passes.
+        settings["offload"] = offload.map { _ in "true" }
         if weights != .stored { settings["weights"] = weights.rawValue }
         if precision != .f32 { settings["precision"] = precision.rawValue }
         settings["rollout_precision"] = rolloutPrecision?.rawValue

@@ -79,6 +79,7 @@ struct LoopRun {
     private var limits: [String] {
         threads + precision + (command.weights == .stored ? [] : ["--weights", command.weights.rawValue])
             + (command.memory.map { ["--memory", "\($0.bytes >> 10)K"] } ?? [])
+            + (command.offload.map { ["--offload", $0] } ?? [])
     }
 
     /// A seed for each use, the same on every run.

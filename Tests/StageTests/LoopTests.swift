@@ -132,6 +132,22 @@ import Testing
         #expect(result.status != 0 && result.errors.contains("--memory: found a budget of 1 MiB"), "\(result.errors)")
     }
 
+    /// Over two iterations, of which the second goes on from the first one's moments.
+    @Test func updatesPutTheirMomentsOnADiskWhereTheyAreAskedTo() throws {
+        let disk = try TemporaryDirectory()
+        _ = try run(try arguments("plain", recipe: "grpo", iterations: 2))
+        _ = try run(try arguments("offloaded", recipe: "grpo", iterations: 2, ["--offload", disk.path]))
+        let weights = "/iteration-0002/update/step-000002/model.safetensors"
+        #expect(
+            try Data(contentsOf: URL(fileURLWithPath: folder("plain" + weights)))
+                == Data(contentsOf: URL(fileURLWithPath: folder("offloaded" + weights))))
+        let record = try String(contentsOfFile: folder("offloaded/iteration-0002/update/run.json"), encoding: .utf8)
+        #expect(record.contains("--offload"))
+        let missing = try Executable("crux-loop").run(
+            try arguments("missing", recipe: "grpo", iterations: 1, ["--offload", disk("nothing")]))
+        #expect(missing.status != 0 && missing.errors.contains("nothing"), "\(missing.errors)")
+    }
+
     /// Of all stages, rollouts alone, training's and held-out ones.
     @Test func rolloutsHaveAPrecisionOfTheirOwn() throws {
         _ = try run(try arguments("loop", recipe: "grpo", iterations: 1, ["--rollout-precision", "bf16-weights"]))

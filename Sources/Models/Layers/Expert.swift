@@ -25,7 +25,7 @@ enum ExpertInputs: Sendable {
             linearForward(x, upWeights, into: up, compute)
         case .interleaved(let weights):
             linearForward(x, weights, into: both, compute)
-            for row in 0..<x.rows {
+            compute.forEach(x.rows) { row in
                 for i in 0..<gate.columns {
                     gate.row(row)[i] = both.row(row)[2 * i]
                     up.row(row)[i] = both.row(row)[2 * i + 1]
@@ -44,7 +44,7 @@ enum ExpertInputs: Sendable {
             linearBackward(dgate, x: x, gate, gradient: gradients[0], into: dx, compute)
             linearBackward(dup, x: x, up, gradient: gradients[1], into: dx, adding: true, compute)
         case .interleaved(let weights):
-            for row in 0..<x.rows {
+            compute.forEach(x.rows) { row in
                 for i in 0..<dgate.columns {
                     both.row(row)[2 * i] = dgate.row(row)[i]
                     both.row(row)[2 * i + 1] = dup.row(row)[i]

@@ -80,7 +80,7 @@ struct ExpertBlock: FeedForwardHalf {
         for (number, expert) in experts.enumerated() {
             let part = ExpertPart(saved, groups, number, mixture, hidden: x.columns, scratch)
             guard part.count > 0 else { continue }
-            part.gather(x, into: part.x)
+            part.gather(x, into: part.x, compute)
             expert.inputs.forward(part.x, gate: part.gate, up: part.up, both: part.both, compute)
         }
     }
@@ -95,7 +95,7 @@ struct ExpertBlock: FeedForwardHalf {
             guard part.count > 0 else { continue }
             gatedForward(activation, gate: part.gate, up: part.up, into: part.product, compute)
             linearForward(part.product, expert.down, into: part.y, compute)
-            part.scatter(part.y, weights: routes.weights, into: result)
+            part.scatter(part.y, weights: routes.weights, into: result, compute)
         }
     }
 
@@ -135,12 +135,12 @@ struct ExpertBlock: FeedForwardHalf {
         _ expert: Expert, _ number: Int, _ part: ExpertPart, x: Matrix, dy: Matrix, _ routes: ExpertRoutes,
         _ gradients: ExpertGradients, dweights: Matrix, into dx: Matrix, _ compute: Compute
     ) {
-        part.gather(x, into: part.x)
-        part.gather(dy, into: part.y)
+        part.gather(x, into: part.x, compute)
+        part.gather(dy, into: part.y, compute)
         gatedForward(activation, gate: part.gate, up: part.up, into: part.product, compute)
         // d(product) without the token's weight, whose derivative is dy times what the expert gives.
         linearInputGradient(part.y, expert.down, into: part.dproduct, compute)
-        part.forEach { i, token, slot in
+        part.forEach(compute) { i, token, slot in
             let weight = routes.weights.row(token)[slot]
             let ofBias = expert.down.bias.map { crux_dot(part.y.row(i), $0.base, part.y.columns) } ?? 0
             dweights.row(token)[slot] = crux_dot(part.dproduct.row(i), part.product.row(i), mixture.width) + ofBias
@@ -153,7 +153,7 @@ struct ExpertBlock: FeedForwardHalf {
         expert.inputs.backward(
             dgate: part.gate, dup: part.up, x: part.x, gradients: gradients.inputs(number), into: part.dx,
             both: part.both, compute)
-        part.scatter(part.dx, into: dx)
+        part.scatter(part.dx, into: dx, compute)
     }
 
     private func scale(_ values: UnsafeMutablePointer<Float>, _ count: Int, by factor: Float) {
@@ -203,22 +203,28 @@ private struct ExpertPart {
         dx = Matrix(place, rows: n, columns: hidden)
     }
 
-    /// The place among the expert's tokens, the token, and which of its choices the expert is.
-    func forEach(_ body: (_ i: Int, _ token: Int, _ slot: Int) -> Void) {
-        for (i, place) in range.enumerated() { body(i, groups.tokens[place], groups.slots[place]) }
+    /// The place among the expert's tokens, the token, and which of its choices the expert is. On all threads: an
+    /// expert has a token once, so that `body` may write the token's row of anything.
+    func forEach(_ compute: Compute, _ body: (_ i: Int, _ token: Int, _ slot: Int) -> Void) {
+        compute.forEachBlock(rows: count, blockRows: 8) { _, rows in
+            for i in rows {
+                let place = range.lowerBound + i
+                body(i, groups.tokens[place], groups.slots[place])
+            }
+        }
     }
 
-    func gather(_ all: Matrix, into own: Matrix) {
-        forEach { i, token, _ in own.row(i).update(from: all.row(token), count: own.columns) }
+    func gather(_ all: Matrix, into own: Matrix, _ compute: Compute) {
+        forEach(compute) { i, token, _ in own.row(i).update(from: all.row(token), count: own.columns) }
     }
 
-    func scatter(_ own: Matrix, into all: Matrix) {
-        forEach { i, token, _ in crux_add(all.row(token), own.row(i), own.columns) }
+    func scatter(_ own: Matrix, into all: Matrix, _ compute: Compute) {
+        forEach(compute) { i, token, _ in crux_add(all.row(token), own.row(i), own.columns) }
     }
 
     /// Each row by its token's weight.
-    func scatter(_ own: Matrix, weights: Matrix, into all: Matrix) {
-        forEach { i, token, slot in
+    func scatter(_ own: Matrix, weights: Matrix, into all: Matrix, _ compute: Compute) {
+        forEach(compute) { i, token, slot in
             let weight = weights.row(token)[slot], from = own.row(i), to = all.row(token)
             for column in 0..<own.columns { to[column] += weight * from[column] }
         }
