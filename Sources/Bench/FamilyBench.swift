@@ -71,10 +71,16 @@ struct FamilyBench {
         sampling samplingPrecisions: [GenerationPrecision], rollouts: [Int]
     ) throws {
         try UpdateBench(machine: machine, threads: threads, python: python, update, precisions: precisions).run()
-        for precision in samplingPrecisions {
+        let batches = Self.batches.filter(rollouts.contains)
+        if batches.isEmpty {
+            say(
+                "  sampling of \(name): left out, it is measured with \(Self.batches.map(String.init).joined(separator: " and ")) --rollouts at a time"
+            )
+        }
+        for precision in samplingPrecisions where !batches.isEmpty {
             var bench = GenerationBench(
                 machine: machine, threads: threads, peers: python.map { [.transformers($0)] } ?? [],
-                precision: precision, batches: Self.batches.filter(rollouts.contains))
+                precision: precision, batches: batches)
             bench.shapes = [sampling]
             try bench.run()
         }

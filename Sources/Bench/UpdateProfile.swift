@@ -27,7 +27,9 @@ struct UpdateProfile {
             line(kind.name, clock.seconds(kind), of: passes + optimizer, note(kind, work, alone, clock))
         }
         line("rest of the passes", passes - Work.allCases.reduce(0) { $0 + clock.seconds($1) }, of: passes + optimizer)
-        line("norm, AdamW", optimizer, of: passes + optimizer)
+        // The norm reads a gradient; the step reads that, weight and moments, and writes the latter three.
+        let moved = 32 * Double(gradients.count)
+        line("norm, AdamW", optimizer, of: passes + optimizer, ", \(text(moved / optimizer / 1e9)) GB/s")
         let rate = work.total / stepSeconds, limit = (work.linear + work.head) / (alone.linear + alone.head)
         say(
             String(

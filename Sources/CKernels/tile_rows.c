@@ -20,6 +20,7 @@ typedef uint32_t crux_bit_lanes __attribute__((vector_size(64)));
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -29,17 +30,22 @@ typedef uint32_t crux_bit_lanes __attribute__((vector_size(64)));
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_XTILEDATA 18
 
-static int has_tiles;
-
-__attribute__((constructor)) static void find_tiles(void) {
-    unsigned a, b, c, features;
-    const unsigned wanted = 1u << 24 | 1u << 22;    // AMX-TILE, AMX-BF16
-    has_tiles = __get_cpuid_count(7, 0, &a, &b, &c, &features) && (features & wanted) == wanted
-        && crux_best_instruction_set() >= CRUX_AVX512
-        && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+// Asked for where tiles are first wanted, and not by every command's start: it makes every thread's state larger.
+int crux_has_tiles(void) {
+    enum { UNKNOWN, NONE, THERE };
+    static _Atomic int found = UNKNOWN;
+    int known = atomic_load_explicit(&found, memory_order_relaxed);
+    if (known == UNKNOWN) {
+        unsigned a, b, c, features;
+        const unsigned wanted = 1u << 24 | 1u << 22;    // AMX-TILE, AMX-BF16
+        const int has = __get_cpuid_count(7, 0, &a, &b, &c, &features) && (features & wanted) == wanted
+            && crux_best_instruction_set() >= CRUX_AVX512
+            && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+        known = has ? THERE : NONE;
+        atomic_store_explicit(&found, known, memory_order_relaxed);
+    }
+    return known == THERE;
 }
-
-int crux_has_tiles(void) { return has_tiles; }
 
 // What LDTILECFG reads: sums of the first rows in tiles 0 and 1, of the second in 2 and 3; the rows themselves in 4 and
 // 5; weights of a panel's lower and upper outputs in 6 and 7.
@@ -59,17 +65,25 @@ AMX_TARGET static void configure(size_t first, size_t second) {
     _tile_loadconfig(&c);
 }
 
+// What a pass over a panel brings into the cache meanwhile: of every step's weights of another panel these lines.
+typedef struct {
+    const uint16_t *panel;
+    size_t from, to;
+} fetched_lines;
+
+// Cache lines of 64 bytes that a step's weights take.
+#define STEP_LINES (2 * STEP_PAIRS)
+
 // Sums of one or two tiles of rows and one panel, kept in registers. `two` is a compile-time constant.
 AMX_TARGET static inline __attribute__((always_inline)) void steps(const int two, const uint32_t *x, size_t x_stride,
-    const uint16_t *panel, size_t count, const uint16_t *ahead) {
+    const uint16_t *panel, size_t count, fetched_lines ahead) {
     const uint32_t *second = x + TILE_ROWS * x_stride;
     const int stride = (int)(x_stride * 4), panel_stride = CRUX_PANEL * 4;
     for (size_t step = 0; step < count; step++) {
         const size_t at = step * STEP_PAIRS;
         const uint16_t *weights = panel + at * 2 * CRUX_PANEL;
-        if (ahead)
-            for (int line = 0; line < 2 * STEP_PAIRS; line++)
-                _mm_prefetch((const char *)(ahead + at * 2 * CRUX_PANEL + line * 32), _MM_HINT_T1);
+        for (size_t line = ahead.from; line < ahead.to; line++)
+            _mm_prefetch((const char *)(ahead.panel + at * 2 * CRUX_PANEL + line * 32), _MM_HINT_T1);
         _tile_loadd(6, weights, panel_stride);
         _tile_loadd(4, x + at, stride);
         _tile_dpbf16ps(0, 4, 6);
@@ -89,7 +103,7 @@ AMX_TARGET static void last_step(const uint32_t *x, size_t rows, size_t x_stride
     uint16_t weights[STEP_PAIRS][2 * CRUX_PANEL] = {{0}};
     for (size_t r = 0; r < rows; r++) memcpy(block[r], x + r * x_stride, pairs * 4);
     memcpy(weights, panel, pairs * sizeof weights[0]);
-    steps(rows > TILE_ROWS, block[0], STEP_PAIRS, weights[0], 1, NULL);
+    steps(rows > TILE_ROWS, block[0], STEP_PAIRS, weights[0], 1, (fetched_lines){0});
 }
 
 AMX_TARGET static void store(size_t rows, size_t outputs, float *y, size_t y_stride) {
@@ -114,10 +128,15 @@ AMX_TARGET static void amx_tile_rows(const uint32_t *x, size_t rows, size_t x_st
     for (size_t o = 0; o < outputs; o += CRUX_PANEL) {
         const uint16_t *panel = packed + o * pairs * 2;
         const size_t wanted = outputs - o < CRUX_PANEL ? outputs - o : CRUX_PANEL;
-        const size_t size = pairs * 2 * CRUX_PANEL;
-        const uint16_t *ahead = o + CRUX_PANEL < outputs ? panel + (size < 8192 ? size : 8192) : NULL;
-        for (size_t r = 0; r < rows; r += most, ahead = NULL) {
-            const size_t here = rows - r < most ? rows - r : most;
+        // One pass over the rows reads on without a break, and fetches what it comes to next; several read the next
+        // panel meanwhile, each a part.
+        const size_t passes = (rows + most - 1) / most, size = pairs * 2 * CRUX_PANEL;
+        const size_t distance = passes > 1 || size < 8192 ? size : 8192;
+        const uint16_t *next = o + CRUX_PANEL < outputs ? panel + distance : NULL;
+        for (size_t pass = 0; pass < passes; pass++) {
+            const size_t r = pass * most, here = rows - r < most ? rows - r : most;
+            fetched_lines ahead = {next, STEP_LINES * pass / passes, STEP_LINES * (pass + 1) / passes};
+            if (!next) ahead.to = ahead.from;
             if (here != configured) {
                 configure(here < TILE_ROWS ? here : TILE_ROWS, here > TILE_ROWS ? here - TILE_ROWS : 0);
                 configured = here;
@@ -147,7 +166,7 @@ int crux_has_tiles(void) { return 0; }
 void crux_tile_rows(const uint32_t *x, size_t rows, size_t x_stride, const uint16_t *packed, size_t outputs,
     size_t inputs, float *y, size_t y_stride) {
 #if defined(__x86_64__)
-    if (crux_current_instruction_set() >= CRUX_AVX512 && has_tiles)
+    if (crux_current_instruction_set() >= CRUX_AVX512 && crux_has_tiles())
         return amx_tile_rows(x, rows, x_stride, packed, outputs, inputs, y, y_stride);
 #endif
     CHOOSE(tile_rows(x, rows, x_stride, packed, outputs, inputs, y, y_stride))
