@@ -43,6 +43,8 @@ package struct PackedLinear: Sendable {
     }
 
     private static let panel = Int(CRUX_PANEL)
+    /// What a thread takes of work that goes row by row.
+    fileprivate static let rowsAtOnce = 8
 
     /// y = x · weightᵀ + bias: x [R, I] → y [R, O]. Unlike `linearForward` each row's result is the same whatever R is.
     package func forward(_ x: Matrix, into y: Matrix, _ compute: Compute) {
@@ -51,7 +53,9 @@ package struct PackedLinear: Sendable {
         guard x.rows > 0 else { return }
         multiply(x, into: y, blockRows: blockRows(x.rows, compute.threads), compute)
         guard let bias else { return }
-        for row in 0..<y.rows { crux_add(y.row(row), bias.base, y.columns) }
+        compute.forEachBlock(rows: y.rows, blockRows: Self.rowsAtOnce) { _, rows in
+            for row in rows { crux_add(y.row(row), bias.base, y.columns) }
+        }
     }
 
     /// One stretch of panels for each thread: what is read from memory in one go comes fastest.
@@ -79,7 +83,7 @@ package struct PackedLinear: Sendable {
                     y.base + range.lowerBound, y.stride)
             }
         case .bf16, .bf16AMX:
-            let weights = Self.halves(panels), rows = HalfRows(x)
+            let weights = Self.halves(panels), rows = HalfRows(x, compute)
             let product = precision == .bf16 ? crux_half_rows : crux_tile_rows
             compute.forEachBlock(rows: outputs, blockRows: blockRows) { _, range in
                 product(
@@ -96,14 +100,17 @@ private final class HalfRows: @unchecked Sendable {
     /// Pairs from one row to the next.
     let stride: Int
 
-    init(_ x: Matrix) {
+    init(_ x: Matrix, _ compute: Compute) {
         stride = (x.columns + 1) / 2
         pairs = .allocate(capacity: max(1, x.rows * stride))
-        for row in 0..<x.rows {
-            let start = pairs + row * stride
-            if !x.columns.isMultiple(of: 2) { start[stride - 1] = 0 }
-            crux_f32_to_bf16(x.row(row), UnsafeMutableRawPointer(start).assumingMemoryBound(to: UInt16.self), x.columns)
+        compute.forEachBlock(rows: x.rows, blockRows: PackedLinear.rowsAtOnce) { _, rows in
+            for row in rows { round(x.row(row), x.columns, into: pairs + row * stride) }
         }
+    }
+
+    private func round(_ row: UnsafePointer<Float>, _ count: Int, into pairs: UnsafeMutablePointer<UInt32>) {
+        if !count.isMultiple(of: 2) { pairs[stride - 1] = 0 }
+        crux_f32_to_bf16(row, UnsafeMutableRawPointer(pairs).assumingMemoryBound(to: UInt16.self), count)
     }
 
     deinit { pairs.deallocate() }

@@ -195,7 +195,7 @@ import Testing
 
     /// Heads that predict more than the next token, as Qwen3.5's checkpoints have them: told, and written as they were.
     @Test func headsForMoreThanTheNextTokenArePassedThrough() throws {
-        let own = (0..<64).map { Float($0) / 7 },
+        let own = (0..<48).map { Float($0) / 7 },
             names = ["mtp.fc.weight", "mtp.layers.0.self_attn.q_proj.weight", "mtp.norm.weight"]
         let source = try copy(
             "families/qwen3.5-untied", tensors: Dictionary(uniqueKeysWithValues: names.map { ($0, own) }))
