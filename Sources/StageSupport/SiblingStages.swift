@@ -40,8 +40,9 @@ package struct SiblingStages: StageRunner {
         case .exited(0): return
         case .exited(let code):
             let said = found.errors.trimmingCharacters(in: .whitespacesAndNewlines)
+            // Codes that no stage has are the system's: 127 where a library could not be loaded.
             throw StageError(
-                ExitStatus(rawValue: code) ?? .invalidInput,
+                ExitStatus(rawValue: code) ?? .outputFailure,
                 "\(name) \(arguments.joined(separator: " ")) failed with status \(code): \(said)")
         case .signalled(let number):
             throw StageError(

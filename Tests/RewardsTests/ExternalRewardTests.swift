@@ -64,7 +64,7 @@ import Testing
     @Test func aCommandGetsItsSignals() throws {
         let blocked = #"grep -c 'SigBlk:[[:space:]]*0*$' /proc/self/status"#
         let (reward, folder) = try reward(
-            #"while read -r line; do echo "$line" | sed "s/"prompt".*/"score":$(\#(blocked))}/"; done"#)
+            #"while read -r line; do echo "$line" | sed "s/\"prompt\".*/\"score\":$(\#(blocked))}/"; done"#)
         defer { withExtendedLifetime(folder) { reward.close() } }
         var all = sigset_t(), before = sigset_t()
         sigfillset(&all)

@@ -36,7 +36,7 @@ import Testing
     @Test func itHasNothingOfThisProcess() throws {
         let folder = open("/", O_RDONLY)
         defer { close(folder) }
-        #expect(try shell("cat; for fd in /proc/$$/fd/*; do echo ${fd##*/}; done").output == "0\n1\n2\n")
+        #expect(try shell("cat; ls /proc/$$/fd; true").output == "0\n1\n2\n")
         // The process's number, and its group's.
         #expect(try shell("cut -d' ' -f5 /proc/$$/stat | grep -x $$ > /dev/null").end == .exited(0))
     }
