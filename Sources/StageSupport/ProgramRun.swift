@@ -1,5 +1,4 @@
 import CSystem
-import Files
 import Foundation
 import Scratch
 

@@ -1,6 +1,5 @@
 import Files
 import Foundation
-import Scratch
 
 /// Has other stages run, by the name and the arguments of their commands: they meet in files alone.
 package protocol StageRunner: Sendable {
