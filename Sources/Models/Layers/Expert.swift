@@ -25,10 +25,12 @@ enum ExpertInputs: Sendable {
             linearForward(x, upWeights, into: up, compute)
         case .interleaved(let weights):
             linearForward(x, weights, into: both, compute)
-            compute.forEach(x.rows) { row in
-                for i in 0..<gate.columns {
-                    gate.row(row)[i] = both.row(row)[2 * i]
-                    up.row(row)[i] = both.row(row)[2 * i + 1]
+            compute.forEachBlock(rows: x.rows, blockRows: 8) { _, rows in
+                for row in rows {
+                    for i in 0..<gate.columns {
+                        gate.row(row)[i] = both.row(row)[2 * i]
+                        up.row(row)[i] = both.row(row)[2 * i + 1]
+                    }
                 }
             }
         }
@@ -44,10 +46,12 @@ enum ExpertInputs: Sendable {
             linearBackward(dgate, x: x, gate, gradient: gradients[0], into: dx, compute)
             linearBackward(dup, x: x, up, gradient: gradients[1], into: dx, adding: true, compute)
         case .interleaved(let weights):
-            compute.forEach(x.rows) { row in
-                for i in 0..<dgate.columns {
-                    both.row(row)[2 * i] = dgate.row(row)[i]
-                    both.row(row)[2 * i + 1] = dup.row(row)[i]
+            compute.forEachBlock(rows: x.rows, blockRows: 8) { _, rows in
+                for row in rows {
+                    for i in 0..<dgate.columns {
+                        both.row(row)[2 * i] = dgate.row(row)[i]
+                        both.row(row)[2 * i + 1] = dup.row(row)[i]
+                    }
                 }
             }
             linearBackward(both, x: x, weights, gradient: gradients[0], into: dx, compute)
